@@ -1,0 +1,46 @@
+"""Gradients of the softmax layer with categorical cross-entropy, and how far they can be trusted.
+
+Names resolve on first use, so that importing xegrad imports no numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xegrad.bounds import Bound as Bound
+    from xegrad.comparison import Comparison as Comparison
+    from xegrad.comparison import compare as compare
+    from xegrad.errors import InputError as InputError
+    from xegrad.errors import XegradError as XegradError
+    from xegrad.formats import read as read
+    from xegrad.methods import METHODS as METHODS
+    from xegrad.methods import Evaluation as Evaluation
+    from xegrad.problem import Problem as Problem
+    from xegrad.targets import Targets as Targets
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bound": "bounds",
+    "Comparison": "comparison",
+    "Evaluation": "methods",
+    "InputError": "errors",
+    "METHODS": "methods",
+    "Problem": "problem",
+    "Targets": "targets",
+    "XegradError": "errors",
+    "compare": "comparison",
+    "read": "formats",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"xegrad.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'xegrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

@@ -1,0 +1,125 @@
+"""The command line: one file a command, the table of them, and the only place that catches errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from xegrad import __version__
+from xegrad.errors import XegradError
+
+DONE, TROUBLE, INTERRUPTED = 0, 2, 130
+
+# name: (module with a function `command`, what it does in a few words)
+COMMANDS = {
+    "compute": ("xegrad.cli.compute", "The loss and dL/dW by the chain and by the shortcut, side by side."),
+    "sample": ("xegrad.cli.sample", "A problem to start from."),
+}
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Commands(TyperGroup):
+    """Imports a command when it is called, and none of them for --help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(cmd_name, context_settings=SETTINGS)(import_module(module).command)
+        return typer.main.get_command(app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+    no_args_is_help=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"xegrad {__version__}")  # noqa: T201
+        raise typer.Exit(DONE)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Gradients of the softmax layer with categorical cross-entropy, and how far they can be trusted.
+
+    Exit status: 0 done, 2 trouble, 130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        sys.stderr.write(ctx.get_help() + "\n")
+        raise typer.Exit(TROUBLE)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status.  What the library raises becomes one line."""
+    try:
+        status = app(list(arguments), prog_name="xegrad", standalone_mode=False)
+        sys.stdout.flush()
+    except XegradError as error:
+        return _trouble(str(error))
+    except typer.TyperException as error:
+        return _trouble(_usage_message(error))
+    except BrokenPipeError:
+        # The reader has gone: nothing is wrong, and the interpreter must not flush into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    return status if isinstance(status, int) else DONE
+
+
+def _trouble(message: str) -> int:
+    sys.stderr.write(f"xegrad: {' '.join(message.split())}\n")
+    return TROUBLE
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    """One line and the nearest that exists, in place of typer's usage and hint."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    command = f"{context.command_path.removeprefix('xegrad ')}: " if context and context.parent else ""
+    if option := getattr(error, "option_name", None):
+        if message.startswith("No such option"):
+            names = (
+                [name for parameter in context.command.params for name in parameter.opts] if context else []
+            )
+            message = f"there is no option {option}{_nearest(option, [*names, '--help'])}"
+    elif message.startswith("No such command"):
+        name = message.split("'")[1]
+        message = f"there is no command {name!r}{_nearest(name, list(COMMANDS))}"
+    else:
+        message = message[:1].lower() + message[1:]
+    return f"{command}{message}"
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return (
+        f"; did you mean {near[0]}?" if near else f"; try {'--help' if word[:1] == '-' else 'xegrad --help'}"
+    )

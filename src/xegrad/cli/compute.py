@@ -1,0 +1,109 @@
+"""xegrad compute: read, evaluate, compare, show."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from xegrad.cli import options
+from xegrad.cli.inputs import Given
+from xegrad.methods import METHODS
+
+DEFAULT_METHODS = ("chain", "shortcut")
+
+
+def command(
+    context: typer.Context,
+    problem: options.Problem = None,
+    weights: options.Weights = None,
+    inputs: options.Inputs = None,
+    bias: options.Bias = None,
+    label: options.Label = None,
+    transpose: options.Transpose = False,
+    input_format: options.InputFormat = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help=f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default).",
+        ),
+    ] = None,
+    json: options.Json = False,
+    top: options.Top = 10,
+    digits: options.Digits = 8,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """The loss and dL/dW of a softmax layer, by the full Jacobian chain and by the shortcut, side by side.
+
+    \b
+    xegrad compute problem.json
+    xegrad compute -W '[[1,2],[3,4]]' -x 1,-2 -y 0
+    xegrad compute -W W.csv -x x.json -y cat --transpose
+    xegrad compute problem.json --json | jq .gradient
+
+    A problem in JSON is {"W": [[...], ...], "x": [...], "label": 2}, W inputs x classes, with b, classes
+    and transpose if you like.  In CSV it is one table: a header x and the class names, a row for each
+    input, x_j and then W[j, :], and rows that begin with label (a target) and bias.
+    """
+    chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
+    given = Given(problem, weights, inputs, bias, label, transpose, input_format)
+    parts = given.read()
+    if parts is None:
+        sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad compute --help\n")
+        return 2
+    stated = parts.problem()
+
+    from xegrad import bounds, layer
+    from xegrad.comparison import compare
+    from xegrad.display import screen, verdict
+
+    with screen.progress_bar():
+        evaluations = {name: METHODS[name].evaluate(stated) for name in chosen}
+    forward = layer.forward(stated)
+    comparison = None
+    if "chain" in evaluations and "shortcut" in evaluations:
+        comparison = compare(
+            reference=evaluations["shortcut"],
+            candidate=evaluations["chain"],
+            bound=bounds.chain_against_shortcut(stated),
+        )
+    warnings = stated.targets.warnings
+    if json and not quiet:
+        from xegrad.formats import results
+
+        sys.stdout.buffer.write(
+            results.encode(
+                results.compute_result(
+                    stated,
+                    forward.probabilities,
+                    evaluations,
+                    comparison,
+                    transpose=parts.transpose,
+                    id=parts.id,
+                    warnings=[*warnings, *verdict.nonfinite_warnings(stated, forward, evaluations)],
+                )
+            )
+        )
+        return 0
+    for warning in warnings:
+        sys.stderr.write(f"xegrad: warning: {warning}\n")
+    if not quiet:
+        from xegrad.display.computation import computation_view
+
+        view = computation_view(
+            stated,
+            forward,
+            evaluations,
+            comparison,
+            verdict=verdict.compute_verdict(stated, forward, evaluations, comparison),
+            transpose=parts.transpose,
+            width=screen.width(),
+            top=top,
+            digits=digits,
+        )
+        screen.show(view, color=not no_color)
+    return 0

@@ -1,0 +1,109 @@
+"""The problem of a command line: PROBLEM, with the parts that options give over it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xegrad import formats
+from xegrad.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from xegrad.formats.parts import Parts
+    from xegrad.targets import Array
+
+_VECTOR = re.compile(r"\s*[-+]?(\d|\.\d|nan|inf)[^,]*(,.*)?", re.IGNORECASE | re.DOTALL)
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What a command line says of its problem."""
+
+    problem: list[str] | None
+    weights: str | None
+    inputs: str | None
+    bias: str | None
+    label: str | None
+    transpose: bool
+    input_format: str | None
+
+    def read(self) -> Parts | None:
+        """The parts; None where nothing was given and standard input is a terminal.
+
+        Raises
+        ------
+        UsageError
+            Two problems, or standard input asked for twice.
+        InputError
+            A problem or a part that cannot be read.
+        """
+        from xegrad.formats.parts import Parts
+
+        paths = list(self.problem or [])
+        if len(paths) > 1:
+            raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
+        options = {"-W": self.weights, "-x": self.inputs, "-b": self.bias, "-y": self.label}
+        given = {option: text for option, text in options.items() if text is not None}
+        if not paths and not given:
+            if sys.stdin is None or sys.stdin.isatty():
+                return None
+            paths = ["-"]
+        readers = [*paths, *(option for option, text in given.items() if text == "-")]
+        if (paths == ["-"]) + sum(text == "-" for text in given.values()) > 1:
+            raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
+        if self.input_format is not None and self.input_format not in formats.FORMATS:
+            raise UsageError(
+                f"there is no format {self.input_format!r}; there are {', '.join(formats.FORMATS)}"
+            )
+        stated = formats.read_parts(paths[0], self.input_format) if paths else Parts()
+        return self._parts().over(stated)
+
+    def _parts(self) -> Parts:
+        """The parts that the options give."""
+        from xegrad.formats.parts import Parts, Text
+
+        arrays: dict[str, Array | None] = {}
+        sources: dict[str, str] = {}
+        classes = None
+        for option, symbol, text in (
+            ("-W", "W", self.weights),
+            ("-x", "x", self.inputs),
+            ("-b", "b", self.bias),
+        ):
+            arrays[symbol] = None
+            if text is None:
+                continue
+            arrays[symbol], names, sources[symbol] = self._array(option, text)
+            if symbol == "W" and names is not None and not self.transpose:
+                classes, sources["classes"] = names, sources[symbol]
+        label: str | Array | None = None
+        if self.label is not None:
+            sources["label"] = "-y"
+            label = Text(self.label.strip())
+            if label.startswith("["):
+                label, _ = formats.FORMATS["json"].read_array(label.encode(), "-y")
+        return Parts(
+            weights=arrays["W"],
+            inputs=arrays["x"],
+            bias=arrays["b"],
+            label=label,
+            classes=classes,
+            transpose=self.transpose,
+            sources=sources,
+        )
+
+    def _array(self, option: str, text: str) -> tuple[Array, tuple[str, ...] | None, str]:
+        """JSON in brackets, numbers with commas, or else a path."""
+        if text.lstrip().startswith("["):
+            array, names = formats.FORMATS["json"].read_array(text.encode(), option)
+            return array, names, option
+        if _VECTOR.fullmatch(text) and not Path(text).exists():
+            array, names = formats.FORMATS["csv"].read_array(text.encode(), option)
+            return array.ravel(), names, option
+        try:
+            return formats.read_array(text, self.input_format if text == "-" else None)
+        except InputError as error:
+            raise InputError(f"{option} {error}", error.part) from None

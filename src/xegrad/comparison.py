@@ -1,0 +1,95 @@
+"""How far apart two gradients are, in absolute, relative and ulp terms, and whether the bound explains it."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from xegrad.bounds import Bound
+from xegrad.methods import Evaluation
+from xegrad.targets import Array
+
+
+class Comparison(msgspec.Struct, frozen=True, eq=False):
+    """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape."""
+
+    reference: Array
+    candidate: Array
+    bound: Array  # what rounding alone can explain
+
+    @property
+    def difference(self) -> Array:
+        """candidate - reference; NaN where either is NaN or both are the same infinity."""
+        with np.errstate(all="ignore"):
+            difference: Array = self.candidate - self.reference
+        return difference
+
+    @property
+    def within(self) -> NDArray[np.bool_]:
+        """Entries whose difference rounding explains: never NaN, and never by an infinite bound."""
+        return np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every entry is within its bound."""
+        return bool(self.within.all())
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """Entries within a bound that exceeds half the value: they need not have one digit in common.
+
+        An exact zero is never lost: it is all there is to know.
+        """
+        return self.within & (self.bound > np.abs(self.reference) / 2) & (self.reference != 0)
+
+    @property
+    def opposite_signs(self) -> NDArray[np.bool_]:
+        """Entries of which one is positive and the other negative."""
+        opposite: NDArray[np.bool_] = np.sign(self.candidate) * np.sign(self.reference) < 0
+        return opposite
+
+    @property
+    def ulps(self) -> NDArray[np.uint64] | None:
+        """How many floats lie from one to the other, entry by entry; None if any is NaN."""
+        if np.isnan(self.candidate).any() or np.isnan(self.reference).any():
+            return None
+        first, second = _position(self.candidate), _position(self.reference)
+        return np.maximum(first, second) - np.minimum(first, second)
+
+    @property
+    def worst_first(self) -> NDArray[np.intp]:
+        """Flat indices: what is not a number, then what rounding does not explain by its difference,
+        then the rest by how much of the value the bound leaves open.
+
+        The last are in an order that does not depend on rounding: ratios count to three digits.
+        """
+        size = np.abs(self.difference).ravel()
+        not_a_number = np.isnan(size)
+        beyond = ~self.within.ravel() & ~not_a_number
+        with np.errstate(all="ignore"):
+            open_part = (self.bound / np.abs(self.reference)).ravel()
+        open_part = np.where(self.reference.ravel() == 0, 0, open_part)
+        steps = np.zeros_like(open_part)
+        np.log10(open_part, out=steps, where=open_part > 0)
+        rest = np.where(open_part > 0, np.round(steps, 2), -np.inf)
+        return np.lexsort((-rest, np.where(beyond, -size, 0), ~beyond, ~not_a_number))
+
+
+def compare(
+    reference: Evaluation, candidate: Evaluation, bound: Bound, with_respect_to: str = "weights"
+) -> Comparison:
+    """One gradient of two evaluations, under a bound on how far apart they can be."""
+    return Comparison(
+        reference=reference.gradients[with_respect_to],
+        candidate=candidate.gradients[with_respect_to],
+        bound=bound.gradients[with_respect_to],
+    )
+
+
+def _position(values: Array) -> NDArray[np.uint64]:
+    """The place of each float among all floats of its type: neighbours differ by one, both zeros are one."""
+    width = values.dtype.itemsize * 8
+    bits = values.view(f"u{values.dtype.itemsize}").astype(np.uint64)
+    middle = np.uint64(1 << (width - 1))
+    return np.where(bits >= middle, middle - (bits - middle), middle + bits)

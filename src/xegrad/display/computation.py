@@ -1,0 +1,185 @@
+"""The view of `xegrad compute`: the problem, its probabilities, and dL/dW by each method side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from xegrad.comparison import Comparison
+from xegrad.display.naming import class_in_full, class_in_short
+from xegrad.display.numbers import SHOWS_ALL, decimals_for, in_column
+from xegrad.layer import Forward
+from xegrad.methods import Evaluation
+from xegrad.problem import Problem
+
+SMALL = 64  # entries of dL/dW that are shown one by one
+FEW = 12  # classes whose probabilities are all shown
+
+
+def computation_view(
+    problem: Problem,
+    forward: Forward,
+    evaluations: Mapping[str, Evaluation],
+    comparison: Comparison | None,
+    *,
+    verdict: str,
+    transpose: bool,
+    width: int,
+    top: int,
+    digits: int,
+) -> RenderableType:
+    """What was understood, the loss and the probabilities, dL/dW entry by entry, and the verdict last."""
+    agrees = comparison is None or comparison.agrees
+    word, colon, rest = verdict.partition(":")
+    style = "bold" if comparison is None else "bold green" if agrees else "bold red"
+    return Group(
+        Text(_understood(problem, transpose)),
+        "",
+        *_probabilities(problem, forward, evaluations, width, top),
+        "",
+        *_gradient(problem, evaluations, comparison, top, digits),
+        "",
+        Text.assemble((word, style), colon, rest),
+    )
+
+
+def _understood(problem: Problem, transpose: bool) -> str:
+    inputs = f"{problem.n_inputs} input{'' if problem.n_inputs == 1 else 's'}"
+    classes = f"{problem.n_classes} class{'' if problem.n_classes == 1 else 'es'}"
+    bias = " and b" if problem.bias is not None else ""
+    layer = f"W {classes} x {inputs}{bias}" if transpose else f"W {inputs} x {classes}{bias}"
+    square = ""
+    if problem.n_inputs == problem.n_classes > 1:
+        square = (
+            " W is square; it was read as classes x inputs, as --transpose says."
+            if transpose
+            else " W is square; it was read as inputs x classes (--transpose reads it the other way)."
+        )
+    label = int(problem.targets.label_of_rows[0])
+    if label >= 0:
+        target = f"The label is {class_in_full(problem, label)}, marked >."
+    else:
+        target = "The target is soft; its classes are marked >."
+    return f"Softmax layer: {layer}, one example. {target}{square}"
+
+
+def _probabilities(
+    problem: Problem, forward: Forward, evaluations: Mapping[str, Evaluation], width: int, top: int
+) -> Iterator[RenderableType]:
+    """The classes side by side, in as many bands as the width asks for; of many, the most probable."""
+    probabilities, targets = forward.probabilities[0], forward.targets[0]
+    shown = np.arange(problem.n_classes)
+    if problem.n_classes > FEW:
+        rank = np.lexsort((shown, -np.nan_to_num(probabilities), targets == 0))
+        shown = np.sort(rank[: max(top, 1)])
+        yield Text(f"The target and the most probable of {problem.n_classes} classes:")
+    soft = bool((problem.targets.label_of_rows < 0).any())
+    rows = {"class": [_marked(problem, targets, int(index)) for index in shown]}
+    rows["probability"] = [_fraction(float(probabilities[index])) for index in shown]
+    if soft:
+        rows["target"] = [_fraction(float(targets[index])) for index in shown]
+    cell = max(Text(text).cell_len for row in rows.values() for text in row)
+    cell = min(cell, max(8, width - 15))
+    per_band = max(1, (width - 11) // (cell + 2))
+    for start in range(0, len(shown), per_band):
+        band = _plain_table()
+        band.add_column(width=11, no_wrap=True)
+        for _ in shown[start : start + per_band]:
+            band.add_column(width=cell, justify="right", no_wrap=True, overflow="ellipsis")
+        for name, row in rows.items():
+            band.add_row(name, *map(_class_text, row[start : start + per_band]))
+        yield band
+    yield from _losses(evaluations)
+
+
+def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
+    """The loss of the most accurate method, and any that has fewer than eight digits in common with it."""
+    *others, (_, reported) = evaluations.items()
+    loss = float(reported.loss)
+    line = f"loss         {loss!r}"
+    for name, evaluation in others:
+        other = float(evaluation.loss)
+        if not abs(other - loss) <= 1e-8 * abs(loss):
+            line += f"   (by the {name} {other + 0.0!r})"
+    yield Text(line)
+
+
+def _gradient(
+    problem: Problem,
+    evaluations: Mapping[str, Evaluation],
+    comparison: Comparison | None,
+    top: int,
+    digits: int,
+) -> Iterator[RenderableType]:
+    gradients = {name: evaluation.gradients["weights"].ravel() for name, evaluation in evaluations.items()}
+    size = problem.weights.size
+    if size <= SMALL:
+        yield Text("dL/dW")
+        shown = np.arange(size)
+    else:
+        shown, order = _worst(gradients, comparison, top)
+        which = "entry" if len(shown) == 1 else f"{len(shown)} entries"
+        yield Text(f"dL/dW has {size} entries; the {which} {order}:")
+    table = _plain_table(show_header=True)
+    table.add_column("input", justify="right", no_wrap=True)
+    table.add_column("class", justify="right", no_wrap=True, overflow="ellipsis", max_width=24)
+    for name in gradients:
+        table.add_column(name, justify="right", overflow="fold")
+    if comparison is not None:
+        table.add_column("difference", justify="right")
+    decimals = decimals_for((abs(float(values[i])) for values in gradients.values() for i in shown), digits)
+    targets = problem.targets.effective(problem.n_classes, problem.dtype)[0]
+    previous = -1
+    for index in shown:
+        row, column = divmod(int(index), problem.n_classes)
+        cells = [in_column(float(values[index]), decimals, digits) for values in gradients.values()]
+        if comparison is not None:
+            cells.append(_difference(comparison, int(index), digits))
+        label = "" if row == previous and size <= SMALL else str(row)
+        table.add_row(label, _class_text(_marked(problem, targets, column)), *cells)
+        previous = row
+    yield table
+
+
+def _worst(
+    gradients: Mapping[str, np.ndarray[Any, Any]], comparison: Comparison | None, top: int
+) -> tuple[Any, str]:
+    if comparison is None:
+        values = next(iter(gradients.values()))
+        return np.lexsort((np.arange(values.size), -np.abs(values)))[: max(top, 1)], "that are largest"
+    shown = comparison.worst_first[: max(top, 1)]
+    if comparison.agrees:
+        return shown, "of which rounding leaves the least"
+    return shown, "that differ most"
+
+
+def _difference(comparison: Comparison, index: int, digits: int) -> str:
+    """`rounding` where the bound explains it, `no digit left` where it explains anything, else the number."""
+    difference = float(comparison.difference.flat[index])
+    if digits < SHOWS_ALL and comparison.within.flat[index]:
+        return "no digit left" if comparison.lost.flat[index] else "rounding"
+    return f"{difference + 0.0:.{min(digits, 5) - 1}e}"
+
+
+def _marked(problem: Problem, targets: np.ndarray[Any, Any], index: int) -> str:
+    return (">" if targets[index] != 0 else "") + class_in_short(problem, index)
+
+
+def _class_text(text: str) -> Text:
+    return Text(text, style="bold" if text.startswith(">") else "")
+
+
+def _fraction(value: float) -> str:
+    """A number between 0 and 1, to six digits where they show."""
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.6f}" if value >= 1e-3 else f"{value:.3e}"
+
+
+def _plain_table(show_header: bool = False) -> Table:
+    return Table(box=None, show_header=show_header, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

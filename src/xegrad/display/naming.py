@@ -1,0 +1,33 @@
+"""What classes and entries are called: indices from zero, and their ordinals, said once together."""
+
+from __future__ import annotations
+
+from xegrad.problem import Problem
+
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+def ordinal(index: int) -> str:
+    """The ordinal of a zero-based index: 2 is "third", 20 is "21st"."""
+    if index < len(_ORDINALS):
+        return _ORDINALS[index]
+    number = index + 1
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def class_in_full(problem: Problem, index: int) -> str:
+    """class 2 "cow" (the third)."""
+    name = "" if problem.classes is None else f' "{problem.classes[index]}"'
+    return f"class {index}{name} (the {ordinal(index)})"
+
+
+def class_in_short(problem: Problem, index: int) -> str:
+    """The name of a class, or its index where classes have no names."""
+    return str(index) if problem.classes is None else problem.classes[index]
+
+
+def entry(problem: Problem, flat_index: int) -> str:
+    """W[input 1, class cow] of a flat index into W."""
+    row, column = divmod(flat_index, problem.n_classes)
+    return f"W[input {row}, class {class_in_short(problem, column)}]"

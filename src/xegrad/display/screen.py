@@ -1,0 +1,63 @@
+"""The terminal itself: its width, its colours, and the progress bar on standard error."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from xegrad import progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+NARROWEST = 40
+PATIENCE = 1.0  # seconds before a bar appears
+
+
+def width() -> int:
+    """The columns to write for: COLUMNS, else the terminal's, else 80."""
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+
+
+def show(view: RenderableType, *, color: bool) -> None:
+    """Write a view to standard output, in plain text where it is no terminal."""
+    from rich.console import Console
+
+    Console(
+        width=width(), no_color=None if color else True, highlight=False, markup=False, emoji=False
+    ).print(view)
+
+
+@contextmanager
+def progress_bar() -> Iterator[None]:
+    """Within the block, what takes longer than a second shows a bar, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    bar: Any = None
+    task: Any = None
+    start = time.monotonic()
+
+    def watch(doing: str, done: int, steps: int) -> None:
+        nonlocal bar, task
+        if bar is None:
+            if time.monotonic() - start < PATIENCE or done == steps:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.start()
+            task = bar.add_task(doing, total=steps)
+        bar.update(task, completed=done, total=steps, description=doing)
+
+    try:
+        with progress.watched_by(watch):
+            yield
+    finally:
+        if bar is not None:
+            bar.stop()

@@ -1,0 +1,21 @@
+"""Every error xegrad raises on purpose."""
+
+
+class XegradError(Exception):
+    """Something the caller can mend.  The command prints it as one line and exits with 2."""
+
+
+class InputError(XegradError):
+    """The problem cannot be read, or its parts do not fit together.
+
+    `part` names the part that the sentence is about, by its symbol ("W", "x", "b", "label",
+    "classes"), so that whoever read the parts can say where that one came from.
+    """
+
+    def __init__(self, message: str, part: str | None = None) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class UsageError(XegradError):
+    """The command was called in a way that means nothing, or two things."""

@@ -1,0 +1,202 @@
+"""JSON: a problem is an object, a part of one an array."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from xegrad.errors import InputError
+from xegrad.formats.parts import Parts
+from xegrad.targets import Array
+
+Decoded = TypeVar("Decoded")
+
+
+class ProblemObject(msgspec.Struct, forbid_unknown_fields=True):
+    """A problem as it stands in JSON."""
+
+    W: list[list[float]] | UnsetType = UNSET
+    x: list[float | list[float]] | UnsetType = UNSET
+    label: int | str | list[float] | UnsetType = UNSET
+    b: list[float] | UnsetType = UNSET
+    classes: list[str] | UnsetType = UNSET
+    transpose: bool | UnsetType = UNSET
+    id: Any = UNSET
+
+
+KEYS = ProblemObject.__struct_fields__
+_KEY_BYTES = tuple(f'"{key}"'.encode() for key in KEYS)
+# What people write for a key, for the hint on an unknown one.
+_WORDS: Mapping[str, str] = {
+    **{key.lower(): key for key in KEYS},
+    "weight": "W", "weights": "W", "kernel": "W", "input": "x", "inputs": "x", "features": "x",
+    "bias": "b", "labels": "label", "y": "label", "target": "label", "targets": "label",
+    "class_names": "classes", "names": "classes", "transposed": "transpose",
+}  # fmt: skip
+_KINDS = {
+    "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
+    "object": "an object", "bool": "true or false", "null": "null",
+}  # fmt: skip
+
+_problem_decoder = msgspec.json.Decoder(ProblemObject)
+_array_decoder = msgspec.json.Decoder(list[float | list[float]])
+
+
+def read_problem(data: bytes, source: str) -> Parts:
+    """The parts of a problem.
+
+    Raises
+    ------
+    InputError
+        Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
+    """
+    if not data.strip():
+        raise InputError(f"{source}: is empty; a problem is a JSON object with W, x and label")
+    stated = _decode(_problem_decoder, data, source)
+    # Cheap to rule out: a key that stands once in the text is not doubled.
+    if b"\\" in data or any(data.count(key) > 1 for key in _KEY_BYTES):
+        _refuse_doubled_keys(data, source)
+    label = stated.label
+    return Parts(
+        weights=None if stated.W is UNSET else _array(stated.W, "$.W", source),
+        inputs=None if stated.x is UNSET else _array(stated.x, "$.x", source),
+        bias=None if stated.b is UNSET else np.array(stated.b, dtype=np.float64),
+        label=None if label is UNSET else np.array(label, np.float64) if isinstance(label, list) else label,
+        classes=None if stated.classes is UNSET else tuple(stated.classes),
+        transpose=stated.transpose is True,
+        id=None if stated.id is UNSET else stated.id,
+        sources={key: source for key in KEYS if getattr(stated, key) is not UNSET},
+    )
+
+
+def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
+    """An array of one or two dimensions; JSON names no columns."""
+    if not data.strip():
+        raise InputError(f"{source}: is empty; a JSON array of numbers is expected")
+    return _array(_decode(_array_decoder, data, source), "$", source), None
+
+
+def write_problem(parts: Parts) -> str:
+    """The problem as an object, one key a line and one row of W a line, so that it can be edited."""
+    encode = msgspec.json.encode
+    assert parts.weights is not None
+    assert parts.inputs is not None
+    rows = ",\n    ".join(encode(row).decode() for row in parts.weights.tolist())
+    lines = [f'"W": [\n    {rows}\n  ]', f'"x": {encode(parts.inputs.tolist()).decode()}']
+    if parts.bias is not None:
+        lines.append(f'"b": {encode(parts.bias.tolist()).decode()}')
+    label = parts.label.tolist() if isinstance(parts.label, np.ndarray) else parts.label
+    lines.append(f'"label": {encode(label).decode()}')
+    if parts.classes is not None:
+        lines.append(f'"classes": {encode(parts.classes).decode()}')
+    return "{\n  " + ",\n  ".join(lines) + "\n}\n"
+
+
+def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes, source: str) -> Decoded:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{source}: {_invalid(str(error), data)}") from None
+    except msgspec.DecodeError as error:
+        raise InputError(f"{source}: {_malformed(str(error), data)}") from None
+
+
+def _invalid(message: str, data: bytes) -> str:
+    """Where, what was found, what was expected, out of msgspec's
+
+    Expected `float`, got `str` - at `$.W[1][1]`
+    """
+    where = re.search(r" - at `(.*)`$", message)
+    path = where[1] if where else "$"
+    if unknown := re.search(r"unknown field `(.*?)`", message):
+        return _unknown_key(unknown[1])
+    if "out of range" in message:
+        return f"{path} is too large for float64, whose largest number is 1.8e308"
+    if kinds := re.match(r"Expected `(.*?)`, got `(.*?)`", message):
+        expected = " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))
+        if path == "$":
+            return f"holds {_KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
+        return f"{path} is {_found(path, data) or _KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
+    return f"{path}: {message}"
+
+
+def _found(path: str, data: bytes) -> str:
+    """The value at a path, in short."""
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return ""
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+        value = value[key] if key else value[int(index)]
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 30 else text[:29] + "…"
+
+
+def _unknown_key(key: str) -> str:
+    near = get_close_matches(key.lower(), _WORDS, n=1)
+    hint = f"; did you mean {_WORDS[near[0]]!r}?" if near else ""
+    return f"unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}"
+
+
+def _malformed(message: str, data: bytes) -> str:
+    """Where by line and column, out of msgspec's "JSON is malformed: trailing characters (byte 17)"."""
+    at = re.search(r"\(byte (\d+)\)", message)
+    start = int(at[1]) if at else len(data.rstrip())
+    before = data[:start]
+    line = before.count(b"\n") + 1
+    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+    place = f"line {line}, column {column}"
+    rest = data[start:].lstrip()
+    if "truncated" in message:
+        return f"{place}: the JSON ends here, before it is complete"
+    if "trailing characters" in message:
+        return (
+            f"{place}: a second value begins after the end of the first"
+            if rest[:1] in (b"{", b"[")
+            else f"{place}: there is more after the end of the JSON value"
+        ) + "; one problem is expected"
+    if re.match(rb"-?(nan|inf)", rest, re.IGNORECASE):
+        return f"{place}: every number must be finite, and JSON has neither NaN nor Infinity"
+    reason = re.sub(r"^JSON is malformed: | \(byte \d+\)", "", message)
+    character = rest[:1].decode(errors="replace")
+    return f"{place}: malformed JSON: {reason}" + (f" {character!r}" if reason.endswith("character") else "")
+
+
+def _refuse_doubled_keys(data: bytes, source: str) -> None:
+    import json
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in items]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(f"{source}: the key {key!r} is given twice; which of them is meant?")
+        return dict(items)
+
+    json.loads(data, object_pairs_hook=pairs)
+
+
+def _array(rows: list[Any], path: str, source: str) -> Array:
+    """Rows as an array, refused where they are ragged."""
+    if any(isinstance(row, list) for row in rows):
+        first = rows[0]
+        for index, row in enumerate(rows):
+            if not (isinstance(row, list) and isinstance(first, list)):
+                raise InputError(f"{source}: {path} mixes numbers and lists; it is one or the other")
+            if len(row) != len(first):
+                raise InputError(
+                    f"{source}: {path}[{index}] has {_numbers(len(row))}, but {path}[0] has "
+                    f"{_numbers(len(first))}; all rows must be equally long"
+                )
+    elif not rows:
+        raise InputError(f"{source}: {path} is empty; numbers are expected")
+    return np.array(rows, dtype=np.float64)
+
+
+def _numbers(count: int) -> str:
+    return f"{count} number{'' if count == 1 else 's'}"

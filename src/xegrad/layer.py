@@ -1,0 +1,116 @@
+"""The forward pass in floats, and dL/dZ pulled back to W, b and X.
+
+Everything here is accurate where its inputs are: no 1 - S is ever formed from a rounded S, and a
+probability that underflows takes only itself along.  All arrays may have stack axes in front.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from xegrad.problem import Problem
+from xegrad.targets import Array
+
+
+class Forward(msgspec.Struct, frozen=True, eq=False):
+    """One forward pass.  With m = argmax Z of a row: D = Z - Z_m, E = exp(D), s = sum of E_k over k != m.
+
+    Then S = E / (1 + s), and 1 + s is within rounding of sum E while s keeps the digits of 1 - S_m.
+    """
+
+    targets: Array  # Q (B, T)
+    logits: Array  # Z (B, T)
+    is_maximum: NDArray[np.bool_]  # (B, T), one True in each row: k = m
+    shifted: Array  # D (B, T)
+    exponentials: Array  # E (B, T)
+    others: Array  # s (B, 1)
+
+    @property
+    def probabilities(self) -> Array:
+        """S = E / (1 + s), (B, T)."""
+        quotient: Array = self.exponentials / (1 + self.others)
+        return quotient
+
+    @property
+    def losses(self) -> Array:
+        """-sum_t Q_t log S_t of each row, (B,), over the classes with Q_t != 0.
+
+        -log S_t = log1p(s) - D_t keeps a loss of 1e-20, where the logarithm of a rounded S_t gives 0.
+        """
+        cost = np.log1p(self.others) - self.shifted
+        terms = np.multiply(self.targets, cost, out=np.zeros_like(cost), where=self.targets != 0)
+        losses: Array = terms.sum(axis=-1)
+        return losses
+
+    @property
+    def loss(self) -> float | Array:
+        """The sum of the rows' losses: a scalar, or one for each problem of a stack."""
+        total: float | Array = self.losses.sum(axis=-1)
+        return total
+
+
+@np.errstate(all="ignore")
+def forward(problem: Problem) -> Forward:
+    """Z = X W + b and what follows from it.  Logits that overflow make their row NaN."""
+    logits = problem.inputs @ problem.weights
+    if problem.bias is not None:
+        logits = logits + problem.bias[..., None, :]
+    is_maximum = np.arange(problem.n_classes) == logits.argmax(axis=-1)[..., None]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return Forward(
+        targets=problem.targets.effective(problem.n_classes, problem.dtype),
+        logits=logits,
+        is_maximum=is_maximum,
+        shifted=shifted,
+        exponentials=exponentials,
+        others=np.where(is_maximum, 0, exponentials).sum(axis=-1, keepdims=True),
+    )
+
+
+def other_targets(targets: Array) -> Array:
+    """P_i = sum of Q_k over k != i, (B, T), added up: q - Q_i would cancel when Q is nearly one-hot."""
+    before = np.zeros_like(targets)
+    after = np.zeros_like(targets)
+    np.cumsum(targets[..., :-1], axis=-1, out=before[..., 1:])
+    np.cumsum(targets[..., :0:-1], axis=-1, out=after[..., -2::-1])
+    return before + after
+
+
+def other_exponentials(forward: Forward) -> Array:
+    """O_i = sum of E_k over k != i, (B, T): s for i = m, else (1 + s) - E_i, which is at least 1."""
+    total = 1 + forward.others
+    return np.where(forward.is_maximum, forward.others, total - forward.exponentials)
+
+
+@np.errstate(all="ignore")
+def residual(forward: Forward) -> Array:
+    """dL/dZ = rowsum(Q) S - Q, (B, T), without its cancellation.
+
+    q S_i - Q_i = (q E_i - Q_i (E_i + O_i)) / (1 + s)  since  E_i + O_i = 1 + s
+                = ((q - Q_i) E_i - Q_i O_i) / (1 + s)
+                = (P_i E_i - Q_i O_i) / (1 + s)
+    """
+    others = other_targets(forward.targets) * forward.exponentials
+    own = forward.targets * other_exponentials(forward)
+    quotient: Array = (others - own) / (1 + forward.others)
+    return quotient
+
+
+@np.errstate(all="ignore")
+def pull_back(problem: Problem, residual: Array, with_respect_to: str) -> Array:
+    """dL/dZ carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
+    if with_respect_to == "weights":
+        product: Array = problem.inputs.swapaxes(-1, -2) @ residual
+        return product
+    if with_respect_to == "bias":
+        total: Array = residual.sum(axis=-2)
+        return total
+    if with_respect_to == "inputs":
+        back: Array = residual @ problem.weights.swapaxes(-1, -2)
+        return back
+    if with_respect_to == "logits":
+        return residual
+    raise KeyError(with_respect_to)

@@ -1,0 +1,59 @@
+"""The ways to compute the gradient: one file each, and the table of them.
+
+The table imports nothing; a method is imported when it is first used.  Methods never import each
+other: two that share code prove nothing about the code they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xegrad.bounds import Bound
+    from xegrad.problem import Problem
+    from xegrad.targets import Array
+
+
+class Evaluation(msgspec.Struct, frozen=True, eq=False):
+    """The loss, and its gradients by name, from one forward pass.
+
+    Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  Evaluations of
+    blocks of rows add up to that of the whole batch.
+    """
+
+    loss: float | Array
+    gradients: Mapping[str, Array]
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A line of the table: what the user types, the module that does it, and what it is in a few words."""
+
+    name: str
+    module: str
+    summary: str
+
+    def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+        """The loss and the gradients that are asked for.  A result that is not finite is a result."""
+        evaluation: Evaluation = import_module(self.module).evaluate(problem, with_respect_to)
+        return evaluation
+
+    def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
+        """The method's promise: how far from the exact values its own are at most."""
+        bound: Bound = import_module(self.module).bound(problem, with_respect_to)
+        return bound
+
+
+# From the least to the most accurate: of those computed, the last is the one to report.
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("chain", "xegrad.methods.chain", "dL/dS . dS/dZ . dZ/dW, every Jacobian formed"),
+        Method("shortcut", "xegrad.methods.shortcut", "(S_i - y_i) x_j, without cancellation"),
+    )
+}

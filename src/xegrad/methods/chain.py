@@ -1,0 +1,128 @@
+"""The chain: cross-entropy, softmax and weighted sum, each as its Jacobian, multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xegrad import bounds, layer, progress
+from xegrad.methods import Evaluation
+from xegrad.problem import Problem
+from xegrad.targets import Array
+
+MEMORY_BUDGET = 32 * 2**20  # bytes for one layer Jacobian, or for the block of it that exists at a time
+
+bound = bounds.chain
+
+
+def cross_entropy_jacobian(probabilities: Array, targets: Array) -> Array:
+    """dL/dS = -Q_t / S_t, (B, T), and 0 where Q_t is 0.  The seed's DXE.
+
+    Infinite where S_t has underflowed to 0; what it is multiplied with is then 0, and the product NaN.
+    """
+    jacobian = np.zeros_like(probabilities)
+    np.divide(-targets, probabilities, out=jacobian, where=targets != 0)
+    return jacobian
+
+
+def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Array:
+    """dS/dZ: entry (t, i) is S_t (delta_ti - S_i), (B, T, T), or the rows of some classes.  The seed's DS."""
+    identity = np.eye(probabilities.shape[-1], dtype=probabilities.dtype)[classes]
+    jacobian: Array = probabilities[..., classes, None] * (identity - probabilities[..., None, :])
+    return jacobian
+
+
+def weighted_sum_jacobian(inputs: Array, n_classes: int) -> Array:
+    """dZ/dW of each example: how each logit moves with each weight.  The seed's Dg.
+
+    Parameters
+    ----------
+    inputs : (B, N)
+    n_classes : int
+
+    Returns
+    -------
+    (B, T, T*N)
+        Row i is logit i.  Column i*N + j is W[j, i]: class by class, because that makes each matrix
+        block-diagonal.  A row vector times it folds back with ``reshape(T, N).T``;
+        ``reshape(W.shape)`` runs but scrambles it.
+
+    Examples
+    --------
+    >>> weighted_sum_jacobian(np.array([[7.0, 8.0]]), 2)
+    array([[[7., 8., 0., 0.],
+            [0., 0., 7., 8.]]])
+    """
+    identity = np.eye(n_classes, dtype=inputs.dtype)
+    blocks = identity[:, :, None] * inputs[..., None, None, :]  # (B, T, T, N)
+    return blocks.reshape(*blocks.shape[:-2], -1)
+
+
+def layer_jacobian(softmax_jacobian: Array, inputs: Array) -> Array:
+    """dS/dW = DS Dg with the zeros of Dg left out, (B, t, T*N) for t rows of DS.  The seed's DL.
+
+    Entry (t, i*N + j) is S_t (delta_ti - S_i) x_j, the same number that the matrix product gives:
+    of its T terms, all but one are zero.
+    """
+    blocks = softmax_jacobian[..., None] * inputs[..., None, None, :]
+    return blocks.reshape(*blocks.shape[:-2], -1)
+
+
+def fold(flat: Array, n_classes: int) -> Array:
+    """The flat gradient, (..., T*N) class by class, in W's layout (..., N, T)."""
+    return flat.reshape(*flat.shape[:-1], n_classes, -1).swapaxes(-1, -2)
+
+
+@np.errstate(all="ignore")
+def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+    """-sum(Q log S) over Q != 0, and DXE DL for W, DXE DS for the logits, pulled back to b and X."""
+    forward = layer.forward(problem)
+    probabilities, targets = forward.probabilities, forward.targets
+    logarithms = np.log(probabilities, out=np.zeros_like(probabilities), where=targets != 0)
+    gradients = {}
+    for name in with_respect_to:
+        if name == "weights":
+            gradients[name] = _weights_gradient(problem, probabilities, targets)
+        else:
+            logits_gradient = _logits_gradient(probabilities, targets)
+            gradients[name] = layer.pull_back(problem, logits_gradient, name)
+    return Evaluation(loss=0 - (targets * logarithms).sum(axis=(-2, -1)), gradients=gradients)
+
+
+def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) -> Array:
+    """DXE DL folded into W's layout, (N, T): all rows at once where the Jacobians fit the budget."""
+    n_classes, inputs = problem.n_classes, problem.inputs
+    row_of_jacobian = n_classes * problem.n_inputs * problem.dtype.itemsize
+    outer = cross_entropy_jacobian(probabilities, targets)[..., None, :]  # (B, 1, T)
+    if probabilities.size * row_of_jacobian <= MEMORY_BUDGET:
+        whole = softmax_jacobian(probabilities) @ weighted_sum_jacobian(inputs, n_classes)
+        return fold((outer @ whole)[..., 0, :].sum(axis=-2), n_classes)
+    stack = probabilities.shape[:-2]
+    flat = np.zeros((*stack, n_classes * problem.n_inputs), dtype=problem.dtype)
+    block = max(1, MEMORY_BUDGET // row_of_jacobian)
+    blocks = [
+        (row, slice(start, start + block))
+        for row in np.ndindex(probabilities.shape[:-1])
+        for start in range(0, n_classes, block)
+    ]
+    for row, classes in progress.track(blocks, "chain"):
+        jacobian = layer_jacobian(softmax_jacobian(probabilities[row], classes), inputs[row])
+        flat[row[:-1]] += outer[row][0, classes] @ jacobian
+    return fold(flat, n_classes)
+
+
+def _logits_gradient(probabilities: Array, targets: Array) -> Array:
+    """DXE DS, (B, T)."""
+    outer = cross_entropy_jacobian(probabilities, targets)[..., None, :]
+    if probabilities.size * probabilities.shape[-1] * probabilities.itemsize <= MEMORY_BUDGET:
+        product: Array = (outer @ softmax_jacobian(probabilities))[..., 0, :]
+        return product
+    gradient = np.zeros_like(probabilities)
+    n_classes = probabilities.shape[-1]
+    block = max(1, MEMORY_BUDGET // (n_classes * probabilities.itemsize))
+    for row in np.ndindex(probabilities.shape[:-1]):
+        for start in range(0, n_classes, block):
+            classes = slice(start, start + block)
+            gradient[row] += outer[row][0, classes] @ softmax_jacobian(probabilities[row], classes)
+    return gradient

@@ -1,0 +1,22 @@
+"""The shortcut: softmax and cross-entropy collapse to a residual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xegrad import bounds, layer
+from xegrad.methods import Evaluation
+from xegrad.problem import Problem
+
+
+def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+    """Loss, and dL/dZ = rowsum(Q) S - Q pulled back to what is asked for."""
+    forward = layer.forward(problem)
+    residual = layer.residual(forward)
+    return Evaluation(
+        loss=forward.loss,
+        gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
+    )
+
+
+bound = bounds.stable

@@ -1,0 +1,157 @@
+"""W, X, b and the targets, checked once, then read-only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import force_setattr, replace
+from numpy.typing import ArrayLike
+
+from xegrad.errors import InputError
+from xegrad.targets import Array, Targets
+
+
+class Problem(msgspec.Struct, frozen=True, eq=False):
+    """One softmax layer with cross-entropy: Z = X W + b, S = softmax(Z), L = -sum(Q log S).
+
+    Parameters
+    ----------
+    weights : (N, T)
+        W; column t holds the weights of class t.
+    inputs : (B, N)
+        X; a row is an example.
+    targets : Targets
+        The labels (B,) or soft targets (B, T).
+    bias : (T,), optional
+        b.
+    classes : T names, optional
+
+    The first three may have the same stack axes in front, and b with them: K problems of one shape
+    are W (K, N, T), X (K, B, N), labels (K, B), and every formula is written over the last two axes.
+    float32 arrays make a float32 problem when all are; anything else is float64.  The arrays are
+    copied and read-only.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, empty arrays, numbers that are not finite, labels out of range.
+    """
+
+    weights: Array
+    inputs: Array
+    targets: Targets
+    bias: Array | None = None
+    classes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given: dict[str, ArrayLike | None] = {"W": self.weights, "x": self.inputs, "b": self.bias}
+        parts = {symbol: _array(symbol, part) for symbol, part in given.items() if part is not None}
+        single = all(part.dtype == np.float32 for part in parts.values())
+        dtype = np.dtype(np.float32 if single else np.float64)
+        weights, inputs, bias = (
+            _sealed(parts[symbol], dtype) if symbol in parts else None for symbol in ("W", "x", "b")
+        )
+        assert weights is not None
+        assert inputs is not None
+        _check_shapes(weights, inputs, bias)
+        force_setattr(self, "weights", weights)
+        force_setattr(self, "inputs", inputs)
+        force_setattr(self, "bias", bias)
+        self.targets.check(self.n_rows, self.n_classes)
+        if self.classes is not None:
+            force_setattr(self, "classes", _checked_classes(self.classes, self.n_classes))
+
+    @property
+    def n_rows(self) -> int:
+        """B, the number of examples."""
+        size: int = self.inputs.shape[-2]
+        return size
+
+    @property
+    def n_inputs(self) -> int:
+        """N."""
+        size: int = self.weights.shape[-2]
+        return size
+
+    @property
+    def n_classes(self) -> int:
+        """T."""
+        size: int = self.weights.shape[-1]
+        return size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The precision of W, x and b, in which the float methods compute."""
+        return self.weights.dtype
+
+    def astype(self, dtype: np.dtype[Any]) -> Problem:
+        """The same problem with W, x and b rounded to `dtype`; the targets stay as given."""
+        if dtype == self.dtype:
+            return self
+        return replace(
+            self,
+            weights=self.weights.astype(dtype),
+            inputs=self.inputs.astype(dtype),
+            bias=None if self.bias is None else self.bias.astype(dtype),
+        )
+
+
+def _array(symbol: str, given: ArrayLike) -> Array:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{symbol} must be made of real numbers, not {array.dtype}", symbol)
+    return array
+
+
+def _sealed(given: Array, dtype: np.dtype[Any]) -> Array:
+    array = np.array(given, dtype=dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
+    if weights.ndim < 2:
+        raise InputError(f"W must have two dimensions, (inputs, classes), not {weights.ndim}", "W")
+    *stack, n_inputs, n_classes = weights.shape
+    if n_inputs == 0 or n_classes == 0:
+        raise InputError(f"W is {n_inputs} x {n_classes}; a layer has at least one input and one class", "W")
+    if inputs.ndim < 2 or list(inputs.shape[:-2]) != stack:
+        raise InputError(f"inputs must be (B, N) beside W; their shape is {inputs.shape}", "x")
+    if inputs.shape[-2] == 0:
+        raise InputError("x has no rows", "x")
+    if inputs.shape[-1] != n_inputs:
+        raise InputError(
+            f"x has {_count(inputs.shape[-1], 'entry', 'entries')} but W has "
+            f"{_count(n_inputs, 'row', 'rows')}; W is read as (inputs, classes)",
+            "x",
+        )
+    if bias is not None and list(bias.shape) != [*stack, n_classes]:
+        shape = " x ".join(map(str, bias.shape)) or "a single number"
+        raise InputError(f"b has {shape} numbers but W has {_count(n_classes, 'class', 'classes')}", "b")
+    for symbol, part in (("W", weights), ("x", inputs), ("b", bias)):
+        if part is not None and not np.isfinite(part).all():
+            where = np.argwhere(~np.isfinite(part))[0].tolist()
+            value = float(part[tuple(where)])
+            raise InputError(f"{symbol}{where} is {value}; every number must be finite", symbol)
+
+
+def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
+    names = tuple(names)
+    if len(names) != n_classes:
+        raise InputError(
+            f"{_count(len(names), 'class name', 'class names')} for {_count(n_classes, 'class', 'classes')}",
+            "classes",
+        )
+    for index, name in enumerate(names):
+        first = names.index(name)
+        if first != index:
+            raise InputError(
+                f"classes {first} and {index} are both named {name!r}; names must differ", "classes"
+            )
+    return names
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
