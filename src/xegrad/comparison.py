@@ -28,7 +28,8 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
     @property
     def within(self) -> NDArray[np.bool_]:
         """Entries whose difference rounding explains: never NaN, and never by an infinite bound."""
-        return np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        within: NDArray[np.bool_] = np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        return within
 
     @property
     def agrees(self) -> bool:
@@ -41,7 +42,8 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         An exact zero is never lost: it is all there is to know.
         """
-        return self.within & (self.bound > np.abs(self.reference) / 2) & (self.reference != 0)
+        too_wide: NDArray[np.bool_] = (self.bound > np.abs(self.reference) / 2) & (self.reference != 0)
+        return self.within & too_wide
 
     @property
     def opposite_signs(self) -> NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from xegrad import formats
+from xegrad.cli import options
 from xegrad.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
     from xegrad.targets import Array
-
-_VECTOR = re.compile(r"\s*[-+]?(\d|\.\d|nan|inf)[^,]*(,.*)?", re.IGNORECASE | re.DOTALL)
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -45,19 +43,17 @@ class Given(msgspec.Struct, frozen=True):
         paths = list(self.problem or [])
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
-        options = {"-W": self.weights, "-x": self.inputs, "-b": self.bias, "-y": self.label}
-        given = {option: text for option, text in options.items() if text is not None}
-        if not paths and not given:
+        arrays = {"-W": self.weights, "-x": self.inputs, "-b": self.bias}
+        if not paths and self.label is None and not any(text is not None for text in arrays.values()):
             if sys.stdin is None or sys.stdin.isatty():
                 return None
             paths = ["-"]
-        readers = [*paths, *(option for option, text in given.items() if text == "-")]
-        if (paths == ["-"]) + sum(text == "-" for text in given.values()) > 1:
+        readers = [path for path in paths if path == "-"]
+        readers += [option for option, text in arrays.items() if text == "-"]
+        if len(readers) > 1:
             raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
-        if self.input_format is not None and self.input_format not in formats.FORMATS:
-            raise UsageError(
-                f"there is no format {self.input_format!r}; there are {', '.join(formats.FORMATS)}"
-            )
+        if self.input_format is not None:
+            options.choices([self.input_format], formats.FORMATS, "format")
         stated = formats.read_parts(paths[0], self.input_format) if paths else Parts()
         return self._parts().over(stated)
 
@@ -100,10 +96,22 @@ class Given(msgspec.Struct, frozen=True):
         if text.lstrip().startswith("["):
             array, names = formats.FORMATS["json"].read_array(text.encode(), option)
             return array, names, option
-        if _VECTOR.fullmatch(text) and not Path(text).exists():
+        if _is_vector(text):
             array, names = formats.FORMATS["csv"].read_array(text.encode(), option)
             return array.ravel(), names, option
+        if text != "-" and not Path(text).exists():
+            raise InputError(
+                f"{option}: there is no file {text!r}, nor is it numbers with commas, nor JSON in brackets"
+            )
         try:
             return formats.read_array(text, self.input_format if text == "-" else None)
         except InputError as error:
             raise InputError(f"{option} {error}", error.part) from None
+
+
+def _is_vector(text: str) -> bool:
+    """Whether a value is numbers with commas between; a file called 3 is ./3."""
+    try:
+        return bool([float(cell) for cell in text.split(",")])
+    except ValueError:
+        return False

@@ -54,5 +54,5 @@ def choices(given: Iterable[str], known: Iterable[str], what: str) -> list[str]:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}{hint}")
+            raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
     return [name for name in known if name in asked]

@@ -19,7 +19,7 @@ def command(
         int | None, typer.Option("--inputs", metavar="N", min=1, help="A random one: N inputs.")
     ] = None,
     classes: Annotated[int | None, typer.Option("--classes", metavar="T", min=1, help="T classes.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Which random one (0).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="S", min=0, help="Which one (0).")] = None,
     output_format: Annotated[
         str, typer.Option("--format", metavar="|".join(formats.FORMATS), help="What it is written as.")
     ] = "json",

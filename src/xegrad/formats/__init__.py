@@ -6,15 +6,13 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from xegrad.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from xegrad.formats.parts import Parts
     from xegrad.problem import Problem
     from xegrad.targets import Array
@@ -66,7 +64,7 @@ def read(path: str | Path, input_format: str | None = None) -> Problem:
 
 def read_parts(path: str | Path, input_format: str | None = None) -> Parts:
     """What a file states of a problem, unchecked against each other."""
-    data, source = load(path)
+    data, source = load(path, "a problem is expected: W, x and label")
     return format_of(path, data, input_format).read_problem(data, source)
 
 
@@ -74,12 +72,12 @@ def read_array(
     path: str | Path, input_format: str | None = None
 ) -> tuple[Array, tuple[str, ...] | None, str]:
     """An array from a file, the names of its columns if it has any, and the file's name for messages."""
-    data, source = load(path)
+    data, source = load(path, "numbers are expected")
     array, names = format_of(path, data, input_format).read_array(data, source)
     return array, names, source
 
 
-def load(path: str | Path) -> tuple[bytes, str]:
+def load(path: str | Path, expected: str) -> tuple[bytes, str]:
     """The bytes of a file or of standard input, as UTF-8 without a byte order mark, and its name."""
     source = "standard input" if str(path) == "-" else str(path)
     try:
@@ -91,6 +89,8 @@ def load(path: str | Path) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if not data.strip():
+        raise InputError(f"{source}: is empty; {expected}")
     try:
         data.decode()
     except UnicodeDecodeError as error:

@@ -30,7 +30,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     InputError
         A cell that is no number, a ragged or doubled row, a missing header, by line and column.
     """
-    lines = _lines(data, source, f"a problem in CSV begins with a header: {HEADER}")
+    lines = _lines(data, source)
     number, header = lines[0]
     if header[0] != "x":
         separator = next((mark for mark in ";\t" if header[0].startswith(f"x{mark}")), None)
@@ -74,13 +74,13 @@ def read_problem(data: bytes, source: str) -> Parts:
         label=np.array(rows["label"]) if "label" in rows else None,
         classes=_names(header[1:]),
         rows_are_inputs=True,
-        sources=dict.fromkeys(("W", "x", "b", "label", "classes"), source),
+        sources=dict.fromkeys(("problem", "W", "x", "b", "label", "classes"), source),
     )
 
 
 def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
     """A table of plain numbers, and the names in its first row if that holds something that is no number."""
-    lines = _lines(data, source, "a CSV of numbers is expected")
+    lines = _lines(data, source)
     names = None
     if not all(_is_number(cell) for cell in lines[0][1]):
         names, lines = _names(lines[0][1]), lines[1:]
@@ -117,7 +117,7 @@ def write_problem(parts: Parts) -> str:
     return out.getvalue()
 
 
-def _lines(data: bytes, source: str, expected: str) -> list[Line]:
+def _lines(data: bytes, source: str) -> list[Line]:
     reader = csv.reader(io.StringIO(data.decode(), newline=""), strict=True, skipinitialspace=True)
     lines: list[Line] = []
     try:
@@ -128,7 +128,7 @@ def _lines(data: bytes, source: str, expected: str) -> list[Line]:
     except csv.Error as error:
         raise InputError(f"{source}: line {reader.line_num}: malformed CSV: {error}") from None
     if not lines:
-        raise InputError(f"{source}: is empty; {expected}")
+        raise InputError(f"{source}: has no cell that is not empty")
     return lines
 
 

@@ -56,8 +56,6 @@ def read_problem(data: bytes, source: str) -> Parts:
     InputError
         Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
     """
-    if not data.strip():
-        raise InputError(f"{source}: is empty; a problem is a JSON object with W, x and label")
     stated = _decode(_problem_decoder, data, source)
     # Cheap to rule out: a key that stands once in the text is not doubled.
     if b"\\" in data or any(data.count(key) > 1 for key in _KEY_BYTES):
@@ -71,14 +69,12 @@ def read_problem(data: bytes, source: str) -> Parts:
         classes=None if stated.classes is UNSET else tuple(stated.classes),
         transpose=stated.transpose is True,
         id=None if stated.id is UNSET else stated.id,
-        sources={key: source for key in KEYS if getattr(stated, key) is not UNSET},
+        sources={"problem": source} | {key: source for key in KEYS if getattr(stated, key) is not UNSET},
     )
 
 
 def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
     """An array of one or two dimensions; JSON names no columns."""
-    if not data.strip():
-        raise InputError(f"{source}: is empty; a JSON array of numbers is expected")
     return _array(_decode(_array_decoder, data, source), "$", source), None
 
 
@@ -101,10 +97,24 @@ def write_problem(parts: Parts) -> str:
 def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes, source: str) -> Decoded:
     try:
         return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{source}: {_invalid(str(error), data)}") from None
     except msgspec.DecodeError as error:
-        raise InputError(f"{source}: {_malformed(str(error), data)}") from None
+        raise InputError(f"{source}: {_what_is_wrong(error, data)}") from None
+
+
+def _what_is_wrong(error: msgspec.DecodeError, data: bytes) -> str:
+    """Malformed JSON before anything else: a bracket that is missing makes types wrong as well."""
+    if isinstance(error, msgspec.ValidationError):
+        try:
+            msgspec.json.decode(data)
+        except msgspec.ValidationError:
+            pass
+        except msgspec.DecodeError as malformed:
+            error = malformed
+        else:
+            return _invalid(str(error), data)
+    if isinstance(error, msgspec.ValidationError):
+        return _invalid(str(error), data)
+    return _malformed(str(error), data)
 
 
 def _invalid(message: str, data: bytes) -> str:
@@ -148,6 +158,8 @@ def _malformed(message: str, data: bytes) -> str:
     """Where by line and column, out of msgspec's "JSON is malformed: trailing characters (byte 17)"."""
     at = re.search(r"\(byte (\d+)\)", message)
     start = int(at[1]) if at else len(data.rstrip())
+    if "trailing characters" in message:
+        start -= 1  # msgspec counts the first of them as read
     before = data[:start]
     line = before.count(b"\n") + 1
     column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1

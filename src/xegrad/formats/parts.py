@@ -26,7 +26,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     `weights` is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).
     `rows_are_inputs` where the format leaves no choice.
     `label` is an index, a class name, text that may be either, or a target of T numbers.
-    `sources` says where each part came from, by its symbol, for messages.
+    `sources` says where each part came from, by its symbol, and the whole as "problem", for messages.
     """
 
     weights: Array | None = None
@@ -74,7 +74,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         try:
             return self._problem()
         except InputError as error:
-            source = self.sources.get(error.part or "", self.sources.get("W", ""))
+            source = self.sources.get(error.part or "problem") or self.sources.get("problem")
             raise InputError(f"{source}: {error}" if source else str(error), error.part) from None
 
     def _problem(self) -> Problem:
@@ -157,13 +157,9 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
 
 def _one_example(inputs: Array, n_inputs: int) -> Array:
     """x as (N,): a row, or a column of N > 1 numbers."""
-    if inputs.ndim == 1:
-        return inputs
+    if inputs.ndim == 1 or inputs.shape[0] == 1 or (inputs.shape[1] == 1 and inputs.shape[0] == n_inputs):
+        return inputs.ravel()
     rows, columns = inputs.shape
-    if columns == 1 and rows == n_inputs:
-        return inputs[:, 0]
-    if rows == 1:
-        return inputs[0]
     raise InputError(f"x has {rows} rows of {columns}; one example is expected, {n_inputs} numbers", "x")
 
 

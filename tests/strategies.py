@@ -1,0 +1,64 @@
+"""Problems as hypothesis draws them: mild, saturated, underflowing, tied, of one class or of many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from xegrad import Problem, Targets
+
+# Scales of W and b: logits near one, saturated, underflowing (beyond -745), and tiny.
+SCALES = [1e-8, 0.1, 1.0, 30.0, 400.0, 1500.0]
+
+
+def numbers(scale: float) -> st.SearchStrategy[float]:
+    """Short decimals, so that ties and exact zeros are common, and any float between."""
+    return st.one_of(
+        st.integers(-10, 10).map(lambda tenths: scale * tenths / 10),
+        st.floats(-scale, scale, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-30),
+    )
+
+
+@st.composite
+def problems(
+    draw: st.DrawFn, max_rows: int = 3, dtypes: tuple[Any, ...] = (np.float64, np.float32)
+) -> Problem:
+    """W, X, b and targets of any kind, in one of the precisions."""
+    n_rows = draw(st.integers(1, max_rows))
+    n_inputs, n_classes = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    dtype = draw(st.sampled_from(dtypes))
+    scale = draw(st.sampled_from(SCALES))
+
+    def array(shape: tuple[int, ...], size: float) -> Any:
+        count = int(np.prod(shape))
+        values = draw(st.lists(numbers(size), min_size=count, max_size=count))
+        return np.array(values, dtype=dtype).reshape(shape)
+
+    if draw(st.booleans()):
+        labels = draw(st.lists(st.integers(0, n_classes - 1), min_size=n_rows, max_size=n_rows))
+        targets = Targets(labels=np.array(labels))
+    else:
+        targets = Targets(soft=np.abs(array((n_rows, n_classes), 1.0)).astype(np.float64))
+    return Problem(
+        weights=array((n_inputs, n_classes), scale),
+        inputs=array((n_rows, n_inputs), 1.0),
+        targets=targets,
+        bias=array((n_classes,), scale) if draw(st.booleans()) else None,
+    )
+
+
+def random_problem(random: np.random.Generator, dtype: Any = np.float64) -> Problem:
+    """One problem by numpy's generator, for tests that want thousands."""
+    n_rows, n_inputs, n_classes = random.integers(1, 4), random.integers(1, 6), random.integers(1, 7)
+    scale = random.choice([0.01, 1.0, 10.0, 100.0, 500.0])
+    hard = random.random() < 0.5
+    return Problem(
+        weights=(scale * random.normal(size=(n_inputs, n_classes))).astype(dtype),
+        inputs=random.normal(size=(n_rows, n_inputs)).astype(dtype),
+        targets=Targets(labels=random.integers(n_classes, size=n_rows))
+        if hard
+        else Targets(soft=random.dirichlet(np.ones(n_classes), size=n_rows)),
+        bias=(scale * random.normal(size=n_classes)).astype(dtype) if random.random() < 0.5 else None,
+    )

@@ -1,0 +1,218 @@
+"""What holds of every method in the table, whatever the problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategies import problems, random_problem
+from truth import exact, misses
+from xegrad import METHODS, Comparison, Problem, Targets, bounds
+from xegrad.methods import Method
+
+NAMES = ("weights", "bias", "inputs", "logits")
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+laws = settings(max_examples=200, deadline=None)
+
+
+def assert_keeps_its_promise(method: Method, problem: Problem) -> None:
+    truth = exact(problem)
+    evaluation, bound = method.evaluate(problem, NAMES), method.bound(problem, NAMES)
+    for distance, allowed in misses(truth["loss"], evaluation.loss, bound.loss):
+        assert distance <= allowed, "loss"
+    for name in NAMES:
+        for distance, allowed in misses(truth[name], evaluation.gradients[name], bound.gradients[name]):
+            assert distance <= allowed, name
+
+
+def assert_within(first: Any, second: Any, bound: Any) -> None:
+    """Everywhere the bound is a promise, the two are no further apart."""
+    promised = np.isfinite(bound)
+    distance = np.abs(np.asarray(first)[promised] - np.asarray(second)[promised])
+    assert (distance <= bound[promised]).all()
+
+
+@every_method
+@given(problem=problems())
+@laws
+def test_every_entry_is_as_near_to_the_exact_value_as_promised(method: Method, problem: Problem) -> None:
+    assert_keeps_its_promise(method, problem)
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_the_promise_holds_in_thousands_of_random_problems(method: Method, dtype: Any) -> None:
+    """2,500 problems for each method and precision: 10,000 in all."""
+    random = np.random.default_rng(20)
+    for _ in range(2500):
+        assert_keeps_its_promise(method, random_problem(random, dtype))
+
+
+@every_method
+@given(problem=problems())
+@laws
+def test_each_row_of_the_gradient_sums_to_zero(method: Method, problem: Problem) -> None:
+    """Shifting all logits of a row changes nothing."""
+    gradient = method.evaluate(problem).gradients["weights"]
+    limits = method.bound(problem).gradients["weights"]
+    for row, limit in zip(gradient.tolist(), limits.tolist(), strict=True):
+        if all(map(math.isfinite, limit)):
+            assert abs(math.fsum(row)) <= math.fsum(limit)
+
+
+@every_method
+@given(problem=problems(), data=st.data())
+@laws
+def test_permuting_the_classes_permutes_the_columns(
+    method: Method, problem: Problem, data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(problem.n_classes)))
+    permuted = Problem(
+        weights=problem.weights[:, order],
+        inputs=problem.inputs,
+        targets=Targets(soft=effective(problem)[:, order]),
+        bias=None if problem.bias is None else problem.bias[order],
+    )
+    assert_within(
+        method.evaluate(permuted).gradients["weights"],
+        method.evaluate(problem).gradients["weights"][:, order],
+        2 * method.bound(permuted).gradients["weights"],
+    )
+
+
+@every_method
+@given(problem=problems())
+@laws
+def test_a_batch_is_the_sum_of_its_rows(method: Method, problem: Problem) -> None:
+    rows = [one_row(problem, row) for row in range(problem.n_rows)]
+    parts = [method.evaluate(row) for row in rows]
+    promises = [method.bound(row) for row in rows]
+    whole, bound = method.evaluate(problem), method.bound(problem)
+    for name in ("loss", "weights"):
+        total = sum_exactly([value(part, name) for part in parts])
+        limits = np.sum([value(promise, name) for promise in promises], axis=0) + value(bound, name)
+        assert_within(value(whole, name), total, np.asarray(limits))
+
+
+@every_method
+@given(problem=problems(), times=st.integers(2, 4))
+@laws
+def test_an_integer_weight_on_the_rows_equals_repeated_rows(
+    method: Method, problem: Problem, times: int
+) -> None:
+    weighted = Problem(
+        problem.weights, problem.inputs, Targets(soft=times * effective(problem)), problem.bias
+    )
+    repeated = Problem(
+        problem.weights,
+        np.repeat(problem.inputs, times, axis=0),
+        Targets(soft=np.repeat(effective(problem), times, axis=0)),
+        problem.bias,
+    )
+    first, second = method.bound(weighted), method.bound(repeated)
+    assert_within(
+        method.evaluate(weighted).gradients["weights"],
+        method.evaluate(repeated).gradients["weights"],
+        first.gradients["weights"] + second.gradients["weights"],
+    )
+
+
+@every_method
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), with_bias=st.booleans(), hard=st.booleans())
+@laws
+def test_a_stack_of_problems_is_computed_as_each_of_them(
+    method: Method, data: st.DataObject, seed: int, with_bias: bool, hard: bool
+) -> None:
+    stack, rows, n_inputs, n_classes = (data.draw(st.integers(1, 4)) for _ in range(4))
+    random = np.random.default_rng(seed)
+    labels = random.integers(n_classes, size=(stack, rows))
+    soft = random.dirichlet(np.ones(n_classes), size=(stack, rows))
+    weights = 100 * random.normal(size=(stack, n_inputs, n_classes))
+    inputs = random.normal(size=(stack, rows, n_inputs))
+    bias = random.normal(size=(stack, n_classes)) if with_bias else None
+    whole = Problem(weights, inputs, Targets(labels=labels) if hard else Targets(soft=soft), bias)
+    evaluation, bound = method.evaluate(whole, NAMES), method.bound(whole, NAMES)
+    for k in range(stack):
+        one = Problem(
+            weights[k],
+            inputs[k],
+            Targets(labels=labels[k]) if hard else Targets(soft=soft[k]),
+            None if bias is None else bias[k],
+        )
+        alone, promise = method.evaluate(one, NAMES), method.bound(one, NAMES)
+        for name in NAMES:
+            assert_within(evaluation.gradients[name][k], alone.gradients[name], 2 * promise.gradients[name])
+            assert np.allclose(bound.gradients[name][k], promise.gradients[name], rtol=1e-6, atol=0)
+        assert_within(np.asarray(evaluation.loss)[k], np.asarray(alone.loss), 2 * np.asarray(promise.loss))
+
+
+@given(problem=problems())
+@laws
+def test_chain_and_shortcut_are_within_their_common_bound(problem: Problem) -> None:
+    bound = bounds.chain_against_shortcut(problem, NAMES)
+    chain, shortcut = (METHODS[name].evaluate(problem, NAMES) for name in ("chain", "shortcut"))
+    for name in NAMES:
+        assert_within(chain.gradients[name], shortcut.gradients[name], bound.gradients[name])
+    assert_within(np.asarray(chain.loss), shortcut.loss, np.asarray(bound.loss))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_the_common_bound_holds_in_ten_thousand_random_problems(dtype: Any) -> None:
+    """Stacks of one shape: 20 shapes of 500 problems."""
+    random = np.random.default_rng(7)
+    for _ in range(20):
+        rows, n_inputs, n_classes = random.integers(1, 6), random.integers(1, 9), random.integers(1, 10)
+        scale = random.choice([0.1, 3.0, 30.0, 200.0], size=(500, 1, 1))
+        problem = Problem(
+            weights=(scale * random.normal(size=(500, n_inputs, n_classes))).astype(dtype),
+            inputs=random.normal(size=(500, rows, n_inputs)).astype(dtype),
+            targets=Targets(labels=random.integers(n_classes, size=(500, rows)))
+            if random.random() < 0.5
+            else Targets(soft=random.dirichlet(np.ones(n_classes), size=(500, rows))),
+        )
+        chain, shortcut = (METHODS[name].evaluate(problem) for name in ("chain", "shortcut"))
+        bound = bounds.chain_against_shortcut(problem)
+        assert_within(chain.gradients["weights"], shortcut.gradients["weights"], bound.gradients["weights"])
+
+
+@given(problem=problems(dtypes=(np.float64,)), factor=st.sampled_from([3.0, -3.0]), data=st.data())
+@laws
+def test_an_entry_moved_by_three_times_its_bound_never_agrees(
+    problem: Problem, factor: float, data: st.DataObject
+) -> None:
+    """The bound says no more than it must: what it cannot explain is seen."""
+    chain, shortcut = (METHODS[name].evaluate(problem).gradients["weights"] for name in ("chain", "shortcut"))
+    bound = bounds.chain_against_shortcut(problem).gradients["weights"]
+    index = tuple(data.draw(st.integers(0, size - 1)) for size in chain.shape)
+    moved = chain.copy()
+    if np.isfinite(bound[index]):
+        moved[index] += factor * max(bound[index], 2 * np.spacing(abs(moved[index])))
+    comparison = Comparison(reference=shortcut, candidate=moved, bound=bound)
+    assert not comparison.within[index]
+    assert not comparison.agrees
+
+
+def effective(problem: Problem) -> Any:
+    return problem.targets.effective(problem.n_classes, np.dtype(np.float64))
+
+
+def one_row(problem: Problem, row: int) -> Problem:
+    targets = Targets(soft=effective(problem)[row : row + 1])
+    return Problem(problem.weights, problem.inputs[row : row + 1], targets, problem.bias)
+
+
+def value(result: Any, name: str) -> Any:
+    return np.asarray(result.loss if name == "loss" else result.gradients[name], dtype=np.float64)
+
+
+def sum_exactly(arrays: Sequence[Any]) -> Any:
+    stacked = np.stack(arrays).reshape(len(arrays), -1)
+    if not np.isfinite(stacked).all():
+        return stacked.sum(axis=0).reshape(arrays[0].shape)
+    return np.array([math.fsum(column) for column in stacked.T]).reshape(arrays[0].shape)

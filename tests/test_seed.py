@@ -1,0 +1,122 @@
+"""The samples, and the numbers that the derivation prints for its example."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Run
+from xegrad import METHODS, Problem, read
+
+# Typed from the derivation: S, the loss, and dL/dW in W's layout, to eight decimals.
+PROBABILITIES = [0.19091352, 0.20353145, 0.21698333, 0.23132428, 0.15724743]
+LOSS = 1.5279347484961026
+GRADIENT = [
+    [0.01909135, 0.02035314, -0.07830167, 0.02313243, 0.01572474],
+    [0.09545676, 0.10176572, -0.39150833, 0.11566214, 0.07862371],
+    [0.07636541, 0.08141258, -0.31320667, 0.09252971, 0.06289897],
+]
+W = "[[0.1,0.2,0.3,0.4,0.5],[0.6,0.7,0.8,0.9,0.1],[0.11,0.12,0.13,0.14,0.15]]"
+X = "0.1,0.5,0.4"
+HALF_A_UNIT = 0.5e-8 * (1 + 1e-6)  # of the eighth decimal; the typed number itself is off by an ulp
+
+
+def assert_is_the_seed(result: dict[str, Any]) -> None:
+    assert abs(result["loss"] - LOSS) <= math.ulp(LOSS)
+    assert np.abs(np.array(result["gradient"]) - GRADIENT).max() <= HALF_A_UNIT
+    assert np.abs(np.array(result["probabilities"]) - PROBABILITIES).max() <= HALF_A_UNIT
+    for method in ("chain", "shortcut"):
+        assert np.abs(np.array(result[method]["gradient"]) - GRADIENT).max() <= HALF_A_UNIT
+        assert abs(result[method]["loss"] - LOSS) <= 2 * math.ulp(LOSS)
+    assert result["comparison"]["agree"] is True
+    assert result["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample_inputs/seed.json",),
+        ("sample_inputs/seed.csv",),
+        ("-W", W, "-x", X, "-y", "2"),
+        ("-W", W, "-x", "[0.1,0.5,0.4]", "-y", "[0,0,1,0,0]"),
+        ("sample_inputs/seed.json", "-x", "[[0.1],[0.5],[0.4]]"),
+    ],
+    ids=["json", "csv", "parts", "one-hot", "column"],
+)
+def test_every_form_of_the_seed_gives_its_numbers(run: Run, arguments: tuple[str, ...]) -> None:
+    assert_is_the_seed(json.loads(run("compute", *arguments, "--json").out))
+
+
+@pytest.mark.parametrize("sample", ["json", "csv"])
+def test_the_seed_on_standard_input_gives_its_numbers(run: Run, sample: str) -> None:
+    text = run("sample", "--format", sample).out
+    assert_is_the_seed(json.loads(run("compute", "--json", stdin=text).out))
+    assert_is_the_seed(json.loads(run("compute", "-", "--json", stdin=text).out))
+
+
+def test_transposed_weights_give_the_transposed_gradient(run: Run) -> None:
+    turned = json.dumps(np.array(json.loads(W)).T.tolist())
+    result = json.loads(run("compute", "-W", turned, "-x", X, "-y", "2", "--transpose", "--json").out)
+    result["gradient"] = np.array(result["gradient"]).T.tolist()
+    for method in ("chain", "shortcut"):
+        result[method]["gradient"] = np.array(result[method]["gradient"]).T.tolist()
+    assert_is_the_seed(result)
+
+
+def test_the_sample_files_are_what_sample_prints(run: Run) -> None:
+    with open("sample_inputs/seed.json", encoding="utf-8") as seed:
+        assert seed.read() == run("sample").out
+    with open("sample_inputs/seed.csv", encoding="utf-8") as seed:
+        assert seed.read() == run("sample", "--format", "csv").out
+
+
+def evaluate(problem: Problem, method: str) -> tuple[float, np.ndarray[Any, Any]]:
+    evaluation = METHODS[method].evaluate(problem)
+    return float(evaluation.loss), evaluation.gradients["weights"]
+
+
+def test_the_saturated_sample_keeps_its_digits_in_the_shortcut_and_loses_them_in_the_chain(run: Run) -> None:
+    problem = read("sample_inputs/saturated.json")
+    loss, gradient = evaluate(problem, "shortcut")
+    # exp(-46.05) + exp(-47.05), of which 1e-40 is lost to log1p and to 1 / (1 + s): 1.3702e-20.
+    exact = math.fsum([math.exp(-46.05), math.exp(-47.05)])
+    assert abs(loss - exact) <= 1e-15 * exact
+    assert abs(gradient[0, 0] + exact) <= 1e-15 * exact
+    assert f"{loss:.4e}" == "1.3702e-20"
+    chain_loss, chain_gradient = evaluate(problem, "chain")
+    assert chain_loss == 0
+    assert chain_gradient[0, 0] == 0
+    result = json.loads(run("compute", "sample_inputs/saturated.json", "--json").out)
+    assert result["comparison"]["agree"] is True
+    assert result["comparison"]["lost_entries"] == 1
+    assert result["comparison"]["worst"] == {"input": 0, "class": 0}
+    verdict = run("compute", "sample_inputs/saturated.json").out
+    assert "the chain keeps no digit of 1 entry, W[input 0, class 0]" in " ".join(verdict.split())
+
+
+def test_the_underflowing_sample_breaks_the_chain_and_says_why(run: Run) -> None:
+    problem = read("sample_inputs/underflow.json")
+    loss, gradient = evaluate(problem, "shortcut")
+    # Logits -900, 1.5 and -0.25: S is (0, s, 1 - s) with s = 1 / (1 + exp(-1.75)), to 1e-390.
+    common = 1 / (1 + math.exp(-1.75))
+    assert loss == pytest.approx(901.5 + math.log1p(math.exp(-1.75)), rel=1e-15)
+    assert np.allclose(gradient, [[-1, common, 1 - common]] * 2, rtol=1e-15, atol=0)
+    chain_loss, chain_gradient = evaluate(problem, "chain")
+    assert chain_loss == math.inf
+    assert np.isnan(chain_gradient).all()
+    outcome = run("compute", "sample_inputs/underflow.json")
+    assert outcome.status == 0
+    last = " ".join(outcome.out.split("differ:")[1].split())
+    assert last == (
+        'the chain is not finite in 6 of 6 entries: the probability S of class 0 "rare" (the first) '
+        "underflows to 0, and the chain multiplies 1/S = infinity by 0."
+    )
+    result = json.loads(run("compute", "sample_inputs/underflow.json", "--json").out)
+    assert result["comparison"]["agree"] is False
+    assert result["chain"] == {"loss": None, "gradient": [[None] * 3] * 2}
+    assert any("underflows" in warning for warning in result["warnings"])
+    assert any(warning.startswith("chain.gradient is null") for warning in result["warnings"])

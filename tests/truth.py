@@ -1,0 +1,80 @@
+"""The loss and the gradients by mpmath, to hundreds of bits: what the tests compare with.
+
+With E = exp(Z) of a row, dL/dZ_i = sum_k (Q_k E_i - Q_i E_k) / sum_k E_k: the k = i term vanishes by
+itself, so nothing is lost when a probability is near one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from xegrad import Problem
+
+PRECISION = 400  # bits: products of the floats that tests draw are exact, and so are their sums
+
+
+def exact(problem: Problem) -> dict[str, Any]:
+    """The loss as a number, and each gradient as rows of numbers, all mpf."""
+    with mpmath.workprec(PRECISION):
+        weights = _numbers(problem.weights)
+        inputs = _numbers(problem.inputs)
+        bias = [mpmath.mpf(0)] * problem.n_classes if problem.bias is None else _numbers(problem.bias)
+        targets = _numbers(problem.targets.effective(problem.n_classes, np.dtype(np.float64)))
+        classes = range(problem.n_classes)
+        loss = mpmath.mpf(0)
+        residuals = []
+        for row, target in zip(inputs, targets, strict=True):
+            logits = [
+                mpmath.fdot(zip(row, (line[i] for line in weights), strict=True)) + bias[i] for i in classes
+            ]
+            largest = max(logits)
+            powers = [mpmath.exp(logit - largest) for logit in logits]
+            total = mpmath.fsum(powers)
+            others = mpmath.fsum(power for i, power in enumerate(powers) if i != logits.index(largest))
+            loss += mpmath.fsum(target[i] * (_log1p(others) + largest - logits[i]) for i in classes)
+            residuals.append(
+                [
+                    mpmath.fsum(target[k] * powers[i] - target[i] * powers[k] for k in classes) / total
+                    for i in classes
+                ]
+            )
+        columns = range(problem.n_inputs)
+        rows = range(problem.n_rows)
+        return {
+            "loss": loss,
+            "logits": residuals,
+            "bias": [mpmath.fsum(residuals[b][i] for b in rows) for i in classes],
+            "weights": [
+                [mpmath.fsum(inputs[b][j] * residuals[b][i] for b in rows) for i in classes] for j in columns
+            ],
+            "inputs": [
+                [mpmath.fsum(weights[j][i] * residuals[b][i] for i in classes) for j in columns] for b in rows
+            ],
+        }
+
+
+def _log1p(number: Any) -> Any:
+    # mpmath's own works with twice the bits where the number is tiny; a series is enough below 2**-200.
+    return number - number * number / 2 if number < mpmath.mpf(2) ** -200 else mpmath.log(1 + number)
+
+
+def _numbers(array: Any) -> Any:
+    """mpf in the shape of the array: every float is taken exactly."""
+    if isinstance(array, np.ndarray) and array.ndim:
+        return [_numbers(part) for part in array]
+    return mpmath.mpf(float(array))
+
+
+def misses(exact_values: Any, computed: Any, bound: Any) -> Iterator[tuple[float, float]]:
+    """How far each computed value is from the exact one, and how far it may be, where that is finite."""
+    if isinstance(exact_values, list):
+        for parts in zip(exact_values, computed, bound, strict=True):
+            yield from misses(*parts)
+    elif np.isfinite(bound):
+        computed = float(computed)
+        distance = abs(mpmath.mpf(computed) - exact_values) if np.isfinite(computed) else mpmath.inf
+        yield float(distance) if distance < 1e300 else float("inf"), float(bound)
