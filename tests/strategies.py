@@ -22,11 +22,9 @@ def numbers(scale: float) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def problems(
-    draw: st.DrawFn, max_rows: int = 3, dtypes: tuple[Any, ...] = (np.float64, np.float32)
-) -> Problem:
+def problems(draw: st.DrawFn, dtypes: tuple[Any, ...] = (np.float64, np.float32)) -> Problem:
     """W, X, b and targets of any kind, in one of the precisions."""
-    n_rows = draw(st.integers(1, max_rows))
+    n_rows = draw(st.integers(1, 3))
     n_inputs, n_classes = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     dtype = draw(st.sampled_from(dtypes))
     scale = draw(st.sampled_from(SCALES))

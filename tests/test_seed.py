@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,8 @@ def test_transposed_weights_give_the_transposed_gradient(run: Run) -> None:
 
 
 def test_the_sample_files_are_what_sample_prints(run: Run) -> None:
-    with open("sample_inputs/seed.json", encoding="utf-8") as seed:
-        assert seed.read() == run("sample").out
-    with open("sample_inputs/seed.csv", encoding="utf-8") as seed:
-        assert seed.read() == run("sample", "--format", "csv").out
+    assert Path("sample_inputs/seed.json").read_text() == run("sample").out
+    assert Path("sample_inputs/seed.csv").read_text() == run("sample", "--format", "csv").out
 
 
 def evaluate(problem: Problem, method: str) -> tuple[float, np.ndarray[Any, Any]]:

@@ -35,7 +35,7 @@ def exact(problem: Problem) -> dict[str, Any]:
             powers = [mpmath.exp(logit - largest) for logit in logits]
             total = mpmath.fsum(powers)
             others = mpmath.fsum(power for i, power in enumerate(powers) if i != logits.index(largest))
-            loss += mpmath.fsum(target[i] * (_log1p(others) + largest - logits[i]) for i in classes)
+            loss += mpmath.fsum(target[i] * (_log1p(others) + (largest - logits[i])) for i in classes)
             residuals.append(
                 [
                     mpmath.fsum(target[k] * powers[i] - target[i] * powers[k] for k in classes) / total

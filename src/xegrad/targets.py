@@ -74,7 +74,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         """Raise InputError unless these are targets for B rows and T classes."""
         if self.soft is not None and self.soft.shape[-1] != n_classes:
             raise InputError(
-                f"label has {self.soft.shape[-1]} numbers but W has {n_classes} classes; "
+                f"label has {self.soft.shape[-1]} number{'' if self.soft.shape[-1] == 1 else 's'} but W has {n_classes} classes; "
                 "a target holds one number for each class",
                 "label",
             )

@@ -113,8 +113,7 @@ def _usage_message(error: typer.TyperException) -> str:
     elif message.startswith("No such command"):
         name = message.split("'")[1]
         message = f"there is no command {name!r}{_nearest(name, list(COMMANDS))}"
-    else:
-        message = message[:1].lower() + message[1:]
+    message = message[:1].lower() + message[1:]
     return f"{command}{message}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,17 +36,23 @@ def computation_view(
 ) -> RenderableType:
     """What was understood, the loss and the probabilities, dL/dW entry by entry, and the verdict last."""
     agrees = comparison is None or comparison.agrees
-    word, colon, rest = verdict.partition(":")
     style = "bold" if comparison is None else "bold green" if agrees else "bold red"
+    sentence = _wrapped(verdict, width)
+    sentence.stylize(style, 0, verdict.index(":"))
     return Group(
-        Text(_understood(problem, transpose)),
+        _wrapped(_understood(problem, transpose), width),
         "",
         *_probabilities(problem, forward, evaluations, width, top),
         "",
         *_gradient(problem, evaluations, comparison, top, digits),
         "",
-        Text.assemble((word, style), colon, rest),
+        sentence,
     )
+
+
+def _wrapped(text: str, width: int) -> Text:
+    """Lines without the trailing blanks that a terminal's own wrapping leaves."""
+    return Text("\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)))
 
 
 def _understood(problem: Problem, transpose: bool) -> str:
@@ -123,8 +130,8 @@ def _gradient(
         shown = np.arange(size)
     else:
         shown, order = _worst(gradients, comparison, top)
-        which = "entry" if len(shown) == 1 else f"{len(shown)} entries"
-        yield Text(f"dL/dW has {size} entries; the {which} {order}:")
+        which = "the one" if len(shown) == 1 else f"the {len(shown)}"
+        yield Text(f"dL/dW has {size} entries; {which} {order}:")
     table = _plain_table(show_header=True)
     table.add_column("input", justify="right", no_wrap=True)
     table.add_column("class", justify="right", no_wrap=True, overflow="ellipsis", max_width=24)
@@ -151,10 +158,10 @@ def _worst(
 ) -> tuple[Any, str]:
     if comparison is None:
         values = next(iter(gradients.values()))
-        return np.lexsort((np.arange(values.size), -np.abs(values)))[: max(top, 1)], "that are largest"
+        return np.lexsort((np.arange(values.size), -np.abs(values)))[: max(top, 1)], "largest"
     shown = comparison.worst_first[: max(top, 1)]
     if comparison.agrees:
-        return shown, "of which rounding leaves the least"
+        return shown, "in which rounding can hide most"
     return shown, "that differ most"
 
 

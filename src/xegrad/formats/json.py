@@ -160,6 +160,8 @@ def _malformed(message: str, data: bytes) -> str:
     start = int(at[1]) if at else len(data.rstrip())
     if "trailing characters" in message:
         start -= 1  # msgspec counts the first of them as read
+    if data[start - 1 : start] == b"-":
+        start -= 1
     before = data[:start]
     line = before.count(b"\n") + 1
     column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1

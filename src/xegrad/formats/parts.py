@@ -116,7 +116,8 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         n_inputs, n_classes = weights.shape
         side = "columns" if self.transpose else "rows"
         layout = "(classes, inputs)" if self.transpose else "(inputs, classes)"
-        found = f"x has {size} entries but W has {n_inputs} {side}; W is read as {layout}."
+        entries = "1 entry" if size == 1 else f"{size} entries"
+        found = f"x has {entries} but W has {n_inputs} {side}; W is read as {layout}."
         if size != n_classes:
             return f"{found} x needs one number for each input"
         other = (

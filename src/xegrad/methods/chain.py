@@ -107,8 +107,8 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
         for start in range(0, n_classes, block)
     ]
     for row, classes in progress.track(blocks, "chain"):
-        jacobian = layer_jacobian(softmax_jacobian(probabilities[row], classes), inputs[row])
-        flat[row[:-1]] += outer[row][0, classes] @ jacobian
+        softmax = softmax_jacobian(probabilities[row], classes)
+        flat[row[:-1]] += outer[row][0, classes] @ layer_jacobian(softmax, inputs[row])
     return fold(flat, n_classes)
 
 

@@ -1,0 +1,160 @@
+"""What is wrong is said in one line: where, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conftest import Run, problem_json
+
+# What stands on standard input, and what the message must say.
+PROBLEMS = {
+    "nothing": ("", "standard input: is empty"),
+    "blank lines": (" \n\n", "standard input: is empty"),
+    "cut off": ('{"W": [[1, 2], [3, 4]', "line 1, column 22: the JSON ends here"),
+    "a bracket missing": ('{"W": [[1, 2],\n [3, 4], "x": [1, 2]}', "line 2, column 13: malformed JSON"),
+    "a trailing comma": ('{"W": [[1, 2],]}', "trailing comma"),
+    "single quotes": ("{'W': [[1]]}", "line 1, column 2: malformed JSON: object keys must be strings"),
+    "NaN": ('{"W": [[1, NaN]]}', "line 1, column 12: every number must be finite"),
+    "Infinity": ('{"W": [[1,\n  -Infinity]]}', "line 2, column 3: every number must be finite"),
+    "two problems": (problem_json() + "\n" + problem_json(), "line 2, column 1: a second value begins"),
+    "text after the end": (problem_json() + " end", "there is more after the end"),
+    "an array": ("[[1, 2]]", "holds a list; an object is expected"),
+    "no W": (problem_json(W=None), "there is no W"),
+    "no x and no label": (problem_json(x=None, label=None), "there is no x and no label"),
+    "an unknown key": (problem_json(lable=2), "unknown key 'lable'"),
+    "a doubled key": ('{"x": [1], "W": [[1]], "x": [2], "label": 0}', "the key 'x' is given twice"),
+    "a doubled key in disguise": ('{"x": [1], "W": [[1]], "\\u0078": [2], "label": 0}', "'x' is given twice"),
+    "a flat W": (problem_json(W=[1, 2]), "$.W[0] is 1; a list is expected"),
+    "a ragged W": (problem_json(W=[[1, 2], [3]]), "$.W[1] has 1 number, but $.W[0] has 2 numbers"),
+    "text in W": (problem_json(W=[[1, "a"], [3, 4]]), '$.W[0][1] is "a"; a number is expected'),
+    "null in W": ('{"W": [[1, null]]}', "$.W[0][1] is null; a number is expected"),
+    "true in W": (problem_json(W=[[1, True]]), "$.W[0][1] is true; a number is expected"),
+    "a null W": ('{"W": null}', "$.W is null; a list is expected"),
+    "a number too large": ('{"W": [[1, 1e999]]}', "$.W[0][1] is too large for float64"),
+    "an integer too large": (f'{{"W": [[1, 1{"0" * 400}]]}}', "$.W[0][1] is too large for float64"),
+    "no inputs": (problem_json(W=[]), "$.W is empty"),
+    "no classes": (problem_json(W=[[], []]), "W is 2 x 0; a layer has at least one input and one class"),
+    "an empty x": (problem_json(x=[]), "$.x is empty"),
+    "a short x": (problem_json(x=[1]), "x has 1 entry but W has 2 rows; W is read as (inputs, classes)"),
+    "an x for the other layout": (
+        problem_json(x=[1, 2, 3]),
+        "If yours is (classes, inputs), add --transpose",
+    ),
+    "an x against the transposition": (
+        problem_json(transpose=True),
+        "x has 2 entries but W has 3 columns; W is read as (classes, inputs). If yours is (inputs, classes)",
+    ),
+    "x in rows": (problem_json(x=[[1, 2], [3, 4]]), "x has 2 rows of 2; one example is expected"),
+    "x mixed": (problem_json(x=[1, [2]]), "$.x mixes numbers and lists"),
+    "a long b": (problem_json(b=[1, 2, 3, 4]), "b has 4 numbers but W has 3 classes"),
+    "a label too large": (problem_json(label=3), "label 3 is out of range; labels are zero-based: 0 to 2"),
+    "a negative label": (problem_json(label=-1), "label -1 is out of range; labels are zero-based"),
+    "a huge label": (problem_json(label=10**30), "is out of range; labels are zero-based"),
+    "a fractional label": (problem_json(label=1.5), "$.label is 1.5"),
+    "a boolean label": (problem_json(label=True), "$.label is true"),
+    "a label without names": (problem_json(label="cat"), "the problem names no classes"),
+    "an unknown name": (
+        problem_json(label="cot", classes=["cat", "dog", "cow"]),
+        "label 'cot' is not one of the classes cat, dog, cow; did you mean",
+    ),
+    "an index as a string": (problem_json(label="1", classes=["a", "b", "c"]), "label '1' is not one of"),
+    "names twice": (problem_json(classes=["a", "b", "a"]), "classes 0 and 2 are both named 'a'"),
+    "too few names": (problem_json(classes=["a", "b"]), "2 class names for 3 classes"),
+    "a short target": (problem_json(label=[0.5, 0.5]), "label has 2 numbers but W has 3 classes"),
+    "a negative target": (problem_json(label=[0.5, -0.5, 1]), "the target of class 1 is -0.5"),
+    "CSV without a header": ("1,2,3\n4,5,6\n", "line 1: found '1'; in a problem in CSV the header is x"),
+    "CSV with semicolons": ("x;a;b\n1;2;3\n", "found cells separated by semicolons"),
+    "CSV without classes": ("x\n1\n", "the header names no classes"),
+    "CSV with a nameless class": ("x,a,\n1,2,3\n", "line 1, column 3: a class without a name"),
+    "CSV without rows": ("x,a,b\nlabel,0,1\n", "there is no row of numbers"),
+    "a ragged CSV": ("x,a,b\n1,2,3\n4,5\n", "line 3 has 2 cells, but the header has 3"),
+    "text in CSV": ("x,a,b\n1,2,3\n4,5,six\n", "line 3, column 3 is 'six'; a number is expected"),
+    "a gap in CSV": ("x,a,b\n1,,3\n", "line 2, column 2 is empty; a number is expected"),
+    "NaN in CSV": ("x,a,b\n1,nan,3\n", "line 2, column 2 is 'nan'; every number must be finite"),
+    "a CSV number too large": ("x,a,b\n1,1e999,3\n", "line 2, column 2 is too large for float64"),
+    "a decimal comma in CSV": ('x,a,b\n1,"1,5",3\n', "a decimal comma?"),
+    "two labels in CSV": ("x,a\n1,2\nlabel,1\nlabel,1\n", "line 4: a second row 'label'"),
+    "no label in CSV": ("x,a,b\n1,2,3\n", "there is no label"),
+    "an open quote in CSV": ('x,a,b\n1,"2,3\n', "malformed CSV"),
+    "names twice in CSV": ("x,a,a\n1,2,3\nlabel,1,0\n", "classes 0 and 1 are both named 'a'"),
+}
+
+USAGE = {
+    "two problems": (("compute", "a.json", "b.json"), "one problem is expected, not 2: a.json b.json"),
+    "two parts from one place": (("compute", "-W", "-", "-x", "-"), "-W and -x ask for it"),
+    "a part and the problem": (("compute", "-", "-x", "-"), "- and -x ask for it"),
+    "a missing file": (("compute", "no.json"), "no.json: there is no such file"),
+    "a folder": (("compute", "tests"), "tests: is a folder; a file is expected"),
+    "an unknown suffix": (("compute", "pyproject.toml"), "the suffix .toml is none of .json, .csv"),
+    "an unknown option": (("compute", "--mthod", "x"), "there is no option --mthod; did you mean --method?"),
+    "an option without a value": (("compute", "--top"), "option '--top' requires an argument"),
+    "an option out of range": (("compute", "--digits", "18"), "18 is not in the range 1<=x<=17"),
+    "an unknown command": (("comptue",), "there is no command 'comptue'; did you mean compute?"),
+    "an unknown method": (("compute", "--method", "chian"), "there is no method 'chian'"),
+    "an unknown format": (("compute", "--input-format", "xml", "a"), "there is no format 'xml'"),
+    "a value that is nothing": (("compute", "-W", "1;2"), "-W: there is no file '1;2', nor is it numbers"),
+    "a broken value": (("compute", "-W", "[[1,2]"), "-W: line 1, column 7: the JSON ends here"),
+    "a flat W": (("compute", "-W", "1,2", "-x", "1", "-y", "0"), "-W: W is a list of 2 numbers"),
+    "a label beyond": (("compute", "-W", "[[1,2]]", "-x", "1", "-y", "2"), "-y: label 2 is out of range"),
+    "a target that is short": (
+        ("compute", "-W", "[[1,2]]", "-x", "1", "-y", "[1]"),
+        "-y: label has 1 number but",
+    ),
+    "no label": (
+        ("compute", "-W", "[[1,2]]", "-x", "1"),
+        "there is no label; a problem needs W, x and label",
+    ),
+    "a transposed CSV": (("compute", "sample_inputs/seed.csv", "--transpose"), "--transpose does not apply"),
+    "a sample of nothing": (("sample", "--inputs", "0"), "0 is not in the range x>=1"),
+    "a sample in no format": (("sample", "--format", "xml"), "there is no format 'xml'"),
+}
+
+
+def assert_is_one_line(run: Run, arguments: tuple[str, ...], stdin: str | bytes, expected: str) -> None:
+    outcome = run(*arguments, stdin=stdin)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("xegrad: ")
+    assert outcome.err.count("\n") == 1
+    assert expected in outcome.err
+
+
+@pytest.mark.parametrize(("stdin", "expected"), PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_a_bad_problem_is_refused_in_one_line(run: Run, stdin: str, expected: str) -> None:
+    assert_is_one_line(run, ("compute", "-", "--json"), stdin, expected)
+
+
+@pytest.mark.parametrize(("arguments", "expected"), USAGE.values(), ids=USAGE.keys())
+def test_bad_usage_is_refused_in_one_line(run: Run, arguments: tuple[str, ...], expected: str) -> None:
+    assert_is_one_line(run, arguments, b"", expected)
+
+
+def test_the_message_names_the_file_and_the_part(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "x.json"
+    bad.write_text("[1, 2, 3, 4]")
+    assert_is_one_line(
+        run, ("compute", "sample_inputs/seed.json", "-x", str(bad)), b"", f"xegrad: {bad}: x has 4 entries"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(problem_json().encode("utf-16"), "UTF-16"), (b'{"W": "\xe9"}', "not UTF-8")]
+)
+def test_an_unreadable_encoding_is_named(run: Run, data: bytes, kind: str) -> None:
+    assert_is_one_line(run, ("compute", "-"), data, f"the text is {kind}; save it as UTF-8")
+
+
+def test_no_problem_at_a_terminal_shows_the_usage(run: Run) -> None:
+    outcome = run("compute", terminal=True)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("Usage: xegrad compute")
+
+
+def test_no_command_shows_the_help_on_standard_error(run: Run) -> None:
+    outcome = run()
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("Usage: xegrad")

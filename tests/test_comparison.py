@@ -1,0 +1,77 @@
+"""What a comparison says of two gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xegrad import Comparison
+
+
+def comparison(reference: Any, candidate: Any, bound: Any = 0.0, dtype: Any = np.float64) -> Comparison:
+    first, second = np.array([reference], dtype=dtype), np.array([candidate], dtype=dtype)
+    return Comparison(reference=first, candidate=second, bound=np.broadcast_to(bound, first.shape))
+
+
+def ulps(*arguments: Any) -> list[int]:
+    result = comparison(*arguments).ulps
+    assert result is not None
+    counted: list[int] = result.ravel().tolist()
+    return counted
+
+
+def test_ulps_count_the_floats_from_one_to_the_other() -> None:
+    one = np.nextafter(1.0, 2)
+    assert ulps([1.0, 1.0, one, -1.0], [1.0, one, 1.0, -one]) == [0, 1, 1, 1]
+    tiny = 5e-324
+    assert ulps([0.0, -0.0, tiny, -tiny], [-0.0, tiny, -tiny, 0.0]) == [0, 1, 2, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ulps_reach_from_one_end_to_the_other(dtype: Any) -> None:
+    info = np.finfo(dtype)
+    end = comparison([-info.max], [info.max], 0.0, dtype).ulps
+    assert end is not None
+    # Every finite float but the one zero that is counted twice.
+    assert int(end[0, 0]) == 2 * ((2**info.nexp - 1) * 2**info.nmant - 1)
+
+
+def test_not_a_number_has_no_ulps_and_agrees_with_nothing() -> None:
+    both = comparison([np.nan, 1.0], [np.nan, 1.0], np.inf)
+    assert both.ulps is None
+    assert not both.within[0, 0]
+    assert not both.agrees
+
+
+def test_an_infinite_bound_lets_nothing_pass() -> None:
+    assert not comparison([1.0], [1.0], np.inf).agrees
+    assert not comparison([1.0], [np.inf], np.inf).agrees
+
+
+def test_an_entry_is_lost_when_its_bound_exceeds_half_of_it_and_zero_never_is() -> None:
+    assert comparison([1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.50001, 1.0]).lost.tolist() == [
+        [False, True, False]
+    ]
+
+
+def test_what_is_out_of_bounds_is_not_lost_but_wrong() -> None:
+    assert not comparison([1.0], [3.0], 0.75).lost.any()
+
+
+def test_opposite_signs_do_not_count_zero() -> None:
+    assert comparison([1.0, 0.0, -1.0], [-1.0, 1.0, -2.0]).opposite_signs.tolist() == [[True, False, False]]
+
+
+def test_worst_first_is_nan_then_beyond_then_the_widest_bound() -> None:
+    reference = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+    candidate = [1.0, 3.0, np.nan, 2.0, 1.0, 0.0]
+    bound = [0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
+    assert comparison(reference, candidate, bound).worst_first.tolist() == [2, 1, 3, 4, 0, 5]
+
+
+def test_rounding_does_not_order_what_is_within_its_bounds() -> None:
+    """Ratios that differ in their last digits are equal, and the order is that of the entries."""
+    bound = [1e-16, np.nextafter(1e-16, 0), np.nextafter(1e-16, 1)]
+    assert comparison([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], bound).worst_first.tolist() == [0, 1, 2]

@@ -1,0 +1,259 @@
+"""`xegrad compute`: what it understands, and what people and programs see of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from conftest import Outcome, Run, problem_json
+from xegrad import METHODS, InputError, read
+
+
+def one_line(outcome: Outcome) -> str:
+    """What was printed, without the line ends that the width makes."""
+    return " ".join(outcome.out.split())
+
+
+WIDTHS = (60, 80, 120)
+VIEWS = {
+    "seed": ("sample_inputs/seed.json",),
+    "saturated": ("sample_inputs/saturated.json",),
+    "underflow": ("sample_inputs/underflow.json",),
+    "bias": ("-W", "[[1,2],[3,4]]", "-x", "1,-2", "-y", "0", "-b", "0.5,0"),
+    "transposed": ("-W", "[[1,2],[3,4],[5,6]]", "-x", "1,-2", "-y", "0", "--transpose"),
+    "soft": ("-W", "[[1,2,3]]", "-x", "0.5", "-y", "[0.5,0.25,0.25]"),
+    "shortcut": ("sample_inputs/seed.json", "--method", "shortcut", "--digits", "3"),
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_view_is_the_golden_one(
+    run: Run,
+    golden: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    view: str,
+    width: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = run("compute", *VIEWS[view]).out
+    assert max(map(len, out.splitlines())) <= width
+    golden(f"compute-{view}-{width}", out)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_large_problem_is_summed_up_by_its_worst_entries(
+    run: Run, golden: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """Class 0 is certain, so that the chain loses column 0 and the order does not hang on rounding."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = [f"class-{index:02d}" for index in range(20)]
+    weights = [[60.0 if i == 0 else (i + j) / 8 for i in range(20)] for j in range(8)]
+    problem = json.dumps({"W": weights, "x": [1] + [0.5] * 7, "label": "class-00", "classes": names})
+    out = run("compute", "--top", "4", stdin=problem).out
+    assert max(map(len, out.splitlines())) <= width
+    golden(f"compute-large-{width}", out)
+
+
+def test_colour_is_for_terminals_and_can_be_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[" not in run("compute", "sample_inputs/seed.json").out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[1;32magree" in run("compute", "sample_inputs/seed.json").out
+    assert "\x1b[1;32m" not in run("compute", "sample_inputs/seed.json", "--no-color").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[1;32m" not in run("compute", "sample_inputs/seed.json").out
+
+
+def test_markup_in_a_class_name_is_text(run: Run) -> None:
+    problem = problem_json(classes=["[bold]a", ":smile:", "c[/]"])
+    out = run("compute", stdin=problem).out
+    assert "[bold]a" in out
+    assert ":smile:" in out
+    assert "c[/]" in out
+
+
+def test_json_is_one_object_whose_gradient_is_the_most_accurate_computed(run: Run) -> None:
+    result = json.loads(run("compute", "sample_inputs/seed.json", "--json").out)
+    assert list(result) == [
+        "schema",
+        "loss",
+        "probabilities",
+        "gradient",
+        "method",
+        "chain",
+        "shortcut",
+        "comparison",
+        "warnings",
+    ]
+    assert result["method"] == "shortcut"
+    assert result["gradient"] == result["shortcut"]["gradient"]
+
+
+def test_numbers_in_json_read_back_to_the_same_floats(run: Run) -> None:
+    result = json.loads(run("compute", "sample_inputs/seed.json", "--json").out)
+    problem = read("sample_inputs/seed.json")
+    for name, method in METHODS.items():
+        gradient = method.evaluate(problem).gradients["weights"]
+        assert np.array_equal(np.array(result[name]["gradient"]), gradient)
+
+
+def test_one_method_has_nothing_to_be_compared_with(run: Run) -> None:
+    result = json.loads(run("compute", "sample_inputs/seed.json", "--method", "chain", "--json").out)
+    assert result["method"] == "chain"
+    assert result["comparison"] is None
+    assert "shortcut" not in result
+    assert "only the chain was computed" in run("compute", "sample_inputs/seed.json", "--method", "chain").out
+
+
+@pytest.mark.parametrize(
+    "spelling", [("--method", "chain,shortcut"), ("--method", "shortcut", "--method", "chain")]
+)
+def test_a_list_option_takes_commas_and_repeats(run: Run, spelling: tuple[str, ...]) -> None:
+    both = run("compute", "sample_inputs/seed.json", "--json").out
+    assert run("compute", "sample_inputs/seed.json", *spelling, "--json").out == both
+
+
+@pytest.mark.parametrize("given", ['"a b"', "17", "12345678901234567890123", "null", '{"k": [1, 2.5]}'])
+def test_the_id_is_echoed(run: Run, given: str) -> None:
+    out = run("compute", "--json", stdin=problem_json()[:-1] + f', "id": {given}}}').out
+    assert json.loads(out).get("id") == json.loads(given)
+
+
+def test_a_target_that_does_not_sum_to_one_is_a_warning(run: Run) -> None:
+    problem = problem_json(label=[0.5, 0.25, 0])
+    said = "the target sums to 0.75, not to 1; it is used as it is"
+    assert json.loads(run("compute", "--json", stdin=problem).out)["warnings"] == [said]
+    outcome = run("compute", stdin=problem)
+    assert outcome.status == 0
+    assert outcome.err == f"xegrad: warning: {said}\n"
+
+
+def test_quiet_prints_nothing(run: Run) -> None:
+    for arguments in ((), ("--json",)):
+        assert run("compute", "sample_inputs/seed.json", "-q", *arguments) == Outcome(0, "", "")
+
+
+def test_a_part_overrides_that_part_of_the_problem(run: Run) -> None:
+    whole = run("compute", "--json", stdin=problem_json(label=2, x=[1, 1])).out
+    assert run("compute", "-", "-y", "2", "-x", "1,1", "--json", stdin=problem_json()).out == whole
+
+
+def test_parts_come_from_files_values_and_standard_input(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "W.csv").write_text("cat,dog,cow\n1,2,3\n4,5,6\n")
+    (tmp_path / "x.json").write_text("[0.5, -0.25]")
+    (tmp_path / "b.csv").write_text("0\n0\n0\n")
+    whole = json.loads(run("compute", "--json", stdin=problem_json()).out)
+    weights, inputs, bias = (str(tmp_path / name) for name in ("W.csv", "x.json", "b.csv"))
+    arguments = ("compute", "-W", weights, "-x", inputs, "-b", bias, "--json")
+    for label in ("dog", "1"):
+        parts = json.loads(run(*arguments, "-y", label).out)
+        assert parts["gradient"] == whole["gradient"]
+    piped = run("compute", "-W", "-", "-x", inputs, "-y", "1", "--json", stdin="1,2,3\n4,5,6\n").out
+    assert json.loads(piped)["gradient"] == whole["gradient"]
+
+
+def test_a_name_that_looks_like_an_index_is_a_name_first(run: Run) -> None:
+    """On the command line, as in CSV; in JSON a string is a name and a number an index."""
+    problem = problem_json(classes=["2", "1", "0"])
+    assert 'The label is class 0 "2" (the first)' in one_line(run("compute", "-", "-y", "2", stdin=problem))
+    for label, said in ((2, 'class 2 "0" (the third)'), ("2", 'class 0 "2" (the first)')):
+        problem = problem_json(classes=["2", "1", "0"], label=label)
+        assert said in one_line(run("compute", stdin=problem))
+
+
+def test_a_csv_header_of_indices_in_order_names_nothing(run: Run) -> None:
+    for header, said in (("x,0,1", "label is class 1 (the"), ("x,1,0", 'label is class 1 "0" (the')):
+        assert said in one_line(run("compute", stdin=f"{header}\n1,2,3\nlabel,0,1\n"))
+
+
+def test_a_square_w_is_told_which_way_it_was_read(run: Run) -> None:
+    arguments = ("compute", "-W", "[[1,2],[3,4]]", "-x", "1,-2", "-y", "0")
+    assert "it was read as inputs x classes" in one_line(run(*arguments))
+    assert "it was read as classes x inputs" in one_line(run(*arguments, "--transpose"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xef\xbb\xbf" + problem_json().encode(), problem_json().encode() + b"\r\n"]
+)
+def test_a_byte_order_mark_and_windows_lines_are_read(run: Run, data: bytes) -> None:
+    assert run("compute", "--json", stdin=data).out == run("compute", "--json", stdin=problem_json()).out
+
+
+def test_csv_from_a_spreadsheet_is_read(run: Run) -> None:
+    plain = run("compute", "--json", stdin="x,a,b\n1,2,3\nbias,0,1\nlabel,0,1\n").out
+    windows = "\ufeffx,a,b\r\n1,2,3\r\n\r\nbias,0,1\r\nlabel,0,1\r\n"
+    assert run("compute", "--json", stdin=windows).out == plain
+
+
+def test_logits_that_overflow_are_named(run: Run) -> None:
+    problem = problem_json(W=[[1e308, 0, 0], [-1e308, 0, 0]], x=[10, -10])
+    out = one_line(run("compute", stdin=problem))
+    assert "differ: the chain is not finite in 6 of 6 entries" in out
+    assert "the logit of class 0 (the first) overflows to inf" in out
+
+
+def test_a_real_shell_pipes_json_through_jq(shell: Callable[[str], Outcome]) -> None:
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    outcome = shell("xegrad sample | xegrad compute --json | jq -c '.gradient | length, (.[0] | length)'")
+    assert outcome == Outcome(0, "3\n5\n", "")
+
+
+def test_a_reader_that_goes_away_is_no_trouble(shell: Callable[[str], Outcome]) -> None:
+    line = "set -o pipefail; xegrad sample --inputs 300 --classes 300 | xegrad compute --method shortcut"
+    outcome = shell(f"{line} --json | head -c 1")
+    assert outcome == Outcome(0, "{", "")
+
+
+def test_a_terminal_without_utf8_is_no_trouble(shell: Callable[[str], Outcome]) -> None:
+    problem = problem_json(classes=["né", "猫", "ordinary"])
+    outcome = shell(f"echo '{problem}' | xegrad compute", PYTHONIOENCODING="ascii")
+    assert outcome.status == 0
+    assert "agree: all 6 entries are equal" in outcome.out
+
+
+@pytest.mark.parametrize("module", ["numpy", "rich", "msgspec"])
+def test_version_and_help_import_nothing_large(shell: Callable[[str], Outcome], module: str) -> None:
+    for option in ("--version", "--help"):
+        line = f"python -X importtime -m xegrad {option} 2>&1 | grep -c ' {module}$'"
+        assert shell(line).out == "0\n"
+
+
+def test_compute_json_imports_neither_rich_nor_the_csv_reader(shell: Callable[[str], Outcome]) -> None:
+    line = "python -X importtime -m xegrad compute sample_inputs/seed.json --json 2>&1 >/dev/null"
+    imported = {row.split("|")[-1].strip() for row in shell(line).out.splitlines()}
+    assert "numpy" in imported
+    assert not imported & {"rich", "rich.table", "csv", "json", "xegrad.display.computation"}
+
+
+def test_importing_the_library_imports_no_numpy(shell: Callable[[str], Outcome]) -> None:
+    for name, imported in (("__version__", "[]"), ("METHODS", "[]"), ("Problem", "['numpy']")):
+        look = f"import sys, xegrad; xegrad.{name}; large = ('numpy', 'typer', 'rich')"
+        line = f'python -c "{look}; print([name for name in large if name in sys.modules])"'
+        assert shell(line).out == f"{imported}\n"
+
+
+def test_the_library_reads_what_the_command_reads(tmp_path: Path) -> None:
+    problem = read("sample_inputs/seed.csv")
+    assert problem.weights.shape == (3, 5)
+    assert problem.inputs.shape == (1, 3)
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "no.json")
+
+
+def test_a_random_sample_depends_on_its_seed_alone(run: Run) -> None:
+    arguments = ("sample", "--inputs", "4", "--classes", "3", "--seed", "5")
+    first = msgspec.json.decode(run(*arguments).out)
+    assert first == msgspec.json.decode(run(*arguments).out)
+    assert np.shape(first["W"]) == (4, 3)
+    assert first != msgspec.json.decode(run(*arguments[:-1], "6").out)
+    table = run(*arguments, "--format", "csv").out
+    same = json.loads(run("compute", "--json", stdin=table).out)
+    assert same["gradient"] == json.loads(run("compute", "--json", stdin=run(*arguments).out).out)["gradient"]

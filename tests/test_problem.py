@@ -1,0 +1,111 @@
+"""A Problem is checked once, is read-only, and keeps what was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xegrad import InputError, Problem, Targets
+
+
+def problem(**changed: Any) -> Problem:
+    parts: dict[str, Any] = {
+        "weights": np.ones((2, 3)),
+        "inputs": np.ones((1, 2)),
+        "targets": Targets(labels=np.array([0])),
+    }
+    return Problem(**(parts | changed))
+
+
+def test_arrays_are_copied_and_read_only() -> None:
+    weights = np.ones((2, 3))
+    made = problem(weights=weights)
+    weights[0, 0] = 7
+    assert made.weights[0, 0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        made.weights[0, 0] = 7
+
+
+def test_a_frozen_problem_has_no_new_parts() -> None:
+    with pytest.raises(AttributeError):
+        problem().weights = np.zeros((2, 3))  # type: ignore[misc]
+
+
+def test_sizes_are_those_of_the_last_two_axes() -> None:
+    made = problem(
+        weights=np.ones((4, 2, 3)), inputs=np.ones((4, 5, 2)), targets=Targets(np.zeros((4, 5), int))
+    )
+    assert (made.n_rows, made.n_inputs, made.n_classes) == (5, 2, 3)
+
+
+def test_float32_stays_only_where_all_of_it_is() -> None:
+    weights, inputs = np.ones((2, 3), np.float32), np.ones((1, 2), np.float32)
+    assert problem(weights=weights, inputs=inputs).dtype == np.float32
+    assert problem(weights=weights).dtype == np.float64
+    assert problem(weights=np.ones((2, 3), int), inputs=inputs).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"weights": np.ones(3)}, "W must have two dimensions"),
+        ({"weights": np.ones((0, 3)), "inputs": np.ones((1, 0))}, "W is 0 x 3"),
+        ({"weights": np.ones((2, 0))}, "W is 2 x 0"),
+        ({"inputs": np.ones(2)}, r"inputs must be \(B, N\)"),
+        ({"inputs": np.ones((0, 2))}, "x has no rows"),
+        ({"inputs": np.ones((1, 3))}, "x has 3 entries but W has 2 rows"),
+        ({"bias": np.ones(2)}, "b has 2 numbers but W has 3 classes"),
+        ({"weights": np.full((2, 3), np.nan)}, r"W\[0, 0\] is nan"),
+        ({"inputs": np.array([[1, np.inf]])}, r"x\[0, 1\] is inf"),
+        ({"weights": np.full((2, 3), "a")}, "W must be made of real numbers"),
+        ({"weights": np.ones((2, 3), complex)}, "W must be made of real numbers"),
+        ({"targets": Targets(labels=np.array([3]))}, "label 3 is out of range"),
+        ({"targets": Targets(labels=np.array([0, 1]))}, "label has 2 rows but x has 1"),
+        ({"targets": Targets(soft=np.ones((1, 2)))}, "label has 2 numbers but W has 3 classes"),
+        ({"classes": ("a", "b")}, "2 class names for 3 classes"),
+        ({"classes": ("a", "b", "a")}, "classes 0 and 2 are both named 'a'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        problem(**changed)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "either labels or soft"),
+        ({"labels": [0], "soft": [[1.0]]}, "either labels or soft"),
+        ({"labels": [0.5]}, "labels are whole numbers"),
+        ({"labels": [True]}, "labels are whole numbers"),
+        ({"soft": [[0.5, -0.5]]}, "the target of class 1 is -0.5"),
+        ({"soft": [[0.5, np.nan]]}, "finite"),
+    ],
+)
+def test_targets_that_mean_nothing_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Targets(**given)
+
+
+def test_targets_keep_what_was_given_and_fold_it_on_demand() -> None:
+    hard, soft = Targets(labels=np.array([1, 0])), Targets(soft=np.array([[0.0, 1.0], [0.25, 0.5]]))
+    assert hard.effective(2, np.dtype(float)).tolist() == [[0, 1], [1, 0]]
+    assert soft.effective(2, np.dtype(float)).tolist() == [[0, 1], [0.25, 0.5]]
+    assert hard.label_of_rows.tolist() == [1, 0]
+    assert soft.label_of_rows.tolist() == [1, -1]
+
+
+@pytest.mark.parametrize(
+    ("row", "warns"),
+    [
+        ([0.1] * 10, False),
+        ([1 / 3] * 3, False),
+        ([0.5, 0.25], True),
+        ([0.0, 0.0], True),
+        ([0.33333333] * 3, True),
+    ],
+)
+def test_a_sum_other_than_one_is_a_warning_and_rounding_is_none(row: list[float], warns: bool) -> None:
+    assert bool(Targets(soft=np.array([row])).warnings) is warns

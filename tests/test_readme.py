@@ -1,0 +1,53 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Outcome
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each line behind a $, and what the README shows below it."""
+    return [
+        (line, shown)
+        for block in blocks("console")
+        for line, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, flags=re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(("line", "shown"), commands(), ids=[line for line, _ in commands()])
+def test_a_console_block_prints_what_it_shows(shell: Callable[[str], Outcome], line: str, shown: str) -> None:
+    if "jq" in line and shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    outcome = shell(line)
+    assert outcome.out + outcome.err == shown
+
+
+def test_the_python_block_runs() -> None:
+    (block,) = blocks("python")
+    exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_first_two_sh_blocks_are_one_line_each() -> None:
+    run, test, *_ = blocks("sh")
+    assert run.count("\n") == test.count("\n") == 1
+    assert "xegrad compute sample_inputs/" in run
+    assert "pytest" in test
+
+
+@pytest.mark.parametrize("language", ["json", "csv"])
+def test_the_problems_shown_can_be_read(shell: Callable[[str], Outcome], language: str) -> None:
+    (block,) = blocks(language)
+    line = f"xegrad compute --json <<'END'\n{block}END\n"
+    assert '"agree":true' in shell(line).out
