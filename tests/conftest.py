@@ -24,6 +24,7 @@ class Outcome(NamedTuple):
 
 
 Run = Callable[..., Outcome]
+Shell = Callable[..., Outcome]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,7 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
 
 
 @pytest.fixture
-def shell() -> Callable[[str], Outcome]:
+def shell() -> Shell:
     """A line run by a real shell, with this environment's xegrad first on the path."""
 
     def call(line: str, **environment: str) -> Outcome:

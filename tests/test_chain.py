@@ -46,7 +46,7 @@ def test_the_layer_jacobian_is_the_matrix_product_to_the_bit(problem: Problem) -
 
 def test_folding_puts_class_by_class_into_the_layout_of_w() -> None:
     """Entry i*N + j of the flat gradient is dL/dW[j, i]."""
-    assert chain.fold(np.arange(6), 3).tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert chain.fold(np.arange(6.0), 3).tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
 @pytest.mark.parametrize("budget", [1, 48, 100, 400])
@@ -80,7 +80,9 @@ def test_a_large_problem_stays_within_the_memory_budget() -> None:
 
     random = np.random.default_rng(0)
     problem = Problem(
-        weights=random.normal(size=(100, 632)), inputs=random.normal(size=(1, 100)), targets=Targets([3])
+        weights=random.normal(size=(100, 632)),
+        inputs=random.normal(size=(1, 100)),
+        targets=Targets(labels=np.array([3])),
     )
     tracemalloc.start()
     METHODS["chain"].evaluate(problem)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from conftest import Outcome, Run, problem_json
+from conftest import Outcome, Run, Shell, problem_json
 from xegrad import METHODS, InputError, read
 
 
@@ -199,20 +199,20 @@ def test_logits_that_overflow_are_named(run: Run) -> None:
     assert "the logit of class 0 (the first) overflows to inf" in out
 
 
-def test_a_real_shell_pipes_json_through_jq(shell: Callable[[str], Outcome]) -> None:
+def test_a_real_shell_pipes_json_through_jq(shell: Shell) -> None:
     if shutil.which("jq") is None:
         pytest.skip("jq is not installed")
     outcome = shell("xegrad sample | xegrad compute --json | jq -c '.gradient | length, (.[0] | length)'")
     assert outcome == Outcome(0, "3\n5\n", "")
 
 
-def test_a_reader_that_goes_away_is_no_trouble(shell: Callable[[str], Outcome]) -> None:
+def test_a_reader_that_goes_away_is_no_trouble(shell: Shell) -> None:
     line = "set -o pipefail; xegrad sample --inputs 300 --classes 300 | xegrad compute --method shortcut"
     outcome = shell(f"{line} --json | head -c 1")
     assert outcome == Outcome(0, "{", "")
 
 
-def test_a_terminal_without_utf8_is_no_trouble(shell: Callable[[str], Outcome]) -> None:
+def test_a_terminal_without_utf8_is_no_trouble(shell: Shell) -> None:
     problem = problem_json(classes=["né", "猫", "ordinary"])
     outcome = shell(f"echo '{problem}' | xegrad compute", PYTHONIOENCODING="ascii")
     assert outcome.status == 0
@@ -220,20 +220,20 @@ def test_a_terminal_without_utf8_is_no_trouble(shell: Callable[[str], Outcome]) 
 
 
 @pytest.mark.parametrize("module", ["numpy", "rich", "msgspec"])
-def test_version_and_help_import_nothing_large(shell: Callable[[str], Outcome], module: str) -> None:
+def test_version_and_help_import_nothing_large(shell: Shell, module: str) -> None:
     for option in ("--version", "--help"):
         line = f"python -X importtime -m xegrad {option} 2>&1 | grep -c ' {module}$'"
         assert shell(line).out == "0\n"
 
 
-def test_compute_json_imports_neither_rich_nor_the_csv_reader(shell: Callable[[str], Outcome]) -> None:
+def test_compute_json_imports_neither_rich_nor_the_csv_reader(shell: Shell) -> None:
     line = "python -X importtime -m xegrad compute sample_inputs/seed.json --json 2>&1 >/dev/null"
     imported = {row.split("|")[-1].strip() for row in shell(line).out.splitlines()}
     assert "numpy" in imported
     assert not imported & {"rich", "rich.table", "csv", "json", "xegrad.display.computation"}
 
 
-def test_importing_the_library_imports_no_numpy(shell: Callable[[str], Outcome]) -> None:
+def test_importing_the_library_imports_no_numpy(shell: Shell) -> None:
     for name, imported in (("__version__", "[]"), ("METHODS", "[]"), ("Problem", "['numpy']")):
         look = f"import sys, xegrad; xegrad.{name}; large = ('numpy', 'typer', 'rich')"
         line = f'python -c "{look}; print([name for name in large if name in sys.modules])"'

@@ -16,7 +16,9 @@ from xegrad import METHODS, Problem, Targets
 
 def one(logits: list[float], target: int | list[float]) -> Problem:
     """A layer whose logits are exactly these: W is one row, x is 1."""
-    targets = Targets(labels=[target]) if isinstance(target, int) else Targets(soft=[target])
+    targets = (
+        Targets(labels=np.array([target])) if isinstance(target, int) else Targets(soft=np.array([target]))
+    )
     return Problem(weights=np.array([logits]), inputs=np.array([[1.0]]), targets=targets)
 
 

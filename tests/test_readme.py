@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+
+from conftest import Shell
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -27,7 +27,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("line", "shown"), commands(), ids=[line for line, _ in commands()])
-def test_a_console_block_prints_what_it_shows(shell: Callable[[str], Outcome], line: str, shown: str) -> None:
+def test_a_console_block_prints_what_it_shows(shell: Shell, line: str, shown: str) -> None:
     if "jq" in line and shutil.which("jq") is None:
         pytest.skip("jq is not installed")
     outcome = shell(line)
@@ -47,7 +47,7 @@ def test_the_first_two_sh_blocks_are_one_line_each() -> None:
 
 
 @pytest.mark.parametrize("language", ["json", "csv"])
-def test_the_problems_shown_can_be_read(shell: Callable[[str], Outcome], language: str) -> None:
+def test_the_problems_shown_can_be_read(shell: Shell, language: str) -> None:
     (block,) = blocks(language)
     line = f"xegrad compute --json <<'END'\n{block}END\n"
     assert '"agree":true' in shell(line).out

@@ -73,8 +73,9 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def check(self, n_rows: int, n_classes: int) -> None:
         """Raise InputError unless these are targets for B rows and T classes."""
         if self.soft is not None and self.soft.shape[-1] != n_classes:
+            count = self.soft.shape[-1]
             raise InputError(
-                f"label has {self.soft.shape[-1]} number{'' if self.soft.shape[-1] == 1 else 's'} but W has {n_classes} classes; "
+                f"label has {count} number{'' if count == 1 else 's'} but W has {n_classes} classes; "
                 "a target holds one number for each class",
                 "label",
             )
