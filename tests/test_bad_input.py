@@ -78,6 +78,9 @@ PROBLEMS = {
     "two labels in CSV": ("x,a\n1,2\nlabel,1\nlabel,1\n", "line 4: a second row 'label'"),
     "no label in CSV": ("x,a,b\n1,2,3\n", "there is no label"),
     "an open quote in CSV": ('x,a,b\n1,"2,3\n', "malformed CSV"),
+    "brackets without end": ("[" * 100_000, "nested too deeply"),
+    "JSON told to be CSV": ("\u00a0" + problem_json(), "this looks like JSON"),
+    "a misspelt row in CSV": ("x,a\n1,2\nlables,1\n", "begin with label and bias"),
     "names twice in CSV": ("x,a,a\n1,2,3\nlabel,1,0\n", "classes 0 and 1 are both named 'a'"),
 }
 
@@ -95,6 +98,16 @@ USAGE = {
     "an unknown method": (("compute", "--method", "chian"), "there is no method 'chian'"),
     "an unknown format": (("compute", "--input-format", "xml", "a"), "there is no format 'xml'"),
     "a value that is nothing": (("compute", "-W", "1;2"), "-W: there is no file '1;2', nor is it numbers"),
+    "a value of nothing": (("compute", "-W", ""), "-W is empty"),
+    "a path of nothing": (("compute", ""), "the path of a file is empty"),
+    "a value that is too long for a path": (("compute", "-x", "1 " * 3000), "-x: there is no file '1 1 "),
+    "loose digits": (("compute", "-x", "1_000"), "-x: there is no file '1_000'"),
+    "bytes that are no text": (("compute", "-W", "[\udcff]"), "-W: line 1, column 2: malformed JSON"),
+    "a target without brackets": (
+        ("compute", "-W", "[[1,2]]", "-x", "1", "-y", "1,0"),
+        "is a JSON list: [1,0]",
+    ),
+    "a huge index": (("compute", "-W", "[[1,2]]", "-x", "1", "-y", "9" * 30), "is out of range"),
     "a broken value": (("compute", "-W", "[[1,2]"), "-W: line 1, column 7: the JSON ends here"),
     "a flat W": (("compute", "-W", "1,2", "-x", "1", "-y", "0"), "-W: W is a list of 2 numbers"),
     "a label beyond": (("compute", "-W", "[[1,2]]", "-x", "1", "-y", "2"), "-y: label 2 is out of range"),
@@ -107,7 +120,7 @@ USAGE = {
         "there is no label; a problem needs W, x and label",
     ),
     "a transposed CSV": (("compute", "sample_inputs/seed.csv", "--transpose"), "--transpose does not apply"),
-    "a sample of nothing": (("sample", "--inputs", "0"), "0 is not in the range x>=1"),
+    "a sample of nothing": (("sample", "--inputs", "0"), "0 is not in the range 1<=x"),
     "a sample in no format": (("sample", "--format", "xml"), "there is no format 'xml'"),
 }
 
@@ -129,6 +142,12 @@ def test_a_bad_problem_is_refused_in_one_line(run: Run, stdin: str, expected: st
 @pytest.mark.parametrize(("arguments", "expected"), USAGE.values(), ids=USAGE.keys())
 def test_bad_usage_is_refused_in_one_line(run: Run, arguments: tuple[str, ...], expected: str) -> None:
     assert_is_one_line(run, arguments, b"", expected)
+
+
+def test_a_bad_cell_does_not_turn_numbers_into_a_header(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "W.csv").write_text("1,2x\n3,4\n")
+    arguments = ("compute", "-W", str(tmp_path / "W.csv"), "-x", "5", "-y", "0")
+    assert_is_one_line(run, arguments, b"", "line 1, column 2 is '2x' among numbers")
 
 
 def test_the_message_names_the_file_and_the_part(run: Run, tmp_path: Path) -> None:

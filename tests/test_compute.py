@@ -257,3 +257,85 @@ def test_a_random_sample_depends_on_its_seed_alone(run: Run) -> None:
     table = run(*arguments, "--format", "csv").out
     same = json.loads(run("compute", "--json", stdin=table).out)
     assert same["gradient"] == json.loads(run("compute", "--json", stdin=run(*arguments).out).out)["gradient"]
+
+
+def test_seventeen_digits_are_never_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    out = run("compute", "sample_inputs/seed.json", "--digits", "17").out
+    for method in METHODS.values():
+        for entry in method.evaluate(read("sample_inputs/seed.json")).gradients["weights"].ravel().tolist():
+            assert repr(entry) in out
+    assert "…" not in out
+
+
+def test_long_names_give_way_to_numbers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    names = [f"a class whose name is rather long, number {index}" for index in range(3)]
+    out = run("compute", stdin=problem_json(classes=names)).out
+    assert max(map(len, out.splitlines())) <= 60
+    assert out.count("rounding") == 6 + 1  # six entries, and the verdict
+
+
+def test_control_characters_in_names_are_spelled_out(run: Run) -> None:
+    problem = problem_json(classes=["red\x1b[31m", "two\nlines", "ok"])
+    out = run("compute", stdin=problem).out
+    assert "\x1b" not in out
+    assert "red\\x1b[31m" in out
+    assert "two\\nlines" in out
+
+
+def test_without_a_bound_the_verdict_is_open(run: Run) -> None:
+    """1/S is near overflow: both methods give 1, and neither the chain's promise nor a bound exists."""
+    arguments = ("compute", "-W", "[[0,708.5]]", "-x", "1", "-y", "0")
+    assert (
+        one_line(run(*arguments)).rsplit("difference", 1)[1].count("undecided: 2 of 2 entries have no") == 1
+    )
+    assert json.loads(run(*arguments, "--json").out)["comparison"]["agree"] is False
+
+
+def test_every_null_in_json_is_named_by_a_warning(run: Run) -> None:
+    result = json.loads(run("compute", "-W", "[[1e308,-1e308]]", "-x", "10", "-y", "0", "--json").out)
+    named = {warning.split(" is null")[0] for warning in result["warnings"]}
+    for path in ("loss", "gradient", "probabilities", "chain.loss", "chain.gradient", "shortcut.loss"):
+        assert path in named
+    assert {"comparison.max_abs_difference", "comparison.max_ulp_difference"} < named
+
+
+def test_no_transpose_overrides_the_problem(run: Run) -> None:
+    problem = problem_json(W=[[1, 2], [3, 4]], transpose=True)
+    plain = run("compute", "--json", stdin=problem_json(W=[[1, 2], [3, 4]])).out
+    assert run("compute", "-", "--no-transpose", "--json", stdin=problem).out == plain
+    assert run("compute", "-", "--json", stdin=problem).out != plain
+
+
+PIPES = {
+    "a reader that is gone": ("set -o pipefail; xegrad {} | (exec <&-; sleep 0.3)", 0, ""),
+    "a full disk": ("xegrad {} > /dev/full", 2, "xegrad: standard output cannot be written: No space left"),
+    "no standard output": ("xegrad {} >&-", 0, ""),
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", ["compute sample_inputs/seed.json", "compute --json", "sample", "--help"]
+)
+@pytest.mark.parametrize(("line", "status", "said"), PIPES.values(), ids=PIPES.keys())
+def test_output_that_cannot_be_written_is_no_traceback(
+    shell: Shell, line: str, status: int, said: str, arguments: str
+) -> None:
+    outcome = shell("exec < sample_inputs/seed.json; " + line.format(arguments))
+    assert outcome.status == status
+    assert outcome.err.startswith(said)
+    assert outcome.err.count("\n") == bool(said)
+
+
+def test_an_interrupt_ends_with_130(shell: Shell) -> None:
+    line = (
+        "python - <<'END'\n"
+        "import signal, subprocess, sys, time\n"
+        "p = subprocess.Popen(['xegrad', 'compute', '-'], stdin=subprocess.PIPE)\n"
+        "time.sleep(1)\n"
+        "p.send_signal(signal.SIGINT)\n"
+        "print(p.wait())\n"
+        "END"
+    )
+    assert shell(line) == Outcome(0, "130\n", "")

@@ -22,7 +22,7 @@ def test_the_largest_of_a_column_gets_the_digits(largest: float, digits: int, de
     [
         (-0.3915083349812416, "-0.39150833"),
         (0.01572474, "0.01572474"),
-        (1.3702e-20, "1.3702e-20"),
+        (1.37020936e-20, "1.3702094e-20"),
         (0.0, "0"),
         (-0.0, "0"),
         (math.nan, "nan"),

@@ -64,6 +64,12 @@ def test_float32_stays_only_where_all_of_it_is() -> None:
         ({"targets": Targets(labels=np.array([3]))}, "label 3 is out of range"),
         ({"targets": Targets(labels=np.array([0, 1]))}, "label has 2 rows but x has 1"),
         ({"targets": Targets(soft=np.ones((1, 2)))}, "label has 2 numbers but W has 3 classes"),
+        ({"weights": None}, "W must be made of real numbers"),
+        ({"weights": [[1, 2], [3]]}, "W is not an array"),
+        ({"weights": np.ones((0, 2, 3)), "inputs": np.ones((0, 1, 2))}, "W is an empty stack"),
+        ({"targets": [0]}, r"targets must be Targets\(labels"),
+        ({"targets": Targets(labels=np.array([[0]]))}, r"targets are for rows of shape \(1, 1\)"),
+        ({"classes": (1, 2, 3)}, "class names must be strings"),
         ({"classes": ("a", "b")}, "2 class names for 3 classes"),
         ({"classes": ("a", "b", "a")}, "classes 0 and 2 are both named 'a'"),
     ],
@@ -82,6 +88,9 @@ def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> Non
         ({"labels": [True]}, "labels are whole numbers"),
         ({"soft": [[0.5, -0.5]]}, "the target of class 1 is -0.5"),
         ({"soft": [[0.5, np.nan]]}, "finite"),
+        ({"soft": [["a", "b"]]}, "real numbers"),
+        ({"soft": [[1.0], [1.0, 2.0]]}, "label is not an array"),
+        ({"labels": np.array([2**64 - 1], dtype=np.uint64)}, "label 18446744073709551615 is out of range"),
     ],
 )
 def test_targets_that_mean_nothing_are_refused(given: dict[str, Any], said: str) -> None:

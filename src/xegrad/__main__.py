@@ -1,6 +1,7 @@
 """The console script, and `python -m xegrad`."""
 
 import gc
+import os
 import sys
 from typing import NoReturn
 
@@ -10,14 +11,25 @@ def run() -> NoReturn:
     # What is imported lives until the end: the garbage collector would look at it again and again.
     # Seldom while it is imported, and not at all at exit, saves a sixth of a short run.
     gc.set_threshold(100_000, 50, 50)
-    from xegrad.cli import main
+    try:
+        from xegrad.cli import main
 
+        _open_streams()
+        status = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = 130
+    gc.freeze()
+    sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Streams that can be used: a closed one is nowhere, and what an encoding lacks is spelled out."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, PTH123
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    status = main(sys.argv[1:])
-    gc.freeze()
-    sys.exit(status)
 
 
 if __name__ == "__main__":

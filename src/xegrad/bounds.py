@@ -116,7 +116,8 @@ def _stable(analysis: _Analysis, underflow: Array, names: Sequence[str]) -> dict
 
     When each E_k moves by a relative rho_k, S_i moves by S_i ((1 - S_i) rho_i + sum_{k != i} S_k rho_k)
     to first order: no promise for a row whose logits are not resolved.  The sum of E and the quotient
-    add (T + 3) u S_i; forming q S - Q, or better, adds (T + 4) u of itself.
+    add (T + 3) u S_i; forming q S - Q, or better, adds (T + 4) u of itself.  Each E_k, and each product with
+    a Q_k, may underflow by eta, and q scales it.
     """
     forward, u, n_classes = analysis.forward, analysis.u, analysis.problem.n_classes
     probabilities = forward.probabilities
@@ -126,7 +127,7 @@ def _stable(analysis: _Analysis, underflow: Array, names: Sequence[str]) -> dict
     residual = (
         mass * (softmax + (n_classes + 3) * u * probabilities)
         + (n_classes + 4) * u * np.abs(analysis.residual)
-        + 4 * analysis.eta
+        + (4 + (n_classes + 4) * mass) * analysis.eta
     )
     if analysis.rounded:
         residual = residual + 4 * u * (mass * probabilities + forward.targets)
@@ -176,10 +177,12 @@ def _stable_loss(analysis: _Analysis) -> Array:
     spread = _times(forward.probabilities, analysis.exponentials).sum(axis=-1)
     shifts = analysis.logits + (n_classes + 4) * u * (np.abs(forward.shifted) + log_classes)
     rows = (
-        forward.targets.sum(axis=-1) * (spread + (n_classes + 9) * u * (1 + log_classes))
+        forward.targets.sum(axis=-1)
+        * (spread + (n_classes + 9) * u * (1 + log_classes) + n_classes * analysis.eta)
         + _times(forward.targets, shifts).sum(axis=-1)
         + ((8 if analysis.rounded else 4) * u + _gamma(n_rows - 1, u)) * forward.losses
     )
+    rows = rows + (n_classes + 2) * analysis.eta
     resolved = analysis.logits.max(axis=-1) <= UNRESOLVED
     return _finished(np.where(resolved, rows, np.inf).sum(axis=-1))
 

@@ -46,6 +46,11 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         return self.within & too_wide
 
     @property
+    def unbounded(self) -> NDArray[np.bool_]:
+        """Entries of two finite numbers for which there is no bound: they neither agree nor differ."""
+        return np.isfinite(self.difference) & ~np.isfinite(self.bound)
+
+    @property
     def opposite_signs(self) -> NDArray[np.bool_]:
         """Entries of which one is positive and the other negative."""
         opposite: NDArray[np.bool_] = np.sign(self.candidate) * np.sign(self.reference) < 0

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.errors import InputError
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -34,6 +35,7 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
         return quotient
 
     @property
+    @np.errstate(all="ignore")
     def losses(self) -> Array:
         """-sum_t Q_t log S_t of each row, (B,), over the classes with Q_t != 0.
 
@@ -53,7 +55,7 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
 
 @np.errstate(all="ignore")
 def forward(problem: Problem) -> Forward:
-    """Z = X W + b and what follows from it.  Logits that overflow make their row NaN."""
+    """Z = X W + b and what follows from it.  A logit that overflows to infinity makes its class NaN."""
     logits = problem.inputs @ problem.weights
     if problem.bias is not None:
         logits = logits + problem.bias[..., None, :]
@@ -113,4 +115,6 @@ def pull_back(problem: Problem, residual: Array, with_respect_to: str) -> Array:
         return back
     if with_respect_to == "logits":
         return residual
-    raise KeyError(with_respect_to)
+    raise InputError(
+        f"there is no gradient with respect to {with_respect_to!r}; there are weights, bias, inputs and logits"
+    )

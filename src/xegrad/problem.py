@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -46,20 +47,20 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
     classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        given: dict[str, ArrayLike | None] = {"W": self.weights, "x": self.inputs, "b": self.bias}
-        parts = {symbol: _array(symbol, part) for symbol, part in given.items() if part is not None}
-        single = all(part.dtype == np.float32 for part in parts.values())
+        given = [_array("W", self.weights), _array("x", self.inputs)]
+        if self.bias is not None:
+            given.append(_array("b", self.bias))
+        single = all(part.dtype == np.float32 for part in given)
         dtype = np.dtype(np.float32 if single else np.float64)
-        weights, inputs, bias = (
-            _sealed(parts[symbol], dtype) if symbol in parts else None for symbol in ("W", "x", "b")
-        )
-        assert weights is not None
-        assert inputs is not None
+        weights, inputs, *rest = (_sealed(part, dtype) for part in given)
+        bias = rest[0] if rest else None
         _check_shapes(weights, inputs, bias)
         force_setattr(self, "weights", weights)
         force_setattr(self, "inputs", inputs)
         force_setattr(self, "bias", bias)
-        self.targets.check(self.n_rows, self.n_classes)
+        if not isinstance(self.targets, Targets):
+            raise InputError("targets must be Targets(labels=...) or Targets(soft=...)", "label")
+        self.targets.check(inputs.shape[:-1], self.n_classes)
         if self.classes is not None:
             force_setattr(self, "classes", _checked_classes(self.classes, self.n_classes))
 
@@ -86,6 +87,21 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
         """The precision of W, x and b, in which the float methods compute."""
         return self.weights.dtype
 
+    def unstacked(self) -> Iterator[Problem]:
+        """The problems of a stack, one by one; a problem that is no stack yields itself."""
+        stack = self.weights.shape[:-2]
+        for k in np.ndindex(stack):
+            labels, soft = self.targets.labels, self.targets.soft
+            yield replace(
+                self,
+                weights=self.weights[k],
+                inputs=self.inputs[k],
+                targets=Targets(
+                    labels=None if labels is None else labels[k], soft=None if soft is None else soft[k]
+                ),
+                bias=None if self.bias is None else self.bias[k],
+            )
+
     def astype(self, dtype: np.dtype[Any]) -> Problem:
         """The same problem with W, x and b rounded to `dtype`; the targets stay as given."""
         if dtype == self.dtype:
@@ -99,14 +115,18 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
 
 
 def _array(symbol: str, given: ArrayLike) -> Array:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{symbol} is not an array: {error}", symbol) from None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{symbol} must be made of real numbers, not {array.dtype}", symbol)
     return array
 
 
 def _sealed(given: Array, dtype: np.dtype[Any]) -> Array:
-    array = np.array(given, dtype=dtype)
+    with np.errstate(all="ignore"):
+        array = np.array(given, dtype=dtype)
     array.flags.writeable = False
     return array
 
@@ -115,6 +135,8 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
     if weights.ndim < 2:
         raise InputError(f"W must have two dimensions, (inputs, classes), not {weights.ndim}", "W")
     *stack, n_inputs, n_classes = weights.shape
+    if 0 in stack:
+        raise InputError("W is an empty stack", "W")
     if n_inputs == 0 or n_classes == 0:
         raise InputError(f"W is {n_inputs} x {n_classes}; a layer has at least one input and one class", "W")
     if inputs.ndim < 2 or list(inputs.shape[:-2]) != stack:
@@ -128,8 +150,8 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
             "x",
         )
     if bias is not None and list(bias.shape) != [*stack, n_classes]:
-        shape = " x ".join(map(str, bias.shape)) or "a single number"
-        raise InputError(f"b has {shape} numbers but W has {_count(n_classes, 'class', 'classes')}", "b")
+        found = _count(bias.size, "number", "numbers") if bias.ndim == 1 else f"the shape {bias.shape}"
+        raise InputError(f"b has {found} but W has {_count(n_classes, 'class', 'classes')}", "b")
     for symbol, part in (("W", weights), ("x", inputs), ("b", bias)):
         if part is not None and not np.isfinite(part).all():
             where = np.argwhere(~np.isfinite(part))[0].tolist()
@@ -138,7 +160,9 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
 
 
 def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
-    names = tuple(names)
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError("class names must be strings", "classes")
     if len(names) != n_classes:
         raise InputError(
             f"{_count(len(names), 'class name', 'class names')} for {_count(n_classes, 'class', 'classes')}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -46,14 +47,6 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             force_setattr(self, "soft", _checked_soft(self.soft))
 
     @property
-    def n_rows(self) -> int:
-        """B."""
-        given = self.soft[..., 0] if self.soft is not None else self.labels
-        assert given is not None
-        size: int = given.shape[-1]
-        return size
-
-    @property
     def label_of_rows(self) -> NDArray[np.intp]:
         """(B,) the class of each row whose target is one class (a label, or one-hot), and -1 elsewhere."""
         if self.labels is not None:
@@ -70,8 +63,16 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         one_hot: Array = (self.labels[..., None] == np.arange(n_classes)).astype(dtype)
         return one_hot
 
-    def check(self, n_rows: int, n_classes: int) -> None:
-        """Raise InputError unless these are targets for B rows and T classes."""
+    def fractions(self, n_classes: int) -> list[list[Fraction]]:
+        """Q, B rows of T numbers, without a rounding: what `effective` is rounded from."""
+        if self.soft is not None:
+            return [[Fraction(entry) for entry in row] for row in self.soft.tolist()]
+        assert self.labels is not None
+        zero, one = Fraction(0), Fraction(1)
+        return [[one if c == label else zero for c in range(n_classes)] for label in self.labels.tolist()]
+
+    def check(self, rows: tuple[int, ...], n_classes: int) -> None:
+        """Raise InputError unless these are targets for rows (B,), or stacks of them, and T classes."""
         if self.soft is not None and self.soft.shape[-1] != n_classes:
             count = self.soft.shape[-1]
             raise InputError(
@@ -86,8 +87,13 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 raise InputError(
                     f"label {wrong.flat[0]} is out of range; labels are zero-based: {allowed}", "label"
                 )
-        if self.n_rows != n_rows:
-            raise InputError(f"label has {self.n_rows} rows but x has {n_rows}", "label")
+        given = self.label_of_rows.shape
+        if len(given) == len(rows) == 1 and given != rows:
+            raise InputError(f"label has {given[0]} rows but x has {rows[0]}", "label")
+        if given != rows:
+            raise InputError(
+                f"targets are for rows of shape {given}, but x has rows of shape {rows}", "label"
+            )
 
     @property
     def warnings(self) -> list[str]:
@@ -96,23 +102,41 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             return []
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so
         # their exact sum (fsum) is off by u; fsum rounds once more.
-        sums = [math.fsum(row) for row in self.soft.reshape(-1, self.soft.shape[-1]).tolist()]
+        sums = [_sum(row) for row in self.soft.reshape(-1, self.soft.shape[-1]).tolist()]
         off = [total for total in sums if abs(total - 1) > 2 * 2.0**-53]
         return [f"the target sums to {off[0]:.12g}, not to 1; it is used as it is"] if off else []
 
 
+def _array(given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"label is not an array: {error}", "label") from None
+
+
+def _sum(row: list[float]) -> float:
+    try:
+        return math.fsum(row)
+    except OverflowError:
+        return math.inf
+
+
 def _checked_labels(given: ArrayLike) -> NDArray[np.intp]:
-    labels = np.atleast_1d(np.asarray(given))
+    labels = np.atleast_1d(_array(given))
     if labels.dtype.kind not in "iu":
         raise InputError("labels are whole numbers, one for each row", "label")
+    if labels.size and labels.max() > np.iinfo(np.intp).max:
+        raise InputError(f"label {labels.max()} is out of range; labels are zero-based indices", "label")
     labels = labels.astype(np.intp)
     labels.flags.writeable = False
     return labels
 
 
 def _checked_soft(given: ArrayLike | None) -> Array:
-    soft = np.atleast_2d(np.array(given))
-    if soft.dtype.kind != "f":
+    soft = np.atleast_2d(_array(given))
+    if soft.dtype.kind not in "fiu":
+        raise InputError("a soft target is made of real numbers, one for each class", "label")
+    with np.errstate(all="ignore"):
         soft = soft.astype(np.float64)
     if not np.isfinite(soft).all():
         raise InputError("a soft target is made of finite numbers", "label")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
+from xegrad.display.naming import printable
 from xegrad.errors import XegradError
 
 DONE, TROUBLE, INTERRUPTED = 0, 2, 130
@@ -36,7 +38,7 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(cmd_name, context_settings=SETTINGS)(import_module(module).command)
         return typer.main.get_command(app)
 
@@ -50,7 +52,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings=SETTINGS,
-    no_args_is_help=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -85,17 +87,31 @@ def main(arguments: Sequence[str]) -> int:
         return _trouble(str(error))
     except typer.TyperException as error:
         return _trouble(_usage_message(error))
-    except BrokenPipeError:
-        # The reader has gone: nothing is wrong, and the interpreter must not flush into the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        return _trouble("there is not enough memory for a problem of this size")
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone (typer exits by itself then, and only then): nothing is wrong.
+        _abandon_output()
         return DONE
+    except OSError as error:
+        _abandon_output()
+        return _trouble(f"standard output cannot be written: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return status if isinstance(status, int) else DONE
 
 
+def _abandon_output() -> None:
+    """The interpreter must not flush, at its end, what could not be written."""
+    sys.stdout = sys.__stdout__ or sys.stdout
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _trouble(message: str) -> int:
-    sys.stderr.write(f"xegrad: {' '.join(message.split())}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"xegrad: {printable(message)}\n")
+        sys.stderr.flush()
     return TROUBLE
 
 
@@ -111,14 +127,14 @@ def _usage_message(error: typer.TyperException) -> str:
             )
             message = f"there is no option {option}{_nearest(option, [*names, '--help'])}"
     elif message.startswith("No such command"):
-        name = message.split("'")[1]
-        message = f"there is no command {name!r}{_nearest(name, list(COMMANDS))}"
+        name = message.removeprefix("No such command ")
+        message = f"there is no command {name}{_nearest(name[1:-1], list(COMMANDS))}"
     message = message[:1].lower() + message[1:]
     return f"{command}{message}"
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    near = get_close_matches(word, known, n=1) if len(word) > 2 else []
     return (
         f"; did you mean {near[0]}?" if near else f"; try {'--help' if word[:1] == '-' else 'xegrad --help'}"
     )

@@ -21,7 +21,7 @@ def command(
     inputs: options.Inputs = None,
     bias: options.Bias = None,
     label: options.Label = None,
-    transpose: options.Transpose = False,
+    transpose: options.Transpose = None,
     input_format: options.InputFormat = None,
     method: Annotated[
         list[str] | None,
@@ -82,7 +82,7 @@ def command(
                     forward.probabilities,
                     evaluations,
                     comparison,
-                    transpose=parts.transpose,
+                    transpose=parts.transpose is True,
                     id=parts.id,
                     warnings=[*warnings, *verdict.nonfinite_warnings(stated, forward, evaluations)],
                 )
@@ -100,7 +100,7 @@ def command(
             evaluations,
             comparison,
             verdict=verdict.compute_verdict(stated, forward, evaluations, comparison),
-            transpose=parts.transpose,
+            transpose=parts.transpose is True,
             width=screen.width(),
             top=top,
             digits=digits,

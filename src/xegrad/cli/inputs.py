@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,7 +25,7 @@ class Given(msgspec.Struct, frozen=True):
     inputs: str | None
     bias: str | None
     label: str | None
-    transpose: bool
+    transpose: bool | None
     input_format: str | None
 
     def read(self) -> Parts | None:
@@ -80,7 +80,7 @@ class Given(msgspec.Struct, frozen=True):
             sources["label"] = "-y"
             label = Text(self.label.strip())
             if label.startswith("["):
-                label, _ = formats.FORMATS["json"].read_array(label.encode(), "-y")
+                label, _ = formats.FORMATS["json"].read_array(label.encode(errors="replace"), "-y")
         return Parts(
             weights=arrays["W"],
             inputs=arrays["x"],
@@ -93,18 +93,21 @@ class Given(msgspec.Struct, frozen=True):
 
     def _array(self, option: str, text: str) -> tuple[Array, tuple[str, ...] | None, str]:
         """JSON in brackets, numbers with commas, or else a path."""
+        if not text:
+            raise InputError(f"{option} is empty; numbers, JSON in brackets, or a file are expected")
         if text.lstrip().startswith("["):
-            array, names = formats.FORMATS["json"].read_array(text.encode(), option)
+            array, names = formats.FORMATS["json"].read_array(text.encode(errors="replace"), option)
             return array, names, option
         if _is_vector(text):
-            array, names = formats.FORMATS["csv"].read_array(text.encode(), option)
+            array, names = formats.FORMATS["csv"].read_array(text.encode(errors="replace"), option)
             return array.ravel(), names, option
-        if text != "-" and not Path(text).exists():
+        if text != "-" and not os.path.lexists(text):
+            shown = text if len(text) <= 60 else text[:59] + "…"
             raise InputError(
-                f"{option}: there is no file {text!r}, nor is it numbers with commas, nor JSON in brackets"
+                f"{option}: there is no file {shown!r}, nor is it numbers with commas, nor JSON in brackets"
             )
         try:
-            return formats.read_array(text, self.input_format if text == "-" else None)
+            return formats.read_array(text, self.input_format)
         except InputError as error:
             raise InputError(f"{option} {error}", error.part) from None
 
@@ -112,6 +115,6 @@ class Given(msgspec.Struct, frozen=True):
 def _is_vector(text: str) -> bool:
     """Whether a value is numbers with commas between; a file called 3 is ./3."""
     try:
-        return bool([float(cell) for cell in text.split(",")])
+        return text.isascii() and not set(text) & set("_\n") and bool([float(c) for c in text.split(",")])
     except ValueError:
         return False

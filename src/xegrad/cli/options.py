@@ -29,8 +29,11 @@ Label = Annotated[
     typer.Option("-y", "--label", help="A zero-based index, a class name, or a target as a JSON list."),
 ]
 Transpose = Annotated[
-    bool,
-    typer.Option("--transpose", help="W is stored classes x inputs; gradients come out in that layout too."),
+    bool | None,
+    typer.Option(
+        "--transpose/--no-transpose",
+        help="W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
+    ),
 ]
 InputFormat = Annotated[
     str | None,

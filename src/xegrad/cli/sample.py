@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
 
 
+MOST = 1_000_000  # inputs or classes
+
+
 def command(
     inputs: Annotated[
-        int | None, typer.Option("--inputs", metavar="N", min=1, help="A random one: N inputs.")
+        int | None, typer.Option("--inputs", metavar="N", min=1, max=MOST, help="A random one: N inputs.")
     ] = None,
-    classes: Annotated[int | None, typer.Option("--classes", metavar="T", min=1, help="T classes.")] = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", metavar="T", min=1, max=MOST, help="T classes.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="S", min=0, help="Which one (0).")] = None,
     output_format: Annotated[
         str, typer.Option("--format", metavar="|".join(formats.FORMATS), help="What it is written as.")

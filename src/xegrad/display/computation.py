@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -44,7 +45,7 @@ def computation_view(
         "",
         *_probabilities(problem, forward, evaluations, width, top),
         "",
-        *_gradient(problem, evaluations, comparison, top, digits),
+        *_gradient(problem, evaluations, comparison, width, top, digits),
         "",
         sentence,
     )
@@ -87,10 +88,10 @@ def _probabilities(
         yield Text(f"The target and the most probable of {problem.n_classes} classes:")
     soft = bool((problem.targets.label_of_rows < 0).any())
     rows = {"class": [_marked(problem, targets, int(index)) for index in shown]}
-    rows["probability"] = [_fraction(float(probabilities[index])) for index in shown]
+    rows["probability"] = [Text(_fraction(float(probabilities[index]))) for index in shown]
     if soft:
-        rows["target"] = [_fraction(float(targets[index])) for index in shown]
-    cell = max(Text(text).cell_len for row in rows.values() for text in row)
+        rows["target"] = [Text(_fraction(float(targets[index]))) for index in shown]
+    cell = max(text.cell_len for row in rows.values() for text in row)
     cell = min(cell, max(8, width - 15))
     per_band = max(1, (width - 11) // (cell + 2))
     for start in range(0, len(shown), per_band):
@@ -99,7 +100,7 @@ def _probabilities(
         for _ in shown[start : start + per_band]:
             band.add_column(width=cell, justify="right", no_wrap=True, overflow="ellipsis")
         for name, row in rows.items():
-            band.add_row(name, *map(_class_text, row[start : start + per_band]))
+            band.add_row(name, *row[start : start + per_band])
         yield band
     yield from _losses(evaluations)
 
@@ -111,7 +112,7 @@ def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
     line = f"loss         {loss!r}"
     for name, evaluation in others:
         other = float(evaluation.loss)
-        if not abs(other - loss) <= 1e-8 * abs(loss):
+        if repr(other) != repr(loss) and not abs(other - loss) <= 1e-8 * abs(loss):
             line += f"   (by the {name} {other + 0.0!r})"
     yield Text(line)
 
@@ -120,6 +121,7 @@ def _gradient(
     problem: Problem,
     evaluations: Mapping[str, Evaluation],
     comparison: Comparison | None,
+    width: int,
     top: int,
     digits: int,
 ) -> Iterator[RenderableType]:
@@ -132,24 +134,26 @@ def _gradient(
         shown, order = _worst(gradients, comparison, top)
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
         yield Text(f"dL/dW has {size} entries; {which} {order}:")
-    table = _plain_table(show_header=True)
-    table.add_column("input", justify="right", no_wrap=True)
-    table.add_column("class", justify="right", no_wrap=True, overflow="ellipsis", max_width=24)
-    for name in gradients:
-        table.add_column(name, justify="right", overflow="fold")
+    rows, columns = np.divmod(shown, problem.n_classes)
+    values = {name: values[shown].tolist() for name, values in gradients.items()}
+    decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
+    numbers = {name: [in_column(v, decimals, digits) for v in column] for name, column in values.items()}
     if comparison is not None:
-        table.add_column("difference", justify="right")
-    decimals = decimals_for((abs(float(values[i])) for values in gradients.values() for i in shown), digits)
+        numbers["difference"] = _differences(comparison, shown, digits)
+    taken = sum(2 + max(map(len, (name, *cells))) for name, cells in numbers.items())
+    for_class = max(6, width - 7 - taken)
+    table = _plain_table(show_header=True)
+    if 7 + for_class + taken > width:
+        # Seventeen digits need more than sixty columns: lines that the terminal folds beat cut numbers.
+        table.width = 7 + for_class + taken
+    table.add_column("input", justify="right", no_wrap=True)
+    table.add_column("class", justify="right", no_wrap=True, overflow="ellipsis", max_width=for_class)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     targets = problem.targets.effective(problem.n_classes, problem.dtype)[0]
-    previous = -1
-    for index in shown:
-        row, column = divmod(int(index), problem.n_classes)
-        cells = [in_column(float(values[index]), decimals, digits) for values in gradients.values()]
-        if comparison is not None:
-            cells.append(_difference(comparison, int(index), digits))
-        label = "" if row == previous and size <= SMALL else str(row)
-        table.add_row(label, _class_text(_marked(problem, targets, column)), *cells)
-        previous = row
+    for k, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+        label = "" if k and row == rows[k - 1] and size <= SMALL else str(row)
+        table.add_row(label, _marked(problem, targets, column), *(cells[k] for cells in numbers.values()))
     yield table
 
 
@@ -165,27 +169,28 @@ def _worst(
     return shown, "that differ most"
 
 
-def _difference(comparison: Comparison, index: int, digits: int) -> str:
-    """`rounding` where the bound explains it, `no digit left` where it explains anything, else the number."""
-    difference = float(comparison.difference.flat[index])
-    if digits < SHOWS_ALL and comparison.within.flat[index]:
-        return "no digit left" if comparison.lost.flat[index] else "rounding"
-    return f"{difference + 0.0:.{min(digits, 5) - 1}e}"
+def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
+    """`rounding` where the bound explains it, `no digit` where it explains anything, else the number."""
+    differences = comparison.difference.ravel()[shown].tolist()
+    if digits >= SHOWS_ALL:
+        return [f"{difference + 0.0:.4e}" for difference in differences]
+    within, lost = comparison.within.ravel()[shown].tolist(), comparison.lost.ravel()[shown].tolist()
+    return [
+        ("no digit" if lost[k] else "rounding") if within[k] else f"{difference + 0.0:.4e}"
+        for k, difference in enumerate(differences)
+    ]
 
 
-def _marked(problem: Problem, targets: np.ndarray[Any, Any], index: int) -> str:
-    return (">" if targets[index] != 0 else "") + class_in_short(problem, index)
-
-
-def _class_text(text: str) -> Text:
-    return Text(text, style="bold" if text.startswith(">") else "")
+def _marked(problem: Problem, targets: np.ndarray[Any, Any], index: int) -> Text:
+    name = class_in_short(problem, index)
+    return Text(f">{name}", style="bold") if targets[index] != 0 else Text(name)
 
 
 def _fraction(value: float) -> str:
     """A number between 0 and 1, to six digits where they show."""
     if value == 0 or not np.isfinite(value):
         return f"{value:g}"
-    return f"{value:.6f}" if value >= 1e-3 else f"{value:.3e}"
+    return f"{value:.6f}" if 1e-3 <= value < 1e3 else f"{value:.3e}"
 
 
 def _plain_table(show_header: bool = False) -> Table:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from xegrad.problem import Problem
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xegrad.problem import Problem
+
+LONGEST = 40  # characters of a name within a sentence
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -18,13 +23,21 @@ def ordinal(index: int) -> str:
 
 def class_in_full(problem: Problem, index: int) -> str:
     """class 2 "cow" (the third)."""
-    name = "" if problem.classes is None else f' "{problem.classes[index]}"'
+    name = "" if problem.classes is None else f' "{class_in_short(problem, index)}"'
     return f"class {index}{name} (the {ordinal(index)})"
 
 
 def class_in_short(problem: Problem, index: int) -> str:
     """The name of a class, or its index where classes have no names."""
-    return str(index) if problem.classes is None else problem.classes[index]
+    if problem.classes is None:
+        return str(index)
+    name = printable(problem.classes[index])
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey (control and format characters) spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def entry(problem: Problem, flat_index: int) -> str:

@@ -25,9 +25,9 @@ def in_column(value: float, decimals: int, digits: int) -> str:
     if digits >= SHOWS_ALL:
         return repr(value)
     shown = decimals + 1 + math.floor(math.log10(abs(value)))  # significant digits, if fixed
-    if shown >= max(1, digits // 2) and decimals <= 12 and abs(value) < 1e9:
+    if shown >= max(1, digits // 2) and decimals <= digits + 4 and abs(value) < 10**digits:
         return f"{value:.{decimals}f}"
-    return f"{value:.{min(digits, 5) - 1}e}"
+    return f"{value:.{digits - 1}e}"
 
 
 def with_digits(value: float, digits: int) -> str:

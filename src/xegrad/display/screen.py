@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -27,15 +28,16 @@ def show(view: RenderableType, *, color: bool) -> None:
     """Write a view to standard output, in plain text where it is no terminal."""
     from rich.console import Console
 
-    Console(
+    console = Console(
         width=width(), no_color=None if color else True, highlight=False, markup=False, emoji=False
-    ).print(view)
+    )
+    console.print(view, crop=False)
 
 
 @contextmanager
 def progress_bar() -> Iterator[None]:
     """Within the block, what takes longer than a second shows a bar, if standard error is a terminal."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return
     bar: Any = None

@@ -20,8 +20,7 @@ def compute_verdict(
     """Whether chain and shortcut agree, and where and why not."""
     if comparison is None:
         (name,) = evaluations
-        why = cause(problem, forward)
-        reason = f", and it is not finite: {why}" if why and not _is_finite(evaluations) else ""
+        reason = "" if _is_finite(evaluations) else f", and it is not finite: {cause(problem, forward)}"
         return f"not compared: only the {name} was computed{reason}."
     total = comparison.reference.size
     lost = int(comparison.lost.sum())
@@ -36,11 +35,15 @@ def compute_verdict(
             f"agree: {what} within rounding, but the chain keeps no digit of {_entries(lost)}{where}: "
             f"{_why_lost(problem, first % problem.n_classes)}."
         )
-    apart = int((~comparison.within).sum())
-    why = cause(problem, forward)
-    if why:
-        broken = int((~np.isfinite(comparison.candidate)).sum())
-        return f"differ: the chain is not finite in {broken} of {_entries(total)}: {why}."
+    apart = int((~comparison.within & ~comparison.unbounded).sum())
+    broken = int((~np.isfinite(comparison.candidate)).sum())
+    if broken:
+        return f"differ: the chain is not finite in {broken} of {_entries(total)}: {cause(problem, forward)}."
+    if not apart:
+        return (
+            f"undecided: {comparison.unbounded.sum()} of {_entries(total)} have no bound, since 1/S of a "
+            "target nearly overflows; they are equal to the digits shown at most."
+        )
     worst = int(comparison.worst_first[0])
     difference = float(abs(comparison.difference.flat[worst]))
     return (
@@ -50,7 +53,7 @@ def compute_verdict(
 
 
 def cause(problem: Problem, forward: Forward) -> str:
-    """Why a method gave what is not finite, or nothing: overflowing logits, or an underflowing S_t."""
+    """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products."""
     overflowing = np.argwhere(~np.isfinite(forward.logits))
     if overflowing.size:
         where = tuple(overflowing[0])
@@ -59,19 +62,21 @@ def cause(problem: Problem, forward: Forward) -> str:
         factors = forward.targets / forward.probabilities
     broken = np.argwhere((forward.targets != 0) & ~np.isfinite(factors))
     if not broken.size:
-        return ""
+        return "the products with x overflow"
     where = tuple(broken[0])
     name, probability = class_in_full(problem, int(where[-1])), float(forward.probabilities[where])
     if probability == 0:
         return f"the probability S of {name} underflows to 0, and the chain multiplies 1/S = infinity by 0"
+    if forward.targets[where] > 1:
+        return f"the target Q of {name} is {float(forward.targets[where]):.3g}, so large that Q/S overflows"
     return f"the probability S of {name} is {probability:.1e}, so small that 1/S overflows"
 
 
 def _why_lost(problem: Problem, index: int) -> str:
-    label = int(problem.targets.label_of_rows[0])
-    if label == index:
+    targets = problem.targets.effective(problem.n_classes, problem.dtype)[0]
+    if targets[index] != 0 and np.count_nonzero(targets) == 1:
         return "there, 1 - S is lost when S is rounded, and the shortcut keeps it"
-    if label < 0:
+    if np.count_nonzero(targets) > 1:
         return "there, the target nearly equals the probability, and the shortcut may have lost them too"
     return "there, the numbers are near the smallest that floats can hold"
 
@@ -87,8 +92,7 @@ def nonfinite_warnings(
     problem: Problem, forward: Forward, evaluations: Mapping[str, Evaluation]
 ) -> list[str]:
     """Why something is not finite, for those who do not see the verdict."""
-    why = "" if _is_finite(evaluations) else cause(problem, forward)
-    return [why] if why else []
+    return [] if _is_finite(evaluations) else [cause(problem, forward)]
 
 
 def _entries(count: int) -> str:

@@ -80,6 +80,8 @@ def read_array(
 def load(path: str | Path, expected: str) -> tuple[bytes, str]:
     """The bytes of a file or of standard input, as UTF-8 without a byte order mark, and its name."""
     source = "standard input" if str(path) == "-" else str(path)
+    if not source:
+        raise InputError("the path of a file is empty")
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
     except FileNotFoundError:
@@ -102,13 +104,15 @@ def load(path: str | Path, expected: str) -> tuple[bytes, str]:
 
 
 def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format:
-    """By name, else by suffix, else by whether the text begins as JSON does."""
-    if input_format is not None:
-        return FORMATS[input_format]
+    """By its suffix, else by the name that was given, else by whether the text begins as JSON does."""
+    if input_format is not None and input_format not in FORMATS:
+        raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
     suffix = "" if str(path) == "-" else Path(path).suffix.lower()
     for entry in FORMATS.values():
         if suffix in entry.suffixes:
             return entry
+    if input_format is not None:
+        return FORMATS[input_format]
     if suffix:
         known = ", ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
         raise InputError(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -37,9 +39,13 @@ def read_problem(data: bytes, source: str) -> Parts:
         found = (
             "cells separated by " + {";": "semicolons", "\t": "tabs"}[separator]
             if separator
-            else (repr(header[0]))
+            else _short(header[0])
         )
         wanted = "commas are expected" if separator else HEADER
+        if _is_number(header[0]):
+            wanted += "; W alone is given with -W"
+        if header[0][0] in "{[":
+            wanted += "; this looks like JSON"
         raise InputError(f"{source}: line {number}: found {found}; in a problem in CSV {wanted}")
     if len(header) == 1:
         raise InputError(f"{source}: line {number}: the header names no classes after x; {HEADER}")
@@ -82,7 +88,12 @@ def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]
     """A table of plain numbers, and the names in its first row if that holds something that is no number."""
     lines = _lines(data, source)
     names = None
-    if not all(_is_number(cell) for cell in lines[0][1]):
+    numeric = [_is_number(cell) for cell in lines[0][1]]
+    if not all(numeric):
+        if any(numeric):
+            place = f"{source}: line {lines[0][0]}, column {numeric.index(False) + 1}"
+            found = _short(lines[0][1][numeric.index(False)])
+            raise InputError(f"{place} is {found} among numbers; a row holds numbers, a header only names")
         names, lines = _names(lines[0][1]), lines[1:]
         if not lines:
             raise InputError(f"{source}: there are no numbers below the header")
@@ -126,7 +137,8 @@ def _lines(data: bytes, source: str) -> list[Line]:
             if any(stripped):
                 lines.append((reader.line_num, stripped))
     except csv.Error as error:
-        raise InputError(f"{source}: line {reader.line_num}: malformed CSV: {error}") from None
+        hint = "; this looks like JSON" if data.decode().lstrip()[:1] in ("{", "[") else ""
+        raise InputError(f"{source}: line {reader.line_num}: malformed CSV: {error}{hint}") from None
     if not lines:
         raise InputError(f"{source}: has no cell that is not empty")
     return lines
@@ -137,28 +149,34 @@ def _names(header: list[str]) -> tuple[str, ...] | None:
     return None if header == [str(index) for index in range(len(header))] else tuple(header)
 
 
+_NUMBER = re.compile(
+    r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(nan|inf(inity)?)", re.IGNORECASE
+)
+
+
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return _NUMBER.fullmatch(cell) is not None
 
 
 def _number(cell: str, source: str, line: int, column: int) -> float:
     place = f"{source}: line {line}, column {column}"
     if not cell:
         raise InputError(f"{place} is empty; a number is expected")
-    try:
-        number = float(cell)
-    except ValueError:
+    if not _is_number(cell):
         hint = " (a decimal comma? xegrad reads a point)" if _is_number(cell.replace(",", ".")) else ""
-        raise InputError(f"{place} is {cell!r}; a number is expected{hint}") from None
+        if column == 1 and get_close_matches(cell.lower(), ("label", "bias", "target"), n=1):
+            hint = " (the rows of the target and of b begin with label and bias)"
+        raise InputError(f"{place} is {_short(cell)}; a number is expected{hint}")
+    number = float(cell)
     if number - number != 0:
         if any(digit in cell for digit in "0123456789"):
             raise InputError(f"{place} is too large for float64, whose largest number is 1.8e308")
         raise InputError(f"{place} is {cell!r}; every number must be finite")
     return number
+
+
+def _short(cell: str) -> str:
+    return repr(cell if len(cell) <= 30 else cell[:29] + "…")
 
 
 def _shortest(number: float) -> str:

@@ -67,8 +67,8 @@ def read_problem(data: bytes, source: str) -> Parts:
         bias=None if stated.b is UNSET else np.array(stated.b, dtype=np.float64),
         label=None if label is UNSET else np.array(label, np.float64) if isinstance(label, list) else label,
         classes=None if stated.classes is UNSET else tuple(stated.classes),
-        transpose=stated.transpose is True,
-        id=None if stated.id is UNSET else stated.id,
+        transpose=None if stated.transpose is UNSET else stated.transpose,
+        id=stated.id,
         sources={"problem": source} | {key: source for key in KEYS if getattr(stated, key) is not UNSET},
     )
 
@@ -97,24 +97,20 @@ def write_problem(parts: Parts) -> str:
 def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes, source: str) -> Decoded:
     try:
         return decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"{source}: {_what_is_wrong(error, data)}") from None
 
 
-def _what_is_wrong(error: msgspec.DecodeError, data: bytes) -> str:
+def _what_is_wrong(error: Exception, data: bytes) -> str:
     """Malformed JSON before anything else: a bracket that is missing makes types wrong as well."""
-    if isinstance(error, msgspec.ValidationError):
-        try:
-            msgspec.json.decode(data)
-        except msgspec.ValidationError:
-            pass
-        except msgspec.DecodeError as malformed:
-            error = malformed
-        else:
-            return _invalid(str(error), data)
-    if isinstance(error, msgspec.ValidationError):
-        return _invalid(str(error), data)
-    return _malformed(str(error), data)
+    try:
+        msgspec.json.decode(data)
+    except RecursionError:
+        return "brackets are nested too deeply to be a problem"
+    except msgspec.DecodeError as malformed:
+        if not isinstance(malformed, msgspec.ValidationError):
+            return _malformed(str(malformed), data)
+    return _invalid(str(error), data)
 
 
 def _invalid(message: str, data: bytes) -> str:
@@ -124,7 +120,7 @@ def _invalid(message: str, data: bytes) -> str:
     """
     where = re.search(r" - at `(.*)`$", message)
     path = where[1] if where else "$"
-    if unknown := re.search(r"unknown field `(.*?)`", message):
+    if unknown := re.search(r"unknown field `(.*)`", message, re.DOTALL):
         return _unknown_key(unknown[1])
     if "out of range" in message:
         return f"{path} is too large for float64, whose largest number is 1.8e308"
@@ -170,11 +166,8 @@ def _malformed(message: str, data: bytes) -> str:
     if "truncated" in message:
         return f"{place}: the JSON ends here, before it is complete"
     if "trailing characters" in message:
-        return (
-            f"{place}: a second value begins after the end of the first"
-            if rest[:1] in (b"{", b"[")
-            else f"{place}: there is more after the end of the JSON value"
-        ) + "; one problem is expected"
+        what = "a second value begins" if rest[:1] in (b"{", b"[") else "there is more"
+        return f"{place}: {what} after the end of the first; one is expected"
     if re.match(rb"-?(nan|inf)", rest, re.IGNORECASE):
         return f"{place}: every number must be finite, and JSON has neither NaN nor Infinity"
     reason = re.sub(r"^JSON is malformed: | \(byte \d+\)", "", message)
@@ -185,14 +178,13 @@ def _malformed(message: str, data: bytes) -> str:
 def _refuse_doubled_keys(data: bytes, source: str) -> None:
     import json
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in items]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise InputError(f"{source}: the key {key!r} is given twice; which of them is meant?")
-        return dict(items)
-
-    json.loads(data, object_pairs_hook=pairs)
+    # The hook sees the outermost object last.
+    pairs: list[tuple[str, Any]] = json.loads(data, object_pairs_hook=list)
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise InputError(f"{source}: the key {key!r} is given twice; which of them is meant?")
+        seen.add(key)
 
 
 def _array(rows: list[Any], path: str, source: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -34,8 +35,8 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     bias: Array | None = None
     label: int | str | Array | None = None
     classes: tuple[str, ...] | None = None
-    transpose: bool = False
-    id: Any = None
+    transpose: bool | None = None
+    id: Any = msgspec.UNSET
     rows_are_inputs: bool = False
     sources: Mapping[str, str] = msgspec.field(default_factory=dict)
 
@@ -58,8 +59,8 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             bias=other.bias if self.bias is None else self.bias,
             label=other.label if self.label is None else self.label,
             classes=other.classes if self.classes is None else self.classes,
-            transpose=self.transpose or other.transpose,
-            id=other.id if self.id is None else self.id,
+            transpose=other.transpose if self.transpose is None else self.transpose,
+            id=other.id if self.id is msgspec.UNSET else self.id,
             sources={**other.sources, **self.sources},
         )
 
@@ -86,15 +87,15 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         ]
         if missing:
             raise InputError(
-                f"there is no {' and no '.join(missing)}; a problem needs W, x and label "
-                "(-W, -x and -y give them on the command line)"
+                f"there is no {' and no '.join(missing)}; a problem needs W, x and label, in a file, on standard "
+                "input (-), or as -W, -x and -y"
             )
         assert weights is not None
         assert given_inputs is not None
         assert given_label is not None
         if weights.ndim != 2:
             raise InputError(
-                f"W is a list of {weights.size} numbers; it must have two dimensions, one list for each "
+                f"W is a list of {_count(weights.size, 'number')}; it must have two dimensions, one list for each "
                 f"{'class' if self.transpose else 'input'}: [[1, 2], [3, 4]]",
                 "W",
             )
@@ -117,11 +118,12 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         side = "columns" if self.transpose else "rows"
         layout = "(classes, inputs)" if self.transpose else "(inputs, classes)"
         entries = "1 entry" if size == 1 else f"{size} entries"
-        found = f"x has {entries} but W has {n_inputs} {side}; W is read as {layout}."
+        side = f"{n_inputs} {side[:-1]}" if n_inputs == 1 else f"{n_inputs} {side}"
+        found = f"x has {entries} but W has {side}; W is read as {layout}."
         if size != n_classes:
             return f"{found} x needs one number for each input"
         other = (
-            "(inputs, classes), leave the transposition out"
+            "(inputs, classes), add --no-transpose"
             if self.transpose
             else ("(classes, inputs), add --transpose")
         )
@@ -129,7 +131,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
 
     def _targets(self, label: int | str | Array, n_classes: int) -> Targets:
         if isinstance(label, str):
-            return Targets(labels=np.array([self._index(label, n_classes)]))
+            label = self._index(label, n_classes)
         if isinstance(label, int):
             if not -(2**63) <= label < 2**63:
                 raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
@@ -139,11 +141,10 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     def _index(self, name: str, n_classes: int) -> int:
         if self.classes and name in self.classes:
             return self.classes.index(name)
-        if isinstance(name, Text):
-            try:
-                return int(name)
-            except ValueError:
-                pass
+        if isinstance(name, Text) and re.fullmatch("[-+]?[0-9]+", name):
+            return int(name)
+        if isinstance(name, Text) and "," in name:
+            raise InputError(f"label {name!r} is no class; a target is a JSON list: [{name}]", "label")
         if not self.classes:
             raise InputError(
                 f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
@@ -161,7 +162,9 @@ def _one_example(inputs: Array, n_inputs: int) -> Array:
     if inputs.ndim == 1 or inputs.shape[0] == 1 or (inputs.shape[1] == 1 and inputs.shape[0] == n_inputs):
         return inputs.ravel()
     rows, columns = inputs.shape
-    raise InputError(f"x has {rows} rows of {columns}; one example is expected, {n_inputs} numbers", "x")
+    raise InputError(
+        f"x has {rows} rows of {columns}; one example is expected, {_count(n_inputs, 'number')}", "x"
+    )
 
 
 def _vector(array: Array, symbol: str) -> Array:
@@ -172,3 +175,7 @@ def _vector(array: Array, symbol: str) -> Array:
         return array.ravel()
     rows, columns = array.shape
     raise InputError(f"{symbol} is {rows} x {columns}; one number for each class is expected", symbol)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

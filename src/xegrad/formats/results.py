@@ -72,7 +72,7 @@ def compute_result(
     comparison: Comparison | None,
     *,
     transpose: bool = False,
-    id: Any = None,
+    id: Any = UNSET,
     warnings: Sequence[str] = (),
 ) -> msgspec.Struct:
     """What `compute --json` prints.  The last of the evaluations is the one reported.
@@ -88,10 +88,11 @@ def compute_result(
         )
         for name, evaluation in evaluations.items()
     }
-    nulls = [f"{path} is null: {reason}" for path, reason in _unwritable(evaluations, comparison)]
+    unwritable = _unwritable(method, evaluations, probabilities, comparison)
+    nulls = [f"{path} is null: {reason}" for path, reason in unwritable]
     return ComputeResult(
         schema="xegrad/compute/1",
-        id=UNSET if id is None else id,
+        id=id,
         loss=float(reported.loss),
         probabilities=probabilities[0].tolist(),
         gradient=_rows(reported.gradients["weights"], transpose),
@@ -137,17 +138,21 @@ def _ulps(comparison: Comparison) -> int | None:
 
 
 def _unwritable(
-    evaluations: Mapping[str, Evaluation], comparison: Comparison | None
+    method: str,
+    evaluations: Mapping[str, Evaluation],
+    probabilities: Array,
+    comparison: Comparison | None,
 ) -> list[tuple[str, str]]:
     """The path and the reason of every null."""
     found = []
+    if not np.isfinite(probabilities).all():
+        found.append(("probabilities", _count_of_nonfinite(probabilities)))
     for name, evaluation in evaluations.items():
-        if not np.isfinite(evaluation.loss):
-            found.append((f"{_key(name)}.loss", f"it is {float(evaluation.loss)}"))
-        lost = int((~np.isfinite(evaluation.gradients["weights"])).sum())
-        if lost:
-            size = evaluation.gradients["weights"].size
-            found.append((f"{_key(name)}.gradient", f"{lost} of {size} entries are not finite"))
+        for prefix in ("", f"{_key(name)}.") if name == method else (f"{_key(name)}.",):
+            if not np.isfinite(evaluation.loss):
+                found.append((f"{prefix}loss", f"it is {float(evaluation.loss)}"))
+            if not np.isfinite(evaluation.gradients["weights"]).all():
+                found.append((f"{prefix}gradient", _count_of_nonfinite(evaluation.gradients["weights"])))
     if comparison is not None:
         if not np.isfinite(comparison.difference).all():
             found.append(("comparison.max_abs_difference", "it is not finite"))
@@ -156,3 +161,7 @@ def _unwritable(
         elif (ulps := int(comparison.ulps.max())) > LARGEST_INTEGER:
             found.append(("comparison.max_ulp_difference", f"{ulps} is above 2**53"))
     return found
+
+
+def _count_of_nonfinite(array: Array) -> str:
+    return f"{int((~np.isfinite(array)).sum())} of {array.size} entries are not finite"

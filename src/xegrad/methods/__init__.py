@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from xegrad.bounds import Bound
     from xegrad.problem import Problem
     from xegrad.targets import Array
@@ -22,11 +25,13 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     """The loss, and its gradients by name, from one forward pass.
 
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  Evaluations of
-    blocks of rows add up to that of the whole batch.
+    blocks of rows add up to that of the whole batch.  A method that rounds correctly says in `certified`,
+    for "loss" and for each entry of each gradient, whether it is certain of it.
     """
 
     loss: float | Array
     gradients: Mapping[str, Array]
+    certified: Mapping[str, NDArray[np.bool_]] | None = None
 
 
 class Method(msgspec.Struct, frozen=True):

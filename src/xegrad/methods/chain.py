@@ -28,7 +28,8 @@ def cross_entropy_jacobian(probabilities: Array, targets: Array) -> Array:
 
 def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Array:
     """dS/dZ: entry (t, i) is S_t (delta_ti - S_i), (B, T, T), or the rows of some classes.  The seed's DS."""
-    identity = np.eye(probabilities.shape[-1], dtype=probabilities.dtype)[classes]
+    index = np.arange(probabilities.shape[-1])
+    identity = (index[classes, None] == index).astype(probabilities.dtype)
     jacobian: Array = probabilities[..., classes, None] * (identity - probabilities[..., None, :])
     return jacobian
 
