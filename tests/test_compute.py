@@ -99,8 +99,8 @@ def test_json_is_one_object_whose_gradient_is_the_most_accurate_computed(run: Ru
 def test_numbers_in_json_read_back_to_the_same_floats(run: Run) -> None:
     result = json.loads(run("compute", "sample_inputs/seed.json", "--json").out)
     problem = read("sample_inputs/seed.json")
-    for name, method in METHODS.items():
-        gradient = method.evaluate(problem).gradients["weights"]
+    for name in ("chain", "shortcut"):
+        gradient = METHODS[name].evaluate(problem).gradients["weights"]
         assert np.array_equal(np.array(result[name]["gradient"]), gradient)
 
 
@@ -262,9 +262,9 @@ def test_a_random_sample_depends_on_its_seed_alone(run: Run) -> None:
 def test_seventeen_digits_are_never_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     out = run("compute", "sample_inputs/seed.json", "--digits", "17").out
-    for method in METHODS.values():
-        for entry in method.evaluate(read("sample_inputs/seed.json")).gradients["weights"].ravel().tolist():
-            assert repr(entry) in out
+    for name in ("chain", "shortcut"):
+        gradient = METHODS[name].evaluate(read("sample_inputs/seed.json")).gradients["weights"]
+        assert all(repr(entry) in out for entry in gradient.ravel().tolist())
     assert "…" not in out
 
 

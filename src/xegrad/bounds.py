@@ -7,7 +7,8 @@ gamma_n = n u / (1 - n u) (Higham, Accuracy and Stability of Numerical Algorithm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -19,7 +20,6 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 
 INFLATION = 1.01
-UNRESOLVED = 0.05  # logits known to no better than this: the first-order terms below say nothing
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
@@ -29,18 +29,52 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Array]
 
 
+class Precision(msgspec.Struct, frozen=True):
+    """A floating-point format: u is half the distance from 1 to the next number, eta the smallest positive."""
+
+    u: float
+    eta: float
+    largest: float
+
+
+PRECISIONS: Mapping[str, Precision] = {
+    "float64": Precision(2.0**-53, 2.0**-1074, (2 - 2.0**-52) * 2.0**1023),
+    "float32": Precision(2.0**-24, 2.0**-149, (2 - 2.0**-23) * 2.0**127),
+    "float16": Precision(2.0**-11, 2.0**-24, 65504.0),
+    "bfloat16": Precision(2.0**-8, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
+}
+
+
+def any_order(n: int) -> int:
+    """How many roundings a term of a sum of n goes through, whatever the order."""
+    return n
+
+
+def pairwise(n: int) -> int:
+    """The same for a sum by halves: the depth of the tree, and one for a product fused or not."""
+    return min(n, math.ceil(math.log2(n)) + 1)
+
+
+def blocked(block: int) -> Callable[[int], int]:
+    """The same for sums of blocks of so many terms, which are then summed."""
+
+    def terms(n: int) -> int:
+        return min(n, block + math.ceil(n / block))
+
+    return terms
+
+
 class _Analysis(msgspec.Struct, frozen=True, eq=False):
     """What the bounds share: everything in float64, u and eta of the precision spoken of."""
 
     problem: Problem
     forward: layer.Forward
     residual: Array  # q S - Q (B, T)
-    u: float
-    eta: float
-    largest: float  # of the finite numbers
+    precision: Precision
     rounded: bool  # whether W, x, b and Q may have been rounded on their way into this precision
+    terms: Callable[[int], int]  # of sums over N inputs and B rows
     logits: Array  # e (B, T): the error of the logits
-    exponentials: Array  # rho (B, T): the relative error of the exponentials
+    exponents: Array  # a (B, T): the error of log E
 
     @property
     def complement(self) -> Array:
@@ -53,32 +87,67 @@ def _gamma(n: int | Array, u: float) -> Array:
     return np.asarray(n * u / (1 - n * u))
 
 
-def _analyse(problem: Problem) -> _Analysis:
-    info = np.finfo(problem.dtype)
-    rounded = problem.dtype != np.float64
-    u, eta = float(info.eps) / 2, float(info.smallest_subnormal)
+def _analyse(
+    problem: Problem, precision: str | None = None, terms: Callable[[int], int] = any_order
+) -> _Analysis:
+    name = precision or problem.dtype.name
+    rounded = name != "float64"
+    u, eta = PRECISIONS[name].u, PRECISIONS[name].eta
     wide = problem.astype(np.dtype(np.float64))
     forward = layer.forward(wide)
     # A logit is a sum of N products and b.  Each product is off by u |W x|, and by eta where it
-    # underflows; each of N additions, in any order, by u of a partial sum.  In all at most
-    # (N + 1) u (sum |W x| + |b|) + N eta.  W and x that were rounded first add u each, b adds u.
-    terms = wide.n_inputs + (3 if rounded else 1)
-    logits = terms * u * (np.abs(wide.inputs) @ np.abs(wide.weights)) + wide.n_inputs * eta
+    # underflows; each term goes through N additions in any order, or fewer where the order is known, and
+    # each is off by u of a partial sum.  In all at most (N + 1) u (sum |W x| + |b|) + N eta.  W and x that
+    # were rounded first add u each, b adds u.
+    steps = terms(wide.n_inputs) + (3 if rounded else 1)
+    logits = steps * u * (np.abs(wide.inputs) @ np.abs(wide.weights)) + wide.n_inputs * eta
     if wide.bias is not None:
-        logits = logits + (terms + rounded) * u * np.abs(wide.bias)[..., None, :]
+        logits = logits + (steps + rounded) * u * np.abs(wide.bias)[..., None, :]
     return _Analysis(
         problem=wide,
         forward=forward,
         residual=layer.residual(forward),
-        u=u,
-        eta=eta,
-        largest=float(info.max),
+        precision=PRECISIONS[name],
         rounded=rounded,
+        terms=terms,
         logits=logits,
-        # exp(D): D is off by e from the logits (the maximum's own error is in every class of a row,
+        # E = exp(D): D is off by e from the logits (the maximum's own error is in every class of a row,
         # and cancels in S) and by u |D| from the subtraction, exp itself by a few u.
-        exponentials=np.expm1(logits + u * np.abs(forward.shifted) + 8 * u),
+        exponents=logits + u * np.abs(forward.shifted) + 8 * u,
     )
+
+
+def _interval(analysis: _Analysis) -> tuple[Array, Array]:
+    """E (e^a - 1) and E (1 - e^-a), (B, T): how far each exponential moves up and down.
+
+    Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
+    """
+    forward, exponents = analysis.forward, analysis.exponents
+    up = np.where(
+        exponents < 1,
+        forward.exponentials * np.expm1(exponents),
+        np.exp(forward.shifted + exponents) - forward.exponentials,
+    )
+    return up, forward.exponentials * -np.expm1(-exponents)
+
+
+def _softmax_error(analysis: _Analysis) -> Array:
+    """dS, (B, T): S_i is largest where E_i is and the other E_k are smallest, and the other way round.
+
+    With O_i = sum_{k != i} E_k and tot = sum E, from the quotients, without taking their difference:
+    E_i e^a_i / (E_i e^a_i + sum_{k != i} E_k e^-a_k) - E_i / tot
+      = (E_i (e^a_i - 1) O_i + E_i sum_{k != i} E_k (1 - e^-a_k)) / (tot (E_i e^a_i + sum_{k != i} E_k e^-a_k))
+    and its mirror.  Two probabilities are never further apart than 1.
+    """
+    forward = analysis.forward
+    up, down = _interval(analysis)
+    size, others = forward.exponentials, layer.other_exponentials(forward)
+    total = 1 + forward.others
+    highest, lowest = size + up, size - down
+    upper = (up * others + size * layer.other_targets(down)) / (highest + layer.other_targets(lowest))
+    lower = (down * others + size * layer.other_targets(up)) / (lowest + layer.other_targets(highest))
+    error = np.fmax(upper, lower) / total
+    return np.where(np.isfinite(error), np.minimum(error, 1), 1)
 
 
 def _times(first: Array, second: Array) -> Array:
@@ -100,9 +169,9 @@ def _pull_back(analysis: _Analysis, per_logit: Array, underflow: Array, sums: in
     problem = analysis.problem
     sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
     n_terms = problem.n_classes if name == "inputs" else problem.n_rows
-    bound = layer.pull_back(sizes, per_logit, name) + (n_terms + 1) * analysis.eta
+    bound = layer.pull_back(sizes, per_logit, name) + (n_terms + 1) * analysis.precision.eta
     if n_terms > 1:
-        order = sums * _gamma(n_terms + 1, analysis.u)
+        order = sums * _gamma(analysis.terms(n_terms) + 1, analysis.precision.u)
         bound = bound + order * layer.pull_back(sizes, np.abs(analysis.residual), name)
     return bound + underflow.sum(axis=-2, keepdims=True) if name == "weights" else bound
 
@@ -114,25 +183,19 @@ def _finished(bound: Array) -> Array:
 def _stable(analysis: _Analysis, underflow: Array, names: Sequence[str]) -> dict[str, Array]:
     """dG of a stable computation, when `underflow` (B, 1) is added to the error of each residual.
 
-    When each E_k moves by a relative rho_k, S_i moves by S_i ((1 - S_i) rho_i + sum_{k != i} S_k rho_k)
-    to first order: no promise for a row whose logits are not resolved.  The sum of E and the quotient
-    add (T + 3) u S_i; forming q S - Q, or better, adds (T + 4) u of itself.  Each E_k, and each product with
-    a Q_k, may underflow by eta, and q scales it.
+    S_i moves by dS_i; the sum of E and the quotient add (T + 3) u S_i; forming q S - Q, or better, adds
+    (T + 4) u of itself.  Each E_k, and each product with a Q_k, may underflow by eta, and q scales it.
     """
-    forward, u, n_classes = analysis.forward, analysis.u, analysis.problem.n_classes
+    forward, u, n_classes = analysis.forward, analysis.precision.u, analysis.problem.n_classes
     probabilities = forward.probabilities
     mass = forward.targets.sum(axis=-1, keepdims=True)
-    moved = _times(probabilities, analysis.exponentials)  # S_k rho_k
-    softmax = analysis.complement * moved + probabilities * layer.other_targets(moved)
     residual = (
-        mass * (softmax + (n_classes + 3) * u * probabilities)
+        mass * (_softmax_error(analysis) + (n_classes + 3) * u * probabilities)
         + (n_classes + 4) * u * np.abs(analysis.residual)
-        + (4 + (n_classes + 4) * mass) * analysis.eta
+        + (4 + (n_classes + 4) * mass) * analysis.precision.eta
     )
     if analysis.rounded:
         residual = residual + 4 * u * (mass * probabilities + forward.targets)
-    resolved = analysis.logits.max(axis=-1, keepdims=True) <= UNRESOLVED
-    residual = np.where(resolved, residual, np.inf)
     storage = (4 if analysis.rounded else 2) * u
     return {
         name: _finished(
@@ -143,6 +206,11 @@ def _stable(analysis: _Analysis, underflow: Array, names: Sequence[str]) -> dict
     }
 
 
+def _least_probabilities(analysis: _Analysis) -> Array:
+    """S - dS, or 0: a chain whose logits are not resolved may meet an underflow that is not here."""
+    return np.maximum(analysis.forward.probabilities - _softmax_error(analysis), 0)
+
+
 def _chain_underflow(analysis: _Analysis) -> Array:
     """eta (2 + T + v), (B, 1), with v = sum_t |Q_t| / S_t.
 
@@ -151,48 +219,64 @@ def _chain_underflow(analysis: _Analysis) -> Array:
     """
     forward = analysis.forward
     ratios = np.zeros_like(forward.targets)
-    np.divide(forward.targets, forward.probabilities, out=ratios, where=forward.targets != 0)
+    np.divide(forward.targets, _least_probabilities(analysis), out=ratios, where=forward.targets != 0)
     magnified = ratios.sum(axis=-1, keepdims=True)
-    underflow = analysis.eta * (2 + analysis.problem.n_classes + magnified)
-    return np.where(magnified < analysis.largest / 4, underflow, np.inf)
+    underflow = analysis.precision.eta * (2 + analysis.problem.n_classes + magnified)
+    return np.where(magnified < analysis.precision.largest / 4, underflow, np.inf)
 
 
 def _logarithm_is_lost(analysis: _Analysis) -> NDArray[np.bool_]:
     """(B,) rows in which log S_t is needed of an S_t that is subnormal or 0, or nearly so."""
-    normal = analysis.eta / analysis.u  # twice the smallest normal number
+    normal = analysis.precision.eta / analysis.precision.u  # twice the smallest normal number
     needed = analysis.forward.targets != 0
-    lost: NDArray[np.bool_] = (needed & ~(analysis.forward.probabilities >= normal)).any(axis=-1)
+    lost: NDArray[np.bool_] = (needed & ~(_least_probabilities(analysis) >= normal)).any(axis=-1)
     return lost
 
 
 def _stable_loss(analysis: _Analysis) -> Array:
-    """q (sum_k S_k rho_k + (T+9) u (1 + ln T)) + sum_k |Q_k| (e_k + (T+4) u (|D_k| + ln T)) + 4 u L, by rows.
+    """q (sum_k S_k (e^a_k - 1) + (T+9) u (1 + ln T)) + sum_k |Q_k| (e_k + (T+4) u (|D_k| + ln T)) + 4 u L, by rows.
 
-    log1p(s) moves by the exponentials' errors weighted with S, -D_k by e_k.  Summing B rows adds
-    gamma_B of their losses; Q rounded on its way another 4 u.
+    log sum E moves by at most log(1 + sum_k S_k (e^a_k - 1)), and by at most the largest a_k; -D_k by e_k.
+    Summing B rows adds gamma_B of their losses; Q rounded on its way another 4 u.
     """
-    forward, u = analysis.forward, analysis.u
+    forward, u, eta = analysis.forward, analysis.precision.u, analysis.precision.eta
     n_classes, n_rows = analysis.problem.n_classes, analysis.problem.n_rows
     log_classes = np.log(n_classes)
-    spread = _times(forward.probabilities, analysis.exponentials).sum(axis=-1)
+    up, _ = _interval(analysis)
+    spread = np.fmin((up / (1 + forward.others)).sum(axis=-1), analysis.exponents.max(axis=-1))
     shifts = analysis.logits + (n_classes + 4) * u * (np.abs(forward.shifted) + log_classes)
     rows = (
-        forward.targets.sum(axis=-1)
-        * (spread + (n_classes + 9) * u * (1 + log_classes) + n_classes * analysis.eta)
+        forward.targets.sum(axis=-1) * (spread + (n_classes + 9) * u * (1 + log_classes) + n_classes * eta)
         + _times(forward.targets, shifts).sum(axis=-1)
         + ((8 if analysis.rounded else 4) * u + _gamma(n_rows - 1, u)) * forward.losses
+        + (n_classes + 2) * eta
     )
-    rows = rows + (n_classes + 2) * analysis.eta
-    resolved = analysis.logits.max(axis=-1) <= UNRESOLVED
-    return _finished(np.where(resolved, rows, np.inf).sum(axis=-1))
+    return _finished(rows.sum(axis=-1))
 
 
 @np.errstate(all="ignore")
-def stable(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """The promise of any stable computation: maximum subtracted, sums in any order, q S - Q or better."""
-    analysis = _analyse(problem)
-    no_underflow = np.zeros_like(analysis.forward.others)
-    return Bound(_stable_loss(analysis), _stable(analysis, no_underflow, with_respect_to))
+def stable(
+    problem: Problem,
+    with_respect_to: Sequence[str] = ("weights",),
+    *,
+    precision: str | None = None,
+    terms: Callable[[int], int] = any_order,
+    underflow: float = 0.0,
+) -> Bound:
+    """The promise of any stable computation: maximum subtracted, sums in any order, q S - Q or better.
+
+    Parameters
+    ----------
+    precision : a name in PRECISIONS, optional
+        In which it computes; that of the problem by default.  W, x and b as stated stay the truth.
+    terms : callable
+        How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
+    underflow : float
+        How many more etas each residual may be off by.
+    """
+    analysis = _analyse(problem, precision, terms)
+    more = np.full_like(analysis.forward.others, underflow * analysis.precision.eta)
+    return Bound(_stable_loss(analysis), _stable(analysis, more, with_respect_to))
 
 
 @np.errstate(all="ignore")
@@ -222,11 +306,13 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     off by (T + 6) u of (1 + |D_t| + ln T), and two sums over T classes and B rows.
     """
     analysis = _analyse(problem)
-    forward, u = analysis.forward, analysis.u
+    forward, u = analysis.forward, analysis.precision.u
     n_classes, n_rows = analysis.problem.n_classes, analysis.problem.n_rows
-    probabilities = forward.probabilities
+    # In float32 the methods' S may differ from this one by dS.
+    error = _softmax_error(analysis)
+    probabilities, complement = forward.probabilities + error, analysis.complement + error
     n_targets = (forward.targets != 0).sum(axis=-1, keepdims=True)
-    spread = forward.targets * analysis.complement + layer.other_targets(forward.targets) * probabilities
+    spread = forward.targets * complement + layer.other_targets(forward.targets) * probabilities
     per_logit = 1.02 * (
         _gamma(n_targets + n_classes + 10, u) * spread
         + _gamma(n_classes + 3, u) * forward.targets * probabilities

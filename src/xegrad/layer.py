@@ -59,11 +59,17 @@ def forward(problem: Problem) -> Forward:
     logits = problem.inputs @ problem.weights
     if problem.bias is not None:
         logits = logits + problem.bias[..., None, :]
-    is_maximum = np.arange(problem.n_classes) == logits.argmax(axis=-1)[..., None]
+    return softmax(logits, problem.targets.effective(problem.n_classes, problem.dtype))
+
+
+@np.errstate(all="ignore")
+def softmax(logits: Array, targets: Array) -> Forward:
+    """What follows from Z and Q."""
+    is_maximum = np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[..., None]
     shifted = logits - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
     return Forward(
-        targets=problem.targets.effective(problem.n_classes, problem.dtype),
+        targets=targets,
         logits=logits,
         is_maximum=is_maximum,
         shifted=shifted,

@@ -56,7 +56,12 @@ class Method(msgspec.Struct, frozen=True):
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
+        Method(
+            "finite-difference", "xegrad.methods.finite_difference", "(L(W + h) - L(W - h)) / 2h, advisory"
+        ),
         Method("chain", "xegrad.methods.chain", "dL/dS . dS/dZ . dZ/dW, every Jacobian formed"),
+        Method("complex-step", "xegrad.methods.complex_step", "the imaginary part of L(W + ih), over h"),
         Method("shortcut", "xegrad.methods.shortcut", "(S_i - y_i) x_j, without cancellation"),
+        Method("exact", "xegrad.methods.exact", "every number correctly rounded, by enclosures"),
     )
 }

@@ -1,0 +1,107 @@
+"""Central differences: (L(W + h) - L(W - h)) / 2h, one number of W moved at a time.  Advisory.
+
+What everybody has, and what it can tell: about ten digits where all is mild, and none of an entry that is
+small beside the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from xegrad import bounds, layer, progress
+from xegrad.bounds import Bound
+from xegrad.methods import Evaluation
+from xegrad.problem import Problem
+from xegrad.targets import Array
+
+STEP = 2.0**-17  # near eps ** (1/3), where truncation and the rounding of the loss balance
+THIRD_DERIVATIVE = 1 / (6 * np.sqrt(3))  # the largest of log sum exp along a logit: S (1 - S)(1 - 2 S)
+MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
+
+
+@np.errstate(all="ignore")
+def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+    """The loss, and each entry from the losses of two problems with that number moved."""
+    if problem.weights.ndim > 2:
+        parts = [evaluate(one, with_respect_to) for one in problem.unstacked()]
+        return Evaluation(
+            loss=np.array([part.loss for part in parts]),
+            gradients={name: np.stack([part.gradients[name] for part in parts]) for name in with_respect_to},
+        )
+    forward = layer.forward(problem)
+    return Evaluation(
+        loss=forward.loss,
+        gradients={name: _gradient(problem, forward, name) for name in with_respect_to},
+    )
+
+
+@np.errstate(all="ignore")
+def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
+    """h^2 / 6 times the largest third derivative, and what rounding does to two losses, over 2 h.
+
+    A move h of one number moves the logits of row b by h d_b: d = x_bj for W_ji, 1 for b and the logits, and
+    for x_bj at most the spread of W_j, since a common shift changes nothing.  So the third derivative is at
+    most sum_b q_b |d_b|^3 / (6 sqrt 3).  Each loss keeps the promise of a stable one, which a small move at
+    most doubles; a moved logit is rounded by u (|z| + h |d|), which moves the loss by 2 q as much.
+    """
+    wide = problem.astype(np.dtype(np.float64))
+    u = float(np.finfo(problem.dtype).eps) / 2
+    forward = layer.forward(wide)
+    rows = forward.targets.sum(axis=-1, keepdims=True)  # q (B, 1)
+    loss = np.asarray(bounds.stable(problem, ()).loss)
+    spread = np.ptp(wide.weights, axis=-1)[..., None, :]  # (1, N)
+    distances = {
+        "weights": np.abs(wide.inputs),
+        "bias": np.ones_like(rows),
+        "logits": np.ones_like(rows),
+        "inputs": np.broadcast_to(spread, wide.inputs.shape),
+    }
+    shapes = {"weights": wide.weights.shape, "inputs": wide.inputs.shape, "logits": forward.logits.shape}
+    gradients = {}
+    for name in with_respect_to:
+        distance = distances[name]
+        cubes = rows * distance**3
+        if name == "weights":
+            cubes = cubes.sum(axis=-2)[..., None]  # (N, 1)
+        elif name == "bias":
+            cubes = cubes.sum(axis=-2)  # (1,)
+        largest = np.abs(forward.logits).max(axis=(-2, -1)) + STEP * np.abs(distance).max(axis=(-2, -1))
+        rounding = 2 * loss + 2 * rows.sum(axis=(-2, -1)) * u * (2 * largest + 1)
+        shape = shapes.get(name, (*wide.weights.shape[:-2], wide.n_classes))
+        rounding = rounding.reshape(rounding.shape + (1,) * (len(shape) - rounding.ndim))
+        total = STEP**2 / 6 * THIRD_DERIVATIVE * cubes + rounding / STEP
+        gradients[name] = np.broadcast_to(bounds.INFLATION * total, shape)
+    return Bound(loss=loss, gradients=gradients)
+
+
+def _gradient(problem: Problem, forward: layer.Forward, name: str) -> Array:
+    """Every entry of one gradient, block by block."""
+    shape = {"weights": problem.weights.shape, "bias": (problem.n_classes,), "inputs": problem.inputs.shape}
+    gradient = np.empty(shape.get(name, forward.logits.shape), dtype=problem.dtype)
+    step = problem.dtype.type(STEP)
+    for place, rows, directions in progress.track(list(_directions(problem, name)), "finite differences"):
+        logits, targets = forward.logits[rows], forward.targets[rows]
+        block = max(1, MEMORY_BUDGET // (4 * logits.nbytes))
+        for start in range(0, len(directions), block):
+            moves = step * directions[start : start + block]
+            ends = [layer.softmax(logits + sign * moves, targets).loss for sign in (1, -1)]
+            gradient[place][start : start + block] = (ends[0] - ends[1]) / (2 * step)
+    return gradient
+
+
+def _directions(problem: Problem, name: str) -> Iterator[tuple[Any, slice, Array]]:
+    """Where in the gradient, the rows that move, and how far their logits do: (M, rows, T) for M entries."""
+    each_class = np.eye(problem.n_classes, dtype=problem.dtype)[:, None, :]
+    everything = slice(None)
+    if name == "weights":
+        for j in range(problem.n_inputs):
+            yield j, everything, each_class * problem.inputs[:, j, None]
+    elif name == "bias":
+        yield everything, everything, np.repeat(each_class, problem.n_rows, axis=1)
+    else:
+        moves = each_class if name == "logits" else problem.weights[:, None, :]
+        for b in range(problem.n_rows):
+            yield b, slice(b, b + 1), moves
