@@ -279,6 +279,12 @@ def stable(
     return Bound(_stable_loss(analysis), _stable(analysis, more, with_respect_to))
 
 
+def stored(values: Array, bound: Array, format_name: str) -> Array:
+    """The bound once the result is rounded to another format: + u (|G| + bound) + eta of that format."""
+    precision = PRECISIONS[format_name]
+    return bound + precision.u * (np.abs(values) + bound) + precision.eta
+
+
 @np.errstate(all="ignore")
 def chain(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
     """The promise of the full Jacobian chain, which pays for 1 / S_t near underflow.

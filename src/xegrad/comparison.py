@@ -57,6 +57,21 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         return opposite
 
     @property
+    def digits_lost(self) -> NDArray[np.bool_]:
+        """Entries of the candidate that are not finite, or off by half of a reference that is not 0, or more."""
+        far: NDArray[np.bool_] = np.abs(self.difference) >= np.abs(self.reference) / 2
+        lost: NDArray[np.bool_] = ~np.isfinite(self.candidate) | (far & (self.reference != 0))
+        return lost
+
+    @property
+    def correct_digits(self) -> NDArray[np.intp]:
+        """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0."""
+        with np.errstate(all="ignore"):
+            digits = np.floor(-np.log10(np.abs(self.difference) / np.abs(self.reference)))
+        digits = np.where(self.reference == 0, np.where(self.within, 16, 0), digits)
+        return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.intp)
+
+    @property
     def ulps(self) -> NDArray[np.uint64] | None:
         """How many floats lie from one to the other, entry by entry; None if any is NaN."""
         if np.isnan(self.candidate).any() or np.isnan(self.reference).any():

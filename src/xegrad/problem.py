@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
 
+# What files, JSON and options call the parts and their gradients.
+SYMBOLS = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
+
 
 class Problem(msgspec.Struct, frozen=True, eq=False):
     """One softmax layer with cross-entropy: Z = X W + b, S = softmax(Z), L = -sum(Q log S).

@@ -12,6 +12,7 @@ from xegrad.cli.inputs import Given
 from xegrad.methods import METHODS
 
 DEFAULT_METHODS = ("chain", "shortcut")
+QUICK = 0.05  # seconds
 
 
 def command(
@@ -29,6 +30,13 @@ def command(
             "--method",
             metavar="NAME",
             help=f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default).",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--no-exact",
+            help="The correctly rounded values too; by default where they take less than about 50 ms.",
         ),
     ] = None,
     json: options.Json = False,
@@ -49,8 +57,8 @@ def command(
     and transpose if you like.  In CSV it is one table: a header x and the class names, a row for each
     input, x_j and then W[j, :], and rows that begin with label (a target) and bias.
     """
-    chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
     given = Given(problem, weights, inputs, bias, label, transpose, input_format)
+    chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
     parts = given.read()
     if parts is None:
         sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad compute --help\n")
@@ -60,17 +68,31 @@ def command(
     from xegrad import bounds, layer
     from xegrad.comparison import compare
     from xegrad.display import screen, verdict
+    from xegrad.methods.exact import work
 
+    estimate = work(stated.n_rows, stated.n_inputs, stated.n_classes)  # by the sizes alone, never by a clock
+    if exact or (exact is None and method is None and estimate < QUICK):
+        chosen = [*(name for name in chosen if name != "exact"), "exact"]
+    elif exact is False:
+        chosen = [name for name in chosen if name != "exact"]
+    if "exact" in chosen:
+        screen.announce(estimate)
     with screen.progress_bar():
         evaluations = {name: METHODS[name].evaluate(stated) for name in chosen}
-    forward = layer.forward(stated)
-    comparison = None
-    if "chain" in evaluations and "shortcut" in evaluations:
-        comparison = compare(
-            reference=evaluations["shortcut"],
-            candidate=evaluations["chain"],
-            bound=bounds.chain_against_shortcut(stated),
-        )
+        forward = layer.forward(stated)
+        comparison = None
+        if "chain" in evaluations and "shortcut" in evaluations:
+            comparison = compare(
+                reference=evaluations["shortcut"],
+                candidate=evaluations["chain"],
+                bound=bounds.chain_against_shortcut(stated),
+            )
+        from_exact = {
+            name: compare(evaluations["exact"], evaluation, METHODS[name].bound(stated))
+            for name, evaluation in evaluations.items()
+            if name != "exact" and "exact" in evaluations
+        }
+    certified = "exact" in evaluations and verdict.all_certified(evaluations["exact"])
     warnings = stated.targets.warnings
     if json and not quiet:
         from xegrad.formats import results
@@ -82,6 +104,8 @@ def command(
                     forward.probabilities,
                     evaluations,
                     comparison,
+                    from_exact,
+                    verdict=verdict.verdict_word(comparison, from_exact, certified),
                     transpose=parts.transpose is True,
                     id=parts.id,
                     warnings=[*warnings, *verdict.nonfinite_warnings(stated, forward, evaluations)],
@@ -99,7 +123,8 @@ def command(
             forward,
             evaluations,
             comparison,
-            verdict=verdict.compute_verdict(stated, forward, evaluations, comparison),
+            from_exact,
+            verdict=verdict.compute_verdict(stated, forward, evaluations, comparison, from_exact),
             transpose=parts.transpose is True,
             width=screen.width(),
             top=top,

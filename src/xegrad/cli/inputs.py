@@ -27,6 +27,7 @@ class Given(msgspec.Struct, frozen=True):
     label: str | None
     transpose: bool | None
     input_format: str | None
+    gradient: str | None = None
 
     def read(self) -> Parts | None:
         """The parts; None where nothing was given and standard input is a terminal.
@@ -43,8 +44,9 @@ class Given(msgspec.Struct, frozen=True):
         paths = list(self.problem or [])
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
-        arrays = {"-W": self.weights, "-x": self.inputs, "-b": self.bias}
-        if not paths and self.label is None and not any(text is not None for text in arrays.values()):
+        arrays = {"-W": self.weights, "-x": self.inputs, "-b": self.bias, "--gradient": self.gradient}
+        parts = (self.weights, self.inputs, self.bias, self.label)
+        if not paths and all(part is None for part in parts):
             if sys.stdin is None or sys.stdin.isatty():
                 return None
             paths = ["-"]
@@ -56,6 +58,18 @@ class Given(msgspec.Struct, frozen=True):
             options.choices([self.input_format], formats.FORMATS, "format")
         stated = formats.read_parts(paths[0], self.input_format) if paths else Parts()
         return self._parts().over(stated)
+
+    def candidate(self, stated: Parts) -> tuple[bytes, str] | None:
+        """The text of the gradient to judge, and where it came from: the option, else the problem itself."""
+        text = self.gradient
+        if text is None:
+            return None if stated.gradient is None else (stated.gradient, stated.sources["problem"])
+        if text.lstrip()[:1] in ("[", "{") or _is_vector(text):
+            return text.encode(errors="replace"), "--gradient"
+        if text != "-" and not os.path.lexists(text):
+            raise _no_such("--gradient", text)
+        data, source = formats.load(text, "a gradient is expected")
+        return data, f"--gradient {source}"
 
     def _parts(self) -> Parts:
         """The parts that the options give."""
@@ -102,14 +116,18 @@ class Given(msgspec.Struct, frozen=True):
             array, names = formats.FORMATS["csv"].read_array(text.encode(errors="replace"), option)
             return array.ravel(), names, option
         if text != "-" and not os.path.lexists(text):
-            shown = text if len(text) <= 60 else text[:59] + "…"
-            raise InputError(
-                f"{option}: there is no file {shown!r}, nor is it numbers with commas, nor JSON in brackets"
-            )
+            raise _no_such(option, text)
         try:
             return formats.read_array(text, self.input_format)
         except InputError as error:
             raise InputError(f"{option} {error}", error.part) from None
+
+
+def _no_such(option: str, text: str) -> InputError:
+    shown = text if len(text) <= 60 else text[:59] + "…"
+    return InputError(
+        f"{option}: there is no file {shown!r}, nor is it numbers with commas, nor JSON in brackets"
+    )
 
 
 def _is_vector(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -47,6 +47,20 @@ Digits = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on standard output.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR does the same.")]
+
+
+def summation(text: str) -> Callable[[int], int]:
+    """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
+    from xegrad import bounds
+
+    if text in ("any", "pairwise"):
+        return bounds.any_order if text == "any" else bounds.pairwise
+    kind, _, size = text.partition("=")
+    if kind != "blocked" or not size.isdecimal() or int(size) == 0:
+        raise UsageError(
+            f"--summation is {text!r}; any, pairwise or blocked=N is expected, N terms to a block"
+        )
+    return bounds.blocked(int(size))
 
 
 def choices(given: Iterable[str], known: Iterable[str], what: str) -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
 
 
+WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.problems]
 MOST = 1_000_000  # inputs or classes
 
 
@@ -26,7 +27,7 @@ def command(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="S", min=0, help="Which one (0).")] = None,
     output_format: Annotated[
-        str, typer.Option("--format", metavar="|".join(formats.FORMATS), help="What it is written as.")
+        str, typer.Option("--format", metavar="|".join(WRITABLE), help="What it is written as.")
     ] = "json",
 ) -> int:
     """Print a problem: the derivation's own, or a random one of any size.
@@ -36,7 +37,7 @@ def command(
     xegrad sample --inputs 20 --classes 10 --seed 1 > problem.json
     xegrad sample --format csv > problem.csv
     """
-    (name,) = options.choices([output_format], formats.FORMATS, "format")
+    (name,) = options.choices([output_format], WRITABLE, "format")
     if inputs is None and classes is None and seed is None:
         parts = _derivation()
     else:

@@ -20,6 +20,8 @@ from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 
 SMALL = 64  # entries of dL/dW that are shown one by one
+MANY = 15  # correct digits of a float64
+SHORTEST_NAME = 6  # columns that the name of a class keeps
 FEW = 12  # classes whose probabilities are all shown
 
 
@@ -28,6 +30,7 @@ def computation_view(
     forward: Forward,
     evaluations: Mapping[str, Evaluation],
     comparison: Comparison | None,
+    from_exact: Mapping[str, Comparison],
     *,
     verdict: str,
     transpose: bool,
@@ -36,22 +39,25 @@ def computation_view(
     digits: int,
 ) -> RenderableType:
     """What was understood, the loss and the probabilities, dL/dW entry by entry, and the verdict last."""
-    agrees = comparison is None or comparison.agrees
+    agrees = (comparison is None or comparison.agrees) and not any(
+        against.digits_lost.any() for against in from_exact.values()
+    )
     style = "bold" if comparison is None else "bold green" if agrees else "bold red"
-    sentence = _wrapped(verdict, width)
+    sentence = wrapped(verdict, width)
     sentence.stylize(style, 0, verdict.index(":"))
     return Group(
-        _wrapped(_understood(problem, transpose), width),
+        wrapped(_understood(problem, transpose), width),
         "",
         *_probabilities(problem, forward, evaluations, width, top),
         "",
         *_gradient(problem, evaluations, comparison, width, top, digits),
+        *_distances(from_exact),
         "",
         sentence,
     )
 
 
-def _wrapped(text: str, width: int) -> Text:
+def wrapped(text: str, width: int) -> Text:
     """Lines without the trailing blanks that a terminal's own wrapping leaves."""
     return Text("\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)))
 
@@ -140,8 +146,10 @@ def _gradient(
     numbers = {name: [in_column(v, decimals, digits) for v in column] for name, column in values.items()}
     if comparison is not None:
         numbers["difference"] = _differences(comparison, shown, digits)
-    taken = sum(2 + max(map(len, (name, *cells))) for name, cells in numbers.items())
-    for_class = max(6, width - 7 - taken)
+    if "exact" in numbers and len(numbers) > 2 and _width(numbers) > width - 7 - SHORTEST_NAME:
+        del numbers["exact"]  # the block below tells how far from it the others are
+    taken = _width(numbers)
+    for_class = max(SHORTEST_NAME, width - 7 - taken)
     table = _plain_table(show_header=True)
     if 7 + for_class + taken > width:
         # Seventeen digits need more than sixty columns: lines that the terminal folds beat cut numbers.
@@ -154,6 +162,29 @@ def _gradient(
     for k, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
         label = "" if k and row == rows[k - 1] and size <= SMALL else str(row)
         table.add_row(label, _marked(problem, targets, column), *(cells[k] for cells in numbers.values()))
+    yield table
+
+
+def _width(columns: Mapping[str, list[str]]) -> int:
+    return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
+
+
+def _distances(from_exact: Mapping[str, Comparison]) -> Iterator[RenderableType]:
+    """How far each method is from the exact values."""
+    if not from_exact:
+        return
+    table = _plain_table(show_header=True)
+    table.add_column("against exact", no_wrap=True)
+    rows: dict[str, list[str]] = {"digits, worst entry": [], "entries without one": []}
+    for name, against in from_exact.items():
+        table.add_column(name, justify="right", no_wrap=True)
+        digits = int(against.correct_digits.min())
+        # Beyond fifteen, the last bit decides, and that is the processor's.
+        rows["digits, worst entry"].append(str(digits) if digits < MANY else f"{MANY} or more")
+        rows["entries without one"].append(str(int(against.digits_lost.sum())))
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    yield ""
     yield table
 
 

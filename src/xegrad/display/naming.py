@@ -40,7 +40,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def entry_of(problem: Problem, name: str, flat_index: int) -> str:
+    """W[input 1, class cow], b[class cow], x[input 1] or logits[class cow] of a flat index."""
+    from xegrad.problem import SYMBOLS
+
+    symbol = SYMBOLS[name]
+    if name == "inputs":
+        return f"{symbol}[input {flat_index}]"
+    row, column = divmod(flat_index, problem.n_classes)
+    place = f"class {class_in_short(problem, column)}"
+    return f"{symbol}[input {row}, {place}]" if name == "weights" else f"{symbol}[{place}]"
+
+
 def entry(problem: Problem, flat_index: int) -> str:
     """W[input 1, class cow] of a flat index into W."""
-    row, column = divmod(flat_index, problem.n_classes)
-    return f"W[input {row}, class {class_in_short(problem, column)}]"
+    return entry_of(problem, "weights", flat_index)

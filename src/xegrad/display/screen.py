@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 NARROWEST = 40
+LONG = 10.0  # seconds worth announcing
 PATIENCE = 1.0  # seconds before a bar appears
 
 
@@ -32,6 +33,12 @@ def show(view: RenderableType, *, color: bool) -> None:
         width=width(), no_color=None if color else True, highlight=False, markup=False, emoji=False
     )
     console.print(view, crop=False)
+
+
+def announce(seconds: float) -> None:
+    """Say on standard error what the exact values will take, where that is long."""
+    if seconds > LONG:
+        sys.stderr.write(f"xegrad: the exact values take about {seconds:.0f} s\n")
 
 
 @contextmanager

@@ -14,25 +14,59 @@ from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 
 
-def compute_verdict(
-    problem: Problem, forward: Forward, evaluations: Mapping[str, Evaluation], comparison: Comparison | None
-) -> str:
-    """Whether chain and shortcut agree, and where and why not."""
+def verdict_word(comparison: Comparison | None, from_exact: Mapping[str, Comparison], certified: bool) -> str:
+    """agree-right, agree-wrong, differ, or undecided where there is nothing to know it by."""
     if comparison is None:
-        (name,) = evaluations
+        return "undecided"
+    if (~comparison.within & ~comparison.unbounded).any():
+        return "differ"
+    if not comparison.agrees or not from_exact or not certified:
+        return "undecided"
+    return "agree-wrong" if any(c.digits_lost.any() for c in from_exact.values()) else "agree-right"
+
+
+def compute_verdict(
+    problem: Problem,
+    forward: Forward,
+    evaluations: Mapping[str, Evaluation],
+    comparison: Comparison | None,
+    from_exact: Mapping[str, Comparison],
+) -> str:
+    """Whether chain and shortcut agree, whether they are right, and where and why not."""
+    if comparison is None:
+        names = " and ".join(evaluations)
         reason = "" if _is_finite(evaluations) else f", and it is not finite: {cause(problem, forward)}"
-        return f"not compared: only the {name} was computed{reason}."
-    total = comparison.reference.size
-    lost = int(comparison.lost.sum())
-    if comparison.agrees and not lost:
+        return f"not compared: only {names} {'was' if len(evaluations) == 1 else 'were'} computed{reason}."
+    if comparison.agrees and from_exact:
+        lost = {name: int(against.digits_lost.sum()) for name, against in from_exact.items()}
+        chain, shortcut = lost["chain"], lost["shortcut"]
+        total = int(comparison.reference.size)
+        if not chain and not shortcut:
+            all_of = "the only entry" if total == 1 else f"all {total} entries"
+            return f"agree and right: {all_of}, up to what rounding explains."
+        if chain and shortcut:
+            count = int((from_exact["chain"].digits_lost & from_exact["shortcut"].digits_lost).sum())
+            return (
+                f"agree, but both wrong: {_entries(count or max(chain, shortcut))} without a correct digit"
+                f"{_first(problem, from_exact['shortcut'])}: {_why_both_lost(problem)}."
+            )
+        name = "chain" if chain else "shortcut"
+        first = int(np.flatnonzero(from_exact[name].digits_lost)[0])
+        return (
+            f"agree within rounding, but the {name} is wrong: {_entries(lost[name])} without a correct digit"
+            f"{_first(problem, from_exact[name])}: {_why_lost(problem, first % problem.n_classes)}."
+        )
+    total = int(comparison.reference.size)
+    unsure = int(comparison.lost.sum())
+    if comparison.agrees and not unsure:
         equal = "the only entry is equal" if total == 1 else f"all {total} entries are equal"
         return f"agree: {equal}, up to what rounding explains."
     if comparison.agrees:
         what = "the only entry is" if total == 1 else f"all {total} entries are"
         first = int(np.flatnonzero(comparison.lost)[0])
-        where = f", {entry(problem, first)}" if lost == 1 else ""
+        where = f", {entry(problem, first)}" if unsure == 1 else ""
         return (
-            f"agree: {what} within rounding, but the chain keeps no digit of {_entries(lost)}{where}: "
+            f"agree: {what} within rounding, but the chain keeps no digit of {_entries(unsure)}{where}: "
             f"{_why_lost(problem, first % problem.n_classes)}."
         )
     apart = int((~comparison.within & ~comparison.unbounded).sum())
@@ -72,6 +106,18 @@ def cause(problem: Problem, forward: Forward) -> str:
     return f"the probability S of {name} is {probability:.1e}, so small that 1/S overflows"
 
 
+def _first(problem: Problem, against: Comparison) -> str:
+    lost = np.flatnonzero(against.digits_lost)
+    return f", {entry(problem, int(lost[0]))}" if len(lost) == 1 else ""
+
+
+def _why_both_lost(problem: Problem) -> str:
+    targets = problem.targets.effective(problem.n_classes, problem.dtype)[0]
+    if np.count_nonzero(targets) > 1:
+        return "the target nearly equals the probability, or the logits cancel, beyond what floats can tell"
+    return "the logits cancel, or are larger than floats can resolve"
+
+
 def _why_lost(problem: Problem, index: int) -> str:
     targets = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     if targets[index] != 0 and np.count_nonzero(targets) == 1:
@@ -79,6 +125,11 @@ def _why_lost(problem: Problem, index: int) -> str:
     if np.count_nonzero(targets) > 1:
         return "there, the target nearly equals the probability, and the shortcut may have lost them too"
     return "there, the numbers are near the smallest that floats can hold"
+
+
+def all_certified(exact: Evaluation) -> bool:
+    """Whether every number of an exact evaluation is certainly the nearest."""
+    return all(bool(np.all(flags)) for flags in (exact.certified or {}).values())
 
 
 def _is_finite(evaluations: Mapping[str, Evaluation]) -> bool:

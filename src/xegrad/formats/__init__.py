@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class Format(msgspec.Struct, frozen=True):
-    """A line of the table: its name, its module, the suffixes of its files, and what it holds."""
+    """A line of the table: its name, module and suffixes, what it holds, and whether that can be a problem."""
 
     name: str
     module: str
     suffixes: tuple[str, ...]
     summary: str
+    problems: bool = True
 
     def read_problem(self, data: bytes, source: str) -> Parts:
         """The parts of one problem; `source` names it in messages."""
@@ -47,6 +48,7 @@ FORMATS: Mapping[str, Format] = {
     for entry in (
         Format("json", "xegrad.formats.json", (".json",), "an object W, x, label; a part is an array"),
         Format("csv", "xegrad.formats.csv", (".csv",), "a table x, W with a header; a part is plain numbers"),
+        Format("npy", "xegrad.formats.npy", (".npy",), "one array, with its precision", problems=False),
     )
 }
 
@@ -90,6 +92,8 @@ def load(path: str | Path, expected: str) -> tuple[bytes, str]:
         raise InputError(f"{source}: is a folder; a file is expected") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if data.startswith(b"\x93NUMPY"):
+        return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise InputError(f"{source}: is empty; {expected}")
@@ -107,6 +111,8 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
     """By its suffix, else by the name that was given, else by whether the text begins as JSON does."""
     if input_format is not None and input_format not in FORMATS:
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
+    if data.startswith(b"\x93NUMPY"):
+        return FORMATS["npy"]
     suffix = "" if str(path) == "-" else Path(path).suffix.lower()
     for entry in FORMATS.values():
         if suffix in entry.suffixes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,6 +28,10 @@ class ProblemObject(msgspec.Struct, forbid_unknown_fields=True):
     classes: list[str] | UnsetType = UNSET
     transpose: bool | UnsetType = UNSET
     id: Any = UNSET
+    # The candidate that a problem brings for `verify`, as it is written.
+    gradient: msgspec.Raw | UnsetType = UNSET
+    loss: msgspec.Raw | UnsetType = UNSET
+    dtype: Literal["float64", "float32"] | UnsetType = UNSET
 
 
 KEYS = ProblemObject.__struct_fields__
@@ -69,6 +73,9 @@ def read_problem(data: bytes, source: str) -> Parts:
         classes=None if stated.classes is UNSET else tuple(stated.classes),
         transpose=None if stated.transpose is UNSET else stated.transpose,
         id=stated.id,
+        gradient=None if stated.gradient is UNSET else bytes(stated.gradient),
+        loss=None if stated.loss is UNSET else bytes(stated.loss).decode(),
+        dtype=None if stated.dtype is UNSET else stated.dtype,
         sources={"problem": source} | {key: source for key in KEYS if getattr(stated, key) is not UNSET},
     )
 

@@ -27,6 +27,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     `weights` is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).
     `rows_are_inputs` where the format leaves no choice.
     `label` is an index, a class name, text that may be either, or a target of T numbers.
+    `gradient`, `loss` and `dtype` are a candidate that the problem brings, as text.
     `sources` says where each part came from, by its symbol, and the whole as "problem", for messages.
     """
 
@@ -38,6 +39,9 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     transpose: bool | None = None
     id: Any = msgspec.UNSET
     rows_are_inputs: bool = False
+    gradient: bytes | None = None
+    loss: str | None = None
+    dtype: str | None = None
     sources: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def over(self, other: Parts) -> Parts:
@@ -61,6 +65,9 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             classes=other.classes if self.classes is None else self.classes,
             transpose=other.transpose if self.transpose is None else self.transpose,
             id=other.id if self.id is msgspec.UNSET else self.id,
+            gradient=other.gradient,
+            loss=other.loss,
+            dtype=other.dtype,
             sources={**other.sources, **self.sources},
         )
 

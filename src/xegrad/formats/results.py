@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from xegrad import judgement
 from xegrad.comparison import Comparison
 from xegrad.methods import METHODS, Evaluation
-from xegrad.problem import Problem
+from xegrad.problem import SYMBOLS, Problem
 from xegrad.targets import Array
 
 Numbers = list[float | None]  # null stands for what is not finite
@@ -20,10 +21,18 @@ LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 los
 
 
 class EvaluationResult(msgspec.Struct):
-    """What one method computed; the gradient is dL/dW in W's layout."""
+    """What one method computed; the gradient is dL/dW in W's layout.
+
+    Against the exact values, where these were computed: the ulps and the correct digits of the worst entry,
+    and how many entries are not finite or have no digit.  `certified` is said of the exact ones.
+    """
 
     loss: float | None
     gradient: list[Numbers]
+    max_ulp_error: int | UnsetType | None = UNSET
+    correct_digits: int | UnsetType = UNSET
+    wrong_entries: int | UnsetType = UNSET
+    certified: bool | UnsetType = UNSET
 
 
 class Entry(msgspec.Struct):
@@ -60,6 +69,7 @@ ComputeResult = msgspec.defstruct(
         ("method", str),
         *((_key(name), EvaluationResult | UnsetType, UNSET) for name in METHODS),
         ("comparison", ComparisonResult | None, None),
+        ("verdict", str, "undecided"),
         ("warnings", list[str], msgspec.field(default_factory=list)),
     ],
 )
@@ -70,12 +80,15 @@ def compute_result(
     probabilities: Array,
     evaluations: Mapping[str, Evaluation],
     comparison: Comparison | None,
+    from_exact: Mapping[str, Comparison],
     *,
+    verdict: str,
     transpose: bool = False,
     id: Any = UNSET,
     warnings: Sequence[str] = (),
 ) -> msgspec.Struct:
-    """What `compute --json` prints.  The last of the evaluations is the one reported.
+    """What `compute --json` prints.  The last of the evaluations is the one reported; `from_exact` compares
+    each of the others with the exact one, where there is one.
 
     `transpose` puts gradients into the layout (classes, inputs).  What JSON cannot hold is null, and a
     warning names it.
@@ -85,10 +98,12 @@ def compute_result(
         _key(name): EvaluationResult(
             loss=float(evaluation.loss),
             gradient=_rows(evaluation.gradients["weights"], transpose),
+            certified=UNSET if evaluation.certified is None else _all_certified(evaluation),
+            **(_figures(from_exact[name]) if name in from_exact else {}),
         )
         for name, evaluation in evaluations.items()
     }
-    unwritable = _unwritable(method, evaluations, probabilities, comparison)
+    unwritable = _unwritable(method, evaluations, probabilities, comparison, from_exact)
     nulls = [f"{path} is null: {reason}" for path, reason in unwritable]
     return ComputeResult(
         schema="xegrad/compute/1",
@@ -98,6 +113,7 @@ def compute_result(
         gradient=_rows(reported.gradients["weights"], transpose),
         method=method,
         comparison=None if comparison is None else _comparison(comparison, problem),
+        verdict=verdict,
         warnings=[*warnings, *nulls],
         **results,
     )
@@ -142,6 +158,7 @@ def _unwritable(
     evaluations: Mapping[str, Evaluation],
     probabilities: Array,
     comparison: Comparison | None,
+    from_exact: Mapping[str, Comparison],
 ) -> list[tuple[str, str]]:
     """The path and the reason of every null."""
     found = []
@@ -156,12 +173,161 @@ def _unwritable(
     if comparison is not None:
         if not np.isfinite(comparison.difference).all():
             found.append(("comparison.max_abs_difference", "it is not finite"))
-        if comparison.ulps is None:
-            found.append(("comparison.max_ulp_difference", "it is not a number"))
-        elif (ulps := int(comparison.ulps.max())) > LARGEST_INTEGER:
-            found.append(("comparison.max_ulp_difference", f"{ulps} is above 2**53"))
+        found += _unwritable_ulps("comparison.max_ulp_difference", comparison)
+    for name, against in from_exact.items():
+        found += _unwritable_ulps(f"{_key(name)}.max_ulp_error", against)
     return found
+
+
+def _unwritable_ulps(path: str, comparison: Comparison) -> list[tuple[str, str]]:
+    if comparison.ulps is None:
+        return [(path, "it is not a number")]
+    ulps = int(comparison.ulps.max())
+    return [(path, f"{ulps} is above 2**53")] if ulps > LARGEST_INTEGER else []
+
+
+def _figures(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "max_ulp_error": _ulps(comparison),
+        "correct_digits": int(comparison.correct_digits.min()),
+        "wrong_entries": int(comparison.digits_lost.sum()),
+    }
+
+
+def _all_certified(evaluation: Evaluation) -> bool:
+    return all(bool(np.all(flags)) for flags in (evaluation.certified or {}).values())
 
 
 def _count_of_nonfinite(array: Array) -> str:
     return f"{int((~np.isfinite(array)).sum())} of {array.size} entries are not finite"
+
+
+class Check(msgspec.Struct):
+    """One check of `verify`, with what it was measured by."""
+
+    name: str
+    passed: bool
+    max_ulp_error: int | UnsetType | None = UNSET
+    correct_digits: int | UnsetType = UNSET
+    wrong_entries: int | UnsetType = UNSET
+    advisory: bool | UnsetType = UNSET
+
+
+class WorstEntry(msgspec.Struct):
+    """The worst entry of a candidate; which of the indices there are depends on the gradient."""
+
+    yours: float | None
+    exact: float | None
+    difference: float | None
+    input: int | UnsetType = UNSET
+    class_: int | UnsetType = msgspec.field(name="class", default=UNSET)
+    class_name: str | UnsetType = UNSET
+
+
+class CandidateResult(msgspec.Struct):
+    """A gradient from outside, judged."""
+
+    outcome: str
+    max_ulp_error: int | None
+    correct_digits: int
+    bound: float | None
+    worst: WorstEntry
+    pattern: str
+    wrong_entries: int
+
+
+class VerifyResult(msgspec.Struct):
+    """What `verify --json` prints."""
+
+    schema: str
+    verified: bool
+    checks: list[Check]
+    id: Any = UNSET
+    candidate: CandidateResult | UnsetType = UNSET
+    warnings: list[str] = msgspec.field(default_factory=list)
+
+
+def verify_result(
+    problem: Problem,
+    checks: Sequence[judgement.Check],
+    judgements: Mapping[str, judgement.Judgement],
+    *,
+    verified: bool,
+    counted: Sequence[str],
+    id: Any = UNSET,
+    warnings: Sequence[str] = (),
+) -> VerifyResult:
+    """What `verify --json` prints: `counted` are the outcomes that count as verified."""
+    listed = [
+        Check(
+            name=check.name,
+            passed=check.passed,
+            advisory=True if check.advisory else UNSET,
+            **_figures(check.comparison),
+        )
+        for check in checks
+    ]
+    for name, judged in judgements.items():
+        listed.append(
+            Check(name=_shown(name), passed=judged.outcome in counted, **_figures(judged.comparison))
+        )
+    compared = [(check.name, check.comparison) for check in checks]
+    compared += [(_shown(name), judged.comparison) for name, judged in judgements.items()]
+    unwritable = [
+        null
+        for name, comparison in compared
+        for null in _unwritable_ulps(f"max_ulp_error of {name}", comparison)
+    ]
+    gradient = next((name for name in judgements if name != "loss"), None)
+    if gradient is not None:
+        judged = judgements[gradient]
+        if not np.isfinite(judged.relative_bound):
+            unwritable.append(("candidate.bound", f"it is {judged.relative_bound}"))
+        if not np.isfinite(judged.comparison.candidate).all():
+            unwritable.append(("candidate.worst.yours", "it is not finite"))
+            unwritable.append(("candidate.worst.difference", "it is not finite"))
+    return VerifyResult(
+        schema="xegrad/verify/1",
+        id=id,
+        verified=verified,
+        checks=listed,
+        candidate=UNSET if gradient is None else candidate_result(judgements[gradient], problem, gradient),
+        warnings=[*warnings, *(f"{path} is null: {reason}" for path, reason in unwritable)],
+    )
+
+
+def _shown(name: str) -> str:
+    return name if name == "loss" else f"dL/d{SYMBOLS[name]}"
+
+
+def candidate_result(judged: judgement.Judgement, problem: Problem, with_respect_to: str) -> CandidateResult:
+    """A judgement as data.  `wrong_entries` counts those that nothing explains."""
+    comparison = judged.comparison
+    worst = int(comparison.worst_first[0])
+    row, column = indices(worst, problem, with_respect_to)
+    named = column is not None and problem.classes is not None
+    return CandidateResult(
+        outcome=judged.outcome,
+        max_ulp_error=_ulps(comparison),
+        correct_digits=int(comparison.correct_digits.min()),
+        bound=judged.relative_bound,
+        worst=WorstEntry(
+            yours=float(comparison.candidate.flat[worst]),
+            exact=float(comparison.reference.flat[worst]),
+            difference=float(comparison.difference.flat[worst]),
+            input=UNSET if row is None else row,
+            class_=UNSET if column is None else column,
+            class_name=problem.classes[column] if named and problem.classes and column is not None else UNSET,
+        ),
+        pattern=judged.pattern,
+        wrong_entries=int(judged.wrong.sum()),
+    )
+
+
+def indices(flat_index: int, problem: Problem, with_respect_to: str) -> tuple[int | None, int | None]:
+    """The input and the class of an entry of a gradient, where it has them."""
+    if with_respect_to == "weights":
+        return divmod(flat_index, problem.n_classes)
+    if with_respect_to == "inputs":
+        return flat_index % problem.n_inputs, None
+    return None, flat_index % problem.n_classes

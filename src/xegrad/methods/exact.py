@@ -31,6 +31,7 @@ MOST_DIGITS = 45 * 2**6  # past these a number is reported as not certified
 # x_j r_i with |x_j| < 2**1024 rounds to 0, or as its exact part plus or minus next to nothing, unless
 # |r_i| exceeds 2**-2150.  So a probability below 2**-2200 need not be known, only that it is positive.
 DEEPEST = 2200  # bits
+BLOCK = 20_000  # numbers rounded between two reports of progress
 LAST_BIT = 1075  # rounding to float64 changes only at multiples of 2**-1075
 BITS_PER_DIGIT = math.log2(10)
 BITS_PER_NAT = math.log2(math.e)
@@ -80,7 +81,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     digits = DIGITS
     while digits <= MOST_DIGITS:
         bits = _bits(stated, digits)
-        rows = [_enclose(row, stated, digits, bits) for row in progress.track(stated.rows, "exact")]
+        rows = [
+            _enclose(row, stated, digits, bits) for row in progress.track(stated.rows, "exact: probabilities")
+        ]
         for name in ("loss", *with_respect_to):
             if name not in known or not known[name][1].all():
                 lower, upper, denominator = _ENDS[name](stated, rows, bits)
@@ -168,7 +171,9 @@ def _objects(values: list[int]) -> Integers:
 def _bits(stated: Exactly, digits: int) -> int:
     """P: so many that the smallest probability that matters has as many digits as the largest."""
     lowest = max(-int(row.shifted.min()) for row in stated.rows) >> stated.logits_scale
-    return math.ceil(digits * BITS_PER_DIGIT) + min(DEEPEST, int((lowest + 1) * BITS_PER_NAT) + 1)
+    return math.ceil(digits * BITS_PER_DIGIT) + min(
+        DEEPEST, int((min(lowest, DEEPEST) + 1) * BITS_PER_NAT) + 1
+    )
 
 
 def _enclose(row: Row, stated: Exactly, digits: int, bits: int) -> Enclosure:
@@ -337,11 +342,14 @@ _ENDS = {"loss": _loss, "weights": _weights, "bias": _bias, "inputs": _inputs, "
 def _rounded(lower: Integers, upper: Integers, denominator: int) -> tuple[Array, Any]:
     """The float64 nearest to what lies between the ends, and whether both ends agree on it."""
     values, certain = np.empty(lower.size), np.empty(lower.size, dtype=bool)
-    for index, (low, high) in enumerate(zip(lower.ravel().tolist(), upper.ravel().tolist(), strict=True)):
-        values[index] = _nearest(low, denominator)
-        certain[index] = low == high or values[index] == _nearest(high, denominator)
-        if not certain[index]:
-            values[index] = _nearest(low + high, 2 * denominator)
+    lows, highs = lower.ravel().tolist(), upper.ravel().tolist()
+    for start in progress.track(range(0, lower.size, BLOCK), "exact: rounding"):
+        for index in range(start, min(start + BLOCK, lower.size)):
+            low, high = lows[index], highs[index]
+            values[index] = _nearest(low, denominator)
+            certain[index] = low == high or values[index] == _nearest(high, denominator)
+            if not certain[index]:
+                values[index] = _nearest(low + high, 2 * denominator)
     return values.reshape(lower.shape), certain.reshape(lower.shape)
 
 

@@ -1,0 +1,207 @@
+"""What a gradient from outside is: right, right without digits, wrong, or not to be decided.
+
+It is measured against the exact values, by what a stable computation in its precision can give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from xegrad import bounds, layer
+from xegrad.comparison import Comparison, compare
+from xegrad.methods import METHODS, Evaluation
+from xegrad.problem import Problem
+from xegrad.targets import Array
+
+# Steps of work (losses of one row, class by class) past which a witness is left out of the check.
+PATIENCE = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
+
+RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
+
+
+class Tolerance(msgspec.Struct, frozen=True, eq=False):
+    """What is allowed of a candidate, and why."""
+
+    precision: str = "float64"  # in which it was computed
+    stored_as: str | None = None  # the format that the result was then rounded to
+    terms: Callable[[int], int] = bounds.any_order  # how its sums were formed
+    rtol: float | None = None  # these two override the derived bound
+    atol: float | None = None
+
+    @property
+    def derived(self) -> bool:
+        """Whether the bound is derived, or a house rule."""
+        return self.rtol is None and self.atol is None
+
+    def allowed(self, exact: Any, bound: Any, resolution: Any) -> Any:
+        """The bound on |candidate - exact|, entry by entry; `resolution` is what printing left open."""
+        if not self.derived:
+            return (self.atol or 0.0) + (self.rtol or 0.0) * np.abs(exact) + resolution
+        if self.stored_as is not None:
+            bound = bounds.stored(exact, bound, self.stored_as)
+        return bound + resolution
+
+
+class Judgement(msgspec.Struct, frozen=True, eq=False):
+    """A candidate against the exact values: the outcome follows from the comparison."""
+
+    comparison: Comparison
+    certified: bool  # whether every exact value is
+    derived: bool  # whether the bound is
+
+    @property
+    def wrong(self) -> Any:
+        """Entries that nothing allowed explains."""
+        return ~self.comparison.within & ~self.comparison.unbounded
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound exceeds half of every entry that is not 0: it could not catch a thing."""
+        reference = np.abs(self.comparison.reference)
+        return bool(
+            reference.any() and (self.comparison.bound[reference != 0] > reference[reference != 0] / 2).all()
+        )
+
+    @property
+    def outcome(self) -> str:
+        """One of the four."""
+        if self.wrong.any():
+            return WRONG
+        if not self.certified or self.comparison.unbounded.any() or (self.derived and self.vacuous):
+            return UNDECIDED
+        return DIGITS_LOST if self.comparison.digits_lost.any() else RIGHT
+
+    @property
+    def relative_bound(self) -> float:
+        """The bound as a part of the value, for the entry where it is widest; 0 where all values are 0."""
+        reference = np.abs(self.comparison.reference)
+        if not reference.any():
+            return 0.0
+        with np.errstate(all="ignore"):
+            return float((self.comparison.bound[reference != 0] / reference[reference != 0]).max())
+
+    @property
+    def pattern(self) -> str:
+        """Where the wrong entries are: where, not why."""
+        wrong = self.wrong
+        count, total = int(wrong.sum()), wrong.size
+        if count == 0:
+            return "nowhere"
+        if count == total:
+            return "everywhere"
+        if count == 1:
+            return "one entry"
+        if wrong.ndim == 2:
+            rows, columns = wrong.any(axis=1), wrong.any(axis=0)
+            if columns.sum() == 1:
+                return "one class"
+            if rows.sum() == 1:
+                return "one input"
+        return "several entries"
+
+
+def judge(
+    problem: Problem,
+    exact: Evaluation,
+    candidate: Array,
+    tolerance: Tolerance,
+    resolution: Array | float = 0.0,
+    with_respect_to: str = "weights",
+) -> Judgement:
+    """A candidate gradient, in the library's layout, against the exact one."""
+    reference = exact.gradients[with_respect_to]
+    bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
+    allowed = tolerance.allowed(reference, bound.gradients[with_respect_to], resolution)
+    return _judged(reference, candidate, allowed, _certified(exact, with_respect_to), tolerance)
+
+
+def judge_loss(
+    problem: Problem, exact: Evaluation, loss: float, tolerance: Tolerance, resolution: float = 0.0
+) -> Judgement:
+    """A candidate loss against the exact one."""
+    bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
+    allowed = tolerance.allowed(exact.loss, bound, resolution)
+    return _judged(np.array([exact.loss]), np.array([loss]), allowed, _certified(exact, "loss"), tolerance)
+
+
+def _judged(
+    reference: Array, candidate: Array, allowed: Any, certified: bool, tolerance: Tolerance
+) -> Judgement:
+    comparison = Comparison(
+        reference=reference,
+        candidate=candidate.astype(np.float64),
+        bound=np.broadcast_to(np.where(np.isnan(allowed), np.inf, allowed), reference.shape),
+    )
+    return Judgement(comparison=comparison, certified=certified, derived=tolerance.derived)
+
+
+def _certified(exact: Evaluation, name: str) -> bool:
+    return exact.certified is not None and bool(np.all(exact.certified[name]))
+
+
+class Check(msgspec.Struct, frozen=True, eq=False):
+    """One of xegrad's own methods against the exact values, or against another."""
+
+    name: str
+    comparison: Comparison
+    advisory: bool = False  # reported, but not counted
+
+    @property
+    def passed(self) -> bool:
+        """Whether every entry is within its promise, or has digits where there is none; never NaN."""
+        comparison = self.comparison
+        return bool((comparison.within | (comparison.unbounded & ~comparison.digits_lost)).all())
+
+
+def check_methods(problem: Problem, exact: Evaluation, with_respect_to: str = "weights") -> list[Check]:
+    """Every float method's gradient and loss against the exact ones, and the chain against the shortcut."""
+    steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
+    checks, gradients, losses = [], {}, []
+    for name, method in METHODS.items():
+        if name == "exact" or steps > PATIENCE.get(name, np.inf):
+            continue
+        evaluation = method.evaluate(problem, (with_respect_to,))
+        bound = method.bound(problem, (with_respect_to,))
+        gradients[name] = evaluation
+        advisory = name == "finite-difference"
+        checks.append(Check(name, compare(exact, evaluation, bound, with_respect_to), advisory))
+        loss = Comparison(
+            reference=np.array([exact.loss]),
+            candidate=np.array([evaluation.loss], dtype=np.float64),
+            bound=np.array([bound.loss]),
+        )
+        losses.append(Check(f"{name}, loss", loss, advisory))
+    if {"chain", "shortcut"} <= gradients.keys():
+        between = bounds.chain_against_shortcut(problem, (with_respect_to,))
+        comparison = compare(gradients["shortcut"], gradients["chain"], between, with_respect_to)
+        checks.append(Check("chain against shortcut", comparison))
+    return [*checks, *losses]
+
+
+def cause_of_nonfinite(problem: Problem, precision: str) -> str:
+    """The mistake whose signature the logits show, for a candidate that is not finite; nothing if none."""
+    largest, smallest = {"float64": (709.78, -745.13), "float32": (88.72, -103.97)}[precision]
+    logits = layer.forward(problem).logits
+    top = logits.max(axis=-1)
+    if (top > largest).any():
+        return (
+            f"a logit is {top.max():.6g}, and exp of more than {largest} overflows in {precision}: subtract the "
+            "row's maximum before exp"
+        )
+    if (top < smallest).any():
+        return (
+            f"all logits of a row are below {smallest}, where exp underflows to 0 in {precision}, and 0/0 is no "
+            "number: subtract the row's maximum, not max(0, maximum)"
+        )
+    targets = problem.targets.effective(problem.n_classes, problem.dtype)
+    shifted = logits - top[..., None]
+    if ((targets != 0) & (shifted < smallest)).any():
+        return (
+            "the probability of a target class underflows to 0, and the chain's 1/S times 0 is no number: use the "
+            "shortcut"
+        )
+    return ""

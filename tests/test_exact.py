@@ -1,0 +1,180 @@
+"""The exact method is correctly rounded, and says where it is not certain."""
+
+from __future__ import annotations
+
+import math
+import time
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from truth import exact as truth
+from xegrad import METHODS, Problem, Targets
+from xegrad.methods import exact
+
+NAMES = ("weights", "bias", "inputs", "logits")
+
+
+def problem(weights: Any, inputs: Any, target: Any, bias: Any = None) -> Problem:
+    """One example, or several; a target is a label, or rows of numbers."""
+    rows = np.atleast_2d(np.array(inputs, dtype=float))
+    hard = isinstance(target, int) or isinstance(target[0], int)
+    targets = Targets(labels=np.atleast_1d(target)) if hard else Targets(soft=np.atleast_2d(target))
+    return Problem(np.array(weights, dtype=float), rows, targets, None if bias is None else np.array(bias))
+
+
+def rng_problem(scale: float, shape: tuple[int, int, int], soft: bool, seed: int) -> Problem:
+    random = np.random.default_rng(seed)
+    rows, n_inputs, n_classes = shape
+    return Problem(
+        scale * random.normal(size=(n_inputs, n_classes)),
+        random.normal(size=(rows, n_inputs)),
+        Targets(soft=random.dirichlet(np.ones(n_classes), size=rows))
+        if soft
+        else Targets(labels=random.integers(n_classes, size=rows)),
+    )
+
+
+# S of logits 0, 0.5 and -0.25, to more digits than floats have: a soft target next to it.
+NEAR = (np.exp([0, 0.5, -0.25]) / np.exp([0, 0.5, -0.25]).sum()).tolist()
+
+# What to compute, and the bits that mpmath needs to have digits of the least of it beside the largest.
+ADVERSARIES: dict[str, tuple[Problem, int]] = {
+    "the seed": (
+        problem(
+            [[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]],
+            [0.1, 0.5, 0.4],
+            2,
+        ),
+        400,
+    ),
+    "saturated": (problem([[46.05, 0, -1]], [1], 0), 400),
+    "saturated, wrong label": (problem([[46.05, 0, -1]], [1], 1), 400),
+    "far saturated": (problem([[700.5, 0, -1]], [1], 0), 3000),
+    "underflowing": (problem([[-800, 0, -1]], [1], 0), 3000),
+    "beyond what floats hold": (problem([[0, 5000, 3000]], [1], 1), 16000),
+    "a huge offset": (problem([[1e15, 1e15 + 1, 1e15 - 2]], [1], 0), 400),
+    "an offset that hides the rest": (problem([[2.0**60, 2.0**60 + 256, 2.0**60]], [1], 0), 2000),
+    "an ill-conditioned dot": (problem([[1e16, 1.0], [1e16, 2.0], [1.0, 0.5]], [1, -1, 0.5], 0), 600),
+    "overflow that cancels": (problem([[1e308, 1.5], [-1e308, 0.5]], [10, 10], 0), 9000),
+    "subnormal numbers": (problem([[5e-324, 1e-310], [3.0, -2.0]], [1e-310, 5e-324], 1), 5000),
+    "subnormal results": (problem([[710.0, 0, 1]], [1e-10], 0), 3000),
+    "tiny probabilities times huge inputs": (problem([[0.0, -1000.0 / 1e200, 3 / 1e200]], [1e200], 2), 4000),
+    "all logits equal": (problem([[1, 1, 1]], [0.1], 1), 400),
+    "zero weights, soft": (problem(np.zeros((2, 5)), [0.1, 3], [0.1, 0.2, 0.3, 0.2, 0.2]), 400),
+    "a tie for the largest": (problem([[3, 3, -5]], [1.1], 0), 400),
+    "soft targets near S": (problem([[0, 0.5, -0.25]], [1], NEAR), 800),
+    "targets that do not sum to one": (problem([[0, 50, -0.25]], [0.7], [0.1, 2.5, 0.0]), 800),
+    "no target": (problem([[0, 0.5, -0.25]], [1], [0.0, 0.0, 0.0]), 400),
+    "a tiny share": (problem([[40.0, 0, 0]], [1], [1 - 1e-10, 0.5e-10, 0.5e-10]), 800),
+    "one class": (problem([[3.0], [4.0]], [1, 2], 0), 400),
+    "a bias": (problem([[1, 2], [3, 4]], [0.1, -0.2], 0, bias=[0.3, -1e-20]), 800),
+    "an input of zero": (problem([[1, 2], [3, 4]], [0.0, -0.2], 0), 400),
+    "equal weights of an input": (problem([[7, 7, 7], [3, 4, 5]], [0.3, -0.2], 0), 400),
+    "weights that cancel in x": (problem([[1, -1, 0], [2, 2, 0]], [0.0, 1.0], 2), 800),
+    "many classes": (rng_problem(1, (1, 3, 300), False, 1), 600),
+    "a batch": (rng_problem(1, (4, 3, 5), True, 2), 600),
+    "a saturated batch": (rng_problem(300, (3, 2, 4), False, 3), 8000),
+}
+
+
+def nearest(number: Any) -> float:
+    """The float64 nearest to an mpf, subnormal or not, by Python's correctly rounded quotient of integers."""
+    sign, mantissa, exponent, _ = number._mpf_
+    fraction = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+    try:
+        return -float(fraction) if sign else float(fraction)
+    except OverflowError:
+        return -math.inf if sign else math.inf
+
+
+def flat(values: Any) -> list[Any]:
+    return [entry for row in values for entry in flat(row)] if isinstance(values, list) else [values]
+
+
+@pytest.mark.parametrize(("stated", "bits"), ADVERSARIES.values(), ids=ADVERSARIES.keys())
+def test_every_number_is_the_nearest_float_to_what_mpmath_finds(stated: Problem, bits: int) -> None:
+    wanted = truth(stated, bits)
+    evaluation = METHODS["exact"].evaluate(stated, NAMES)
+    assert evaluation.certified is not None
+    for name in NAMES:
+        assert evaluation.certified[name].all(), name
+        got = evaluation.gradients[name].ravel().tolist()
+        # What cancels exactly leaves mpmath with the rounding of its last bit.
+        least = mpmath.mpf(2) ** (64 - bits)
+        expected = [nearest(entry) if abs(entry) > least else 0.0 for entry in flat(wanted[name])]
+        assert got == expected, name
+    assert float(evaluation.loss) == nearest(wanted["loss"])
+
+
+def test_a_loss_between_two_floats_is_decided_by_what_is_beyond_them() -> None:
+    """L = D + log1p(exp(-D)) where D lies halfway between two floats and exp(-D) has 4,343 zeros before it."""
+    halfway = 10000 * (1 + 2.0**-52) + 2.0**-40
+    below, above = 10000.0, math.nextafter(10000.0, math.inf)
+    stated = problem([[0.0, 10000.0], [0.0, 2.0**-41 * 1.0]], [1.0, (above - below) / 2 / 2.0**-41], 0)
+    assert halfway > below
+    evaluation = METHODS["exact"].evaluate(stated)
+    assert evaluation.certified is not None
+    assert evaluation.certified["loss"].all()
+    assert evaluation.loss == above  # a tie would go to the even neighbour below
+
+
+def test_a_tie_goes_to_the_even_neighbour() -> None:
+    """All logits are equal, so dL/dW = x (1/2 - 1): for x = 2**53 + 2 and 2**-1074 the half is representable or
+    a tie between two subnormals."""
+    evaluation = METHODS["exact"].evaluate(problem([[1.0, 1.0]] * 2, [5e-324, 1.5e-323], 0))
+    # Half of one and of three times the least subnormal: both are ties, to 0 and to 2.
+    assert evaluation.gradients["weights"].tolist() == [[0.0, 0.0], [-1e-323, 1e-323]]
+
+
+def test_a_loss_too_large_for_a_float_is_infinite() -> None:
+    evaluation = METHODS["exact"].evaluate(problem([[-1e308, 1e308]], [10], 0))
+    assert evaluation.loss == math.inf
+    assert evaluation.gradients["weights"].tolist() == [[-10.0, 10.0]]
+
+
+# S(1) + S(-1) = 1 in each class, so that dL/db = S(1) + S(-1) - 1 is 0, which no float knows.
+CANCELLING = Problem(
+    np.array([[1.0, 2.0]]),
+    np.array([[1.0], [-1.0]]),
+    Targets(soft=np.array([[0.5, 0.5], [0.5, 0.5]])),
+)
+
+
+def test_what_cancels_exactly_is_zero() -> None:
+    evaluation = METHODS["exact"].evaluate(CANCELLING, ("bias",))
+    assert evaluation.certified is not None
+    assert evaluation.certified["bias"].all()
+    assert evaluation.gradients["bias"].tolist() == [0, 0]
+
+
+def test_what_the_cap_on_the_precision_leaves_open_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "MOST_DIGITS", exact.DIGITS)
+    evaluation = METHODS["exact"].evaluate(CANCELLING, ("weights", "bias"))
+    assert evaluation.certified is not None
+    assert evaluation.certified["weights"].all()
+    assert not evaluation.certified["bias"].any()
+    assert np.abs(evaluation.gradients["bias"]).max() < 1e-30
+    assert np.isinf(METHODS["exact"].bound(CANCELLING, ("bias",)).gradients["bias"]).all()
+
+
+def test_it_shares_no_code_with_the_float_methods() -> None:
+    assert not {"layer", "bounds", "chain", "shortcut"} & set(vars(exact))
+
+
+def test_the_seed_takes_milliseconds() -> None:
+    """A hundred times what it takes: this finds a precision that runs away, not a slow machine."""
+    seed, _ = ADVERSARIES["the seed"]
+    METHODS["exact"].evaluate(seed)
+    start = time.perf_counter()
+    METHODS["exact"].evaluate(seed)
+    assert time.perf_counter() - start < 0.1
+
+
+def test_the_estimate_of_the_work_grows_with_the_sizes() -> None:
+    assert exact.work(1, 3, 5) < 0.001
+    assert 0.05 < exact.work(1, 100, 1000) < 1
+    assert exact.work(10, 100, 1000) == pytest.approx(10 * exact.work(1, 100, 1000))
