@@ -89,11 +89,20 @@ def test_json_is_one_object_whose_gradient_is_the_most_accurate_computed(run: Ru
         "method",
         "chain",
         "shortcut",
+        "exact",
         "comparison",
+        "verdict",
         "warnings",
     ]
-    assert result["method"] == "shortcut"
-    assert result["gradient"] == result["shortcut"]["gradient"]
+    assert result["method"] == "exact"
+    assert result["gradient"] == result["exact"]["gradient"]
+    assert result["exact"]["certified"] is True
+    assert result["verdict"] == "agree-right"
+    without = json.loads(run("compute", "sample_inputs/seed.json", "--json", "--no-exact").out)
+    assert without["method"] == "shortcut"
+    assert without["gradient"] == without["shortcut"]["gradient"]
+    assert without["verdict"] == "undecided"
+    assert "exact" not in without
 
 
 def test_numbers_in_json_read_back_to_the_same_floats(run: Run) -> None:
@@ -116,7 +125,7 @@ def test_one_method_has_nothing_to_be_compared_with(run: Run) -> None:
     "spelling", [("--method", "chain,shortcut"), ("--method", "shortcut", "--method", "chain")]
 )
 def test_a_list_option_takes_commas_and_repeats(run: Run, spelling: tuple[str, ...]) -> None:
-    both = run("compute", "sample_inputs/seed.json", "--json").out
+    both = run("compute", "sample_inputs/seed.json", "--json", "--no-exact").out
     assert run("compute", "sample_inputs/seed.json", *spelling, "--json").out == both
 
 
@@ -216,7 +225,7 @@ def test_a_terminal_without_utf8_is_no_trouble(shell: Shell) -> None:
     problem = problem_json(classes=["né", "猫", "ordinary"])
     outcome = shell(f"echo '{problem}' | xegrad compute", PYTHONIOENCODING="ascii")
     assert outcome.status == 0
-    assert "agree: all 6 entries are equal" in outcome.out
+    assert "agree and right: all 6 entries" in outcome.out
 
 
 @pytest.mark.parametrize("module", ["numpy", "rich", "msgspec"])
@@ -294,7 +303,8 @@ def test_without_a_bound_the_verdict_is_open(run: Run) -> None:
 
 
 def test_every_null_in_json_is_named_by_a_warning(run: Run) -> None:
-    result = json.loads(run("compute", "-W", "[[1e308,-1e308]]", "-x", "10", "-y", "0", "--json").out)
+    arguments = ("compute", "-W", "[[1e308,-1e308]]", "-x", "10", "-y", "0", "--json", "--no-exact")
+    result = json.loads(run(*arguments).out)
     named = {warning.split(" is null")[0] for warning in result["warnings"]}
     for path in ("loss", "gradient", "probabilities", "chain.loss", "chain.gradient", "shortcut.loss"):
         assert path in named
@@ -339,3 +349,40 @@ def test_an_interrupt_ends_with_130(shell: Shell) -> None:
         "END"
     )
     assert shell(line) == Outcome(0, "130\n", "")
+
+
+def test_soft_targets_next_to_the_probabilities_agree_and_are_both_wrong(run: Run) -> None:
+    """S of logits 0.1, 0.2 and 0.3 to the last digit: what is left of S - y is below what floats resolve."""
+    target = "[0.3006096053557273,0.33222499353334728,0.3671654011109255]"
+    arguments = ("compute", "-W", "[[0.1,0.2,0.3]]", "-x", "1", "-y", target)
+    result = json.loads(run(*arguments, "--json").out)
+    assert result["verdict"] == "agree-wrong"
+    assert result["shortcut"]["wrong_entries"] > 0
+    assert result["gradient"] == result["exact"]["gradient"]
+    assert "agree, but both wrong: 3 entries without a correct digit" in one_line(run(*arguments))
+
+
+def test_exact_is_computed_by_default_only_where_it_is_quick(run: Run) -> None:
+    """The estimate is of the sizes alone: 200 x 200 is beyond 50 ms, and 20 x 20 is not."""
+    for size, computed in ((20, True), (200, False)):
+        problem = run("sample", "--inputs", str(size), "--classes", str(size)).out
+        assert ("exact" in json.loads(run("compute", "--json", stdin=problem).out)) is computed
+
+
+def test_every_method_can_be_asked_for(run: Run) -> None:
+    result = json.loads(
+        run("compute", "sample_inputs/seed.json", "--method", ",".join(METHODS), "--json").out
+    )
+    for name in METHODS:
+        assert np.shape(result[name.replace("-", "_")]["gradient"]) == (3, 5)
+    assert result["finite_difference"]["correct_digits"] >= 7
+    assert result["complex_step"]["correct_digits"] >= 14
+
+
+def test_an_exact_loss_beyond_floats_of_a_layer_that_overflows(run: Run) -> None:
+    """The logits overflow as floats and are exact as integers: the probabilities are 1 and 0."""
+    arguments = ("compute", "-W", "[[1e308,-1e308]]", "-x", "10", "-y", "0", "--json")
+    result = json.loads(run(*arguments).out)
+    assert result["loss"] == 0
+    assert result["gradient"] == [[0, 0]]
+    assert result["verdict"] == "differ"

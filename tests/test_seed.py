@@ -94,7 +94,15 @@ def test_the_saturated_sample_keeps_its_digits_in_the_shortcut_and_loses_them_in
     assert result["comparison"]["lost_entries"] == 1
     assert result["comparison"]["worst"] == {"input": 0, "class": 0}
     verdict = run("compute", "sample_inputs/saturated.json").out
-    assert "the chain keeps no digit of 1 entry, W[input 0, class 0]" in " ".join(verdict.split())
+    assert (
+        "agree within rounding, but the chain is wrong: 1 entry without a correct digit, W[input 0, class 0]"
+        in " ".join(verdict.split())
+    )
+    assert result["verdict"] == "agree-wrong"
+    assert result["chain"]["wrong_entries"] == 1
+    assert result["shortcut"]["wrong_entries"] == 0
+    unjudged = run("compute", "sample_inputs/saturated.json", "--no-exact").out
+    assert "the chain keeps no digit of 1 entry, W[input 0, class 0]" in " ".join(unjudged.split())
 
 
 def test_the_underflowing_sample_breaks_the_chain_and_says_why(run: Run) -> None:
@@ -116,6 +124,9 @@ def test_the_underflowing_sample_breaks_the_chain_and_says_why(run: Run) -> None
     )
     result = json.loads(run("compute", "sample_inputs/underflow.json", "--json").out)
     assert result["comparison"]["agree"] is False
-    assert result["chain"] == {"loss": None, "gradient": [[None] * 3] * 2}
+    assert result["verdict"] == "differ"
+    assert result["chain"]["loss"] is None
+    assert result["chain"]["gradient"] == [[None] * 3] * 2
+    assert result["chain"]["wrong_entries"] == 6
     assert any("underflows" in warning for warning in result["warnings"])
     assert any(warning.startswith("chain.gradient is null") for warning in result["warnings"])

@@ -15,7 +15,7 @@ from xegrad.formats import FORMATS
 SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
-    "formats": {"parts", "results"},
+    "formats": {"candidate", "parts", "results"},
     "cli": {"options", "inputs"},
 }
 

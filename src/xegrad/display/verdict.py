@@ -34,9 +34,10 @@ def compute_verdict(
 ) -> str:
     """Whether chain and shortcut agree, whether they are right, and where and why not."""
     if comparison is None:
-        names = " and ".join(evaluations)
-        reason = "" if _is_finite(evaluations) else f", and it is not finite: {cause(problem, forward)}"
-        return f"not compared: only {names} {'was' if len(evaluations) == 1 else 'were'} computed{reason}."
+        names = [f"the {name}" if name in ("chain", "shortcut") else name for name in evaluations]
+        reason = "" if _is_finite(evaluations) else f"; something is not finite: {cause(problem, forward)}"
+        was = "was" if len(names) == 1 else "were"
+        return f"not compared: only {' and '.join(names)} {was} computed, not chain and shortcut{reason}."
     if comparison.agrees and from_exact:
         lost = {name: int(against.digits_lost.sum()) for name, against in from_exact.items()}
         chain, shortcut = lost["chain"], lost["shortcut"]

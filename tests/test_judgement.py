@@ -1,0 +1,150 @@
+"""A right gradient is never called wrong, and a wrong one that can be told is never called right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from candidates import ORDERS, gradient, in_blocks, loss
+from strategies import random_problem
+from xegrad import METHODS, Problem, Targets, bounds
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, check_methods, judge, judge_loss
+
+NOT_WRONG = {RIGHT, DIGITS_LOST, UNDECIDED}
+
+
+def mild_or_saturated(random: np.random.Generator) -> Problem:
+    """Logits up to hundreds; inputs with zeros and tiny numbers among them."""
+    problem = random_problem(random)
+    inputs = problem.inputs * random.choice([0.0, 1e-30, 1.0, 1.0, 1.0], size=problem.inputs.shape)
+    return Problem(problem.weights, inputs, problem.targets, problem.bias)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_right_gradient_in_any_order_of_summation_is_never_wrong(dtype: str) -> None:
+    """600 problems, four orders each; a hundred thousand in benchmarks/verdicts.py."""
+    random = np.random.default_rng(3)
+    for _ in range(600):
+        problem = mild_or_saturated(random)
+        exact = METHODS["exact"].evaluate(problem)
+        for name, dot in ORDERS.items():
+            candidate = gradient(problem, dtype, dot)
+            assert judge(problem, exact, candidate, Tolerance(precision=dtype)).outcome in NOT_WRONG, name
+        judged = judge_loss(problem, exact, loss(problem, dtype), Tolerance(precision=dtype))
+        assert judged.outcome in NOT_WRONG
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_entry_moved_by_eight_times_its_bound_is_always_wrong(dtype: str) -> None:
+    random = np.random.default_rng(4)
+    for _ in range(600):
+        problem = mild_or_saturated(random)
+        exact = METHODS["exact"].evaluate(problem)
+        candidate = gradient(problem, dtype, ORDERS["forward"]).astype(np.float64)
+        bound = bounds.stable(problem, precision=dtype).gradients["weights"]
+        index = tuple(random.integers(size) for size in candidate.shape)
+        candidate[index] += random.choice([-8, 8]) * bound[index]
+        judged = judge(problem, exact, candidate, Tolerance(precision=dtype))
+        assert judged.outcome == WRONG
+        assert judged.wrong[index]
+
+
+@pytest.mark.parametrize("stored_as", ["float16", "float32"])
+def test_a_gradient_rounded_to_a_smaller_format_is_judged_as_stored(stored_as: str) -> None:
+    random = np.random.default_rng(5)
+    for _ in range(200):
+        problem = mild_or_saturated(random)
+        exact = METHODS["exact"].evaluate(problem)
+        computed = gradient(problem, "float32", ORDERS["forward"])
+        with np.errstate(over="ignore"):
+            candidate = computed.astype(stored_as).astype(np.float64)
+        if not np.isfinite(candidate).all():
+            continue
+        tolerance = Tolerance(precision="float32", stored_as=stored_as)
+        assert judge(problem, exact, candidate, tolerance).outcome in NOT_WRONG
+
+
+def test_bfloat16_is_the_upper_half_of_a_float32() -> None:
+    """Rounded to nearest even by hand: numpy has no bfloat16."""
+    random = np.random.default_rng(6)
+    for _ in range(200):
+        problem = mild_or_saturated(random)
+        bits = gradient(problem, "float32", ORDERS["forward"]).view(np.uint32)
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+        exact = METHODS["exact"].evaluate(problem)
+        tolerance = Tolerance(precision="float32", stored_as="bfloat16")
+        assert judge(problem, exact, rounded, tolerance).outcome in NOT_WRONG
+
+
+def long_problem(n_inputs: int) -> Problem:
+    """W ~ N(0, 1 / N): the dot products stay near one, and only their length grows."""
+    random = np.random.default_rng(7)
+    weights = random.normal(size=(n_inputs, 10)) / np.sqrt(n_inputs)
+    return Problem(weights, random.normal(size=(1, n_inputs)), Targets(labels=np.array([3])))
+
+
+def test_sums_too_long_for_float32_are_undecided_unless_their_order_is_known() -> None:
+    problem = long_problem(2**18)
+    exact = METHODS["shortcut"].evaluate(problem)  # float64 is exact enough here, and takes no minutes
+    exact = type(exact)(exact.loss, exact.gradients, {"weights": np.array(True)})
+    candidate = gradient(problem, "float32", in_blocks(512))
+    outcomes = {
+        name: judge(problem, exact, candidate, Tolerance(precision="float32", terms=terms)).outcome
+        for name, terms in (("any", bounds.any_order), ("blocked", bounds.blocked(512)))
+    }
+    assert outcomes == {"any": UNDECIDED, "blocked": RIGHT}
+    house_rule = Tolerance(precision="float32", rtol=1e-2, atol=1e-6)
+    assert judge(problem, exact, candidate, house_rule).outcome == RIGHT
+
+
+def test_the_depth_of_a_sum_is_that_of_its_tree() -> None:
+    assert [bounds.pairwise(n) for n in (1, 2, 1000, 1024)] == [1, 2, 11, 11]
+    assert [bounds.blocked(128)(n) for n in (1, 128, 4096)] == [1, 128, 160]
+    assert bounds.any_order(4096) == 4096
+
+
+def judged(candidate: Any, tolerance: Tolerance | None = None) -> Any:
+    problem = Problem(
+        np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.array([[0.5, -0.25]]), Targets(labels=np.array([1]))
+    )
+    exact = METHODS["exact"].evaluate(problem)
+    moved = exact.gradients["weights"] + np.array(candidate)
+    return judge(problem, exact, moved, tolerance or Tolerance())
+
+
+@pytest.mark.parametrize(
+    ("error", "pattern"),
+    [
+        ([[0, 0, 0], [0, 0, 0]], "nowhere"),
+        ([[0, 1, 0], [0, 0, 0]], "one entry"),
+        ([[0, 1, 0], [0, 1, 0]], "one class"),
+        ([[0, 1, 1], [0, 0, 0]], "one input"),
+        ([[0, 1, 1], [1, 0, 0]], "several entries"),
+        ([[1, 1, 1], [1, 1, 1]], "everywhere"),
+        ([[np.nan, 0, 0], [0, 0, 0]], "one entry"),
+    ],
+)
+def test_the_pattern_says_where(error: Any, pattern: str) -> None:
+    assert judged(error).pattern == pattern
+
+
+def test_a_house_rule_takes_the_place_of_the_bound() -> None:
+    assert judged([[1e-9] * 3] * 2).outcome == WRONG
+    assert judged([[1e-9] * 3] * 2, Tolerance(atol=1e-8)).outcome == RIGHT
+    assert judged([[1e-9] * 3] * 2, Tolerance(rtol=1e-12)).outcome == WRONG
+
+
+def test_an_infinite_candidate_is_wrong_and_nothing_raises() -> None:
+    assert judged([[np.inf, 0, 0], [0, 0, -np.inf]]).outcome == WRONG
+
+
+def test_methods_pass_their_own_check_and_a_chain_that_is_nan_does_not() -> None:
+    mild = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
+    exact = METHODS["exact"].evaluate(mild)
+    assert all(check.passed for check in check_methods(mild, exact))
+    dead = Problem(np.array([[1.0, 2000.0]]), np.array([[1.0]]), Targets(labels=np.array([0])))
+    checks = check_methods(dead, METHODS["exact"].evaluate(dead))
+    failed = {check.name for check in checks if not check.passed and not check.advisory}
+    assert failed == {"chain", "chain, loss", "chain against shortcut"}

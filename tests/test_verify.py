@@ -1,0 +1,301 @@
+"""`xegrad verify`: anyone's gradient, in the forms that it comes in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from candidates import ORDERS, gradient
+from conftest import Outcome, Run, Shell
+from test_seed import GRADIENT, LOSS
+from xegrad import METHODS, read
+
+SEED = "sample_inputs/seed.json"
+SATURATED = "sample_inputs/saturated.json"
+
+# As the derivation prints it, with reshape(W.shape): the right numbers in the wrong places.
+SCRAMBLED = """\
+[[ 0.01909135  0.09545676  0.07636541  0.02035314  0.10176572]
+ [ 0.08141258 -0.07830167 -0.39150833 -0.31320667  0.02313243]
+ [ 0.11566214  0.09252971  0.01572474  0.07862371  0.06289897]]
+"""
+PRINTED = """\
+array([[ 0.01909135,  0.02035314, -0.07830167,  0.02313243,  0.01572474],
+       [ 0.09545676,  0.10176572, -0.39150833,  0.11566214,  0.07862371],
+       [ 0.07636541,  0.08141258, -0.31320667,  0.09252971,  0.06289897]])
+"""
+
+
+def one_line(outcome: Outcome) -> str:
+    return " ".join(outcome.out.split())
+
+
+def exact_gradient() -> Any:
+    return METHODS["exact"].evaluate(read(SEED)).gradients["weights"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str, Any], str]:
+    """file(name, content): a path; arrays are saved as NPY, the rest as JSON unless it is text."""
+
+    def write(name: str, content: Any) -> str:
+        path = tmp_path / name
+        if isinstance(content, np.ndarray):
+            np.save(path, content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("sample", [SEED, SATURATED, "sample_inputs/seed.csv"])
+def test_the_methods_verify_themselves(run: Run, sample: str) -> None:
+    outcome = run("verify", sample)
+    assert outcome.status == 0
+    assert outcome.out.endswith("VERIFIED: all 7 checks passed.\n")
+
+
+def test_a_chain_that_is_not_a_number_fails(run: Run) -> None:
+    outcome = run("verify", "sample_inputs/underflow.json")
+    assert outcome.status == 1
+    assert "FAILED: 3 of 7 checks: chain, chain against shortcut, chain, loss." in one_line(outcome)
+
+
+def test_the_printed_scrambled_matrix_is_wrong(run: Run, file: Any, golden: Any) -> None:
+    outcome = run("verify", SEED, "--gradient", file("scrambled.txt", SCRAMBLED))
+    assert outcome.status == 1
+    golden("verify-scrambled-80", outcome.out)
+    assert "12 of 15 entries differ from dL/dW" in one_line(outcome)
+    assert "read as printed to 8 decimals" in one_line(outcome)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PRINTED,
+        PRINTED.replace("array(", "").replace(")", "").replace(",", ""),
+        PRINTED.replace("array", "tensor"),
+    ],
+    ids=["repr", "str", "tensor"],
+)
+def test_the_right_matrix_as_numpy_prints_it_is_right(run: Run, file: Any, text: str) -> None:
+    outcome = run("verify", SEED, "--gradient", file("printed.txt", text))
+    assert outcome.status == 0
+    assert "RIGHT: all 15 entries" in outcome.out
+    assert "read as printed to 8 decimals" in one_line(outcome)
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "txt"])
+def test_the_right_numbers_with_eight_decimals_are_right_in_every_form(
+    run: Run, file: Any, suffix: str
+) -> None:
+    separator = " " if suffix == "txt" else ","
+    lines = "\n".join(separator.join(map(str, row)) for row in GRADIENT)
+    content = GRADIENT if suffix == "json" else lines
+    outcome = run("verify", SEED, "--gradient", file(f"printed.{suffix}", content), "--json")
+    assert json.loads(outcome.out)["candidate"]["outcome"] == "right"
+
+
+def test_printing_can_be_told_apart_from_being_wrong(run: Run, file: Any) -> None:
+    path = file("printed.json", GRADIENT)
+    assert run("verify", SEED, "--gradient", path, "--decimals", "none", "-q").status == 1
+    assert run("verify", SEED, "--gradient", path, "--decimals", "9", "-q").status == 1
+    assert run("verify", SEED, "--gradient", path, "--decimals", "8", "-q").status == 0
+
+
+def test_decimals_that_resolve_nothing_are_undecided(run: Run, file: Any) -> None:
+    problem = json.dumps({"W": [[1, 2]], "x": [1e-9], "label": 0})
+    outcome = run("verify", "-", "--gradient", "[[-0.0000, 0.0000]]", stdin=problem)
+    assert outcome.status == 1
+    assert outcome.out.startswith("UNDECIDED: 4 decimals resolve no entry")
+
+
+def test_numbers_in_exponent_notation_are_judged_to_their_own_last_digit(run: Run) -> None:
+    assert run("verify", SATURATED, "--gradient", "[[-1.3702e-20, 1.0017e-20, 3.6851e-21]]", "-q").status == 0
+    assert run("verify", SATURATED, "--gradient", "[[-1.3704e-20, 1.0017e-20, 3.6852e-21]]", "-q").status == 1
+
+
+def test_a_float32_gradient_is_right_with_its_digits(run: Run, file: Any) -> None:
+    path = file("g.npy", gradient(read(SEED), "float32", ORDERS["forward"]))
+    outcome = run("verify", SEED, "--gradient", path)
+    assert outcome.status == 0
+    assert "bound for float32" in one_line(outcome)
+    assert (
+        json.loads(run("verify", SEED, "--gradient", path, "--json").out)["candidate"]["correct_digits"] >= 6
+    )
+    assert run("verify", SEED, "--gradient", path, "--dtype", "float64", "-q").status == 1
+
+
+def test_a_half_precision_file_was_computed_in_float32_and_stored(run: Run, file: Any) -> None:
+    path = file("g.npy", exact_gradient().astype(np.float16))
+    outcome = run("verify", SEED, "--gradient", path)
+    assert outcome.status == 0
+    assert "bound for float32 stored as float16" in one_line(outcome)
+
+
+def test_one_entry_off_by_a_millionth_is_wrong_and_located(run: Run, file: Any) -> None:
+    wrong = exact_gradient()
+    wrong[1, 3] *= 1 + 1e-6
+    path = file("off.json", wrong.tolist())
+    outcome = run("verify", SEED, "--gradient", path)
+    assert outcome.status == 1
+    assert "1 of 15 entries differs from dL/dW, at W[input 1, class 3]" in one_line(outcome)
+    candidate = json.loads(run("verify", SEED, "--gradient", path, "--json").out)["candidate"]
+    assert candidate["outcome"] == "wrong"
+    assert candidate["pattern"] == "one entry"
+    assert candidate["wrong_entries"] == 1
+    assert (candidate["worst"]["input"], candidate["worst"]["class"]) == (1, 3)
+    assert candidate["worst"]["yours"] == wrong[1, 3]
+    assert candidate["correct_digits"] == 6
+
+
+def test_the_saturated_shortcut_has_lost_its_digits(run: Run) -> None:
+    """S - y of a rounded S: the target entry is 0 in place of -1.37e-20."""
+    problem = read(SATURATED)
+    candidate = json.dumps(gradient(problem, "float64", ORDERS["forward"]).tolist())
+    arguments = ("verify", SATURATED, "--gradient", candidate)
+    outcome = run(*arguments)
+    assert outcome.status == 0
+    assert outcome.out.startswith("DIGITS LOST: all 3 entries of dL/dW are within")
+    assert "(P_i E_i - Q_i O_i) / (1 + s) keeps them" in one_line(outcome)
+    assert "W[input 0, class 0]" in outcome.out
+    assert run(*arguments, "--strict", "-q") == Outcome(1, "", "")
+    assert json.loads(run(*arguments, "--json").out)["candidate"]["outcome"] == "digits-lost"
+
+
+def test_a_problem_brings_its_own_candidate(run: Run) -> None:
+    problem = json.loads(Path(SEED).read_text())
+    right = json.dumps(problem | {"gradient": exact_gradient().tolist(), "loss": LOSS})
+    assert run("verify", stdin=right).status == 0
+    wrong = json.dumps(problem | {"gradient": exact_gradient().tolist(), "loss": -LOSS})
+    outcome = run("verify", stdin=wrong)
+    assert outcome.status == 1
+    assert "A loss is never negative" in one_line(outcome)
+    assert "right gradient with wrong loss" in one_line(outcome)
+    single = json.dumps(problem | {"gradient": np.float32(exact_gradient()).tolist(), "dtype": "float32"})
+    assert "bound for float32" in one_line(run("verify", stdin=single))
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [("1.5279347484961026", 0), ("1.5279347", 0), ("1.52793", 0), ("1.52794", 1), ("nan", 1)],
+)
+def test_a_loss_alone_is_checked(run: Run, value: str, status: int) -> None:
+    assert run("verify", SEED, "--loss", value, "-q").status == status
+
+
+def test_a_right_loss_with_a_wrong_gradient_is_said(run: Run) -> None:
+    outcome = run("verify", SEED, "--loss", str(LOSS), "--gradient", json.dumps(np.ones((3, 5)).tolist()))
+    assert outcome.status == 1
+    assert "right loss with wrong gradient" in one_line(outcome)
+
+
+def test_gradients_of_the_other_parts_are_checked(run: Run) -> None:
+    problem = read(SEED)
+    names = {"b": "bias", "x": "inputs", "logits": "logits"}
+    exact = METHODS["exact"].evaluate(problem, tuple(names.values()))
+    for symbol, name in names.items():
+        text = json.dumps(exact.gradients[name].ravel().tolist())
+        arguments = ("verify", SEED, "--with-respect-to", symbol, "--gradient")
+        assert run(*arguments, text, "-q").status == 0
+        wrong = exact.gradients[name].ravel()
+        wrong[0] += 1
+        outcome = run(*arguments, json.dumps(wrong.tolist()))
+        assert outcome.status == 1
+        assert f"differs from dL/d{symbol}, at {symbol}[" in one_line(outcome)
+
+
+def test_a_transposed_problem_has_transposed_gradients(run: Run) -> None:
+    turned = json.dumps(read(SEED).weights.T.tolist())
+    arguments = ("verify", "-W", turned, "-x", "0.1,0.5,0.4", "-y", "2", "--transpose", "--gradient")
+    assert run(*arguments, json.dumps(exact_gradient().T.tolist()), "-q").status == 0
+    outcome = run(*arguments, json.dumps(exact_gradient().tolist()))
+    assert outcome.status == 2
+    assert "3 x 5, but 5 x 3 is expected; it is transposed" in outcome.err
+
+
+def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
+    large = json.dumps({"W": [[800, 0]], "x": [1], "label": 0})
+    outcome = run("verify", "-", "--gradient", "[[NaN, NaN]]", stdin=large)
+    assert outcome.status == 1
+    assert "a logit is 800, and exp of more than 709.78 overflows" in one_line(outcome)
+    small = json.dumps({"W": [[-800, -900]], "x": [1], "label": 0})
+    assert "not max(0, maximum)" in one_line(run("verify", "-", "--gradient", "[[null, null]]", stdin=small))
+    apart = json.dumps({"W": [[-800, 0]], "x": [1], "label": 0})
+    assert "the chain's 1/S times 0" in one_line(
+        run("verify", "-", "--gradient", "[[nan, nan]]", stdin=apart)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--gradient", "[[1,2,3]]"), "the gradient is 1 x 3, but 3 x 5 is expected"),
+        (
+            ("--gradient", json.dumps(list(range(15)))),
+            "the gradient is 15, but 3 x 5 is expected; it is flat",
+        ),
+        (("--gradient", "[[1,2],[3]]"), "all rows must be equally long"),
+        (("--gradient", '[["a",2]]'), "row 0, column 0 is 'a'; a number is expected"),
+        (("--gradient", '{"grad": [1]}'), "the object has no key 'gradient'; its keys are grad"),
+        (("--gradient", "no.json"), "there is no file 'no.json'"),
+        (("--gradient", "[[0.1 0.2 ... 0.3]]"), "the matrix is abbreviated with '...'"),
+        (("--gradient", "-", "-x", "-"), "standard input holds one thing"),
+        (("--loss", "much"), "--loss is 'much'; a number is expected"),
+        (("--dtype", "float8"), "there is no precision 'float8'"),
+        (("--summation", "blocked=0"), "--summation is 'blocked=0'"),
+        (("--decimals", "many"), "--decimals is 'many'"),
+        (("--with-respect-to", "q"), "there is no gradient 'q'; the gradients are W, b, x, logits"),
+        (("--rtol", "-1"), "invalid value for '--rtol'"),
+    ],
+)
+def test_bad_candidates_are_refused_in_one_line(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    outcome = run("verify", SEED, *arguments)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_pickled_array_is_never_loaded(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evil.npy"
+    np.save(path, np.array([[object()]]), allow_pickle=True)
+    outcome = run("verify", SEED, "--gradient", str(path))
+    assert outcome.status == 2
+    assert "cannot be read as NPY" in outcome.err
+
+
+def test_all_entries_are_shown_when_asked_for(run: Run) -> None:
+    wrong = json.dumps(np.ones((3, 5)).tolist())
+    assert "and 12 more; --all shows them" in run("verify", SEED, "--gradient", wrong, "--top", "3").out
+    out = run("verify", SEED, "--gradient", wrong, "--all").out
+    assert out.count("W[input") == 15
+
+
+def test_another_programs_json_can_be_piped_in(shell: Shell) -> None:
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    line = f"xegrad compute {SEED} --method chain --json | xegrad verify {SEED} --gradient - --json | jq .verified"
+    assert shell(line) == Outcome(0, "true\n", "")
+
+
+def test_json_tells_every_check(run: Run) -> None:
+    result = json.loads(run("verify", SEED, "--json").out)
+    assert result["verified"] is True
+    assert "candidate" not in result
+    checks = {check["name"]: check for check in result["checks"]}
+    assert checks["chain"]["passed"] is True
+    assert checks["finite-difference"]["advisory"] is True
+    assert result["warnings"] == []
+
+
+def test_quiet_only_sets_the_status(run: Run) -> None:
+    assert run("verify", SEED, "-q") == Outcome(0, "", "")
+    assert run("verify", SEED, "-q", "--json", "--loss", "9") == Outcome(1, "", "")
