@@ -51,3 +51,7 @@ def test_the_problems_shown_can_be_read(shell: Shell, language: str) -> None:
     (block,) = blocks(language)
     line = f"xegrad compute --json <<'END'\n{block}END\n"
     assert '"agree":true' in shell(line).out
+
+
+def test_the_table_of_witnesses_is_what_the_benchmark_prints(shell: Shell) -> None:
+    assert shell("python benchmarks/witnesses.py").out in README

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from xegrad.errors import InputError as InputError
     from xegrad.errors import XegradError as XegradError
     from xegrad.formats import read as read
+    from xegrad.judgement import Judgement as Judgement
+    from xegrad.judgement import Tolerance as Tolerance
+    from xegrad.judgement import judge as judge
     from xegrad.methods import METHODS as METHODS
     from xegrad.methods import Evaluation as Evaluation
     from xegrad.problem import Problem as Problem
@@ -25,11 +28,14 @@ _HOMES = {
     "Comparison": "comparison",
     "Evaluation": "methods",
     "InputError": "errors",
+    "Judgement": "judgement",
     "METHODS": "methods",
     "Problem": "problem",
     "Targets": "targets",
+    "Tolerance": "judgement",
     "XegradError": "errors",
     "compare": "comparison",
+    "judge": "judgement",
     "read": "formats",
 }
 
