@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from xegrad.bounds import Bound as Bound
     from xegrad.comparison import Comparison as Comparison
     from xegrad.comparison import compare as compare
+    from xegrad.computation import Computation as Computation
+    from xegrad.computation import compute as compute
     from xegrad.errors import InputError as InputError
     from xegrad.errors import XegradError as XegradError
     from xegrad.formats import read as read
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bound": "bounds",
     "Comparison": "comparison",
+    "Computation": "computation",
     "Evaluation": "methods",
     "InputError": "errors",
     "Judgement": "judgement",
@@ -35,6 +38,7 @@ _HOMES = {
     "Tolerance": "judgement",
     "XegradError": "errors",
     "compare": "comparison",
+    "compute": "computation",
     "judge": "judgement",
     "read": "formats",
 }

@@ -116,7 +116,7 @@ def judge(
     reference = exact.gradients[with_respect_to]
     bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
     allowed = tolerance.allowed(reference, bound.gradients[with_respect_to], resolution)
-    return _judged(reference, candidate, allowed, _certified(exact, with_respect_to), tolerance)
+    return _judged(reference, candidate, allowed, exact.is_certified, tolerance)
 
 
 def judge_loss(
@@ -125,7 +125,7 @@ def judge_loss(
     """A candidate loss against the exact one."""
     bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
     allowed = tolerance.allowed(exact.loss, bound, resolution)
-    return _judged(np.array([exact.loss]), np.array([loss]), allowed, _certified(exact, "loss"), tolerance)
+    return _judged(np.array([exact.loss]), np.array([loss]), allowed, exact.is_certified, tolerance)
 
 
 def _judged(
@@ -137,10 +137,6 @@ def _judged(
         bound=np.broadcast_to(np.where(np.isnan(allowed), np.inf, allowed), reference.shape),
     )
     return Judgement(comparison=comparison, certified=certified, derived=tolerance.derived)
-
-
-def _certified(exact: Evaluation, name: str) -> bool:
-    return exact.certified is not None and bool(np.all(exact.certified[name]))
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):

@@ -72,7 +72,7 @@ def _root(
 ) -> None:
     """Gradients of the softmax layer with categorical cross-entropy, and how far they can be trusted.
 
-    Exit status: 0 done, 2 trouble, 130 interrupted.
+    Exit status: 0 done, or verified; 1 judged wrong, or not to be judged; 2 trouble; 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         sys.stderr.write(ctx.get_help() + "\n")

@@ -65,8 +65,7 @@ def command(
         return 2
     stated = parts.problem()
 
-    from xegrad import bounds, layer
-    from xegrad.comparison import compare
+    from xegrad import computation
     from xegrad.display import screen, verdict
     from xegrad.methods.exact import work
 
@@ -78,40 +77,18 @@ def command(
     if "exact" in chosen:
         screen.announce(estimate)
     with screen.progress_bar():
-        evaluations = {name: METHODS[name].evaluate(stated) for name in chosen}
-        forward = layer.forward(stated)
-        comparison = None
-        if "chain" in evaluations and "shortcut" in evaluations:
-            comparison = compare(
-                reference=evaluations["shortcut"],
-                candidate=evaluations["chain"],
-                bound=bounds.chain_against_shortcut(stated),
-            )
-        from_exact = {
-            name: compare(evaluations["exact"], evaluation, METHODS[name].bound(stated))
-            for name, evaluation in evaluations.items()
-            if name != "exact" and "exact" in evaluations
-        }
-    certified = "exact" in evaluations and verdict.all_certified(evaluations["exact"])
+        computed = computation.compute(stated, chosen)
     warnings = stated.targets.warnings
     if json and not quiet:
         from xegrad.formats import results
 
-        sys.stdout.buffer.write(
-            results.encode(
-                results.compute_result(
-                    stated,
-                    forward.probabilities,
-                    evaluations,
-                    comparison,
-                    from_exact,
-                    verdict=verdict.verdict_word(comparison, from_exact, certified),
-                    transpose=parts.transpose is True,
-                    id=parts.id,
-                    warnings=[*warnings, *verdict.nonfinite_warnings(stated, forward, evaluations)],
-                )
-            )
+        result = results.compute_result(
+            computed,
+            transpose=parts.transpose is True,
+            id=parts.id,
+            warnings=[*warnings, *verdict.nonfinite_warnings(computed)],
         )
+        sys.stdout.buffer.write(results.encode(result))
         return 0
     for warning in warnings:
         sys.stderr.write(f"xegrad: warning: {warning}\n")
@@ -119,12 +96,8 @@ def command(
         from xegrad.display.computation import computation_view
 
         view = computation_view(
-            stated,
-            forward,
-            evaluations,
-            comparison,
-            from_exact,
-            verdict=verdict.compute_verdict(stated, forward, evaluations, comparison, from_exact),
+            computed,
+            verdict=verdict.compute_verdict(computed),
             transpose=parts.transpose is True,
             width=screen.width(),
             top=top,

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xegrad.comparison import Comparison
+from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.naming import class_in_full, class_in_short
 from xegrad.display.numbers import SHOWS_ALL, decimals_for, in_column
-from xegrad.layer import Forward
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 
@@ -26,11 +26,7 @@ FEW = 12  # classes whose probabilities are all shown
 
 
 def computation_view(
-    problem: Problem,
-    forward: Forward,
-    evaluations: Mapping[str, Evaluation],
-    comparison: Comparison | None,
-    from_exact: Mapping[str, Comparison],
+    computation: Computation,
     *,
     verdict: str,
     transpose: bool,
@@ -39,19 +35,17 @@ def computation_view(
     digits: int,
 ) -> RenderableType:
     """What was understood, the loss and the probabilities, dL/dW entry by entry, and the verdict last."""
-    agrees = (comparison is None or comparison.agrees) and not any(
-        against.digits_lost.any() for against in from_exact.values()
-    )
-    style = "bold" if comparison is None else "bold green" if agrees else "bold red"
+    styles = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red"}
+    style = styles.get(computation.verdict, "bold")
     sentence = wrapped(verdict, width)
     sentence.stylize(style, 0, verdict.index(":"))
     return Group(
-        wrapped(_understood(problem, transpose), width),
+        wrapped(_understood(computation.problem, transpose), width),
         "",
-        *_probabilities(problem, forward, evaluations, width, top),
+        *_probabilities(computation, width, top),
         "",
-        *_gradient(problem, evaluations, comparison, width, top, digits),
-        *_distances(from_exact),
+        *_gradient(computation, width, top, digits),
+        *_distances(computation.from_exact),
         "",
         sentence,
     )
@@ -82,10 +76,9 @@ def _understood(problem: Problem, transpose: bool) -> str:
     return f"Softmax layer: {layer}, one example. {target}{square}"
 
 
-def _probabilities(
-    problem: Problem, forward: Forward, evaluations: Mapping[str, Evaluation], width: int, top: int
-) -> Iterator[RenderableType]:
+def _probabilities(computation: Computation, width: int, top: int) -> Iterator[RenderableType]:
     """The classes side by side, in as many bands as the width asks for; of many, the most probable."""
+    problem, forward = computation.problem, computation.forward
     probabilities, targets = forward.probabilities[0], forward.targets[0]
     shown = np.arange(problem.n_classes)
     if problem.n_classes > FEW:
@@ -108,7 +101,7 @@ def _probabilities(
         for name, row in rows.items():
             band.add_row(name, *row[start : start + per_band])
         yield band
-    yield from _losses(evaluations)
+    yield from _losses(computation.evaluations)
 
 
 def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
@@ -123,15 +116,11 @@ def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
     yield Text(line)
 
 
-def _gradient(
-    problem: Problem,
-    evaluations: Mapping[str, Evaluation],
-    comparison: Comparison | None,
-    width: int,
-    top: int,
-    digits: int,
-) -> Iterator[RenderableType]:
-    gradients = {name: evaluation.gradients["weights"].ravel() for name, evaluation in evaluations.items()}
+def _gradient(computation: Computation, width: int, top: int, digits: int) -> Iterator[RenderableType]:
+    problem, comparison = computation.problem, computation.comparison
+    gradients = {
+        name: evaluation.gradients["weights"].ravel() for name, evaluation in computation.evaluations.items()
+    }
     size = problem.weights.size
     if size <= SMALL:
         yield Text("dL/dW")

@@ -32,7 +32,7 @@ def sentences(
 ) -> dict[str, str]:
     """One for each judgement, and "both" where they say more together."""
     said = {
-        name: loss_sentence(judgement, tolerance, decimals[name])
+        name: loss_sentence(problem, judgement, tolerance, decimals[name])
         if name == "loss"
         else gradient_sentence(problem, name, judgement, tolerance, decimals[name])
         for name, judgement in judgements.items()
@@ -76,7 +76,7 @@ def gradient_sentence(
             sentence += f": {cause}." if cause else "."
         return sentence
     if judgement.outcome == UNDECIDED:
-        why = _why_undecided(judgement, tolerance, decimals)
+        why = _why_undecided(problem, judgement, tolerance, decimals)
         return f"UNDECIDED: {why} ({_allowed(judgement, tolerance)}{printed})."
     what = "the only entry is" if total == 1 else f"all {total} entries of {symbol} are"
     within = f"{what} within {'what a stable computation can give' if tolerance.derived else 'the tolerance'}"
@@ -90,7 +90,7 @@ def gradient_sentence(
     return f"RIGHT: {within}; {digits_of(judgement.comparison)} ({_allowed(judgement, tolerance)}{printed})."
 
 
-def loss_sentence(judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
+def loss_sentence(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
     """The same for a loss."""
     yours, exact = float(judgement.comparison.candidate[0]), float(judgement.comparison.reference[0])
     printed = f", read as printed to {decimals} decimals" if decimals is not None else ""
@@ -101,9 +101,7 @@ def loss_sentence(judgement: Judgement, tolerance: Tolerance, decimals: int | No
             impossible = " A loss is never negative: log S is not positive, and the loss is its negative."
         return f"WRONG: the loss is {exact!r}, not {yours!r} ({allowed}).{impossible}"
     if judgement.outcome == UNDECIDED:
-        return (
-            f"UNDECIDED: the loss is {exact!r}; {_why_undecided(judgement, tolerance, decimals)} ({allowed})."
-        )
+        return f"UNDECIDED: the loss is {exact!r}; {_why_undecided(problem, judgement, tolerance, decimals)} ({allowed})."
     if judgement.outcome == DIGITS_LOST:
         return f"DIGITS LOST: the loss is {exact!r}, and {yours!r} has no digit of it ({allowed})."
     return f"RIGHT: the loss, {digits_of(judgement.comparison)} ({allowed})."
@@ -119,14 +117,14 @@ def both_sentence(gradient: str, loss: str) -> str:
     return ""
 
 
-def _why_undecided(judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
+def _why_undecided(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
     if not judgement.certified:
         return "the exact value could not be certified"
     if decimals is not None:
         return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"
     return (
-        f"sums as long as these are not resolved in {tolerance.precision}: rounding in the logits alone may exceed "
-        "half of every entry. --rtol decides, or --summation if you know how they were formed"
+        f"the sum of {problem.n_inputs} products in a logit is not resolved in {tolerance.precision}: rounding alone "
+        "may exceed half of every entry. --rtol decides, or --summation if you know how it was formed"
     )
 
 

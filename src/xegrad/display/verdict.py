@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from xegrad.comparison import Comparison
+from xegrad.computation import Computation
 from xegrad.display.naming import class_in_full, entry
 from xegrad.display.numbers import with_digits
-from xegrad.layer import Forward
-from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 
 
-def verdict_word(comparison: Comparison | None, from_exact: Mapping[str, Comparison], certified: bool) -> str:
-    """agree-right, agree-wrong, differ, or undecided where there is nothing to know it by."""
-    if comparison is None:
-        return "undecided"
-    if (~comparison.within & ~comparison.unbounded).any():
-        return "differ"
-    if not comparison.agrees or not from_exact or not certified:
-        return "undecided"
-    return "agree-wrong" if any(c.digits_lost.any() for c in from_exact.values()) else "agree-right"
-
-
-def compute_verdict(
-    problem: Problem,
-    forward: Forward,
-    evaluations: Mapping[str, Evaluation],
-    comparison: Comparison | None,
-    from_exact: Mapping[str, Comparison],
-) -> str:
+def compute_verdict(computation: Computation) -> str:
     """Whether chain and shortcut agree, whether they are right, and where and why not."""
+    problem, comparison, from_exact = computation.problem, computation.comparison, computation.from_exact
     if comparison is None:
-        names = [f"the {name}" if name in ("chain", "shortcut") else name for name in evaluations]
-        reason = "" if _is_finite(evaluations) else f"; something is not finite: {cause(problem, forward)}"
+        names = [f"the {name}" if name in ("chain", "shortcut") else name for name in computation.evaluations]
+        reason = "" if computation.is_finite else f"; something is not finite: {cause(computation)}"
         was = "was" if len(names) == 1 else "were"
         return f"not compared: only {' and '.join(names)} {was} computed, not chain and shortcut{reason}."
     if comparison.agrees and from_exact:
@@ -73,7 +54,7 @@ def compute_verdict(
     apart = int((~comparison.within & ~comparison.unbounded).sum())
     broken = int((~np.isfinite(comparison.candidate)).sum())
     if broken:
-        return f"differ: the chain is not finite in {broken} of {_entries(total)}: {cause(problem, forward)}."
+        return f"differ: the chain is not finite in {broken} of {_entries(total)}: {cause(computation)}."
     if not apart:
         return (
             f"undecided: {comparison.unbounded.sum()} of {_entries(total)} have no bound, since 1/S of a "
@@ -87,8 +68,9 @@ def compute_verdict(
     )
 
 
-def cause(problem: Problem, forward: Forward) -> str:
+def cause(computation: Computation) -> str:
     """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products."""
+    problem, forward = computation.problem, computation.forward
     overflowing = np.argwhere(~np.isfinite(forward.logits))
     if overflowing.size:
         where = tuple(overflowing[0])
@@ -128,23 +110,9 @@ def _why_lost(problem: Problem, index: int) -> str:
     return "there, the numbers are near the smallest that floats can hold"
 
 
-def all_certified(exact: Evaluation) -> bool:
-    """Whether every number of an exact evaluation is certainly the nearest."""
-    return all(bool(np.all(flags)) for flags in (exact.certified or {}).values())
-
-
-def _is_finite(evaluations: Mapping[str, Evaluation]) -> bool:
-    return all(
-        np.isfinite(evaluation.loss) and np.isfinite(evaluation.gradients["weights"]).all()
-        for evaluation in evaluations.values()
-    )
-
-
-def nonfinite_warnings(
-    problem: Problem, forward: Forward, evaluations: Mapping[str, Evaluation]
-) -> list[str]:
+def nonfinite_warnings(computation: Computation) -> list[str]:
     """Why something is not finite, for those who do not see the verdict."""
-    return [] if _is_finite(evaluations) else [cause(problem, forward)]
+    return [] if computation.is_finite else [cause(computation)]
 
 
 def _entries(count: int) -> str:

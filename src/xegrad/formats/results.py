@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from xegrad import judgement
 from xegrad.comparison import Comparison
-from xegrad.methods import METHODS, Evaluation
+from xegrad.computation import Computation
+from xegrad.methods import METHODS
 from xegrad.problem import SYMBOLS, Problem
 from xegrad.targets import Array
 
@@ -76,44 +77,38 @@ ComputeResult = msgspec.defstruct(
 
 
 def compute_result(
-    problem: Problem,
-    probabilities: Array,
-    evaluations: Mapping[str, Evaluation],
-    comparison: Comparison | None,
-    from_exact: Mapping[str, Comparison],
+    computation: Computation,
     *,
-    verdict: str,
     transpose: bool = False,
     id: Any = UNSET,
     warnings: Sequence[str] = (),
 ) -> msgspec.Struct:
-    """What `compute --json` prints.  The last of the evaluations is the one reported; `from_exact` compares
-    each of the others with the exact one, where there is one.
+    """What `compute --json` prints.
 
     `transpose` puts gradients into the layout (classes, inputs).  What JSON cannot hold is null, and a
     warning names it.
     """
-    method, reported = list(evaluations.items())[-1]
+    reported, from_exact = computation.reported, computation.from_exact
     results = {
         _key(name): EvaluationResult(
             loss=float(evaluation.loss),
             gradient=_rows(evaluation.gradients["weights"], transpose),
-            certified=UNSET if evaluation.certified is None else _all_certified(evaluation),
+            certified=UNSET if evaluation.certified is None else evaluation.is_certified,
             **(_figures(from_exact[name]) if name in from_exact else {}),
         )
-        for name, evaluation in evaluations.items()
+        for name, evaluation in computation.evaluations.items()
     }
-    unwritable = _unwritable(method, evaluations, probabilities, comparison, from_exact)
-    nulls = [f"{path} is null: {reason}" for path, reason in unwritable]
+    comparison = computation.comparison
+    nulls = [f"{path} is null: {reason}" for path, reason in _unwritable(computation)]
     return ComputeResult(
         schema="xegrad/compute/1",
         id=id,
         loss=float(reported.loss),
-        probabilities=probabilities[0].tolist(),
+        probabilities=computation.forward.probabilities[0].tolist(),
         gradient=_rows(reported.gradients["weights"], transpose),
-        method=method,
-        comparison=None if comparison is None else _comparison(comparison, problem),
-        verdict=verdict,
+        method=computation.method,
+        comparison=None if comparison is None else _comparison(comparison, computation.problem),
+        verdict=computation.verdict,
         warnings=[*warnings, *nulls],
         **results,
     )
@@ -153,18 +148,14 @@ def _ulps(comparison: Comparison) -> int | None:
     return int(ulps.max())
 
 
-def _unwritable(
-    method: str,
-    evaluations: Mapping[str, Evaluation],
-    probabilities: Array,
-    comparison: Comparison | None,
-    from_exact: Mapping[str, Comparison],
-) -> list[tuple[str, str]]:
+def _unwritable(computation: Computation) -> list[tuple[str, str]]:
     """The path and the reason of every null."""
+    method, comparison = computation.method, computation.comparison
+    probabilities = computation.forward.probabilities
     found = []
     if not np.isfinite(probabilities).all():
         found.append(("probabilities", _count_of_nonfinite(probabilities)))
-    for name, evaluation in evaluations.items():
+    for name, evaluation in computation.evaluations.items():
         for prefix in ("", f"{_key(name)}.") if name == method else (f"{_key(name)}.",):
             if not np.isfinite(evaluation.loss):
                 found.append((f"{prefix}loss", f"it is {float(evaluation.loss)}"))
@@ -174,7 +165,7 @@ def _unwritable(
         if not np.isfinite(comparison.difference).all():
             found.append(("comparison.max_abs_difference", "it is not finite"))
         found += _unwritable_ulps("comparison.max_ulp_difference", comparison)
-    for name, against in from_exact.items():
+    for name, against in computation.from_exact.items():
         found += _unwritable_ulps(f"{_key(name)}.max_ulp_error", against)
     return found
 
@@ -192,10 +183,6 @@ def _figures(comparison: Comparison) -> dict[str, Any]:
         "correct_digits": int(comparison.correct_digits.min()),
         "wrong_entries": int(comparison.digits_lost.sum()),
     }
-
-
-def _all_certified(evaluation: Evaluation) -> bool:
-    return all(bool(np.all(flags)) for flags in (evaluation.certified or {}).values())
 
 
 def _count_of_nonfinite(array: Array) -> str:

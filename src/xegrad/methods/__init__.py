@@ -33,6 +33,11 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether every number is certainly the nearest to the exact one; never for a float method."""
+        return self.certified is not None and all(bool(flags.all()) for flags in self.certified.values())
+
 
 class Method(msgspec.Struct, frozen=True):
     """A line of the table: what the user types, the module that does it, and what it is in a few words."""
