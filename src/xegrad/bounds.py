@@ -73,6 +73,7 @@ class _Analysis(msgspec.Struct, frozen=True, eq=False):
     precision: Precision
     rounded: bool  # whether W, x, b and Q may have been rounded on their way into this precision
     terms: Callable[[int], int]  # of sums over N inputs and B rows
+    within_range: NDArray[np.bool_]  # (B, 1): no logit and no target is near overflow
     logits: Array  # e (B, T): the error of the logits
     exponents: Array  # a (B, T): the error of log E
 
@@ -103,6 +104,13 @@ def _analyse(
     logits = steps * u * (np.abs(wide.inputs) @ np.abs(wide.weights)) + wide.n_inputs * eta
     if wide.bias is not None:
         logits = logits + (steps + rounded) * u * np.abs(wide.bias)[..., None, :]
+    if rounded:  # W and x may have underflowed by eta themselves
+        sizes = np.abs(wide.inputs).sum(axis=-1)[..., None] + np.abs(wide.weights).sum(axis=-2)[..., None, :]
+        logits = logits + eta * (sizes + wide.n_inputs * eta)
+    # What comes near the largest number may overflow on its way, and then there is no promise.
+    most = PRECISIONS[name].largest / 8
+    within = (np.abs(wide.inputs) @ np.abs(wide.weights) + np.abs(forward.logits)).max(axis=-1) <= most
+    within &= forward.targets.sum(axis=-1) <= most
     return _Analysis(
         problem=wide,
         forward=forward,
@@ -110,6 +118,7 @@ def _analyse(
         precision=PRECISIONS[name],
         rounded=rounded,
         terms=terms,
+        within_range=within[..., None],
         logits=logits,
         # E = exp(D): D is off by e from the logits (the maximum's own error is in every class of a row,
         # and cancels in S) and by u |D| from the subtraction, exp itself by a few u.
@@ -170,6 +179,10 @@ def _pull_back(analysis: _Analysis, per_logit: Array, underflow: Array, sums: in
     sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
     n_terms = problem.n_classes if name == "inputs" else problem.n_rows
     bound = layer.pull_back(sizes, per_logit, name) + (n_terms + 1) * analysis.precision.eta
+    if analysis.rounded and name != "bias":  # x and W may have underflowed by eta themselves
+        ones = replace(sizes, weights=np.ones_like(sizes.weights), inputs=np.ones_like(sizes.inputs))
+        moved = np.where(np.isfinite(per_logit), per_logit, 0) + np.abs(analysis.residual)
+        bound = bound + analysis.precision.eta * layer.pull_back(ones, moved, name)
     if n_terms > 1:
         order = sums * _gamma(analysis.terms(n_terms) + 1, analysis.precision.u)
         bound = bound + order * layer.pull_back(sizes, np.abs(analysis.residual), name)
@@ -180,7 +193,9 @@ def _finished(bound: Array) -> Array:
     return np.where(np.isnan(bound), np.inf, INFLATION * bound)
 
 
-def _stable(analysis: _Analysis, underflow: Array, names: Sequence[str]) -> dict[str, Array]:
+def _stable(
+    analysis: _Analysis, underflow: Array, names: Sequence[str], parts: float = 0.0
+) -> dict[str, Array]:
     """dG of a stable computation, when `underflow` (B, 1) is added to the error of each residual.
 
     S_i moves by dS_i; the sum of E and the quotient add (T + 3) u S_i; forming q S - Q, or better, adds
@@ -196,14 +211,20 @@ def _stable(analysis: _Analysis, underflow: Array, names: Sequence[str]) -> dict
     )
     if analysis.rounded:
         residual = residual + 4 * u * (mass * probabilities + forward.targets)
+        residual = residual + (n_classes + 1) * analysis.precision.eta  # Q underflows
+    if parts:
+        # The parts of r_m = P_m - q (1 - S_m) and r_i = q S_i - Q_i, each a sum of T terms.
+        largest = layer.other_targets(forward.targets) + mass * analysis.complement
+        others = forward.targets + mass * probabilities
+        residual = residual + parts * (n_classes + 4) * u * np.where(forward.is_maximum, largest, others)
+    residual = np.where(analysis.within_range, residual, np.inf)
     storage = (4 if analysis.rounded else 2) * u
-    return {
-        name: _finished(
-            _pull_back(analysis, residual, underflow, 1, name)
-            + storage * np.abs(layer.pull_back(analysis.problem, analysis.residual, name))
-        )
-        for name in names
-    }
+    bounds = {}
+    for name in names:
+        gradient = np.abs(layer.pull_back(analysis.problem, analysis.residual, name))
+        bound = _pull_back(analysis, residual, underflow, 1, name) + storage * gradient
+        bounds[name] = _finished(np.where(gradient <= analysis.precision.largest / 8, bound, np.inf))
+    return bounds
 
 
 def _least_probabilities(analysis: _Analysis) -> Array:
@@ -251,7 +272,10 @@ def _stable_loss(analysis: _Analysis) -> Array:
         + ((8 if analysis.rounded else 4) * u + _gamma(n_rows - 1, u)) * forward.losses
         + (n_classes + 2) * eta
     )
-    return _finished(rows.sum(axis=-1))
+    if analysis.rounded:  # Q underflows
+        rows = rows + eta * (np.abs(forward.shifted) + log_classes + 1).sum(axis=-1)
+    within = analysis.within_range[..., 0] & (forward.losses <= analysis.precision.largest / 8)
+    return _finished(np.where(within, rows, np.inf).sum(axis=-1))
 
 
 @np.errstate(all="ignore")
@@ -262,6 +286,7 @@ def stable(
     precision: str | None = None,
     terms: Callable[[int], int] = any_order,
     underflow: float = 0.0,
+    parts: float = 0.0,
 ) -> Bound:
     """The promise of any stable computation: maximum subtracted, sums in any order, q S - Q or better.
 
@@ -272,11 +297,14 @@ def stable(
     terms : callable
         How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
     underflow : float
-        How many more etas each residual may be off by.
+        How many more etas each residual may be off by, for a target of mass one.
+    parts : float
+        How many times (T + 4) u of the parts of a residual are added: 0 where it is formed at the end.
     """
     analysis = _analyse(problem, precision, terms)
-    more = np.full_like(analysis.forward.others, underflow * analysis.precision.eta)
-    return Bound(_stable_loss(analysis), _stable(analysis, more, with_respect_to))
+    mass = analysis.forward.targets.sum(axis=-1, keepdims=True)
+    more = underflow * analysis.precision.eta * np.maximum(mass, 1)
+    return Bound(_stable_loss(analysis), _stable(analysis, more, with_respect_to, parts))
 
 
 def stored(values: Array, bound: Array, format_name: str) -> Array:
@@ -319,7 +347,7 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     probabilities, complement = forward.probabilities + error, analysis.complement + error
     n_targets = (forward.targets != 0).sum(axis=-1, keepdims=True)
     spread = forward.targets * complement + layer.other_targets(forward.targets) * probabilities
-    per_logit = 1.02 * (
+    per_logit = np.where(analysis.within_range, 1.02, np.inf) * (
         _gamma(n_targets + n_classes + 10, u) * spread
         + _gamma(n_classes + 3, u) * forward.targets * probabilities
     )
@@ -329,5 +357,5 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     }
     scale = 1 + np.log(n_classes) + np.abs(forward.shifted)
     losses = 2 * (2 * n_classes + n_rows + 6) * u * _times(forward.targets, scale).sum(axis=-1)
-    lost = _logarithm_is_lost(analysis)
+    lost = _logarithm_is_lost(analysis) | ~analysis.within_range[..., 0]
     return Bound(_finished(np.where(lost, np.inf, losses).sum(axis=-1)), gradients)

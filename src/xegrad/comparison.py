@@ -20,10 +20,10 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def difference(self) -> Array:
-        """candidate - reference; NaN where either is NaN or both are the same infinity."""
+        """candidate - reference; NaN where either is NaN, and 0 where both are the same infinity."""
         with np.errstate(all="ignore"):
-            difference: Array = self.candidate - self.reference
-        return difference
+            difference = self.candidate - self.reference
+        return np.where(self.candidate == self.reference, 0, difference)
 
     @property
     def within(self) -> NDArray[np.bool_]:

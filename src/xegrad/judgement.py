@@ -134,7 +134,8 @@ def _judged(
     comparison = Comparison(
         reference=reference,
         candidate=candidate.astype(np.float64),
-        bound=np.broadcast_to(np.where(np.isnan(allowed), np.inf, allowed), reference.shape),
+        # A value beyond the largest float is infinite, and is matched or not.
+        bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
     )
     return Judgement(comparison=comparison, certified=certified, derived=tolerance.derived)
 

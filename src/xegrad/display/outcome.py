@@ -101,7 +101,8 @@ def loss_sentence(problem: Problem, judgement: Judgement, tolerance: Tolerance, 
             impossible = " A loss is never negative: log S is not positive, and the loss is its negative."
         return f"WRONG: the loss is {exact!r}, not {yours!r} ({allowed}).{impossible}"
     if judgement.outcome == UNDECIDED:
-        return f"UNDECIDED: the loss is {exact!r}; {_why_undecided(problem, judgement, tolerance, decimals)} ({allowed})."
+        why = _why_undecided(problem, judgement, tolerance, decimals)
+        return f"UNDECIDED: the loss is {exact!r}; {why} ({allowed})."
     if judgement.outcome == DIGITS_LOST:
         return f"DIGITS LOST: the loss is {exact!r}, and {yours!r} has no digit of it ({allowed})."
     return f"RIGHT: the loss, {digits_of(judgement.comparison)} ({allowed})."

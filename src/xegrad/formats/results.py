@@ -255,9 +255,8 @@ def verify_result(
         for check in checks
     ]
     for name, judged in judgements.items():
-        listed.append(
-            Check(name=_shown(name), passed=judged.outcome in counted, **_figures(judged.comparison))
-        )
+        figures = _figures(judged.comparison) | {"wrong_entries": int(judged.wrong.sum())}
+        listed.append(Check(name=_shown(name), passed=judged.outcome in counted, **figures))
     compared = [(check.name, check.comparison) for check in checks]
     compared += [(_shown(name), judged.comparison) for name, judged in judgements.items()]
     unwritable = [

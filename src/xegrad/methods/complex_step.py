@@ -44,8 +44,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """The promise of a stable computation, but what underflows loses eta / STEP."""
-    return bounds.stable(problem, with_respect_to, underflow=4 / STEP)
+    """The promise of a stable computation, but what underflows loses eta / STEP, and the imaginary part is
+    the sum of its parts before it is a residual."""
+    return bounds.stable(problem, with_respect_to, underflow=4 / STEP, parts=1.0)
 
 
 def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:

@@ -26,7 +26,7 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 
 DIGITS = 45  # of the first enclosure: 53 bits, and so many more that hardly anything needs a second
-MOST_DIGITS = 45 * 2**6  # past these a number is reported as not certified
+MOST_DIGITS = 45 * 2**5  # past these a number is reported as not certified
 
 # x_j r_i with |x_j| < 2**1024 rounds to 0, or as its exact part plus or minus next to nothing, unless
 # |r_i| exceeds 2**-2150.  So a probability below 2**-2200 need not be known, only that it is positive.
@@ -69,7 +69,8 @@ class Enclosure(msgspec.Struct, frozen=True, eq=False):
 
     exact: Integers  # A (T,) over the targets' denominator
     rest: Interval  # B (T,) over the denominator and 2**bits
-    logarithm: tuple[int, int]  # over 2**bits
+    signs: Integers  # of B (T,): 1 or -1 where it is not 0, however small, and not exact
+    logarithm: tuple[int, int]  # over 2**bits; nothing is known of it where it is not asked for
 
 
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
@@ -81,9 +82,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     digits = DIGITS
     while digits <= MOST_DIGITS:
         bits = _bits(stated, digits)
-        rows = [
-            _enclose(row, stated, digits, bits) for row in progress.track(stated.rows, "exact: probabilities")
-        ]
+        open_loss = "loss" not in known or not known["loss"][1].all()
+        tracked = progress.track(stated.rows, "exact: probabilities")
+        rows = [_enclose(row, stated, digits, bits, open_loss) for row in tracked]
         for name in ("loss", *with_respect_to):
             if name not in known or not known[name][1].all():
                 lower, upper, denominator = _ENDS[name](stated, rows, bits)
@@ -176,13 +177,15 @@ def _bits(stated: Exactly, digits: int) -> int:
     )
 
 
-def _enclose(row: Row, stated: Exactly, digits: int, bits: int) -> Enclosure:
+def _enclose(row: Row, stated: Exactly, digits: int, bits: int, with_logarithm: bool) -> Enclosure:
     n_classes, one = len(row.shifted), 1 << bits
     exact = -row.targets
+    signs = np.zeros(n_classes, dtype=np.int64)
     if not row.shifted.any():
         # All logits are equal: S = 1 / T, and all but the logarithm is rational.
         rest = _objects([row.mass // n_classes << bits] * n_classes)
-        return Enclosure(exact, (rest, rest), _logarithm(n_classes * one, n_classes * one, digits, bits))
+        logarithm = _logarithm(n_classes * one, n_classes * one, digits, bits) if with_logarithm else (0, 0)
+        return Enclosure(exact, (rest, rest), signs, logarithm)
     lower, upper = _exponentials(row.shifted, stated.logits_scale, digits, bits)
     others = np.arange(n_classes) != row.largest
     others_lower, others_upper = int(lower[others].sum()), int(upper[others].sum())
@@ -192,8 +195,11 @@ def _enclose(row: Row, stated: Exactly, digits: int, bits: int) -> Enclosure:
     exact[row.largest] += row.mass
     rest_lower[row.largest] = (-row.mass * others_upper << bits) // (one + others_upper)
     rest_upper[row.largest] = -((row.mass * others_lower << bits) // (one + others_lower))
-    logarithm = _logarithm(one + others_lower, one + others_upper, digits, bits)
-    return Enclosure(exact, (rest_lower, rest_upper), logarithm)
+    if row.mass:
+        signs[:] = 1
+        signs[row.largest] = -1
+    logarithm = _logarithm(one + others_lower, one + others_upper, digits, bits) if with_logarithm else (0, 0)
+    return Enclosure(exact, (rest_lower, rest_upper), signs, logarithm)
 
 
 def _exponentials(shifted: Integers, scale: int, digits: int, bits: int) -> Interval:
@@ -263,48 +269,23 @@ def _loss(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
 
 def _logits(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
     """r, one row for each example."""
-    ends = [_residual(row, enclosure, bits) for row, enclosure in zip(stated.rows, rows, strict=True)]
-    return (
-        np.stack([low for low, _ in ends]),
-        np.stack([high for _, high in ends]),
-        stated.denominator << bits,
-    )
+    one = np.array([[1]], dtype=object)
+    ends = [_combined(one, _stacked_rows([row]), bits) for row in rows]
+    lower, upper = (np.concatenate([end[side] for end in ends]) for side in (0, 1))
+    return lower, upper, stated.denominator << bits
 
 
 def _weights(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
     """sum_b x_bj r_bi."""
     inputs = np.stack([row.inputs for row in stated.rows])
-    lower, upper = _summed(inputs.T, stated, rows, bits)
+    lower, upper = _combined(inputs.T, _stacked_rows(rows), bits)
     return lower, upper, stated.denominator << (stated.inputs_scale + bits)
 
 
 def _bias(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
     """sum_b r_bi."""
-    lower, upper = _summed(_objects([1] * len(rows))[None, :], stated, rows, bits)
+    lower, upper = _combined(_objects([1] * len(rows))[None, :], _stacked_rows(rows), bits)
     return lower[0], upper[0], stated.denominator << bits
-
-
-def _summed(factors: Integers, stated: Exactly, rows: list[Enclosure], bits: int) -> Interval:
-    """factors (N, B) times the residuals (B, T)."""
-    if len(rows) == 1:
-        lower, upper = (end[None, :] for end in _residual(stated.rows[0], rows[0], bits))
-    else:
-        lower = np.stack([(row.exact << bits) + row.rest[0] for row in rows])
-        upper = np.stack([(row.exact << bits) + row.rest[1] for row in rows])
-    positive, negative = np.maximum(factors, 0), np.minimum(factors, 0)
-    return positive @ lower + negative @ upper, positive @ upper + negative @ lower
-
-
-def _residual(row: Row, enclosure: Enclosure, bits: int) -> Interval:
-    """r of one example that stands alone: B has a sign, and where it is too small to have digits, its
-    sign is enough, as for the loss."""
-    lower, upper = enclosure.rest
-    if row.mass and len(row.shifted) > 1 and row.shifted.any():
-        others = np.arange(len(row.shifted)) != row.largest
-        lower = np.where(others, np.maximum(lower, 1), lower)
-        upper = np.where(others, upper, np.minimum(upper, -1))
-    exact = enclosure.exact << bits
-    return exact + lower, exact + upper
 
 
 def _inputs(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
@@ -312,14 +293,43 @@ def _inputs(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
     lower, upper = [], []
     for row, enclosure in zip(stated.rows, rows, strict=True):
         weights = stated.weights - stated.weights[:, row.largest, None]
-        positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
-        low, high = ((enclosure.exact << bits) + end for end in enclosure.rest)
-        lower.append(positive @ low + negative @ high)
-        upper.append(positive @ high + negative @ low)
-        for j in np.flatnonzero((lower[-1] < 0) & (upper[-1] > 0)):
+        classes = tuple(part.T for part in _stacked_rows([enclosure]))
+        low, high = (end[:, 0] for end in _combined(weights, classes, bits))
+        for j in np.flatnonzero((low < 0) & (high > 0)):
             if _vanishes(stated.weights[j], row):
-                lower[-1][j] = upper[-1][j] = 0
+                low[j] = high[j] = 0
+        lower.append(low)
+        upper.append(high)
     return np.stack(lower), np.stack(upper), stated.denominator << (stated.weights_scale + bits)
+
+
+def _stacked_rows(rows: list[Enclosure]) -> tuple[Integers, ...]:
+    """The exact parts, the lower and upper ends of the rests, and their signs: (B, T) each."""
+    return (
+        np.stack([row.exact for row in rows]),
+        np.stack([row.rest[0] for row in rows]),
+        np.stack([row.rest[1] for row in rows]),
+        np.stack([row.signs for row in rows]),
+    )
+
+
+def _combined(factors: Integers, residuals: tuple[Integers, ...], bits: int) -> Interval:
+    """factors (M, K) times residuals (K, C), enclosed.
+
+    Where all the rests that add up have one sign, so has their sum.  It may be too small to have digits;
+    then one unit decides as any less would, as for the loss.
+    """
+    exact, lower, upper, signs = residuals
+    positive, negative = np.maximum(factors, 0), np.minimum(factors, 0)
+    low = positive @ lower + negative @ upper
+    high = positive @ upper + negative @ lower
+    above, below = (factors > 0).astype(np.int64), (factors < 0).astype(np.int64)
+    up = above @ (signs > 0) + below @ (signs < 0)
+    down = above @ (signs < 0) + below @ (signs > 0)
+    low = np.where((up > 0) & (down == 0), np.maximum(low, 1), low)
+    high = np.where((down > 0) & (up == 0), np.minimum(high, -1), high)
+    whole = (factors @ exact) << bits
+    return whole + low, whole + high
 
 
 def _vanishes(weights: Integers, row: Row) -> bool:

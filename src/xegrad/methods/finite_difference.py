@@ -73,7 +73,8 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
         shape = shapes.get(name, (*wide.weights.shape[:-2], wide.n_classes))
         rounding = rounding.reshape(rounding.shape + (1,) * (len(shape) - rounding.ndim))
         total = STEP**2 / 6 * THIRD_DERIVATIVE * cubes + rounding / STEP
-        gradients[name] = np.broadcast_to(bounds.INFLATION * total, shape)
+        total = np.where(np.isnan(total), np.inf, bounds.INFLATION * total)
+        gradients[name] = np.broadcast_to(total, shape)
     return Bound(loss=loss, gradients=gradients)
 
 
