@@ -60,3 +60,24 @@ def random_problem(random: np.random.Generator, dtype: Any = np.float64) -> Prob
         else Targets(soft=random.dirichlet(np.ones(n_classes), size=n_rows)),
         bias=(scale * random.normal(size=n_classes)).astype(dtype) if random.random() < 0.5 else None,
     )
+
+
+def problem_of_any_size(random: np.random.Generator, dtype: Any) -> Problem:
+    """Each part of a size of its own, from near underflow to near overflow."""
+    most = 36 if dtype is np.float32 else 300
+    n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (3, 4, 5))
+
+    def numbers(*shape: int) -> Any:
+        with np.errstate(all="ignore"):
+            drawn = random.normal(size=shape) * 10.0 ** random.uniform(-most, most)
+            return np.nan_to_num(drawn.astype(dtype))
+
+    hard = random.random() < 0.5
+    return Problem(
+        weights=numbers(n_inputs, n_classes),
+        inputs=numbers(n_rows, n_inputs),
+        targets=Targets(labels=random.integers(n_classes, size=n_rows))
+        if hard
+        else Targets(soft=np.abs(numbers(n_rows, n_classes)).astype(np.float64)),
+        bias=numbers(n_classes) if random.random() < 0.5 else None,
+    )

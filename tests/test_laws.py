@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies import problems, random_problem
+from strategies import problem_of_any_size, problems, random_problem
 from truth import HIGHEST, PRECISION, exact, misses
 from xegrad import METHODS, Comparison, Problem, Targets, bounds
 from xegrad.methods import Method
@@ -197,6 +197,22 @@ def test_an_entry_moved_by_three_times_its_bound_never_agrees(
     comparison = Comparison(reference=shortcut, candidate=moved, bound=bound)
     assert not comparison.within[index]
     assert not comparison.agrees
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_promises_hold_near_overflow_and_underflow_and_for_any_mass(dtype: Any) -> None:
+    """Against the exact method, which test_exact holds to mpmath: 500 problems of every size that floats have."""
+    random = np.random.default_rng(11)
+    for _ in range(500):
+        problem = problem_of_any_size(random, dtype)
+        truth = METHODS["exact"].evaluate(problem, NAMES)
+        for method in list(METHODS.values())[:-1]:
+            evaluation, bound = method.evaluate(problem, NAMES), method.bound(problem, NAMES)
+            assert not np.isnan(bound.loss)
+            assert_within(np.asarray(evaluation.loss), truth.loss, np.asarray(bound.loss))
+            for name in NAMES:
+                assert not np.isnan(bound.gradients[name]).any()
+                assert_within(evaluation.gradients[name], truth.gradients[name], bound.gradients[name])
 
 
 def effective(problem: Problem) -> Any:

@@ -65,7 +65,7 @@ def test_the_methods_verify_themselves(run: Run, sample: str) -> None:
 def test_a_chain_that_is_not_a_number_fails(run: Run) -> None:
     outcome = run("verify", "sample_inputs/underflow.json")
     assert outcome.status == 1
-    assert "FAILED: 3 of 7 checks: chain, chain against shortcut, chain, loss." in one_line(outcome)
+    assert "FAILED: 3 of 7 checks: chain; chain against shortcut; chain, loss." in one_line(outcome)
 
 
 def test_the_printed_scrambled_matrix_is_wrong(run: Run, file: Any, golden: Any) -> None:
@@ -299,3 +299,73 @@ def test_json_tells_every_check(run: Run) -> None:
 def test_quiet_only_sets_the_status(run: Run) -> None:
     assert run("verify", SEED, "-q") == Outcome(0, "", "")
     assert run("verify", SEED, "-q", "--json", "--loss", "9") == Outcome(1, "", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda rows: "\n".join(",".join(f"{entry:.6g}" for entry in row) for row in rows),
+        lambda rows: "\n".join(" ".join(f"{entry:.5e}" for entry in row) for row in rows),
+        lambda rows: (
+            "tensor(1e-02 *\n" + str([[round(100 * entry, 6) for entry in row] for row in rows]) + ")"
+        ),
+        lambda rows: "# dL/dW [3x5]\n" + "\n".join(" ".join(map(str, row)) for row in rows),
+        lambda rows: "class 0,class 1,c 2,c 3,c 4\n" + "\n".join(",".join(map(str, row)) for row in rows),
+        lambda rows: "0,1,2,3,4\n" + "\n".join(",".join(f'"{entry}"' for entry in row) + "," for row in rows),
+        lambda rows: "[INFO] grad = " + PRINTED,
+        lambda rows: str([[f"np.float64({entry})" for entry in row] for row in rows]).replace("'", ""),
+    ],
+    ids=["%g", "%e", "factor", "comment", "header", "spreadsheet", "log", "scalars"],
+)
+def test_what_people_paste_is_read(run: Run, file: Any, text: Callable[[Any], str]) -> None:
+    outcome = run("verify", SEED, "--gradient", file("pasted.txt", text(exact_gradient().tolist())))
+    assert outcome.err == ""
+    assert outcome.out.startswith("RIGHT: all 15 entries")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 3000 + "]" * 3000, "nested too deeply"),
+        ('{"gradient": [[1, 2]],}', "line 1, column 23: malformed JSON"),
+        ('{"gradient": [1], "gradient": [2]}', "the key 'gradient' is given twice"),
+        ('{"gradient": null}', "the gradient is null; an array is expected"),
+        ("[[1,2],[3", "the brackets of the matrix do not close"),
+        ("[[[1 2]]]", "three dimensions or more"),
+        ("[[[1, 2]]]", "three dimensions or more"),
+        ("[[]]", "the gradient is empty"),
+        ("[[1_5]]", "row 0, column 0 is '1_5'; a number is expected"),
+        ("\x93NUMPY", "the gradient is"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(run: Run, file: Any, text: str, said: str) -> None:
+    path = file("broken.txt", text)
+    if text.startswith("\x93"):
+        Path(path).write_bytes(b"\x93NUMPY\x01\x00v\x00" + b"(" * 117 + b"\n")
+        said = "cannot be read as NPY"
+    outcome = run("verify", SEED, "--gradient", path)
+    assert outcome.status == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_candidate_that_python_wrote_as_nan_is_wrong(run: Run) -> None:
+    problem = '{"W": [[1, 2]], "x": [1], "label": 0, "gradient": [[NaN, -Infinity]], "loss": NaN}'
+    outcome = run("verify", stdin=problem)
+    assert outcome.status == 1
+    assert "2 of 2 entries differ" in one_line(outcome)
+
+
+def test_an_infinite_loss_matches_a_loss_beyond_floats(run: Run) -> None:
+    problem = ("verify", "-W", "[[1e308,-1e308]]", "-x", "10", "-y", "1")
+    assert run(*problem, "--loss", "inf", "-q").status == 0
+    assert run(*problem, "--loss", "1e308", "-q").status == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--with-respect-to", "W,b"), ("--rtol", "nan"), ("--atol", "inf", "--loss", "3")]
+)
+def test_options_that_decide_nothing_are_refused(run: Run, arguments: tuple[str, ...]) -> None:
+    outcome = run("verify", SEED, *arguments)
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1

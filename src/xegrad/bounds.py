@@ -240,7 +240,9 @@ def _chain_underflow(analysis: _Analysis) -> Array:
     """
     forward = analysis.forward
     ratios = np.zeros_like(forward.targets)
-    np.divide(forward.targets, _least_probabilities(analysis), out=ratios, where=forward.targets != 0)
+    least = _least_probabilities(analysis)
+    least = np.where(least >= 2 * analysis.precision.eta, least, 0)  # what underflows in this precision
+    np.divide(forward.targets, least, out=ratios, where=forward.targets != 0)
     magnified = ratios.sum(axis=-1, keepdims=True)
     underflow = analysis.precision.eta * (2 + analysis.problem.n_classes + magnified)
     return np.where(magnified < analysis.precision.largest / 4, underflow, np.inf)

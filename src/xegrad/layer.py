@@ -47,6 +47,7 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
         return losses
 
     @property
+    @np.errstate(all="ignore")
     def loss(self) -> float | Array:
         """The sum of the rows' losses: a scalar, or one for each problem of a stack."""
         total: float | Array = self.losses.sum(axis=-1)

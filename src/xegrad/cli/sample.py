@@ -9,6 +9,7 @@ import typer
 
 from xegrad import formats
 from xegrad.cli import options
+from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
@@ -37,7 +38,9 @@ def command(
     xegrad sample --inputs 20 --classes 10 --seed 1 > problem.json
     xegrad sample --format csv > problem.csv
     """
-    (name,) = options.choices([output_format], WRITABLE, "format")
+    name, *more = options.choices([output_format], WRITABLE, "format")
+    if more:
+        raise UsageError(f"one format is written, not {output_format}")
     if inputs is None and classes is None and seed is None:
         parts = _derivation()
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +95,12 @@ def command(
 
     Exit status: 0 verified, 1 wrong or undecided, 2 trouble.
     """
-    (name,) = options.choices([with_respect_to], GRADIENTS, "gradient")
+    name, *more = options.choices([with_respect_to], GRADIENTS, "gradient")
+    if more:
+        raise UsageError(f"one gradient is judged at a time, not {with_respect_to}")
+    for option, value in (("--rtol", rtol), ("--atol", atol)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option} is {value}; a finite number is expected")
     for given, known in ((dtype, DTYPES), (stored_as, STORED)):
         if given is not None:
             options.choices([given], known, "precision")

@@ -21,6 +21,7 @@ from xegrad.judgement import (
 )
 from xegrad.problem import SYMBOLS, Problem
 
+SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
 MANY = 15  # correct digits of a float64: beyond them the last bit decides
 
 
@@ -49,7 +50,7 @@ def checks_sentence(checks: Sequence[Check]) -> str:
     counted = [check for check in checks if not check.advisory]
     failed = [check.name for check in counted if not check.passed]
     if failed:
-        return f"FAILED: {len(failed)} of {len(counted)} checks: {', '.join(failed)}."
+        return f"FAILED: {len(failed)} of {len(counted)} checks: {'; '.join(failed)}."
     return f"VERIFIED: all {len(counted)} checks passed."
 
 
@@ -123,6 +124,8 @@ def _why_undecided(problem: Problem, judgement: Judgement, tolerance: Tolerance,
         return "the exact value could not be certified"
     if decimals is not None:
         return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"
+    if problem.n_inputs < SHORT:
+        return f"{tolerance.precision} does not resolve numbers of this size: rounding may exceed half of every entry"
     return (
         f"the sum of {problem.n_inputs} products in a logit is not resolved in {tolerance.precision}: rounding alone "
         "may exceed half of every entry. --rtol decides, or --summation if you know how it was formed"
@@ -134,6 +137,8 @@ def _allowed(judgement: Judgement, tolerance: Tolerance) -> str:
     kind = f"bound for {tolerance.precision}" if tolerance.derived else "tolerance"
     if tolerance.derived and tolerance.stored_as is not None:
         kind += f" stored as {tolerance.stored_as}"
+    if not judgement.comparison.reference.any():
+        return f"{kind}: {with_digits(float(judgement.comparison.bound.max()), 2)}; every exact value is 0"
     return f"{kind}: {with_digits(judgement.relative_bound, 2)} of an entry at most"
 
 

@@ -100,6 +100,8 @@ def load(path: str | Path, expected: str) -> tuple[bytes, str]:
     try:
         data.decode()
     except UnicodeDecodeError as error:
+        if data.startswith(b"PK"):
+            raise InputError(f"{source}: is a ZIP file (.npz?); give one array as .npy") from None
         kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise InputError(
             f"{source}: byte {error.start} cannot be read: the text is {kind}; save it as UTF-8"

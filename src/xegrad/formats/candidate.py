@@ -50,64 +50,98 @@ def read(data: bytes, source: str, decimals: int | str | None = None) -> Numbers
     if data.startswith(NPY):
         array, _ = formats.FORMATS["npy"].read_array(data, source)
         return Numbers(values=array.astype(np.float64), dtype=array.dtype.name)
-    text = data.decode()
-    dtype = None
-    if text.lstrip()[:1] in ("{", "["):
+    text = "\n".join(line for line in data.decode().splitlines() if not line.lstrip().startswith("#"))
+    text = re.sub(r"np\.float\d+\(([^()]*)\)", r"\1", text)  # how numpy 2 prints its scalars
+    start = text.lstrip()[:1]
+    if start == "{":
+        return _numbers(_from_object(text, source), source, decimals)
+    if start == "[":
         try:
-            rows = _from_json(text, source)
+            return _numbers(_parsed(text), source, decimals)
         except json.JSONDecodeError:
-            rows, dtype = _from_print(text, source)
-    elif "[" in text:
-        rows, dtype = _from_print(text, source)
-    else:
-        rows = _from_lines(text, source)
-    return _numbers(rows, source, decimals, dtype)
+            pass
+        except RecursionError:
+            raise InputError(f"{source}: brackets are nested too deeply to be a matrix") from None
+    if "[" in text:
+        return _from_print(text, source, decimals)
+    return _numbers(_from_lines(text, source), source, decimals)
 
 
 def one_number(text: str, source: str, decimals: int | str | None = None) -> Numbers:
-    """A loss, as text."""
-    if not _is_number(text.strip()):
-        raise InputError(f"{source} is {text.strip()[:30]!r}; a number is expected")
-    return _numbers([Token(text.strip())], source, decimals, None)
+    """A loss, as text; null is JSON's way to say that it is no number."""
+    text = "nan" if text.strip() == "null" else text.strip()
+    if not _is_number(text):
+        raise InputError(f"{source} is {text[:30]!r}; a number is expected")
+    return _numbers([Token(text)], source, decimals)
 
 
-def _from_json(text: str, source: str) -> list[Any]:
-    value = json.loads(text, parse_float=Token, parse_int=Token, parse_constant=Token)
-    if isinstance(value, dict):
-        if "gradient" not in value:
-            raise InputError(
-                f"{source}: the object has no key 'gradient'; its keys are {', '.join(value) or 'none'}"
-            )
-        value = value["gradient"]
-    if not isinstance(value, list):
-        raise InputError(f"{source}: a gradient is an array, not {type(value).__name__}")
-    return value
+def _parsed(text: str) -> Any:
+    return json.loads(
+        text, parse_float=Token, parse_int=Token, parse_constant=Token, object_pairs_hook=_without_doubles
+    )
 
 
-def _from_print(text: str, source: str) -> tuple[list[Any], str | None]:
-    """What numpy and torch print: brackets, blanks or commas, and a name around it perhaps."""
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if [key for key, _ in pairs].count("gradient") > 1:
+        raise InputError("the key 'gradient' is given twice; which of them is meant?")
+    return dict(pairs)
+
+
+def _from_object(text: str, source: str) -> list[Any]:
+    try:
+        value = _parsed(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{source}: line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{source}: brackets are nested too deeply to be a gradient") from None
+    if "gradient" not in value:
+        keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
+        raise InputError(f"{source}: the object has no key 'gradient'; its keys are {keys or 'none'}")
+    gradient: list[Any] = value["gradient"]
+    return gradient
+
+
+def _from_print(text: str, source: str, decimals: int | str | None) -> Numbers:
+    """What numpy and torch print: brackets, blanks or commas, a name around it and a factor before it perhaps."""
     if "..." in text:
         raise InputError(
             f"{source}: the matrix is abbreviated with '...'; print all of it "
             "(numpy.set_printoptions(threshold=sys.maxsize), torch.set_printoptions(profile='full'))"
         )
-    inside = text[text.index("[") : text.rindex("]") + 1] if "]" in text else text
-    rows = [
+    start = text.index("[[") if "[[" in text else text.index("[")
+    inside = text[start : text.rindex("]") + 1] if "]" in text else text[start:]
+    if inside.count("[") != inside.count("]"):
+        raise InputError(f"{source}: the brackets of the matrix do not close")
+    if "[[[" in re.sub(r"\s", "", inside):
+        raise InputError(f"{source}: has three dimensions or more; one or two are expected")
+    rows: list[Any] = [
         [Token(cell) for cell in re.split(r"[\s,]+", row.strip(" \t\r\n,")) if cell]
         for row in re.findall(r"\[([^\[\]]*)\]", inside)
     ]
-    if not rows:
-        raise InputError(f"{source}: no row of numbers in brackets was found; a matrix is expected")
-    named = re.search(r"dtype=(?:\w+\.)?(float\d+|bfloat16)", text[text.rindex("]") :])
-    flat = inside.count("[") == 1
-    return (rows[0] if flat else rows), named[1] if named else None
+    numbers = _numbers(rows if inside.startswith("[[") else rows[0], source, decimals)
+    dtype = re.search(r"dtype=(?:\w+\.)?(float\d+|bfloat16)", text[text.rindex("]") :])
+    factor = re.search(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*\*\s*$", text[:start])
+    scale = float(factor[1]) if factor else 1.0
+    return msgspec.structs.replace(
+        numbers,
+        values=numbers.values * scale,
+        resolution=numbers.resolution * scale,
+        dtype=dtype[1] if dtype else None,
+    )
 
 
 def _from_lines(text: str, source: str) -> list[Any]:
-    """Lines of cells between commas or blanks; a first line of words is a header."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    rows = [[Token(cell.strip()) for cell in re.split(r"\s*,\s*|\s+", line.strip())] for line in lines]
-    if len(rows) > 1 and not any(_is_number(cell) for cell in rows[0]):
+    """Lines of cells between commas, or else blanks; a first line of words, or of indices, is a header."""
+    separator = r"," if "," in text else r"\s+"
+    rows = [
+        [Token(cell.strip().strip('"')) for cell in re.split(separator, line.strip().rstrip(","))]
+        for line in text.splitlines()
+        if line.strip()
+    ]
+    indices = [str(index) for index in range(len(rows[0]))] if rows else []
+    if len(rows) > 1 and (not any(_is_number(cell) for cell in rows[0]) or rows[0] == indices):
         rows = rows[1:]
     if not rows:
         raise InputError(f"{source}: is empty; a gradient is expected")
@@ -119,36 +153,65 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell.isascii() and "_" not in cell
 
 
-def _numbers(rows: list[Any], source: str, decimals: int | str | None, dtype: str | None) -> Numbers:
+def _numbers(rows: Any, source: str, decimals: int | str | None) -> Numbers:
+    if not isinstance(rows, list):
+        found = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}.get(
+            type(rows), "no array"
+        )
+        raise InputError(f"{source}: the gradient is {found}; an array is expected")
     nested = any(isinstance(row, list) for row in rows)
     tokens: list[Token] = []
-    lengths = set()
     for index, row in enumerate(rows if nested else [rows]):
         if not isinstance(row, list):
             raise InputError(
                 f"{source}: row {index} is a number among lists; a matrix has rows of one length"
             )
-        lengths.add(len(row))
+        if len(row) != len(rows[0] if nested else rows):
+            raise InputError(
+                f"{source}: row {index} has {len(row)} numbers, but row 0 has {len(rows[0])}; all rows must be "
+                "equally long"
+            )
         tokens += [_token(cell, source, f"row {index}, column {column}") for column, cell in enumerate(row)]
-    if len(lengths) > 1 or not tokens:
-        raise InputError(f"{source}: rows of {sorted(lengths)} numbers; all rows must be equally long")
-    shape = (len(rows), lengths.pop()) if nested else (len(rows),)
+    if not tokens:
+        raise InputError(f"{source}: the gradient is empty; numbers are expected")
+    shape = (len(rows), len(rows[0])) if nested else (len(rows),)
     values = np.array([float(token) for token in tokens]).reshape(shape)
-    found = max((_decimals(token) for token in tokens), default=0)
-    if decimals == "none" or (decimals is None and not FEWEST <= found <= MOST):
-        return Numbers(values=values, dtype=dtype)
-    shown = found if decimals is None else int(decimals)
+    found_decimals = max(_decimals(token) for token in tokens)
+    if decimals == "none" or (decimals is None and not FEWEST <= found_decimals <= MOST):
+        return Numbers(values=values)
+    if decimals is None:
+        units = _printed_units(tokens, found_decimals)
+    else:
+        units = [_unit(token, int(decimals)) for token in tokens]
     # A shade more than half a unit: what is read is itself rounded to a float.
-    half = np.array([_half_unit(token, shown) for token in tokens]).reshape(shape) * (1 + 2.0**-40)
-    return Numbers(values=values, decimals=shown, resolution=half, dtype=dtype)
+    half = np.array(units).reshape(shape) * (0.5 + 2.0**-40)
+    return Numbers(
+        values=values, decimals=found_decimals if decimals is None else int(decimals), resolution=half
+    )
+
+
+def _printed_units(tokens: list[Token], decimals: int) -> list[float]:
+    """The unit of the last decimal that was printed, which trailing zeros may have left.
+
+    Numbers printed to significant digits have each its own: a number with fewer decimals than the longest,
+    but with as many digits as any, was cut where it ends.
+    """
+    digits = [_significant(token) for token in tokens]
+    most = max(digits)
+    return [
+        _unit(token, _decimals(token) if own == most else decimals)
+        for token, own in zip(tokens, digits, strict=True)
+    ]
 
 
 def _token(cell: Any, source: str, place: str) -> Token:
     if cell is None:
         return Token("nan")  # JSON's way to say that a number is none
+    if isinstance(cell, list):
+        raise InputError(f"{source}: {place} is a list; the gradient has three dimensions or more")
     if not isinstance(cell, Token) or not _is_number(cell):
         raise InputError(f"{source}: {place} is {str(cell)[:30]!r}; a number is expected")
     return cell
@@ -159,12 +222,18 @@ def _decimals(token: str) -> int:
     return len(match[1] or match[2] or "") if match else 0
 
 
-def _half_unit(token: str, decimals: int) -> float:
-    """Half a unit of the column's last decimal; of a number's own last digit where it has an exponent."""
+def _significant(token: str) -> int:
+    """How many digits a number has, from the first that is not zero."""
+    mantissa = re.split("[eE]", token)[0]
+    return len(re.sub("[^0-9]", "", mantissa).lstrip("0"))
+
+
+def _unit(token: str, decimals: int) -> float:
+    """The column's last decimal; of a number with an exponent its own last digit."""
     match = _FIXED.fullmatch(token)
     if match and match[3]:
-        return 0.5 * 10.0 ** (int(match[3]) - _decimals(token))
-    return 0.5 * 10.0**-decimals
+        return 10.0 ** (int(match[3]) - _decimals(token))
+    return 10.0**-decimals
 
 
 def in_shape(numbers: Numbers, expected: Sequence[int], source: str) -> Numbers:

@@ -48,6 +48,10 @@ _KINDS = {
     "object": "an object", "bool": "true or false", "null": "null",
 }  # fmt: skip
 
+# A candidate may be no number, which Python's json writes though JSON has no word for it.
+_CANDIDATE = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
+_NOT_FINITE = re.compile(rb"NaN|-?Infinity")
+
 _problem_decoder = msgspec.json.Decoder(ProblemObject)
 _array_decoder = msgspec.json.Decoder(list[float | list[float]])
 
@@ -60,6 +64,8 @@ def read_problem(data: bytes, source: str) -> Parts:
     InputError
         Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
     """
+    if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
+        data = _CANDIDATE.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
     stated = _decode(_problem_decoder, data, source)
     # Cheap to rule out: a key that stands once in the text is not doubled.
     if b"\\" in data or any(data.count(key) > 1 for key in _KEY_BYTES):

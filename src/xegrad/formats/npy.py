@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 
 import numpy as np
 
@@ -20,7 +21,15 @@ def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]
     """The array, in its own precision; nothing is ever unpickled."""
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        OSError,
+        SyntaxError,
+        OverflowError,
+        tokenize.TokenError,
+    ) as error:
         raise InputError(f"{source}: cannot be read as NPY: {' '.join(str(error).split())}") from None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{source}: holds {array.dtype}; real numbers are expected")

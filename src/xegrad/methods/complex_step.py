@@ -37,8 +37,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
             losses[row] = loss(logits[row], targets[row], int(logits[row].argmax()))
             residual[row] = _derivatives(logits[row], targets[row])
+        total = losses.sum(axis=-1)
     return Evaluation(
-        loss=losses.sum(axis=-1),
+        loss=total,
         gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
     )
 

@@ -52,6 +52,7 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
     forward = layer.forward(wide)
     rows = forward.targets.sum(axis=-1, keepdims=True)  # q (B, 1)
     loss = np.asarray(bounds.stable(problem, ()).loss)
+    most = bounds.PRECISIONS[problem.dtype.name].largest * STEP / 8
     spread = np.ptp(wide.weights, axis=-1)[..., None, :]  # (1, N)
     distances = {
         "weights": np.abs(wide.inputs),
@@ -73,7 +74,8 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
         shape = shapes.get(name, (*wide.weights.shape[:-2], wide.n_classes))
         rounding = rounding.reshape(rounding.shape + (1,) * (len(shape) - rounding.ndim))
         total = STEP**2 / 6 * THIRD_DERIVATIVE * cubes + rounding / STEP
-        total = np.where(np.isnan(total), np.inf, bounds.INFLATION * total)
+        # A loss, and a difference of losses over h, may overflow; then there is no promise.
+        total = np.where(total <= most, bounds.INFLATION * total, np.inf)
         gradients[name] = np.broadcast_to(total, shape)
     return Bound(loss=loss, gradients=gradients)
 
