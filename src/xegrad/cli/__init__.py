@@ -21,7 +21,10 @@ DONE, TROUBLE, INTERRUPTED = 0, 2, 130
 
 # name: (module with a function `command`, what it does in a few words)
 COMMANDS = {
-    "compute": ("xegrad.cli.compute", "The loss and dL/dW by the chain and by the shortcut, side by side."),
+    "compute": (
+        "xegrad.cli.compute",
+        "The loss and dL/dW by the chain, by the shortcut and exactly, side by side.",
+    ),
     "verify": ("xegrad.cli.verify", "Whether a gradient is right, to how many digits, and where not."),
     "sample": ("xegrad.cli.sample", "A problem to start from."),
 }

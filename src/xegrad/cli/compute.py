@@ -45,7 +45,7 @@ def command(
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """The loss and dL/dW of a softmax layer, by the full Jacobian chain and by the shortcut, side by side.
+    """The loss and dL/dW of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
 
     \b
     xegrad compute problem.json

@@ -26,7 +26,12 @@ Inputs = Annotated[str | None, typer.Option("-x", "--inputs", metavar="VALUE|FIL
 Bias = Annotated[str | None, typer.Option("-b", "--bias", metavar="VALUE|FILE", help=f"b. {_VALUE}")]
 Label = Annotated[
     str | None,
-    typer.Option("-y", "--label", help="A zero-based index, a class name, or a target as a JSON list."),
+    typer.Option(
+        "-y",
+        "--label",
+        metavar="INDEX|NAME|LIST",
+        help="A zero-based index, a class name, or a target as a JSON list.",
+    ),
 ]
 Transpose = Annotated[
     bool | None,

@@ -63,9 +63,13 @@ def command(
     ] = "any",
     rtol: Annotated[
         float | None,
-        typer.Option("--rtol", min=0, help="A relative tolerance, in place of the derived bound."),
+        typer.Option(
+            "--rtol", metavar="R", min=0, help="A relative tolerance, in place of the derived bound."
+        ),
     ] = None,
-    atol: Annotated[float | None, typer.Option("--atol", min=0, help="An absolute one, likewise.")] = None,
+    atol: Annotated[
+        float | None, typer.Option("--atol", metavar="A", min=0, help="An absolute one, likewise.")
+    ] = None,
     decimals: Annotated[
         str | None,
         typer.Option(

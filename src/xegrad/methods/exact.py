@@ -26,7 +26,7 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 
 DIGITS = 45  # of the first enclosure: 53 bits, and so many more that hardly anything needs a second
-MOST_DIGITS = 45 * 2**5  # past these a number is reported as not certified
+MOST_DIGITS = DIGITS * 2**5  # past these a number is reported as not certified
 
 # x_j r_i with |x_j| < 2**1024 rounds to 0, or as its exact part plus or minus next to nothing, unless
 # |r_i| exceeds 2**-2150.  So a probability below 2**-2200 need not be known, only that it is positive.
@@ -41,7 +41,7 @@ Interval = tuple[Integers, Integers]  # lower and upper ends
 
 
 class Row(msgspec.Struct, frozen=True, eq=False):
-    """One example, exactly: integers over the scales that `_Exactly` holds."""
+    """One example, exactly: integers over the scales that `Exactly` holds."""
 
     inputs: Integers  # (N,) over 2**inputs_scale
     shifted: Integers  # D = Z - Z_m (T,) over 2**logits_scale, none positive
