@@ -19,13 +19,13 @@ STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UN
 
 
 def checks_view(checks: Sequence[Check], sentence: str, *, passed: bool, width: int) -> RenderableType:
-    """One line a check: whether it passed, its name, its digits.  The verdict last."""
+    """One line a check: whether it passed, its name, the digits of its worst entry.  The verdict last."""
     lines = []
     longest = max(len(check.name) for check in checks)
     for check in checks:
         word = "passed" if check.passed else "failed"
         lost = int(check.comparison.digits_lost.sum())
-        figures = f"{digits_of(check.comparison)} in the worst entry"
+        figures = digits_of(check.comparison)
         if lost:
             figures = f"{lost} of {check.comparison.reference.size} without a correct digit"
         style = "green" if check.passed else "bold red"
