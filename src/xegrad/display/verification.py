@@ -27,7 +27,7 @@ def checks_view(checks: Sequence[Check], sentence: str, *, passed: bool, width: 
         lost = int(check.comparison.digits_lost.sum())
         figures = digits_of(check.comparison)
         if lost:
-            figures = f"{lost} of {check.comparison.reference.size} without a correct digit"
+            figures = f"no digit in {lost} of {check.comparison.reference.size}"
         style = "green" if check.passed else "bold red"
         shown = f"({word})" if check.advisory else word
         lines.append(Text.assemble((f"{shown:10}", style), f"{check.name:{longest + 2}}", figures))
