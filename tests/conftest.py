@@ -48,6 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
     def call(*arguments: str, stdin: str | bytes = b"", terminal: bool = False) -> Outcome:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         source = io.TextIOWrapper(io.BytesIO(data))
+        # A stream that says it is a terminal: the only way to ask for one without a pseudo-terminal.
         source.isatty = lambda: terminal  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stdin", source)
         capfdbinary.readouterr()

@@ -148,3 +148,13 @@ def test_methods_pass_their_own_check_and_a_chain_that_is_nan_does_not() -> None
     checks = check_methods(dead, METHODS["exact"].evaluate(dead))
     failed = {check.name for check in checks if not check.passed and not check.advisory}
     assert failed == {"chain", "chain, loss", "chain against shortcut"}
+
+
+def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:
+    problem = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
+    exact = METHODS["exact"].evaluate(problem)
+    flags = {"loss": np.array(False), "weights": np.array([[True, True]])}
+    unsure = type(exact)(exact.loss, exact.gradients, flags)
+    assert judge(problem, unsure, exact.gradients["weights"], Tolerance()).outcome == RIGHT
+    assert judge_loss(problem, unsure, float(exact.loss), Tolerance()).outcome == UNDECIDED
+    assert not unsure.is_certified

@@ -30,6 +30,7 @@ def test_arrays_are_copied_and_read_only() -> None:
 
 def test_a_frozen_problem_has_no_new_parts() -> None:
     with pytest.raises(AttributeError):
+        # mypy refuses it as well; that it fails when it runs is what is tested.
         problem().weights = np.zeros((2, 3))  # type: ignore[misc]
 
 

@@ -369,3 +369,12 @@ def test_options_that_decide_nothing_are_refused(run: Run, arguments: tuple[str,
     outcome = run("verify", SEED, *arguments)
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
+
+
+def test_nulls_of_the_worst_entry_are_named_where_they_stand(run: Run) -> None:
+    result = json.loads(run("verify", SATURATED, "--gradient", "[[NaN, 0, 0]]", "--json").out)
+    nulls = [warning.split(" is null")[0] for warning in result["warnings"]]
+    assert result["candidate"]["worst"]["yours"] is None
+    assert "candidate.worst.yours" in nulls
+    assert "candidate.worst.difference" in nulls
+    assert "candidate.worst.exact" not in nulls

@@ -116,7 +116,7 @@ def judge(
     reference = exact.gradients[with_respect_to]
     bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
     allowed = tolerance.allowed(reference, bound.gradients[with_respect_to], resolution)
-    return _judged(reference, candidate, allowed, exact.is_certified, tolerance)
+    return _judged(reference, candidate, allowed, exact.is_certain_of(with_respect_to), tolerance)
 
 
 def judge_loss(
@@ -125,7 +125,7 @@ def judge_loss(
     """A candidate loss against the exact one."""
     bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
     allowed = tolerance.allowed(exact.loss, bound, resolution)
-    return _judged(np.array([exact.loss]), np.array([loss]), allowed, exact.is_certified, tolerance)
+    return _judged(np.array([exact.loss]), np.array([loss]), allowed, exact.is_certain_of("loss"), tolerance)
 
 
 def _judged(

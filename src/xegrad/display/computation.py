@@ -15,12 +15,11 @@ from rich.text import Text
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.naming import class_in_full, class_in_short
-from xegrad.display.numbers import SHOWS_ALL, decimals_for, in_column
+from xegrad.display.numbers import SHOWS_ALL, decimals_for, how_many_correct, in_column
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 
 SMALL = 64  # entries of dL/dW that are shown one by one
-MANY = 15  # correct digits of a float64
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 FEW = 12  # classes whose probabilities are all shown
 
@@ -167,9 +166,7 @@ def _distances(from_exact: Mapping[str, Comparison]) -> Iterator[RenderableType]
     rows: dict[str, list[str]] = {"digits, worst entry": [], "entries without one": []}
     for name, against in from_exact.items():
         table.add_column(name, justify="right", no_wrap=True)
-        digits = int(against.correct_digits.min())
-        # Beyond fifteen, the last bit decides, and that is the processor's.
-        rows["digits, worst entry"].append(str(digits) if digits < MANY else f"{MANY} or more")
+        rows["digits, worst entry"].append(how_many_correct(int(against.correct_digits.min())))
         rows["entries without one"].append(str(int(against.digits_lost.sum())))
     for name, cells in rows.items():
         table.add_row(name, *cells)

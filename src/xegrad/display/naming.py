@@ -52,6 +52,11 @@ def entry_of(problem: Problem, name: str, flat_index: int) -> str:
     return f"{symbol}[input {row}, {place}]" if name == "weights" else f"{symbol}[{place}]"
 
 
+def entries(count: int) -> str:
+    """1 entry, 2 entries."""
+    return f"{count} {'entry' if count == 1 else 'entries'}"
+
+
 def entry(problem: Problem, flat_index: int) -> str:
     """W[input 1, class cow] of a flat index into W."""
     return entry_of(problem, "weights", flat_index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+MANY = 15  # correct digits of a float64: beyond them the last bit decides, and that is the processor's
 SHOWS_ALL = 17  # significant digits that tell any two float64 apart
 
 
@@ -33,3 +34,8 @@ def in_column(value: float, decimals: int, digits: int) -> str:
 def with_digits(value: float, digits: int) -> str:
     """A number on its own."""
     return repr(value) if digits >= SHOWS_ALL else f"{value:.{digits}g}"
+
+
+def how_many_correct(digits: int) -> str:
+    """So many correct digits, as far as they are the same on every processor."""
+    return f"{MANY} or more" if digits >= MANY else str(digits)

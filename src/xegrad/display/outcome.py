@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xegrad.comparison import Comparison
-from xegrad.display.naming import entry_of
-from xegrad.display.numbers import with_digits
+from xegrad.display.naming import entries, entry_of
+from xegrad.display.numbers import how_many_correct, with_digits
 from xegrad.judgement import (
     DIGITS_LOST,
     RIGHT,
@@ -22,7 +22,6 @@ from xegrad.judgement import (
 from xegrad.problem import SYMBOLS, Problem
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
-MANY = 15  # correct digits of a float64: beyond them the last bit decides
 
 
 def sentences(
@@ -67,13 +66,13 @@ def gradient_sentence(
             judgement.pattern, f", all in {judgement.pattern}" if judgement.pattern.startswith("one") else ""
         )
         sentence = (
-            f"WRONG: {count} of {_entries(total)} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
+            f"WRONG: {count} of {entries(total)} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
             f"({_allowed(judgement, tolerance)}{printed})."
         )
         broken = int((~np.isfinite(comparison.candidate)).sum())
         if broken:
             cause = cause_of_nonfinite(problem, tolerance.precision)
-            sentence += f" {_entries(broken).capitalize()} {'is' if broken == 1 else 'are'} not finite"
+            sentence += f" {entries(broken).capitalize()} {'is' if broken == 1 else 'are'} not finite"
             sentence += f": {cause}." if cause else "."
         return sentence
     if judgement.outcome == UNDECIDED:
@@ -84,7 +83,7 @@ def gradient_sentence(
     if judgement.outcome == DIGITS_LOST:
         lost = int(comparison.digits_lost.sum())
         return (
-            f"DIGITS LOST: {within}, yet {_entries(lost)} {'has' if lost == 1 else 'have'} no correct digit. "
+            f"DIGITS LOST: {within}, yet {entries(lost)} {'has' if lost == 1 else 'have'} no correct digit. "
             f"(P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels "
             f"({_allowed(judgement, tolerance)}{printed})."
         )
@@ -145,13 +144,8 @@ def _allowed(judgement: Judgement, tolerance: Tolerance) -> str:
 def digits_of(comparison: Comparison) -> str:
     """How many digits of the worst entry are correct; past fifteen the last bit decides, and it may vary."""
     digits = int(comparison.correct_digits.min())
-    count = f"{MANY} or more" if digits >= MANY else f"{digits}"
-    return f"{count} correct digit{'' if digits == 1 else 's'}"
+    return f"{how_many_correct(digits)} correct digit{'' if digits == 1 else 's'}"
 
 
 def _worst(problem: Problem, name: str, judgement: Judgement) -> str:
     return entry_of(problem, name, int(np.flatnonzero(judgement.wrong)[0]))
-
-
-def _entries(count: int) -> str:
-    return f"{count} {'entry' if count == 1 else 'entries'}"

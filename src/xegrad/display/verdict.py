@@ -6,7 +6,7 @@ import numpy as np
 
 from xegrad.comparison import Comparison
 from xegrad.computation import Computation
-from xegrad.display.naming import class_in_full, entry
+from xegrad.display.naming import class_in_full, entries, entry
 from xegrad.display.numbers import with_digits
 from xegrad.problem import Problem
 
@@ -29,13 +29,13 @@ def compute_verdict(computation: Computation) -> str:
         if chain and shortcut:
             count = int((from_exact["chain"].digits_lost & from_exact["shortcut"].digits_lost).sum())
             return (
-                f"agree, but both wrong: {_entries(count or max(chain, shortcut))} without a correct digit"
+                f"agree, but both wrong: {entries(count or max(chain, shortcut))} without a correct digit"
                 f"{_first(problem, from_exact['shortcut'])}: {_why_both_lost(problem)}."
             )
         name = "chain" if chain else "shortcut"
         first = int(np.flatnonzero(from_exact[name].digits_lost)[0])
         return (
-            f"agree within rounding, but the {name} is wrong: {_entries(lost[name])} without a correct digit"
+            f"agree within rounding, but the {name} is wrong: {entries(lost[name])} without a correct digit"
             f"{_first(problem, from_exact[name])}: {_why_lost(problem, first % problem.n_classes)}."
         )
     total = int(comparison.reference.size)
@@ -48,22 +48,22 @@ def compute_verdict(computation: Computation) -> str:
         first = int(np.flatnonzero(comparison.lost)[0])
         where = f", {entry(problem, first)}" if unsure == 1 else ""
         return (
-            f"agree: {what} within rounding, but the chain keeps no digit of {_entries(unsure)}{where}: "
+            f"agree: {what} within rounding, but the chain keeps no digit of {entries(unsure)}{where}: "
             f"{_why_lost(problem, first % problem.n_classes)}."
         )
     apart = int((~comparison.within & ~comparison.unbounded).sum())
     broken = int((~np.isfinite(comparison.candidate)).sum())
     if broken:
-        return f"differ: the chain is not finite in {broken} of {_entries(total)}: {cause(computation)}."
+        return f"differ: the chain is not finite in {broken} of {entries(total)}: {cause(computation)}."
     if not apart:
         return (
-            f"undecided: {comparison.unbounded.sum()} of {_entries(total)} have no bound, since 1/S of a "
+            f"undecided: {comparison.unbounded.sum()} of {entries(total)} have no bound, since 1/S of a "
             "target nearly overflows; they are equal to the digits shown at most."
         )
     worst = int(comparison.worst_first[0])
     difference = float(abs(comparison.difference.flat[worst]))
     return (
-        f"differ: {apart} of {_entries(total)} are further apart than rounding explains, "
+        f"differ: {apart} of {entries(total)} are further apart than rounding explains, "
         f"at most {with_digits(difference, 3)}, at {entry(problem, worst)}."
     )
 
@@ -113,7 +113,3 @@ def _why_lost(problem: Problem, index: int) -> str:
 def nonfinite_warnings(computation: Computation) -> list[str]:
     """Why something is not finite, for those who do not see the verdict."""
     return [] if computation.is_finite else [cause(computation)]
-
-
-def _entries(count: int) -> str:
-    return f"{count} {'entry' if count == 1 else 'entries'}"

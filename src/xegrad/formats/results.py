@@ -269,9 +269,12 @@ def verify_result(
         judged = judgements[gradient]
         if not np.isfinite(judged.relative_bound):
             unwritable.append(("candidate.bound", f"it is {judged.relative_bound}"))
-        if not np.isfinite(judged.comparison.candidate).all():
-            unwritable.append(("candidate.worst.yours", "it is not finite"))
-            unwritable.append(("candidate.worst.difference", "it is not finite"))
+        worst = candidate_result(judged, problem, gradient).worst
+        unwritable += [
+            (f"candidate.worst.{field}", "it is not finite")
+            for field in ("yours", "exact", "difference")
+            if not np.isfinite(getattr(worst, field))
+        ]
     return VerifyResult(
         schema="xegrad/verify/1",
         id=id,
@@ -291,7 +294,6 @@ def candidate_result(judged: judgement.Judgement, problem: Problem, with_respect
     comparison = judged.comparison
     worst = int(comparison.worst_first[0])
     row, column = indices(worst, problem, with_respect_to)
-    named = column is not None and problem.classes is not None
     return CandidateResult(
         outcome=judged.outcome,
         max_ulp_error=_ulps(comparison),
@@ -303,7 +305,7 @@ def candidate_result(judged: judgement.Judgement, problem: Problem, with_respect
             difference=float(comparison.difference.flat[worst]),
             input=UNSET if row is None else row,
             class_=UNSET if column is None else column,
-            class_name=problem.classes[column] if named and problem.classes and column is not None else UNSET,
+            class_name=UNSET if column is None or problem.classes is None else problem.classes[column],
         ),
         pattern=judged.pattern,
         wrong_entries=int(judged.wrong.sum()),

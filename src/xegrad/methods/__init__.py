@@ -33,10 +33,14 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
 
+    def is_certain_of(self, name: str) -> bool:
+        """Whether the loss, or each entry of a gradient, is certainly the nearest to the exact value."""
+        return self.certified is not None and bool(self.certified[name].all())
+
     @property
     def is_certified(self) -> bool:
         """Whether every number is certainly the nearest to the exact one; never for a float method."""
-        return self.certified is not None and all(bool(flags.all()) for flags in self.certified.values())
+        return all(self.is_certain_of(name) for name in ("loss", *self.gradients))
 
 
 class Method(msgspec.Struct, frozen=True):
