@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from xegrad import Problem, Targets
+from xegrad.targets import REDUCTIONS
 
 # Scales of W and b: logits near one, saturated, underflowing (beyond -745), and tiny.
 SCALES = [1e-8, 0.1, 1.0, 30.0, 400.0, 1500.0]
@@ -34,11 +35,19 @@ def problems(draw: st.DrawFn, dtypes: tuple[Any, ...] = (np.float64, np.float32)
         values = draw(st.lists(numbers(size), min_size=count, max_size=count))
         return np.array(values, dtype=dtype).reshape(shape)
 
+    options: dict[str, Any] = {"reduction": draw(st.sampled_from(REDUCTIONS))}
+    if draw(st.booleans()):
+        options["label_smoothing"] = draw(st.sampled_from([1e-10, 0.1, 0.5, 0.999999, 1.0]))
+    if draw(st.booleans()):
+        # None is zero, so that no mean is 0/0.
+        options["class_weights"] = np.abs(array((n_classes,), 1.0)) + 2.0**-7
     if draw(st.booleans()):
         labels = draw(st.lists(st.integers(0, n_classes - 1), min_size=n_rows, max_size=n_rows))
-        targets = Targets(labels=np.array(labels))
+        if n_rows > 1 and draw(st.booleans()):
+            labels[draw(st.integers(0, n_rows - 1))] = options["ignore_index"] = -100
+        targets = Targets(labels=np.array(labels), **options)
     else:
-        targets = Targets(soft=np.abs(array((n_rows, n_classes), 1.0)).astype(np.float64))
+        targets = Targets(soft=np.abs(array((n_rows, n_classes), 1.0)).astype(np.float64), **options)
     return Problem(
         weights=array((n_inputs, n_classes), scale),
         inputs=array((n_rows, n_inputs), 1.0),
@@ -49,17 +58,31 @@ def problems(draw: st.DrawFn, dtypes: tuple[Any, ...] = (np.float64, np.float32)
 
 def random_problem(random: np.random.Generator, dtype: Any = np.float64) -> Problem:
     """One problem by numpy's generator, for tests that want thousands."""
-    n_rows, n_inputs, n_classes = random.integers(1, 4), random.integers(1, 6), random.integers(1, 7)
+    n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (4, 6, 7))
     scale = random.choice([0.01, 1.0, 10.0, 100.0, 500.0])
-    hard = random.random() < 0.5
     return Problem(
         weights=(scale * random.normal(size=(n_inputs, n_classes))).astype(dtype),
         inputs=random.normal(size=(n_rows, n_inputs)).astype(dtype),
-        targets=Targets(labels=random.integers(n_classes, size=n_rows))
-        if hard
-        else Targets(soft=random.dirichlet(np.ones(n_classes), size=n_rows)),
+        targets=random_targets(random, n_rows, n_classes),
         bias=(scale * random.normal(size=n_classes)).astype(dtype) if random.random() < 0.5 else None,
     )
+
+
+def random_targets(random: np.random.Generator, n_rows: int, n_classes: int) -> Targets:
+    """Hard or soft, half of them with options of the loss."""
+    options: dict[str, Any] = {}
+    labels = random.integers(n_classes, size=n_rows)
+    hard = bool(random.random() < 0.5)
+    if random.random() < 0.5:
+        options["reduction"] = str(random.choice(REDUCTIONS))
+        options["label_smoothing"] = float(random.choice([0.0, 1e-3, 0.1, 0.9]))
+        if random.random() < 0.5:
+            options["class_weights"] = random.uniform(0.1, 3, size=n_classes)
+        if hard and n_rows > 1 and random.random() < 0.5:
+            labels[0] = options["ignore_index"] = random.choice([-100, 255])
+    if hard:
+        return Targets(labels=labels, **options)
+    return Targets(soft=random.dirichlet(np.ones(n_classes), size=n_rows), **options)
 
 
 def problem_of_any_size(random: np.random.Generator, dtype: Any) -> Problem:
@@ -78,6 +101,9 @@ def problem_of_any_size(random: np.random.Generator, dtype: Any) -> Problem:
         inputs=numbers(n_rows, n_inputs),
         targets=Targets(labels=random.integers(n_classes, size=n_rows))
         if hard
-        else Targets(soft=np.abs(numbers(n_rows, n_classes)).astype(np.float64)),
+        else Targets(
+            soft=np.abs(numbers(n_rows, n_classes)).astype(np.float64),
+            reduction=str(random.choice(REDUCTIONS)),
+        ),
         bias=numbers(n_classes) if random.random() < 0.5 else None,
     )

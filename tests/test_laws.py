@@ -71,11 +71,12 @@ def test_each_row_of_the_gradient_sums_to_zero(method: Method, problem: Problem)
 def test_permuting_the_classes_permutes_the_columns(
     method: Method, problem: Problem, data: st.DataObject
 ) -> None:
+    problem = folded(problem)
     order = data.draw(st.permutations(range(problem.n_classes)))
     permuted = Problem(
         weights=problem.weights[:, order],
         inputs=problem.inputs,
-        targets=Targets(soft=effective(problem)[:, order]),
+        targets=Targets(soft=effective(problem)[:, order], reduction="sum"),
         bias=None if problem.bias is None else problem.bias[order],
     )
     assert_within(
@@ -89,6 +90,7 @@ def test_permuting_the_classes_permutes_the_columns(
 @given(problem=problems())
 @laws
 def test_a_batch_is_the_sum_of_its_rows(method: Method, problem: Problem) -> None:
+    problem = folded(problem)
     rows = [one_row(problem, row) for row in range(problem.n_rows)]
     parts = [method.evaluate(row) for row in rows]
     promises = [method.bound(row) for row in rows]
@@ -108,12 +110,15 @@ def test_an_integer_weight_on_the_rows_equals_repeated_rows(
     method: Method, problem: Problem, times: int
 ) -> None:
     weighted = Problem(
-        problem.weights, problem.inputs, Targets(soft=times * effective(problem)), problem.bias
+        problem.weights,
+        problem.inputs,
+        Targets(soft=times * effective(problem), reduction="sum"),
+        problem.bias,
     )
     repeated = Problem(
         problem.weights,
         np.repeat(problem.inputs, times, axis=0),
-        Targets(soft=np.repeat(effective(problem), times, axis=0)),
+        Targets(soft=np.repeat(effective(problem), times, axis=0), reduction="sum"),
         problem.bias,
     )
     first, second = method.bound(weighted), method.bound(repeated)
@@ -219,8 +224,14 @@ def effective(problem: Problem) -> Any:
     return problem.targets.effective(problem.n_classes, np.dtype(np.float64))
 
 
+def folded(problem: Problem) -> Problem:
+    """The problem whose soft targets are what the options of this one come to, as floats."""
+    targets = Targets(soft=effective(problem), reduction="sum")
+    return Problem(problem.weights, problem.inputs, targets, problem.bias)
+
+
 def one_row(problem: Problem, row: int) -> Problem:
-    targets = Targets(soft=effective(problem)[row : row + 1])
+    targets = Targets(soft=effective(problem)[row : row + 1], reduction="sum")
     return Problem(problem.weights, problem.inputs[row : row + 1], targets, problem.bias)
 
 

@@ -100,7 +100,8 @@ def test_targets_that_mean_nothing_are_refused(given: dict[str, Any], said: str)
 
 
 def test_targets_keep_what_was_given_and_fold_it_on_demand() -> None:
-    hard, soft = Targets(labels=np.array([1, 0])), Targets(soft=np.array([[0.0, 1.0], [0.25, 0.5]]))
+    hard = Targets(labels=np.array([1, 0]), reduction="sum")
+    soft = Targets(soft=np.array([[0.0, 1.0], [0.25, 0.5]]), reduction="sum")
     assert hard.effective(2, np.dtype(float)).tolist() == [[0, 1], [1, 0]]
     assert soft.effective(2, np.dtype(float)).tolist() == [[0, 1], [0.25, 0.5]]
     assert hard.label_of_rows.tolist() == [1, 0]

@@ -25,7 +25,7 @@ def exact(problem: Problem, precision: int = PRECISION) -> dict[str, Any]:
         weights = _numbers(problem.weights)
         inputs = _numbers(problem.inputs)
         bias = [mpmath.mpf(0)] * problem.n_classes if problem.bias is None else _numbers(problem.bias)
-        targets = _numbers(problem.targets.effective(problem.n_classes, np.dtype(np.float64)))
+        targets = effective_targets(problem)
         classes = range(problem.n_classes)
         loss = mpmath.mpf(0)
         residuals = []
@@ -57,6 +57,37 @@ def exact(problem: Problem, precision: int = PRECISION) -> dict[str, Any]:
                 [mpmath.fsum(weights[j][i] * residuals[b][i] for i in classes) for j in columns] for b in rows
             ],
         }
+
+
+def effective_targets(problem: Problem) -> Any:
+    """Q, as PyTorch's documentation of CrossEntropyLoss has it, by rows."""
+    stated, classes = problem.targets, range(problem.n_classes)
+    eps = mpmath.mpf(stated.label_smoothing)
+    weights = [mpmath.mpf(1)] * problem.n_classes
+    if stated.class_weights is not None:
+        weights = _numbers(stated.class_weights)
+    if stated.soft is not None:
+        rows, divisor = _numbers(stated.soft), mpmath.mpf(problem.n_rows)
+    else:
+        assert stated.labels is not None
+        rows, divisor = [], mpmath.mpf(0)
+        for label in stated.labels.tolist():
+            if label == stated.ignore_index:
+                rows.append(None)
+            else:
+                rows.append([mpmath.mpf(int(t == label)) for t in classes])
+                divisor += weights[label]
+    if stated.reduction != "mean":
+        divisor = mpmath.mpf(1)
+    return [
+        [
+            mpmath.mpf(0)
+            if row is None
+            else weights[t] * ((1 - eps) * row[t] + eps / problem.n_classes) / divisor
+            for t in classes
+        ]
+        for row in rows
+    ]
 
 
 def _log1p(number: Any) -> Any:

@@ -71,7 +71,8 @@ class _Analysis(msgspec.Struct, frozen=True, eq=False):
     forward: layer.Forward
     residual: Array  # q S - Q (B, T)
     precision: Precision
-    rounded: bool  # whether W, x, b and Q may have been rounded on their way into this precision
+    rounded: bool  # whether W, x and b may have been rounded on their way into this precision
+    options: float  # how many u each entry of Q is off by
     terms: Callable[[int], int]  # of sums over N inputs and B rows
     within_range: NDArray[np.bool_]  # (B, 1): no logit and no target is near overflow
     logits: Array  # e (B, T): the error of the logits
@@ -117,6 +118,7 @@ def _analyse(
         residual=layer.residual(forward),
         precision=PRECISIONS[name],
         rounded=rounded,
+        options=wide.targets.roundings(wide.n_classes, terms, stored=rounded),
         terms=terms,
         within_range=within[..., None],
         logits=logits,
@@ -209,8 +211,9 @@ def _stable(
         + (n_classes + 4) * u * np.abs(analysis.residual)
         + (4 + (n_classes + 4) * mass) * analysis.precision.eta
     )
-    if analysis.rounded:
-        residual = residual + 4 * u * (mass * probabilities + forward.targets)
+    if analysis.options:
+        # r = sum_k Q_k (S_i - delta_ki): a relative error of each Q_k moves it by that of q S_i + Q_i.
+        residual = residual + analysis.options * u * (mass * probabilities + forward.targets)
         residual = residual + (n_classes + 1) * analysis.precision.eta  # Q underflows
     if parts:
         # The parts of r_m = P_m - q (1 - S_m) and r_i = q S_i - Q_i, each a sum of T terms.
@@ -260,7 +263,7 @@ def _stable_loss(analysis: _Analysis) -> Array:
     """q (sum_k S_k (e^a_k - 1) + (T+9) u (1 + ln T)) + sum_k |Q_k| (e_k + (T+4) u (|D_k| + ln T)) + 4 u L, by rows.
 
     log sum E moves by at most log(1 + sum_k S_k (e^a_k - 1)), and by at most the largest a_k; -D_k by e_k.
-    Summing B rows adds gamma_B of their losses; Q rounded on its way another 4 u.
+    Summing B rows adds gamma_B of their losses; Q rounded on its way as many u as it is off by.
     """
     forward, u, eta = analysis.forward, analysis.precision.u, analysis.precision.eta
     n_classes, n_rows = analysis.problem.n_classes, analysis.problem.n_rows
@@ -271,10 +274,10 @@ def _stable_loss(analysis: _Analysis) -> Array:
     rows = (
         forward.targets.sum(axis=-1) * (spread + (n_classes + 9) * u * (1 + log_classes) + n_classes * eta)
         + _times(forward.targets, shifts).sum(axis=-1)
-        + ((8 if analysis.rounded else 4) * u + _gamma(n_rows - 1, u)) * forward.losses
+        + ((4 + analysis.options) * u + _gamma(n_rows - 1, u)) * forward.losses
         + (n_classes + 2) * eta
     )
-    if analysis.rounded:  # Q underflows
+    if analysis.options:  # Q underflows
         rows = rows + eta * (np.abs(forward.shifted) + log_classes + 1).sum(axis=-1)
     within = analysis.within_range[..., 0] & (forward.losses <= analysis.precision.largest / 8)
     return _finished(np.where(within, rows, np.inf).sum(axis=-1))
@@ -354,6 +357,10 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
         + _gamma(n_classes + 3, u) * forward.targets * probabilities
     )
     underflow = _chain_underflow(analysis)
+    if analysis.rounded:
+        # The residuals that are summed are those of the rounded inputs, off by q dS.
+        mass = forward.targets.sum(axis=-1, keepdims=True)
+        analysis = replace(analysis, residual=np.abs(analysis.residual) + mass * error)
     gradients = {
         name: _finished(_pull_back(analysis, per_logit, underflow, 2, name)) for name in with_respect_to
     }

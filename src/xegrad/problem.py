@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,16 @@ from xegrad.targets import Array, Targets
 
 # What files, JSON and options call the parts and their gradients.
 SYMBOLS = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
+NAMES = {symbol: name for name, symbol in SYMBOLS.items()}
+# In which the float methods can compute.
+PRECISIONS = ("float64", "float32")
+# What the indices of an entry of each gradient count.
+AXES = {
+    "weights": ("input", "class"),
+    "bias": ("class",),
+    "inputs": ("row", "input"),
+    "logits": ("row", "class"),
+}
 
 
 class Problem(msgspec.Struct, frozen=True, eq=False):
@@ -27,10 +37,12 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
     inputs : (B, N)
         X; a row is an example.
     targets : Targets
-        The labels (B,) or soft targets (B, T).
+        The labels (B,) or soft targets (B, T), with every option of the loss.
     bias : (T,), optional
         b.
     classes : T names, optional
+    precision : "float64" or "float32", optional
+        In which the float methods compute, if not in that of the arrays: W, x and b as stated stay the truth.
 
     The first three may have the same stack axes in front, and b with them: K problems of one shape
     are W (K, N, T), X (K, B, N), labels (K, B), and every formula is written over the last two axes.
@@ -40,7 +52,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
     Raises
     ------
     InputError
-        Shapes that do not fit, empty arrays, numbers that are not finite, labels out of range.
+        Shapes that do not fit, empty arrays, numbers that are not finite or too large for the precision,
+        labels out of range.
     """
 
     weights: Array
@@ -48,6 +61,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
     targets: Targets
     bias: Array | None = None
     classes: tuple[str, ...] | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         given = [_array("W", self.weights), _array("x", self.inputs)]
@@ -58,6 +72,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
         weights, inputs, *rest = (_sealed(part, dtype) for part in given)
         bias = rest[0] if rest else None
         _check_shapes(weights, inputs, bias)
+        if self.precision is not None and self.precision != dtype:
+            _check_precision(self.precision, {"W": weights, "x": inputs, "b": bias})
         force_setattr(self, "weights", weights)
         force_setattr(self, "inputs", inputs)
         force_setattr(self, "bias", bias)
@@ -87,8 +103,13 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The precision of W, x and b, in which the float methods compute."""
-        return self.weights.dtype
+        """The precision in which the float methods compute."""
+        return self.weights.dtype if self.precision is None else np.dtype(self.precision)
+
+    @property
+    def rounded(self) -> Problem:
+        """What the float methods see: W, x and b rounded to the precision in which they compute."""
+        return self.astype(self.dtype)
 
     def unstacked(self) -> Iterator[Problem]:
         """The problems of a stack, one by one; a problem that is no stack yields itself."""
@@ -99,21 +120,24 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
                 self,
                 weights=self.weights[k],
                 inputs=self.inputs[k],
-                targets=Targets(
-                    labels=None if labels is None else labels[k], soft=None if soft is None else soft[k]
+                targets=replace(
+                    self.targets,
+                    labels=None if labels is None else labels[k],
+                    soft=None if soft is None else soft[k],
                 ),
                 bias=None if self.bias is None else self.bias[k],
             )
 
     def astype(self, dtype: np.dtype[Any]) -> Problem:
-        """The same problem with W, x and b rounded to `dtype`; the targets stay as given."""
-        if dtype == self.dtype:
+        """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as given."""
+        if dtype == self.weights.dtype and self.precision is None:
             return self
         return replace(
             self,
             weights=self.weights.astype(dtype),
             inputs=self.inputs.astype(dtype),
             bias=None if self.bias is None else self.bias.astype(dtype),
+            precision=None,
         )
 
 
@@ -160,6 +184,19 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
             where = np.argwhere(~np.isfinite(part))[0].tolist()
             value = float(part[tuple(where)])
             raise InputError(f"{symbol}{where} is {value}; every number must be finite", symbol)
+
+
+def _check_precision(name: str, parts: Mapping[str, Array | None]) -> None:
+    if name not in PRECISIONS:
+        raise InputError(f"the precision is {name!r}; it is one of {', '.join(PRECISIONS)}", "dtype")
+    largest = float(np.finfo(name).max)
+    for symbol, part in parts.items():
+        if part is not None and (np.abs(part) > largest).any():
+            where = np.argwhere(np.abs(part) > largest)[0].tolist()
+            raise InputError(
+                f"{symbol}{where} is {float(part[tuple(where)])!r}, but the largest number of {name} is {largest:.2g}",
+                symbol,
+            )
 
 
 def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:

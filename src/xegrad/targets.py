@@ -1,8 +1,9 @@
-"""Folds labels and soft targets into Q, the effective targets."""
+"""Folds labels, soft targets, class weights, smoothing, ignored rows and the reduction into Q."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -15,9 +16,14 @@ from xegrad.errors import InputError
 
 Array = NDArray[np.floating[Any]]
 
+REDUCTIONS = ("mean", "sum", "none")
+IGNORED_BY_TORCH = -100
+
 
 class Targets(msgspec.Struct, frozen=True, eq=False):
-    """What each row should be, as it was given: labels or soft targets, never both.
+    """What each row should be, as it was given, with everything else that the loss is told.
+
+    The semantics are those of PyTorch's `cross_entropy`, but that no label is ignored by default.
 
     Parameters
     ----------
@@ -25,18 +31,32 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         The class index of each row.
     soft : (B, T)
         The weight of each class in each row, none negative.  A row need not sum to one.
+    class_weights : (T,), optional
+        w.  Under the mean of labels they count as rows do: the divisor is the sum of the rows' own weights.
+    label_smoothing : float
+        eps, from 0 to 1: that part of a target is spread over all classes.
+    ignore_index : int, optional
+        Rows with this label do not count.
+    reduction : "mean", "sum" or "none"
+        The loss of a batch.  With none it is that of each row, and the gradient is that of their sum.
 
-    Both may have stack axes in front.  What was given is kept: `effective` folds it for the float
-    methods, and an exact method can fold the same without their rounding.  Rows are summed.
+    Labels or soft targets, never both.  These may have stack axes in front.  What was given is kept:
+    `effective` folds it for the float methods, `fractions` for the exact one, which must not see a
+    rounded third.
 
     Raises
     ------
     InputError
-        Both or neither given, labels that are not whole numbers, negative or non-finite targets.
+        Both or neither given, labels that are not whole numbers, negative or non-finite targets or weights,
+        a smoothing outside [0, 1], soft targets with an ignored label.
     """
 
     labels: NDArray[np.intp] | None = None
     soft: Array | None = None
+    class_weights: Array | None = None
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+    reduction: str = "mean"
 
     def __post_init__(self) -> None:
         if (self.labels is None) == (self.soft is None):
@@ -45,31 +65,131 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             force_setattr(self, "labels", _checked_labels(self.labels))
         else:
             force_setattr(self, "soft", _checked_soft(self.soft))
+            if self.ignore_index is not None:
+                raise InputError(
+                    f"ignore_index is {self.ignore_index}, but the targets are soft: only a label can be ignored",
+                    "ignore_index",
+                )
+        if self.class_weights is not None:
+            force_setattr(self, "class_weights", _checked_weights(self.class_weights))
+        if not 0 <= self.label_smoothing <= 1:
+            raise InputError(
+                f"label_smoothing is {self.label_smoothing}; it goes from 0 to 1", "label_smoothing"
+            )
+        if self.reduction not in REDUCTIONS:
+            raise InputError(
+                f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
+            )
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """(B,) the rows that count: all that are not ignored."""
+        if self.labels is None:
+            assert self.soft is not None
+            return np.ones(self.soft.shape[:-1], dtype=bool)
+        if self.ignore_index is None:
+            return np.ones(self.labels.shape, dtype=bool)
+        return self.labels != self.ignore_index
 
     @property
     def label_of_rows(self) -> NDArray[np.intp]:
-        """(B,) the class of each row whose target is one class (a label, or one-hot), and -1 elsewhere."""
+        """(B,) the class of each row that has one (a label, or one-hot), and -1 for soft and ignored rows."""
         if self.labels is not None:
-            return self.labels
+            return self.labels if self.ignore_index is None else np.where(self.kept, self.labels, -1)
         assert self.soft is not None
         one_hot = ((self.soft == 1).sum(axis=-1) == 1) & ((self.soft != 0).sum(axis=-1) == 1)
         return np.where(one_hot, self.soft.argmax(axis=-1), -1)
 
+    @property
+    def divisor(self) -> Fraction:
+        """What the sum over rows is divided by: sum of w_c over the labels kept, or B, under the mean; else 1."""
+        if self.reduction != "mean":
+            return Fraction(1)
+        if self.class_weights is None or self.labels is None:
+            return Fraction(int(self.kept.sum()))
+        counts = np.bincount(self.labels[self.kept], minlength=len(self.class_weights)).tolist()
+        weights = self.class_weights.tolist()
+        return sum((n * Fraction(w) for n, w in zip(counts, weights, strict=True) if n), Fraction(0))
+
+    def roundings(self, n_classes: int, terms: Callable[[int], int], *, stored: bool = False) -> float:
+        """How many u an entry of Q is off by at most, relative to itself; 0 where it is as given.
+
+        (1 - eps) y and + eps / T take three roundings, the product with w one, the quotient one, and the sum
+        of the rows' weights as many as `terms` says of B.  `stored` below float64 (where eps, y, w and Q were
+        rounded too) adds one for each of them, and for eps itself eps (y + 1/T) / ((1 - eps) y + eps/T), which
+        grows with y: 1 - eps loses what eps lost.
+        """
+        weighted, hard = self.class_weights is not None, self.soft is None
+        count, n_rows = 0.0, self.kept.shape[-1]
+        if self.label_smoothing:
+            eps = self.label_smoothing
+            largest = 1.0 if self.soft is None else max(1.0, float(self.soft.max()))
+            magnified = eps * (largest + 1 / n_classes) / ((1 - eps) * largest + eps / n_classes)
+            count += 3 + (max(1.0, magnified) if stored else 0)
+        if weighted and (self.label_smoothing or not hard):
+            count += 1
+        if self.reduction == "mean" and (n_rows > 1 or (weighted and hard)):
+            count += 1 + (terms(n_rows) if weighted and hard and n_rows > 1 else 0)
+        if stored:
+            count += (1 if weighted else 0) + (1 if weighted and hard and self.reduction == "mean" else 0)
+            count += (0 if hard else 1) + (1 if count or weighted else 0)
+        return count
+
     def effective(self, n_classes: int, dtype: np.dtype[Any]) -> Array:
-        """Q, (B, T): everything the loss is told about the targets, so that L = -sum(Q log S)."""
+        """Q, (B, T): everything the loss is told about the targets, so that L = -sum(Q log S).
+
+        Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor, where y is one-hot for a label, and 0 for an ignored row.
+        """
+        weights, labels = self.class_weights, self.labels
         if self.soft is not None:
-            return self.soft.astype(dtype, copy=False)
-        assert self.labels is not None
-        one_hot: Array = (self.labels[..., None] == np.arange(n_classes)).astype(dtype)
-        return one_hot
+            targets = self.soft
+        else:
+            assert labels is not None
+            targets = (labels[..., None] == np.arange(n_classes)).astype(np.float64)
+        if self.label_smoothing:
+            targets = (1 - self.label_smoothing) * targets + self.label_smoothing / n_classes
+        if self.ignore_index is not None:
+            targets = np.where(self.kept[..., None], targets, 0)
+        if weights is not None and labels is not None and self.reduction == "mean":
+            # Over the power of two at the largest weight of a row, which cancels: the sum cannot overflow
+            # and what underflows does not count.
+            own = np.where(self.kept, weights[np.where(self.kept, labels, 0)], 0)
+            scale = -np.frexp(own.max(axis=-1, keepdims=True))[1]
+            with np.errstate(over="ignore"):
+                shares = np.ldexp(weights, scale) / np.ldexp(own, scale).sum(axis=-1, keepdims=True)
+            targets = _products(targets, shares[..., None, :])
+        else:
+            if weights is not None:
+                targets = _products(targets, weights)
+            if self.reduction == "mean":
+                targets = targets / self.kept.sum(axis=-1)[..., None, None]
+        with np.errstate(over="ignore"):
+            return targets.astype(dtype, copy=False)
 
     def fractions(self, n_classes: int) -> list[list[Fraction]]:
         """Q, B rows of T numbers, without a rounding: what `effective` is rounded from."""
+        divisor, smoothing = self.divisor, Fraction(self.label_smoothing)
+        if self.class_weights is None:
+            scales = [1 / divisor] * n_classes
+        else:
+            scales = [Fraction(weight) / divisor for weight in self.class_weights.tolist()]
+        share = smoothing / n_classes
+        floor = [share * scale for scale in scales]
         if self.soft is not None:
-            return [[Fraction(entry) for entry in row] for row in self.soft.tolist()]
+            rest = [(1 - smoothing) * scale for scale in scales]
+            return [
+                [Fraction(y) * factor + least for y, factor, least in zip(row, rest, floor, strict=True)]
+                for row in self.soft.tolist()
+            ]
         assert self.labels is not None
-        zero, one = Fraction(0), Fraction(1)
-        return [[one if c == label else zero for c in range(n_classes)] for label in self.labels.tolist()]
+        rows: dict[int, list[Fraction]] = {}
+        if self.ignore_index is not None:
+            rows[self.ignore_index] = [Fraction(0)] * n_classes
+        for label in self.labels.tolist():
+            if label not in rows:
+                rows[label] = [*floor]
+                rows[label][label] += (1 - smoothing) * scales[label]
+        return [rows[label] for label in self.labels.tolist()]
 
     def check(self, rows: tuple[int, ...], n_classes: int) -> None:
         """Raise InputError unless these are targets for rows (B,), or stacks of them, and T classes."""
@@ -80,38 +200,91 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 "a target holds one number for each class",
                 "label",
             )
-        if self.labels is not None and self.labels.size:
-            wrong = self.labels[(self.labels < 0) | (self.labels >= n_classes)]
-            if wrong.size:
-                allowed = f"0 to {n_classes - 1}" if n_classes > 1 else "only 0, since there is one class"
-                raise InputError(
-                    f"label {wrong.flat[0]} is out of range; labels are zero-based: {allowed}", "label"
-                )
-        given = self.label_of_rows.shape
+        given = (self.labels if self.labels is not None else self.soft[..., 0]).shape
         if len(given) == len(rows) == 1 and given != rows:
-            raise InputError(f"label has {given[0]} rows but x has {rows[0]}", "label")
+            raise InputError(f"label has {_rows(given[0])} but x has {rows[0]}", "label")
         if given != rows:
             raise InputError(
                 f"targets are for rows of shape {given}, but x has rows of shape {rows}", "label"
             )
+        if self.class_weights is not None and self.class_weights.size != n_classes:
+            raise InputError(
+                f"class_weights has {self.class_weights.size} numbers but W has {n_classes} classes",
+                "class_weights",
+            )
+        if self.labels is not None:
+            self._check_labels(self.labels, n_classes)
+
+    def _check_labels(self, labels: NDArray[np.intp], n_classes: int) -> None:
+        kept = self.kept
+        wrong = labels[kept & ((labels < 0) | (labels >= n_classes))]
+        if wrong.size:
+            allowed = f"0 to {n_classes - 1}" if n_classes > 1 else "only 0, since there is one class"
+            hint = (
+                "; to ignore such rows, as PyTorch does, say ignore_index -100"
+                if IGNORED_BY_TORCH in wrong
+                else ""
+            )
+            raise InputError(
+                f"label {wrong.flat[0]} is out of range; labels are zero-based: {allowed}{hint}", "label"
+            )
+        if self.reduction != "mean":
+            return
+        if not kept.any(axis=-1).all():
+            raise InputError(
+                f"every row has the label {self.ignore_index}, which is ignored: the mean over no row is 0/0",
+                "label",
+            )
+        if self.class_weights is not None:
+            own = np.where(kept, self.class_weights[np.where(kept, labels, 0)], 0)
+            if not own.any(axis=-1).all():
+                raise InputError("the class weights of all labels are 0: their mean is 0/0", "class_weights")
 
     @property
     def warnings(self) -> list[str]:
         """What is allowed but hardly ever meant."""
         if self.soft is None:
-            return []
+            return self._weights_cancel()
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so
         # their exact sum (fsum) is off by u; fsum rounds once more.
         sums = [_sum(row) for row in self.soft.reshape(-1, self.soft.shape[-1]).tolist()]
-        off = [total for total in sums if abs(total - 1) > 2 * 2.0**-53]
-        return [f"the target sums to {off[0]:.12g}, not to 1; it is used as it is"] if off else []
+        off = [(index, total) for index, total in enumerate(sums) if abs(total - 1) > 2 * 2.0**-53]
+        if not off:
+            return []
+        index, total = off[0]
+        if len(sums) == 1:
+            return [f"the target sums to {total:.12g}, not to 1; it is used as it is"]
+        return [
+            f"{len(off)} of {len(sums)} targets do not sum to 1 (that of row {index} to {total:.12g}); they are used "
+            "as they are"
+        ]
+
+    def _weights_cancel(self) -> list[str]:
+        assert self.labels is not None
+        labels = np.unique(self.labels[self.kept])
+        if self.class_weights is None or self.reduction != "mean" or labels.size > 1 or self.label_smoothing:
+            return []
+        return [
+            f"class weights cancel: under mean, the weight of class {labels.item()}, the only one among the labels, is "
+            "divided by itself; the reduction sum keeps it"
+        ]
 
 
-def _array(given: Any) -> NDArray[Any]:
+def _products(targets: Array, weights: Array) -> Array:
+    """w_t y_t, and 0 where y_t is 0, however large w_t is."""
+    with np.errstate(over="ignore"):
+        return np.multiply(targets, weights, out=np.zeros_like(targets), where=targets != 0)
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _array(given: Any, part: str = "label") -> NDArray[Any]:
     try:
         return np.asarray(given)
     except (ValueError, TypeError) as error:
-        raise InputError(f"label is not an array: {error}", "label") from None
+        raise InputError(f"{part} is not an array: {error}", part) from None
 
 
 def _sum(row: list[float]) -> float:
@@ -141,10 +314,26 @@ def _checked_soft(given: ArrayLike | None) -> Array:
     if not np.isfinite(soft).all():
         raise InputError("a soft target is made of finite numbers", "label")
     if (soft < 0).any():
-        index = int(np.argwhere(soft < 0)[0][-1])
+        *_, row, index = np.argwhere(soft < 0)[0].tolist()
+        where = f" in row {row}" if soft.shape[-2] > 1 else ""
         raise InputError(
-            f"the target of class {index} is {float(soft[soft < 0][0])!r}; targets are never negative",
+            f"the target of class {index}{where} is {float(soft[soft < 0][0])!r}; targets are never negative",
             "label",
         )
     soft.flags.writeable = False
     return soft
+
+
+def _checked_weights(given: ArrayLike) -> Array:
+    weights = np.atleast_1d(_array(given, "class_weights"))
+    if weights.dtype.kind not in "fiu" or weights.ndim != 1:
+        raise InputError("class_weights is one real number for each class", "class_weights")
+    weights = weights.astype(np.float64)
+    for index, weight in enumerate(weights.tolist()):
+        if not 0 <= weight < math.inf:
+            raise InputError(
+                f"the weight of class {index} is {weight!r}; weights are finite and never negative",
+                "class_weights",
+            )
+    weights.flags.writeable = False
+    return weights
