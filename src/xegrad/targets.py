@@ -89,7 +89,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             return np.ones(self.soft.shape[:-1], dtype=bool)
         if self.ignore_index is None:
             return np.ones(self.labels.shape, dtype=bool)
-        return self.labels != self.ignore_index
+        kept: NDArray[np.bool_] = self.labels != self.ignore_index
+        return kept
 
     @property
     def label_of_rows(self) -> NDArray[np.intp]:
@@ -200,7 +201,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 "a target holds one number for each class",
                 "label",
             )
-        given = (self.labels if self.labels is not None else self.soft[..., 0]).shape
+        given = self.kept.shape
         if len(given) == len(rows) == 1 and given != rows:
             raise InputError(f"label has {_rows(given[0])} but x has {rows[0]}", "label")
         if given != rows:
