@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from xegrad import Problem, Targets
-from xegrad.targets import REDUCTIONS
+from xegrad.vocabulary import REDUCTIONS
 
 # Scales of W and b: logits near one, saturated, underflowing (beyond -745), and tiny.
 SCALES = [1e-8, 0.1, 1.0, 30.0, 400.0, 1500.0]

@@ -73,10 +73,12 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def ulps(self) -> NDArray[np.uint64] | None:
-        """How many floats lie from one to the other, entry by entry; None if any is NaN."""
+        """How many floats of the candidate's type lie from one to the other; None if any is NaN."""
         if np.isnan(self.candidate).any() or np.isnan(self.reference).any():
             return None
-        first, second = _position(self.candidate), _position(self.reference)
+        with np.errstate(over="ignore"):
+            reference = self.reference.astype(self.candidate.dtype)
+        first, second = _position(self.candidate), _position(reference)
         return np.maximum(first, second) - np.minimum(first, second)
 
     @property
@@ -86,16 +88,51 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        size = np.abs(self.difference).ravel()
+        order: NDArray[np.intp] = self._worst_first(1)[0]
+        return order
+
+    def _worst_first(self, n_problems: int) -> NDArray[np.intp]:
+        """The same for each problem of a stack, (K, size)."""
+        shape = (n_problems, -1)
+        size = np.abs(self.difference).reshape(shape)
+        reference = self.reference.reshape(shape)
         not_a_number = np.isnan(size)
-        beyond = ~self.within.ravel() & ~not_a_number
+        beyond = ~self.within.reshape(shape) & ~not_a_number
         with np.errstate(all="ignore"):
-            open_part = (self.bound / np.abs(self.reference)).ravel()
-        open_part = np.where(self.reference.ravel() == 0, 0, open_part)
+            open_part = self.bound.reshape(shape) / np.abs(reference)
+        open_part = np.where(reference == 0, 0, open_part)
         steps = np.zeros_like(open_part)
         np.log10(open_part, out=steps, where=open_part > 0)
         rest = np.where(open_part > 0, np.round(steps, 2), -np.inf)
-        return np.lexsort((-rest, np.where(beyond, -size, 0), ~beyond, ~not_a_number))
+        return np.lexsort((-rest, np.where(beyond, -size, 0), ~beyond, ~not_a_number), axis=-1)
+
+    def summary(self, n_problems: int = 1) -> Summary:
+        """The figures of each problem of a stack of K; those of one problem are a stack of one."""
+        shape = (n_problems, -1)
+        ulps = self.ulps
+        return Summary(
+            agrees=self.within.reshape(shape).all(axis=1),
+            max_difference=np.abs(self.difference).reshape(shape).max(axis=1),
+            max_ulps=None if ulps is None else ulps.reshape(shape).max(axis=1),
+            correct_digits=self.correct_digits.reshape(shape).min(axis=1),
+            lost=self.lost.reshape(shape).sum(axis=1),
+            digits_lost=self.digits_lost.reshape(shape).sum(axis=1),
+            opposite_signs=self.opposite_signs.reshape(shape).sum(axis=1),
+            worst=self._worst_first(n_problems)[:, 0],
+        )
+
+
+class Summary(msgspec.Struct, frozen=True, eq=False):
+    """The figures of a comparison, (K,) each: of K problems of one shape."""
+
+    agrees: NDArray[np.bool_]
+    max_difference: Array  # NaN where any is
+    max_ulps: NDArray[np.uint64] | None  # None where any number of any problem is none
+    correct_digits: NDArray[np.intp]  # of the worst entry
+    lost: NDArray[np.intp]  # how many entries are within a bound that exceeds half of them
+    digits_lost: NDArray[np.intp]  # how many are not finite or have no digit
+    opposite_signs: NDArray[np.intp]
+    worst: NDArray[np.intp]  # the flat index of the worst entry
 
 
 def compare(

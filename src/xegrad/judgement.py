@@ -5,7 +5,7 @@ It is measured against the exact values, by what a stable computation in its pre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from xegrad.comparison import Comparison, compare
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
+from xegrad.vocabulary import AXES, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a witness is left out of the check.
 PATIENCE = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
@@ -49,6 +50,7 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
 class Judgement(msgspec.Struct, frozen=True, eq=False):
     """A candidate against the exact values: the outcome follows from the comparison."""
 
+    name: str  # of the gradient, or "loss"
     comparison: Comparison
     certified: bool  # whether every exact value is
     derived: bool  # whether the bound is
@@ -96,11 +98,11 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         if count == 1:
             return "one entry"
         if wrong.ndim == 2:
-            rows, columns = wrong.any(axis=1), wrong.any(axis=0)
-            if columns.sum() == 1:
-                return "one class"
-            if rows.sum() == 1:
-                return "one input"
+            first, second = AXES[self.name]
+            if wrong.any(axis=0).sum() == 1:
+                return f"one {second}"
+            if wrong.any(axis=1).sum() == 1:
+                return f"one {first}"
         return "several entries"
 
 
@@ -116,7 +118,7 @@ def judge(
     reference = exact.gradients[with_respect_to]
     bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
     allowed = tolerance.allowed(reference, bound.gradients[with_respect_to], resolution)
-    return _judged(reference, candidate, allowed, exact.is_certain_of(with_respect_to), tolerance)
+    return _judged(with_respect_to, reference, candidate, allowed, exact, tolerance)
 
 
 def judge_loss(
@@ -125,11 +127,11 @@ def judge_loss(
     """A candidate loss against the exact one."""
     bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
     allowed = tolerance.allowed(exact.loss, bound, resolution)
-    return _judged(np.array([exact.loss]), np.array([loss]), allowed, exact.is_certain_of("loss"), tolerance)
+    return _judged("loss", np.array([exact.loss]), np.array([loss]), allowed, exact, tolerance)
 
 
 def _judged(
-    reference: Array, candidate: Array, allowed: Any, certified: bool, tolerance: Tolerance
+    name: str, reference: Array, candidate: Array, allowed: Any, exact: Evaluation, tolerance: Tolerance
 ) -> Judgement:
     comparison = Comparison(
         reference=reference,
@@ -137,7 +139,7 @@ def _judged(
         # A value beyond the largest float is infinite, and is matched or not.
         bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
     )
-    return Judgement(comparison=comparison, certified=certified, derived=tolerance.derived)
+    return Judgement(name, comparison, certified=exact.is_certain_of(name), derived=tolerance.derived)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):
@@ -154,29 +156,37 @@ class Check(msgspec.Struct, frozen=True, eq=False):
         return bool((comparison.within | (comparison.unbounded & ~comparison.digits_lost)).all())
 
 
-def check_methods(problem: Problem, exact: Evaluation, with_respect_to: str = "weights") -> list[Check]:
-    """Every float method's gradient and loss against the exact ones, and the chain against the shortcut."""
+def check_methods(
+    problem: Problem, exact: Evaluation, with_respect_to: Sequence[str] = ("weights",)
+) -> list[Check]:
+    """Every float method's gradients and loss against the exact ones, and the chain against the shortcut."""
     steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
-    checks, gradients, losses = [], {}, []
+    evaluations, checks, losses = {}, [], []
     for name, method in METHODS.items():
         if name == "exact" or steps > PATIENCE.get(name, np.inf):
             continue
-        evaluation = method.evaluate(problem, (with_respect_to,))
-        bound = method.bound(problem, (with_respect_to,))
-        gradients[name] = evaluation
+        evaluation = method.evaluate(problem, with_respect_to)
+        bound = method.bound(problem, with_respect_to)
+        evaluations[name] = evaluation
         advisory = name == "finite-difference"
-        checks.append(Check(name, compare(exact, evaluation, bound, with_respect_to), advisory))
+        for of in with_respect_to:
+            checks.append(Check(_of(name, of), compare(exact, evaluation, bound, of), advisory))
         loss = Comparison(
             reference=np.array([exact.loss]),
             candidate=np.array([evaluation.loss], dtype=np.float64),
             bound=np.array([bound.loss]),
         )
         losses.append(Check(f"{name}, loss", loss, advisory))
-    if {"chain", "shortcut"} <= gradients.keys():
-        between = bounds.chain_against_shortcut(problem, (with_respect_to,))
-        comparison = compare(gradients["shortcut"], gradients["chain"], between, with_respect_to)
-        checks.append(Check("chain against shortcut", comparison))
+    if {"chain", "shortcut"} <= evaluations.keys():
+        between = bounds.chain_against_shortcut(problem, with_respect_to)
+        for of in with_respect_to:
+            comparison = compare(evaluations["shortcut"], evaluations["chain"], between, of)
+            checks.append(Check(_of("chain against shortcut", of), comparison))
     return [*checks, *losses]
+
+
+def _of(name: str, gradient: str) -> str:
+    return name if gradient == "weights" else f"{name}, dL/d{SYMBOLS[gradient]}"
 
 
 def cause_of_nonfinite(problem: Problem, precision: str) -> str:

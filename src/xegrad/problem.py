@@ -12,19 +12,7 @@ from numpy.typing import ArrayLike
 
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
-
-# What files, JSON and options call the parts and their gradients.
-SYMBOLS = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
-NAMES = {symbol: name for name, symbol in SYMBOLS.items()}
-# In which the float methods can compute.
-PRECISIONS = ("float64", "float32")
-# What the indices of an entry of each gradient count.
-AXES = {
-    "weights": ("input", "class"),
-    "bias": ("class",),
-    "inputs": ("row", "input"),
-    "logits": ("row", "class"),
-}
+from xegrad.vocabulary import COMPUTED_IN
 
 
 class Problem(msgspec.Struct, frozen=True, eq=False):
@@ -111,22 +99,27 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
         """What the float methods see: W, x and b rounded to the precision in which they compute."""
         return self.astype(self.dtype)
 
+    def place(self, name: str, flat_index: int) -> tuple[int, ...]:
+        """The indices of an entry of a gradient, which `AXES` names."""
+        if name == "bias":
+            return (flat_index,)
+        return divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
+
     def unstacked(self) -> Iterator[Problem]:
         """The problems of a stack, one by one; a problem that is no stack yields itself."""
         stack = self.weights.shape[:-2]
         for k in np.ndindex(stack):
-            labels, soft = self.targets.labels, self.targets.soft
-            yield replace(
-                self,
-                weights=self.weights[k],
-                inputs=self.inputs[k],
-                targets=replace(
-                    self.targets,
-                    labels=None if labels is None else labels[k],
-                    soft=None if soft is None else soft[k],
-                ),
-                bias=None if self.bias is None else self.bias[k],
-            )
+            yield self.at(k)
+
+    def at(self, index: Any) -> Problem:
+        """One problem of a stack, or some of them."""
+        return replace(
+            self,
+            weights=self.weights[index],
+            inputs=self.inputs[index],
+            targets=self.targets.at(index),
+            bias=None if self.bias is None else self.bias[index],
+        )
 
     def astype(self, dtype: np.dtype[Any]) -> Problem:
         """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as given."""
@@ -139,6 +132,21 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
             bias=None if self.bias is None else self.bias.astype(dtype),
             precision=None,
         )
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How a problem was given, and so how its gradients are shown: W's layout, and whether x has rows."""
+
+    transpose: bool = False
+    is_batch: bool = True
+
+    def of(self, name: str, gradient: Array) -> Array:
+        """A gradient of a problem, or of a stack, from the library's layout."""
+        if name == "weights":
+            return gradient.swapaxes(-1, -2) if self.transpose else gradient
+        if name in ("inputs", "logits") and not self.is_batch:
+            return gradient[..., 0, :]
+        return gradient
 
 
 def _array(symbol: str, given: ArrayLike) -> Array:
@@ -187,8 +195,8 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
 
 
 def _check_precision(name: str, parts: Mapping[str, Array | None]) -> None:
-    if name not in PRECISIONS:
-        raise InputError(f"the precision is {name!r}; it is one of {', '.join(PRECISIONS)}", "dtype")
+    if name not in COMPUTED_IN:
+        raise InputError(f"the precision is {name!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype")
     largest = float(np.finfo(name).max)
     for symbol, part in parts.items():
         if part is not None and (np.abs(part) > largest).any():

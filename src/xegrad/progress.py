@@ -23,10 +23,15 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
+def tell(doing: str, done: int, steps: int) -> None:
+    """The watcher, if there is one, hears that so many steps are done."""
+    watcher = _watcher.get()
+    if watcher is not None and steps:
+        watcher(doing, done, steps)
+
+
 def track(items: Sequence[Item], doing: str) -> Iterator[Item]:
     """The items, one by one; the watcher hears after each that it is done."""
-    watcher = _watcher.get()
     for done, item in enumerate(items, start=1):
         yield item
-        if watcher is not None:
-            watcher(doing, done, len(items))
+        tell(doing, done, len(items))

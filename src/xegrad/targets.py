@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 from numpy.typing import ArrayLike, NDArray
 
 from xegrad.errors import InputError
+from xegrad.vocabulary import REDUCTIONS
 
 Array = NDArray[np.floating[Any]]
 
-REDUCTIONS = ("mean", "sum", "none")
 IGNORED_BY_TORCH = -100
 
 
@@ -80,6 +80,14 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             raise InputError(
                 f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
             )
+
+    def at(self, index: Any) -> Targets:
+        """Those of one problem of a stack, or of some."""
+        return replace(
+            self,
+            labels=None if self.labels is None else self.labels[index],
+            soft=None if self.soft is None else self.soft[index],
+        )
 
     @property
     def kept(self) -> NDArray[np.bool_]:

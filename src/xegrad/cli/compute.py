@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xegrad.cli import options
+from xegrad.cli import options, output
 from xegrad.cli.inputs import Given
+from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
+if TYPE_CHECKING:
+    from xegrad.cli.output import Destination
+    from xegrad.computation import Computation
+    from xegrad.formats.parts import Parts
+
 DEFAULT_METHODS = ("chain", "shortcut")
+FORMS = ("table", "json", "markdown", "csv", "npy")
 QUICK = 0.05  # seconds
 
 
+@options.takes_problem
 def command(
     context: typer.Context,
-    problem: options.Problem = None,
-    weights: options.Weights = None,
-    inputs: options.Inputs = None,
-    bias: options.Bias = None,
-    label: options.Label = None,
-    transpose: options.Transpose = None,
-    input_format: options.InputFormat = None,
+    given: Given,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,34 +42,49 @@ def command(
             help="The correctly rounded values too; by default where they take less than about 50 ms.",
         ),
     ] = None,
+    with_respect_to: options.WithRespectTo = None,
+    form: options.Format = None,
     json: options.Json = False,
+    path: options.Output = None,
     top: options.Top = 10,
     digits: options.Digits = 8,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """The loss and dL/dW of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
+    """The loss and its gradients of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
 
     \b
     xegrad compute problem.json
     xegrad compute -W '[[1,2],[3,4]]' -x 1,-2 -y 0
-    xegrad compute -W W.csv -x x.json -y cat --transpose
+    xegrad compute -W W.csv -x iris.csv --label-column species
+    xegrad compute layer.safetensors -x x.npy --labels y.npy --label-smoothing 0.1
     xegrad compute problem.json --json | jq .gradient
+    xegrad compute problem.json -o gradient.npy
+    tail -f log | xegrad compute - --input-format ndjson
 
-    A problem in JSON is {"W": [[...], ...], "x": [...], "label": 2}, W inputs x classes, with b, classes
-    and transpose if you like.  In CSV it is one table: a header x and the class names, a row for each
-    input, x_j and then W[j, :], and rows that begin with label (a target) and bias.
+    A problem in JSON is {"W": [[...], ...], "x": [...], "label": 2}, W inputs x classes, with b, classes,
+    class_weights, label_smoothing, ignore_index, reduction and transpose if you like; x may be rows, and
+    label then a list.  In CSV it is one table: a header x and the class names, a row for each input, x_j and
+    then W[j, :], and rows that begin with label (a target) and bias.
     """
-    given = Given(problem, weights, inputs, bias, label, transpose, input_format)
     chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
-    parts = given.read()
-    if parts is None:
+    if given.is_stream:
+        from xegrad.cli import stream
+
+        if exact:
+            chosen = [*chosen, *(["exact"] if "exact" not in chosen else [])]
+        stream.refuse(form, "compute")
+        return stream.run(given, stream.computing(chosen, with_respect_to), path, quiet=quiet)
+    destination = output.destination(form, json, path, given.files, FORMS)
+    if given.is_nothing:
         sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad compute --help\n")
         return 2
+    parts = given.read()
     stated = parts.problem()
+    names = options.gradients(with_respect_to, stated.bias is not None)
 
     from xegrad import computation
-    from xegrad.display import screen, verdict
+    from xegrad.display import screen
     from xegrad.methods.exact import work
 
     estimate = work(stated.n_rows, stated.n_inputs, stated.n_classes)  # by the sizes alone, never by a clock
@@ -77,31 +95,60 @@ def command(
     if "exact" in chosen:
         screen.announce(estimate)
     with screen.progress_bar():
-        computed = computation.compute(stated, chosen)
-    warnings = stated.targets.warnings
-    if json and not quiet:
+        computed = computation.compute(stated, chosen, names)
+    _write(computed, parts, destination, quiet=quiet, top=top, digits=digits, color=not no_color)
+    return 0
+
+
+def _write(
+    computed: Computation,
+    parts: Parts,
+    destination: Destination,
+    *,
+    quiet: bool,
+    top: int,
+    digits: int,
+    color: bool,
+) -> None:
+    """The result in its form; warnings go to standard error unless JSON carries them."""
+    from xegrad.display import screen, verdict
+
+    warnings = computed.problem.targets.warnings
+    silent = quiet and destination.path is None
+    if destination.form != "json" or silent:
+        _warn(warnings)
+    if silent:
+        return
+    if destination.form == "json":
         from xegrad.formats import results
 
-        result = results.compute_result(
-            computed,
-            transpose=parts.transpose is True,
-            id=parts.id,
-            warnings=[*warnings, *verdict.nonfinite_warnings(computed)],
-        )
-        sys.stdout.buffer.write(results.encode(result))
-        return 0
-    for warning in warnings:
-        sys.stderr.write(f"xegrad: warning: {warning}\n")
-    if not quiet:
+        carried = [*warnings, *verdict.nonfinite_warnings(computed)]
+        (result,) = results.compute_results(computed, parts.layout, ids=[parts.id], warnings=[carried])
+        destination.put(results.encode(result))
+    elif destination.form in ("csv", "npy"):
+        from xegrad import formats
+
+        if len(computed.names) > 1 and "weights" not in computed.names:
+            raise UsageError(f"{destination.form} holds one gradient; name it with --with-respect-to")
+        name = computed.names[0]
+        has_classes = name != "inputs" and not (name == "weights" and parts.layout.transpose)
+        gradient = parts.layout.of(name, computed.reported.gradients[name]) + 0.0
+        columns = computed.problem.classes if has_classes else None
+        destination.put(formats.FORMATS[destination.form].write_array(gradient, columns))
+    else:
         from xegrad.display.computation import computation_view
 
         view = computation_view(
             computed,
             verdict=verdict.compute_verdict(computed),
-            transpose=parts.transpose is True,
+            layout=parts.layout,
             width=screen.width(),
             top=top,
             digits=digits,
         )
-        screen.show(view, color=not no_color)
-    return 0
+        destination.show(view, color=color)
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        sys.stderr.write(f"xegrad: warning: {warning}\n")

@@ -2,49 +2,113 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Annotated
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
+from xegrad.cli.inputs import Given
 from xegrad.errors import UsageError
 from xegrad.formats import FORMATS
+from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS, SYMBOLS
 
-_VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file."
+_VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
+_BATCH = "With rows of x, a JSON list of them."
 
-Problem = Annotated[
+
+def _option(*names: str, metavar: str, help: str) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help)
+
+
+# What a problem is given by: the fields of `Given`, and what each is on the command line.
+_PROBLEM: dict[str, Any] = {
+    "problem": Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROBLEM]",
+            help="A file (xegrad formats lists the kinds), or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    "weights": Annotated[
+        str | None, _option("-W", "--weights", metavar="VALUE|FILE", help=f"W, inputs x classes. {_VALUE}")
+    ],
+    "inputs": Annotated[
+        str | None, _option("-x", "--inputs", metavar="VALUE|FILE", help=f"x, or rows of it. {_VALUE}")
+    ],
+    "bias": Annotated[str | None, _option("-b", "--bias", metavar="VALUE|FILE", help=f"b. {_VALUE}")],
+    "label": Annotated[
+        str | None,
+        _option(
+            "-y",
+            "--label",
+            metavar="INDEX|NAME|LIST",
+            help=f"A zero-based index, a class name, or a target as a JSON list. {_BATCH}",
+        ),
+    ],
+    "labels": Annotated[
+        str | None, _option("--labels", metavar="FILE", help="The labels, or a row of targets for each row of x.")
+    ],
+    "label_column": Annotated[
+        str | None,
+        _option("--label-column", metavar="NAME", help="The column of a data set (-x data.csv) that is the label."),
+    ],
+    "classes": Annotated[
+        list[str] | None, _option("--classes", metavar="NAMES", help="The classes, in the order of W's columns.")
+    ],
+    "transpose": Annotated[
+        bool | None,
+        typer.Option(
+            "--transpose/--no-transpose",
+            help="W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
+        ),
+    ],
+    "class_weights": Annotated[
+        str | None,
+        _option("--class-weights", metavar="VALUE|FILE", help="A weight for each class, as in PyTorch."),
+    ],
+    "label_smoothing": Annotated[
+        float | None, _option("--label-smoothing", metavar="EPS", help="That part of a target is spread over all.")
+    ],
+    "ignore_index": Annotated[
+        int | None, _option("--ignore-index", metavar="LABEL", help="Rows with this label do not count.")
+    ],
+    "reduction": Annotated[
+        str | None, _option("--reduction", metavar="|".join(REDUCTIONS), help="Of the rows' losses (mean).")
+    ],
+    "dtype": Annotated[
+        str | None,
+        _option(
+            "--dtype",
+            metavar="|".join(COMPUTED_IN),
+            help="The precision of the float computation, or of the candidate (float64, or the file's).",
+        ),
+    ],
+    "input_format": Annotated[
+        str | None,
+        _option("--input-format", metavar="|".join(FORMATS), help="Where the suffix does not say it."),
+    ],
+}
+
+WithRespectTo = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[PROBLEM]", help="A JSON or CSV file, or - for standard input.", show_default=False
-    ),
-]
-Weights = Annotated[
-    str | None, typer.Option("-W", "--weights", metavar="VALUE|FILE", help=f"W, inputs x classes. {_VALUE}")
-]
-Inputs = Annotated[str | None, typer.Option("-x", "--inputs", metavar="VALUE|FILE", help=f"x. {_VALUE}")]
-Bias = Annotated[str | None, typer.Option("-b", "--bias", metavar="VALUE|FILE", help=f"b. {_VALUE}")]
-Label = Annotated[
-    str | None,
     typer.Option(
-        "-y",
-        "--label",
-        metavar="INDEX|NAME|LIST",
-        help="A zero-based index, a class name, or a target as a JSON list.",
+        "--with-respect-to",
+        metavar=",".join(SYMBOLS.values()),
+        help="Which gradients (W, and b where there is one).",
     ),
 ]
-Transpose = Annotated[
-    bool | None,
-    typer.Option(
-        "--transpose/--no-transpose",
-        help="W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
-    ),
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="table (by default), json, markdown; csv and npy hold dL/dW.")
 ]
-InputFormat = Annotated[
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+Output = Annotated[
     str | None,
-    typer.Option("--input-format", metavar="|".join(FORMATS), help="Where the suffix does not say it."),
+    typer.Option("-o", "--output", metavar="FILE", help="Write it there, whole or not at all; format from the suffix."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Top = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many of the worst entries.")]
 Digits = Annotated[
     int,
@@ -52,6 +116,36 @@ Digits = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on standard output.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR does the same.")]
+
+
+def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
+    """A command(context, given, ...) as one whose signature has, for `given`, every option of a problem."""
+    signature = inspect.signature(command, eval_str=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    own = [parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "given"]
+    context, *rest = own
+    of_problem = [
+        inspect.Parameter(name, kind, default=None, annotation=annotation)
+        for name, annotation in _PROBLEM.items()
+    ]
+
+    @wraps(command)
+    def taking_all(**options: Any) -> int:
+        given = Given(**{name: options.pop(name) for name in _PROBLEM})
+        return command(given=given, **options)
+
+    parameters = [context, *of_problem, *rest]
+    taking_all.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    taking_all.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return taking_all
+
+
+def gradients(given: list[str] | None, has_bias: bool) -> list[str]:
+    """The names in --with-respect-to, as the library calls them: W, and b where there is one, by default."""
+    asked = choices(given or (["W", "b"] if has_bias else ["W"]), SYMBOLS.values(), "gradient")
+    if "b" in asked and not has_bias:
+        raise UsageError("--with-respect-to b: the problem has no b; give it one (-b), of zeros perhaps")
+    return [name for name, symbol in SYMBOLS.items() if symbol in asked]
 
 
 def summation(text: str) -> Callable[[int], int]:
@@ -78,3 +172,11 @@ def choices(given: Iterable[str], known: Iterable[str], what: str) -> list[str]:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
     return [name for name in known if name in asked]
+
+
+def choice(given: str, known: Iterable[str], what: str) -> str:
+    """One of the known names."""
+    chosen = choices([given], known, what)
+    if len(chosen) != 1:
+        raise UsageError(f"one {what} is expected, not {given}")
+    return chosen[0]

@@ -123,7 +123,7 @@ def command(
     from xegrad.display import screen
     from xegrad.judgement import DIGITS_LOST, RIGHT, Tolerance, check_methods, judge, judge_loss
     from xegrad.methods.exact import work
-    from xegrad.problem import SYMBOLS
+    from xegrad.vocabulary import SYMBOLS
 
     gradient_name = next(key for key, symbol in SYMBOLS.items() if symbol == name)
     numbers = _gradient(stated.candidate(parts), parts, layer, gradient_name, decimals)

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
-from xegrad.display.naming import class_in_full, class_in_short
+from xegrad.display.naming import class_in_full, class_in_short, printable
 from xegrad.display.numbers import SHOWS_ALL, decimals_for, how_many_correct, in_column
 from xegrad.methods import Evaluation
-from xegrad.problem import Problem
+from xegrad.problem import Layout, Problem
+from xegrad.vocabulary import AXES, SYMBOLS
 
 SMALL = 64  # entries of dL/dW that are shown one by one
 SHORTEST_NAME = 6  # columns that the name of a class keeps
@@ -28,22 +30,22 @@ def computation_view(
     computation: Computation,
     *,
     verdict: str,
-    transpose: bool,
+    layout: Layout,
     width: int,
     top: int,
     digits: int,
 ) -> RenderableType:
-    """What was understood, the loss and the probabilities, dL/dW entry by entry, and the verdict last."""
+    """What was understood, the probabilities and the loss, each gradient entry by entry, and the verdict last."""
     styles = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red"}
     style = styles.get(computation.verdict, "bold")
     sentence = wrapped(verdict, width)
     sentence.stylize(style, 0, verdict.index(":"))
     return Group(
-        wrapped(_understood(computation.problem, transpose), width),
+        wrapped(understood(computation.problem, layout), width),
         "",
-        *_probabilities(computation, width, top),
-        "",
-        *_gradient(computation, width, top, digits),
+        *(_rows(computation, top) if layout.is_batch else _probabilities(computation, width, top)),
+        *_losses(computation.evaluations),
+        *(part for name in computation.names for part in ("", *_gradient(computation, name, layout, width, top, digits))),
         *_distances(computation.from_exact),
         "",
         sentence,
@@ -55,24 +57,86 @@ def wrapped(text: str, width: int) -> Text:
     return Text("\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)))
 
 
-def _understood(problem: Problem, transpose: bool) -> str:
+def understood(problem: Problem, layout: Layout) -> str:
+    """The layer, its rows, and what the loss divides by, in sentences."""
     inputs = f"{problem.n_inputs} input{'' if problem.n_inputs == 1 else 's'}"
     classes = f"{problem.n_classes} class{'' if problem.n_classes == 1 else 'es'}"
     bias = " and b" if problem.bias is not None else ""
-    layer = f"W {classes} x {inputs}{bias}" if transpose else f"W {inputs} x {classes}{bias}"
+    layer = f"W {classes} x {inputs}{bias}" if layout.transpose else f"W {inputs} x {classes}{bias}"
     square = ""
     if problem.n_inputs == problem.n_classes > 1:
         square = (
             " W is square; it was read as classes x inputs, as --transpose says."
-            if transpose
+            if layout.transpose
             else " W is square; it was read as inputs x classes (--transpose reads it the other way)."
         )
-    label = int(problem.targets.label_of_rows[0])
+    stated = problem.targets
+    single = "" if problem.dtype == np.float64 else f", in {problem.dtype.name}"
+    if layout.is_batch:
+        names = "" if problem.classes is None else f" The classes: {', '.join(map(printable, problem.classes))}."
+        if problem.n_classes > FEW:
+            names = ""
+        rows = f"{problem.n_rows} row{'' if problem.n_rows == 1 else 's'}"
+        return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
+    optional = "" if _is_plain(problem) else f": {divisor(problem)}"
+    label = int(stated.label_of_rows[0])
     if label >= 0:
         target = f"The label is {class_in_full(problem, label)}, marked >."
     else:
         target = "The target is soft; its classes are marked >."
-    return f"Softmax layer: {layer}, one example. {target}{square}"
+    return f"Softmax layer: {layer}, one example{single}{optional}. {target}{square}"
+
+
+def _is_plain(problem: Problem) -> bool:
+    stated = problem.targets
+    return stated.class_weights is None and not stated.label_smoothing
+
+
+def divisor(problem: Problem) -> str:
+    """mean over 3 of 4 rows (1 ignored), weights sum to 7.5, label smoothing 0.1."""
+    stated, n_rows = problem.targets, problem.n_rows
+    kept = int(stated.kept.sum())
+    rows = f"{n_rows} row{'' if n_rows == 1 else 's'}"
+    if kept < n_rows:
+        rows = f"{kept} of {rows} ({n_rows - kept} ignored)"
+    parts = [f"{'mean' if stated.reduction == 'mean' else 'sum'} over {rows}"]
+    if stated.class_weights is not None:
+        if stated.reduction == "mean" and stated.labels is not None:
+            parts.append(f"weights sum to {float(stated.divisor):.6g}")
+        else:
+            parts.append("with class weights")
+    if stated.label_smoothing:
+        parts.append(f"label smoothing {stated.label_smoothing:g}")
+    return ", ".join(parts)
+
+
+def _rows(computation: Computation, top: int) -> Iterator[RenderableType]:
+    """The rows: what each should be, with what probability it is, and its loss before the reduction."""
+    problem, forward = computation.problem, computation.forward
+    weight = float(problem.targets.divisor)
+    losses = computation.reported.losses.astype(np.float64) * weight
+    shown = np.arange(problem.n_rows)
+    if problem.n_rows > max(top, 1):
+        # Six digits decide, so that rounding does not.
+        rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
+        shown = np.sort(np.lexsort((shown, -np.array(rank)))[: max(top, 1)])
+        yield Text(f"The {len(shown)} of {problem.n_rows} rows that lose most:")
+    table = _plain_table(show_header=True)
+    for heading in ("row", "label", "S of it", "likeliest", "its S", "loss"):
+        table.add_column(heading, justify="right", no_wrap=True, overflow="ellipsis", min_width=5)
+    labels, probabilities = problem.targets.label_of_rows, forward.probabilities
+    for b in shown.tolist():
+        label, likeliest = int(labels[b]), int(probabilities[b].argmax())
+        own = class_in_short(problem, label) if label >= 0 else "soft" if problem.targets.kept[b] else "ignored"
+        table.add_row(
+            str(b),
+            own,
+            _fraction(float(probabilities[b, label])) if label >= 0 else "",
+            class_in_short(problem, likeliest),
+            _fraction(float(probabilities[b, likeliest])),
+            _fraction(float(losses[b])),
+        )
+    yield table
 
 
 def _probabilities(computation: Computation, width: int, top: int) -> Iterator[RenderableType]:
@@ -84,11 +148,12 @@ def _probabilities(computation: Computation, width: int, top: int) -> Iterator[R
         rank = np.lexsort((shown, -np.nan_to_num(probabilities), targets == 0))
         shown = np.sort(rank[: max(top, 1)])
         yield Text(f"The target and the most probable of {problem.n_classes} classes:")
-    soft = bool((problem.targets.label_of_rows < 0).any())
-    rows = {"class": [_marked(problem, targets, int(index)) for index in shown]}
+    soft = problem.targets.soft is not None or not _is_plain(problem)
+    marks = _marks(problem)
+    rows = {"class": [_marked(problem, marks, int(index)) for index in shown]}
     rows["probability"] = [Text(_fraction(float(probabilities[index]))) for index in shown]
     if soft:
-        rows["target"] = [Text(_fraction(float(targets[index]))) for index in shown]
+        rows["target Q"] = [Text(_fraction(float(targets[index]))) for index in shown]
     cell = max(text.cell_len for row in rows.values() for text in row)
     cell = min(cell, max(8, width - 15))
     per_band = max(1, (width - 11) // (cell + 2))
@@ -100,7 +165,6 @@ def _probabilities(computation: Computation, width: int, top: int) -> Iterator[R
         for name, row in rows.items():
             band.add_row(name, *row[start : start + per_band])
         yield band
-    yield from _losses(computation.evaluations)
 
 
 def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
@@ -115,59 +179,87 @@ def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
     yield Text(line)
 
 
-def _gradient(computation: Computation, width: int, top: int, digits: int) -> Iterator[RenderableType]:
-    problem, comparison = computation.problem, computation.comparison
+def _gradient(
+    computation: Computation, name: str, layout: Layout, width: int, top: int, digits: int
+) -> Iterator[RenderableType]:
+    problem, comparison = computation.problem, computation.comparisons.get(name)
     gradients = {
-        name: evaluation.gradients["weights"].ravel() for name, evaluation in computation.evaluations.items()
+        method: evaluation.gradients[name].ravel() for method, evaluation in computation.evaluations.items()
     }
-    size = problem.weights.size
+    size = computation.reported.gradients[name].size
     if size <= SMALL:
-        yield Text("dL/dW")
+        yield Text(f"dL/d{SYMBOLS[name]}")
         shown = np.arange(size)
     else:
         shown, order = _worst(gradients, comparison, top)
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
-        yield Text(f"dL/dW has {size} entries; {which} {order}:")
-    rows, columns = np.divmod(shown, problem.n_classes)
-    values = {name: values[shown].tolist() for name, values in gradients.items()}
+        yield Text(f"dL/d{SYMBOLS[name]} has {size} entries; {which} {order}:")
+    values = {method: values[shown].tolist() for method, values in gradients.items()}
     decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
-    numbers = {name: [in_column(v, decimals, digits) for v in column] for name, column in values.items()}
+    numbers = {method: [in_column(v, decimals, digits) for v in column] for method, column in values.items()}
     if comparison is not None:
         numbers["difference"] = _differences(comparison, shown, digits)
-    if "exact" in numbers and len(numbers) > 2 and _width(numbers) > width - 7 - SHORTEST_NAME:
+    axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
+    narrow = sum(7 for axis in axes if axis != "class")
+    if "exact" in numbers and len(numbers) > 2 and _width(numbers) > width - narrow - SHORTEST_NAME:
         del numbers["exact"]  # the block below tells how far from it the others are
-    taken = _width(numbers)
-    for_class = max(SHORTEST_NAME, width - 7 - taken)
+    taken = _width(numbers) + narrow
+    for_class = max(SHORTEST_NAME, width - taken) if "class" in axes else 0
     table = _plain_table(show_header=True)
-    if 7 + for_class + taken > width:
+    if for_class + taken > width:
         # Seventeen digits need more than sixty columns: lines that the terminal folds beat cut numbers.
-        table.width = 7 + for_class + taken
-    table.add_column("input", justify="right", no_wrap=True)
-    table.add_column("class", justify="right", no_wrap=True, overflow="ellipsis", max_width=for_class)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    targets = problem.targets.effective(problem.n_classes, problem.dtype)[0]
-    for k, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
-        label = "" if k and row == rows[k - 1] and size <= SMALL else str(row)
-        table.add_row(label, _marked(problem, targets, column), *(cells[k] for cells in numbers.values()))
+        table.width = for_class + taken
+    for axis in axes:
+        if axis == "class":
+            table.add_column("class", justify="right", no_wrap=True, overflow="ellipsis", max_width=for_class)
+        else:
+            table.add_column(axis, justify="right", no_wrap=True)
+    for method in numbers:
+        table.add_column(method, justify="right", no_wrap=True)
+    marks = _marks(problem)
+    before: list[int] = []
+    for k, index in enumerate(shown.tolist()):
+        place = dict(zip(AXES[name], problem.place(name, index), strict=True))
+        indices = [place[axis] for axis in axes]
+        cells: list[Text | str] = []
+        for axis, value, *last in zip(axes, indices, before or [None] * len(axes), strict=True):
+            if axis == "class":
+                cells.append(_marked(problem, marks, value))
+            else:
+                # An index is said once for the rows that share it.
+                cells.append("" if last == [value] and len(axes) > 1 and axis == axes[0] and size <= SMALL else str(value))
+        before = indices
+        table.add_row(*cells, *(column[k] for column in numbers.values()))
     yield table
+
+
+def _marks(problem: Problem) -> NDArray[np.bool_]:
+    """(T,) the classes of one example's target; those of a label alone, however it is smoothed."""
+    if problem.n_rows > 1:
+        return np.zeros(problem.n_classes, dtype=bool)
+    label = int(problem.targets.label_of_rows[0])
+    if label >= 0:
+        return np.arange(problem.n_classes) == label
+    marks: NDArray[np.bool_] = problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
+    return marks
 
 
 def _width(columns: Mapping[str, list[str]]) -> int:
     return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
 
 
-def _distances(from_exact: Mapping[str, Comparison]) -> Iterator[RenderableType]:
+def _distances(from_exact: Mapping[str, Mapping[str, Comparison]]) -> Iterator[RenderableType]:
     """How far each method is from the exact values."""
     if not from_exact:
         return
     table = _plain_table(show_header=True)
     table.add_column("against exact", no_wrap=True)
     rows: dict[str, list[str]] = {"digits, worst entry": [], "entries without one": []}
-    for name, against in from_exact.items():
+    for name, by in from_exact.items():
         table.add_column(name, justify="right", no_wrap=True)
-        rows["digits, worst entry"].append(how_many_correct(int(against.correct_digits.min())))
-        rows["entries without one"].append(str(int(against.digits_lost.sum())))
+        digits = min(int(against.correct_digits.min()) for against in by.values())
+        rows["digits, worst entry"].append(how_many_correct(digits))
+        rows["entries without one"].append(str(sum(int(against.digits_lost.sum()) for against in by.values())))
     for name, cells in rows.items():
         table.add_row(name, *cells)
     yield ""
@@ -198,9 +290,9 @@ def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
     ]
 
 
-def _marked(problem: Problem, targets: np.ndarray[Any, Any], index: int) -> Text:
+def _marked(problem: Problem, marks: NDArray[np.bool_], index: int) -> Text:
     name = class_in_short(problem, index)
-    return Text(f">{name}", style="bold") if targets[index] != 0 else Text(name)
+    return Text(f">{name}", style="bold") if marks[index] else Text(name)
 
 
 def _fraction(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,15 +42,19 @@ def printable(text: str) -> str:
 
 
 def entry_of(problem: Problem, name: str, flat_index: int) -> str:
-    """W[input 1, class cow], b[class cow], x[input 1] or logits[class cow] of a flat index."""
-    from xegrad.problem import SYMBOLS
+    """W[input 1, class cow], b[class cow], x[row 0, input 1] or logits[row 0, class cow] of a flat index.
 
-    symbol = SYMBOLS[name]
-    if name == "inputs":
-        return f"{symbol}[input {flat_index}]"
-    row, column = divmod(flat_index, problem.n_classes)
-    place = f"class {class_in_short(problem, column)}"
-    return f"{symbol}[input {row}, {place}]" if name == "weights" else f"{symbol}[{place}]"
+    One example has no row to name.
+    """
+    from xegrad.vocabulary import AXES, SYMBOLS
+
+    places = []
+    for axis, index in zip(AXES[name], problem.place(name, flat_index), strict=True):
+        if axis == "class":
+            places.append(f"class {class_in_short(problem, index)}")
+        elif axis == "input" or problem.n_rows > 1:
+            places.append(f"{axis} {index}")
+    return f"{SYMBOLS[name]}[{', '.join(places)}]"
 
 
 def entries(count: int) -> str:
@@ -57,6 +62,9 @@ def entries(count: int) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
-def entry(problem: Problem, flat_index: int) -> str:
-    """W[input 1, class cow] of a flat index into W."""
-    return entry_of(problem, "weights", flat_index)
+def gradients(names: Iterable[str]) -> str:
+    """dL/dW and dL/db."""
+    from xegrad.vocabulary import SYMBOLS
+
+    *others, last = (f"dL/d{SYMBOLS[name]}" for name in names)
+    return f"{', '.join(others)} and {last}" if others else last

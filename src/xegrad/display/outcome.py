@@ -19,7 +19,8 @@ from xegrad.judgement import (
     Tolerance,
     cause_of_nonfinite,
 )
-from xegrad.problem import SYMBOLS, Problem
+from xegrad.problem import Problem
+from xegrad.vocabulary import SYMBOLS
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
 

@@ -35,6 +35,22 @@ def show(view: RenderableType, *, color: bool) -> None:
     console.print(view, crop=False)
 
 
+def as_text(view: RenderableType, *, markdown: bool = False) -> str:
+    """A view as plain text, or as Markdown."""
+    if markdown:
+        from xegrad.display.markdown import markdown as as_markdown
+
+        return as_markdown(view)
+    import io
+
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, width=width(), no_color=True, highlight=False, markup=False, emoji=False)
+    console.print(view, crop=False)
+    return out.getvalue()
+
+
 def announce(seconds: float) -> None:
     """Say on standard error what the exact values will take, where that is long."""
     if seconds > LONG:
@@ -42,9 +58,13 @@ def announce(seconds: float) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[None]:
-    """Within the block, what takes longer than a second shows a bar, if standard error is a terminal."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
+    """Within the block, what takes longer than a second shows a bar, if standard error is a terminal.
+
+    None `beside_output` that is on the same terminal at the same time.
+    """
+    crowded = beside_output and sys.stdout.isatty()
+    if crowded or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return
     bar: Any = None

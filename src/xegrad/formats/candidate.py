@@ -16,9 +16,9 @@ import numpy as np
 
 from xegrad import formats
 from xegrad.errors import InputError
+from xegrad.formats.npy import refuse_key
 from xegrad.targets import Array
 
-NPY = b"\x93NUMPY"
 FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
 
 _FIXED = re.compile(r"[-+]?(?:[0-9]+\.?([0-9]*)|\.([0-9]+))(?:[eE]([-+]?[0-9]+))?")
@@ -39,7 +39,14 @@ class Token(str):
     __slots__ = ()
 
 
-def read(data: bytes, source: str, decimals: int | str | None = None) -> Numbers:
+def of_array(array: Array) -> Numbers:
+    """Numbers that are what they are, in the precision of their array."""
+    return Numbers(values=array.astype(np.float64), dtype=array.dtype.name)
+
+
+def read(
+    data: bytes | Array, source: str, decimals: int | str | None = None, key: str | None = None
+) -> Numbers:
     """The numbers; `decimals` says how many were printed ("none": the text is exact).
 
     Raises
@@ -47,9 +54,12 @@ def read(data: bytes, source: str, decimals: int | str | None = None) -> Numbers
     InputError
         What is no array of numbers: where, what was found, what was expected.
     """
-    if data.startswith(NPY):
-        array, _ = formats.FORMATS["npy"].read_array(data, source)
-        return Numbers(values=array.astype(np.float64), dtype=array.dtype.name)
+    if isinstance(data, np.ndarray):
+        return of_array(data)
+    binary = formats.binary_format("-", data)
+    if binary is not None:
+        return of_array(binary.read_array(data, source, "gradient", key).values)
+    refuse_key(key, source, "this file")
     text = "\n".join(line for line in data.decode().splitlines() if not line.lstrip().startswith("#"))
     text = re.sub(r"np\.float\d+\(([^()]*)\)", r"\1", text)  # how numpy 2 prints its scalars
     start = text.lstrip()[:1]
@@ -67,8 +77,10 @@ def read(data: bytes, source: str, decimals: int | str | None = None) -> Numbers
     return _numbers(_from_lines(text, source), source, decimals)
 
 
-def one_number(text: str, source: str, decimals: int | str | None = None) -> Numbers:
-    """A loss, as text; null is JSON's way to say that it is no number."""
+def one_number(text: str | Array, source: str, decimals: int | str | None = None) -> Numbers:
+    """A loss, as text or as an array; null is JSON's way to say that it is no number."""
+    if isinstance(text, np.ndarray):
+        return of_array(text)
     text = "nan" if text.strip() == "null" else text.strip()
     if not _is_number(text):
         raise InputError(f"{source} is {text[:30]!r}; a number is expected")

@@ -4,6 +4,8 @@ x,    cat, dog, cow      a header: x, then the class names or indices
 0.1,  0.2, 0.3, 0.4      a row for each input: x_j, then W[j, :]
 bias, 0,   0.1, 0        b, if there is one
 label, 0,  1,   0        the target, if it is here
+
+A data set is a table with a header, one row for each example: columns of numbers, and one of labels.
 """
 
 from __future__ import annotations
@@ -13,15 +15,28 @@ import io
 import re
 from difflib import get_close_matches
 
+import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
-from xegrad.formats.parts import Parts
+from xegrad.formats.npy import refuse_key
+from xegrad.formats.parts import Label, Parts, Table, Text
 from xegrad.targets import Array
 
 Line = tuple[int, list[str]]  # line number, cells
 
+_LABEL_WORDS = ("label", "labels", "class", "target", "y", "species")
+
 HEADER = "the header is x, then the class names"
+
+
+class DataSet(msgspec.Struct, frozen=True, eq=False):
+    """A table of examples: X (B, N), B labels, the columns that X is made of, and those that are neither."""
+
+    inputs: Array
+    labels: list[Text]
+    columns: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def read_problem(data: bytes, source: str) -> Parts:
@@ -84,8 +99,72 @@ def read_problem(data: bytes, source: str) -> Parts:
     )
 
 
-def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
-    """A table of plain numbers, and the names in its first row if that holds something that is no number."""
+def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
+    """A table of plain numbers, and the names in its first row if that holds something that is no number.
+
+    x in one line is one example: CSV cannot say that it is a batch of one.
+    """
+    refuse_key(key, source, "CSV")
+    values, names = _numbers(data, source)
+    return Table(values=values.ravel() if part == "x" and len(values) == 1 else values, names=names)
+
+
+def read_labels(data: bytes, source: str, key: str | None) -> Label:
+    """A column, or one line, of indices or names; a table of several columns and lines is targets.
+
+    The first line of a column is a header if it alone is no index, or if it is a word for labels.
+    """
+    refuse_key(key, source, "CSV")
+    lines = _lines(data, source)
+    if len(lines) > 1 and max(len(cells) for _, cells in lines) > 1:
+        return _numbers(data, source)[0]
+    cells = [cell for _, row in lines for cell in row]
+    if len(lines) > 1:
+        others = all(_is_number(cell) for cell in cells[1:])
+        if cells[0].lower() in _LABEL_WORDS or (others and not _is_number(cells[0])):
+            cells = cells[1:]
+    return [Text(cell) for cell in cells]
+
+
+def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
+    """The columns of numbers as X, and the named column as labels.
+
+    Raises
+    ------
+    InputError
+        A missing column, one that mixes numbers with anything else, no column of numbers; by line and column.
+    """
+    lines = _lines(data, source)
+    number, header = lines[0]
+    if label_column not in header:
+        near = get_close_matches(label_column, header, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{source}: line {number}: there is no column {label_column!r} among {', '.join(header)}{hint}")
+    rows = lines[1:]
+    if not rows:
+        raise InputError(f"{source}: there are no rows below the header")
+    for number, cells in rows:
+        if len(cells) != len(header):
+            raise InputError(f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}")
+    label = header.index(label_column)
+    numeric = [all(_is_number(cells[k]) for _, cells in rows) for k in range(len(header))]
+    for k, name in enumerate(header):
+        if k != label and not numeric[k] and any(_is_number(cells[k]) for _, cells in rows):
+            number, cells = next((number, cells) for number, cells in rows if not _is_number(cells[k]))
+            found = _short(cells[k]) if cells[k] else "empty"
+            raise InputError(f"{source}: line {number}, column {k + 1} is {found} in {name}, a column of numbers")
+    chosen = [k for k in range(len(header)) if numeric[k] and k != label]
+    if not chosen:
+        raise InputError(f"{source}: no column holds numbers alone")
+    return DataSet(
+        inputs=np.array([[_number(cells[k], source, number, k + 1) for k in chosen] for number, cells in rows]),
+        labels=[Text(cells[label]) for _, cells in rows],
+        columns=tuple(header[k] for k in chosen),
+        left_out=tuple(header[k] for k in range(len(header)) if k not in chosen and k != label),
+    )
+
+
+def _numbers(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
     lines = _lines(data, source)
     names = None
     numeric = [_is_number(cell) for cell in lines[0][1]]
@@ -110,22 +189,39 @@ def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]
     return np.array(table), names
 
 
-def write_problem(parts: Parts) -> str:
-    """The problem as one table; a label becomes a one-hot row."""
-    assert parts.weights is not None
-    assert parts.inputs is not None
+def write_problem(parts: Parts) -> bytes:
+    """The problem as one table; a label becomes a one-hot row.
+
+    Raises
+    ------
+    InputError
+        A batch, or options of the loss: they do not fit into the table.
+    """
     problem = parts.problem()
-    target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
+    stated = problem.targets
+    if parts.is_batch or stated.class_weights is not None or stated.label_smoothing:
+        raise InputError("a batch, class weights and smoothing do not fit into a problem in CSV; JSON holds them")
+    target = stated.effective(problem.n_classes, problem.dtype)[0]
     names = parts.classes or tuple(str(index) for index in range(problem.n_classes))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["x", *names])
+    rows = [["x", *names]]
     for value, row in zip(problem.inputs[0].tolist(), problem.weights.tolist(), strict=True):
-        writer.writerow([_shortest(value), *map(_shortest, row)])
+        rows.append([_shortest(value), *map(_shortest, row)])
     if problem.bias is not None:
-        writer.writerow(["bias", *map(_shortest, problem.bias.tolist())])
-    writer.writerow(["label", *map(_shortest, target.tolist())])
-    return out.getvalue()
+        rows.append(["bias", *map(_shortest, problem.bias.tolist())])
+    rows.append(["label", *map(_shortest, target.tolist())])
+    return _text(rows)
+
+
+def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
+    """The numbers, the shortest that read back to the same float64, below the names if there are any."""
+    rows = [list(map(_shortest, row)) for row in np.atleast_2d(array).tolist()]
+    return _text(rows if names is None else [list(names), *rows])
+
+
+def _text(rows: list[list[str]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode()
 
 
 def _lines(data: bytes, source: str) -> list[Line]:

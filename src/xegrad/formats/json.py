@@ -12,36 +12,46 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from xegrad.errors import InputError
-from xegrad.formats.parts import Parts
+from xegrad.formats.npy import refuse_key
+from xegrad.formats.parts import Label, Parts, Table
 from xegrad.targets import Array
 
 Decoded = TypeVar("Decoded")
 
 
 class ProblemObject(msgspec.Struct, forbid_unknown_fields=True):
-    """A problem as it stands in JSON."""
+    """A problem: W, x and label, with b, the classes' names and the options of the loss.
+
+    x is one example, or rows; the label of one example is an index, a name or a target of T numbers, and
+    those of rows are a list of indices or names, or a target for each row.
+    """
 
     W: list[list[float]] | UnsetType = UNSET
     x: list[float | list[float]] | UnsetType = UNSET
-    label: int | str | list[float] | UnsetType = UNSET
+    label: int | str | list[int | float | str | list[float]] | UnsetType = UNSET
     b: list[float] | UnsetType = UNSET
     classes: list[str] | UnsetType = UNSET
     transpose: bool | UnsetType = UNSET
+    class_weights: list[float] | UnsetType = UNSET
+    label_smoothing: float | UnsetType = UNSET
+    ignore_index: int | UnsetType = UNSET
+    reduction: Literal["mean", "sum", "none"] | UnsetType = UNSET
+    dtype: Literal["float64", "float32"] | UnsetType = UNSET
     id: Any = UNSET
     # The candidate that a problem brings for `verify`, as it is written.
     gradient: msgspec.Raw | UnsetType = UNSET
     loss: msgspec.Raw | UnsetType = UNSET
-    dtype: Literal["float64", "float32"] | UnsetType = UNSET
 
 
 KEYS = ProblemObject.__struct_fields__
 _KEY_BYTES = tuple(f'"{key}"'.encode() for key in KEYS)
 # What people write for a key, for the hint on an unknown one.
-_WORDS: Mapping[str, str] = {
+ALIASES: Mapping[str, str] = {
     **{key.lower(): key for key in KEYS},
     "weight": "W", "weights": "W", "kernel": "W", "input": "x", "inputs": "x", "features": "x",
     "bias": "b", "labels": "label", "y": "label", "target": "label", "targets": "label",
-    "class_names": "classes", "names": "classes", "transposed": "transpose",
+    "class_names": "classes", "names": "classes", "transposed": "transpose", "smoothing": "label_smoothing",
+    "ignore": "ignore_index", "weight_of_classes": "class_weights", "precision": "dtype",
 }  # fmt: skip
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
@@ -54,6 +64,7 @@ _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
 
 _problem_decoder = msgspec.json.Decoder(ProblemObject)
 _array_decoder = msgspec.json.Decoder(list[float | list[float]])
+_labels_decoder = msgspec.json.Decoder(list[int | float | str | list[float]])
 
 
 def read_problem(data: bytes, source: str) -> Parts:
@@ -64,47 +75,82 @@ def read_problem(data: bytes, source: str) -> Parts:
     InputError
         Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
     """
+    return parts_of(read_object(data, source), source)
+
+
+def read_object(data: bytes, source: str) -> ProblemObject:
+    """The object as it stands, checked by its types alone.  Raises as `read_problem` does."""
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
         data = _CANDIDATE.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
     stated = _decode(_problem_decoder, data, source)
     # Cheap to rule out: a key that stands once in the text is not doubled.
     if b"\\" in data or any(data.count(key) > 1 for key in _KEY_BYTES):
         _refuse_doubled_keys(data, source)
-    label = stated.label
+    return stated
+
+
+def parts_of(stated: ProblemObject, source: str) -> Parts:
+    """Lists as arrays, refused where they are ragged."""
+    given: dict[str, Any] = {
+        name: value
+        for name in ("transpose", "label", "label_smoothing", "ignore_index", "reduction", "dtype")
+        if (value := getattr(stated, name)) is not UNSET
+    }
+    for name, key in (("bias", "b"), ("class_weights", "class_weights")):
+        if (value := getattr(stated, key)) is not UNSET:
+            given[name] = np.array(value, dtype=np.float64)
     return Parts(
         weights=None if stated.W is UNSET else _array(stated.W, "$.W", source),
         inputs=None if stated.x is UNSET else _array(stated.x, "$.x", source),
-        bias=None if stated.b is UNSET else np.array(stated.b, dtype=np.float64),
-        label=None if label is UNSET else np.array(label, np.float64) if isinstance(label, list) else label,
         classes=None if stated.classes is UNSET else tuple(stated.classes),
-        transpose=None if stated.transpose is UNSET else stated.transpose,
         id=stated.id,
         gradient=None if stated.gradient is UNSET else bytes(stated.gradient),
         loss=None if stated.loss is UNSET else bytes(stated.loss).decode(),
-        dtype=None if stated.dtype is UNSET else stated.dtype,
         sources={"problem": source} | {key: source for key in KEYS if getattr(stated, key) is not UNSET},
+        **given,
     )
 
 
-def read_array(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
+def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
     """An array of one or two dimensions; JSON names no columns."""
-    return _array(_decode(_array_decoder, data, source), "$", source), None
+    refuse_key(key, source, "JSON")
+    return Table(values=_array(_decode(_array_decoder, data, source), "$", source))
 
 
-def write_problem(parts: Parts) -> str:
-    """The problem as an object, one key a line and one row of W a line, so that it can be edited."""
-    encode = msgspec.json.encode
-    assert parts.weights is not None
-    assert parts.inputs is not None
-    rows = ",\n    ".join(encode(row).decode() for row in parts.weights.tolist())
-    lines = [f'"W": [\n    {rows}\n  ]', f'"x": {encode(parts.inputs.tolist()).decode()}']
-    if parts.bias is not None:
-        lines.append(f'"b": {encode(parts.bias.tolist()).decode()}')
-    label = parts.label.tolist() if isinstance(parts.label, np.ndarray) else parts.label
-    lines.append(f'"label": {encode(label).decode()}')
-    if parts.classes is not None:
-        lines.append(f'"classes": {encode(parts.classes).decode()}')
-    return "{\n  " + ",\n  ".join(lines) + "\n}\n"
+def read_labels(data: bytes, source: str, key: str | None) -> Label:
+    """A list of indices or names, or targets."""
+    refuse_key(key, source, "JSON")
+    return _decode(_labels_decoder, data, source)
+
+
+def write_problem(parts: Parts) -> bytes:
+    """The problem as an object, one key a line and one row of W or x a line, so that it can be edited."""
+    lines = []
+    for key, value in _written(parts).items():
+        text = _encode(value)
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
+        lines.append(f'"{key}": {text}')
+    return ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode()
+
+
+def _written(parts: Parts) -> dict[str, Any]:
+    """The keys that there are, in the order of `ProblemObject`; arrays as lists."""
+    names = {"W": "weights", "x": "inputs", "b": "bias"}
+    written = {}
+    for key in KEYS:
+        value = getattr(parts, names.get(key, key))
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        elif isinstance(value, bytes):
+            value = msgspec.Raw(value)
+        if value is not None and value is not UNSET:
+            written[key] = value
+    return written
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes, source: str) -> Decoded:
@@ -158,8 +204,8 @@ def _found(path: str, data: bytes) -> str:
 
 
 def _unknown_key(key: str) -> str:
-    near = get_close_matches(key.lower(), _WORDS, n=1)
-    hint = f"; did you mean {_WORDS[near[0]]!r}?" if near else ""
+    near = get_close_matches(key.lower(), ALIASES, n=1)
+    hint = f"; did you mean {ALIASES[near[0]]!r}?" if near else ""
     return f"unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from xegrad.errors import InputError
-from xegrad.problem import Problem
+from xegrad.problem import Layout, Problem
 from xegrad.targets import Array, Targets
 
 
@@ -21,27 +23,44 @@ class Text(str):
     __slots__ = ()
 
 
+class Table(msgspec.Struct, frozen=True, eq=False):
+    """An array from a file, with what the file says of it: the names of its columns, and W's layout."""
+
+    values: Array
+    names: tuple[str, ...] | None = None
+    transpose: bool | None = None
+
+
+Label = int | str | list[Any] | NDArray[Any]
+
+
 class Parts(msgspec.Struct, frozen=True, eq=False):
     """What was given of a problem; what was not is None.  Shapes and names are checked by `problem`.
 
     `weights` is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).
     `rows_are_inputs` where the format leaves no choice.
-    `label` is an index, a class name, text that may be either, or a target of T numbers.
-    `gradient`, `loss` and `dtype` are a candidate that the problem brings, as text.
+    `label` is an index, a class name, text that may be either, a list of these, or targets.
+    `labels_are_a_column` of a data set: their names in sorted order are the classes, if nothing else names them.
+    `gradient` and `loss` are a candidate that the problem brings, as text or as an array.
     `sources` says where each part came from, by its symbol, and the whole as "problem", for messages.
     """
 
     weights: Array | None = None
     inputs: Array | None = None
     bias: Array | None = None
-    label: int | str | Array | None = None
+    label: Label | None = None
     classes: tuple[str, ...] | None = None
     transpose: bool | None = None
+    class_weights: Array | None = None
+    label_smoothing: float | None = None
+    ignore_index: int | None = None
+    reduction: str | None = None
+    dtype: str | None = None
     id: Any = msgspec.UNSET
     rows_are_inputs: bool = False
-    gradient: bytes | None = None
-    loss: str | None = None
-    dtype: str | None = None
+    labels_are_a_column: bool = False
+    gradient: bytes | Array | None = None
+    loss: str | Array | None = None
     sources: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def over(self, other: Parts) -> Parts:
@@ -57,19 +76,33 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
                 f"{other.sources['W']}: --transpose does not apply, since each row of a problem in CSV is an "
                 "input; leave it out, or give W apart with -W"
             )
-        return Parts(
-            weights=other.weights if self.weights is None else self.weights,
-            inputs=other.inputs if self.inputs is None else self.inputs,
-            bias=other.bias if self.bias is None else self.bias,
-            label=other.label if self.label is None else self.label,
-            classes=other.classes if self.classes is None else self.classes,
-            transpose=other.transpose if self.transpose is None else self.transpose,
-            id=other.id if self.id is msgspec.UNSET else self.id,
-            gradient=other.gradient,
-            loss=other.loss,
-            dtype=other.dtype,
-            sources={**other.sources, **self.sources},
-        )
+        given = {
+            name: value
+            for name in Parts.__struct_fields__
+            if (value := getattr(self, name)) is not None and value is not msgspec.UNSET
+        }
+        del given["rows_are_inputs"]
+        return replace(other, **given | {"sources": {**other.sources, **self.sources}})
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether x has two dimensions: rows, however many; a column of N > 1 numbers is one example."""
+        inputs = self.inputs
+        if inputs is None or inputs.ndim == 1:
+            return False
+        return not (inputs.shape[1] == 1 and inputs.shape[0] == self._n_inputs > 1)
+
+    @property
+    def _n_inputs(self) -> int:
+        if self.weights is None or self.weights.ndim != 2:
+            return 0
+        size: int = self.weights.shape[1 if self.transpose else 0]
+        return size
+
+    @property
+    def layout(self) -> Layout:
+        """How gradients go out: like W, and without rows where x was one vector."""
+        return Layout(transpose=self.transpose is True, is_batch=self.is_batch)
 
     def problem(self) -> Problem:
         """The Problem that the parts make.
@@ -86,11 +119,9 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             raise InputError(f"{source}: {error}" if source else str(error), error.part) from None
 
     def _problem(self) -> Problem:
-        weights, given_inputs, given_label = self.weights, self.inputs, self.label
+        weights, inputs, given_label = self.weights, self.inputs, self.label
         missing = [
-            symbol
-            for symbol, part in (("W", weights), ("x", given_inputs), ("label", given_label))
-            if part is None
+            symbol for symbol, part in (("W", weights), ("x", inputs), ("label", given_label)) if part is None
         ]
         if missing:
             raise InputError(
@@ -98,7 +129,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
                 "input (-), or as -W, -x and -y"
             )
         assert weights is not None
-        assert given_inputs is not None
+        assert inputs is not None
         assert given_label is not None
         if weights.ndim != 2:
             raise InputError(
@@ -108,16 +139,19 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             )
         if self.transpose:
             weights = weights.T
-        n_classes = weights.shape[1]
-        row = _one_example(given_inputs, weights.shape[0])
-        if row.size != weights.shape[0]:
-            raise InputError(self._length_of_x(row.size, weights), "x")
+        rows = inputs if self.is_batch else inputs.reshape(1, -1)
+        if rows.shape[1] != weights.shape[0]:
+            raise InputError(self._length_of_x(rows.shape[1], weights), "x")
+        classes = self.classes
+        if classes is None and self.labels_are_a_column:
+            classes = self._sorted_classes(given_label, weights.shape[1])
         return Problem(
             weights=weights,
-            inputs=row[None, :],
-            targets=self._targets(given_label, n_classes),
+            inputs=rows,
+            targets=self._targets(given_label, weights.shape[1], classes),
             bias=None if self.bias is None else _vector(self.bias, "b"),
-            classes=self.classes,
+            classes=classes,
+            precision=self.dtype,
         )
 
     def _length_of_x(self, size: int, weights: Array) -> str:
@@ -125,8 +159,12 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         side = "columns" if self.transpose else "rows"
         layout = "(classes, inputs)" if self.transpose else "(inputs, classes)"
         entries = "1 entry" if size == 1 else f"{size} entries"
+        if self.is_batch:
+            entries += " in each row"
         side = f"{n_inputs} {side[:-1]}" if n_inputs == 1 else f"{n_inputs} {side}"
         found = f"x has {entries} but W has {side}; W is read as {layout}."
+        if self.is_batch and self.inputs is not None and self.inputs.shape[0] == n_inputs:
+            return f"{found} x is rows x inputs, and yours seems to be the other way round"
         if size != n_classes:
             return f"{found} x needs one number for each input"
         other = (
@@ -136,42 +174,97 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         )
         return f"{found} If yours is {other}"
 
-    def _targets(self, label: int | str | Array, n_classes: int) -> Targets:
-        if isinstance(label, str):
-            label = self._index(label, n_classes)
-        if isinstance(label, int):
-            if not -(2**63) <= label < 2**63:
-                raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
-            return Targets(labels=np.array([label]))
-        return Targets(soft=_vector(label, "label")[None, :])
+    def _targets(self, label: Label, n_classes: int, classes: tuple[str, ...] | None) -> Targets:
+        options = {
+            name: value
+            for name in ("class_weights", "label_smoothing", "ignore_index", "reduction")
+            if (value := getattr(self, name)) is not None
+        }
+        if "class_weights" in options:
+            options["class_weights"] = _vector(options["class_weights"], "class_weights")
+        if isinstance(label, int | str):
+            return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
+        if isinstance(label, np.ndarray):
+            nested = label.ndim == 2
+        else:
+            nested = any(isinstance(row, list) for row in label)
+        if not self.is_batch:
+            if not nested and any(isinstance(entry, str) for entry in label):
+                raise InputError(
+                    "label is a list of names, but x is one example, which has one label; x of several has two "
+                    "dimensions: [[1, 2], [3, 4]]",
+                    "label",
+                )
+            return Targets(soft=_vector(_numbers(label, nested), "label")[None, :], **options)
+        if nested:
+            return Targets(soft=_numbers(label, nested), **options)
+        if not isinstance(label, np.ndarray) and any(isinstance(entry, str) for entry in label):
+            label = [
+                _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry for entry in label
+            ]
+        return Targets(labels=np.asarray(label), **options)
 
-    def _index(self, name: str, n_classes: int) -> int:
-        if self.classes and name in self.classes:
-            return self.classes.index(name)
-        if isinstance(name, Text) and re.fullmatch("[-+]?[0-9]+", name):
-            return int(name)
-        if isinstance(name, Text) and "," in name:
-            raise InputError(f"label {name!r} is no class; a target is a JSON list: [{name}]", "label")
-        if not self.classes:
+    def _sorted_classes(self, label: Label, n_classes: int) -> tuple[str, ...] | None:
+        """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
+        assert isinstance(label, list)
+        if all(_is_index(name) for name in label):
+            return None
+        names = tuple(sorted({str(name) for name in label}))
+        if len(names) != n_classes:
+            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
             raise InputError(
-                f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
-                f"{n_classes - 1}, or the names as classes",
+                f"the labels name {_count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
+                "of them, in the order of W's columns, with --classes",
                 "label",
             )
-        near = get_close_matches(name, self.classes, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        shown = ", ".join(self.classes[:8]) + (", …" if len(self.classes) > 8 else "")
-        raise InputError(f"label {name!r} is not one of the classes {shown}{hint}", "label")
+        return names
 
 
-def _one_example(inputs: Array, n_inputs: int) -> Array:
-    """x as (N,): a row, or a column of N > 1 numbers."""
-    if inputs.ndim == 1 or inputs.shape[0] == 1 or (inputs.shape[1] == 1 and inputs.shape[0] == n_inputs):
-        return inputs.ravel()
-    rows, columns = inputs.shape
-    raise InputError(
-        f"x has {rows} rows of {columns}; one example is expected, {_count(n_inputs, 'number')}", "x"
-    )
+def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) -> int:
+    """The index of a class, from itself or from its name."""
+    if isinstance(label, str):
+        if classes and label in classes:
+            return classes.index(label)
+        if not (isinstance(label, Text) and _is_index(label)):
+            raise InputError(_no_class(label, classes, n_classes), "label")
+        label = int(label)
+    if not -(2**63) <= label < 2**63:
+        raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
+    return label
+
+
+def _is_index(text: str) -> bool:
+    return re.fullmatch("[-+]?[0-9]+", text) is not None
+
+
+def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str:
+    if isinstance(name, Text) and "," in name:
+        return f"label {name!r} is no class; a target, or a list of labels, is a JSON list: [{name}]"
+    if not classes:
+        return (
+            f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
+            f"{n_classes - 1}, or the names as classes"
+        )
+    near = get_close_matches(name, classes, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
+    return f"label {name!r} is not one of the classes {shown}{hint}"
+
+
+def _numbers(label: Iterable[Any], nested: bool) -> Array:
+    """Targets as an array, refused where they are ragged or mix numbers with anything else."""
+    rows = list(label)
+    for index, row in enumerate(rows if nested else [rows]):
+        if nested and not isinstance(row, list | np.ndarray):
+            raise InputError(f"label mixes lists with {row!r}; targets are lists of {len(rows[0])} numbers", "label")
+        if nested and len(row) != len(rows[0]):
+            raise InputError(
+                f"label[{index}] has {_count(len(row), 'number')}, but label[0] has {_count(len(rows[0]), 'number')}",
+                "label",
+            )
+        if wrong := next((entry for entry in row if isinstance(entry, str | list)), None):
+            raise InputError(f"label holds {wrong!r} among numbers; a target is made of numbers", "label")
+    return np.array(rows)
 
 
 def _vector(array: Array, symbol: str) -> Array:
@@ -180,9 +273,9 @@ def _vector(array: Array, symbol: str) -> Array:
         return array
     if 1 in array.shape:
         return array.ravel()
-    rows, columns = array.shape
-    raise InputError(f"{symbol} is {rows} x {columns}; one number for each class is expected", symbol)
+    shape = " x ".join(map(str, array.shape)) or "one number"
+    raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

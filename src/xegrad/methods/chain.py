@@ -88,19 +88,28 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         else:
             logits_gradient = _logits_gradient(probabilities, targets)
             gradients[name] = layer.pull_back(problem, logits_gradient, name)
-    return Evaluation(loss=0 - (targets * logarithms).sum(axis=(-2, -1)), gradients=gradients)
+    losses = 0 - (targets * logarithms).sum(axis=-1)
+    return Evaluation(loss=losses.sum(axis=-1), losses=losses, gradients=gradients)
 
 
 def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) -> Array:
-    """DXE DL folded into W's layout, (N, T): all rows at once where the Jacobians fit the budget."""
-    n_classes, inputs = problem.n_classes, problem.inputs
+    """DXE DL folded into W's layout, (N, T): as many rows at a time as have Jacobians within the budget.
+
+    Where those of one row exceed it, that row goes class by class.
+    """
+    n_rows, n_classes, inputs = problem.n_rows, problem.n_classes, problem.inputs
     row_of_jacobian = n_classes * problem.n_inputs * problem.dtype.itemsize
     outer = cross_entropy_jacobian(probabilities, targets)[..., None, :]  # (B, 1, T)
-    if probabilities.size * row_of_jacobian <= MEMORY_BUDGET:
-        whole = softmax_jacobian(probabilities) @ weighted_sum_jacobian(inputs, n_classes)
-        return fold((outer @ whole)[..., 0, :].sum(axis=-2), n_classes)
     stack = probabilities.shape[:-2]
     flat = np.zeros((*stack, n_classes * problem.n_inputs), dtype=problem.dtype)
+    n_fit = MEMORY_BUDGET * n_rows // (probabilities.size * row_of_jacobian)
+    if n_fit > 0:
+        starts = range(0, n_rows, n_fit)
+        for start in progress.track(starts, "chain") if len(starts) > 1 else starts:
+            rows = (..., slice(start, start + n_fit), slice(None))
+            whole = softmax_jacobian(probabilities[rows]) @ weighted_sum_jacobian(inputs[rows], n_classes)
+            flat += (outer[..., start : start + n_fit, :, :] @ whole)[..., 0, :].sum(axis=-2)
+        return fold(flat, n_classes)
     block = max(1, MEMORY_BUDGET // row_of_jacobian)
     blocks = [
         (row, slice(start, start + block))
@@ -116,11 +125,15 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
 def _logits_gradient(probabilities: Array, targets: Array) -> Array:
     """DXE DS, (B, T)."""
     outer = cross_entropy_jacobian(probabilities, targets)[..., None, :]
-    if probabilities.size * probabilities.shape[-1] * probabilities.itemsize <= MEMORY_BUDGET:
-        product: Array = (outer @ softmax_jacobian(probabilities))[..., 0, :]
-        return product
     gradient = np.zeros_like(probabilities)
-    n_classes = probabilities.shape[-1]
+    n_rows, n_classes = probabilities.shape[-2:]
+    n_fit = MEMORY_BUDGET * n_rows // (probabilities.size * n_classes * probabilities.itemsize)
+    if n_fit > 0:
+        for start in range(0, n_rows, n_fit):
+            rows = (..., slice(start, start + n_fit), slice(None))
+            jacobian = softmax_jacobian(probabilities[rows])
+            gradient[rows] = (outer[..., start : start + n_fit, :, :] @ jacobian)[..., 0, :]
+        return gradient
     block = max(1, MEMORY_BUDGET // (n_classes * probabilities.itemsize))
     for row in np.ndindex(probabilities.shape[:-1]):
         for start in range(0, n_classes, block):

@@ -40,6 +40,7 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         total = losses.sum(axis=-1)
     return Evaluation(
         loss=total,
+        losses=losses,
         gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
     )
 

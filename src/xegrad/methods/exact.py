@@ -82,10 +82,10 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     digits = DIGITS
     while digits <= MOST_DIGITS:
         bits = _bits(stated, digits)
-        open_loss = "loss" not in known or not known["loss"][1].all()
+        open_loss = not all(name in known and known[name][1].all() for name in ("loss", "losses"))
         tracked = progress.track(stated.rows, "exact: probabilities")
         rows = [_enclose(row, stated, digits, bits, open_loss) for row in tracked]
-        for name in ("loss", *with_respect_to):
+        for name in ("loss", "losses", *with_respect_to):
             if name not in known or not known[name][1].all():
                 lower, upper, denominator = _ENDS[name](stated, rows, bits)
                 known[name] = _rounded(lower, upper, denominator)
@@ -94,8 +94,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         digits *= 2
     return Evaluation(
         loss=float(known["loss"][0]),
+        losses=known["losses"][0],
         gradients={name: known[name][0] for name in with_respect_to},
-        certified={name: known[name][1] for name in ("loss", *with_respect_to)},
+        certified={name: known[name][1] for name in ("loss", "losses", *with_respect_to)},
     )
 
 
@@ -253,11 +254,19 @@ Ends = tuple[Integers, Integers, int]  # lower and upper ends of what is asked f
 
 def _loss(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
     """sum_b (q_b ln(1 + s_b) - sum_t Q_bt D_bt)."""
-    exact = -sum(int((row.targets * row.shifted).sum()) for row in stated.rows)
-    ends = [
-        sum(row.mass * enclosure.logarithm[end] for row, enclosure in zip(stated.rows, rows, strict=True))
-        for end in (0, 1)
-    ]
+    return _loss_of(stated, list(zip(stated.rows, rows, strict=True)), bits)
+
+
+def _losses(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
+    """The same for each row alone."""
+    ends = [_loss_of(stated, [pair], bits) for pair in zip(stated.rows, rows, strict=True)]
+    lower, upper = (np.stack([end[side] for end in ends]) for side in (0, 1))
+    return lower, upper, ends[0][2]
+
+
+def _loss_of(stated: Exactly, rows: list[tuple[Row, Enclosure]], bits: int) -> Ends:
+    exact = -sum(int((row.targets * row.shifted).sum()) for row, _ in rows)
+    ends = [sum(row.mass * enclosure.logarithm[end] for row, enclosure in rows) for end in (0, 1)]
     if ends[1] > 0 and bits > max(stated.logits_scale, LAST_BIT):
         # The logarithm is positive.  Between the exact part and the next number at which rounding changes
         # lies a multiple of 1 / (denominator 2**max(scale, 1075)): one unit decides as any less would.
@@ -346,7 +355,7 @@ def _vanishes(weights: Integers, row: Row) -> bool:
     return not any(coefficients.values())
 
 
-_ENDS = {"loss": _loss, "weights": _weights, "bias": _bias, "inputs": _inputs, "logits": _logits}
+_ENDS = {"loss": _loss, "losses": _losses, "weights": _weights, "bias": _bias, "inputs": _inputs, "logits": _logits}
 
 
 def _rounded(lower: Integers, upper: Integers, denominator: int) -> tuple[Array, Any]:
@@ -375,11 +384,13 @@ def _stacked(evaluations: list[Evaluation], with_respect_to: Sequence[str]) -> E
     certified = [evaluation.certified or {} for evaluation in evaluations]
     return Evaluation(
         loss=np.array([evaluation.loss for evaluation in evaluations]),
+        losses=np.stack([evaluation.losses for evaluation in evaluations]),
         gradients={
             name: np.stack([evaluation.gradients[name] for evaluation in evaluations])
             for name in with_respect_to
         },
         certified={
-            name: np.stack([flags[name] for flags in certified]) for name in ("loss", *with_respect_to)
+            name: np.stack([flags[name] for flags in certified])
+            for name in ("loss", "losses", *with_respect_to)
         },
     )

@@ -29,11 +29,13 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         parts = [evaluate(one, with_respect_to) for one in problem.unstacked()]
         return Evaluation(
             loss=np.array([part.loss for part in parts]),
+            losses=np.stack([part.losses for part in parts]),
             gradients={name: np.stack([part.gradients[name] for part in parts]) for name in with_respect_to},
         )
     forward = layer.forward(problem)
     return Evaluation(
         loss=forward.loss,
+        losses=forward.losses,
         gradients={name: _gradient(problem, forward, name) for name in with_respect_to},
     )
 

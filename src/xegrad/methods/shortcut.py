@@ -15,6 +15,7 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     residual = layer.residual(forward)
     return Evaluation(
         loss=forward.loss,
+        losses=forward.losses,
         gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
     )
 

@@ -1,0 +1,20 @@
+"""The words that files, options and the library share.  Imports nothing, so that --help stays fast."""
+
+from collections.abc import Mapping
+
+# What the library calls the parts and their gradients, and what files, JSON and options do.
+SYMBOLS: Mapping[str, str] = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
+NAMES: Mapping[str, str] = {symbol: name for name, symbol in SYMBOLS.items()}
+
+# What the indices of an entry of each gradient count.
+AXES: Mapping[str, tuple[str, ...]] = {
+    "weights": ("input", "class"),
+    "bias": ("class",),
+    "inputs": ("row", "input"),
+    "logits": ("row", "class"),
+}
+
+REDUCTIONS = ("mean", "sum", "none")
+
+# In which the float methods can compute.
+COMPUTED_IN = ("float64", "float32")
