@@ -1,0 +1,365 @@
+"""Labels, soft targets and every option of the loss fold into Q: as worked by hand, exactly, and to the rounding."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xegrad import METHODS, InputError, Problem, Targets, bounds
+from xegrad.targets import REDUCTIONS
+
+FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
+U = {FLOAT64: Fraction(1, 2**53), FLOAT32: Fraction(1, 2**24)}
+
+
+def targets(**given: Any) -> Targets:
+    """Targets from lists."""
+    parts: dict[str, Any] = {
+        k: np.array(part) if isinstance(part, list) else part for k, part in given.items()
+    }
+    return Targets(**parts)
+
+
+def fit(given: Targets, n_classes: int = 3) -> Problem:
+    """A problem with as many rows as the targets have."""
+    return Problem(np.ones((2, n_classes)), np.ones((given.kept.size, 2)), given)
+
+
+# By hand, from Q_t = w_t ((1 - eps) y_t + eps/T) / divisor.  All numbers are short in binary: nothing is rounded.
+BY_HAND: dict[str, tuple[dict[str, Any], list[list[float]]]] = {
+    "labels, sum": ({"labels": [1, 0], "reduction": "sum"}, [[0, 1], [1, 0]]),
+    "labels, none: as the sum": ({"labels": [1, 0], "reduction": "none"}, [[0, 1], [1, 0]]),
+    "labels, mean: over B": ({"labels": [1, 0]}, [[0, 1 / 2], [1 / 2, 0]]),
+    # 1/2 of the target and 1/2 over two classes
+    "smoothing": (
+        {"labels": [1, 0], "label_smoothing": 0.5, "reduction": "sum"},
+        [[1 / 4, 3 / 4], [3 / 4, 1 / 4]],
+    ),
+    "smoothing 0": ({"labels": [1], "label_smoothing": 0.0}, [[0, 1]]),
+    "smoothing 1": ({"labels": [1], "label_smoothing": 1.0}, [[1 / 2, 1 / 2]]),
+    "weights, sum": (
+        {"labels": [1, 0], "class_weights": [1, 3], "reduction": "sum"},
+        [[0, 3], [1, 0]],
+    ),
+    # The divisor is the labels' own weights: 3 + 1
+    "weights, mean": ({"labels": [1, 0], "class_weights": [1, 3]}, [[0, 3 / 4], [1 / 4, 0]]),
+    "weights, mean, one row: they cancel": ({"labels": [1], "class_weights": [1, 3]}, [[0, 1]]),
+    # [1/4, 3/4] and [3/4, 1/4], each share times its own class's weight, over 3 + 1
+    "weights, smoothing, mean": (
+        {"labels": [1, 0], "class_weights": [1, 3], "label_smoothing": 0.5},
+        [[1 / 16, 9 / 16], [3 / 16, 3 / 16]],
+    ),
+    "a weight of 0, mean": ({"labels": [1, 0, 1], "class_weights": [0, 3]}, [[0, 1 / 2], [0, 0], [0, 1 / 2]]),
+    "ignored, mean: over the rows kept": (
+        {"labels": [1, 7, 0], "ignore_index": 7},
+        [[0, 1 / 2], [0, 0], [1 / 2, 0]],
+    ),
+    "ignored, weights, mean: over the weights of the rows kept": (
+        {"labels": [1, -100, 0], "ignore_index": -100, "class_weights": [1, 3]},
+        [[0, 3 / 4], [0, 0], [1 / 4, 0]],
+    ),
+    "ignored rows are not smoothed": (
+        {"labels": [1, -100], "ignore_index": -100, "label_smoothing": 0.5},
+        [[1 / 4, 3 / 4], [0, 0]],
+    ),
+    "a class that is ignored is smoothed over": (
+        {"labels": [1, 0], "ignore_index": 0, "label_smoothing": 0.5},
+        [[1 / 4, 3 / 4], [0, 0]],
+    ),
+    "all rows ignored, sum": (
+        {"labels": [5, 5], "ignore_index": 5, "reduction": "sum"},
+        [[0, 0], [0, 0]],
+    ),
+    "soft, mean: over B": ({"soft": [[1 / 4, 3 / 4], [0, 1]]}, [[1 / 8, 3 / 8], [0, 1 / 2]]),
+    # 1/2 [1/4, 3/4] + 1/4 = [3/8, 5/8]; 1/2 [0, 2] + 1/4 = [1/4, 5/4]: the spread part is eps, whatever the sum
+    "soft, smoothing, sum": (
+        {"soft": [[1 / 4, 3 / 4], [0, 2]], "label_smoothing": 0.5, "reduction": "sum"},
+        [[3 / 8, 5 / 8], [1 / 4, 5 / 4]],
+    ),
+    "soft, smoothing, weights, mean: over B, not the weights": (
+        {"soft": [[1 / 4, 3 / 4], [0, 2]], "label_smoothing": 0.5, "class_weights": [1, 3]},
+        [[3 / 16, 15 / 16], [1 / 8, 15 / 8]],
+    ),
+    "soft, weights of 0, mean": ({"soft": [[1 / 4, 3 / 4]], "class_weights": [0, 0]}, [[0, 0]]),
+}
+
+
+@pytest.mark.parametrize(("given", "by_hand"), BY_HAND.values(), ids=BY_HAND)
+def test_targets_fold_into_the_effective_ones_worked_by_hand(
+    given: dict[str, Any], by_hand: list[list[float]]
+) -> None:
+    stated = targets(**given)
+    fit(stated, 2)
+    assert stated.fractions(2) == [[Fraction(q) for q in row] for row in by_hand]
+    assert stated.effective(2, FLOAT64).tolist() == by_hand
+    assert stated.effective(2, FLOAT32).tolist() == by_hand
+
+
+def test_a_mean_over_three_rows_divides_by_three_and_not_by_a_rounded_third() -> None:
+    zero, third = Fraction(0), Fraction(1, 3)
+    assert targets(labels=[0, 1, 1]).fractions(2) == [[third, zero], [zero, third], [zero, third]]
+    assert targets(soft=[[0.5, 0.5]] * 3).fractions(2) == [[Fraction(1, 6)] * 2] * 3
+
+
+def test_a_mean_over_the_rows_kept_divides_by_how_many_they_are() -> None:
+    stated = targets(labels=[0, 9, 1, 1], ignore_index=9)
+    assert stated.divisor == 3
+    assert stated.fractions(2)[0] == [Fraction(1, 3), Fraction(0)]
+
+
+def test_smoothing_and_weights_are_the_exact_values_of_the_floats_that_were_given() -> None:
+    """0.1 is not a tenth, and the sum of these weights is not a float."""
+    tenth = Fraction(0.1)
+    assert tenth != Fraction(1, 10)
+    smoothed = targets(labels=[0], label_smoothing=0.1).fractions(3)
+    assert smoothed == [[1 - tenth + tenth / 3, tenth / 3, tenth / 3]]
+    weighted = targets(labels=[0, 1], class_weights=[1.0, 1e-20])
+    assert weighted.divisor == 1 + Fraction(1e-20)
+    assert weighted.fractions(2)[0] == [1 / (1 + Fraction(1e-20)), 0]
+
+
+def test_every_row_under_the_mean_of_smoothed_labels_sums_to_its_share_exactly() -> None:
+    stated = targets(labels=[0, 1, 2, 2, 1, 0, 0], label_smoothing=0.1)
+    assert [sum(row) for row in stated.fractions(3)] == [Fraction(1, 7)] * 7
+
+
+def test_each_problem_of_a_stack_has_a_divisor_of_its_own() -> None:
+    stack = targets(labels=[[0, 1, 1], [0, 9, 9]], ignore_index=9, class_weights=[1.0, 1.5])
+    alone = [targets(labels=row, ignore_index=9, class_weights=[1.0, 1.5]) for row in ([0, 1, 1], [0, 9, 9])]
+    assert stack.effective(2, FLOAT64).tolist() == [one.effective(2, FLOAT64).tolist() for one in alone]
+    assert stack.effective(2, FLOAT64).tolist() == [
+        [[0.25, 0], [0, 0.375], [0, 0.375]],
+        [[1, 0], [0, 0], [0, 0]],
+    ]
+
+
+def test_weights_near_overflow_have_a_mean() -> None:
+    """Their sum is infinite, their shares are not."""
+    stated = targets(labels=[0, 1], class_weights=[1.5e308, 1.5e308])
+    assert stated.effective(2, FLOAT64).tolist() == [[0.5, 0], [0, 0.5]]
+    assert stated.fractions(2) == [[Fraction(1, 2), 0], [0, Fraction(1, 2)]]
+
+
+def random_targets(random: np.random.Generator) -> tuple[Targets, int]:
+    """Many rows, weights over six decades and 0, smoothing near 0 and near 1, soft targets up to thousands."""
+    n_rows, n_classes = int(random.choice([1, 2, 3, 10, 40])), int(random.integers(1, 9))
+    options: dict[str, Any] = {"reduction": str(random.choice(REDUCTIONS))}
+    if random.random() < 0.6:
+        options["label_smoothing"] = float(
+            random.choice([1e-10, 0.1, random.random(), 0.999, 1 - 1e-6, 1 - 1e-12, 1.0])
+        )
+    if random.random() < 0.6:
+        options["class_weights"] = 10.0 ** random.uniform(-3, 3, size=n_classes)
+        options["class_weights"][1:][random.random(n_classes - 1) < 0.2] = 0
+    if random.random() < 0.5:
+        soft = random.dirichlet(np.ones(n_classes), size=n_rows) * random.choice([1.0, 1.0, 5000.0])
+        return Targets(soft=np.where(random.random(soft.shape) < 0.2, 0, soft), **options), n_classes
+    labels = random.integers(n_classes, size=n_rows)
+    labels[0] = 0  # whose weight is not 0
+    if n_rows > 1 and random.random() < 0.5:
+        labels[1:][random.random(n_rows - 1) < 0.4] = options["ignore_index"] = -100
+    return Targets(labels=labels, **options), n_classes
+
+
+def assert_off_by_at_most(
+    count: float, dtype: np.dtype[Any], found: Any, exact: list[list[Fraction]]
+) -> None:
+    """n roundings are off by gamma_n = n u / (1 - n u) at most, relative."""
+    steps = Fraction(count) * U[dtype]
+    allowed = steps / (1 - steps)
+    for row, reference in zip(found.tolist(), exact, strict=True):
+        for q, p in zip(row, reference, strict=True):
+            assert abs(Fraction(q) - p) <= allowed * p, (q, float(p), count)
+
+
+def test_effective_targets_are_off_by_no_more_roundings_than_they_say() -> None:
+    """1,000 random targets, of which every entry that takes no rounding is exact."""
+    random = np.random.default_rng(31)
+    for _ in range(1000):
+        stated, n_classes = random_targets(random)
+        count = stated.roundings(n_classes, bounds.any_order)
+        exact = stated.fractions(n_classes)
+        assert_off_by_at_most(count, FLOAT64, stated.effective(n_classes, FLOAT64), exact)
+
+
+def test_targets_stored_in_float32_are_off_by_no_more_roundings_than_they_say() -> None:
+    """eps, w and y are rounded first, and then Q: by this library, and by float32 arithmetic throughout."""
+    random = np.random.default_rng(32)
+    for _ in range(1000):
+        stated, n_classes = random_targets(random)
+        count = stated.roundings(n_classes, bounds.any_order, stored=True)
+        exact = stated.fractions(n_classes)
+        assert_off_by_at_most(count, FLOAT32, stated.effective(n_classes, FLOAT32), exact)
+        rounded = in_float32(stated)
+        assert_off_by_at_most(count, FLOAT32, rounded.effective(n_classes, FLOAT32), exact)
+        assert_off_by_at_most(count, FLOAT32, folded_in_float32(rounded, n_classes), exact)
+
+
+def in_float32(stated: Targets) -> Targets:
+    """The same with every option rounded to float32."""
+    return Targets(
+        labels=stated.labels,
+        soft=None if stated.soft is None else stated.soft.astype(FLOAT32),
+        class_weights=None if stated.class_weights is None else stated.class_weights.astype(FLOAT32),
+        label_smoothing=float(np.float32(stated.label_smoothing)),
+        ignore_index=stated.ignore_index,
+        reduction=stated.reduction,
+    )
+
+
+def folded_in_float32(stated: Targets, n_classes: int) -> Any:
+    """Q as one would write it in float32, of options that are float32 already."""
+    kept = stated.kept
+    if stated.soft is None:
+        assert stated.labels is not None
+        y = (stated.labels[:, None] == np.arange(n_classes)).astype(FLOAT32)
+        own = np.where(kept, stated.labels, 0)
+    else:
+        y = stated.soft.astype(FLOAT32)
+    eps = np.float32(stated.label_smoothing)
+    q = (np.float32(1) - eps) * y + eps / np.float32(n_classes) if eps else y
+    divisor = np.float32(kept.sum())
+    if stated.class_weights is not None:
+        weights = stated.class_weights.astype(FLOAT32)
+        q = weights * q
+        if stated.soft is None:
+            divisor = np.cumsum(np.where(kept, weights[own], np.float32(0)), dtype=FLOAT32)[-1]
+    q = q * kept[:, None].astype(FLOAT32)
+    q = q / divisor if stated.reduction == "mean" else q
+    assert q.dtype == FLOAT32
+    return q
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({"labels": [0, 1], "reduction": "sum"}, 0),
+        ({"labels": [0]}, 0),
+        ({"labels": [0, 1], "class_weights": [0.1, 0.3], "reduction": "sum"}, 0),
+        ({"soft": [[0.1, 0.9]]}, 0),
+        ({"labels": [0, 1, 1]}, 1),
+        ({"labels": [0], "class_weights": [0.1, 0.3]}, 1),
+        ({"soft": [[0.1, 0.9]], "class_weights": [0.1, 0.3]}, 1),
+        ({"labels": [0], "label_smoothing": 0.1}, 3),
+    ],
+)
+def test_what_is_not_computed_is_not_rounded(given: dict[str, Any], count: int) -> None:
+    stated = targets(**given)
+    assert stated.roundings(2, bounds.any_order) == count
+    assert_off_by_at_most(count, FLOAT64, stated.effective(2, FLOAT64), stated.fractions(2))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "all rows ignored, mean": (
+        {"labels": [-100, -100], "ignore_index": -100},
+        "every row has the label -100, which is ignored: the mean over no row is 0/0",
+    ),
+    "all rows ignored, smoothing, mean": (
+        {"labels": [1, 1], "ignore_index": 1, "label_smoothing": 0.1},
+        "every row has the label 1, which is ignored",
+    ),
+    "weights sum to 0, mean": (
+        {"labels": [0, 1], "class_weights": [0.0, 0.0, 1.0]},
+        "the class weights of all labels are 0: their mean is 0/0",
+    ),
+    "weights of the rows kept sum to 0, mean": (
+        {"labels": [0, 2], "class_weights": [0.0, 0.0, 1.0], "ignore_index": 2, "label_smoothing": 0.1},
+        "the class weights of all labels are 0",
+    ),
+    "soft, ignored": (
+        {"soft": [[0.5, 0.5, 0.0]], "ignore_index": 1},
+        "ignore_index is 1, but the targets are soft: only a label can be ignored",
+    ),
+    "soft, ignored by torch's default": (
+        {"soft": [[0.5, 0.5, 0.0]], "ignore_index": -100},
+        "ignore_index is -100, but the targets are soft",
+    ),
+    "smoothing below 0": (
+        {"labels": [0], "label_smoothing": -0.1},
+        "label_smoothing is -0.1; it goes from 0",
+    ),
+    "smoothing above 1": (
+        {"labels": [0], "label_smoothing": 1.1},
+        "label_smoothing is 1.1; it goes from 0",
+    ),
+    "smoothing NaN": ({"labels": [0], "label_smoothing": np.nan}, "label_smoothing is nan"),
+    "a negative weight": (
+        {"labels": [0], "class_weights": [1.0, -2.0, 1.0]},
+        "the weight of class 1 is -2.0; weights are finite and never negative",
+    ),
+    "an infinite weight": ({"labels": [0], "class_weights": [1.0, np.inf, 1.0]}, "class 1 is inf"),
+    "a weight NaN": ({"labels": [0], "class_weights": [np.nan, 1.0, 1.0]}, "class 0 is nan"),
+    "too few weights": (
+        {"labels": [0], "class_weights": [1.0, 2.0]},
+        "class_weights has 2 numbers but W has 3 classes",
+    ),
+    "weights by rows": (
+        {"labels": [0], "class_weights": [[1.0, 2.0, 3.0]]},
+        "one real number for each class",
+    ),
+    "another reduction": (
+        {"labels": [0], "reduction": "average"},
+        "reduction is 'average'; it is one of mean, sum, none",
+    ),
+    "-100 unasked": ({"labels": [0, -100]}, "label -100 is out of range; .* say ignore_index -100"),
+    "another label out of range": ({"labels": [0, -100], "ignore_index": 1}, "label -100 is out of range"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_loss_that_is_no_number_or_means_nothing_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        fit(targets(**given))
+
+
+def test_without_a_mean_nothing_is_divided_so_nothing_is_refused() -> None:
+    for reduction in ("sum", "none"):
+        for given in (
+            {"labels": [-100, -100], "ignore_index": -100},
+            {"labels": [0, 1], "class_weights": [0.0, 0.0, 1.0]},
+        ):
+            problem = fit(targets(**given, reduction=reduction))
+            for method in METHODS.values():
+                evaluation = method.evaluate(problem)
+                assert evaluation.loss == 0
+                assert not evaluation.gradients["weights"].any()
+
+
+def test_weights_that_sum_to_zero_matter_only_to_the_mean_of_labels() -> None:
+    problem = fit(targets(soft=[[0.5, 0.25, 0.25]], class_weights=[0.0, 0.0, 0.0]))
+    assert METHODS["exact"].evaluate(problem).loss == 0
+
+
+def test_weights_that_cancel_are_a_warning_that_names_the_class() -> None:
+    said = (
+        "class weights cancel: under mean, the weight of class 1, the only one among the labels, is divided by itself; "
+        "the reduction sum keeps it"
+    )
+    weights = [1.0, 3.0, 2.0]
+    assert targets(labels=[1], class_weights=weights).warnings == [said]
+    assert targets(labels=[1, 1, 0], class_weights=weights, ignore_index=0).warnings == [said]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": [1, 0]},
+        {"reduction": "sum"},
+        {"reduction": "none"},
+        {"label_smoothing": 0.1},
+        {"class_weights": None},
+        {"labels": None, "soft": [[0.0, 1.0, 0.0]]},
+    ],
+)
+def test_weights_that_do_not_cancel_are_no_warning(changed: dict[str, Any]) -> None:
+    given = {"labels": [1], "class_weights": [1.0, 3.0, 2.0]}
+    assert targets(**given | changed).warnings == []
+
+
+def test_an_ignored_row_has_no_label_and_does_not_count() -> None:
+    stated = targets(labels=[1, 5, 0], ignore_index=5)
+    assert stated.kept.tolist() == [True, False, True]
+    assert stated.label_of_rows.tolist() == [1, -1, 0]

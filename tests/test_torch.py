@@ -1,0 +1,177 @@
+"""PyTorch's cross_entropy and autograd against the exact values, within the bound of a stable computation.
+
+Runs where torch is installed: pip install 'xegrad[test,torch]'.  `pytest -rP` prints the worst errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from torch_layer import EVERY_COMBINATION, NAMES, certified, draw, evaluate, rows, unreduced
+from xegrad import METHODS, InputError, Problem, Targets, bounds, layer
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge, judge_loss
+
+torch = pytest.importorskip("torch")
+
+torch.set_num_threads(1)  # the layers are tiny
+
+SCALES = (0.1, 1.0, 1.0, 10.0, 100.0)  # of W and b: logits near one, and saturated
+
+
+class Worst:
+    """The largest errors seen, by what they are of."""
+
+    def __init__(self) -> None:
+        self.error: dict[str, float] = {}
+        self.ratio: dict[str, float] = {}  # of an error to its bound
+
+    def hold(self, name: str, exact: Any, computed: Any, bound: Any) -> None:
+        """Everywhere, computed is within the bound of exact, and both are finite."""
+        error = np.abs(np.asarray(computed, dtype=np.float64) - exact)
+        assert np.isfinite(bound).all(), name
+        assert (error <= bound).all(), (name, exact, computed, bound)
+        self.error[name] = max(self.error.get(name, 0.0), float(np.max(error)))
+        ratios = np.divide(error, bound, out=np.zeros_like(error), where=np.asarray(bound) > 0)
+        self.ratio[name] = max(self.ratio.get(name, 0.0), float(np.max(ratios)))
+
+    def __str__(self) -> str:
+        lines = [
+            f"{name:16} {error:.2g} ({self.ratio[name]:.2f} of its bound)"
+            for name, error in self.error.items()
+        ]
+        return "\n".join(lines)
+
+
+def hold_to_torch(problem: Problem, worst: Worst) -> None:
+    computed, exact = evaluate(problem), certified(METHODS["exact"].evaluate(problem, NAMES))
+    bound = bounds.stable(problem, NAMES)
+    worst.hold("loss", exact.loss, computed.loss, bound.loss)
+    for name in NAMES:
+        worst.hold(name, exact.gradients[name], computed.gradients[name], bound.gradients[name])
+    alone = [certified(METHODS["exact"].evaluate(row)) for row in rows(problem)]
+    allowed = np.array([bounds.stable(row).loss for row in rows(problem)])
+    worst.hold("losses", np.array([row.loss for row in alone]), computed.losses, allowed)
+    # Both are floats here, and each may be off by the bound.
+    worst.hold("losses, floats", layer.forward(unreduced(problem)).losses, computed.losses, 2 * allowed)
+
+
+def test_torch_is_within_the_bound_of_the_exact_values_in_1944_random_cases() -> None:
+    """27 problems for each of 72 combinations of the options, a few of them saturated."""
+    random = np.random.default_rng(2013)
+    worst = {scale: Worst() for scale in SCALES}
+    for index in range(27):
+        scale = SCALES[index % len(SCALES)]
+        for options in EVERY_COMBINATION:
+            hold_to_torch(draw(random, options, scale), worst[scale])
+    for scale, errors in worst.items():
+        print(f"torch {torch.__version__}, float64, W and b near {scale}: worst errors\n{errors}")  # noqa: T201
+
+
+@pytest.mark.parametrize("form", ["x @ W + b", "linear"])
+def test_torch_in_float32_is_never_called_wrong(form: str) -> None:
+    """Of 720 problems stated in float64, and so judged by the exact values before any rounding."""
+    random = np.random.default_rng(2014)
+    outcomes = dict.fromkeys((RIGHT, DIGITS_LOST, UNDECIDED, WRONG), 0)
+    for index in range(10):
+        for options in EVERY_COMBINATION:
+            problem = draw(random, options, SCALES[index % len(SCALES)])
+            for outcome in outcomes_in_float32(problem, form):
+                outcomes[outcome] += 1
+    print(f"torch {torch.__version__}, float32, {form}: {outcomes}")  # noqa: T201
+    assert outcomes[WRONG] == 0
+    assert outcomes[RIGHT] > outcomes[UNDECIDED] + outcomes[DIGITS_LOST]
+
+
+def outcomes_in_float32(problem: Problem, form: str) -> list[str]:
+    computed, exact = evaluate(problem, "float32", form), METHODS["exact"].evaluate(problem, NAMES)
+    tolerance = Tolerance(precision="float32")
+    judged = [judge(problem, exact, computed.gradients[name], tolerance, 0.0, name) for name in NAMES]
+    judged.append(judge_loss(problem, exact, computed.loss, tolerance))
+    for row, loss in zip(rows(problem), computed.losses.tolist(), strict=True):
+        judged.append(judge_loss(row, METHODS["exact"].evaluate(row), loss, tolerance))
+    return [judgement.outcome for judgement in judged]
+
+
+HARD, SOFT = {"labels": [0, 1]}, {"soft": [[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]}
+
+
+def by_torch(**given: Any) -> Any:
+    """The loss of logits [[1, 2, 3], [0, 1, 0]] under the mean, and its gradient."""
+    logits = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    target = given.pop("labels") if "labels" in given else given.pop("soft")
+    if "class_weights" in given:
+        given["weight"] = torch.tensor(given.pop("class_weights"), dtype=torch.float64)
+    dtype = None if isinstance(target[0], int) else torch.float64
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(target, dtype=dtype), **given)
+    loss.backward()
+    return loss.item(), logits.grad.numpy()
+
+
+def refuse(**given: Any) -> None:
+    with pytest.raises(InputError):
+        Problem(np.eye(3), np.array([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]), Targets(**given))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_mean_over_no_row_is_nan_in_torch_beside_a_gradient_of_zeros_and_refused_here(
+    smoothing: float,
+) -> None:
+    given = {"labels": [-100, -100], "ignore_index": -100, "label_smoothing": smoothing}
+    loss, gradient = by_torch(**given)
+    assert np.isnan(loss)
+    assert not gradient.any()
+    refuse(**given)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_mean_over_weights_that_sum_to_zero_is_nan_in_torch_and_refused_here(smoothing: float) -> None:
+    given: dict[str, Any] = {**HARD, "class_weights": [0.0, 0.0, 1.0], "label_smoothing": smoothing}
+    loss, gradient = by_torch(**given)
+    assert np.isnan(loss)
+    assert np.isnan(gradient).all()
+    refuse(**given)
+
+
+def test_soft_targets_with_an_ignored_class_are_an_error_in_both() -> None:
+    with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point target"):
+        by_torch(**SOFT, ignore_index=1)
+    refuse(**SOFT, ignore_index=1)
+
+
+def test_soft_targets_with_a_negative_ignore_index_are_an_error_only_here() -> None:
+    assert by_torch(**SOFT, ignore_index=-1)[0] == by_torch(**SOFT)[0]
+    refuse(**SOFT, ignore_index=-1)
+
+
+@pytest.mark.parametrize("targets", [HARD, SOFT], ids=["labels", "soft"])
+def test_a_smoothing_above_one_is_an_error_in_both(targets: dict[str, Any]) -> None:
+    with pytest.raises(RuntimeError, match="label_smoothing must be between"):
+        by_torch(**targets, label_smoothing=1.1)
+    refuse(**targets, label_smoothing=1.1)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, float("nan")])
+@pytest.mark.parametrize("targets", [HARD, SOFT], ids=["labels", "soft"])
+def test_a_smoothing_below_zero_or_nan_is_none_at_all_in_torch_and_refused_here(
+    targets: dict[str, Any], smoothing: float
+) -> None:
+    assert by_torch(**targets, label_smoothing=smoothing)[0] == by_torch(**targets)[0]
+    refuse(**targets, label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("weights", [[-1.0, 2.0, 1.0], [-1.0, 1.0, 1.0]])
+def test_negative_weights_make_a_negative_loss_in_torch_even_an_infinite_one_and_are_refused_here(
+    weights: list[float],
+) -> None:
+    loss, _ = by_torch(**HARD, class_weights=weights)
+    assert loss == -np.inf if sum(weights[:2]) == 0 else loss < 0
+    refuse(**HARD, class_weights=weights)
+
+
+def test_torch_ignores_a_label_of_minus_100_unasked_and_it_is_refused_here_with_the_way_to_ask() -> None:
+    assert by_torch(labels=[0, -100])[0] == by_torch(labels=[0, -100], ignore_index=-100)[0]
+    with pytest.raises(InputError, match="to ignore such rows, as PyTorch does, say ignore_index -100"):
+        Problem(np.eye(3), np.ones((2, 3)), Targets(labels=np.array([0, -100])))
