@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from cross_entropy_table import TABLE, stated
 from torch_layer import EVERY_COMBINATION, Options, draw, evaluate
 from xegrad import Problem, Targets
-from xegrad.problem import SYMBOLS
+from xegrad.vocabulary import SYMBOLS
 
 SEED = 6
 DECIMALS = 3  # of what is drawn, for a table that can be read

@@ -86,6 +86,7 @@ def test_json_is_one_object_whose_gradient_is_the_most_accurate_computed(run: Ru
         "loss",
         "probabilities",
         "gradient",
+        "gradients",
         "method",
         "chain",
         "shortcut",
@@ -95,7 +96,7 @@ def test_json_is_one_object_whose_gradient_is_the_most_accurate_computed(run: Ru
         "warnings",
     ]
     assert result["method"] == "exact"
-    assert result["gradient"] == result["exact"]["gradient"]
+    assert result["gradient"] == result["exact"]["gradient"] == result["gradients"]["W"]
     assert result["exact"]["certified"] is True
     assert result["verdict"] == "agree-right"
     without = json.loads(run("compute", "sample_inputs/seed.json", "--json", "--no-exact").out)

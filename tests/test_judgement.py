@@ -88,7 +88,7 @@ def long_problem(n_inputs: int) -> Problem:
 def test_sums_too_long_for_float32_are_undecided_unless_their_order_is_known() -> None:
     problem = long_problem(2**18)
     exact = METHODS["shortcut"].evaluate(problem)  # float64 is exact enough here, and takes no minutes
-    exact = type(exact)(exact.loss, exact.gradients, {"weights": np.array(True)})
+    exact = type(exact)(exact.loss, exact.losses, exact.gradients, {"weights": np.array(True)})
     candidate = gradient(problem, "float32", in_blocks(512))
     outcomes = {
         name: judge(problem, exact, candidate, Tolerance(precision="float32", terms=terms)).outcome
@@ -154,7 +154,7 @@ def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:
     problem = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
     exact = METHODS["exact"].evaluate(problem)
     flags = {"loss": np.array(False), "weights": np.array([[True, True]])}
-    unsure = type(exact)(exact.loss, exact.gradients, flags)
+    unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
     assert judge(problem, unsure, exact.gradients["weights"], Tolerance()).outcome == RIGHT
     assert judge_loss(problem, unsure, float(exact.loss), Tolerance()).outcome == UNDECIDED
     assert not unsure.is_certified

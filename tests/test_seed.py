@@ -92,7 +92,7 @@ def test_the_saturated_sample_keeps_its_digits_in_the_shortcut_and_loses_them_in
     result = json.loads(run("compute", "sample_inputs/saturated.json", "--json").out)
     assert result["comparison"]["agree"] is True
     assert result["comparison"]["lost_entries"] == 1
-    assert result["comparison"]["worst"] == {"input": 0, "class": 0}
+    assert result["comparison"]["worst"] == {"of": "W", "input": 0, "class": 0}
     verdict = run("compute", "sample_inputs/saturated.json").out
     assert (
         "agree within rounding, but the chain is wrong: 1 entry without a correct digit, W[input 0, class 0]"

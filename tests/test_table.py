@@ -15,8 +15,8 @@ from xegrad.formats import FORMATS
 SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
-    "formats": {"candidate", "parts", "results"},
-    "cli": {"options", "inputs"},
+    "formats": {"candidate", "parts", "results", "schemas"},
+    "cli": {"options", "inputs", "output", "stream"},
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xegrad import METHODS, InputError, Problem, Targets, bounds
-from xegrad.targets import REDUCTIONS
+from xegrad.vocabulary import REDUCTIONS
 
 FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
 U = {FLOAT64: Fraction(1, 2**53), FLOAT32: Fraction(1, 2**24)}

@@ -11,7 +11,7 @@ import pytest
 from cross_entropy_table import problem_of, read
 from torch_layer import EVERY_COMBINATION, NAMES, rows, unreduced
 from xegrad import METHODS, Problem, bounds, layer
-from xegrad.problem import SYMBOLS
+from xegrad.vocabulary import SYMBOLS
 
 ORIGIN, CASES = read()
 each_case = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

@@ -363,7 +363,8 @@ def test_an_infinite_loss_matches_a_loss_beyond_floats(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--with-respect-to", "W,b"), ("--rtol", "nan"), ("--atol", "inf", "--loss", "3")]
+    "arguments",
+    [("--with-respect-to", "W,b", "--gradient", "1,2"), ("--rtol", "nan"), ("--atol", "inf", "--loss", "3")],
 )
 def test_options_that_decide_nothing_are_refused(run: Run, arguments: tuple[str, ...]) -> None:
     outcome = run("verify", SEED, *arguments)

@@ -14,7 +14,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import Evaluation, Problem, Targets
-from xegrad.targets import REDUCTIONS, Array
+from xegrad.targets import Array
+from xegrad.vocabulary import REDUCTIONS
 
 NAMES = ("weights", "bias", "inputs", "logits")
 TARGETS = ("labels", "ignored", "soft")  # ignored: labels, some of which do not count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -107,32 +109,67 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         return np.lexsort((-rest, np.where(beyond, -size, 0), ~beyond, ~not_a_number), axis=-1)
 
     def summary(self, n_problems: int = 1) -> Summary:
-        """The figures of each problem of a stack of K; those of one problem are a stack of one."""
-        shape = (n_problems, -1)
-        ulps = self.ulps
-        return Summary(
-            agrees=self.within.reshape(shape).all(axis=1),
-            max_difference=np.abs(self.difference).reshape(shape).max(axis=1),
-            max_ulps=None if ulps is None else ulps.reshape(shape).max(axis=1),
-            correct_digits=self.correct_digits.reshape(shape).min(axis=1),
-            lost=self.lost.reshape(shape).sum(axis=1),
-            digits_lost=self.digits_lost.reshape(shape).sum(axis=1),
-            opposite_signs=self.opposite_signs.reshape(shape).sum(axis=1),
-            worst=self._worst_first(n_problems)[:, 0],
-        )
+        """The figures of each problem of a stack of K; one problem is a stack of one."""
+        return Summary(self, n_problems)
 
 
 class Summary(msgspec.Struct, frozen=True, eq=False):
-    """The figures of a comparison, (K,) each: of K problems of one shape."""
+    """The figures of a comparison, (K,) each, of K problems of one shape."""
 
-    agrees: NDArray[np.bool_]
-    max_difference: Array  # NaN where any is
-    max_ulps: NDArray[np.uint64] | None  # None where any number of any problem is none
-    correct_digits: NDArray[np.intp]  # of the worst entry
-    lost: NDArray[np.intp]  # how many entries are within a bound that exceeds half of them
-    digits_lost: NDArray[np.intp]  # how many are not finite or have no digit
-    opposite_signs: NDArray[np.intp]
-    worst: NDArray[np.intp]  # the flat index of the worst entry
+    comparison: Comparison
+    n_problems: int
+
+    def _by_problem(self, entries: NDArray[Any]) -> Any:
+        return entries.reshape(self.n_problems, -1)
+
+    @property
+    def agrees(self) -> NDArray[np.bool_]:
+        """Whether every entry is within its bound."""
+        agrees: NDArray[np.bool_] = self._by_problem(self.comparison.within).all(axis=1)
+        return agrees
+
+    @property
+    def max_difference(self) -> Array:
+        """The largest, in size; NaN where any is."""
+        largest: Array = np.abs(self._by_problem(self.comparison.difference)).max(axis=1)
+        return largest
+
+    @property
+    def max_ulps(self) -> NDArray[np.uint64] | None:
+        """The largest; None where any number of any problem is none."""
+        ulps = self.comparison.ulps
+        return None if ulps is None else self._by_problem(ulps).max(axis=1)
+
+    @property
+    def correct_digits(self) -> NDArray[np.intp]:
+        """Of the worst entry."""
+        digits: NDArray[np.intp] = self._by_problem(self.comparison.correct_digits).min(axis=1)
+        return digits
+
+    @property
+    def lost(self) -> NDArray[np.intp]:
+        """How many entries are within a bound that exceeds half of them."""
+        return _count(self._by_problem(self.comparison.lost))
+
+    @property
+    def digits_lost(self) -> NDArray[np.intp]:
+        """How many entries are not finite or have no digit."""
+        return _count(self._by_problem(self.comparison.digits_lost))
+
+    @property
+    def opposite_signs(self) -> NDArray[np.intp]:
+        """How many entries have one sign in one and the other in the other."""
+        return _count(self._by_problem(self.comparison.opposite_signs))
+
+    @property
+    def worst(self) -> NDArray[np.intp]:
+        """The flat index of the worst entry."""
+        return self.comparison._worst_first(self.n_problems)[:, 0]
+
+
+def _count(masks: Any) -> NDArray[np.intp]:
+    counts: NDArray[np.intp] = np.count_nonzero(masks, axis=1)
+    return counts
 
 
 def compare(

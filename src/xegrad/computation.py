@@ -24,7 +24,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
-    from_exact: Mapping[str, Mapping[str, Comparison]]  # the other methods against the exact one, where it is there
+    from_exact: Mapping[
+        str, Mapping[str, Comparison]
+    ]  # the other methods against the exact one, where it is there
 
     @property
     def method(self) -> str:
@@ -63,7 +65,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def verdicts(self) -> list[str]:
-        """Of each problem: chain and shortcut agree and are right, agree and are not, or differ, or nothing is known."""
+        """Of each problem: whether chain and shortcut agree, and are right, or differ, or nothing is known."""
         if not self.comparisons:
             return [UNDECIDED] * self.n_problems
         compared = self.comparisons.values()
@@ -75,8 +77,10 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         else:
             unknown |= self._any(~np.asarray(exact.certified[name]) for name in ("loss", *self.names))
         wrong = self._any(against.digits_lost for by in self.from_exact.values() for against in by.values())
-        verdicts = np.where(differ, DIFFER, np.where(unknown, UNDECIDED, np.where(wrong, AGREE_WRONG, AGREE_RIGHT)))
-        return [str(verdict) for verdict in verdicts]
+        verdicts: list[str] = np.where(
+            differ, DIFFER, np.where(unknown, UNDECIDED, np.where(wrong, AGREE_WRONG, AGREE_RIGHT))
+        ).tolist()
+        return verdicts
 
     @property
     def verdict(self) -> str:
@@ -113,7 +117,9 @@ def compute(
     if "exact" in evaluations:
         promises = {name: METHODS[name].bound(problem, names) for name in evaluations if name != "exact"}
         from_exact = {
-            method: {name: compare(evaluations["exact"], evaluations[method], promise, name) for name in names}
+            method: {
+                name: compare(evaluations["exact"], evaluations[method], promise, name) for name in names
+            }
             for method, promise in promises.items()
         }
     return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, from_exact)

@@ -169,8 +169,9 @@ def check_methods(
         bound = method.bound(problem, with_respect_to)
         evaluations[name] = evaluation
         advisory = name == "finite-difference"
-        for of in with_respect_to:
-            checks.append(Check(_of(name, of), compare(exact, evaluation, bound, of), advisory))
+        checks += [
+            Check(_of(name, of), compare(exact, evaluation, bound, of), advisory) for of in with_respect_to
+        ]
         loss = Comparison(
             reference=np.array([exact.loss]),
             candidate=np.array([evaluation.loss], dtype=np.float64),

@@ -99,11 +99,12 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
         """What the float methods see: W, x and b rounded to the precision in which they compute."""
         return self.astype(self.dtype)
 
-    def place(self, name: str, flat_index: int) -> tuple[int, ...]:
-        """The indices of an entry of a gradient, which `AXES` names."""
+    def place(self, name: str, flat_index: Any) -> tuple[Any, ...]:
+        """The indices of an entry of a gradient, which `AXES` names, or those of many."""
         if name == "bias":
             return (flat_index,)
-        return divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
+        first, last = divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
+        return first, last
 
     def unstacked(self) -> Iterator[Problem]:
         """The problems of a stack, one by one; a problem that is no stack yields itself."""
@@ -199,7 +200,7 @@ def _check_precision(name: str, parts: Mapping[str, Array | None]) -> None:
         raise InputError(f"the precision is {name!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype")
     largest = float(np.finfo(name).max)
     for symbol, part in parts.items():
-        if part is not None and (np.abs(part) > largest).any():
+        if part is not None and part.dtype == np.float64 and (np.abs(part) > largest).any():
             where = np.argwhere(np.abs(part) > largest)[0].tolist()
             raise InputError(
                 f"{symbol}{where} is {float(part[tuple(where)])!r}, but the largest number of {name} is {largest:.2g}",

@@ -23,10 +23,13 @@ DONE, TROUBLE, INTERRUPTED = 0, 2, 130
 COMMANDS = {
     "compute": (
         "xegrad.cli.compute",
-        "The loss and dL/dW by the chain, by the shortcut and exactly, side by side.",
+        "The loss and its gradients by the chain, by the shortcut and exactly, side by side.",
     ),
     "verify": ("xegrad.cli.verify", "Whether a gradient is right, to how many digits, and where not."),
     "sample": ("xegrad.cli.sample", "A problem to start from."),
+    "formats": ("xegrad.cli.formats", "What can be read and written."),
+    "schema": ("xegrad.cli.schema", "The JSON Schema of what is read and printed."),
+    "completion": ("xegrad.cli.completion", "What a shell reads to complete commands and options."),
 }
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -84,6 +87,10 @@ def _root(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status.  What the library raises becomes one line."""
+    if "_XEGRAD_COMPLETE" in os.environ:  # a shell asks
+        from xegrad.cli import completion
+
+        completion.prepare()
     try:
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False)
         sys.stdout.flush()

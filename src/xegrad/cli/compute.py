@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,7 +75,8 @@ def command(
         if exact:
             chosen = [*chosen, *(["exact"] if "exact" not in chosen else [])]
         stream.refuse(form, "compute")
-        return stream.run(given, stream.computing(chosen, with_respect_to), path, quiet=quiet)
+        lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
+        return stream.run(given, lines, path, quiet=quiet)
     destination = output.destination(form, json, path, given.files, FORMS)
     if given.is_nothing:
         sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad compute --help\n")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from xegrad.formats.parts import Parts, Table
     from xegrad.targets import Array
 
-_ARRAYS = {"weights": ("-W", "W"), "inputs": ("-x", "x"), "bias": ("-b", "b"), "class_weights": ("--class-weights", "class_weights")}  # fmt: skip
+# The parts that are arrays: the option, and the symbol, of each.
+_ARRAYS = {
+    "weights": ("-W", "W"),
+    "inputs": ("-x", "x"),
+    "bias": ("-b", "b"),
+    "class_weights": ("--class-weights", "class_weights"),
+}
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -80,7 +86,10 @@ class Given(msgspec.Struct, frozen=True):
             if entry is not None and entry.name != "ndjson":
                 raise UsageError(f"{path} is {entry.name}, among streams of NDJSON; give it apart")
         values = [(option, getattr(self, name)) for name, (option, _) in _ARRAYS.items()]
-        asking = [*self.paths, *(option for option, text in (*values, ("--labels", self.labels)) if text == "-")]
+        asking = [
+            *self.paths,
+            *(option for option, text in (*values, ("--labels", self.labels)) if text == "-"),
+        ]
         readers = [path for path in asking if path in ("-", "--labels") or path in dict(values)]
         if len(readers) > 1:
             raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
@@ -227,7 +236,9 @@ def _is_inline(text: str) -> bool:
     return text.lstrip()[:1] in ("[", "{") or _is_vector(text)
 
 
-def _no_such(option: str, text: str, rest: str = "nor is it numbers with commas, nor JSON in brackets") -> InputError:
+def _no_such(
+    option: str, text: str, rest: str = "nor is it numbers with commas, nor JSON in brackets"
+) -> InputError:
     shown = text if len(text) <= 60 else text[:59] + "…"
     return InputError(f"{option}: there is no file {shown!r}, {rest}")
 

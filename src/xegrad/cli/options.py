@@ -19,8 +19,21 @@ _VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
 _BATCH = "With rows of x, a JSON list of them."
 
 
-def _option(*names: str, metavar: str, help: str) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help)
+def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
+    """What completes a word that is one of these, or several between commas."""
+    known = list(values)
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [before + comma + name for name in known if name.startswith(last)]
+
+    return complete
+
+
+def _option(*names: str, metavar: str, help: str, values: Iterable[str] = ()) -> Any:
+    return typer.Option(
+        *names, metavar=metavar, help=help, autocompletion=completing(values) if values else None
+    )
 
 
 # What a problem is given by: the fields of `Given`, and what each is on the command line.
@@ -50,14 +63,18 @@ _PROBLEM: dict[str, Any] = {
         ),
     ],
     "labels": Annotated[
-        str | None, _option("--labels", metavar="FILE", help="The labels, or a row of targets for each row of x.")
+        str | None,
+        _option("--labels", metavar="FILE", help="The labels, or a row of targets for each row of x."),
     ],
     "label_column": Annotated[
         str | None,
-        _option("--label-column", metavar="NAME", help="The column of a data set (-x data.csv) that is the label."),
+        _option(
+            "--label-column", metavar="NAME", help="The column of a data set (-x data.csv) that is the label."
+        ),
     ],
     "classes": Annotated[
-        list[str] | None, _option("--classes", metavar="NAMES", help="The classes, in the order of W's columns.")
+        list[str] | None,
+        _option("--classes", metavar="NAMES", help="The classes, in the order of W's columns."),
     ],
     "transpose": Annotated[
         bool | None,
@@ -71,13 +88,17 @@ _PROBLEM: dict[str, Any] = {
         _option("--class-weights", metavar="VALUE|FILE", help="A weight for each class, as in PyTorch."),
     ],
     "label_smoothing": Annotated[
-        float | None, _option("--label-smoothing", metavar="EPS", help="That part of a target is spread over all.")
+        float | None,
+        _option("--label-smoothing", metavar="EPS", help="That part of a target is spread over all."),
     ],
     "ignore_index": Annotated[
         int | None, _option("--ignore-index", metavar="LABEL", help="Rows with this label do not count.")
     ],
     "reduction": Annotated[
-        str | None, _option("--reduction", metavar="|".join(REDUCTIONS), help="Of the rows' losses (mean).")
+        str | None,
+        _option(
+            "--reduction", metavar="|".join(REDUCTIONS), help="Of the rows' losses (mean).", values=REDUCTIONS
+        ),
     ],
     "dtype": Annotated[
         str | None,
@@ -85,29 +106,44 @@ _PROBLEM: dict[str, Any] = {
             "--dtype",
             metavar="|".join(COMPUTED_IN),
             help="The precision of the float computation, or of the candidate (float64, or the file's).",
+            values=COMPUTED_IN,
         ),
     ],
     "input_format": Annotated[
         str | None,
-        _option("--input-format", metavar="|".join(FORMATS), help="Where the suffix does not say it."),
+        _option(
+            "--input-format",
+            metavar="|".join(FORMATS),
+            help="Where the suffix does not say it.",
+            values=FORMATS,
+        ),
     ],
 }
 
 WithRespectTo = Annotated[
     list[str] | None,
-    typer.Option(
+    _option(
         "--with-respect-to",
         metavar=",".join(SYMBOLS.values()),
         help="Which gradients (W, and b where there is one).",
+        values=SYMBOLS.values(),
     ),
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help="table (by default), json, markdown; csv and npy hold dL/dW.")
+    str | None,
+    _option(
+        "--format",
+        metavar="NAME",
+        help="table (by default), json, markdown; csv and npy hold dL/dW.",
+        values=("table", "json", "markdown", "csv", "npy"),
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Write it there, whole or not at all; format from the suffix."),
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write it there, whole or not at all; format from the suffix."
+    ),
 ]
 Top = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many of the worst entries.")]
 Digits = Annotated[
@@ -122,7 +158,9 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     """A command(context, given, ...) as one whose signature has, for `given`, every option of a problem."""
     signature = inspect.signature(command, eval_str=True)
     kind = inspect.Parameter.KEYWORD_ONLY
-    own = [parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "given"]
+    own = [
+        parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "given"
+    ]
     context, *rest = own
     of_problem = [
         inspect.Parameter(name, kind, default=None, annotation=annotation)
@@ -143,8 +181,6 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
 def gradients(given: list[str] | None, has_bias: bool) -> list[str]:
     """The names in --with-respect-to, as the library calls them: W, and b where there is one, by default."""
     asked = choices(given or (["W", "b"] if has_bias else ["W"]), SYMBOLS.values(), "gradient")
-    if "b" in asked and not has_bias:
-        raise UsageError("--with-respect-to b: the problem has no b; give it one (-b), of zeros perhaps")
     return [name for name, symbol in SYMBOLS.items() if symbol in asked]
 
 

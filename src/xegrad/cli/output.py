@@ -81,7 +81,9 @@ def destination(
         form = next((name for name in forms if suffix in FORMS[name]), None)
     if form is None:
         known = ", ".join(known for name in forms for known in FORMS[name])
-        raise UsageError(f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too")
+        raise UsageError(
+            f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
+        )
     return Destination(form, path)
 
 
@@ -90,7 +92,9 @@ def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
     for given in inputs:
         with contextlib.suppress(OSError):
             if given != "-" and os.path.samefile(given, path):  # noqa: PTH121
-                raise UsageError(f"-o {path} would be written over {given}, which is read; give it another name")
+                raise UsageError(
+                    f"-o {path} would be written over {given}, which is read; give it another name"
+                )
 
 
 def write_whole(path: str, data: bytes) -> None:

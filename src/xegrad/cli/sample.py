@@ -9,13 +9,12 @@ import typer
 
 from xegrad import formats
 from xegrad.cli import options
-from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
 
 
-WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.problems]
+WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
 MOST = 1_000_000  # inputs or classes
 
 
@@ -38,14 +37,12 @@ def command(
     xegrad sample --inputs 20 --classes 10 --seed 1 > problem.json
     xegrad sample --format csv > problem.csv
     """
-    name, *more = options.choices([output_format], WRITABLE, "format")
-    if more:
-        raise UsageError(f"one format is written, not {output_format}")
+    name = options.choice(output_format, WRITABLE, "format")
     if inputs is None and classes is None and seed is None:
         parts = _derivation()
     else:
         parts = _random(inputs or 3, classes or 5, seed or 0)
-    sys.stdout.write(formats.FORMATS[name].write_problem(parts))
+    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(parts))
     return 0
 
 

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
+import stat
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
 
+from xegrad import progress
 from xegrad.cli import options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from xegrad.computation import Computation
-    from xegrad.formats.ndjson import Line, Stack
+    from xegrad.formats.ndjson import Chunk, Line, Stack
     from xegrad.formats.parts import Parts
 
 DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
 
-# What a command makes of some lines: for each a line of output and its exit status.
-Answer = tuple[bytes, int]
+# What a command makes of some lines: for each a line of output, as a value, and its exit status.
+Answer = tuple[msgspec.Struct, int]
 Work = Callable[["Sequence[Line]", "Parts"], list[Answer]]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The lines of output for a chunk, how many came out with each status, and the first that was bad."""
+
+    text: bytes
+    counts: dict[int, int]
+    first_bad: int | None
 
 
 def refuse(form: str | None, command: str) -> None:
@@ -38,18 +51,24 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
     from xegrad.display import screen
 
     given.check_stream()
-    stated = given.parts()
+    answer = partial(answered, work=work, stated=given.parts())
     counts = {DONE: 0, JUDGED_WRONG: 0, TROUBLE: 0}
     first_bad = ""
+    silent = quiet and path is None
     try:
-        with _writer(path, given.files) as write, screen.progress_bar(beside_output=path is None and not quiet):
-            for source, lines in _read(given.paths):
-                answers = work(lines, stated)
-                write(b"" if quiet and path is None else b"".join(text for text, _ in answers))
-                for line, (_, status) in zip(lines, answers, strict=True):
-                    counts[status] += 1
-                    if status == TROUBLE:
-                        first_bad = first_bad or f"; the first is line {line.number} of {source}"
+        with (
+            _writer(path, given.files) as write,
+            screen.progress_bar(beside_output=path is None and not quiet),
+        ):
+            for source in given.paths:
+                for found in _in_order(source, answer):
+                    if not silent:
+                        write(found.text)
+                    for status, count in found.counts.items():
+                        counts[status] += count
+                    if found.first_bad is not None:
+                        name = "standard input" if source == "-" else source
+                        first_bad = first_bad or f"; the first is line {found.first_bad} of {name}"
     finally:
         if not quiet:
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
@@ -61,41 +80,47 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
     return max((status for status, count in counts.items() if count), default=DONE)
 
 
-def computing(methods: Sequence[str], with_respect_to: list[str] | None) -> Work:
-    """The loss and the gradients of each line, those of one shape together."""
+def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
+    """The answers to the lines of a chunk, in order."""
+    from xegrad.formats import ndjson, results
 
-    def work(lines: Sequence[Line], stated: Parts) -> list[Answer]:
-        from xegrad.formats import ndjson
-
-        answers: list[Answer] = [(b"", TROUBLE)] * len(lines)
-        for found in ndjson.stacks(lines, stated):
-            if isinstance(found, tuple):
-                place, error = found
-                answers[place] = bad(lines[place], error)
-            else:
-                try:
-                    names = options.gradients(with_respect_to, found.problem.bias is not None)
-                except UsageError as error:
-                    for place in found.places:
-                        answers[place] = bad(lines[place], str(error))
-                    continue
-                for place, text in _computed(found, lines, methods, names):
-                    answers[place] = text, DONE
-        return answers
-
-    return work
+    lines = ndjson.lines(chunk)
+    answers = work(lines, stated)
+    counts: dict[int, int] = {}
+    for _, status in answers:
+        counts[status] = counts.get(status, 0) + 1
+    bad = (line.number for line, (_, status) in zip(lines, answers, strict=True) if status == TROUBLE)
+    return Answered(results.encode(*(result for result, _ in answers)), counts, next(bad, None))
 
 
 def bad(line: Line, error: str) -> Answer:
     """What stands in the place of a line that is no problem."""
     from xegrad.formats import results
 
-    return results.encode(results.ErrorResult(line=line.number, error=error, id=line.id)), TROUBLE
+    return results.ErrorResult(line=line.number, error=error, id=line.id), TROUBLE
+
+
+def compute_lines(
+    lines: Sequence[Line], stated: Parts, *, methods: Sequence[str], with_respect_to: list[str] | None
+) -> list[Answer]:
+    """The loss and the gradients of each line, those of one shape together."""
+    from xegrad.formats import ndjson
+
+    answers: list[Any] = [None] * len(lines)
+    for found in ndjson.stacks(lines, stated):
+        if isinstance(found, tuple):
+            place, error = found
+            answers[place] = bad(lines[place], error)
+            continue
+        names = options.gradients(with_respect_to, found.problem.bias is not None)
+        for place, result in _computed(found, lines, methods, names):
+            answers[place] = result, DONE
+    return answers
 
 
 def _computed(
     stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[tuple[int, msgspec.Struct]]:
     from xegrad import computation
     from xegrad.formats import results
 
@@ -103,15 +128,14 @@ def _computed(
     if computed.n_problems > 1 and not computed.is_finite:
         # What is not finite is told problem by problem, and the rest together.
         finite = computed.finite
-        for chosen in ([k] for k in (~finite).nonzero()[0].tolist()):
-            yield from _computed(_some(stack, chosen), lines, methods, names)
-        if finite.any():
-            yield from _computed(_some(stack, finite.nonzero()[0].tolist()), lines, methods, names)
+        for chosen in (*([k] for k in (~finite).nonzero()[0].tolist()), finite.nonzero()[0].tolist()):
+            if chosen:
+                yield from _computed(_some(stack, chosen), lines, methods, names)
         return
     ids = [lines[place].id for place in stack.places]
     warnings = _warnings(computed)
     found = results.compute_results(computed, stack.layout, ids=ids, warnings=warnings)
-    yield from zip(stack.places, map(results.encode, found), strict=True)
+    yield from zip(stack.places, found, strict=True)
 
 
 def _some(stack: Stack, chosen: list[int]) -> Stack:
@@ -127,30 +151,78 @@ def _warnings(computed: Computation) -> list[list[str]]:
     targets = computed.problem.targets
     warnings: list[list[str]] = [[] for _ in range(computed.n_problems)]
     if targets.soft is not None or targets.class_weights is not None:
-        stack = computed.problem
-        warnings = [one.targets.warnings for one in stack.unstacked()]
+        warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     if not computed.is_finite:
         warnings[0] = [*warnings[0], *verdict.nonfinite_warnings(computed)]
     return warnings
 
 
-def _read(paths: Sequence[str]) -> Iterator[tuple[str, Sequence[Line]]]:
+def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
+    """The answers to the chunks of a file, in their order.
+
+    What fills more than one read is worked on by every processor.  Nothing waits for what has not come: where
+    nothing more is there to be read, what was asked is answered first.
+    """
     from xegrad.formats import ndjson
 
-    for path in paths:
-        source = "standard input" if path == "-" else path
-        try:
-            descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        try:
-            for lines in ndjson.lines(descriptor):
-                yield source, lines
-        except OSError as error:
-            raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
-        finally:
-            if path != "-":
-                os.close(descriptor)
+    source = "standard input" if path == "-" else path
+    try:
+        descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    status = os.fstat(descriptor)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    done = 0
+    asked: deque[Any] = deque()
+    with contextlib.ExitStack() as stack:
+        if path != "-":
+            stack.callback(os.close, descriptor)
+        pool: Any = None
+        chunks = ndjson.chunks(descriptor)
+        while (chunk := _next(chunks, source)) is not None:
+            if pool is None and len(chunk.text) >= ndjson.READ // 2 and _n_processors() > 1:
+                pool = stack.enter_context(_processes())
+            if pool is None:
+                yield answer(chunk)
+                continue
+            asked.append(pool.submit(answer, chunk))
+            done += len(chunk.text) + 1
+            while asked and (len(asked) > 2 * _n_processors() or not _is_ready(descriptor)):
+                yield asked.popleft().result()
+                progress.tell("lines", min(done, size - 1), size)
+        while asked:
+            yield asked.popleft().result()
+
+
+def _next(chunks: Iterator[Chunk], source: str) -> Chunk | None:
+    try:
+        return next(chunks, None)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
+
+
+def _is_ready(descriptor: int) -> bool:
+    """Whether reading would not wait; a file never does."""
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def _n_processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[Any]:
+    """A process for each processor.  An interruption is for this process alone; what is not begun is not done."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(
+        _n_processors(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

@@ -45,7 +45,11 @@ def computation_view(
         "",
         *(_rows(computation, top) if layout.is_batch else _probabilities(computation, width, top)),
         *_losses(computation.evaluations),
-        *(part for name in computation.names for part in ("", *_gradient(computation, name, layout, width, top, digits))),
+        *(
+            part
+            for name in computation.names
+            for part in ("", *_gradient(computation, name, layout, width, top, digits))
+        ),
         *_distances(computation.from_exact),
         "",
         sentence,
@@ -73,7 +77,9 @@ def understood(problem: Problem, layout: Layout) -> str:
     stated = problem.targets
     single = "" if problem.dtype == np.float64 else f", in {problem.dtype.name}"
     if layout.is_batch:
-        names = "" if problem.classes is None else f" The classes: {', '.join(map(printable, problem.classes))}."
+        names = (
+            "" if problem.classes is None else f" The classes: {', '.join(map(printable, problem.classes))}."
+        )
         if problem.n_classes > FEW:
             names = ""
         rows = f"{problem.n_rows} row{'' if problem.n_rows == 1 else 's'}"
@@ -127,7 +133,9 @@ def _rows(computation: Computation, top: int) -> Iterator[RenderableType]:
     labels, probabilities = problem.targets.label_of_rows, forward.probabilities
     for b in shown.tolist():
         label, likeliest = int(labels[b]), int(probabilities[b].argmax())
-        own = class_in_short(problem, label) if label >= 0 else "soft" if problem.targets.kept[b] else "ignored"
+        own = (
+            class_in_short(problem, label) if label >= 0 else "soft" if problem.targets.kept[b] else "ignored"
+        )
         table.add_row(
             str(b),
             own,
@@ -200,7 +208,7 @@ def _gradient(
     if comparison is not None:
         numbers["difference"] = _differences(comparison, shown, digits)
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
-    narrow = sum(7 for axis in axes if axis != "class")
+    narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
     if "exact" in numbers and len(numbers) > 2 and _width(numbers) > width - narrow - SHORTEST_NAME:
         del numbers["exact"]  # the block below tells how far from it the others are
     taken = _width(numbers) + narrow
@@ -217,18 +225,16 @@ def _gradient(
     for method in numbers:
         table.add_column(method, justify="right", no_wrap=True)
     marks = _marks(problem)
-    before: list[int] = []
+    said = -1  # the first index, which is said once for the rows that share it
     for k, index in enumerate(shown.tolist()):
         place = dict(zip(AXES[name], problem.place(name, index), strict=True))
-        indices = [place[axis] for axis in axes]
-        cells: list[Text | str] = []
-        for axis, value, *last in zip(axes, indices, before or [None] * len(axes), strict=True):
-            if axis == "class":
-                cells.append(_marked(problem, marks, value))
-            else:
-                # An index is said once for the rows that share it.
-                cells.append("" if last == [value] and len(axes) > 1 and axis == axes[0] and size <= SMALL else str(value))
-        before = indices
+        cells = [
+            _marked(problem, marks, place[axis]) if axis == "class" else Text(str(place[axis]))
+            for axis in axes
+        ]
+        if len(axes) > 1 and size <= SMALL and place[axes[0]] == said:
+            cells[0] = Text("")
+        said = place[axes[0]]
         table.add_row(*cells, *(column[k] for column in numbers.values()))
     yield table
 
@@ -239,7 +245,8 @@ def _marks(problem: Problem) -> NDArray[np.bool_]:
         return np.zeros(problem.n_classes, dtype=bool)
     label = int(problem.targets.label_of_rows[0])
     if label >= 0:
-        return np.arange(problem.n_classes) == label
+        own: NDArray[np.bool_] = np.arange(problem.n_classes) == label
+        return own
     marks: NDArray[np.bool_] = problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
     return marks
 
@@ -259,7 +266,9 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]]) -> Iterator[R
         table.add_column(name, justify="right", no_wrap=True)
         digits = min(int(against.correct_digits.min()) for against in by.values())
         rows["digits, worst entry"].append(how_many_correct(digits))
-        rows["entries without one"].append(str(sum(int(against.digits_lost.sum()) for against in by.values())))
+        rows["entries without one"].append(
+            str(sum(int(against.digits_lost.sum()) for against in by.values()))
+        )
     for name, cells in rows.items():
         table.add_row(name, *cells)
     yield ""

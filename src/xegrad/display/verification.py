@@ -8,14 +8,34 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from xegrad.display import outcome
 from xegrad.display.computation import wrapped
 from xegrad.display.naming import entry_of
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement, Tolerance
 from xegrad.problem import Problem
 
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
+
+
+def verification_view(
+    problem: Problem,
+    judgements: Mapping[str, Judgement],
+    checks: Sequence[Check],
+    tolerance: Tolerance,
+    decimals: Mapping[str, int | None],
+    *,
+    passed: bool,
+    width: int,
+    top: int | None,
+    digits: int,
+) -> RenderableType:
+    """What was found: of a candidate, or else of xegrad's own methods."""
+    if not judgements:
+        return checks_view(checks, outcome.checks_sentence(checks), passed=passed, width=width)
+    sentences = outcome.sentences(problem, judgements, tolerance, decimals)
+    return candidate_view(problem, judgements, sentences, width=width, top=top, digits=digits)
 
 
 def checks_view(checks: Sequence[Check], sentence: str, *, passed: bool, width: int) -> RenderableType:

@@ -139,25 +139,33 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
     if label_column not in header:
         near = get_close_matches(label_column, header, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{source}: line {number}: there is no column {label_column!r} among {', '.join(header)}{hint}")
+        raise InputError(
+            f"{source}: line {number}: there is no column {label_column!r} among {', '.join(header)}{hint}"
+        )
     rows = lines[1:]
     if not rows:
         raise InputError(f"{source}: there are no rows below the header")
     for number, cells in rows:
         if len(cells) != len(header):
-            raise InputError(f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}")
+            raise InputError(
+                f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}"
+            )
     label = header.index(label_column)
     numeric = [all(_is_number(cells[k]) for _, cells in rows) for k in range(len(header))]
     for k, name in enumerate(header):
         if k != label and not numeric[k] and any(_is_number(cells[k]) for _, cells in rows):
             number, cells = next((number, cells) for number, cells in rows if not _is_number(cells[k]))
             found = _short(cells[k]) if cells[k] else "empty"
-            raise InputError(f"{source}: line {number}, column {k + 1} is {found} in {name}, a column of numbers")
+            raise InputError(
+                f"{source}: line {number}, column {k + 1} is {found} in {name}, a column of numbers"
+            )
     chosen = [k for k in range(len(header)) if numeric[k] and k != label]
     if not chosen:
         raise InputError(f"{source}: no column holds numbers alone")
     return DataSet(
-        inputs=np.array([[_number(cells[k], source, number, k + 1) for k in chosen] for number, cells in rows]),
+        inputs=np.array(
+            [[_number(cells[k], source, number, k + 1) for k in chosen] for number, cells in rows]
+        ),
         labels=[Text(cells[label]) for _, cells in rows],
         columns=tuple(header[k] for k in chosen),
         left_out=tuple(header[k] for k in range(len(header)) if k not in chosen and k != label),
@@ -200,7 +208,9 @@ def write_problem(parts: Parts) -> bytes:
     problem = parts.problem()
     stated = problem.targets
     if parts.is_batch or stated.class_weights is not None or stated.label_smoothing:
-        raise InputError("a batch, class weights and smoothing do not fit into a problem in CSV; JSON holds them")
+        raise InputError(
+            "a batch, class weights and smoothing do not fit into a problem in CSV; JSON holds them"
+        )
     target = stated.effective(problem.n_classes, problem.dtype)[0]
     names = parts.classes or tuple(str(index) for index in range(problem.n_classes))
     rows = [["x", *names]]

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
+from msgspec.structs import astuple
 
 from xegrad.errors import InputError
 from xegrad.formats.npy import refuse_key
@@ -44,7 +45,6 @@ class ProblemObject(msgspec.Struct, forbid_unknown_fields=True):
 
 
 KEYS = ProblemObject.__struct_fields__
-_KEY_BYTES = tuple(f'"{key}"'.encode() for key in KEYS)
 # What people write for a key, for the hint on an unknown one.
 ALIASES: Mapping[str, str] = {
     **{key.lower(): key for key in KEYS},
@@ -60,6 +60,7 @@ _KINDS = {
 
 # A candidate may be no number, which Python's json writes though JSON has no word for it.
 _CANDIDATE = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
+_KEY = re.compile(rb'"\s*:')
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
 
 _problem_decoder = msgspec.json.Decoder(ProblemObject)
@@ -83,10 +84,25 @@ def read_object(data: bytes, source: str) -> ProblemObject:
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
         data = _CANDIDATE.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
     stated = _decode(_problem_decoder, data, source)
-    # Cheap to rule out: a key that stands once in the text is not doubled.
-    if b"\\" in data or any(data.count(key) > 1 for key in _KEY_BYTES):
+    # Cheap to rule out: where no key is doubled, there are as many as were read.
+    n_keys = len(KEYS) - astuple(stated).count(UNSET)
+    if b"\\" in data or len(_KEY.findall(data)) != n_keys:
         _refuse_doubled_keys(data, source)
     return stated
+
+
+def read_objects(text: bytes) -> list[ProblemObject] | None:
+    """The objects on lines of which none is empty, or None where any of them must be looked at by itself."""
+    if b"\\" in text or b"NaN" in text or b"Infinity" in text:
+        return None
+    try:
+        objects: list[ProblemObject] = _problem_decoder.decode_lines(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    n_keys = sum(len(KEYS) - astuple(stated).count(UNSET) for stated in objects)
+    if text.count(b"\n") + 1 != len(objects) or len(_KEY.findall(text)) != n_keys:
+        return None
+    return objects
 
 
 def parts_of(stated: ProblemObject, source: str) -> Parts:

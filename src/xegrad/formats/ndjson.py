@@ -10,21 +10,24 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import count, repeat
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from xegrad import progress
-from xegrad.errors import InputError
+from xegrad.errors import InputError, XegradError
 from xegrad.formats import json
 from xegrad.formats.json import ProblemObject
 from xegrad.formats.parts import Parts
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Targets
 
-READ = 2**20  # bytes asked for at a time; a pipe gives what it holds
+READ = (
+    2**18
+)  # bytes asked for at a time: what arrays of a stack fit into a processor's cache; a pipe gives what it holds
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
@@ -61,44 +64,61 @@ def read_labels(data: bytes, source: str, key: str | None) -> Any:
     raise InputError(f"{source}: NDJSON is a stream of problems, not labels")
 
 
-def lines(descriptor: int) -> Iterator[list[Line]]:
-    """The lines of an open file, as many at a time as one read completes; empty ones are counted and skipped."""
+class Chunk(msgspec.Struct, frozen=True):
+    """Complete lines that came together, without the last newline, and the number of the first."""
+
+    text: bytes
+    number: int
+
+
+def chunks(descriptor: int) -> Iterator[Chunk]:
+    """The complete lines of an open file, as many at a time as one read gives."""
     with contextlib.suppress(ImportError, OSError):
         import fcntl
 
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             fcntl.fcntl(descriptor, SET_PIPE_SIZE, READ)
-    size = os.fstat(descriptor).st_size if stat.S_ISREG(os.fstat(descriptor).st_mode) else 0
-    number, read, begun = 0, 0, [b""]  # the pieces of a line whose end has not come
-    while chunk := os.read(descriptor, READ):
-        read += len(chunk)
-        head, newline, tail = chunk.rpartition(b"\n")
+    number = 1
+    begun: list[bytes] = []  # the pieces of a line whose end has not come
+    while piece := os.read(descriptor, READ):
+        head, newline, tail = piece.rpartition(b"\n")
         if not newline:
-            begun.append(chunk)
+            begun.append(piece)
             continue
-        complete = b"".join([*begun, head]).split(b"\n")
+        text = b"".join([*begun, head])
         begun = [tail]
-        yield [decoded(text, number + k) for k, text in enumerate(complete, start=1) if text and not text.isspace()]
-        number += len(complete)
-        progress.tell("lines", min(read, size - 1), size)
-    if (last := b"".join(begun)).strip():
-        yield [decoded(last, number + 1)]
+        yield Chunk(text, number)
+        number += text.count(b"\n") + 1
+    if last := b"".join(begun):
+        yield Chunk(last, number)
+
+
+def lines(chunk: Chunk) -> list[Line]:
+    """The lines of a chunk; empty ones are counted and skipped."""
+    text, number = chunk.text, chunk.number
+    if number == 1:
+        text = text.removeprefix(b"\xef\xbb\xbf")
+    if (objects := json.read_objects(text)) is not None:
+        return list(map(Line, count(number), objects, repeat(""), [stated.id for stated in objects]))
+    return [
+        decoded(line, number)
+        for number, line in enumerate(text.split(b"\n"), start=number)
+        if line and not line.isspace()
+    ]
 
 
 def decoded(text: bytes, number: int) -> Line:
     """A line, or what is wrong with it."""
-    if number == 1:
-        text = text.removeprefix(b"\xef\xbb\xbf")
     try:
         stated = json.read_object(text, "")
     except InputError as error:
         return Line(number, None, shortened(error), _id_of(text))
     except UnicodeDecodeError:
         return Line(number, None, "the text is not UTF-8")
-    return Line(number, stated, id=stated.id)
+    return Line(number, stated, "", stated.id)
 
 
-def shortened(error: InputError) -> str:
+def shortened(error: XegradError) -> str:
     """The sentence without the name of a source: the line is told apart from it."""
     return str(error).removeprefix(": ").replace("line 1, column", "column")
 
@@ -121,7 +141,9 @@ def stacks(given: Sequence[Line], options: Parts) -> Iterator[Stack | tuple[int,
         yield from _stacked(given, places, options)
 
 
-def _stacked(given: Sequence[Line], places: Sequence[int], options: Parts) -> Iterator[Stack | tuple[int, str]]:
+def _stacked(
+    given: Sequence[Line], places: Sequence[int], options: Parts
+) -> Iterator[Stack | tuple[int, str]]:
     """One stack, if it is one; else halves of it, down to the lines that are to blame."""
     if len(places) == 1:
         stated = parts(given[places[0]], options)
@@ -150,24 +172,31 @@ def _stacked(given: Sequence[Line], places: Sequence[int], options: Parts) -> It
         yield Stack(problem.at(some), places[some], stack.layout)
 
 
+_options = attrgetter(
+    "transpose", "dtype", "label_smoothing", "ignore_index", "reduction", "classes", "class_weights"
+)
+
+
 def _shape(stated: ProblemObject) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
-    weights, inputs, label, bias = stated.W, stated.x, stated.label, stated.b
-    several = isinstance(label, list) and len(label)
+    weights, inputs, label = stated.W, stated.x, stated.label
+    options = _options(stated)
+    if options[-2:] != (UNSET, UNSET):
+        options = tuple(tuple(option) if isinstance(option, list) else option for option in options)
     return (
-        weights is UNSET or (len(weights), len(weights[0]) if weights else 0),
-        inputs is UNSET or (len(inputs), len(inputs[0]) if inputs and isinstance(inputs[0], list) else 0),
-        type(label),
-        several and (len(label), type(label[0])),  # type: ignore[arg-type,index]
-        bias is UNSET,
-        stated.transpose,
-        stated.dtype,
-        stated.label_smoothing,
-        stated.ignore_index,
-        stated.reduction,
-        stated.classes if stated.classes is UNSET else tuple(stated.classes),
-        stated.class_weights if stated.class_weights is UNSET else tuple(stated.class_weights),
+        _size(weights),
+        _size(inputs),
+        (len(label), type(label[0])) if isinstance(label, list) and label else type(label),
+        stated.b is UNSET,
+        options,
     )
+
+
+def _size(rows: Any) -> Any:
+    if not rows:
+        return rows is UNSET
+    first = rows[0]
+    return (len(rows), len(first)) if type(first) is list else len(rows)
 
 
 def _stack(objects: Sequence[Any], places: Sequence[int], options: Parts) -> Stack:

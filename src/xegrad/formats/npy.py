@@ -77,7 +77,5 @@ def refuse_key(key: str | None, source: str, kind: str) -> None:
 
 def _array(data: bytes) -> NDArray[Any]:
     stream = io.BytesIO(data)
-    array: NDArray[Any] = np.lib.format.read_array(
-        stream, allow_pickle=False, max_header_size=LONGEST_HEADER
-    )
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
     return array

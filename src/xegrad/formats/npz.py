@@ -32,7 +32,9 @@ def read_problem(data: bytes, source: str) -> Parts:
         if key not in KEYS:
             near = get_close_matches(key.lower(), ALIASES, n=1)
             hint = f"; did you mean {ALIASES[near[0]]!r}?" if near else ""
-            raise InputError(f"{source}: unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}")
+            raise InputError(
+                f"{source}: unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}"
+            )
 
     def numbers(key: str) -> Any:
         return npy.checked(arrays[key], f"{source}:{key}") if key in arrays else None

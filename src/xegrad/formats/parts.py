@@ -186,7 +186,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
         if isinstance(label, np.ndarray):
             nested = label.ndim == 2
-        else:
+        else:  # a list, which may mix names and indices
             nested = any(isinstance(row, list) for row in label)
         if not self.is_batch:
             if not nested and any(isinstance(entry, str) for entry in label):
@@ -200,7 +200,8 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             return Targets(soft=_numbers(label, nested), **options)
         if not isinstance(label, np.ndarray) and any(isinstance(entry, str) for entry in label):
             label = [
-                _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry for entry in label
+                _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry
+                for entry in label
             ]
         return Targets(labels=np.asarray(label), **options)
 
@@ -256,7 +257,9 @@ def _numbers(label: Iterable[Any], nested: bool) -> Array:
     rows = list(label)
     for index, row in enumerate(rows if nested else [rows]):
         if nested and not isinstance(row, list | np.ndarray):
-            raise InputError(f"label mixes lists with {row!r}; targets are lists of {len(rows[0])} numbers", "label")
+            raise InputError(
+                f"label mixes lists with {row!r}; targets are lists of {len(rows[0])} numbers", "label"
+            )
         if nested and len(row) != len(rows[0]):
             raise InputError(
                 f"label[{index}] has {_count(len(row), 'number')}, but label[0] has {_count(len(rows[0]), 'number')}",

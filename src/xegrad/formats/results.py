@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
 from xegrad import judgement
 from xegrad.comparison import Summary
@@ -15,7 +17,6 @@ from xegrad.computation import Computation
 from xegrad.methods import METHODS
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
-from xegrad.targets import Array
 
 Numbers = list[float | None]  # null stands for what is not finite
 Gradients = dict[str, list[Any]]  # by the symbols W, b, x and logits
@@ -24,7 +25,7 @@ LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 los
 
 
 class EvaluationResult(msgspec.Struct):
-    """What one method computed: the loss, dL/dW in W's layout as `gradient`, and all gradients by name.
+    """What one method computed: the loss, dL/dW in W's layout as `gradient`; all of them, where there are more.
 
     `losses` are those of the rows, under the reduction "none".  Against the exact values, where these were
     computed: the ulps and the correct digits of the worst entry, and how many entries are not finite or have
@@ -101,10 +102,11 @@ def compute_results(
     *,
     ids: Sequence[Any] = (UNSET,),
     warnings: Sequence[Sequence[str]] = ((),),
-) -> Iterator[msgspec.Struct]:
+) -> list[msgspec.Struct]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each.
 
-    What JSON cannot hold is null, and a warning names it.
+    What JSON cannot hold is null, and a warning names it.  It goes column by column, so that the loops over
+    problems are those of the interpreter.
     """
     n_problems, problem = computation.n_problems, computation.problem
     between = [against.summary(n_problems) for against in computation.comparisons.values()]
@@ -112,110 +114,133 @@ def compute_results(
         method: [against.summary(n_problems) for against in by.values()]
         for method, by in computation.from_exact.items()
     }
-    methods = [_evaluation_results(computation, name, layout, from_exact) for name in computation.evaluations]
-    keys = [_key(name) for name in computation.evaluations]
-    comparisons: Iterable[Any] = _comparison_results(computation, between) if between else [None] * n_problems
+    columns: dict[str, Iterable[Any]] = {_key(name): repeat(UNSET) for name in METHODS}
+    for name in computation.evaluations:
+        texts = _gradient_texts(computation, name, layout)
+        columns[_key(name)] = _evaluation_results(computation, name, texts, from_exact.get(name))
+    reported = list(columns[_key(computation.method)])
+    columns[_key(computation.method)] = reported
     probabilities = computation.forward.probabilities.reshape(n_problems, problem.n_rows, problem.n_classes)
-    shown = (probabilities if layout.is_batch else probabilities[:, 0]).tolist()
-    classes = UNSET if problem.classes is None else list(problem.classes)
-    nulls = _unwritable(computation, between, from_exact)
-    for k, (evaluations, comparison, verdict) in enumerate(
-        zip(zip(*methods, strict=True), comparisons, computation.verdicts, strict=True)
-    ):
-        reported = evaluations[-1]
-        yield ComputeResult(
-            schema="xegrad/compute/1",
-            id=ids[k],
-            loss=reported.loss,
-            losses=reported.losses,
-            probabilities=shown[k],
-            gradient=reported.gradient,
-            gradients=reported.gradients,
-            method=computation.method,
-            classes=classes,
-            comparison=comparison,
-            verdict=verdict,
-            warnings=[*warnings[k], *(text for index, text in nulls if index == k)],
-            **dict(zip(keys, evaluations, strict=True)),
+    notes: list[list[str]] = list(map(list, warnings))
+    for k, text in _unwritable(computation, between, from_exact):
+        notes[k].append(text)
+    return list(
+        map(
+            ComputeResult,
+            repeat("xegrad/compute/1"),
+            ids,
+            [evaluated.loss for evaluated in reported],
+            [evaluated.losses for evaluated in reported],
+            (probabilities if layout.is_batch else probabilities[:, 0]).tolist(),
+            texts.get("W", repeat(UNSET)),
+            [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)],
+            repeat(computation.method),
+            repeat(UNSET if problem.classes is None else list(problem.classes)),
+            *columns.values(),
+            _comparison_results(computation, between) if between else repeat(None),
+            computation.verdicts,
+            notes,
         )
+    )
 
 
-def encode(result: msgspec.Struct) -> bytes:
-    """One line of JSON; numbers are the shortest text that reads back to the same float64."""
-    return msgspec.json.encode(result) + b"\n"
+def encode(*results: msgspec.Struct) -> bytes:
+    """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
+    return _encoder.encode_lines(results)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _gradient_texts(computation: Computation, method: str, layout: Layout) -> dict[str, list[Any]]:
+    """The gradients by symbol, each problem's as JSON: it becomes text once, and stands in several places."""
+    stacked = computation.problem.weights.ndim > 2
+    texts = {}
+    for name, gradient in computation.evaluations[method].gradients.items():
+        shaped = layout.of(name, gradient) + 0.0  # an exact zero has no sign to tell
+        texts[SYMBOLS[name]] = list(
+            map(msgspec.Raw, map(msgspec.json.encode, (shaped if stacked else shaped[None]).tolist()))
+        )
+    return texts
 
 
 def _evaluation_results(
-    computation: Computation, method: str, layout: Layout, from_exact: Mapping[str, Sequence[Summary]]
-) -> Iterator[EvaluationResult]:
+    computation: Computation,
+    method: str,
+    texts: Mapping[str, Sequence[Any]],
+    from_exact: Sequence[Summary] | None,
+) -> Iterable[EvaluationResult]:
     """What a method computed of each problem."""
     evaluation, n_problems = computation.evaluations[method], computation.n_problems
-    losses = np.reshape(evaluation.loss, n_problems).tolist()
-    rows: Any = None
+    losses: Iterable[Any] = repeat(UNSET)
     if computation.problem.targets.reduction == "none":
-        rows = evaluation.losses.reshape(n_problems, -1).tolist()
-    gradients = {}
-    for name, gradient in evaluation.gradients.items():
-        shaped = layout.of(name, gradient) + 0.0  # an exact zero has no sign to tell
-        n_axes = gradient.ndim - (computation.problem.weights.ndim - 2)
-        n_axes -= name in ("inputs", "logits") and not layout.is_batch
-        gradients[SYMBOLS[name]] = shaped.reshape(n_problems, *shaped.shape[shaped.ndim - n_axes :]).tolist()
-    figures = _figures(from_exact[method]) if method in from_exact else None
-    certified: Any = UNSET
+        losses = evaluation.losses.reshape(n_problems, -1).tolist()
+    figures: list[Iterable[Any]] = (
+        [repeat(UNSET)] * 3 if from_exact is None else [*_figures(from_exact).values()]
+    )
+    certified: Any = repeat(UNSET)
     if evaluation.certified is not None:
-        flags = [np.reshape(evaluation.certified[name], (n_problems, -1)) for name in ("loss", *evaluation.gradients)]
+        flags = [
+            np.reshape(evaluation.certified[name], (n_problems, -1))
+            for name in ("loss", *evaluation.gradients)
+        ]
         certified = np.concatenate(flags, axis=1).all(axis=1).tolist()
-    symbols, encode_numbers = [*gradients], msgspec.json.encode
-    for k in range(n_problems):
-        # Each gradient becomes text once, and stands in several places.
-        texts: Any = {symbol: msgspec.Raw(encode_numbers(gradients[symbol][k])) for symbol in symbols}
-        yield EvaluationResult(
-            loss=losses[k],
-            gradient=texts.get("W", UNSET),
-            gradients=texts,
-            losses=UNSET if rows is None else rows[k],
-            certified=certified if certified is UNSET else certified[k],
-            **({} if figures is None else {name: values[k] for name, values in figures.items()}),
-        )
+    several: Iterable[Any] = repeat(UNSET)
+    if list(texts) != ["W"]:
+        several = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+    return map(
+        EvaluationResult,
+        np.reshape(evaluation.loss, n_problems).tolist(),
+        texts.get("W", repeat(UNSET)),
+        several,
+        losses,
+        *figures,
+        certified,
+    )
 
 
-def _comparison_results(
-    computation: Computation, summaries: Sequence[Summary]
-) -> Iterator[ComparisonResult]:
+def _comparison_results(computation: Computation, summaries: Sequence[Summary]) -> Iterable[ComparisonResult]:
     """The chain against the shortcut of each problem: the figures of all gradients together."""
-    n_problems, names = computation.n_problems, [*computation.comparisons]
-    agree = np.all([summary.agrees for summary in summaries], axis=0).tolist()
-    differences = np.max([summary.max_difference for summary in summaries], axis=0)
-    lost = np.sum([summary.lost for summary in summaries], axis=0).tolist()
-    opposite = np.sum([summary.opposite_signs for summary in summaries], axis=0).tolist()
-    ulps = _ulps(summaries, n_problems)
-    # The gradient that disagrees, or else the first; of several, that which differs most.
-    rank = [np.where(summary.agrees, -1, np.nan_to_num(summary.max_difference, nan=np.inf)) for summary in summaries]
-    which = np.argmax(rank, axis=0).tolist()
-    places = [summary.worst.tolist() for summary in summaries]
-    largest = differences.tolist()
-    for k in range(n_problems):
-        yield ComparisonResult(
-            agree=agree[k],
-            max_abs_difference=largest[k],
-            max_ulp_difference=ulps[k],
-            lost_entries=lost[k],
-            opposite_signs=opposite[k],
-            worst=entry(computation.problem, names[which[k]], places[which[k]][k]),
-        )
+    problem, names = computation.problem, [*computation.comparisons]
+    agree = np.array([summary.agrees for summary in summaries])
+    differences = np.array([summary.max_difference for summary in summaries])
+    # The worst entry is of the gradient that disagrees, or else of the first; of several, that which differs most.
+    which = np.where(agree, -1, np.nan_to_num(differences, nan=np.inf)).argmax(axis=0)
+    worst = np.choose(which, [summary.worst for summary in summaries])
+    if len(names) == 1:
+        entries = _entries(problem, names[0], worst)
+    else:
+        entries = [
+            entry(problem, names[k], index) for k, index in zip(which.tolist(), worst.tolist(), strict=True)
+        ]
+    return map(
+        ComparisonResult,
+        agree.all(axis=0).tolist(),
+        differences.max(axis=0).tolist(),
+        _ulps(summaries, computation.n_problems),
+        np.sum([summary.lost for summary in summaries], axis=0).tolist(),
+        np.sum([summary.opposite_signs for summary in summaries], axis=0).tolist(),
+        entries,
+    )
 
 
 def entry(problem: Problem, name: str, flat_index: int) -> Entry:
     """An entry of a gradient by its flat index."""
-    indices = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
-    column = indices.get("class", UNSET)
-    return Entry(
-        of=SYMBOLS[name],
-        row=indices.get("row", UNSET),
-        input=indices.get("input", UNSET),
-        class_=column,
-        class_name=UNSET if column is UNSET or problem.classes is None else problem.classes[column],
-    )
+    (found,) = _entries(problem, name, np.array([flat_index]))
+    return found
+
+
+def _entries(problem: Problem, name: str, flat_indices: NDArray[np.intp]) -> Iterable[Entry]:
+    """The entries of one gradient, one for each problem of a stack."""
+    places: dict[str, Iterable[Any]] = {"row": repeat(UNSET), "input": repeat(UNSET), "class": repeat(UNSET)}
+    places |= {
+        axis: index.tolist()
+        for axis, index in zip(AXES[name], problem.place(name, flat_indices), strict=True)
+    }
+    class_names: Iterable[Any] = repeat(UNSET)
+    if problem.classes is not None and "class" in AXES[name]:
+        class_names = [problem.classes[index] for index in places["class"]]
+    return map(Entry, repeat(SYMBOLS[name], len(flat_indices)), *places.values(), class_names)
 
 
 def _ulps(summaries: Sequence[Summary], n_problems: int) -> list[int | None]:
@@ -255,8 +280,8 @@ def _unwritable(
                 _add_nonfinite(found, f"{prefix}{path}", gradient, n_problems)
     if between:
         differences = np.max([summary.max_difference for summary in between], axis=0)
-        for k in np.flatnonzero(~np.isfinite(differences)).tolist():
-            found.append((k, "comparison.max_abs_difference is null: it is not finite"))
+        broken = np.flatnonzero(~np.isfinite(differences)).tolist()
+        found += [(k, "comparison.max_abs_difference is null: it is not finite") for k in broken]
         _add_ulps(found, "comparison.max_ulp_difference", between)
     for name, summaries in from_exact.items():
         _add_ulps(found, f"{_key(name)}.max_ulp_error", summaries)
@@ -274,12 +299,13 @@ def _add_nonfinite(found: list[tuple[int, str]], path: str, values: Any, n_probl
 
 
 def _add_ulps(found: list[tuple[int, str]], path: str, summaries: Sequence[Summary]) -> None:
-    if any(summary.max_ulps is None for summary in summaries):
+    known = [ulps for summary in summaries if (ulps := summary.max_ulps) is not None]
+    if len(known) < len(summaries):
         found.append((0, f"{path} is null: it is not a number"))
         return
-    largest = np.max([summary.max_ulps for summary in summaries], axis=0)
-    for k in np.flatnonzero(largest > LARGEST_INTEGER).tolist():
-        found.append((k, f"{path} is null: {largest[k]} is above 2**53"))
+    largest = np.max(known, axis=0)
+    beyond = np.flatnonzero(largest > LARGEST_INTEGER).tolist()
+    found += [(k, f"{path} is null: {largest[k]} is above 2**53") for k in beyond]
 
 
 class Check(msgspec.Struct):

@@ -12,7 +12,10 @@ from xegrad.formats import npy
 from xegrad.formats.parts import Label, Parts, Table
 
 # The names that a part may have, and whether W is then classes x inputs.
-_NAMES: Mapping[str, Mapping[str, bool | None]] = {"W": {"weight": True, "W": False}, "b": {"bias": None, "b": None}}
+_NAMES: Mapping[str, Mapping[str, bool | None]] = {
+    "W": {"weight": True, "W": False},
+    "b": {"bias": None, "b": None},
+}
 
 
 def read_problem(data: bytes, source: str) -> Parts:
@@ -73,12 +76,16 @@ def _chosen(tensors: Mapping[str, Any], source: str, part: str, key: str | None)
     if key is not None:
         found = [key] if key in tensors else []
     else:
-        found = [name for name in names if name in tensors] or [name for name in tensors if _last(name) in names]
+        found = [name for name in names if name in tensors] or [
+            name for name in tensors if _last(name) in names
+        ]
     if len(found) == 1:
         return found[0], names.get(_last(found[0]))
     wanted = repr(key) if key is not None else " or ".join(names)
     problem = f"there is no tensor {wanted}" if not found else f"{' and '.join(found)} could each be {part}"
-    raise InputError(f"{source}: {problem}; the tensors are {', '.join(tensors) or 'none'}, and FILE:KEY names one")
+    raise InputError(
+        f"{source}: {problem}; the tensors are {', '.join(tensors) or 'none'}, and FILE:KEY names one"
+    )
 
 
 def _last(name: str) -> str:

@@ -25,8 +25,9 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     """The loss, and its gradients by name, from one forward pass.
 
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) are
-    what each row adds to the loss.  Evaluations of blocks of rows add up to that of the whole batch.  A method that rounds correctly says in `certified`,
-    for "loss", "losses" and for each entry of each gradient, whether it is certain of it.
+    what each row adds to the loss.  Evaluations of blocks of rows add up to that of the whole batch.  A
+    method that rounds correctly says in `certified`, for "loss", "losses" and for each entry of each gradient,
+    whether it is certain of it.
     """
 
     loss: float | Array

@@ -355,7 +355,14 @@ def _vanishes(weights: Integers, row: Row) -> bool:
     return not any(coefficients.values())
 
 
-_ENDS = {"loss": _loss, "losses": _losses, "weights": _weights, "bias": _bias, "inputs": _inputs, "logits": _logits}
+_ENDS = {
+    "loss": _loss,
+    "losses": _losses,
+    "weights": _weights,
+    "bias": _bias,
+    "inputs": _inputs,
+    "logits": _logits,
+}
 
 
 def _rounded(lower: Integers, upper: Integers, denominator: int) -> tuple[Array, Any]:

@@ -1,0 +1,37 @@
+"""The JSON Schemas of what is read and printed, from the types that read and print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import cleandoc
+from typing import Any
+
+# name: (module and type, what it is in a few words).  Imports nothing, so that --help stays fast.
+SCHEMAS: Mapping[str, tuple[str, str]] = {
+    "problem": ("xegrad.formats.json:ProblemObject", "a problem, in a file or on a line of a stream"),
+    "compute": ("xegrad.formats.results:ComputeResult", "what compute --json prints"),
+    "verify": ("xegrad.formats.results:VerifyResult", "what verify --json prints"),
+    "error": ("xegrad.formats.results:ErrorResult", "what stands in a stream in the place of a bad line"),
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of one of these."""
+    import msgspec
+
+    module, _, kind = SCHEMAS[name][0].partition(":")
+    described = msgspec.json.schema(getattr(import_module(module), kind), schema_hook=_any)
+    for definition in described["$defs"].values():
+        if "description" in definition:
+            definition["description"] = cleandoc(definition["description"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"xegrad/{name}/1",
+        **described,
+    }
+
+
+def _any(kind: type) -> dict[str, Any]:
+    """What stands as it is written."""
+    return {}
