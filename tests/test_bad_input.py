@@ -46,7 +46,7 @@ PROBLEMS = {
         problem_json(transpose=True),
         "x has 2 entries but W has 3 columns; W is read as (classes, inputs). If yours is (inputs, classes)",
     ),
-    "x in rows": (problem_json(x=[[1, 2], [3, 4]]), "label has 1 row but x has 2 rows"),
+    "x in rows": (problem_json(x=[[1, 2], [3, 4]]), "label has 1 row but x has 2"),
     "x mixed": (problem_json(x=[1, [2]]), "$.x mixes numbers and lists"),
     "a long b": (problem_json(b=[1, 2, 3, 4]), "b has 4 numbers but W has 3 classes"),
     "a label too large": (problem_json(label=3), "label 3 is out of range; labels are zero-based: 0 to 2"),

@@ -28,10 +28,21 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("line", "shown"), commands(), ids=[line for line, _ in commands()])
 def test_a_console_block_prints_what_it_shows(shell: Shell, line: str, shown: str) -> None:
-    if "jq" in line and shutil.which("jq") is None:
-        pytest.skip("jq is not installed")
+    for tool in ("jq", "parallel", "git"):
+        if f"{tool} " in line and shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
     outcome = shell(line)
     assert outcome.out + outcome.err == shown
+
+
+def test_a_watched_gradient_is_judged(shell: Shell, tmp_path: Path) -> None:
+    if shutil.which("watch") is None:
+        pytest.skip("watch is not installed")
+    (line,) = (line for block in blocks("sh") for line in block.splitlines() if line.startswith("watch"))
+    gradient = tmp_path / "gradient.json"
+    gradient.write_text("[[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]")
+    seen = shell(f"timeout 2 {line.replace('gradient.npy', str(gradient))}", TERM="xterm").out
+    assert "WRONG: 15 of 15 entries" in seen
 
 
 def test_the_python_block_runs() -> None:

@@ -5,11 +5,14 @@ Runs where torch is installed: pip install 'xegrad[test,torch]'.  `pytest -rP` p
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import Run
 from torch_layer import EVERY_COMBINATION, NAMES, certified, draw, evaluate, rows, unreduced
 from xegrad import METHODS, InputError, Problem, Targets, bounds, layer
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge, judge_loss
@@ -19,6 +22,17 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # the layers are tiny
 
 SCALES = (0.1, 1.0, 1.0, 10.0, 100.0)  # of W and b: logits near one, and saturated
+
+
+def test_what_the_readme_saves_is_judged_right(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = Path("README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```py\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    for precision in ("float32", "float64"):
+        exec(compile(block.replace("torch.float32", f"torch.{precision}"), "README.md", "exec"), {})
+        assert run("verify", "layer.npz", "-q").status == 0
 
 
 class Worst:

@@ -72,9 +72,16 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 )
         if self.class_weights is not None:
             force_setattr(self, "class_weights", _checked_weights(self.class_weights))
-        if not 0 <= self.label_smoothing <= 1:
+        if self.ignore_index is not None and not isinstance(self.ignore_index, int | np.integer):
             raise InputError(
-                f"label_smoothing is {self.label_smoothing}; it goes from 0 to 1", "label_smoothing"
+                f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
+            )
+        if (
+            not isinstance(self.label_smoothing, int | float | np.floating)
+            or not 0 <= self.label_smoothing <= 1
+        ):
+            raise InputError(
+                f"label_smoothing is {self.label_smoothing!r}; it goes from 0 to 1", "label_smoothing"
             )
         if self.reduction not in REDUCTIONS:
             raise InputError(

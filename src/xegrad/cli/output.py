@@ -114,12 +114,12 @@ def whole(path: str) -> Iterator[IO[bytes]]:
     XegradError
         It cannot be written; what was there before still is.
     """
-    target = Path(path).resolve()
     try:
-        if target.exists() and not target.is_file():
-            with target.open("wb") as file:
+        if Path(path).exists() and not Path(path).is_file():
+            with Path(path).open("wb") as file:
                 yield file
             return
+        target = Path(path).resolve()
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:

@@ -18,14 +18,17 @@ import msgspec
 from xegrad import progress
 from xegrad.cli import options, output
 from xegrad.cli.inputs import Given
-from xegrad.errors import InputError, UsageError
+from xegrad.errors import InputError, UsageError, XegradError
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from xegrad.computation import Computation
     from xegrad.formats.ndjson import Chunk, Line, Stack
     from xegrad.formats.parts import Parts
 
 DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
+WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
 Answer = tuple[msgspec.Struct, int]
@@ -62,10 +65,10 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
         ):
             for source in given.paths:
                 for found in _in_order(source, answer):
-                    if not silent:
-                        write(found.text)
                     for status, count in found.counts.items():
                         counts[status] += count
+                    if not silent:
+                        write(found.text)
                     if found.first_bad is not None:
                         name = "standard input" if source == "-" else source
                         first_bad = first_bad or f"; the first is line {found.first_bad} of {name}"
@@ -160,7 +163,7 @@ def _warnings(computed: Computation) -> list[list[str]]:
 def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
     """The answers to the chunks of a file, in their order.
 
-    What fills more than one read is worked on by every processor.  Nothing waits for what has not come: where
+    What is long is worked on by every processor.  Nothing waits for what has not come: where
     nothing more is there to be read, what was asked is answered first.
     """
     from xegrad.formats import ndjson
@@ -173,25 +176,41 @@ def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answer
     status = os.fstat(descriptor)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     done = 0
-    asked: deque[Any] = deque()
     with contextlib.ExitStack() as stack:
         if path != "-":
             stack.callback(os.close, descriptor)
-        pool: Any = None
+        free: deque[Connection] = deque()
+        asked: deque[Connection] = deque()  # each has one chunk, and they are answered in this order
         chunks = ndjson.chunks(descriptor)
         while (chunk := _next(chunks, source)) is not None:
-            if pool is None and len(chunk.text) >= ndjson.READ // 2 and _n_processors() > 1:
-                pool = stack.enter_context(_processes())
-            if pool is None:
+            done += len(chunk.text) + 1
+            if not free and not asked and done > WORTHWHILE and _n_processors() > 1:
+                free.extend(stack.enter_context(_processes(answer)))
+            if not free and not asked:
                 yield answer(chunk)
                 continue
-            asked.append(pool.submit(answer, chunk))
-            done += len(chunk.text) + 1
-            while asked and (len(asked) > 2 * _n_processors() or not _is_ready(descriptor)):
-                yield asked.popleft().result()
-                progress.tell("lines", min(done, size - 1), size)
+            if not free:
+                yield _received(asked, free)
+            free[0].send(chunk)
+            asked.append(free.popleft())
+            while asked and not _is_ready(descriptor):
+                yield _received(asked, free)
+            progress.tell("lines", min(done, size - 1), size)
         while asked:
-            yield asked.popleft().result()
+            yield _received(asked, free)
+
+
+def _received(asked: deque[Connection], free: deque[Connection]) -> Answered:
+    """The answer that is next; whoever gave it is free again."""
+    connection = asked.popleft()
+    try:
+        found: Answered = connection.recv()
+    except EOFError:
+        raise XegradError(
+            "a process that computed has ended before it answered; was there enough memory?"
+        ) from None
+    free.append(connection)
+    return found
 
 
 def _next(chunks: Iterator[Chunk], source: str) -> Chunk | None:
@@ -212,17 +231,33 @@ def _n_processors() -> int:
 
 
 @contextlib.contextmanager
-def _processes() -> Iterator[Any]:
-    """A process for each processor.  An interruption is for this process alone; what is not begun is not done."""
-    from concurrent.futures import ProcessPoolExecutor
+def _processes(answer: Callable[[Chunk], Answered]) -> Iterator[list[Connection]]:
+    """A process for each processor, which answers the chunks that it is sent, until the block ends."""
+    import multiprocessing
 
-    pool = ProcessPoolExecutor(
-        _n_processors(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
+    connections, started = [], []
     try:
-        yield pool
+        for _ in range(_n_processors()):
+            ours, theirs = multiprocessing.Pipe()
+            process = multiprocessing.Process(target=_serve, args=(theirs, answer), daemon=True)
+            process.start()
+            theirs.close()
+            started.append(process)
+            connections.append(ours)
+        yield connections
     finally:
-        pool.shutdown(cancel_futures=True)
+        for process in started:
+            process.terminate()
+            process.join()
+        for connection in connections:
+            connection.close()
+
+
+def _serve(connection: Connection, answer: Callable[[Chunk], Answered]) -> None:
+    """An interruption is for the process that was started by hand; it ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        connection.send(answer(connection.recv()))
 
 
 @contextlib.contextmanager

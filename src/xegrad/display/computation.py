@@ -16,7 +16,7 @@ from rich.text import Text
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.naming import class_in_full, class_in_short, printable
-from xegrad.display.numbers import SHOWS_ALL, decimals_for, how_many_correct, in_column
+from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
 from xegrad.methods import Evaluation
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -177,9 +177,10 @@ def _probabilities(computation: Computation, width: int, top: int) -> Iterator[R
 
 def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
     """The loss of the most accurate method, and any that has fewer than eight digits in common with it."""
-    *others, (_, reported) = evaluations.items()
+    *others, (name, reported) = evaluations.items()
     loss = float(reported.loss)
-    line = f"loss         {loss!r}"
+    # Of the exact one every digit is certain; the last of another depends on the processor.
+    line = f"loss         {loss!r}" if name == "exact" else f"loss         {loss:.{MANY}g}"
     for name, evaluation in others:
         other = float(evaluation.loss)
         if repr(other) != repr(loss) and not abs(other - loss) <= 1e-8 * abs(loss):

@@ -184,10 +184,9 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             options["class_weights"] = _vector(options["class_weights"], "class_weights")
         if isinstance(label, int | str):
             return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
-        if isinstance(label, np.ndarray):
-            nested = label.ndim == 2
-        else:  # a list, which may mix names and indices
-            nested = any(isinstance(row, list) for row in label)
+        nested = (isinstance(label, np.ndarray) and label.ndim == 2) or any(
+            isinstance(row, list) for row in label
+        )
         if not self.is_batch:
             if not nested and any(isinstance(entry, str) for entry in label):
                 raise InputError(

@@ -19,7 +19,8 @@ from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
 
 Numbers = list[float | None]  # null stands for what is not finite
-Gradients = dict[str, list[Any]]  # by the symbols W, b, x and logits
+RowsOrNumbers = list[float | Numbers | None]
+Gradients = dict[str, RowsOrNumbers]  # by the symbols W, b, x and logits
 
 LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
 
@@ -79,10 +80,10 @@ ComputeResult = msgspec.defstruct(
     "ComputeResult",
     [
         ("schema", str),
-        ("id", Any),
+        ("id", Any | UnsetType),
         ("loss", float | None),
         ("losses", Numbers | UnsetType),
-        ("probabilities", Numbers | list[Numbers]),
+        ("probabilities", RowsOrNumbers),
         ("gradient", list[Numbers] | UnsetType),
         ("gradients", Gradients),
         ("method", str),
@@ -190,13 +191,18 @@ def _evaluation_results(
         several = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
     return map(
         EvaluationResult,
-        np.reshape(evaluation.loss, n_problems).tolist(),
+        _listed(evaluation.loss, n_problems),
         texts.get("W", repeat(UNSET)),
         several,
         losses,
         *figures,
         certified,
     )
+
+
+def _listed(values: Any, n_problems: int) -> list[Any]:
+    listed: list[Any] = np.reshape(values, n_problems).tolist()
+    return listed
 
 
 def _comparison_results(computation: Computation, summaries: Sequence[Summary]) -> Iterable[ComparisonResult]:
@@ -215,7 +221,7 @@ def _comparison_results(computation: Computation, summaries: Sequence[Summary]) 
         ]
     return map(
         ComparisonResult,
-        agree.all(axis=0).tolist(),
+        _listed(agree.all(axis=0), computation.n_problems),
         differences.max(axis=0).tolist(),
         _ulps(summaries, computation.n_problems),
         np.sum([summary.lost for summary in summaries], axis=0).tolist(),

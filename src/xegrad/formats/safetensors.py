@@ -68,7 +68,7 @@ def _tensors(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
         raise InputError(
             f"{source}: holds a type of number that cannot be read ({error}); save it as float32"
         ) from None
-    return tensors
+    return dict(sorted(tensors.items()))  # the library has them in no order
 
 
 def _chosen(tensors: Mapping[str, Any], source: str, part: str, key: str | None) -> tuple[str, bool | None]:

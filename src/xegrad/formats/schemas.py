@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from inspect import cleandoc
-from typing import Any
+from typing import Any, get_args
 
 # name: (module and type, what it is in a few words).  Imports nothing, so that --help stays fast.
 SCHEMAS: Mapping[str, tuple[str, str]] = {
@@ -19,9 +19,17 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one of these."""
     import msgspec
+    from msgspec import UnsetType
 
     module, _, kind = SCHEMAS[name][0].partition(":")
-    described = msgspec.json.schema(getattr(import_module(module), kind), schema_hook=_any)
+    printed = getattr(import_module(module), kind)
+    described = msgspec.json.schema(printed, schema_hook=_any)
+    # What may be unset may be absent, though it has its place among what is not.
+    absent = {
+        field.encode_name for field in msgspec.structs.fields(printed) if UnsetType in get_args(field.type)
+    }
+    own = described["$defs"][kind]
+    own["required"] = [name for name in own.get("required", []) if name not in absent]
     for definition in described["$defs"].values():
         if "description" in definition:
             definition["description"] = cleandoc(definition["description"])

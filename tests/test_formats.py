@@ -1,0 +1,248 @@
+"""Problems and parts in every format, results in every form, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Run, Shell
+from xegrad import METHODS, read
+from xegrad.formats import FORMATS
+
+SEED = "sample_inputs/seed.json"
+
+
+@pytest.fixture
+def seed_arrays() -> dict[str, Any]:
+    stated = json.loads(Path(SEED).read_text())
+    return {"W": np.array(stated["W"]), "x": np.array(stated["x"]), "label": stated["label"]}
+
+
+def gradient_of(run: Run, *arguments: str) -> Any:
+    outcome = run("compute", *arguments, "--json")
+    assert outcome.status == 0, outcome.err
+    return json.loads(outcome.out)["gradient"]
+
+
+def test_a_problem_in_npz_is_the_same_problem(run: Run, tmp_path: Path, seed_arrays: dict[str, Any]) -> None:
+    np.savez(tmp_path / "seed.npz", **seed_arrays)
+    np.savez_compressed(tmp_path / "packed.npz", **seed_arrays)
+    expected = gradient_of(run, SEED)
+    assert gradient_of(run, str(tmp_path / "seed.npz")) == expected
+    assert gradient_of(run, str(tmp_path / "packed.npz")) == expected
+    options = {
+        "b": np.zeros(5), "classes": np.array(list("abcde")), "label": np.array("c"), "transpose": np.array(True),
+        "W": seed_arrays["W"].T, "label_smoothing": 0.0, "reduction": np.array("mean"), "id": np.array("seed"),
+    }  # fmt: skip
+    np.savez(tmp_path / "more.npz", **(seed_arrays | options))
+    assert gradient_of(run, str(tmp_path / "more.npz")) == np.transpose(expected).tolist()
+
+
+def test_parts_come_from_any_format_and_from_a_key(
+    run: Run, tmp_path: Path, seed_arrays: dict[str, Any]
+) -> None:
+    np.savez(tmp_path / "all.npz", weights=seed_arrays["W"], x=seed_arrays["x"])
+    np.save(tmp_path / "W.npy", seed_arrays["W"])
+    (tmp_path / "x.csv").write_text("0.1,0.5,0.4\n")
+    (tmp_path / "x.json").write_text("[0.1, 0.5, 0.4]")
+    expected = gradient_of(run, SEED)
+    for weights, inputs in (("all.npz:weights", "all.npz"), ("W.npy", "x.csv"), ("W.npy", "x.json")):
+        assert (
+            gradient_of(run, "-W", str(tmp_path / weights), "-x", str(tmp_path / inputs), "-y", "2")
+            == expected
+        )
+    missing = run("compute", "-W", str(tmp_path / "all.npz:W"), "-x", "0.1,0.5,0.4", "-y", "2")
+    assert "there is no array 'W'; the arrays are weights, x, and FILE:KEY names one" in missing.err
+    keyless = run("compute", "-W", str(tmp_path / "W.npy:W"), "-x", "0.1,0.5,0.4", "-y", "2")
+    assert "NPY has no keys" in keyless.err
+
+
+def test_the_layout_of_a_safetensors_file_is_that_of_torch(run: Run, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    weights = np.arange(6.0).reshape(3, 2)  # classes x inputs
+    save_file({"weight": weights, "bias": np.ones(3)}, tmp_path / "linear.safetensors")
+    save_file({"W": np.ascontiguousarray(weights.T), "b": np.ones(3)}, tmp_path / "plain.safetensors")
+    save_file(
+        {"head.weight": weights, "head.bias": np.ones(3), "tail": weights}, tmp_path / "deep.safetensors"
+    )
+    save_file({"a.weight": weights, "b.weight": weights}, tmp_path / "two.safetensors")
+    rest = ("-x", "1,2", "-y", "0")
+    plain = gradient_of(run, str(tmp_path / "plain.safetensors"), *rest)
+    linear = gradient_of(run, str(tmp_path / "linear.safetensors"), *rest)
+    assert np.shape(plain) == (2, 3)
+    assert linear == np.transpose(plain).tolist()
+    assert gradient_of(run, str(tmp_path / "deep.safetensors"), *rest) == linear
+    options = ("-b", "1,1,1", *rest)
+    assert gradient_of(run, "-W", str(tmp_path / "deep.safetensors:head.weight"), *options) == linear
+    assert gradient_of(run, "-W", str(tmp_path / "two.safetensors:b.weight"), *options) == linear
+    turned = gradient_of(run, "-W", str(tmp_path / "deep.safetensors:tail"), "--transpose", *options)
+    assert turned == linear
+    several = run("compute", str(tmp_path / "two.safetensors"), *rest)
+    assert "a.weight and b.weight could each be W" in several.err
+
+
+def test_the_type_of_a_file_is_the_precision_of_the_computation(
+    run: Run, tmp_path: Path, seed_arrays: dict[str, Any]
+) -> None:
+    single = {"W": seed_arrays["W"].astype(np.float32), "x": seed_arrays["x"].astype(np.float32), "label": 2}
+    np.savez(tmp_path / "single.npz", **single)
+    assert read(tmp_path / "single.npz").dtype == np.float32
+    shown = run("compute", str(tmp_path / "single.npz")).out
+    assert "in float32" in shown
+    assert "in float32" not in run("compute", str(tmp_path / "single.npz"), "--dtype", "float64").out
+
+
+def test_a_layer_saved_by_torch_is_judged_in_its_own_precision(run: Run) -> None:
+    for precision in ("float64", "float32"):
+        path = f"tests/data/torch_layer_{precision}.npz"
+        outcome = json.loads(run("verify", path, "--json").out)
+        assert outcome["verified"]
+        assert outcome["candidate"]["outcome"] == "right"
+        assert [check["name"] for check in outcome["checks"]] == ["dL/dW", "loss"]
+    assert run("verify", "tests/data/torch_layer_float32.npz", "--dtype", "float64", "-q").status == 1
+
+
+def test_a_pickle_is_never_loaded(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", W=np.array([object()], dtype=object))
+    outcome = run("compute", str(tmp_path / "objects.npz"))
+    assert outcome.status == 2
+    assert "allow_pickle=False" in outcome.err
+
+
+def test_a_header_longer_than_numpy_writes_is_refused(run: Run, tmp_path: Path) -> None:
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }" + b" " * 70_000 + b"\n"
+    header = b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + bytes(8)
+    (tmp_path / "long.npy").write_bytes(header)
+    with zipfile.ZipFile(tmp_path / "long.npz", "w") as archive:
+        archive.writestr("W.npy", header)
+    for arguments in (
+        ("-W", str(tmp_path / "long.npy"), "-x", "1", "-y", "0"),
+        (str(tmp_path / "long.npz"),),
+    ):
+        outcome = run("compute", *arguments)
+        assert outcome.status == 2
+        assert "cannot be read as NP" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["cut.npz", "cut.npy", "cut.safetensors"])
+def test_a_file_that_was_cut_is_refused_in_one_line(
+    run: Run, tmp_path: Path, seed_arrays: dict[str, Any], name: str
+) -> None:
+    from safetensors.numpy import save
+
+    out = io.BytesIO()
+    np.savez(out, **seed_arrays)
+    whole = {
+        "cut.npz": out.getvalue(),
+        "cut.npy": FORMATS["npy"].write_array(seed_arrays["W"], None),
+        "cut.safetensors": save({"weight": seed_arrays["W"]}),
+    }[name]
+    for length in range(0, len(whole) - 1, 37):
+        (tmp_path / name).write_bytes(whole[:length])
+        outcome = run("compute", "-W", str(tmp_path / name), "-x", "1,2,3", "-y", "0")
+        assert outcome.status == 2, length
+        assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["csv", "npy"])
+def test_a_gradient_that_was_written_is_verified(run: Run, tmp_path: Path, name: str) -> None:
+    for problem in (SEED, "sample_inputs/batch.json"):
+        path = tmp_path / f"gradient.{name}"
+        assert run("compute", problem, "-o", str(path), "--method", "exact").out == ""
+        assert run("verify", problem, "--gradient", str(path), "-q").status == 0
+
+
+def test_markdown_is_a_table_of_pipes(run: Run) -> None:
+    shown = run("compute", SEED, "--format", "markdown").out
+    assert "| input | class | chain | shortcut | exact | difference |\n| ---: | ---: |" in shown
+    assert "|  | &gt;2 | -0.07830167 | -0.07830167 | -0.07830167 | rounding |" in shown
+    assert "agree and right" in shown
+    assert (
+        "| worst entries | yours |"
+        in run("verify", SEED, "--gradient", "[[1]]" * 0 + str([[0] * 5] * 3), "--format", "markdown").out
+    )
+
+
+def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> None:
+    for suffix, start in (
+        (".json", b"{"),
+        (".csv", b"0.0190"),
+        (".npy", b"\x93NUMPY"),
+        (".md", b"Softmax"),
+        (".txt", b"Softmax"),
+    ):
+        path = tmp_path / f"result{suffix}"
+        assert run("compute", SEED, "-o", str(path)).out == ""
+        assert path.read_bytes().startswith(start), suffix
+    run("compute", SEED, "-o", str(tmp_path / "result.txt"), "--format", "json")
+    assert json.loads((tmp_path / "result.txt").read_text())["verdict"] == "agree-right"
+    unknown = run("compute", SEED, "-o", str(tmp_path / "result.xml"))
+    assert unknown.status == 2
+    assert "the suffix .xml is none of" in unknown.err
+
+
+def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
+    problem = tmp_path / "problem.json"
+    problem.write_text(Path(SEED).read_text())
+    (tmp_path / "link.json").symlink_to(problem)
+    for name in ("problem.json", "link.json"):
+        outcome = run("compute", str(problem), "-o", str(tmp_path / name))
+        assert outcome.status == 2
+        assert "which is read" in outcome.err
+    assert problem.read_text() == Path(SEED).read_text()
+
+
+def test_what_was_there_stays_when_a_run_fails_and_no_piece_is_left(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text("kept")
+    kept.chmod(0o640)
+    assert run("compute", "-", "-o", str(kept), stdin="{").status == 2
+    assert kept.read_text() == "kept"
+    assert run("compute", SEED, "-o", str(tmp_path / "nowhere" / "out.json")).status == 2
+    assert run("compute", SEED, "-o", str(kept)).status == 0
+    assert kept.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
+    outcome = shell(f"xegrad compute {SEED} -o /dev/stdout --json | jq -r .verdict; test -c /dev/null")
+    assert (outcome.out, outcome.status) == ("agree-right\n", 0)
+
+
+def test_the_table_of_formats_says_what_each_is(run: Run) -> None:
+    shown = run("formats").out
+    listed = json.loads(run("formats", "--json").out)
+    assert [entry["name"] for entry in listed["reads"]] == list(FORMATS)
+    assert all(name in shown for name in FORMATS)
+    assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+def test_a_missing_library_is_named_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
+    outcome = run("compute", "sample_inputs/linear.safetensors", "-x", "1,2,3,4", "-y", "0")
+    assert outcome.status == 2
+    assert "pip install 'xegrad[safetensors]'" in outcome.err
+
+
+def test_the_exact_gradient_of_a_float32_file_is_that_of_its_numbers(tmp_path: Path) -> None:
+    """0.1 as float32 is another number than 0.1, and is taken exactly."""
+    single = np.array([[0.1, 0.3]], dtype=np.float32)
+    np.savez(tmp_path / "single.npz", W=single, x=np.ones(1, dtype=np.float32), label=0)
+    double = single.astype(np.float64)
+    np.savez(tmp_path / "double.npz", W=double, x=np.ones(1), label=0)
+    first, second = (
+        METHODS["exact"].evaluate(read(tmp_path / name)) for name in ("single.npz", "double.npz")
+    )
+    assert first.loss == second.loss
+
+
+def test_the_files_of_a_run_are_closed(shell: Shell) -> None:
+    assert shell(f"python -W error -X dev -m xegrad compute {SEED} -o {os.devnull} --format json").err == ""

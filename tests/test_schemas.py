@@ -1,0 +1,94 @@
+"""Every sample and every output is what its published schema says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from conftest import Run
+from xegrad.cli import compute
+from xegrad.formats.schemas import SCHEMAS
+
+SAMPLES = sorted(Path("sample_inputs").glob("*.json"))
+OPTIONS = [
+    (),
+    ("--method", "chain"),
+    ("--exact", "--with-respect-to", "W,b,x,logits"),
+    ("--reduction", "none"),
+    ("--no-exact",),
+]
+
+
+def validator(run: Run, name: str) -> Any:
+    schema = json.loads(run("schema", name).out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_there_are_samples() -> None:
+    assert len(SAMPLES) >= 4
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_a_sample_is_a_problem(run: Run, path: Path) -> None:
+    validator(run, "problem").validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_what_compute_prints_is_what_its_schema_says(run: Run, path: Path, options: tuple[str, ...]) -> None:
+    result = json.loads(run("compute", str(path), "--json", *options).out)
+    validator(run, "compute").validate(result)
+    assert result["schema"] == "xegrad/compute/1"
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--loss", "1.5", "--gradient", "[[0,0],[0,0]]"), ("--loss", "nan")], ids=" ".join
+)
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_what_verify_prints_is_what_its_schema_says(run: Run, path: Path, options: tuple[str, ...]) -> None:
+    outcome = run("verify", str(path), "--json", *options)
+    if outcome.status == 2:  # the gradient has another shape than this sample's
+        assert "is expected" in outcome.err
+        return
+    result = json.loads(outcome.out)
+    validator(run, "verify").validate(result)
+    assert result["schema"] == "xegrad/verify/1"
+
+
+def test_every_line_of_a_stream_and_its_answer_are_what_the_schemas_say(run: Run) -> None:
+    lines = Path("sample_inputs/stream.ndjson").read_text().splitlines()
+    found = [json.loads(line) for line in run("compute", "sample_inputs/stream.ndjson").out.splitlines()]
+    problem, answer, error = (validator(run, name) for name in ("problem", "compute", "error"))
+    for line, result in zip(lines, found, strict=True):
+        if "error" in result:
+            error.validate(result)
+        else:
+            problem.validate(json.loads(line))
+            answer.validate(result)
+
+
+def test_a_schema_refuses_what_is_not_so(run: Run) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        validator(run, "problem").validate({"W": [[1, "2"]]})
+    with pytest.raises(jsonschema.ValidationError):
+        validator(run, "problem").validate({"w": [[1, 2]]})
+    with pytest.raises(jsonschema.ValidationError):
+        validator(run, "compute").validate({"schema": "xegrad/compute/1"})
+
+
+def test_the_names_are_listed_and_an_unknown_one_is_refused(run: Run) -> None:
+    assert all(name in run("schema").out for name in SCHEMAS)
+    outcome = run("schema", "computed")
+    assert outcome.status == 2
+    assert "did you mean compute?" in outcome.err
+
+
+def test_the_forms_of_compute_are_those_that_can_be_written() -> None:
+    from xegrad.cli.output import FORMS
+
+    assert set(compute.FORMS) <= set(FORMS)

@@ -1,0 +1,228 @@
+"""NDJSON in, NDJSON out: in order, whole, and not late."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Run, Shell
+from xegrad.cli import stream
+
+STREAM = "sample_inputs/stream.ndjson"
+BAD = [17, 251, 502, 503, 777]
+LINE = '{"W": [[1, 2], [3, 4]], "x": [1, -1], "label": 0}\n'
+XEGRAD = [sys.executable, "-m", "xegrad"]
+
+
+@pytest.fixture
+def live() -> Iterator[subprocess.Popen[bytes]]:
+    """A run that reads what is written to it, as it comes."""
+    command = [*XEGRAD, "compute", "-", "--input-format", "ndjson"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        yield process
+        process.kill()
+
+
+def answers(
+    run: Run, text: str, tmp_path: Path, *arguments: str, command: str = "compute"
+) -> tuple[Any, Any]:
+    path = tmp_path / "stream.ndjson"
+    path.write_text(text)
+    outcome = run(command, str(path), *arguments)
+    return [json.loads(line) for line in outcome.out.splitlines()], outcome
+
+
+def test_each_line_is_answered_as_it_would_be_alone(run: Run) -> None:
+    """In stacks or alone, whatever shapes are around it."""
+    outcome = run("compute", STREAM)
+    assert outcome.status == 2
+    assert outcome.err == f"xegrad: 1000 lines: 995 done, 5 bad; the first is line 17 of {STREAM}\n"
+    lines = Path(STREAM).read_text().splitlines()
+    found = [json.loads(line) for line in outcome.out.splitlines()]
+    assert len(found) == 1000
+    for number in [*range(1, 60), *BAD]:
+        alone = run("compute", "-", "--no-exact", "--json", stdin=lines[number - 1])
+        answer = found[number - 1]
+        if number in BAD:
+            assert alone.status == 2
+            assert answer["line"] == number
+            continue
+        expected = json.loads(alone.out)
+        assert {key: answer[key] for key in ("id", "method", "verdict", "warnings")} == {
+            key: expected[key] for key in ("id", "method", "verdict", "warnings")
+        }
+        for name in ("loss", "gradient", "probabilities"):
+            # A stack's products may be summed in another order.
+            assert flat(answer[name]) == pytest.approx(flat(expected[name]), rel=1e-13, abs=1e-15)
+
+
+def flat(value: Any) -> list[float]:
+    return [number for part in value for number in flat(part)] if isinstance(value, list) else [value]
+
+
+def test_a_bad_line_is_told_in_its_place_with_its_id(run: Run) -> None:
+    found = [json.loads(line) for line in run("compute", STREAM).out.splitlines()]
+    errors = {answer["line"]: answer for answer in found if "error" in answer}
+    assert list(errors) == BAD
+    assert "id" not in errors[17]  # it could not be read
+    assert errors[251] == {"line": 251, "error": '$.W[0][1] is "0.2"; a number is expected', "id": 251}
+    assert "label 2 is out of range" in errors[502]["error"]
+    assert "did you mean 'W'?" in errors[777]["error"]
+
+
+def test_lines_count_from_one_and_empty_ones_are_skipped(run: Run, tmp_path: Path) -> None:
+    found, outcome = answers(run, f"\n{LINE}  \n\n{{\n{LINE[:-1]}", tmp_path)
+    assert [answer.get("line") for answer in found] == [None, 5, None]
+    assert "3 lines: 2 done, 1 bad; the first is line 5" in outcome.err
+
+
+def test_a_stream_with_no_bad_line_exits_with_0_and_an_empty_one_too(run: Run, tmp_path: Path) -> None:
+    assert answers(run, LINE * 3, tmp_path)[1].status == 0
+    assert answers(run, "", tmp_path)[1].status == 0
+
+
+def test_what_is_not_finite_is_told_of_its_own_line(run: Run, tmp_path: Path) -> None:
+    under = '{"W": [[-800, 0], [0, 0]], "x": [1, 1], "label": 0}\n'
+    found, _ = answers(run, LINE + under + LINE, tmp_path)
+    assert [answer["verdict"] for answer in found] == ["undecided", "differ", "undecided"]
+    assert found[0] == found[2]
+    assert "underflows to 0" in found[1]["warnings"][0]
+    assert found[1]["chain"]["gradient"] == [[None, None], [None, None]]
+
+
+def test_options_are_those_of_every_line(run: Run, tmp_path: Path) -> None:
+    """A W of the command line serves lines that bring only x and a label; its options win over theirs."""
+    bare = '{"x": [1, -1], "label": 0}\n{"x": [2, 0.5], "label": 1}\n'
+    whole = '{"W": [[1, 2], [3, 4]], "x": [1, -1], "label": 0}\n{"W": [[1, 2], [3, 4]], "x": [2, 0.5], "label": 1}\n'
+    expected, _ = answers(run, whole, tmp_path)
+    assert answers(run, bare, tmp_path, "-W", "[[1, 2], [3, 4]]")[0] == expected
+    smooth = whole.replace('"label"', '"label_smoothing": 0.2, "label"')
+    assert answers(run, smooth, tmp_path, "--label-smoothing", "0")[0] == expected
+
+
+def test_exact_is_computed_in_a_stream_only_when_it_is_asked_for(run: Run, tmp_path: Path) -> None:
+    assert "exact" not in answers(run, LINE, tmp_path)[0][0]
+    found = answers(run, LINE * 2, tmp_path, "--exact")[0]
+    assert found[0]["exact"]["certified"] is True
+    assert found[0]["method"] == "exact"
+
+
+def test_several_streams_are_read_one_after_the_other(run: Run, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.ndjson").write_text(LINE.replace("}", f', "id": "{name}"}}'))
+    outcome = run("compute", str(tmp_path / "a.ndjson"), str(tmp_path / "b.ndjson"))
+    assert [json.loads(line)["id"] for line in outcome.out.splitlines()] == ["a", "b"]
+    mixed = run("compute", str(tmp_path / "a.ndjson"), "sample_inputs/seed.json")
+    assert mixed.status == 2
+    assert "seed.json is json, among streams" in mixed.err
+
+
+def test_a_stream_is_answered_in_ndjson_alone(run: Run) -> None:
+    outcome = run("compute", STREAM, "--format", "csv")
+    assert outcome.status == 2
+    assert "not in csv" in outcome.err
+
+
+def test_a_line_is_answered_before_the_next_one_comes(live: subprocess.Popen[bytes]) -> None:
+    assert live.stdin is not None
+    assert live.stdout is not None
+    for label in (0, 1):
+        live.stdin.write(LINE.replace('"label": 0', f'"label": {label}').encode())
+        live.stdin.flush()
+        assert json.loads(live.stdout.readline())["loss"] > 0
+    live.stdin.write(LINE.encode()[:20])
+    live.stdin.flush()
+    time.sleep(0.05)
+    live.stdin.write(LINE.encode()[20:])
+    live.stdin.close()
+    assert json.loads(live.stdout.readline())["verdict"] == "undecided"
+    assert live.wait() == 0
+
+
+def test_an_interruption_loses_nothing_that_was_printed(live: subprocess.Popen[bytes]) -> None:
+    assert live.stdin is not None
+    assert live.stdout is not None
+    assert live.stderr is not None
+    live.stdin.write(LINE.encode() * 3)
+    live.stdin.flush()
+    printed = [live.stdout.readline() for _ in range(3)]
+    live.send_signal(signal.SIGINT)
+    assert live.wait() == 130
+    assert all(json.loads(line)["loss"] for line in printed)
+    assert live.stderr.read() == b"xegrad: 3 lines: 3 done, 0 bad\n"
+
+
+def test_many_processes_answer_in_the_order_of_the_lines(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stream, "WORTHWHILE", 0)
+    monkeypatch.setattr(stream, "_n_processors", lambda: 2)
+    monkeypatch.setattr("xegrad.formats.ndjson.READ", 4096)
+    text = "".join(LINE.replace("}", f', "id": {number}}}') for number in range(2000))
+    found, outcome = answers(run, text.replace('"id": 1234', '"id": 1234, "W": 0'), tmp_path)
+    assert [answer["id"] for answer in found] == list(range(2000))
+    assert "1999 done, 1 bad; the first is line 1235" in outcome.err
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
+    outcome = shell(
+        f"set -o pipefail; cat {STREAM} {STREAM} {STREAM} | xegrad compute - --input-format ndjson | head -n 1"
+    )
+    assert outcome.out.count("\n") == 1
+    assert outcome.status == 0
+    assert "Traceback" not in outcome.err
+
+
+def test_a_file_of_answers_is_whole_or_not_there(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "answers.ndjson"
+    assert run("compute", STREAM, "-o", str(out)).status == 2  # some lines are bad, and all are answered
+    assert len(out.read_text().splitlines()) == 1000
+    source = tmp_path / "source.ndjson"
+    source.write_text(LINE)
+    assert "which is read" in run("compute", str(source), "-o", str(source)).err
+    assert source.read_text() == LINE
+
+
+def test_verify_judges_the_candidate_of_each_line(run: Run, tmp_path: Path) -> None:
+    right = json.loads(run("compute", "-", "--json", stdin=LINE).out)["gradient"]
+    lines = [
+        LINE.replace("}", f', "gradient": {json.dumps(right)}}}'),
+        LINE.replace("}", ', "gradient": [[1, -1], [-1, 1]], "id": "second"}'),
+        LINE,
+    ]
+    found, outcome = answers(run, "".join(lines), tmp_path, command="verify")
+    assert [answer.get("verified") for answer in found] == [True, False, None]
+    assert found[1]["id"] == "second"
+    assert "there is no gradient and no loss to judge" in found[2]["error"]
+    assert outcome.status == 2
+    assert "3 lines: 1 done, 1 wrong or undecided, 1 bad" in outcome.err
+    assert answers(run, "".join(lines[:2]), tmp_path, command="verify")[1].status == 1
+    assert answers(run, lines[0], tmp_path, command="verify")[1].status == 0
+    assert run("verify", STREAM, "--gradient", "1,2").status == 2
+
+
+def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:
+    """Twenty times the lines: the peak may differ by what an allocator keeps, not by the 40 MB more of answers."""
+    peaks = []
+    for lines in (2_000, 40_000):
+        path = tmp_path / "long.ndjson"
+        path.write_text(LINE * lines)
+        process = subprocess.Popen(
+            [*XEGRAD, "compute", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] - peaks[0] < 32  # MiB
