@@ -8,9 +8,10 @@ import select
 import signal
 import stat
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -39,7 +40,7 @@ class Answered(msgspec.Struct, frozen=True):
     """The lines of output for a chunk, how many came out with each status, and the first that was bad."""
 
     text: bytes
-    counts: dict[int, int]
+    counts: Counter[int]
     first_bad: int | None
 
 
@@ -55,7 +56,7 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
 
     given.check_stream()
     answer = partial(answered, work=work, stated=given.parts())
-    counts = {DONE: 0, JUDGED_WRONG: 0, TROUBLE: 0}
+    counts: Counter[int] = Counter()
     first_bad = ""
     silent = quiet and path is None
     try:
@@ -65,22 +66,21 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
         ):
             for source in given.paths:
                 for found in _in_order(source, answer):
-                    for status, count in found.counts.items():
-                        counts[status] += count
+                    counts += found.counts
                     if not silent:
                         write(found.text)
                     if found.first_bad is not None:
                         name = "standard input" if source == "-" else source
                         first_bad = first_bad or f"; the first is line {found.first_bad} of {name}"
     finally:
-        if not quiet:
+        if not quiet and (counts.total() or sys.exc_info()[0] is None):
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
-            total = sum(counts.values())
+            total = counts.total()
             sys.stderr.write(
                 f"xegrad: {total} line{'' if total == 1 else 's'}: {counts[DONE]} done, {wrong}"
                 f"{counts[TROUBLE]} bad{first_bad}\n"
             )
-    return max((status for status, count in counts.items() if count), default=DONE)
+    return max(counts, default=DONE)
 
 
 def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
@@ -89,9 +89,7 @@ def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
 
     lines = ndjson.lines(chunk)
     answers = work(lines, stated)
-    counts: dict[int, int] = {}
-    for _, status in answers:
-        counts[status] = counts.get(status, 0) + 1
+    counts = Counter(status for _, status in answers)
     bad = (line.number for line, (_, status) in zip(lines, answers, strict=True) if status == TROUBLE)
     return Answered(results.encode(*(result for result, _ in answers)), counts, next(bad, None))
 
@@ -273,5 +271,9 @@ def _writer(path: str | None, inputs: Sequence[str]) -> Iterator[Callable[[bytes
         yield write
         return
     output.refuse_inputs(path, inputs)
+    if Path(path).suffix.lower() in (".csv", ".npy", ".md"):
+        raise UsageError(
+            f"-o {path}: a stream is answered in NDJSON, a line for each problem; call it .ndjson"
+        )
     with output.whole(path) as file:
         yield file.write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +18,6 @@ from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.naming import class_in_full, class_in_short, printable
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
-from xegrad.methods import Evaluation
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
 
@@ -44,7 +44,7 @@ def computation_view(
         wrapped(understood(computation.problem, layout), width),
         "",
         *(_rows(computation, top) if layout.is_batch else _probabilities(computation, width, top)),
-        *_losses(computation.evaluations),
+        *_losses(computation),
         *(
             part
             for name in computation.names
@@ -175,17 +175,17 @@ def _probabilities(computation: Computation, width: int, top: int) -> Iterator[R
         yield band
 
 
-def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[RenderableType]:
-    """The loss of the most accurate method, and any that has fewer than eight digits in common with it."""
-    *others, (name, reported) = evaluations.items()
+def _losses(computation: Computation) -> Iterator[RenderableType]:
+    """The loss of the most accurate method, and any that has fewer than half of its digits in common with it."""
+    *others, (name, reported) = computation.evaluations.items()
     loss = float(reported.loss)
     # Of the exact one every digit is certain; the last of another depends on the processor.
-    line = f"loss         {loss!r}" if name == "exact" else f"loss         {loss:.{MANY}g}"
+    yield Text(f"loss         {loss!r}" if name == "exact" else f"loss         {loss:.{MANY}g}")
+    half = math.sqrt(np.finfo(computation.problem.dtype).eps)
     for name, evaluation in others:
         other = float(evaluation.loss)
-        if repr(other) != repr(loss) and not abs(other - loss) <= 1e-8 * abs(loss):
-            line += f"   (by the {name} {other + 0.0!r})"
-    yield Text(line)
+        if repr(other) != repr(loss) and not abs(other - loss) <= half * abs(loss):
+            yield Text(f"             {other + 0.0!r} by the {name}")
 
 
 def _gradient(

@@ -59,6 +59,8 @@ def read_problem(data: bytes, source: str) -> Parts:
         wanted = "commas are expected" if separator else HEADER
         if _is_number(header[0]):
             wanted += "; W alone is given with -W"
+        elif len(lines) > 1 and len(header) > 1 and separator is None:
+            wanted += "; a data set is given with -x FILE --label-column NAME"
         if header[0][0] in "{[":
             wanted += "; this looks like JSON"
         raise InputError(f"{source}: line {number}: found {found}; in a problem in CSV {wanted}")
@@ -105,7 +107,13 @@ def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
     x in one line is one example: CSV cannot say that it is a batch of one.
     """
     refuse_key(key, source, "CSV")
-    values, names = _numbers(data, source)
+    try:
+        values, names = _numbers(data, source)
+    except InputError as error:
+        hint = (
+            "; if it is a data set, --label-column names the column that is the label" if part == "x" else ""
+        )
+        raise InputError(f"{error}{hint}") from None
     return Table(values=values.ravel() if part == "x" and len(values) == 1 else values, names=names)
 
 
