@@ -218,7 +218,8 @@ class _Row:
 
     @property
     def residual(self) -> Array:
-        return layer.residual(self.forward)[0]
+        residual: Array = layer.residual(self.forward)[0]
+        return residual
 
     def promise(self, method: str) -> Array:
         """How far an entry of dL/dW is from the exact one at most."""
