@@ -50,7 +50,7 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
 
 
 class Corners(msgspec.Struct, frozen=True, eq=False):
-    """The first and last rows and columns of a matrix too large to be built."""
+    """The first and last rows and columns of a matrix too large to be built, and the target's."""
 
     rows: tuple[int, ...]
     columns: tuple[int, ...]
@@ -260,21 +260,20 @@ def _sum(terms: Sequence[str]) -> str:
     return " + ".join(terms).replace(" + -", " - ")
 
 
-def _corners(shape: tuple[int, int], rows_of: Callable[[slice], Array]) -> Corners:
-    edges = [
-        tuple(range(size)) if size <= 2 * EDGE else (*range(EDGE), *range(size - EDGE, size))
-        for size in shape
-    ]
-    rows, columns = edges
-    parts = [rows_of(slice(row, row + 1))[:, list(columns)] for row in rows]
-    return Corners(rows, columns, np.concatenate(parts))
+def _edges(size: int, target: int) -> tuple[int, ...]:
+    """The first and the last indices, and the target's."""
+    return tuple(sorted({*range(min(EDGE, size)), target, *range(max(0, size - EDGE), size)}))
 
 
-def _with_matrix(step: Step, shape: tuple[int, int], rows_of: Callable[[slice], Array]) -> Step:
-    """The step with the whole of its Jacobian, or with the corners of one beyond the budget."""
+def _with_matrix(step: Step, view: _Row, width: int, rows_of: Callable[[slice], Array]) -> Step:
+    """The step with the whole of its Jacobian, (T, width), or with the corners of one beyond the budget."""
+    shape = (view.n_classes, width)
     if shape[0] * shape[1] <= BUDGET:
         return replace(step, shape=shape, value=rows_of(slice(0, shape[0])))
-    return replace(step, shape=shape, corners=_corners(shape, rows_of))
+    rows = _edges(view.n_classes, view.target)
+    columns = _edges(width, view.target * (width // view.n_classes))
+    parts = [rows_of(slice(row, row + 1))[:, list(columns)] for row in rows]
+    return replace(step, shape=shape, corners=Corners(rows, columns, np.concatenate(parts)))
 
 
 def _logits(view: _Row) -> Step:
@@ -436,7 +435,7 @@ def _softmax_jacobian(view: _Row) -> Step:
         lost=lost,
         slip=Slip(SLIPS["softmax_jacobian"], "only the diagonal", diagonal, "dL/dZ"),
     )
-    return _with_matrix(step, (view.n_classes, view.n_classes), lambda rows: chain.softmax_jacobian(s, rows))
+    return _with_matrix(step, view, view.n_classes, lambda rows: chain.softmax_jacobian(s, rows))
 
 
 def _weighted_sum_jacobian(view: _Row) -> Step:
@@ -461,7 +460,8 @@ def _weighted_sum_jacobian(view: _Row) -> Step:
     # Its rows are those of DL where the softmax is left out: the identity in the place of DS.
     return _with_matrix(
         step,
-        (view.n_classes, view.n_classes * n),
+        view,
+        view.n_classes * n,
         lambda rows: chain.layer_jacobian((index[rows, None] == index).astype(view.x.dtype), view.x),
     )
 
@@ -484,7 +484,8 @@ def _layer_jacobian(view: _Row) -> Step:
     )
     return _with_matrix(
         step,
-        (view.n_classes, view.n_classes * n),
+        view,
+        view.n_classes * n,
         lambda rows: chain.layer_jacobian(chain.softmax_jacobian(view.probabilities, rows), view.x),
     )
 

@@ -1,0 +1,293 @@
+"""The view of `xegrad explain`: the chain step by step, each with its rule, formula, numbers and shape."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from xegrad.display.heatmap import heatmap
+from xegrad.display.naming import class_in_full, class_in_short
+from xegrad.display.numbers import MANY, decimals_for, in_column
+from xegrad.explanation import Entry, Explanation, Slip, Step, shown
+from xegrad.problem import Problem
+from xegrad.targets import Array
+
+TALLEST, LARGEST = 30, 512  # lines, and entries, of a matrix that is shown whole
+EDGE = 3  # of a larger one, so many rows and columns at each end
+FEW = 12  # numbers of a slip that are all shown
+SLIP_DIGITS = 4
+BLANK, GAP, NOTHING = "____", "…", "~0"
+# What takes the place of characters that an ASCII terminal lacks.
+PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
+
+
+def explanation_view(
+    explanation: Explanation,
+    *,
+    only: str | None = None,
+    hidden: Collection[str] = (),
+    entry: Entry | None = None,
+    heatmaps: bool = False,
+    width: int,
+    digits: int,
+    ascii: bool = False,
+) -> RenderableType:
+    """All steps, or `only` one, or one entry of dL/dW; the numbers of the `hidden` steps are left blank."""
+    page = _Page(explanation.problem, width, digits, heatmaps, ascii)
+    parts: list[Text] = []
+    if entry is not None:
+        parts = list(_entry(page, entry))
+    else:
+        steps = [(k, step) for k, step in enumerate(explanation.steps, start=1) if only in (None, step.name)]
+        if only is None:
+            parts += page.wrapped(_understood(explanation))
+        for number, step in steps:
+            parts += [Text(), *_step(page, explanation, number, step, step.name in hidden)]
+        if only is not None:
+            parts = parts[1:]
+    return Group(*(_in_ascii(part) if ascii else part for part in parts))
+
+
+class _Page:
+    """How wide it is, and how numbers stand on it."""
+
+    def __init__(self, problem: Problem, width: int, digits: int, heatmaps: bool, ascii: bool) -> None:
+        self.problem, self.width, self.digits = problem, width, digits
+        self.heatmaps, self.ascii = heatmaps, ascii
+
+    def wrapped(self, text: str, first: str = "", style: str = "") -> list[Text]:
+        """The text in lines, all but the first indented as far as that."""
+        lines = textwrap.wrap(
+            text,
+            self.width,
+            initial_indent=first,
+            subsequent_indent=" " * (len(first) if first.strip() else len(first) + 2 * bool(first)),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return [Text(line, style=style) for line in lines]
+
+    def cells(self, values: Array, noise: Array | float, hidden: bool) -> Array:
+        """An array of texts: one number of decimals for all of them, and ~0 where only rounding is left."""
+        if hidden:
+            return np.full(values.shape, BLANK, dtype=object)
+        flat = values.ravel()
+        nothing = (np.abs(flat) <= np.broadcast_to(noise, values.shape).ravel()) & (flat != 0)
+        known = np.where(nothing, 0, flat)
+        most = decimals_for(known.tolist(), self.digits)
+        fewest = _fewest_decimals(known, most)
+        texts = [
+            NOTHING
+            if none
+            else (f"{value:.{fewest}f}" if value and fewest < most else in_column(value, most, self.digits))
+            for value, none in zip((flat + 0.0).tolist(), nothing.tolist(), strict=True)
+        ]
+        return np.array(texts, dtype=object).reshape(values.shape)
+
+    def grid(self, cells: Array, rows: Sequence[str], columns: Sequence[str]) -> list[Text]:
+        """A matrix of texts under its names, in as many bands as the width asks for."""
+        label = max(map(len, rows), default=0)
+        longest = max(4, (self.width - label) // 4)
+        columns = [_cut(name, longest) for name in columns]
+        widths = [max(map(len, (name, *cells[:, k]))) + 2 for k, name in enumerate(columns)]
+        lines: list[Text] = []
+        start = 0
+        while start < len(columns):
+            stop = start + 1
+            while stop < len(columns) and label + sum(widths[start : stop + 1]) <= self.width:
+                stop += 1
+            if start:
+                lines.append(Text())
+            head = "".join(
+                f"{name:>{w}}" for name, w in zip(columns[start:stop], widths[start:stop], strict=True)
+            )
+            lines.append(Text(f"{'':{label}}{head}", style="bold"))
+            for name, row in zip(rows, cells, strict=True):
+                line = Text(f"{name:>{label}}", style="bold")
+                for text, w in zip(row[start:stop], widths[start:stop], strict=True):
+                    line.append(f"{text:>{w}}", style="dim not bold" if text in ("0", GAP) else "not bold")
+                lines.append(line)
+            start = stop
+        return lines
+
+
+def _step(page: _Page, explanation: Explanation, number: int, step: Step, hidden: bool) -> Iterator[Text]:
+    """Its name and shape, the rule, the formula, the numbers, what floats lose, and the slip it invites."""
+    shape = " x ".join(map(str, step.shape))
+    name = step.name.replace("_", " ")
+    title = name if name == step.symbol else f"{name}   {step.symbol}"
+    yield Text(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline")
+    yield from page.wrapped(step.rule)
+    yield from page.wrapped(step.formula, "    ", "cyan")
+    if not hidden:
+        for line in step.worked:
+            yield from page.wrapped(line, "    ")
+    yield from _values(page, explanation, step, hidden)
+    if step.structure:
+        yield from page.wrapped(step.structure)
+    if step.lost and not hidden:
+        yield from page.wrapped(step.lost, "floats lose: ", "yellow")
+    if step.slip is not None:
+        yield from _slip(page, step.slip, hidden)
+
+
+def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> Iterator[Text]:
+    """The value whole where it is small, else its edges and what is about the target."""
+    if step.value is None and step.corners is None:
+        return
+    yield Text()
+    if step.value is not None and step.value.ndim == 0:
+        yield Text(f"    {step.symbol} = {BLANK if hidden else shown(float(step.value), MANY)}")
+        yield Text()
+        return
+    row_name, column_name = _namers(explanation, step)
+    if step.corners is not None:
+        corners = step.corners
+        rows, columns, values, noise = list(corners.rows), list(corners.columns), corners.values, None
+    else:
+        assert step.value is not None
+        values = np.atleast_2d(step.value)
+        noise = np.broadcast_to(step.noise, step.value.shape).reshape(values.shape)
+        rows, columns = list(range(values.shape[0])), list(range(values.shape[1]))
+    for side in (len(columns), *range(EDGE, 0, -1)):
+        kept_rows: Sequence[int] = range(len(rows))
+        kept_columns: Sequence[int] = range(len(columns))
+        if side != len(columns) or step.corners is not None or values.size > LARGEST:
+            kept_rows, kept_columns = _kept(rows, EDGE), _kept(columns, min(side, EDGE))
+        chosen = np.ix_(kept_rows, kept_columns)
+        cells = page.cells(values[chosen], 0.0 if noise is None else noise[chosen], hidden)
+        lines = page.grid(
+            *_with_gaps(
+                cells,
+                [(rows[k], row_name(rows[k])) for k in kept_rows],
+                [(columns[k], column_name(columns[k])) for k in kept_columns],
+            )
+        )
+        if len(lines) <= (TALLEST if side == len(columns) and len(rows) > 1 else len(kept_rows) + 7):
+            break
+    yield from lines
+    if (cells == NOTHING).any():
+        yield Text(f"{NOTHING}: zero, up to rounding")
+    if page.heatmaps and not hidden and step.value is not None:
+        yield Text()
+        yield heatmap(
+            values,
+            rows=[row_name(row) for row in rows],
+            columns=[column_name(column) for column in columns],
+            width=page.width,
+            ascii=page.ascii,
+        )
+    yield Text()
+
+
+def _kept(indices: Sequence[int], side: int) -> Sequence[int]:
+    """The positions of so many at each end, and of those that stand alone between (the target's)."""
+    size = len(indices)
+    lone = [
+        k for k in range(side, size - side) if indices[k] - indices[k - 1] > 1 < indices[k + 1] - indices[k]
+    ]
+    return range(size) if size <= 2 * side else [*range(side), *lone, *range(size - side, size)]
+
+
+def _with_gaps(
+    cells: Array, rows: list[tuple[int, str]], columns: list[tuple[int, str]]
+) -> tuple[Array, list[str], list[str]]:
+    """The cells with a gap wherever an index does not follow the one before."""
+    gaps = [[k for k in range(1, len(side)) if side[k][0] != side[k - 1][0] + 1] for side in (rows, columns)]
+    cells = np.insert(np.insert(cells, gaps[0], GAP, axis=0), gaps[1], GAP, axis=1)
+    row_names, column_names = (
+        np.insert(np.array([name for _, name in side], dtype=object), gap, GAP).tolist()
+        for side, gap in zip((rows, columns), gaps, strict=True)
+    )
+    return cells, row_names, column_names
+
+
+def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str], Callable[[int], str]]:
+    """What the rows and the columns of a step's value are called; the label's class is marked >."""
+    problem = explanation.problem
+    label = int(problem.targets.label_of_rows[explanation.row])
+
+    def of_class(index: int) -> str:
+        return f"{'>' if index == label else ''}{class_in_short(problem, index)}"
+
+    def of_weight(column: int) -> str:
+        return "W[{1},{0}]".format(*divmod(column, problem.n_inputs))
+
+    row_letter = {"softmax_jacobian": "S", "weighted_sum_jacobian": "Z", "layer_jacobian": "S"}.get(step.name)
+    if row_letter is not None:
+        columns = (lambda index: f"Z {of_class(index)}") if step.name == "softmax_jacobian" else of_weight
+        return lambda index: f"{row_letter} {of_class(index)}", columns
+    if step.name == "flat_gradient":
+        return lambda _: "flat", of_weight
+    if len(step.shape) == 2:
+        return lambda index: f"input {index}", of_class
+    return lambda _: step.symbol, of_class
+
+
+def _slip(page: _Page, slip: Slip, hidden: bool) -> Iterator[Text]:
+    yield from page.wrapped(f"{slip.name}: {slip.instead}.", "slip  ", "magenta")
+    if slip.numbers is None:
+        return
+    numbers = np.atleast_2d(slip.numbers)
+    digits = page.digits + 2 if numbers.size == 1 else SLIP_DIGITS
+    if len(numbers) > 1:
+        cells = _Page(page.problem, page.width, digits, False, page.ascii).cells(numbers, 0.0, hidden)
+        lines = page.grid(cells, ["      "] * len(numbers), [""] * numbers.shape[1])
+        if len(lines) <= FEW:
+            yield from lines[1:]
+        return
+    values = numbers[0].tolist()
+    texts = [BLANK if hidden else shown(value, digits) for value in values]
+    if len(texts) > FEW:
+        texts = [*texts[:EDGE], GAP, *texts[-EDGE:]]
+    yield from page.wrapped(f"{slip.of}: {'  '.join(texts)}", "      ", "magenta")
+
+
+def _entry(page: _Page, entry: Entry) -> Iterator[Text]:
+    place = class_in_full(page.problem, entry.class_)
+    yield from page.wrapped(f"dL/dW of input {entry.input} and {place}, through every factor:")
+    yield Text()
+    for line in (*entry.factors, "", *entry.lines):
+        yield from page.wrapped(line, "    ") if line else [Text()]
+    yield Text()
+    yield Text(f"chain     {shown(entry.chain, page.digits + 2)}")
+    yield Text(f"shortcut  {shown(entry.shortcut, page.digits + 2)}")
+    if entry.exact is not None:
+        yield Text(f"exact     {shown(entry.exact, page.digits + 2)}")
+
+
+def _understood(explanation: Explanation) -> str:
+    problem, row = explanation.problem, explanation.row
+    label = int(problem.targets.label_of_rows[row])
+    target = f"the label is {class_in_full(problem, label)}" if label >= 0 else "the target is soft"
+    bias = " and b" if problem.bias is not None else ""
+    text = (
+        f"Softmax layer: W {problem.n_inputs} inputs x {problem.n_classes} classes{bias}; {target}. t and i count "
+        "classes, j inputs, all from zero."
+    )
+    return f"{text} {explanation.rows_add_up}".rstrip()
+
+
+def _fewest_decimals(values: Array, most: int) -> int:
+    """As many as all of the values need, where they are short decimals: 0.1 and 0.25 need two."""
+    finite = values[np.isfinite(values)]
+    noise = 64 * np.finfo(values.dtype).eps * np.abs(finite)
+    for decimals in range(min(most, MANY) if finite.size == values.size else 0):
+        if (np.abs(np.round(finite, decimals) - finite) <= noise).all():
+            return decimals
+    return most
+
+
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1] + GAP
+
+
+def _in_ascii(text: Text) -> Text:
+    for character, plain in PLAIN.items():
+        if character in text.plain:
+            text = Text(plain).join(text.split(character)) if text.plain != character else Text(plain)
+    return text
