@@ -92,6 +92,7 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
     problem: Problem  # the whole
     row: int
     computation: Computation  # of this row alone
+    followed: tuple[int, int]  # the input and the class of the entry that the worked lines follow
     steps: tuple[Step, ...]
 
     def __getitem__(self, name: str) -> Step:
@@ -189,7 +190,9 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
     view = _Row(computed)
     with np.errstate(all="ignore"):
         steps = tuple(make(view) for make in _STEPS)
-    return Explanation(problem=problem, row=row, computation=computed, steps=steps)
+    return Explanation(
+        problem=problem, row=row, computation=computed, followed=(view.input, view.target), steps=steps
+    )
 
 
 class _Row:
@@ -271,7 +274,9 @@ def _with_matrix(step: Step, view: _Row, width: int, rows_of: Callable[[slice], 
     if shape[0] * shape[1] <= BUDGET:
         return replace(step, shape=shape, value=rows_of(slice(0, shape[0])))
     rows = _edges(view.n_classes, view.target)
-    columns = _edges(width, view.target * (width // view.n_classes))
+    columns = _edges(
+        width, view.target if width == view.n_classes else view.target * view.n_inputs + view.input
+    )
     parts = [rows_of(slice(row, row + 1))[:, list(columns)] for row in rows]
     return replace(step, shape=shape, corners=Corners(rows, columns, np.concatenate(parts)))
 
@@ -563,14 +568,19 @@ def _shortcut(view: _Row) -> Step:
 def _comparison(view: _Row) -> Step:
     comparison = view.computed.comparison
     assert comparison is not None
-    total = comparison.reference.size
-    worked = [f"{int(comparison.within.sum())} of {total} differ by no more than rounding explains"]
-    if lost := int(comparison.lost.sum()):
-        worked.append(f"but in {lost} rounding explains so much that no digit is sure")
-    worked += [
-        f"{name}: {int(against.digits_lost.sum())} of {total} without a digit of the exact value"
-        for name, against in view.computed.from_exact.items()
+    total, within = comparison.reference.size, int(comparison.within.sum())
+    worked = [
+        f"all of {total}: no further apart than rounding explains"
+        if within == total
+        else f"{total - within} of {total}: further apart than rounding explains, or no numbers"
     ]
+    if lost := int(comparison.lost.sum()):
+        worked.append(f"{lost} of {total}: rounding explains so much that no digit is sure")
+    for name, against in view.computed.from_exact.items():
+        if gone := int(against.digits_lost.sum()):
+            worked.append(f"{gone} of {total}: no digit of the exact value in the {name}")
+        else:
+            worked.append(f"all of {total}: the {name} has digits of the exact value")
     return Step(
         name="comparison",
         symbol="chain = shortcut?",

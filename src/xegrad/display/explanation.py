@@ -18,6 +18,7 @@ from xegrad.targets import Array
 
 TALLEST, LARGEST = 30, 512  # lines, and entries, of a matrix that is shown whole
 EDGE = 3  # of a larger one, so many rows and columns at each end
+MOST_BANDS = 5
 FEW = 12  # numbers of a slip that are all shown
 SLIP_DIGITS = 4
 BLANK, GAP, NOTHING = "____", "…", "~0"
@@ -80,10 +81,16 @@ class _Page:
         known = np.where(nothing, 0, flat)
         most = decimals_for(known.tolist(), self.digits)
         fewest = _fewest_decimals(known, most)
+        sizes = np.abs(known[np.isfinite(known) & (known != 0)])
+        spread = sizes.size and sizes.min() < sizes.max() / 1000
+
+        def text(value: float) -> str:
+            if value == 0 or not np.isfinite(value) or not (spread or fewest < most):
+                return in_column(value, most, self.digits)
+            return f"{value:.{fewest}f}" if fewest < most else f"{value:.{max(1, self.digits - 3)}e}"
+
         texts = [
-            NOTHING
-            if none
-            else (f"{value:.{fewest}f}" if value and fewest < most else in_column(value, most, self.digits))
+            NOTHING if none else text(value)
             for value, none in zip((flat + 0.0).tolist(), nothing.tolist(), strict=True)
         ]
         return np.array(texts, dtype=object).reshape(values.shape)
@@ -118,8 +125,7 @@ class _Page:
 def _step(page: _Page, explanation: Explanation, number: int, step: Step, hidden: bool) -> Iterator[Text]:
     """Its name and shape, the rule, the formula, the numbers, what floats lose, and the slip it invites."""
     shape = " x ".join(map(str, step.shape))
-    name = step.name.replace("_", " ")
-    title = name if name == step.symbol else f"{name}   {step.symbol}"
+    title = step.name if step.name == step.symbol else f"{step.name}   {step.symbol}"
     yield Text(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline")
     yield from page.wrapped(step.rule)
     yield from page.wrapped(step.formula, "    ", "cyan")
@@ -132,11 +138,11 @@ def _step(page: _Page, explanation: Explanation, number: int, step: Step, hidden
     if step.lost and not hidden:
         yield from page.wrapped(step.lost, "floats lose: ", "yellow")
     if step.slip is not None:
-        yield from _slip(page, step.slip, hidden)
+        yield from _slip(page, step.slip, explanation.followed[1], hidden)
 
 
 def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> Iterator[Text]:
-    """The value whole where it is small, else its edges and what is about the target."""
+    """The value whole where it is small, else its edges and what the worked lines follow."""
     if step.value is None and step.corners is None:
         return
     yield Text()
@@ -144,53 +150,62 @@ def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> 
         yield Text(f"    {step.symbol} = {BLANK if hidden else shown(float(step.value), MANY)}")
         yield Text()
         return
-    row_name, column_name = _namers(explanation, step)
-    if step.corners is not None:
-        corners = step.corners
-        rows, columns, values, noise = list(corners.rows), list(corners.columns), corners.values, None
-    else:
-        assert step.value is not None
+    namers = _namers(explanation, step)
+    noise = step.noise
+    if step.value is not None:
         values = np.atleast_2d(step.value)
-        noise = np.broadcast_to(step.noise, step.value.shape).reshape(values.shape)
-        rows, columns = list(range(values.shape[0])), list(range(values.shape[1]))
-    for side in (len(columns), *range(EDGE, 0, -1)):
-        kept_rows: Sequence[int] = range(len(rows))
-        kept_columns: Sequence[int] = range(len(columns))
-        if side != len(columns) or step.corners is not None or values.size > LARGEST:
-            kept_rows, kept_columns = _kept(rows, EDGE), _kept(columns, min(side, EDGE))
-        chosen = np.ix_(kept_rows, kept_columns)
-        cells = page.cells(values[chosen], 0.0 if noise is None else noise[chosen], hidden)
-        lines = page.grid(
-            *_with_gaps(
-                cells,
-                [(rows[k], row_name(rows[k])) for k in kept_rows],
-                [(columns[k], column_name(columns[k])) for k in kept_columns],
-            )
-        )
-        if len(lines) <= (TALLEST if side == len(columns) and len(rows) > 1 else len(kept_rows) + 7):
+        indices = [list(range(size)) for size in values.shape]
+    else:
+        assert step.corners is not None
+        values, indices = step.corners.values, [list(step.corners.rows), list(step.corners.columns)]
+    noise = np.broadcast_to(noise, values.shape)
+    place = _place(explanation, step)
+    whole = step.value is not None and values.size <= LARGEST
+    for side in (None, EDGE, 2, 1) if whole else (EDGE, 2, 1):
+        kept = [
+            list(range(len(axis))) if side is None else _kept(axis, least, at)
+            for axis, least, at in zip(indices, (EDGE, side or 0), place, strict=True)
+        ]
+        cells = page.cells(values[np.ix_(*kept)], noise[np.ix_(*kept)], hidden)
+        names = [
+            [(axis[k], name(axis[k])) for k in keep]
+            for axis, keep, name in zip(indices, kept, namers, strict=True)
+        ]
+        with_gaps = _with_gaps(cells, *names)
+        lines = page.grid(*with_gaps)
+        bands = -(-len(lines) // (len(with_gaps[0]) + 2))
+        if bands == 1 or (side is None and len(lines) <= TALLEST and bands <= MOST_BANDS):
             break
     yield from lines
     if (cells == NOTHING).any():
         yield Text(f"{NOTHING}: zero, up to rounding")
     if page.heatmaps and not hidden and step.value is not None:
         yield Text()
-        yield heatmap(
-            values,
-            rows=[row_name(row) for row in rows],
-            columns=[column_name(column) for column in columns],
-            width=page.width,
-            ascii=page.ascii,
+        row_names, column_names = (
+            [name(index) for index in axis] for axis, name in zip(indices, namers, strict=True)
         )
+        yield heatmap(values, rows=row_names, columns=column_names, width=page.width, ascii=page.ascii)
     yield Text()
 
 
-def _kept(indices: Sequence[int], side: int) -> Sequence[int]:
-    """The positions of so many at each end, and of those that stand alone between (the target's)."""
+def _place(explanation: Explanation, step: Step) -> tuple[int, int]:
+    """The row and the column of what the worked lines follow."""
+    input, target = explanation.followed
+    flat = target * explanation.problem.n_inputs + input
+    places = {
+        "softmax_jacobian": (target, target),
+        "weighted_sum_jacobian": (target, flat),
+        "layer_jacobian": (target, flat),
+        "flat_gradient": (0, flat),
+    }
+    return places.get(step.name, (input, target) if len(step.shape) == 2 else (0, target))
+
+
+def _kept(indices: Sequence[int], side: int, at: int) -> list[int]:
+    """The positions of so many indices at each end, and of the one at which something is to be seen."""
     size = len(indices)
-    lone = [
-        k for k in range(side, size - side) if indices[k] - indices[k - 1] > 1 < indices[k + 1] - indices[k]
-    ]
-    return range(size) if size <= 2 * side else [*range(side), *lone, *range(size - side, size)]
+    ends = {*range(min(side, size)), *range(max(0, size - side), size)}
+    return sorted(ends | {k for k, index in enumerate(indices) if index == at})
 
 
 def _with_gaps(
@@ -228,7 +243,7 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
     return lambda _: step.symbol, of_class
 
 
-def _slip(page: _Page, slip: Slip, hidden: bool) -> Iterator[Text]:
+def _slip(page: _Page, slip: Slip, target: int, hidden: bool) -> Iterator[Text]:
     yield from page.wrapped(f"{slip.name}: {slip.instead}.", "slip  ", "magenta")
     if slip.numbers is None:
         return
@@ -243,7 +258,9 @@ def _slip(page: _Page, slip: Slip, hidden: bool) -> Iterator[Text]:
     values = numbers[0].tolist()
     texts = [BLANK if hidden else shown(value, digits) for value in values]
     if len(texts) > FEW:
-        texts = [*texts[:EDGE], GAP, *texts[-EDGE:]]
+        kept = _kept(range(len(texts)), EDGE, target)
+        cells, *_ = _with_gaps(np.array([texts], dtype=object)[:, kept], [(0, "")], [(k, "") for k in kept])
+        texts = cells[0].tolist()
     yield from page.wrapped(f"{slip.of}: {'  '.join(texts)}", "      ", "magenta")
 
 
