@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from xegrad import bounds, computation, layer
 from xegrad.computation import Computation
@@ -17,7 +18,7 @@ from xegrad.methods import METHODS, chain, exact, finite_difference
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
 
-BUDGET = 2**18  # numbers of a Jacobian that are built at once; of a larger one, its corners are
+BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
 EDGE = 3  # rows and columns at each edge of a corner
 QUICK = 0.05  # seconds that the exact values may take
 TERMS = 5  # of a worked sum that are written out
@@ -69,7 +70,7 @@ class Step(msgspec.Struct, frozen=True, eq=False):
     value: Array | None = None  # None where there is none, or where it is beyond the budget
     corners: Corners | None = None  # then these
     structure: str = ""  # which parts of a matrix are zero, and why
-    noise: Array | float = 0.0  # what rounding alone may be in an entry that should be 0
+    noise: NDArray[np.bool_] | None = None  # entries of which only rounding is left
     lost: str = ""  # what floats lose here
     slip: Slip | None = None
 
@@ -224,10 +225,26 @@ class _Row:
         residual: Array = layer.residual(self.forward)[0]
         return residual
 
-    def promise(self, method: str) -> Array:
-        """How far an entry of dL/dW is from the exact one at most."""
-        bound: Array = METHODS[method].bound(self.computed.problem).gradients["weights"]
-        return bound
+    def gradient(self, method: str) -> Array:
+        return self.chain if method == "chain" else self.shortcut
+
+    def noise(self, method: str) -> NDArray[np.bool_]:
+        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value.
+
+        Where the exact values are not there, the shortcut is what the chain is measured by.
+        """
+        values, against = self.gradient(method), self.computed.from_exact.get(method)
+        if against is None and method == "chain":
+            against = self.computed.comparison
+        if against is None:
+            return np.zeros(values.shape, dtype=bool)
+        wrong = against.digits_lost | (against.reference == 0)
+        noise: NDArray[np.bool_] = wrong & np.isfinite(values) & (values != 0)
+        return noise
+
+    def outcome(self, method: str, j: int, i: int) -> str:
+        """An entry of dL/dW at the end of a worked line."""
+        return "0, up to rounding" if self.noise(method)[j, i] else _result(self.gradient(method)[j, i])
 
     def factor(self, value: float) -> str:
         """A number that one calculates with."""
@@ -308,7 +325,9 @@ def _logits(view: _Row) -> Step:
         worked=(f"Z[{t}] = {_sum(terms)} = {_result(view.logits[t])}",),
         shape=(view.n_classes,),
         value=view.logits,
-        noise=(view.n_inputs + 1) * view.u * sizes,
+        noise=np.isfinite(sizes)
+        & (np.abs(view.logits) <= (view.n_inputs + 1) * view.u * sizes)
+        & (view.logits != 0),
         lost=lost,
         slip=slip,
     )
@@ -356,12 +375,14 @@ def _loss(view: _Row) -> Step:
     ]
     lost = ""
     if not abs(by_chain - loss) <= 1e-6 * abs(loss):
-        exact_loss = view.computed.evaluations.get("exact")
-        value, source = (loss, "is") if exact_loss is None else (float(exact_loss.loss), "is exactly")
-        lost = (
-            f"The logarithm of a rounded S gives {_result(by_chain)}; the loss {source} {value:.8g}, which "
-            "ln(1 + s) - (Z[t] - m) keeps, with s the sum of all other powers."
+        evaluation = view.computed.evaluations.get("exact")
+        known = "" if evaluation is None else f"; the loss is exactly {float(evaluation.loss) + 0.0:.8g}"
+        kept = (
+            ", and ln(1 + s) - (Z[t] - m), with s the sum of all other powers, keeps it"
+            if np.isfinite(loss)
+            else ""
         )
+        lost = f"The logarithm of a rounded S gives {_result(by_chain)}{known}{kept}."
     with np.errstate(all="ignore"):
         logarithms = np.log(view.probabilities + KERAS_EPSILON)
         shifted = 0 - (view.targets * logarithms).sum()
@@ -508,26 +529,34 @@ def _flat_gradient(view: _Row) -> Step:
         rule="dL/dW as one row: DXE says how much each probability matters, DL how it moves with each weight. Still "
         f"class by class, {n} at a time.",
         formula=f"flat[i·{n} + j] = Σ_t DXE[t] · DL[t, i·{n} + j]",
-        worked=(f"flat[{t * n + j}] = {_sum(terms) if terms else '0'} = {_result(view.chain[j, t])}",),
+        worked=(f"flat[{t * n + j}] = {_sum(terms) if terms else '0'} = {view.outcome('chain', j, t)}",),
         shape=(view.n_classes * n,),
         value=view.chain.T.reshape(-1),
-        noise=view.promise("chain").T.reshape(-1),
+        noise=view.noise("chain").T.reshape(-1),
         lost=_lost_entries(view, "chain"),
-        slip=Slip(SLIPS["flat_gradient"], f"taken for {n} rows of W, one after the other; see the next step"),
+        slip=Slip(
+            SLIPS["flat_gradient"],
+            "its numbers put into W in the order in which they come; see the next step",
+        ),
     )
 
 
 def _gradient(view: _Row) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
-    flat = view.chain.T.reshape(-1)
+    flat = np.where(view.noise("chain"), 0, view.chain).T.reshape(-1)
     scrambled = flat.reshape(n, view.n_classes)
-    worked = [f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {_result(view.chain[j, t])}"]
+    worked = [f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {view.outcome('chain', j, t)}"]
     instead = "here both folds are the same, since W has one row or one column"
     if n > 1 and view.n_classes > 1:
+        cut = (
+            f"reshape({n}, {n}) without .T takes the columns of W for its rows"
+            if n == view.n_classes
+            else f"reshape({n}, {view.n_classes}) cuts the row into pieces of {view.n_classes}, though it runs in "
+            f"pieces of {n}"
+        )
         instead = (
-            f"reshape({n}, {view.n_classes}) cuts the row into pieces of {view.n_classes}, though it runs in "
-            f"pieces of {n}: the right numbers in the wrong places. dL/dW[0,1] is flat[{n}] = {_result(flat[n])}; "
-            f"there it is flat[1] = {_result(flat[1])}"
+            f"{cut}: the right numbers in the wrong places. dL/dW[0,1] is flat[{n}] = {_result(flat[n])}; there it "
+            f"is flat[1] = {_result(flat[1])}"
         )
     return Step(
         name="gradient",
@@ -537,7 +566,7 @@ def _gradient(view: _Row) -> Step:
         worked=tuple(worked),
         shape=(n, view.n_classes),
         value=view.chain,
-        noise=view.promise("chain"),
+        noise=view.noise("chain"),
         slip=Slip(SLIPS["gradient"], instead, scrambled if n > 1 and view.n_classes > 1 else None, "dL/dW"),
     )
 
@@ -555,11 +584,11 @@ def _shortcut(view: _Row) -> Step:
         worked=(
             f"dL/dZ[{t}] = {own} = {_result(residual[t])}",
             f"dL/dW[{j},{t}] = {_product(view.factor(residual[t]), view.factor(view.x[j]))} = "
-            f"{_result(view.shortcut[j, t])}",
+            f"{view.outcome('shortcut', j, t)}",
         ),
         shape=view.shortcut.shape,
         value=view.shortcut,
-        noise=view.promise("shortcut"),
+        noise=view.noise("shortcut"),
         lost=_lost_entries(view, "shortcut"),
         slip=Slip(SLIPS["shortcut"], "Q - S, the sign flipped", 0 - residual, "dL/dZ"),
     )
@@ -595,7 +624,7 @@ def _check(view: _Row) -> Step:
     i, j, residual = view.target, view.input, view.residual
     promised = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
     total = math.fsum(residual.tolist()) if np.isfinite(residual).all() else math.nan
-    came = "0, up to rounding" if abs(total) <= float(promised.sum()) else _result(total)
+    came = "0, up to rounding" if residual.any() and abs(total) <= float(promised.sum()) else _result(total)
     step = finite_difference.STEP
     move = np.where(np.arange(view.n_classes) == i, step * view.x[j], 0).astype(view.x.dtype)
     above, below = (
@@ -605,17 +634,16 @@ def _check(view: _Row) -> Step:
     difference = (above - below) / (2 * step)
     unsure = float(METHODS["finite-difference"].bound(view.computed.problem).gradients["weights"][j, i])
     digits = math.log10(abs(difference) / unsure) if 0 < unsure < abs(difference) < math.inf else 0
-    shown = (
-        f"{difference:.{min(RESULT, int(digits))}g}"
-        if digits >= 1
-        else "no digit: it is too small for a difference"
-    )
+    if digits >= 1:
+        found = f"{difference:.{min(RESULT, int(digits))}g}"
+    else:
+        found = "no digit: the entry is too small for it" if math.isfinite(difference) else "no number"
     worked = [
         f"Σ_i dL/dZ[i] = {_sum([_result(r) for r in residual])} = {came}",
-        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {shown}   (h = 2^-17)",
+        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {found}   (h = 2^-17)",
     ]
     if view.exact is not None:
-        worked.append(f"dL/dW[{j},{i}] = {view.exact[j, i]:.{FACTOR}g}, exactly, to the digits shown")
+        worked.append(f"dL/dW[{j},{i}] = {view.exact[j, i] + 0.0:.{FACTOR}g}, exactly, to the digits shown")
     return Step(
         name="check",
         symbol="check",
@@ -628,30 +656,34 @@ def _check(view: _Row) -> Step:
 
 def _lost_entries(view: _Row, method: str) -> str:
     """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
-    values = view.chain if method == "chain" else view.shortcut
-    broken = ~np.isfinite(values)
+    values = view.gradient(method)
     against = view.computed.from_exact.get(method)
-    comparison = view.computed.comparison
     if against is None and method == "chain":
-        against = comparison
-    gone = broken if against is None else against.digits_lost
+        against = view.computed.comparison
+    gone = ~np.isfinite(values) if against is None else against.digits_lost
     if not gone.any():
         return ""
     j, i = (int(index) for index in np.argwhere(gone)[0])
     count = f"{int(gone.sum())} of {gone.size} entries"
-    why = "are infinity times 0, or a sum with it" if broken.any() else "have no digit that is right"
-    if gone.sum() == 1:
-        why = why.replace("are", "is").replace("have", "has")
-    reference = "" if against is None else f", and it is {against.reference[j, i]:.5g}"
-    known = ", exactly" if view.exact is not None else " by the shortcut"
-    return f"{count} {why}: dL/dW[{j},{i}] comes out as {_result(values[j, i])}{reference}{known if reference else ''}."
+    why = "no digit that is right"
+    if not np.isfinite(values[j, i]):
+        why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
+    known = ""
+    if against is not None:
+        known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
+            ", exactly" if view.exact is not None else " by the shortcut"
+        )
+    return (
+        f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
+        f"{_result(values[j, i])}{known}."
+    )
 
 
 def _entry(view: _Row, j: int, i: int) -> Entry:
     outer = chain.cross_entropy_jacobian(view.probabilities, view.targets)
     named = np.flatnonzero(view.targets).tolist()
     x, value = float(view.x[j]), float(view.chain[j, i])
-    came = _result(value) if not abs(value) <= view.promise("chain")[j, i] else "0, up to rounding"
+    came = view.outcome("chain", j, i)
     symbols = [f"DXE[{t}] · DS[{t},{i}] · x[{j}]" for t in named]
     numbers = [
         _product(view.factor(outer[t]), view.factor(view.softmax_entry(t, i)), view.factor(x)) for t in named

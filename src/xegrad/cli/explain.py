@@ -86,6 +86,7 @@ def command(
             hidden=hidden,
             entry=followed,
             heatmaps=heatmap,
+            transpose=parts.transpose is True,
             width=screen.width(),
             digits=digits,
             ascii=not is_unicode(),

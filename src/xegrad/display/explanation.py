@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -33,6 +34,7 @@ def explanation_view(
     hidden: Collection[str] = (),
     entry: Entry | None = None,
     heatmaps: bool = False,
+    transpose: bool = False,
     width: int,
     digits: int,
     ascii: bool = False,
@@ -45,7 +47,7 @@ def explanation_view(
     else:
         steps = [(k, step) for k, step in enumerate(explanation.steps, start=1) if only in (None, step.name)]
         if only is None:
-            parts += page.wrapped(_understood(explanation))
+            parts += page.wrapped(_understood(explanation, transpose))
         for number, step in steps:
             parts += [Text(), *_step(page, explanation, number, step, step.name in hidden)]
         if only is not None:
@@ -72,12 +74,12 @@ class _Page:
         )
         return [Text(line, style=style) for line in lines]
 
-    def cells(self, values: Array, noise: Array | float, hidden: bool) -> Array:
+    def cells(self, values: Array, noise: NDArray[np.bool_] | None, hidden: bool) -> Array:
         """An array of texts: one number of decimals for all of them, and ~0 where only rounding is left."""
         if hidden:
             return np.full(values.shape, BLANK, dtype=object)
         flat = values.ravel()
-        nothing = (np.abs(flat) <= np.broadcast_to(noise, values.shape).ravel()) & (flat != 0)
+        nothing = np.zeros(flat.shape, dtype=bool) if noise is None else noise.ravel()
         known = np.where(nothing, 0, flat)
         most = decimals_for(known.tolist(), self.digits)
         fewest = _fewest_decimals(known, most)
@@ -97,9 +99,9 @@ class _Page:
 
     def grid(self, cells: Array, rows: Sequence[str], columns: Sequence[str]) -> list[Text]:
         """A matrix of texts under its names, in as many bands as the width asks for."""
-        label = max(map(len, rows), default=0)
-        longest = max(4, (self.width - label) // 4)
-        columns = [_cut(name, longest) for name in columns]
+        rows = [_cut(name, self.width // 4) for name in rows]
+        label = max(map(len, rows))
+        columns = [_cut(name, max(4, (self.width - label) // 4)) for name in columns]
         widths = [max(map(len, (name, *cells[:, k]))) + 2 for k, name in enumerate(columns)]
         lines: list[Text] = []
         start = 0
@@ -151,14 +153,13 @@ def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> 
         yield Text()
         return
     namers = _namers(explanation, step)
-    noise = step.noise
     if step.value is not None:
         values = np.atleast_2d(step.value)
         indices = [list(range(size)) for size in values.shape]
     else:
         assert step.corners is not None
         values, indices = step.corners.values, [list(step.corners.rows), list(step.corners.columns)]
-    noise = np.broadcast_to(noise, values.shape)
+    noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
     place = _place(explanation, step)
     whole = step.value is not None and values.size <= LARGEST
     for side in (None, EDGE, 2, 1) if whole else (EDGE, 2, 1):
@@ -178,7 +179,7 @@ def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> 
             break
     yield from lines
     if (cells == NOTHING).any():
-        yield Text(f"{NOTHING}: zero, up to rounding")
+        yield Text(f"{NOTHING}: only rounding is left")
     if page.heatmaps and not hidden and step.value is not None:
         yield Text()
         row_names, column_names = (
@@ -250,7 +251,7 @@ def _slip(page: _Page, slip: Slip, target: int, hidden: bool) -> Iterator[Text]:
     numbers = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if numbers.size == 1 else SLIP_DIGITS
     if len(numbers) > 1:
-        cells = _Page(page.problem, page.width, digits, False, page.ascii).cells(numbers, 0.0, hidden)
+        cells = _Page(page.problem, page.width, digits, False, page.ascii).cells(numbers, None, hidden)
         lines = page.grid(cells, ["      "] * len(numbers), [""] * numbers.shape[1])
         if len(lines) <= FEW:
             yield from lines[1:]
@@ -277,15 +278,16 @@ def _entry(page: _Page, entry: Entry) -> Iterator[Text]:
         yield Text(f"exact     {shown(entry.exact, page.digits + 2)}")
 
 
-def _understood(explanation: Explanation) -> str:
+def _understood(explanation: Explanation, transpose: bool) -> str:
     problem, row = explanation.problem, explanation.row
     label = int(problem.targets.label_of_rows[row])
     target = f"the label is {class_in_full(problem, label)}" if label >= 0 else "the target is soft"
+    inputs = f"{problem.n_inputs} input{'' if problem.n_inputs == 1 else 's'}"
+    classes = f"{problem.n_classes} class{'' if problem.n_classes == 1 else 'es'}"
     bias = " and b" if problem.bias is not None else ""
-    text = (
-        f"Softmax layer: W {problem.n_inputs} inputs x {problem.n_classes} classes{bias}; {target}. t and i count "
-        "classes, j inputs, all from zero."
-    )
+    text = f"Softmax layer: W {inputs} x {classes}{bias}; {target}. t and i count classes, j inputs, all from zero."
+    if transpose:
+        text += " Your W is classes x inputs; here it is turned."
     return f"{text} {explanation.rows_add_up}".rstrip()
 
 
