@@ -16,6 +16,7 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 
 SUFFICIENT = 1e-4  # Armijo's part of the decrease that the slope foretells, as is customary
+STEEPEST = 1e150  # a norm whose square is a float: beyond it no step is short enough to be one
 LONGEST = 1e8  # times the step that is always short enough: a longer one is hardly ever right
 
 
@@ -60,8 +61,12 @@ class _Point(msgspec.Struct, frozen=True, eq=False):
     @property
     @np.errstate(all="ignore")
     def norm(self) -> float:
-        """Of all of the slope as one vector."""
-        return math.hypot(*(float(np.linalg.norm(part.astype(np.float64))) for part in self.slope.values()))
+        """Of all of the slope as one vector; its squares may overflow though it does not."""
+        largest = float(np.max([np.abs(part).max() for part in self.slope.values()]))
+        if not 0 < largest < math.inf:
+            return largest
+        parts = [part.astype(np.float64) / largest for part in self.slope.values()]
+        return largest * math.hypot(*(float(np.linalg.norm(part)) for part in parts))
 
 
 def share_right(problem: Problem) -> float | None:
@@ -140,7 +145,7 @@ def descend(
             if learning_rate is None:
                 taken = _shortened(point, length, l2)
                 if taken is None:
-                    converged = True
+                    converged = point.norm < STEEPEST
                     break
                 length, there, loss = taken
             else:
@@ -228,13 +233,13 @@ def _shortened(point: _Point, length: float, l2: float) -> tuple[float, Problem,
 
     None where the fall that the slope foretells, eta |g|^2, is below what a loss in this precision can show.
     """
-    squared_norm = point.norm**2
+    norm = point.norm
     least = float(np.finfo(point.problem.dtype).eps) / 2 * point.loss
-    while length * squared_norm > least:
+    while length * norm * norm > least:
         there = _moved(point, length)
         if there is not None:
             loss = _objective(there, l2)
-            if loss <= point.loss - SUFFICIENT * length * squared_norm:
+            if loss <= point.loss - SUFFICIENT * length * norm * norm:
                 return length, there, loss
         length /= 2
     return None
