@@ -161,7 +161,10 @@ def _save(descent: Descent, parts: Parts, target: str) -> None:
             f"--save {target}: a problem cannot be written as {entry.name}; .json and .csv can hold one"
         )
     # In the layout inputs x classes, and saying so, whatever it was read in.
-    moved = replace(parts, weights=descent.end.weights, bias=descent.end.bias, transpose=None)
+    label = parts.label
+    if isinstance(label, str):  # a name, or an index as text
+        label = str(label) if label in (parts.classes or ()) else int(label)
+    moved = replace(parts, weights=descent.end.weights, bias=descent.end.bias, label=label, transpose=None)
     text = entry.write_problem(moved)
     if target == "-":
         sys.stdout.write(text)
