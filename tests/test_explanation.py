@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from msgspec.structs import replace
 from numpy.testing import assert_allclose
 
 from strategies import problems
 from test_seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
-from xegrad.explanation import BUDGET, SLIPS, STEPS
+from xegrad.explanation import BUDGET, SLIPS, STEPS, WITHOUT_BIAS
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [
@@ -119,8 +120,12 @@ def test_the_slip_of_the_softmax_jacobian_is_its_diagonal_with_numbers() -> None
 
 
 def test_every_step_but_the_last_two_invites_a_slip() -> None:
-    steps = explain(read("sample_inputs/seed.json")).steps
+    seed = read("sample_inputs/seed.json")
+    steps = explain(replace(seed, bias=np.zeros(5))).steps
     assert {step.name: step.slip.name for step in steps if step.slip is not None} == SLIPS
+    without = explain(seed)["logits"].slip
+    assert without is not None
+    assert without.name == WITHOUT_BIAS
     assert [step.name for step in steps if step.slip is None] == ["comparison", "check"]
 
 
@@ -236,3 +241,25 @@ def test_a_notebook_shows_a_table_with_the_numbers() -> None:
     assert table.count("<table>") > 5
     assert "-4.6086" in table
     assert "DXE[t] = -Q[t] / S[t]" in table
+
+
+def test_a_soft_target_over_very_many_classes_is_quick() -> None:
+    """Nothing but the corners is of the order of T squared."""
+    many = Problem(
+        weights=np.zeros((1, 3_000)),
+        inputs=np.ones((1, 1)),
+        targets=Targets(labels=np.array([5]), label_smoothing=0.5),
+    )
+    explanation = explain(many)
+    # S = 1/T and Q = 1/2 + 1/2T: the residual of the label is their difference.
+    assert explanation.entry(0, 5).shortcut == pytest.approx(-0.5 + 0.5 / 3_000, rel=1e-12)
+
+
+def test_a_narrower_precision_shows_what_it_computes() -> None:
+    """W of 0.1 in float64, computed in float32: the logit is that of float32."""
+    given = Problem(
+        np.array([[0.1, 0.2]]), np.array([[1.0]]), Targets(labels=np.array([0])), precision="float32"
+    )
+    logits = value(given, "logits")
+    assert logits.dtype == np.float32
+    assert logits[0] == np.float32(0.1)

@@ -15,6 +15,7 @@ from xegrad.methods import METHODS
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
+LARGEST = 1e300  # step: one that may be halved
 SUFFICIENT = 1e-4  # Armijo's part of the decrease that the slope foretells, as is customary
 STEEPEST = 1e150  # a norm whose square is a float: beyond it no step is short enough to be one
 LONGEST = 1e8  # times the step that is always short enough: a longer one is hardly ever right
@@ -251,9 +252,10 @@ def _surely_short(problem: Problem, l2: float) -> float:
     with np.errstate(over="ignore"):
         squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
         most = l2 + float((mass * squares).sum()) / 2
-    return 1 / most if 0 < most < math.inf else 1.0
+    return min(1 / most, LARGEST) if 0 < most < math.inf else 1.0
 
 
+@np.errstate(all="ignore")
 def _next_length(before: _Point, after: _Point, length: float, l2: float) -> float:
     """s'y / y'y, with s the step and y the change of the slope; twice the last where rounding left no y.
 
@@ -264,9 +266,8 @@ def _next_length(before: _Point, after: _Point, length: float, l2: float) -> flo
         change = old.astype(np.float64) - after.slope[name]
         along += float((old * change).sum())
         square += float((change * change).sum())
-    if not (along > 0 and 0 < square < math.inf):
-        return 2 * length
-    return min(length * along / square, LONGEST * _surely_short(after.problem, l2))
+    quotient = along / square if 0 < along < math.inf and 0 < square < math.inf else 2.0
+    return min(length * quotient, LONGEST * _surely_short(after.problem, l2), LARGEST)
 
 
 def _grew(start: Problem, first: float, there: Problem, loss: float, l2: float) -> bool:

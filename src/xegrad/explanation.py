@@ -37,6 +37,7 @@ SLIPS: Mapping[str, str] = {
     "gradient": "scrambled-reshape",
     "shortcut": "sign-flipped",
 }
+WITHOUT_BIAS = "transposed"  # that of the logits, where there is no b to go wrong
 STEPS = (*SLIPS, "comparison", "check")
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
@@ -154,7 +155,8 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
             for step in self.steps
         ]
         head = "<tr><th>step</th><th>how</th><th>value</th></tr>"
-        return f"<p>{html.escape(self.rows_add_up)}</p><table>{head}{''.join(cells)}</table>"
+        above = f"<p>{html.escape(self.rows_add_up)}</p>" if self.rows_add_up else ""
+        return f"{above}<table>{head}{''.join(cells)}</table>"
 
 
 def explain(problem: Problem, row: int = 0) -> Explanation:
@@ -202,7 +204,7 @@ class _Row:
     def __init__(self, computed: Computation) -> None:
         self.computed = computed
         self.problem = computed.problem.rounded
-        self.forward = computed.forward
+        self.forward = layer.forward(self.problem)
         self.targets: Array = self.forward.targets[0]
         self.logits: Array = self.forward.logits[0]
         self.probabilities: Array = self.forward.probabilities[0]
@@ -250,9 +252,10 @@ class _Row:
         """A number that one calculates with."""
         return shown(float(value), FACTOR if self.problem.dtype == np.float64 else FACTOR - 2)
 
-    def softmax_entry(self, row: int, column: int) -> float:
-        """S_t (delta_ti - S_i), as the chain forms it."""
-        return float(chain.softmax_jacobian(self.probabilities, slice(row, row + 1))[0, column])
+    def softmax_column(self, column: int) -> Array:
+        """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
+        entries: Array = chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
+        return entries
 
 
 def shown(value: float, digits: int) -> str:
@@ -309,9 +312,10 @@ def _logits(view: _Row) -> Step:
         terms.append(view.factor(problem.bias[t]))
         slip = Slip(SLIPS["logits"], "b left out", view.x @ problem.weights, "Z")
     else:
-        slip = Slip(
-            SLIPS["logits"], "a b that is added twice, or to the label's class only; here there is none"
-        )
+        square = view.n_inputs == view.n_classes
+        ending = "it runs, since W is square" if square else f"it would need {view.n_classes} inputs"
+        numbers = problem.weights @ view.x if square else None
+        slip = Slip(WITHOUT_BIAS, f"W on the wrong side, W · x: {ending}", numbers, "Z")
     broken = np.flatnonzero(~np.isfinite(view.logits))
     lost = ""
     if broken.size:
@@ -430,15 +434,12 @@ def _cross_entropy_jacobian(view: _Row) -> Step:
 
 def _softmax_jacobian(view: _Row) -> Step:
     t, s = view.target, view.probabilities
-    worked = [
-        f"DS[{t},{t}] = {view.factor(s[t])} · (1 - {view.factor(s[t])}) = {_result(view.softmax_entry(t, t))}"
-    ]
+    column = view.softmax_column(t)
+    worked = [f"DS[{t},{t}] = {view.factor(s[t])} · (1 - {view.factor(s[t])}) = {_result(column[t])}"]
     if view.n_classes > 1:
         rest = np.where(np.arange(view.n_classes) == t, -1, np.nan_to_num(s))
         i = int(np.argmax(rest))
-        worked.append(
-            f"DS[{t},{i}] = -{view.factor(s[t])} · {view.factor(s[i])} = {_result(view.softmax_entry(t, i))}"
-        )
+        worked.append(f"DS[{t},{i}] = -{view.factor(s[t])} · {view.factor(s[i])} = {_result(column[i])}")
     complement = layer.other_exponentials(view.forward)[0] / (1 + view.forward.others[0])
     gone = np.flatnonzero((np.abs((1 - s) - complement) >= complement / 2) & (complement != 0))
     lost = ""
@@ -446,7 +447,7 @@ def _softmax_jacobian(view: _Row) -> Step:
         k = int(gone[0])
         lost = (
             f"S[{k}] is rounded so near to 1 that 1 - S[{k}] is {_result(1 - s[k])}; it is {complement[k]:.5g}, the "
-            f"sum of the other probabilities. DS[{k},{k}] = {_result(view.softmax_entry(k, k))} has no digit of it."
+            f"sum of the other probabilities. DS[{k},{k}] = {_result(view.softmax_column(k)[k])} has no digit of it."
         )
     diagonal = np.zeros_like(s)
     np.multiply(-view.targets, 1 - s, out=diagonal, where=view.targets != 0)
@@ -494,7 +495,7 @@ def _weighted_sum_jacobian(view: _Row) -> Step:
 
 def _layer_jacobian(view: _Row) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
-    own, x = view.softmax_entry(t, t), float(view.x[j])
+    own, x = float(view.softmax_column(t)[t]), float(view.x[j])
     step = Step(
         name="layer_jacobian",
         symbol="DL",
@@ -519,9 +520,9 @@ def _layer_jacobian(view: _Row) -> Step:
 def _flat_gradient(view: _Row) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
     outer = chain.cross_entropy_jacobian(view.probabilities, view.targets)
+    column = view.softmax_column(t) * view.x[j]
     terms = [
-        _product(view.factor(outer[k]), view.factor(view.softmax_entry(k, t) * float(view.x[j])))
-        for k in np.flatnonzero(view.targets).tolist()
+        _product(view.factor(outer[k]), view.factor(column[k])) for k in np.flatnonzero(view.targets).tolist()
     ]
     return Step(
         name="flat_gradient",
@@ -623,8 +624,10 @@ def _comparison(view: _Row) -> Step:
 def _check(view: _Row) -> Step:
     i, j, residual = view.target, view.input, view.residual
     promised = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
-    total = math.fsum(residual.tolist()) if np.isfinite(residual).all() else math.nan
-    came = "0, up to rounding" if residual.any() and abs(total) <= float(promised.sum()) else _result(total)
+    largest = float(np.abs(residual).max())
+    # In parts of the largest, since a sum of large numbers may overflow.
+    total = largest * math.fsum(residual / largest) if 0 < largest < math.inf else largest
+    came = "0, up to rounding" if largest and abs(total) <= float(promised.sum()) else _result(total)
     step = finite_difference.STEP
     move = np.where(np.arange(view.n_classes) == i, step * view.x[j], 0).astype(view.x.dtype)
     above, below = (
@@ -680,36 +683,33 @@ def _lost_entries(view: _Row, method: str) -> str:
 
 
 def _entry(view: _Row, j: int, i: int) -> Entry:
-    outer = chain.cross_entropy_jacobian(view.probabilities, view.targets)
+    outer, column = chain.cross_entropy_jacobian(view.probabilities, view.targets), view.softmax_column(i)
     named = np.flatnonzero(view.targets).tolist()
-    x, value = float(view.x[j]), float(view.chain[j, i])
-    came = view.outcome("chain", j, i)
+    products = outer * column * view.x[j]
+    x, came = view.factor(view.x[j]), view.outcome("chain", j, i)
     symbols = [f"DXE[{t}] · DS[{t},{i}] · x[{j}]" for t in named]
-    numbers = [
-        _product(view.factor(outer[t]), view.factor(view.softmax_entry(t, i)), view.factor(x)) for t in named
-    ]
-    products = [float(outer[t]) * view.softmax_entry(t, i) * x for t in named]
-    factors = [f"S[{i}] = {view.factor(view.probabilities[i])},  x[{j}] = {view.factor(x)}"]
+    numbers = [_product(view.factor(outer[t]), view.factor(column[t]), x) for t in named]
+    factors = [f"S[{i}] = {view.factor(view.probabilities[i])},  x[{j}] = {x}"]
     for t in named[:TERMS]:
         factors.append(
             f"DXE[{t}] = -Q[{t}] / S[{t}] = -{view.factor(view.targets[t])} / {view.factor(view.probabilities[t])} "
             f"= {view.factor(outer[t])}"
         )
         own = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
-        factors.append(f"DS[{t},{i}] = {own} = {view.factor(view.softmax_entry(t, i))}")
+        factors.append(f"DS[{t},{i}] = {own} = {view.factor(column[t])}")
     name = f"dL/dW[{j},{i}]"
     if len(named) == 1:
         lines = [f"{name} = {symbols[0]} = {numbers[0]} = {came}"]
     elif named:
         lines = [f"{name} = Σ_t DXE[t] · DS[t,{i}] · x[{j}], over the {len(named)} t with Q[t] ≠ 0"]
         lines += [
-            f"{symbol} = {number} = {view.factor(product)}"
-            for symbol, number, product in zip(symbols, numbers, products, strict=True)
-        ][:TERMS]
+            f"{symbol} = {number} = {view.factor(products[t])}"
+            for symbol, number, t in zip(symbols[:TERMS], numbers, named, strict=False)
+        ]
         if len(named) > TERMS:
-            rest = math.fsum(products[TERMS:]) if np.isfinite(products).all() else math.nan
-            lines.append(f"{len(named) - TERMS} more terms, together {view.factor(rest)}")
-        lines.append(f"{name} = {_sum([view.factor(p) for p in products])} = {came}")
+            rest = view.factor(products[named[TERMS:]].sum())
+            lines.append(f"{len(named) - TERMS} more terms, together {rest}")
+        lines.append(f"{name} = {_sum([view.factor(products[t]) for t in named])} = {came}")
     else:
         lines = [f"{name} = 0, since Q is 0: this row does not count"]
     return Entry(
@@ -717,7 +717,7 @@ def _entry(view: _Row, j: int, i: int) -> Entry:
         class_=i,
         factors=tuple(factors),
         lines=tuple(lines),
-        chain=value,
+        chain=float(view.chain[j, i]),
         shortcut=float(view.shortcut[j, i]),
         exact=None if view.exact is None else float(view.exact[j, i]),
     )

@@ -111,7 +111,7 @@ def _result(explanation: Explanation, id: Any, transpose: bool, warnings: list[s
     """Every array by its name; null where one is too large to be built, or a number is not finite."""
     import msgspec
     import numpy as np
-    from msgspec import UNSET
+    from msgspec import UNSET, UnsetType
 
     arrays: dict[str, Any] = {}
     notes = list(warnings)
@@ -133,8 +133,10 @@ def _result(explanation: Explanation, id: Any, transpose: bool, warnings: list[s
         [
             ("schema", str),
             ("id", Any, UNSET),
+            ("row", int | UnsetType, UNSET),
             *((name, Any, None) for name in arrays),
             ("warnings", list[str], msgspec.field(default_factory=list)),
         ],
     )
-    return kind(schema="xegrad/explain/1", id=id, warnings=notes, **arrays)
+    row = explanation.row if explanation.problem.n_rows > 1 else UNSET
+    return kind(schema="xegrad/explain/1", id=id, row=row, warnings=notes, **arrays)
