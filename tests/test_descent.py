@@ -255,6 +255,13 @@ def test_whoever_watches_hears_of_every_step() -> None:
     assert heard == [("descend", step, 4) for step in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize("size", [1e-155, 1e-200, 1e155])
+def test_a_curvature_that_is_no_float_ends_all_the_same(size: float) -> None:
+    descent = descend(Problem(np.zeros((1, 2)), np.array([[size]]), Targets(labels=np.array([0]))), steps=3)
+    assert np.isfinite(descent.losses).all()
+    assert np.isfinite(descent.end.weights).all()
+
+
 def test_rows_without_a_label_have_no_share_that_is_right() -> None:
     soft = Problem(np.zeros((1, 2)), np.ones((1, 1)), Targets(soft=np.array([[0.5, 0.5]])))
     assert share_right(soft) is None
