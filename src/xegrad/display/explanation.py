@@ -245,7 +245,9 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
 
 
 def _slip(page: _Page, slip: Slip, target: int, hidden: bool) -> Iterator[Text]:
-    yield from page.wrapped(f"{slip.name}: {slip.instead}.", "slip  ", "magenta")
+    # What follows the first sentence tells the step's own numbers.
+    instead = slip.instead.split(". ")[0] if hidden else slip.instead
+    yield from page.wrapped(f"{slip.name}: {instead}.", "slip  ", "magenta")
     if slip.numbers is None:
         return
     numbers = np.atleast_2d(slip.numbers)
