@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from xegrad.comparison import compare as compare
     from xegrad.computation import Computation as Computation
     from xegrad.computation import compute as compute
+    from xegrad.descent import Descent as Descent
+    from xegrad.descent import descend as descend
     from xegrad.errors import InputError as InputError
     from xegrad.errors import XegradError as XegradError
+    from xegrad.explanation import Explanation as Explanation
+    from xegrad.explanation import explain as explain
     from xegrad.formats import read as read
     from xegrad.judgement import Judgement as Judgement
     from xegrad.judgement import Tolerance as Tolerance
@@ -29,7 +33,9 @@ _HOMES = {
     "Bound": "bounds",
     "Comparison": "comparison",
     "Computation": "computation",
+    "Descent": "descent",
     "Evaluation": "methods",
+    "Explanation": "explanation",
     "InputError": "errors",
     "Judgement": "judgement",
     "METHODS": "methods",
@@ -39,6 +45,8 @@ _HOMES = {
     "XegradError": "errors",
     "compare": "comparison",
     "compute": "computation",
+    "descend": "descent",
+    "explain": "explanation",
     "judge": "judgement",
     "read": "formats",
 }

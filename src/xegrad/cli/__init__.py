@@ -26,6 +26,8 @@ COMMANDS = {
         "The loss and its gradients by the chain, by the shortcut and exactly, side by side.",
     ),
     "verify": ("xegrad.cli.verify", "Whether a gradient is right, to how many digits, and where not."),
+    "explain": ("xegrad.cli.explain", "The chain factor by factor, in the problem's own numbers."),
+    "descend": ("xegrad.cli.descend", "W and b moved downhill, until there is no more to gain."),
     "sample": ("xegrad.cli.sample", "A problem to start from."),
     "formats": ("xegrad.cli.formats", "What can be read and written."),
     "schema": ("xegrad.cli.schema", "The JSON Schema of what is read and printed."),

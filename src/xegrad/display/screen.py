@@ -51,6 +51,11 @@ def as_text(view: RenderableType, *, markdown: bool = False) -> str:
     return out.getvalue()
 
 
+def is_unicode() -> bool:
+    """Whether standard output can write what ASCII cannot."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
 def announce(seconds: float) -> None:
     """Say on standard error what the exact values will take, where that is long."""
     if seconds > LONG:

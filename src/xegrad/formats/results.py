@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -17,6 +17,10 @@ from xegrad.computation import Computation
 from xegrad.methods import METHODS
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
+
+if TYPE_CHECKING:
+    from xegrad.descent import Descent
+    from xegrad.explanation import Explanation
 
 Numbers = list[float | None]  # null stands for what is not finite
 RowsOrNumbers = list[float | Numbers | None]
@@ -423,4 +427,111 @@ def candidate_result(judged: judgement.Judgement, problem: Problem, with_respect
         ),
         pattern=judged.pattern,
         wrong_entries=int(judged.wrong.sum()),
+    )
+
+
+STEP_ARRAYS = (
+    "logits",
+    "probabilities",
+    "loss",
+    "cross_entropy_jacobian",
+    "softmax_jacobian",
+    "weighted_sum_jacobian",
+    "layer_jacobian",
+    "flat_gradient",
+    "gradient",
+    "scrambled_gradient",
+)
+
+ExplainResult = msgspec.defstruct(
+    "ExplainResult",
+    [
+        ("schema", str),
+        ("id", Any | UnsetType),
+        ("row", int | UnsetType),
+        *((name, float | RowsOrNumbers | UnsetType | None) for name in STEP_ARRAYS),
+        ("warnings", list[str]),
+    ],
+    namespace={
+        "__doc__": "What `explain --json` prints: every factor of one row's chain, null where too large."
+    },
+)
+
+
+def explain_result(
+    explanation: Explanation,
+    layout: Layout,
+    *,
+    hidden: Sequence[str] = (),
+    id: Any = UNSET,
+    warnings: Sequence[str] = (),
+) -> msgspec.Struct:
+    """Every array by its name, but those of hidden steps; null where one is too large, or a number is not finite."""
+    arrays: dict[str, Any] = {}
+    notes = list(warnings)
+    for name, array in explanation.arrays.items():
+        if name in hidden:
+            arrays[name] = UNSET
+        elif array is None:
+            size = " x ".join(map(str, explanation[name].shape))
+            notes.append(f"{name} is null: {size} numbers are too many")
+            arrays[name] = None
+        else:
+            if not np.isfinite(array).all():
+                broken = int((~np.isfinite(array)).sum())
+                notes.append(f"{name} holds null: {broken} of {array.size} are not finite")
+            turned = array.T if layout.transpose and name in ("gradient", "scrambled_gradient") else array
+            arrays[name] = (turned + 0.0).tolist()
+    row = explanation.row if explanation.problem.n_rows > 1 else UNSET
+    return ExplainResult(schema="xegrad/explain/1", id=id, row=row, warnings=notes, **arrays)
+
+
+class DescendResult(msgspec.Struct):
+    """What `descend --json` prints."""
+
+    schema: str
+    id: Any | UnsetType
+    loss_before: float
+    loss_after: float
+    losses: list[float]
+    steps: int
+    converged: bool
+    W: list[list[float]]
+    b: list[float] | None
+    gradient_norm: float | None
+    interrupted: bool
+    diverged_at: int | None
+    right_before: float | None  # the share of the labelled rows whose likeliest class is the label
+    right_after: float | None
+    warnings: list[str]
+
+
+def descend_result(
+    descent: Descent, layout: Layout, *, id: Any = UNSET, warnings: Sequence[str] = ()
+) -> DescendResult:
+    """A descent as data; W in its own layout."""
+    from xegrad.descent import share_right
+
+    end, norm = descent.end, descent.gradient_norm
+    notes = [] if np.isfinite(norm) else ["gradient_norm is null: it is not finite"]
+    if descent.diverged_at is not None:
+        notes.append(
+            f"step {descent.diverged_at} was not taken: the loss would grow past the start, or overflow"
+        )
+    return DescendResult(
+        schema="xegrad/descend/1",
+        id=id,
+        loss_before=descent.losses[0],
+        loss_after=descent.losses[-1],
+        losses=list(descent.losses),
+        steps=descent.steps,
+        converged=descent.converged,
+        W=layout.of("weights", end.weights).tolist(),
+        b=None if end.bias is None else end.bias.tolist(),
+        gradient_norm=norm if np.isfinite(norm) else None,
+        interrupted=descent.interrupted,
+        diverged_at=descent.diverged_at,
+        right_before=share_right(descent.start),
+        right_after=share_right(end),
+        warnings=[*warnings, *notes],
     )

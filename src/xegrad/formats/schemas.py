@@ -12,6 +12,8 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "problem": ("xegrad.formats.json:ProblemObject", "a problem, in a file or on a line of a stream"),
     "compute": ("xegrad.formats.results:ComputeResult", "what compute --json prints"),
     "verify": ("xegrad.formats.results:VerifyResult", "what verify --json prints"),
+    "explain": ("xegrad.formats.results:ExplainResult", "what explain --json prints"),
+    "descend": ("xegrad.formats.results:DescendResult", "what descend --json prints"),
     "error": ("xegrad.formats.results:ErrorResult", "what stands in a stream in the place of a bad line"),
 }
 

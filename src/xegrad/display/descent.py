@@ -1,0 +1,96 @@
+"""The view of `xegrad descend`: the loss before, on the way and after, and what it was good for."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from rich.text import Text
+
+from xegrad.descent import Descent, share_right
+from xegrad.display.numbers import with_digits
+
+BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+LONGEST = 60  # characters of a sparkline
+
+
+def sparkline(values: Sequence[float], *, width: int = LONGEST, ascii: bool = False) -> str:
+    """A character for each value, higher for larger; of more values than fit, the last of each share.
+
+    The lowest is drawn as the lowest block and the highest as the highest; equal ones all as the lowest.
+    """
+    count = min(width, len(values))
+    shown = [values[(k + 1) * len(values) // count - 1] for k in range(count)]
+    shown[:1] = values[:1]
+    blocks = ASCII_BLOCKS if ascii else BLOCKS
+    least, most = min(shown), max(shown)
+    if not most > least:
+        return blocks[0] * len(shown)
+    # Halves, since the spread of two large numbers may overflow.
+    spread = most / 2 - least / 2
+    return "".join(blocks[round((value / 2 - least / 2) / spread * (len(blocks) - 1))] for value in shown)
+
+
+def descent_view(
+    descent: Descent, *, learning_rate: float | None, width: int, digits: int, ascii: bool
+) -> Text:
+    """The losses and what became of them, a line each, and how it ended last, in a sentence."""
+    before, after = descent.losses[0], descent.losses[-1]
+    places = {
+        "loss before": with_digits(before, digits),
+        "loss after": with_digits(after, digits),
+    }
+    if len(descent.losses) > 1:
+        places["losses"] = sparkline(descent.losses, width=min(LONGEST, width - 18), ascii=ascii)
+        places["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
+    if not math.isnan(descent.gradient_norm):
+        places["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
+    shares = share_right(descent.start), share_right(descent.end)
+    if shares[0] is not None and shares[1] is not None:
+        labelled = int((descent.end.targets.label_of_rows >= 0).sum())
+        right = " before, ".join(f"{round(share * labelled)}" for share in shares if share is not None)
+        places["rows right"] = f"{right} after, of {labelled}"
+    lines = [Text.assemble((f"{name:<17} ", "bold"), text) for name, text in places.items()]
+    sentence, style = ending(descent, learning_rate, digits)
+    wrapped = Text("\n".join(textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)))
+    wrapped.stylize(style, 0, sentence.index(":"))
+    return Text("\n").join([*lines, Text(), wrapped])
+
+
+def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
+    """How it ended, and in which style the first word is written."""
+    steps = f"{descent.steps} step{'' if descent.steps == 1 else 's'}"
+    taken = f"after {steps}"
+    if descent.diverged_at is not None:
+        step = f"at step {descent.diverged_at}"
+        if descent.diverged_to is None:
+            return (
+                f"stopped: {step} the gradient is not finite, as that of the chain is where S underflows; W and b are "
+                f"those {taken}.",
+                "bold red",
+            )
+        what = (
+            "the loss, or a number of W or b, overflows"
+            if math.isinf(descent.diverged_to)
+            else f"the loss would grow to {with_digits(descent.diverged_to, digits)}, past that of the start"
+        )
+        return (
+            f"diverged: {step} {what}. The learning rate {learning_rate:g} is too large; W and b are those {taken}.",
+            "bold red",
+        )
+    if descent.interrupted:
+        return f"interrupted: {taken}; W and b are those reached.", "bold yellow"
+    if descent.converged:
+        return (
+            f"converged: {taken} there is nothing more to gain, or the gradient is within the tolerance.",
+            "bold green",
+        )
+    fell = np.sign(descent.losses[0] - descent.losses[-1])
+    how = {
+        1.0: "the loss has fallen",
+        0.0: "the loss is what it was",
+        -1.0: "the loss has grown by rounding",
+    }[float(fell)]
+    return f"done: {taken} {how}; more steps may go further.", "bold"

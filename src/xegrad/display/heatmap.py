@@ -1,0 +1,126 @@
+"""A matrix as a heat map in text: blue below zero, orange above, and signs that need no colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.text import Text
+
+from xegrad.display.naming import printable
+from xegrad.targets import Array
+
+# The ends of a diverging palette that colour-blind people can tell apart (ColorBrewer's PuOr and RdBu), in
+# tones that show on dark and on light ground; how far from zero a number is, is told by the glyph.
+NEGATIVE, POSITIVE, NEUTRAL = "#2b83ba", "#e66101", "dim"
+SHADES, ASCII_SHADES = "░▒▓█", ".:*#"
+TALLEST = 24  # rows of cells
+LONGEST_LABEL = 12
+CELL = 2  # a sign and a shade
+
+
+def heatmap(
+    matrix: Array, *, rows: Sequence[str], columns: Sequence[str], width: int, ascii: bool = False
+) -> Text:
+    """A cell for each entry: its sign, and a shade for each quarter of the largest magnitude.
+
+    Of a matrix that is larger than the screen each cell is a block of entries, of which it shows the one of
+    the largest magnitude; the last line says so.
+
+    Parameters
+    ----------
+    matrix : (len(rows), len(columns))
+    """
+    matrix = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
+    tall = -(-matrix.shape[0] // TALLEST)
+    row_names = _blocks(rows, tall)
+    label = min(LONGEST_LABEL, max(map(len, row_names)))
+    wide = -(-matrix.shape[1] // max(1, (width - label) // (CELL + 1)))
+    column_names = _blocks(columns, wide)
+    cells = _largest_of_blocks(matrix, tall, wide)
+    finite = np.abs(matrix[np.isfinite(matrix)])
+    largest = float(finite.max()) if finite.size else 0.0
+    shades = ASCII_SHADES if ascii else SHADES
+    longest = max(map(len, column_names))
+    span = max(CELL, longest) if (longest + 1) * len(column_names) <= width - label else CELL
+    lines = [_header(column_names, label, span)]
+    for name, line in zip(row_names, cells.tolist(), strict=True):
+        text = Text(f"{_cut(name, label, ascii):>{label}}")
+        for value in line:
+            glyph, style = _glyph(value, largest, shades, ascii)
+            text.append(" " * (span - len(glyph) + 1)).append(glyph, style=style)
+        lines.append(text)
+    lines += _legend(matrix, largest, shades, ascii)
+    if tall * wide > 1:
+        most = f"{min(tall, matrix.shape[0])} x {min(wide, matrix.shape[1])}"
+        lines.append(Text(f"each cell: the largest of {most} entries, by magnitude"))
+    return Text("\n").join(lines)
+
+
+def _glyph(value: float, largest: float, shades: str, ascii: bool) -> tuple[str, str]:
+    """A sign and a shade, and their colour."""
+    if np.isnan(value):
+        return "??", "bold"
+    if value == 0:
+        return "." if ascii else "·", NEUTRAL
+    sign, style = ("+", POSITIVE) if value > 0 else ("-", NEGATIVE)
+    if np.isinf(value):
+        return sign + ("!" if ascii else "∞"), f"bold {style}"
+    # A quarter's upper end belongs to it, as the legend says; next to nothing is still not zero.
+    quarter = int(np.ceil(4 * (abs(value) / largest))) - 1
+    return sign + shades[min(max(quarter, 0), 3)], style
+
+
+def _legend(matrix: Array, largest: float, shades: str, ascii: bool) -> list[Text]:
+    """What the signs mean, and up to which magnitude each shade goes."""
+    signs = [
+        (glyph, style, meaning)
+        for glyph, style, meaning, there in (
+            ("-", NEGATIVE, "below 0", matrix < 0),
+            ("+", POSITIVE, "above 0", matrix > 0),
+            ("." if ascii else "·", NEUTRAL, "0", matrix == 0),
+            ("!" if ascii else "∞", "bold", "infinite", np.isinf(matrix)),
+            ("??", "bold", "not a number", np.isnan(matrix)),
+        )
+        if there.any()
+    ]
+    lines = [
+        Text("   ").join(Text.assemble((glyph, style), f" {meaning}") for glyph, style, meaning in signs)
+    ]
+    if largest:
+        ends = [f"{shade} to {largest * quarter / 4:.3g}" for quarter, shade in enumerate(shades, start=1)]
+        lines.append(Text("   ".join(ends)))
+    return lines
+
+
+def _blocks(names: Sequence[str], size: int) -> list[str]:
+    """The names of blocks of so many: the first and the last of each."""
+    ends = [(names[start], names[min(start + size, len(names)) - 1]) for start in range(0, len(names), size)]
+    return [printable(first if first == last else f"{first}-{last}") for first, last in ends]
+
+
+def _largest_of_blocks(matrix: Array, tall: int, wide: int) -> Array:
+    if tall * wide == 1:
+        return matrix
+    height, length = -(-matrix.shape[0] // tall), -(-matrix.shape[1] // wide)
+    cells = np.empty((height, length))
+    for k, i in np.ndindex(cells.shape):
+        block = matrix[k * tall : (k + 1) * tall, i * wide : (i + 1) * wide]
+        size = np.where(np.isnan(block), np.inf, np.abs(block))
+        cells[k, i] = np.nan if np.isnan(block).any() else block.flat[int(size.argmax())]
+    return cells
+
+
+def _header(names: Sequence[str], label: int, span: int) -> Text:
+    """Each name above its column; where they do not fit, the first and the last above the ends."""
+    if max(map(len, names)) <= span:
+        return Text(" " * label + "".join(f" {name:>{span}}" for name in names), style="bold")
+    room = len(names) * (span + 1) - 1
+    first, last = names[0], names[-1]
+    if len(first) + len(last) + 4 > room:
+        return Text(f"{'':{label}} {_cut(first, room, True)}", style="bold")
+    return Text(f"{'':{label}} {first}{' .. ':^{room - len(first) - len(last)}}{last}", style="bold")
+
+
+def _cut(name: str, length: int, ascii: bool) -> str:
+    return name if len(name) <= length else name[: length - 1] + ("~" if ascii else "…")

@@ -1,0 +1,757 @@
+"""The chain of one problem, factor by factor, as values to show."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from xegrad import bounds, computation, layer
+from xegrad.comparison import Comparison
+from xegrad.computation import Computation
+from xegrad.errors import InputError
+from xegrad.methods import METHODS, chain, exact, finite_difference
+from xegrad.problem import Problem
+from xegrad.targets import Array, Targets
+
+BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
+EDGE = 3  # rows and columns at each edge of a corner
+QUICK = 0.05  # seconds that the exact values may take
+TERMS = 5  # of a worked sum that are written out
+FACTOR, RESULT = 8, 5  # significant digits of a factor, and of what a pocket calculator makes of them
+
+# The slip that a step invites, by its identifier; see `_slips` for its numbers.
+SLIPS: Mapping[str, str] = {
+    "logits": "bias-wrong",
+    "probabilities": "softmax-twice",
+    "loss": "log-epsilon",
+    "cross_entropy_jacobian": "jacobian-skipped",
+    "softmax_jacobian": "jacobian-diagonal",
+    "weighted_sum_jacobian": "input-missing",
+    "layer_jacobian": "all-zero",
+    "flat_gradient": "scrambled-reshape",
+    "gradient": "scrambled-reshape",
+    "shortcut": "sign-flipped",
+}
+WITHOUT_BIAS = "transposed"  # that of the logits, where there is no b to go wrong
+STEPS = (*SLIPS, "comparison", "check")
+KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
+
+
+class Slip(msgspec.Struct, frozen=True, eq=False):
+    """A mistake that a step invites: its identifier, what is done instead, and the numbers that come out."""
+
+    name: str
+    instead: str
+    numbers: Array | None = None
+    of: str = ""  # what the numbers are taken for
+
+
+class Corners(msgspec.Struct, frozen=True, eq=False):
+    """The first and last rows and columns of a matrix too large to be built, and the target's."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    values: Array
+
+
+class Step(msgspec.Struct, frozen=True, eq=False):
+    """One factor of the chain, or one thing made of the factors."""
+
+    name: str
+    symbol: str
+    rule: str  # in words
+    formula: str  # in symbols
+    worked: tuple[str, ...]  # in the problem's own numbers
+    shape: tuple[int, ...] = ()
+    value: Array | None = None  # None where there is none, or where it is beyond the budget
+    corners: Corners | None = None  # then these
+    structure: str = ""  # which parts of a matrix are zero, and why
+    noise: NDArray[np.bool_] | None = None  # entries of which only rounding is left
+    lost: str = ""  # what floats lose here
+    slip: Slip | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, eq=False):
+    """One entry of dL/dW, followed through every factor."""
+
+    input: int
+    class_: int
+    factors: tuple[str, ...]  # each as a worked line
+    lines: tuple[str, ...]  # the sum over t with Q_t != 0
+    chain: float
+    shortcut: float
+    exact: float | None
+
+
+class Explanation(msgspec.Struct, frozen=True, eq=False):
+    """The chain of one row of a problem, step by step, from `explain`."""
+
+    problem: Problem  # the whole
+    row: int
+    computation: Computation  # of this row alone
+    followed: tuple[int, int]  # the input and the class of the entry that the worked lines follow
+    steps: tuple[Step, ...]
+
+    def __getitem__(self, name: str) -> Step:
+        """The step of this name."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise InputError(f"there is no step {name!r}; the steps are {', '.join(STEPS)}")
+
+    @property
+    def scrambled_gradient(self) -> Array:
+        """The flat gradient cut by reshape(N, T), as the derivation prints it: the right numbers, misplaced."""
+        flat = self["flat_gradient"].value
+        assert flat is not None
+        return flat.reshape(self.problem.n_inputs, self.problem.n_classes)
+
+    @property
+    def rows_add_up(self) -> str:
+        """How this row counts among the others; empty where it is the only one."""
+        count = self.problem.n_rows
+        if count == 1:
+            return ""
+        return (
+            f"This is row {self.row} of {count}, with its own Q, which holds its share of the reduction "
+            f"({self.problem.targets.reduction}). The loss and dL/dW of the batch are the sums of those of its rows."
+        )
+
+    @property
+    def arrays(self) -> dict[str, Array | None]:
+        """Every array by its name; None where it is beyond the budget."""
+        named = {name: self[name].value for name in STEPS if name not in ("shortcut", "comparison", "check")}
+        return named | {"scrambled_gradient": self.scrambled_gradient}
+
+    def entry(self, input: int, class_: int) -> Entry:
+        """dL/dW[input, class], followed through every factor.
+
+        Raises
+        ------
+        InputError
+            An index out of range.
+        """
+        for name, index, size in (
+            ("input", input, self.problem.n_inputs),
+            ("class", class_, self.problem.n_classes),
+        ):
+            if not 0 <= index < size:
+                raise InputError(f"there is no {name} {index}; they are 0 to {size - 1}")
+        with np.errstate(all="ignore"):
+            return _entry(_Row(self.computation), input, class_)
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook."""
+        cells = [
+            f"<tr><td><b>{html.escape(step.symbol)}</b><br>{' × '.join(map(str, step.shape))}</td>"
+            f"<td>{html.escape(step.rule)}<br><code>{html.escape(step.formula)}</code><br>"
+            f"{'<br>'.join(f'<code>{html.escape(line)}</code>' for line in step.worked)}"
+            f"{f'<br><i>{html.escape(step.lost)}</i>' if step.lost else ''}</td><td>{_html(step)}</td></tr>"
+            for step in self.steps
+        ]
+        head = "<tr><th>step</th><th>how</th><th>value</th></tr>"
+        above = f"<p>{html.escape(self.rows_add_up)}</p>" if self.rows_add_up else ""
+        return f"{above}<table>{head}{''.join(cells)}</table>"
+
+
+def explain(problem: Problem, row: int = 0) -> Explanation:
+    """The chain of one row, DXE . DS . Dg, with every factor as numbers, beside the shortcut.
+
+    Parameters
+    ----------
+    row : int
+        Which row of a batch.  Its Q holds its share of the reduction, so that rows add up to the batch.
+
+    Raises
+    ------
+    InputError
+        A stack of problems, or a row that there is not.
+
+    Notes
+    -----
+    Of a batch the row's Q, as floats, is the target that the exact values are for.  These are there where
+    they are quick (`methods.exact.work`).  Of a Jacobian beyond the budget only the corners are built.
+    """
+    if problem.weights.ndim > 2:
+        raise InputError("an explanation is that of one problem, not of a stack")
+    if not 0 <= row < problem.n_rows:
+        raise InputError(f"there is no row {row}; the rows are 0 to {problem.n_rows - 1}")
+    one = problem
+    if problem.n_rows > 1:
+        targets = problem.targets.effective(problem.n_classes, problem.dtype)[row : row + 1]
+        one = replace(
+            problem, inputs=problem.inputs[row : row + 1], targets=Targets(soft=targets, reduction="sum")
+        )
+    quick = exact.work(1, one.n_inputs, one.n_classes) < QUICK
+    names = ("chain", "shortcut", "exact") if quick else ("chain", "shortcut")
+    computed = computation.compute(one, names, ("weights",))
+    view = _Row(computed)
+    with np.errstate(all="ignore"):
+        steps = tuple(make(view) for make in _STEPS)
+    return Explanation(
+        problem=problem, row=row, computation=computed, followed=(view.input, view.target), steps=steps
+    )
+
+
+class _Row:
+    """What the steps share: the numbers of the row, and the entry that the worked lines follow."""
+
+    def __init__(self, computed: Computation) -> None:
+        self.computed = computed
+        self.problem = computed.problem.rounded
+        self.forward = layer.forward(self.problem)
+        self.targets: Array = self.forward.targets[0]
+        self.logits: Array = self.forward.logits[0]
+        self.probabilities: Array = self.forward.probabilities[0]
+        self.x: Array = self.problem.inputs[0]
+        self.n_inputs, self.n_classes = self.problem.n_inputs, self.problem.n_classes
+        self.mass = float(self.targets.sum())
+        self.target = int(np.argmax(self.targets if self.mass else np.nan_to_num(self.probabilities)))
+        self.input = int(np.argmax(np.abs(self.x)))
+        self.chain: Array = computed.evaluations["chain"].gradients["weights"]
+        self.shortcut: Array = computed.evaluations["shortcut"].gradients["weights"]
+        self.u = float(np.finfo(self.problem.dtype).eps) / 2
+
+    @property
+    def exact(self) -> Array | None:
+        evaluation = self.computed.evaluations.get("exact")
+        return None if evaluation is None else evaluation.gradients["weights"]
+
+    @property
+    def residual(self) -> Array:
+        residual: Array = layer.residual(self.forward)[0]
+        return residual
+
+    def against_exact(self, method: str) -> Comparison | None:
+        """The method's dL/dW against the exact one, where that is there."""
+        by = self.computed.from_exact.get(method)
+        return None if by is None else by["weights"]
+
+    def gradient(self, method: str) -> Array:
+        return self.chain if method == "chain" else self.shortcut
+
+    def noise(self, method: str) -> NDArray[np.bool_]:
+        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value.
+
+        Where the exact values are not there, the shortcut is what the chain is measured by.
+        """
+        values, against = self.gradient(method), self.against_exact(method)
+        if against is None and method == "chain":
+            against = self.computed.comparisons["weights"]
+        if against is None:
+            return np.zeros(values.shape, dtype=bool)
+        wrong = against.digits_lost | (against.reference == 0)
+        noise: NDArray[np.bool_] = wrong & np.isfinite(values) & (values != 0)
+        return noise
+
+    def outcome(self, method: str, j: int, i: int) -> str:
+        """An entry of dL/dW at the end of a worked line."""
+        return "0, up to rounding" if self.noise(method)[j, i] else _result(self.gradient(method)[j, i])
+
+    def factor(self, value: float) -> str:
+        """A number that one calculates with."""
+        return shown(float(value), FACTOR if self.problem.dtype == np.float64 else FACTOR - 2)
+
+    def softmax_column(self, column: int) -> Array:
+        """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
+        entries: Array = chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
+        return entries
+
+
+def shown(value: float, digits: int) -> str:
+    """So many significant digits, and fewer where they are all there is: 0.5, but 0.16990."""
+    text = f"{value + 0.0:.{digits}g}"
+    if not math.isfinite(value) or abs(float(text) - value) <= 1e-14 * abs(value):
+        return text
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
+def _result(value: float) -> str:
+    """What comes out of a worked line."""
+    return shown(float(value), RESULT)
+
+
+def _product(*factors: str) -> str:
+    first, *rest = factors
+    return " · ".join([first, *(f"({factor})" if factor.startswith("-") else factor for factor in rest)])
+
+
+def _sum(terms: Sequence[str]) -> str:
+    """a + b - c; of many, the first ones, how many are left out, and the last."""
+    if len(terms) > TERMS:
+        terms = [*terms[: TERMS - 2], f"… ({len(terms) - TERMS + 1} more)", terms[-1]]
+    return " + ".join(terms).replace(" + -", " - ")
+
+
+def _edges(size: int, target: int) -> tuple[int, ...]:
+    """The first and the last indices, and the target's."""
+    return tuple(sorted({*range(min(EDGE, size)), target, *range(max(0, size - EDGE), size)}))
+
+
+def _with_matrix(step: Step, view: _Row, width: int, rows_of: Callable[[slice], Array]) -> Step:
+    """The step with the whole of its Jacobian, (T, width), or with the corners of one beyond the budget."""
+    shape = (view.n_classes, width)
+    if shape[0] * shape[1] <= BUDGET:
+        return replace(step, shape=shape, value=rows_of(slice(0, shape[0])))
+    rows = _edges(view.n_classes, view.target)
+    columns = _edges(
+        width, view.target if width == view.n_classes else view.target * view.n_inputs + view.input
+    )
+    parts = [rows_of(slice(row, row + 1))[:, list(columns)] for row in rows]
+    return replace(step, shape=shape, corners=Corners(rows, columns, np.concatenate(parts)))
+
+
+def _logits(view: _Row) -> Step:
+    problem, t = view.problem, view.target
+    sizes = np.abs(view.x) @ np.abs(problem.weights)
+    terms = [
+        _product(view.factor(x), view.factor(w)) for x, w in zip(view.x, problem.weights[:, t], strict=True)
+    ]
+    if problem.bias is not None:
+        sizes = sizes + np.abs(problem.bias)
+        terms.append(view.factor(problem.bias[t]))
+        slip = Slip(SLIPS["logits"], "b left out", view.x @ problem.weights, "Z")
+    else:
+        square = view.n_inputs == view.n_classes
+        ending = "it runs, since W is square" if square else f"it would need {view.n_classes} inputs"
+        numbers = problem.weights @ view.x if square else None
+        slip = Slip(WITHOUT_BIAS, f"W on the wrong side, W · x: {ending}", numbers, "Z")
+    broken = np.flatnonzero(~np.isfinite(view.logits))
+    lost = ""
+    if broken.size:
+        lost = f"Z[{broken[0]}] is {float(view.logits[broken[0]])}: the sum is larger than any float."
+    return Step(
+        name="logits",
+        symbol="Z",
+        rule="A logit for each class: the inputs, weighted by the column of W that belongs to the class, and "
+        + ("added up with its b." if problem.bias is not None else "added up."),
+        formula="Z[i] = Σ_j x[j] · W[j,i]" + (" + b[i]" if problem.bias is not None else ""),
+        worked=(f"Z[{t}] = {_sum(terms)} = {_result(view.logits[t])}",),
+        shape=(view.n_classes,),
+        value=view.logits,
+        noise=np.isfinite(sizes)
+        & (np.abs(view.logits) <= (view.n_inputs + 1) * view.u * sizes)
+        & (view.logits != 0),
+        lost=lost,
+        slip=slip,
+    )
+
+
+def _probabilities(view: _Row) -> Step:
+    t, forward = view.target, view.forward
+    shift, total = float(forward.shifted[0, t]), float(1 + forward.others[0, 0])
+    m = int(np.argmax(forward.is_maximum[0]))
+    gone = np.flatnonzero((view.probabilities == 0) & np.isfinite(forward.shifted[0]))
+    lost = ""
+    if gone.size:
+        k = t if t in gone else int(gone[0])
+        power = (float(forward.shifted[0, k]) - math.log(total)) / math.log(10)
+        others = f" So {'does' if gone.size == 2 else 'do'} {gone.size - 1} more." if gone.size > 1 else ""
+        lost = (
+            f"S[{k}] underflows: e^({view.factor(float(forward.shifted[0, k]))}) / {view.factor(total)} is about "
+            f"10^{power:.1f}, below the smallest float, and becomes 0.{others}"
+        )
+    twice = layer.softmax(forward.probabilities, forward.targets).probabilities[0]
+    return Step(
+        name="probabilities",
+        symbol="S",
+        rule="e to the power of each logit, divided by their sum, so that all add up to 1. The largest logit m is "
+        "subtracted first: that changes nothing, and no power overflows.",
+        formula="S[i] = e^(Z[i] - m) / Σ_k e^(Z[k] - m)",
+        worked=(
+            f"m = Z[{m}] = {view.factor(view.logits[m])},  Σ_k e^(Z[k] - m) = {view.factor(total)}",
+            f"S[{t}] = e^({view.factor(shift)}) / {view.factor(total)} = {_result(view.probabilities[t])}",
+        ),
+        shape=(view.n_classes,),
+        value=view.probabilities,
+        lost=lost,
+        slip=Slip(SLIPS["probabilities"], "the softmax of what already is one", twice, "S"),
+    )
+
+
+def _loss(view: _Row) -> Step:
+    loss = float(np.asarray(view.forward.loss))
+    by_chain = float(np.asarray(view.computed.evaluations["chain"].loss))
+    named = [int(t) for t in np.flatnonzero(view.targets)]
+    terms = [
+        f"{_product(view.factor(-float(view.targets[t])), f'ln {view.factor(view.probabilities[t])}')}"
+        for t in named
+    ]
+    lost = ""
+    if not abs(by_chain - loss) <= 1e-6 * abs(loss):
+        evaluation = view.computed.evaluations.get("exact")
+        known = "" if evaluation is None else f"; the loss is exactly {float(evaluation.loss) + 0.0:.8g}"
+        kept = (
+            ", and ln(1 + s) - (Z[t] - m), with s the sum of all other powers, keeps it"
+            if np.isfinite(loss)
+            else ""
+        )
+        lost = f"The logarithm of a rounded S gives {_result(by_chain)}{known}{kept}."
+    with np.errstate(all="ignore"):
+        logarithms = np.log(view.probabilities + KERAS_EPSILON)
+        shifted = 0 - (view.targets * logarithms).sum()
+    return Step(
+        name="loss",
+        symbol="L",
+        rule="How surprised the layer is by what was asked for: minus the logarithm of the probability of the "
+        "target. Classes with Q = 0 do not count.",
+        formula="L = -Σ_t Q[t] · ln S[t]",
+        worked=(f"L = {_sum(terms) if terms else '0'} = {_result(by_chain)}",),
+        value=np.asarray(loss),
+        lost=lost,
+        slip=Slip(SLIPS["loss"], "ln(S + 1e-7), against ln 0", np.atleast_1d(shifted), "L"),
+    )
+
+
+def _cross_entropy_jacobian(view: _Row) -> Step:
+    t = view.target
+    value = chain.cross_entropy_jacobian(view.probabilities, view.targets)
+    infinite = np.flatnonzero(np.isinf(value))
+    lost = ""
+    if infinite.size:
+        k = int(infinite[0])
+        lost = (
+            f"DXE[{k}] = -{view.factor(view.targets[k])} / {view.factor(view.probabilities[k])} is infinite."
+        )
+    return Step(
+        name="cross_entropy_jacobian",
+        symbol="DXE",
+        rule="dL/dS: how the loss moves with each probability. Only those of the target count, and the smaller "
+        "one is, the more it matters.",
+        formula="DXE[t] = -Q[t] / S[t], and 0 where Q[t] = 0",
+        worked=(
+            f"DXE[{t}] = -{view.factor(view.targets[t])} / {view.factor(view.probabilities[t])} = "
+            f"{_result(value[t])}",
+        ),
+        shape=(view.n_classes,),
+        value=value,
+        lost=lost,
+        slip=Slip(
+            SLIPS["cross_entropy_jacobian"], "the softmax forgotten: DXE taken for dL/dZ", value, "dL/dZ"
+        ),
+    )
+
+
+def _softmax_jacobian(view: _Row) -> Step:
+    t, s = view.target, view.probabilities
+    column = view.softmax_column(t)
+    worked = [f"DS[{t},{t}] = {view.factor(s[t])} · (1 - {view.factor(s[t])}) = {_result(column[t])}"]
+    if view.n_classes > 1:
+        rest = np.where(np.arange(view.n_classes) == t, -1, np.nan_to_num(s))
+        i = int(np.argmax(rest))
+        worked.append(f"DS[{t},{i}] = -{view.factor(s[t])} · {view.factor(s[i])} = {_result(column[i])}")
+    complement = layer.other_exponentials(view.forward)[0] / (1 + view.forward.others[0])
+    gone = np.flatnonzero((np.abs((1 - s) - complement) >= complement / 2) & (complement != 0))
+    lost = ""
+    if gone.size:
+        k = int(gone[0])
+        lost = (
+            f"S[{k}] is rounded so near to 1 that 1 - S[{k}] is {_result(1 - s[k])}; it is {complement[k]:.5g}, the "
+            f"sum of the other probabilities. DS[{k},{k}] = {_result(view.softmax_column(k)[k])} has no digit of it."
+        )
+    diagonal = np.zeros_like(s)
+    np.multiply(-view.targets, 1 - s, out=diagonal, where=view.targets != 0)
+    step = Step(
+        name="softmax_jacobian",
+        symbol="DS",
+        rule="dS/dZ: how each probability (a row) moves with each logit (a column): up with its own, down with every "
+        "other. Every row and every column sums to 0.",
+        formula="DS[t,i] = S[t] · (1 - S[t]) if i = t, else -S[t] · S[i]",
+        worked=tuple(worked),
+        structure="Symmetric, and no block is zero: positive on the diagonal, negative elsewhere.",
+        lost=lost,
+        slip=Slip(SLIPS["softmax_jacobian"], "only the diagonal", diagonal, "dL/dZ"),
+    )
+    return _with_matrix(step, view, view.n_classes, lambda rows: chain.softmax_jacobian(s, rows))
+
+
+def _weighted_sum_jacobian(view: _Row) -> Step:
+    n, t, j = view.n_inputs, view.target, view.input
+    step = Step(
+        name="weighted_sum_jacobian",
+        symbol="Dg",
+        rule="dZ/dW: how each logit moves with each weight: by the input that the weight multiplies, and not at all "
+        f"with the weights of other classes. Column i·{n} + j is W[j,i]: class by class.",
+        formula=f"Dg[t, i·{n} + j] = x[j] if i = t, else 0",
+        worked=(f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {view.factor(view.x[j])}",),
+        structure="Zero but for one block a row: row t holds x in "
+        + (f"columns t·{n} to t·{n} + {n - 1}." if n > 1 else "column t."),
+        slip=Slip(
+            SLIPS["weighted_sum_jacobian"],
+            "x left out: the same in every row of W",
+            view.residual,
+            "dL/dW[j]",
+        ),
+    )
+    index = np.arange(view.n_classes)
+    # Its rows are those of DL where the softmax is left out: the identity in the place of DS.
+    return _with_matrix(
+        step,
+        view,
+        view.n_classes * n,
+        lambda rows: chain.layer_jacobian((index[rows, None] == index).astype(view.x.dtype), view.x),
+    )
+
+
+def _layer_jacobian(view: _Row) -> Step:
+    n, t, j = view.n_inputs, view.target, view.input
+    own, x = float(view.softmax_column(t)[t]), float(view.x[j])
+    step = Step(
+        name="layer_jacobian",
+        symbol="DL",
+        rule="dS/dW = DS · Dg: how each probability moves with each weight. Since Dg is mostly zeros, one term is left "
+        "of each sum.",
+        formula=f"DL[t, i·{n} + j] = DS[t,i] · x[j]",
+        worked=(
+            f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {_product(view.factor(own), view.factor(x))} = "
+            f"{_result(own * x)}",
+        ),
+        structure="Each column of DS, times every x in turn: zero where that x is.",
+        slip=Slip(SLIPS["layer_jacobian"], "its rows added up without DXE, which gives 0 everywhere"),
+    )
+    return _with_matrix(
+        step,
+        view,
+        view.n_classes * n,
+        lambda rows: chain.layer_jacobian(chain.softmax_jacobian(view.probabilities, rows), view.x),
+    )
+
+
+def _flat_gradient(view: _Row) -> Step:
+    n, t, j = view.n_inputs, view.target, view.input
+    outer = chain.cross_entropy_jacobian(view.probabilities, view.targets)
+    column = view.softmax_column(t) * view.x[j]
+    terms = [
+        _product(view.factor(outer[k]), view.factor(column[k])) for k in np.flatnonzero(view.targets).tolist()
+    ]
+    return Step(
+        name="flat_gradient",
+        symbol="DXE·DL",
+        rule="dL/dW as one row: DXE says how much each probability matters, DL how it moves with each weight. Still "
+        f"class by class, {n} at a time.",
+        formula=f"flat[i·{n} + j] = Σ_t DXE[t] · DL[t, i·{n} + j]",
+        worked=(f"flat[{t * n + j}] = {_sum(terms) if terms else '0'} = {view.outcome('chain', j, t)}",),
+        shape=(view.n_classes * n,),
+        value=view.chain.T.reshape(-1),
+        noise=view.noise("chain").T.reshape(-1),
+        lost=_lost_entries(view, "chain"),
+        slip=Slip(
+            SLIPS["flat_gradient"],
+            "its numbers put into W in the order in which they come; see the next step",
+        ),
+    )
+
+
+def _gradient(view: _Row) -> Step:
+    n, t, j = view.n_inputs, view.target, view.input
+    flat = np.where(view.noise("chain"), 0, view.chain).T.reshape(-1)
+    scrambled = flat.reshape(n, view.n_classes)
+    worked = [f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {view.outcome('chain', j, t)}"]
+    instead = "here both folds are the same, since W has one row or one column"
+    if n > 1 and view.n_classes > 1:
+        cut = (
+            f"reshape({n}, {n}) without .T takes the columns of W for its rows"
+            if n == view.n_classes
+            else f"reshape({n}, {view.n_classes}) cuts the row into pieces of {view.n_classes}, though it runs in "
+            f"pieces of {n}"
+        )
+        instead = (
+            f"{cut}: the right numbers in the wrong places. dL/dW[0,1] is flat[{n}] = {_result(flat[n])}; there it "
+            f"is flat[1] = {_result(flat[1])}"
+        )
+    return Step(
+        name="gradient",
+        symbol="dL/dW",
+        rule="The row folded into W's layout, a row for each input and a column for each class.",
+        formula=f"dL/dW[j,i] = flat[i·{n} + j], which is flat.reshape({view.n_classes}, {n}).T",
+        worked=tuple(worked),
+        shape=(n, view.n_classes),
+        value=view.chain,
+        noise=view.noise("chain"),
+        slip=Slip(SLIPS["gradient"], instead, scrambled if n > 1 and view.n_classes > 1 else None, "dL/dW"),
+    )
+
+
+def _shortcut(view: _Row) -> Step:
+    t, j, residual = view.target, view.input, view.residual
+    q = "" if view.mass == 1 else f"{view.factor(view.mass)} · "
+    own = f"{q}{view.factor(view.probabilities[t])} - {view.factor(view.targets[t])}"
+    return Step(
+        name="shortcut",
+        symbol="dL/dW",
+        rule="All of it at once: in DXE · DS nearly everything cancels, and dL/dZ is what the layer says minus what "
+        "was asked for, here without the rounding of 1 - S. q is the sum of Q.",
+        formula="dL/dW[j,i] = (q · S[i] - Q[i]) · x[j]",
+        worked=(
+            f"dL/dZ[{t}] = {own} = {_result(residual[t])}",
+            f"dL/dW[{j},{t}] = {_product(view.factor(residual[t]), view.factor(view.x[j]))} = "
+            f"{view.outcome('shortcut', j, t)}",
+        ),
+        shape=view.shortcut.shape,
+        value=view.shortcut,
+        noise=view.noise("shortcut"),
+        lost=_lost_entries(view, "shortcut"),
+        slip=Slip(SLIPS["shortcut"], "Q - S, the sign flipped", 0 - residual, "dL/dZ"),
+    )
+
+
+def _comparison(view: _Row) -> Step:
+    comparison = view.computed.comparisons["weights"]
+    total, within = comparison.reference.size, int(comparison.within.sum())
+    worked = [
+        f"all of {total}: no further apart than rounding explains"
+        if within == total
+        else f"{total - within} of {total}: further apart than rounding explains, or no numbers"
+    ]
+    if lost := int(comparison.lost.sum()):
+        worked.append(f"{lost} of {total}: rounding explains so much that no digit is sure")
+    for name, by in view.computed.from_exact.items():
+        against = by["weights"]
+        if gone := int(against.digits_lost.sum()):
+            worked.append(f"{gone} of {total}: no digit of the exact value in the {name}")
+        else:
+            worked.append(f"all of {total}: the {name} has digits of the exact value")
+    return Step(
+        name="comparison",
+        symbol="chain = shortcut?",
+        rule="The long way and the short way, entry by entry. That they agree does not make them right: both may have "
+        "lost the same digits.",
+        formula="|chain - shortcut| ≤ what rounding can do to both",
+        worked=tuple(worked),
+    )
+
+
+def _check(view: _Row) -> Step:
+    i, j, residual = view.target, view.input, view.residual
+    promised = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
+    largest = float(np.abs(residual).max())
+    # In parts of the largest, since a sum of large numbers may overflow.
+    total = largest * math.fsum(residual / largest) if 0 < largest < math.inf else largest
+    came = "0, up to rounding" if largest and abs(total) <= float(promised.sum()) else _result(total)
+    step = finite_difference.STEP
+    move = np.where(np.arange(view.n_classes) == i, step * view.x[j], 0).astype(view.x.dtype)
+    above, below = (
+        float(np.asarray(layer.softmax(view.forward.logits + sign * move, view.forward.targets).loss))
+        for sign in (1, -1)
+    )
+    difference = (above - below) / (2 * step)
+    unsure = float(METHODS["finite-difference"].bound(view.computed.problem).gradients["weights"][j, i])
+    digits = math.log10(abs(difference) / unsure) if 0 < unsure < abs(difference) < math.inf else 0
+    if digits >= 1:
+        found = f"{difference:.{min(RESULT, int(digits))}g}"
+    else:
+        found = "no digit: the entry is too small for it" if math.isfinite(difference) else "no number"
+    worked = [
+        f"Σ_i dL/dZ[i] = {_sum([_result(r) for r in residual])} = {came}",
+        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {found}   (h = 2^-17)",
+    ]
+    if view.exact is not None:
+        worked.append(f"dL/dW[{j},{i}] = {view.exact[j, i] + 0.0:.{FACTOR}g}, exactly, to the digits shown")
+    return Step(
+        name="check",
+        symbol="check",
+        rule="Raising all logits alike changes no probability, so dL/dZ sums to 0. A weight that is moved by a little "
+        "moves the loss by its entry of dL/dW.",
+        formula="Σ_i dL/dZ[i] = 0;  dL/dW[j,i] ≈ (L(W[j,i] + h) - L(W[j,i] - h)) / 2h",
+        worked=tuple(worked),
+    )
+
+
+def _lost_entries(view: _Row, method: str) -> str:
+    """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
+    values = view.gradient(method)
+    against = view.against_exact(method)
+    if against is None and method == "chain":
+        against = view.computed.comparisons["weights"]
+    gone = ~np.isfinite(values) if against is None else against.digits_lost
+    if not gone.any():
+        return ""
+    j, i = (int(index) for index in np.argwhere(gone)[0])
+    count = f"{int(gone.sum())} of {gone.size} entries"
+    why = "no digit that is right"
+    if not np.isfinite(values[j, i]):
+        why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
+    known = ""
+    if against is not None:
+        known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
+            ", exactly" if view.exact is not None else " by the shortcut"
+        )
+    return (
+        f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
+        f"{_result(values[j, i])}{known}."
+    )
+
+
+def _entry(view: _Row, j: int, i: int) -> Entry:
+    outer, column = chain.cross_entropy_jacobian(view.probabilities, view.targets), view.softmax_column(i)
+    named = np.flatnonzero(view.targets).tolist()
+    products = outer * column * view.x[j]
+    x, came = view.factor(view.x[j]), view.outcome("chain", j, i)
+    symbols = [f"DXE[{t}] · DS[{t},{i}] · x[{j}]" for t in named]
+    numbers = [_product(view.factor(outer[t]), view.factor(column[t]), x) for t in named]
+    factors = [f"S[{i}] = {view.factor(view.probabilities[i])},  x[{j}] = {x}"]
+    for t in named[:TERMS]:
+        factors.append(
+            f"DXE[{t}] = -Q[{t}] / S[{t}] = -{view.factor(view.targets[t])} / {view.factor(view.probabilities[t])} "
+            f"= {view.factor(outer[t])}"
+        )
+        own = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
+        factors.append(f"DS[{t},{i}] = {own} = {view.factor(column[t])}")
+    name = f"dL/dW[{j},{i}]"
+    if len(named) == 1:
+        lines = [f"{name} = {symbols[0]} = {numbers[0]} = {came}"]
+    elif named:
+        lines = [f"{name} = Σ_t DXE[t] · DS[t,{i}] · x[{j}], over the {len(named)} t with Q[t] ≠ 0"]
+        lines += [
+            f"{symbol} = {number} = {view.factor(products[t])}"
+            for symbol, number, t in zip(symbols[:TERMS], numbers, named, strict=False)
+        ]
+        if len(named) > TERMS:
+            rest = view.factor(products[named[TERMS:]].sum())
+            lines.append(f"{len(named) - TERMS} more terms, together {rest}")
+        lines.append(f"{name} = {_sum([view.factor(products[t]) for t in named])} = {came}")
+    else:
+        lines = [f"{name} = 0, since Q is 0: this row does not count"]
+    return Entry(
+        input=j,
+        class_=i,
+        factors=tuple(factors),
+        lines=tuple(lines),
+        chain=float(view.chain[j, i]),
+        shortcut=float(view.shortcut[j, i]),
+        exact=None if view.exact is None else float(view.exact[j, i]),
+    )
+
+
+def _html(step: Step) -> str:
+    """A small array as a table, of a large one its shape."""
+    array = step.value
+    if array is None or array.size > 64 or array.ndim > 2:
+        return html.escape(step.structure)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(_result(value))}</td>' for value in row)}</tr>"
+        for row in np.atleast_2d(array).tolist()
+    )
+    return f"<table>{rows}</table>"
+
+
+_STEPS: tuple[Callable[[_Row], Step], ...] = (
+    _logits,
+    _probabilities,
+    _loss,
+    _cross_entropy_jacobian,
+    _softmax_jacobian,
+    _weighted_sum_jacobian,
+    _layer_jacobian,
+    _flat_gradient,
+    _gradient,
+    _shortcut,
+    _comparison,
+    _check,
+)
