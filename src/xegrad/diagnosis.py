@@ -1,0 +1,1065 @@
+"""Which slip, or pair, explains a candidate.
+
+A slip explains a candidate if its own gradient, computed here with a bound on what rounding does to it, is the
+candidate in every entry within twice that bound, and if the candidate holds enough numbers and enough digits
+for that to be no accident.  What does not fit is not named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from xegrad import bounds, layer
+from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge
+from xegrad.methods import Evaluation
+from xegrad.problem import Problem
+from xegrad.slips import SLIPS, STAGES, Slip
+from xegrad.slips.draft import Draft, Gradient, right, stack
+from xegrad.slips.entry import Parameters
+from xegrad.slips.gradients import CLIPPED_AT_LEAST, in_format, named_factors, parameter, shape
+from xegrad.targets import Array
+
+EVIDENCE = 24.0  # bits
+AT_MOST = 53.0  # bits of one entry
+PROBED = 4096  # entries looked at before all are
+STACKED = 500_000  # numbers of one step of a stack of drafts
+PAIRED = 3_000_000  # the same for all pairs of two steps of the layer; larger problems have no such pairs
+GRIDDED = 4_000_000  # the same for the grid of a free number; larger problems have a coarser one
+MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
+
+Step = tuple[Slip, Parameters]
+Bracket = tuple[float, float]
+
+
+class Explanation(msgspec.Struct, frozen=True, eq=False):
+    """One slip, or two, that make exactly this candidate."""
+
+    slips: tuple[str, ...]  # in order of application; none where only digits are lost
+    parameters: Parameters
+    texts: Mapping[str, str]  # the parameters for people: "1/B", or the digits that the candidate determines
+    explains: int  # entries within the bound
+    entries: int
+    happened: str  # two lines for each slip
+    wrong: str
+    right: str
+    remedy: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True, eq=False):
+    """All explanations of the best rank: no free number before one, one slip before two."""
+
+    explanations: tuple[Explanation, ...] = ()
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """The slips of each explanation."""
+        return tuple(explanation.slips for explanation in self.explanations)
+
+
+class View(NamedTuple):
+    """A layout and a sign, undone: where each entry of the gradient is found in the candidate."""
+
+    steps: tuple[Step, ...]
+    sign: int
+
+
+class Finding(NamedTuple):
+    """Steps that fit where they were tried; `predict` makes their gradient, before the view, for some rows."""
+
+    steps: tuple[Step, ...]
+    view: View
+    free: int
+    predict: Callable[[Any], Gradient]
+    widths: Mapping[str, Bracket]  # between what the free number lies
+
+
+class Group(NamedTuple):
+    """Drafts of one stage, or of two, as a stack; and what was done to each."""
+
+    steps: list[tuple[Step, ...]]
+    draft: Draft
+
+
+class Case:
+    """A candidate, and all that is computed once to explain it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        exact: Evaluation,
+        candidate: Array,
+        tolerance: Tolerance,
+        resolution: Array | float,
+        with_respect_to: str,
+    ) -> None:
+        self.tolerance = tolerance
+        self.right = right(problem, with_respect_to, tolerance.precision, tolerance.terms)
+        self.shape = shape(self.right)
+        bound = bounds.stable(
+            problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms
+        ).gradients[with_respect_to]
+        reference = exact.gradients[with_respect_to]
+        self.exact = Gradient(reference.reshape(self.shape), bound.reshape(self.shape))
+        # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
+        self.turned = candidate.shape == self.shape[::-1] != self.shape
+        self.values = candidate.astype(np.float64).ravel()
+        self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape).ravel()
+        self.rows = self._rows()
+        kept = int((self.right.mass > 0).sum())
+        n_inputs, others = self.right.problem.n_inputs, self.right.problem.n_classes - 1
+        self.numbers = {
+            "weights": min(n_inputs, kept) * others,
+            "bias": min(1, kept) * others,
+            "inputs": kept * min(n_inputs, others),
+            "logits": kept * others,
+        }[with_respect_to]
+        updated = parameter(self.right)
+        self.parameter = None if updated is None else updated.reshape(self.shape)
+
+    def _rows(self) -> Any:
+        """The inputs looked at first: those with the largest x, or all."""
+        size = self.values.size
+        if self.right.name not in ("weights", "inputs") or size <= PROBED:
+            return slice(None)
+        problem = self.right.problem
+        count = max(1, PROBED * problem.n_inputs // size)
+        return np.sort(np.argsort(-np.abs(problem.inputs).sum(axis=0), kind="stable")[:count])
+
+    def indices(self, rows: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column of the entries that belong to some inputs, as they broadcast."""
+        first, second = np.arange(self.shape[0])[:, None], np.arange(self.shape[1])
+        if self.right.name == "inputs":
+            return first, second[rows]
+        return (first[rows], second) if self.right.name == "weights" else (first, second)
+
+    def places(self, view: View, rows: Any) -> NDArray[np.intp]:
+        """The flat index of each of those entries in the candidate."""
+        i, k = self.indices(rows)
+        for slip, given in view.steps:
+            if slip.places is not None:
+                return slip.places(self.right, given, i, k)
+        return i * self.shape[1] + k
+
+    def seen(self, view: View, rows: Any) -> tuple[Array, Array]:
+        """The candidate and its resolution with the view undone."""
+        if not view.steps and isinstance(rows, slice):
+            return self.values.reshape(self.shape), self.resolution.reshape(self.shape)
+        places = self.places(view, rows)
+        return view.sign * self.values[places], self.resolution[places]
+
+    def allowed(self, gradient: Gradient, resolution: Array, times: int) -> Array:
+        """So many times the bound, and what printing left open."""
+        allowed: Array = self.tolerance.allowed(gradient.values, times * gradient.bound, resolution)
+        return allowed
+
+    def shaped(self, gradient: Gradient) -> Gradient:
+        """With b as one row."""
+        if self.right.name != "bias":
+            return gradient
+        return Gradient(gradient.values[..., None, :], gradient.bound[..., None, :])
+
+    def exactly(self, rows: Any) -> Gradient:
+        """The right gradient of some inputs."""
+        if isinstance(rows, slice):
+            return self.exact
+        i, k = self.indices(rows)
+        return Gradient(self.exact.values[i, k], self.exact.bound[i, k])
+
+    def pulled(self, draft: Draft, rows: Any) -> Gradient:
+        """A draft's gradient."""
+        return self.shaped(draft.pull_back(rows))
+
+    @cached_property
+    def views(self) -> list[View]:
+        """No layout, or one of those known; each with either sign."""
+        layouts: list[tuple[Step, ...]] = []
+        for slip in SLIPS.values():
+            if slip.places is not None:
+                layouts += [((slip, given),) for given in slip.choices(self.right)]
+        transposed, scrambled = SLIPS["transposed"], SLIPS["scrambled-reshape"]
+        if self.turned:
+            layouts = [((transposed, {}),), ((scrambled, {"form": "reshaped"}),)]
+        elif self.shape[0] != self.shape[1]:
+            layouts = [steps for steps in layouts if steps[0][0] is not transposed]
+        if not self.turned:
+            layouts.insert(0, ())
+        flipped: Step = (SLIPS["sign-flipped"], {})
+        return [View((*steps, flipped) if sign < 0 else steps, sign) for sign in (1, -1) for steps in layouts]
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether drafts are worth stacking."""
+        return self.right.logits.size * 64 <= STACKED
+
+    def singles(self) -> Iterator[Group]:
+        """Every step of the layer gone wrong without a free number, by stage."""
+        if self.small:
+            yield from self._small_singles
+        else:
+            yield from self._singles()
+
+    @cached_property
+    def _small_singles(self) -> list[Group]:
+        by_stage: dict[str, list[Group]] = {}
+        for group in self._singles():
+            by_stage.setdefault(group.steps[0][-1][0].stage + str(group.draft.uses_inputs), []).append(group)
+        return [
+            Group(
+                [steps for group in groups for steps in group.steps], stack([group.draft for group in groups])
+            )
+            for groups in by_stage.values()
+        ]
+
+    def _singles(self) -> Iterator[Group]:
+        for stage in STAGES:
+            for slip in SLIPS.values():
+                if slip.stage == stage and slip.draft is not None and slip.free is None:
+                    choices = [*slip.choices(self.right)]
+                    if slip.name == "wrong-label":
+                        choices += self._pointed_labels()
+                    for given in choices:
+                        yield Group([((slip, given),)], stack([slip.draft(self.right, given)]))
+
+    def _pointed_labels(self) -> list[Parameters]:
+        """In a large problem: a wrong label of one row moves two columns and no other, and each of their
+        rows with either label could be the one."""
+        labels = self.right.problem.targets.label_of_rows
+        hard, n_classes = int((labels >= 0).sum()), self.shape[1]
+        if self.turned or self.right.name == "inputs" or hard * (n_classes - 1) <= 256:
+            return []
+        values, resolution = self.seen(View((), 1), self.rows)
+        exact = self.exactly(self.rows)
+        moved = np.abs(values - exact.values) > self.allowed(exact, resolution, 1)
+        columns = np.flatnonzero(moved.any(axis=0)).tolist()
+        if len(columns) != 2:
+            return []
+        rows = np.flatnonzero(np.isin(labels, columns))[:MOST_ROWS].tolist()
+        return [
+            {"row": row, "label": int(labels[row]), "instead": columns[columns[0] == labels[row]]}
+            for row in rows
+        ]
+
+    def pairs(self) -> Iterator[Group]:
+        """Two steps of the layer gone wrong, neither with a free number."""
+        done: list[Group] = []
+        for stage in STAGES:
+            slips = [s for s in SLIPS.values() if s.stage == stage and s.draft is not None and s.free is None]
+            earlier = stack([group.draft for group in done]) if done else None
+            steps = [steps for group in done for steps in group.steps]
+            here: list[Group] = []
+            for slip in slips:
+                for given in self._paired(slip):
+                    made = slip.draft
+                    assert made is not None
+                    here.append(Group([((slip, given),)], stack([made(self.right, given)])))
+                    if earlier is not None:
+                        if len(steps) * earlier.logits[0].size * 64 > PAIRED:
+                            return
+                        both = [(*before, (slip, given)) for before in steps]
+                        yield Group(both, stack([made(earlier, given)]))
+            done += here
+
+    def _paired(self, slip: Slip) -> list[Parameters]:
+        batch = self.right.problem.n_rows > 1
+        return [given for given in slip.choices(self.right) if not (batch and "row" in given)]
+
+    def fits(self, gradient: Gradient, view: View, rows: Any) -> NDArray[np.bool_]:
+        """Whether every entry is within twice the bound; one answer for each of a stack."""
+        values, resolution = self.seen(view, rows)
+        allowed = self.allowed(gradient, resolution, 2)
+        within = np.isfinite(allowed) & (np.abs(values - gradient.values) <= allowed)
+        return np.asarray(within.all(axis=(-2, -1)))
+
+    def has_evidence(self, finding: Finding) -> bool:
+        """Enough numbers for the free ones, and enough digits that they agree in."""
+        slips = [slip for slip, _ in finding.steps]
+        adds_weights = any(slip.stage == "added W" for slip in slips)
+        if self.numbers <= finding.free and (not adds_weights or len(slips) > 1):
+            return False
+        if adds_weights and self.values.size <= finding.free:
+            return False
+        gradient = finding.predict(slice(None))
+        if not self.fits(gradient, finding.view, slice(None)).all():
+            return False
+        values, resolution = self.seen(finding.view, slice(None))
+        with np.errstate(all="ignore"):
+            bits = np.log2(np.abs(values) / self.allowed(gradient, resolution, 1)).ravel()
+        bits = np.clip(np.where(values.ravel() == 0, 0, bits), 0, AT_MOST)
+        needed = EVIDENCE
+        if any(slip.name == "classes-permuted" for slip in slips):
+            needed += math.lgamma(self.right.problem.n_classes + 1) / math.log(2)
+        largest = np.sort(bits)[bits.size - finding.free :].sum()
+        return bool(bits.sum() - largest >= needed)
+
+
+@np.errstate(all="ignore")
+def diagnose(
+    problem: Problem,
+    exact: Evaluation,
+    candidate: Array,
+    tolerance: Tolerance | None = None,
+    resolution: Array | float = 0.0,
+    with_respect_to: str = "weights",
+) -> Diagnosis:
+    """What explains a gradient that is wrong, or that has lost its digits.
+
+    Parameters
+    ----------
+    exact : Evaluation
+        Of the exact method.
+    candidate : (N, T), or (T, N), or flat (N T,) in W's own order
+        For bias (T,), inputs (B, N) and logits (B, T).
+    tolerance : Tolerance
+        As for `judge`.
+    resolution : array or number
+        What printing left open: half a unit of the last decimal.
+
+    Returns
+    -------
+    Diagnosis
+        Without an explanation if the candidate is right, not finite, or no known slip.
+
+    Raises
+    ------
+    ValueError
+        The candidate has more or fewer numbers than the gradient.
+    """
+    tolerance = tolerance or Tolerance()
+    case = Case(problem, exact, np.asarray(candidate), tolerance, resolution, with_respect_to)
+    if case.values.size != case.exact.values.size:
+        raise ValueError(f"{case.values.size} numbers for a gradient of {case.exact.values.size}")
+    if not np.isfinite(case.values).all():
+        return Diagnosis()
+    if not case.turned:
+        own = exact.gradients[with_respect_to].shape
+        judged = judge(
+            problem,
+            exact,
+            case.values.reshape(own),
+            tolerance,
+            case.resolution.reshape(own),
+            with_respect_to,
+        )
+        if judged.outcome == DIGITS_LOST:
+            return Diagnosis(_lost_digits(case, judged.comparison.digits_lost))
+        if judged.outcome != WRONG:
+            return Diagnosis()
+    return Diagnosis(tuple(_explained(case, finding) for finding in _best(case)))
+
+
+def _best(case: Case) -> list[Finding]:
+    """Rank by rank; of the first that has any, all that fit, in the order of the table."""
+    if not case.values.any():
+        zero: Step = (SLIPS["all-zero"], {})
+        return [Finding((zero,), case.views[0], 0, case.exactly, {})]
+    singles = [*_without_free(case), *_scaled(case, case.exactly, ())]
+    ranks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: (finding for finding in singles if not finding.free),
+        lambda: (f for fs in ([f for f in singles if f.free], _with_free(case)) for f in fs),
+    ]
+    below_float32 = case.tolerance.stored_as in ("float16", "bfloat16")
+    below_float32 |= case.tolerance.precision in ("float16", "bfloat16")
+    if not below_float32:
+        paired: list[Finding] = []
+
+        def pairs(free: int) -> Iterator[Finding]:
+            if not paired:
+                paired.extend(_scaled_pairs(case))
+            if not free:
+                yield from _pairs(case)
+            yield from (finding for finding in paired if bool(finding.free) == bool(free))
+            if free:
+                yield from _pairs_with_free(case)
+
+        ranks += [lambda: pairs(0), lambda: pairs(1)]
+    order = {name: index for index, name in enumerate(SLIPS)}
+    for rank in ranks:
+        found = [finding for finding in rank() if case.has_evidence(finding)]
+        if found:
+            found.sort(key=lambda f: [order[slip.name] for slip, _ in _in_order(f)])
+            kept: dict[Any, Finding] = {}
+            for finding in found:
+                names = tuple(slip.name for slip, _ in _in_order(finding))
+                # The forms of one slip are listed; those of a pair are one.
+                forms = () if len(names) > 1 else tuple(dict(finding.steps[0][1]).items())
+                kept.setdefault((names, forms), finding)
+            return list(kept.values())
+    return []
+
+
+def _in_order(finding: Finding) -> list[Step]:
+    return sorted(finding.steps, key=lambda step: STAGES.index(step[0].stage))
+
+
+# Without a free number.
+
+
+def _without_free(case: Case) -> Iterator[Finding]:
+    identity = View((), 1)
+    for view in case.views:
+        if len(view.steps) == 1 and case.fits(case.exactly(case.rows), view, case.rows).all():
+            yield Finding(view.steps, view, 0, case.exactly, {})
+    if case.turned:
+        return
+    yield from _any_order(case, case.exactly, 1)
+    for group in case.singles():
+        yield from _of_group(case, group, identity)
+    yield from _stored(case, case.exactly, ())
+
+
+def _of_group(case: Case, group: Group, view: View, gradient: Gradient | None = None) -> Iterator[Finding]:
+    gradient = gradient or case.pulled(group.draft, case.rows)
+    for k in np.flatnonzero(case.fits(gradient, view, case.rows)).tolist():
+        yield Finding((*group.steps[k], *view.steps), view, 0, _predict(case, group.draft, k), {})
+
+
+def _predict(case: Case, draft: Draft, k: int) -> Callable[[Any], Gradient]:
+    return lambda rows: _first(case.pulled(draft.take(slice(k, k + 1)), rows))
+
+
+def _first(gradient: Gradient) -> Gradient:
+    return Gradient(gradient.values[0], gradient.bound[0])
+
+
+def _any_order(case: Case, predict: Callable[[Any], Gradient], sign: int) -> Iterator[Finding]:
+    """Columns in any order: matched by a sum of their entries with generic positive weights, in sorted order."""
+    if case.right.name == "inputs":
+        return
+    generic = np.random.default_rng(1).uniform(1, 2, case.shape[0])
+    values = sign * case.values.reshape(case.shape)
+    mine, yours = generic @ predict(slice(None)).values, generic @ values
+    order = np.empty(case.shape[1], dtype=np.intp)
+    order[np.argsort(yours)] = np.argsort(mine)
+    named = [
+        view.steps[0][1] for view in case.views if view.steps and view.steps[0][0].name == "classes-permuted"
+    ]
+    slip = SLIPS["classes-permuted"]
+    i, k = case.indices(slice(None))
+    places = i * case.shape[1] + np.argsort(order)[k]
+    if any((slip.places(case.right, given, i, k) == places).all() for given in named if slip.places):
+        return
+    given: Parameters = {"order": " ".join(map(str, order.tolist()))}
+    flipped: tuple[Step, ...] = ((SLIPS["sign-flipped"], {}),) if sign < 0 else ()
+    view = View(((slip, given), *flipped), sign)
+    if (order != np.arange(order.size)).any() and case.fits(predict(case.rows), view, case.rows).all():
+        yield Finding(view.steps, view, 0, predict, {})
+
+
+def _stored(case: Case, predict: Callable[[Any], Gradient], steps: tuple[Step, ...]) -> Iterator[Finding]:
+    """The right numbers, each rounded to a format with fewer digits: only if every entry is one of its values."""
+    slip = SLIPS["low-precision"]
+    for given in slip.choices(case.right):
+        if not _is_stored(case, given):
+            continue
+
+        def rounded(rows: Any, given: Parameters = given) -> Gradient:
+            gradient = predict(rows)
+            if given.get("format") == "float32":  # computed in it, too
+                bound = bounds.stable(case.right.problem, (case.right.name,), precision="float32")
+                wide = bound.gradients[case.right.name].reshape(case.shape)[case.indices(rows)]
+                gradient = Gradient(gradient.values, np.maximum(gradient.bound, wide))
+            if "decimals" in given:
+                return Gradient(gradient.values, gradient.bound + 0.25 * 10.0 ** -int(given["decimals"]))
+            assert slip.gradient is not None
+            return Gradient(gradient.values, slip.gradient(case.right, gradient, given).bound)
+
+        view = View((), 1)
+        if case.fits(rounded(case.rows), view, case.rows).all():
+            yield Finding((*steps, (slip, given)), view, 0, rounded, {})
+            return
+
+
+def _is_stored(case: Case, given: Parameters) -> bool:
+    """Whether every entry is a value of the format, or of so many decimals."""
+    values, formats = case.values, ["bfloat16", "float16", "float32", "float64"]
+    if "decimals" in given:
+        rounded = np.round(values, int(given["decimals"]))
+        return not case.resolution.any() and bool(
+            (np.abs(rounded - values) <= 4 * 2.0**-53 * np.abs(values)).all()
+        )
+    name, own = str(given["format"]), case.tolerance.stored_as or case.tolerance.precision
+    if formats.index(name) >= formats.index(own) or not (np.abs(values) < 6e4).all():
+        return False
+    return bool((in_format(values, name) == values).all())
+
+
+def _pairs(case: Case) -> Iterator[Finding]:
+    batch = case.right.problem.n_rows > 1
+    for view in case.views:
+        if len(view.steps) == 2 and case.fits(case.exactly(case.rows), view, case.rows).all():
+            yield Finding(view.steps, view, 0, case.exactly, {})
+    if not case.turned:
+        yield from _any_order(case, case.exactly, -1)
+    for group in case.singles():
+        gradient = case.pulled(group.draft, case.rows)
+        for view in case.views:
+            if len(view.steps) == 1:
+                for finding in _of_group(case, group, view, gradient):
+                    if not (batch and "row" in finding.steps[0][1]):
+                        yield finding
+    if case.turned:
+        return
+    for group in case.pairs():
+        yield from _of_group(case, group, View((), 1))
+    yield from _stored_pairs(case)
+
+
+def _stored_pairs(case: Case) -> Iterator[Finding]:
+    """Of a candidate that is float32, or has so many decimals, in every entry: the singles by that measure."""
+    slip = SLIPS["low-precision"]
+    for given in slip.choices(case.right):
+        if given.get("format", "float32") != "float32" or not _is_stored(case, given):
+            continue
+        other = Case.__new__(Case)
+        other.__dict__.update(case.__dict__)
+        if "decimals" in given:
+            other.resolution = np.full_like(case.resolution, 0.5 * 10.0 ** -int(given["decimals"]))
+        else:
+            other.tolerance = replace(case.tolerance, precision="float32")
+            name = case.right.name
+            other.right = right(case.right.problem, name, "float32", case.tolerance.terms)
+            bound = bounds.stable(case.right.problem, (name,), precision="float32").gradients[name]
+            other.exact = Gradient(case.exact.values, bound.reshape(case.shape))
+            other.__dict__.pop("_small_singles", None)
+        for finding in (*_without_free(other), *_scaled(other, other.exactly, ())):
+            if finding.free or not other.has_evidence(finding) or finding.steps[0][0] is slip:
+                continue
+
+            def widened(rows: Any, finding: Finding = finding, other: Case = other) -> Gradient:
+                gradient = finding.predict(rows)
+                open_ = other.seen(finding.view, rows)[1] / 2
+                return Gradient(gradient.values, gradient.bound + open_)
+
+            yield finding._replace(steps=(*finding.steps, (slip, given)), predict=widened)
+        return
+
+
+# With a free number on a line.
+
+
+def _interval(
+    case: Case, offset: Gradient, direction: Gradient, view: View, rows: Any
+) -> tuple[Array, Array]:
+    """Between what k lies if the candidate is offset + k direction, for each of a stack; empty if lower > upper.
+
+    |C - P - k D| <= allowed holds for k between (C - P - allowed) / D and (C - P + allowed) / D.  The bound
+    depends on k: it is taken at the k of the entry that knows it best, from which none that fits is far.
+    """
+    values, resolution = case.seen(view, rows)
+    difference, slope = values - offset.values, direction.values
+    open_ = offset.bound + direction.bound + resolution
+    flat = (*np.broadcast_shapes(difference.shape, slope.shape)[:-2], -1)
+    sharp = np.where(slope != 0, np.abs(slope) / open_, -1)
+    sharp = np.broadcast_to(sharp, np.broadcast_shapes(difference.shape, slope.shape)).reshape(flat)
+    best = np.nan_to_num(sharp, nan=-1).argmax(axis=-1)[..., None]
+    quotient = np.broadcast_to(difference / slope, (*flat[:-1], *values.shape)).reshape(flat)
+    guess = np.abs(np.take_along_axis(quotient, best, axis=-1))[..., None]
+    size = offset.bound + guess * direction.bound + 2 * case.right.u * guess * np.abs(slope)
+    allowed = case.allowed(Gradient(offset.values + guess * slope, size), resolution, 2)
+    ends = (difference - allowed) / slope, (difference + allowed) / slope
+    lower = np.where(slope != 0, np.minimum(*ends), -np.inf).max(axis=(-2, -1))
+    upper = np.where(slope != 0, np.maximum(*ends), np.inf).min(axis=(-2, -1))
+    fits = (np.isfinite(allowed) & ((slope != 0) | (np.abs(difference) <= allowed))).all(axis=(-2, -1))
+    fits &= np.isfinite(lower) & np.isfinite(upper)
+    return np.where(fits, lower, np.inf), np.where(fits, upper, -np.inf)
+
+
+def _scaled(
+    case: Case,
+    predict: Callable[[Any], Gradient],
+    steps: tuple[Step, ...],
+    view: View | None = None,
+    gradient: Gradient | None = None,
+) -> Iterator[Finding]:
+    """k times a gradient, but for 1, which is no slip, and -1, which is another."""
+    if case.turned and view is None:
+        return
+    view = view or View((), 1)
+    gradient = gradient or predict(case.rows)
+    zero = Gradient(np.zeros_like(gradient.values), np.zeros_like(gradient.values))
+    lower, upper = (float(end) for end in _interval(case, zero, gradient, view, case.rows))
+    values = case.values
+    if not lower <= upper or lower <= 1 <= upper or lower <= -1 <= upper or (values == values[0]).all():
+        return
+    full = predict(slice(None))
+    lower, upper = (
+        float(end)
+        for end in _interval(
+            case, replace(zero, values=0 * full.values, bound=0 * full.bound), full, view, slice(None)
+        )
+    )
+    if not lower <= upper:
+        return
+    slip = SLIPS["scaled"]
+    named = {
+        ("-" if sign < 0 else "") + name: sign * value
+        for sign in (1, -1)
+        for name, value in named_factors(case.right, full.values).items()
+        if lower <= sign * value <= upper
+    }
+    k = next(iter(named.values()), (lower + upper) / 2)
+    given: Parameters = {"k": k, **({"named": ", ".join(named)} if named else {})}
+
+    def times(rows: Any) -> Gradient:
+        made = predict(rows)
+        return Gradient(k * made.values, abs(k) * made.bound + 2 * case.right.u * np.abs(k * made.values))
+
+    yield Finding((*steps, (slip, given)), view, 0 if named else 1, times, {"k": (lower, upper)})
+
+
+def _scaled_pairs(case: Case) -> Iterator[Finding]:
+    for view in case.views:
+        if len(view.steps) == 1 and view.sign > 0:
+            yield from _scaled(case, case.exactly, view.steps, view)
+    if case.turned:
+        return
+    batch, zero = case.right.problem.n_rows > 1, np.zeros(())
+    for group in case.singles():
+        gradient = case.pulled(group.draft, case.rows)
+        lower, upper = _interval(case, Gradient(zero, zero), gradient, View((), 1), case.rows)
+        for k in np.flatnonzero(lower <= upper).tolist():
+            if not (batch and "row" in group.steps[k][0][1]):
+                yield from _scaled(case, _predict(case, group.draft, k), group.steps[k])
+
+
+def _on_lines(
+    case: Case, slip: Slip, predict: Callable[[Any], Gradient], steps: tuple[Step, ...], view: View
+) -> Iterator[Finding]:
+    """Weight decay and updated weights: a line through a gradient, or from W."""
+    if case.parameter is None or slip.line is None or case.turned:
+        return
+    # The layout and the sign come before W is added, so W is seen through them as the candidate is.
+    added = view.sign * case.parameter.ravel()[case.places(view, slice(None))]
+
+    def lines(rows: Any) -> tuple[Gradient, Gradient]:
+        assert slip.line is not None
+        made = added if isinstance(rows, slice) else added[case.indices(rows)]
+        line = slip.line(case.right, predict(rows), made)
+        return line.offset, line.direction
+
+    for rows in (case.rows, slice(None)):
+        lower, upper = (float(end) for end in _interval(case, *lines(rows), view, rows))
+        if not lower <= upper or (lower <= 0 <= upper and slip.name != "weights-updated"):
+            return
+    k = (lower + upper) / 2
+
+    def on_line(rows: Any) -> Gradient:
+        offset, direction = lines(rows)
+        values = offset.values + k * direction.values
+        rounding = 2 * case.right.u * np.abs(k * direction.values)
+        return Gradient(values, offset.bound + abs(k) * direction.bound + rounding)
+
+    given = {str(slip.free): k}
+    yield Finding((*steps, (slip, given)), view, 1, on_line, {str(slip.free): (lower, upper)})
+
+
+def _smoothed(case: Case, draft: Draft, steps: tuple[Step, ...], view: View) -> Iterator[Finding]:
+    """Targets smoothed by eps, which is between 0 and 1."""
+    slip = SLIPS["label-smoothed"]
+    assert slip.direction is not None and slip.draft is not None
+    slope = slip.direction(draft)
+    gradients = case.pulled(draft, case.rows), case.pulled(slope, case.rows)
+    for k, (lower, upper) in enumerate(zip(*_interval(case, *gradients, view, case.rows), strict=True)):
+        if 0 < lower <= upper and lower <= 1:
+            eps = float(min((lower + upper) / 2, 1.0))
+            one = stack([draft.take(slice(k, k + 1))])
+            predict = _predict(case, stack([slip.draft(one, {"eps": eps})]), 0)
+            found = (slip, {"eps": eps})
+            widths = {"eps": (float(lower), float(upper))}
+            yield Finding((*(steps or ()), found), view, 1, predict, widths)
+
+
+def _clip(
+    case: Case, predict: Callable[[Any], Gradient], steps: tuple[Step, ...], view: View
+) -> Iterator[Finding]:
+    """Clipped at the largest entry, if there are two such, and in a pair one that is smaller."""
+    size = np.abs(case.values)
+    limit, slip = float(size.max()), SLIPS["clipped"]
+    at_limit = int((size == limit).sum())
+    if (
+        at_limit < CLIPPED_AT_LEAST
+        or (case.values == case.values[0]).all()
+        or (steps and at_limit == size.size)
+    ):
+        return
+
+    def clipped(rows: Any) -> Gradient:
+        assert slip.gradient is not None
+        return slip.gradient(case.right, predict(rows), {"limit": limit})
+
+    if case.fits(clipped(case.rows), view, case.rows).all():
+        given: Parameters = {"limit": limit, "at_limit": at_limit}
+        yield Finding((*steps, (slip, given)), view, 1, clipped, {"limit": (limit, limit)})
+
+
+def _with_free(case: Case) -> Iterator[Finding]:
+    identity = View((), 1)
+    if case.turned or (case.values == case.values[0]).all():
+        return
+    for slip in SLIPS.values():
+        yield from (
+            _on_lines(case, slip, case.exactly, (), identity) if slip.line and slip.name != "scaled" else ()
+        )
+    yield from _smoothed(case, case.right, (), identity)
+    yield from _clip(case, case.exactly, (), identity)
+    yield from _between(case, [((), case.right)], identity)
+
+
+def _pairs_with_free(case: Case) -> Iterator[Finding]:
+    if (case.values == case.values[0]).all():
+        return
+    adding = [SLIPS["weight-decay-included"], SLIPS["weights-updated"]]
+    for view in case.views:
+        if len(view.steps) == 1:
+            for slip in adding:
+                yield from _on_lines(case, slip, case.exactly, view.steps, view)
+            yield from _with_view(_smoothed(case, case.right, (), view), view)
+            yield from _clip(case, case.exactly, view.steps, view)
+            yield from _with_view(_between(case, [((), case.right)], view), view)
+    if case.turned:
+        return
+    identity, batch = View((), 1), case.right.problem.n_rows > 1
+    for name, factor in named_factors(case.right, case.exact.values).items():
+        step: Step = (SLIPS["scaled"], {"k": factor, "named": name})
+        yield from _on_lines(case, adding[0], _times(case, factor), (step,), identity)
+    smoothed = STAGES.index("target")
+    for group in case.singles():
+        stage = STAGES.index(group.steps[0][0][0].stage)
+        gradient = case.pulled(group.draft, case.rows)
+        for k, steps in enumerate(group.steps):
+            if batch and "row" in steps[0][1]:
+                continue
+            one = Gradient(gradient.values[k], gradient.bound[k])
+            predict = _predict(case, group.draft, k)
+            probed = _unless(case.rows, one, predict)
+            for slip in adding:
+                yield from _on_lines(case, slip, probed, steps, identity)
+            yield from _clip(case, probed, steps, identity)
+            if stage < smoothed:
+                yield from _smoothed(case, group.draft.take(slice(k, k + 1)), steps, identity)
+    yield from _between(
+        case,
+        [
+            (steps, group.draft.take(slice(k, k + 1)))
+            for group in case.singles()
+            for k, steps in enumerate(group.steps)
+            if not (batch and "row" in steps[0][1])
+        ]
+        if case.small
+        else [],
+        identity,
+    )
+
+
+def _with_view(findings: Iterator[Finding], view: View) -> Iterator[Finding]:
+    for finding in findings:
+        yield finding._replace(steps=(*finding.steps, *view.steps))
+
+
+def _unless(rows: Any, made: Gradient, predict: Callable[[Any], Gradient]) -> Callable[[Any], Gradient]:
+    """What was made for these rows already, and a prediction for any others."""
+    return lambda asked: made if asked is rows else predict(asked)
+
+
+def _times(case: Case, factor: float) -> Callable[[Any], Gradient]:
+    def times(rows: Any) -> Gradient:
+        made = case.exactly(rows)
+        return Gradient(
+            factor * made.values, abs(factor) * made.bound + 2 * case.right.u * np.abs(made.values)
+        )
+
+    return times
+
+
+# With a free number between two values of a grid.
+
+
+def _between(case: Case, bases: Sequence[tuple[tuple[Step, ...], Draft]], view: View) -> Iterator[Finding]:
+    """Temperature, eps of the logarithm, eta of a later evaluation; with one more step of the layer, or none."""
+    for slip in SLIPS.values():
+        if slip.grid is None or slip.draft is None:
+            continue
+        for given in slip.choices(case.right):
+            for steps, base in bases:
+                stages = [STAGES.index(step[0].stage) for step in steps]
+                if STAGES.index(slip.stage) in stages:
+                    continue
+                before = not stages or stages[0] < STAGES.index(slip.stage)
+                yield from _on_grid(case, slip, given, steps, base if before else None, view)
+
+
+def _on_grid(
+    case: Case, slip: Slip, given: Parameters, steps: tuple[Step, ...], base: Draft | None, view: View
+) -> Iterator[Finding]:
+    """Bracketed at the entry that is furthest from right, refined, and then judged in every entry."""
+    free, grid = str(slip.free), slip.grid
+    assert grid is not None
+    size = case.right.logits.size
+    grid = grid[:: max(1, math.ceil(grid.size * size * 16 / GRIDDED))]
+
+    def drafts(numbers: Array) -> Draft:
+        assert slip.draft is not None
+        values: Any = numbers[:, None, None]
+        made = slip.draft(base or case.right, {**given, free: values})
+        if base is None:
+            after, parameters = steps[0]
+            assert after.draft is not None
+            made = after.draft(made, parameters)
+        return made
+
+    def gradients(numbers: Array) -> Gradient:
+        return case.pulled(drafts(numbers), case.rows)
+
+    values, resolution = case.seen(view, case.rows)
+    made = gradients(grid)
+    if made.values.shape[:-2] != grid.shape:  # the step after it does not depend on what it changes
+        return
+    exact = case.exactly(case.rows)
+    worst = np.argmax(np.abs(values - exact.values) / (exact.bound + resolution))
+    row, column = divmod(int(worst), values.shape[1])
+
+    def error(numbers: Array) -> Array:
+        difference: Array = gradients(numbers).values[:, row, column] - values[row, column]
+        return difference
+
+    # Between two values of the grid each entry of one that fits lies between its two ends, give or take
+    # as much again: an entry need not be monotone there.
+    signs = np.signbit(made.values[:, row, column] - values[row, column])
+    low, high = np.minimum(made.values[1:], made.values[:-1]), np.maximum(made.values[1:], made.values[:-1])
+    slack = high - low + 2 * (made.bound[1:] + made.bound[:-1]) + resolution
+    there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
+    brackets = np.flatnonzero(there & (signs[1:] != signs[:-1]))
+    if not brackets.size:
+        return
+    for number in _roots(error, grid[brackets], grid[brackets + 1]):
+        yield from _near(case, (slip, given), steps, drafts, float(number), view)
+
+
+def _near(
+    case: Case,
+    found: Step,
+    steps: tuple[Step, ...],
+    drafts: Callable[[Array], Draft],
+    number: float,
+    view: View,
+) -> Iterator[Finding]:
+    """Every entry lets the number move a little along its slope: what all allow, if it is not "no slip"."""
+    slip, given = found
+    ends = np.array([number, number * (1 + 2.0**-20)])
+    two = case.pulled(drafts(ends), case.rows)
+    if not np.isfinite(two.values).all():
+        return
+    offset = Gradient(two.values[0], two.bound[0])
+    slope = (two.values[1] - two.values[0]) / (ends[1] - ends[0])
+    lower, upper = (
+        float(end) for end in _interval(case, offset, Gradient(slope, np.zeros_like(slope)), view, case.rows)
+    )
+    nothing = 1.0 if slip.name == "temperature" else 0.0
+    if not lower <= upper or number + lower <= nothing <= number + upper:
+        return
+    number += min(max(0.0, lower), upper)
+    predict = _predict(case, stack([drafts(np.array([number]))]), 0)
+    here = (slip, {**given, str(slip.free): number})
+    widths = {str(slip.free): (number + min(lower, 0), number + max(upper, 0))}
+    yield Finding((*steps, here), view, 1, predict, widths)
+
+
+def _roots(error: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Where the error changes its sign between each two numbers, by the Illinois method on their logarithms."""
+    left, right_ = np.log(low), np.log(high)
+    at_left, at_right = error(low), error(high)
+    middle = left
+    for _ in range(60):
+        with np.errstate(all="ignore"):
+            middle = right_ - at_right * (right_ - left) / (at_right - at_left)
+        inside = (middle >= np.minimum(left, right_)) & (middle <= np.maximum(left, right_))
+        middle = np.where(inside, middle, (left + right_) / 2)
+        value = error(np.exp(middle))
+        crossed = np.signbit(value) != np.signbit(at_right)
+        left, at_left = np.where(crossed, right_, left), np.where(crossed, at_right, at_left / 2)
+        right_, at_right = middle, value
+        if (np.minimum(np.abs(right_ - left), np.abs(value)) <= 2.0**-51 * np.abs(right_)).all() or (
+            value == 0
+        ).all():
+            break
+    return np.exp(middle)
+
+
+# What is said.
+
+
+def _explained(case: Case, finding: Finding) -> Explanation:
+    steps = _in_order(finding)
+    texts: dict[str, str] = {}
+    parameters: dict[str, float | int | str] = {}
+    parts = []
+    for slip, given in steps:
+        own = _details(case, finding, slip, given)
+        said = {name: _text(value, finding.widths.get(name)) for name, value in own.items()}
+        if "named" in own:
+            said["k"] = (
+                f"{said['named']} = {float(own['k']):.6g}" if "mean" not in said["named"] else said["named"]
+            )
+        clash = {name for name in own if name in parameters}
+        parameters |= {f"{name} of {slip.name}" if name in clash else name: v for name, v in own.items()}
+        texts |= {f"{name} of {slip.name}" if name in clash else name: t for name, t in said.items()}
+        words = {**_sizes(case.right.problem), **said}
+        if "named" in own:
+            words["k"] = f"{float(own['k']):.6g}"
+        parts.append(
+            [text.format_map(words) for text in (slip.happened, slip.wrong, slip.right, slip.remedy)]
+        )
+    happened, wrong, mended, remedy = ("\n".join(texts) for texts in zip(*parts, strict=True))
+    values, resolution = case.seen(finding.view, slice(None))
+    gradient = finding.predict(slice(None))
+    allowed = case.allowed(gradient, resolution, 2)
+    within = int((np.abs(values - gradient.values) <= allowed).sum())
+    if steps[0][0].name == "all-zero":
+        within = values.size
+    return Explanation(
+        tuple(slip.name for slip, _ in steps),
+        parameters,
+        texts,
+        within,
+        values.size,
+        happened,
+        wrong,
+        mended,
+        remedy,
+    )
+
+
+def _sizes(problem: Problem) -> dict[str, object]:
+    return {
+        "n_rows": problem.n_rows,
+        "n_inputs": problem.n_inputs,
+        "n_classes": problem.n_classes,
+        "n_others": problem.n_classes - 1,
+    }
+
+
+def _text(value: float | int | str, width: Bracket | None) -> str:
+    """A number with the digits that the candidate determines, at most 12."""
+    if isinstance(value, str | int):
+        return str(value)
+    digits = 12
+    if width is not None and width[1] > width[0] and value:
+        digits = min(12, max(1, math.floor(-math.log10((width[1] - width[0]) / abs(value)))))
+    return f"{value:.{digits}g}"
+
+
+def _details(case: Case, finding: Finding, slip: Slip, given: Parameters) -> Parameters:
+    """The parameters, and what follows from them."""
+    problem = case.right.problem
+    if slip.name == "scaled":
+        which = f"that is {given['named']} here." if "named" in given else "no constant that is known."
+        return {**given, "which": which}
+    if slip.name == "label-smoothed":
+        n_classes = problem.n_classes
+        return {**given, "eps_of_others": float(given["eps"]) * (n_classes - 1) / n_classes}
+    if slip.name == "weight-decay-included":
+        return {**given, "lambda_of_square": float(given["lambda"]) / 2}
+    if slip.name == "weights-updated" and case.parameter is not None:
+        u = bounds.PRECISIONS[case.tolerance.precision].u
+        own = case.parameter.ravel()
+        if (np.abs(case.values - own) <= 4 * u * np.abs(own)).all():
+            return {"eta": "too small to tell"}
+    if slip.name == "classes-permuted":
+        name = str(given["order"])
+        _, k = case.indices(slice(None))
+        assert slip.places is not None
+        places = slip.places(case.right, given, np.zeros_like(k), k)
+        return {"order": name, "columns": " ".join(map(str, np.argsort(places).tolist()))}
+    if slip.name == "wrong-label":
+        if "shift" in given:
+            return {**given, "which": f"Every label is taken for the class {int(given['shift']):+d} from it."}
+        names = problem.classes or [str(c) for c in range(problem.n_classes)]
+        row = f"In row {given['row']} the" if problem.n_rows > 1 else "The"
+        said, true = (names[int(given[key])] for key in ("instead", "label"))
+        return {**given, "which": f"{row} label is taken to be class {said}, but it is class {true}."}
+    if slip.name == "low-precision":
+        return {"format": f"{given['decimals']} decimals", **given} if "decimals" in given else given
+    if slip.name == "all-zero":
+        largest = float(np.abs(case.right.residual).max())
+        mass, u = float(case.right.mass.max()), case.right.u
+        if largest <= u * mass:
+            why = f"The largest exact residual is {largest:.3g}, below what S_c - 1 keeps of S_c = 1: saturated."
+        else:
+            why = "A Jacobian summed over its rows is 0, and so is an array never written to."
+        return {"why": why}
+    return given
+
+
+def _lost_digits(case: Case, lost: NDArray[np.bool_]) -> tuple[Explanation, ...]:
+    """Why a candidate within its bound has no digit in some entries."""
+    draft, u = case.right, case.right.u
+    lost = lost.reshape(case.shape)
+    # An error of u in S_c, times q, carried back: what S_c - 1 leaves of entries near 0.
+    unit = replace(draft, residual=draft.mass * draft.probabilities, residual_error=0 * draft.residual)
+    sizes = replace(
+        unit,
+        analysis=replace(
+            draft.analysis,
+            problem=replace(
+                draft.problem, weights=np.abs(draft.problem.weights), inputs=np.abs(draft.problem.inputs)
+            ),
+        ),
+    )
+    kept = _first(case.pulled(sizes, slice(None))).values
+    error = np.abs(case.values.reshape(case.shape) - case.exact.values)
+    complement = layer.other_exponentials(draft.analysis.forward) / (1 + draft.analysis.forward.others)
+    least = float(np.where(draft.targets[0] > 0, complement, 1).min())
+    texts: list[tuple[tuple[str, ...], int, str, str, str, str]] = []
+    if case.tolerance.stored_as is not None:
+        stored = bounds.PRECISIONS[case.tolerance.stored_as]
+        small = lost & (np.abs(case.exact.values) <= stored.eta / stored.u)
+        texts.append(
+            (
+                ("low-precision",),
+                int(small.sum()),
+                f"The smallest normal number of {case.tolerance.stored_as} is {2 * stored.eta * 0.5 / stored.u:.3g}:\n"
+                "what is smaller keeps fewer digits, or none.",
+                f"dW.astype({case.tolerance.stored_as})",
+                "dW.astype(float32)",
+                "Store the gradient in a wider format, or scale the loss before it is stored.",
+            )
+        )
+    cancelled = lost & (error <= 2 * u * kept)
+    if least < 0.5:
+        texts.append(
+            (
+                (),
+                int(cancelled.sum()),
+                f"S_c is near 1: the exact 1 - S_c is {least:.3g}, and S_c - 1 from a rounded S_c keeps\n"
+                f"nothing below {u:.3g}, half the distance from 1 to the next number.",
+                "s[label] - 1",
+                "-(e.sum() - e[label]) / e.sum()    # the other exponentials, added up",
+                "Add up the other exponentials; never subtract S_c from 1.",
+            )
+        )
+    spread = float(draft.logits_error.max())
+    if spread > 0.05:
+        texts.append(
+            (
+                (),
+                int(lost.sum()),
+                f"The logits are off by up to {spread:.3g}: their sums cancel in {case.tolerance.precision},\n"
+                "and what follows from them is not resolved.",
+                "x @ W",
+                "x.astype(float64) @ W.astype(float64)",
+                "Compute the logits in a wider format.",
+            )
+        )
+    return tuple(
+        Explanation(slips, {}, {}, count, lost.size, happened, wrong, mended, remedy)
+        for slips, count, happened, wrong, mended, remedy in texts
+        if count
+    )
