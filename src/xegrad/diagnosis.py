@@ -389,7 +389,8 @@ def _best(case: Case) -> list[Finding]:
             for finding in found:
                 names = tuple(slip.name for slip, _ in _in_order(finding))
                 # The forms of one slip are listed; those of a pair are one.
-                forms = () if len(names) > 1 else tuple(dict(finding.steps[0][1]).items())
+                given = finding.steps[0][1].items()
+                forms = () if len(names) > 1 else tuple((k, v) for k, v in given if k not in finding.widths)
                 kept.setdefault((names, forms), finding)
             return list(kept.values())
     return []
@@ -822,23 +823,28 @@ def _on_grid(
     made = gradients(grid)
     if made.values.shape[:-2] != grid.shape:  # the step after it does not depend on what it changes
         return
-    exact = case.exactly(case.rows)
-    worst = np.argmax(np.abs(values - exact.values) / (exact.bound + resolution))
-    row, column = divmod(int(worst), values.shape[1])
-
-    def error(numbers: Array) -> Array:
-        difference: Array = gradients(numbers).values[:, row, column] - values[row, column]
-        return difference
-
-    # Between two values of the grid each entry of one that fits lies between its two ends, give or take
-    # as much again: an entry need not be monotone there.
-    signs = np.signbit(made.values[:, row, column] - values[row, column])
+    # Between two values of the grid each entry of one that fits lies between its two ends, give or take as
+    # much again, and what it curves: an entry need not be monotone there.
+    steps_up = np.diff(made.values, axis=0)
+    curved = np.zeros_like(made.values)
+    curved[1:-1] = np.abs(np.diff(steps_up, axis=0))
+    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1])
+    slack = slack + 2 * (made.bound[1:] + made.bound[:-1]) + resolution
     low, high = np.minimum(made.values[1:], made.values[:-1]), np.maximum(made.values[1:], made.values[:-1])
-    slack = high - low + 2 * (made.bound[1:] + made.bound[:-1]) + resolution
     there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
-    brackets = np.flatnonzero(there & (signs[1:] != signs[:-1]))
+    brackets = np.flatnonzero(there)
     if not brackets.size:
         return
+    # The entry that tells most there: of the largest step, counted in bounds.
+    telling = np.abs(steps_up) / (made.bound[1:] + made.bound[:-1] + resolution)
+    entries = np.nan_to_num(telling[brackets]).reshape(brackets.size, -1).argmax(axis=-1)
+    row, column = np.divmod(entries, values.shape[1])
+    each = np.arange(brackets.size)
+
+    def error(numbers: Array) -> Array:
+        difference: Array = gradients(numbers).values[each, row, column] - values[row, column]
+        return difference
+
     for number in _roots(error, grid[brackets], grid[brackets + 1]):
         yield from _near(case, (slip, given), steps, drafts, float(number), view)
 
@@ -873,24 +879,25 @@ def _near(
 
 
 def _roots(error: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Where the error changes its sign between each two numbers, by the Illinois method on their logarithms."""
+    """Where the error changes its sign between each two numbers, by the Illinois method on their logarithms;
+    where it does not, the end at which it is smaller."""
     left, right_ = np.log(low), np.log(high)
     at_left, at_right = error(low), error(high)
-    middle = left
+    changes = np.signbit(at_left) != np.signbit(at_right)
+    ends = np.where(np.abs(at_left) < np.abs(at_right), low, high)
+    middle = right_
     for _ in range(60):
-        with np.errstate(all="ignore"):
-            middle = right_ - at_right * (right_ - left) / (at_right - at_left)
+        middle = right_ - at_right * (right_ - left) / (at_right - at_left)
         inside = (middle >= np.minimum(left, right_)) & (middle <= np.maximum(left, right_))
         middle = np.where(inside, middle, (left + right_) / 2)
         value = error(np.exp(middle))
         crossed = np.signbit(value) != np.signbit(at_right)
+        close = np.abs(middle - right_) <= 2.0**-50 * np.abs(middle)
         left, at_left = np.where(crossed, right_, left), np.where(crossed, at_right, at_left / 2)
         right_, at_right = middle, value
-        if (np.minimum(np.abs(right_ - left), np.abs(value)) <= 2.0**-51 * np.abs(right_)).all() or (
-            value == 0
-        ).all():
+        if (close | (value == 0) | ~changes).all():
             break
-    return np.exp(middle)
+    return np.where(changes, np.exp(middle), ends)
 
 
 # What is said.

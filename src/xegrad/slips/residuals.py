@@ -28,22 +28,26 @@ def _diagonal(draft: Draft, given: Parameters) -> Draft:
     return draft.with_residual(-draft.targets * draft.complement, draft.targets * draft.probabilities_error)
 
 
-def _logarithm_choices(draft: Draft) -> list[Parameters]:
-    return [{}] if ((draft.targets != 0).sum(axis=-1) <= 1).all() else []
-
-
 def _logarithm(draft: Draft, given: Parameters) -> Draft:
-    """-log(S_c + eps) has the residual R S_c / (S_c + eps), and S_c / (S_c + eps) moves by
-    eps dS_c / ((S_c + eps) (S_c - dS_c + eps))."""
+    """d/dS of -Q log(S + eps) through the softmax: DS(-Q / (S + eps)).
+
+    With one target c in each row that is R S_c / (S_c + eps), which loses nothing where S_c is near 1:
+    S_c / (S_c + eps) moves by eps dS_c / ((S_c + eps) (S_c - dS_c + eps)).
+    """
     eps: Any = given["eps"]
-    label = draft.targets != 0
-    probability = np.where(label, draft.probabilities, 0).sum(axis=-1, keepdims=True)
-    spread = np.where(label, draft.probabilities_error, 0).sum(axis=-1, keepdims=True)
+    target = draft.targets != 0
+    if (target.sum(axis=-1) > 1).any():
+        around = draft.probabilities + eps
+        quotient, spread = ratio(
+            draft, draft.targets, around, draft.probabilities_error + draft.u * np.abs(around)
+        )
+        return draft.with_residual(*through_softmax(draft, -quotient, spread))
+    probability = np.where(target, draft.probabilities, 0).sum(axis=-1, keepdims=True)
+    spread = np.where(target, draft.probabilities_error, 0).sum(axis=-1, keepdims=True)
     part = probability / (probability + eps)
     moved = eps * spread / ((probability + eps) * (np.maximum(probability - spread, 0) + eps))
-    error = np.abs(part) * draft.residual_error + np.abs(draft.residual) * (
-        moved + 4 * draft.u * np.abs(part)
-    )
+    error = np.abs(part) * draft.residual_error
+    error = error + np.abs(draft.residual) * (moved + 4 * draft.u * np.abs(part))
     return draft.with_residual(draft.residual * part, error)
 
 
@@ -141,16 +145,15 @@ SLIPS = (
         name="log-epsilon",
         stage="residual",
         sentence="A small number inside the logarithm changes the gradient.",
-        formula="L = -log(S + eps); R S_c / (S_c + eps)",
+        formula="DS(-Q/(S + eps)); for a label c, R S_c / (S_c + eps)",
         happened="The loss is -log(S + eps) with eps = {eps}:\n"
-        "each row is multiplied with S_c / (S_c + eps), c its label.",
+        "with a label c each row is multiplied with S_c / (S_c + eps).",
         wrong="-np.log(p[label] + eps)",
         right="logsumexp(z) - z[label]",
         remedy="Take the loss from the logits, where no logarithm of 0 can occur.",
         how="A guard against log 0.",
         free="eps",
         canonical={"eps": 0.01},
-        choices=_logarithm_choices,
         draft=_logarithm,
         grid=np.geomspace(1e-18, 1e3, 85),
     ),
