@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer
-from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge
+from xegrad.comparison import Comparison
+from xegrad.judgement import DIGITS_LOST, WRONG, Judgement, Tolerance
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
@@ -30,9 +31,9 @@ from xegrad.targets import Array
 EVIDENCE = 24.0  # bits
 AT_MOST = 53.0  # bits of one entry
 PROBED = 4096  # entries looked at before all are
-STACKED = 500_000  # numbers of one step of a stack of drafts
-PAIRED = 3_000_000  # the same for all pairs of two steps of the layer; larger problems have no such pairs
-GRIDDED = 4_000_000  # the same for the grid of a free number; larger problems have a coarser one
+SMALL = 4096  # logits; beyond them two steps of the layer are not tried together
+GRIDDED = 100_000  # numbers of the grid of a free number; larger problems have a coarser one
+COARSEST = 13
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
 Step = tuple[Slip, Parameters]
@@ -82,10 +83,12 @@ class Finding(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Drafts of one stage, or of two, as a stack; and what was done to each."""
+    """Drafts of one stage, or of two, as a stack: what was done to each, how to make it, and the gradients of
+    the inputs looked at first."""
 
-    steps: list[tuple[Step, ...]]
-    draft: Draft
+    steps: Sequence[tuple[Step, ...]]
+    draft: Callable[[int], Draft]
+    gradient: Gradient
 
 
 class Case:
@@ -113,6 +116,7 @@ class Case:
         self.values = candidate.astype(np.float64).ravel()
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape).ravel()
         self.rows = self._rows()
+        self.everything = self.rows if isinstance(self.rows, slice) else slice(None)
         kept = int((self.right.mass > 0).sum())
         n_inputs, others = self.right.problem.n_inputs, self.right.problem.n_classes - 1
         self.numbers = {
@@ -123,6 +127,13 @@ class Case:
         }[with_respect_to]
         updated = parameter(self.right)
         self.parameter = None if updated is None else updated.reshape(self.shape)
+
+    def judgement(self, certified: bool) -> Judgement:
+        """As `judge` has it, from the bound that is here already."""
+        values, resolution = self.seen(View((), 1), slice(None))
+        allowed = self.allowed(self.exact, resolution, 1)
+        comparison = Comparison(reference=self.exact.values, candidate=values, bound=allowed)
+        return Judgement(comparison=comparison, certified=certified, derived=self.tolerance.derived)
 
     def _rows(self) -> Any:
         """The inputs looked at first: those with the largest x, or all."""
@@ -195,38 +206,48 @@ class Case:
         return [View((*steps, flipped) if sign < 0 else steps, sign) for sign in (1, -1) for steps in layouts]
 
     @cached_property
-    def small(self) -> bool:
-        """Whether drafts are worth stacking."""
-        return self.right.logits.size * 64 <= STACKED
-
-    def singles(self) -> Iterator[Group]:
-        """Every step of the layer gone wrong without a free number, by stage."""
-        if self.small:
-            yield from self._small_singles
-        else:
-            yield from self._singles()
+    def is_small(self) -> bool:
+        """Whether two steps of the layer are tried together, and free numbers with another step."""
+        return self.right.logits.size <= SMALL and self.values.size <= 64 * SMALL
 
     @cached_property
-    def _small_singles(self) -> list[Group]:
-        by_stage: dict[str, list[Group]] = {}
-        for group in self._singles():
-            by_stage.setdefault(group.steps[0][-1][0].stage + str(group.draft.uses_inputs), []).append(group)
-        return [
-            Group(
-                [steps for group in groups for steps in group.steps], stack([group.draft for group in groups])
-            )
-            for groups in by_stage.values()
-        ]
-
-    def _singles(self) -> Iterator[Group]:
+    def singles(self) -> list[Group]:
+        """Every step of the layer gone wrong without a free number: a stack for each stage where that is small."""
+        groups = []
         for stage in STAGES:
-            for slip in SLIPS.values():
-                if slip.stage == stage and slip.draft is not None and slip.free is None:
-                    choices = [*slip.choices(self.right)]
-                    if slip.name == "wrong-label":
-                        choices += self._pointed_labels()
-                    for given in choices:
-                        yield Group([((slip, given),)], stack([slip.draft(self.right, given)]))
+            made: dict[bool, list[tuple[Step, Draft]]] = {}
+            for step in self._steps(stage):
+                draft = self.made(step)
+                if not self.is_small:
+                    groups.append(self.group([(step,)], draft, partial(self._again, step)))
+                else:
+                    made.setdefault(draft.uses_inputs, []).append((step, draft))
+            for drafts in made.values():
+                steps = [(step,) for step, _ in drafts]
+                groups += [self.group(steps, stack([draft for _, draft in drafts]))]
+        return groups
+
+    def _again(self, step: Step, k: int) -> Draft:
+        return self.made(step)
+
+    def made(self, step: Step, draft: Draft | None = None) -> Draft:
+        """One step gone wrong, as a stack."""
+        slip, given = step
+        assert slip.draft is not None
+        return stack([slip.draft(draft or self.right, given)])
+
+    def group(
+        self, steps: Sequence[tuple[Step, ...]], draft: Draft, one: Callable[[int], Draft] | None = None
+    ) -> Group:
+        """Drafts with their gradients; a large draft is made again when it is needed."""
+        return Group(steps, one or (lambda k: draft.take(slice(k, k + 1))), self.pulled(draft, self.rows))
+
+    def _steps(self, stage: str) -> Iterator[Step]:
+        for slip in SLIPS.values():
+            if slip.stage == stage and slip.draft is not None and slip.free is None:
+                yield from ((slip, given) for given in slip.choices(self.right))
+                if slip.name == "wrong-label":
+                    yield from ((slip, given) for given in self._pointed_labels())
 
     def _pointed_labels(self) -> list[Parameters]:
         """In a large problem: a wrong label of one row moves two columns and no other, and each of their
@@ -243,33 +264,25 @@ class Case:
             return []
         rows = np.flatnonzero(np.isin(labels, columns))[:MOST_ROWS].tolist()
         return [
-            {"row": row, "label": int(labels[row]), "instead": columns[columns[0] == labels[row]]}
+            {"row": row, "label": int(labels[row]), "instead": columns[int(columns[0] == labels[row])]}
             for row in rows
         ]
 
     def pairs(self) -> Iterator[Group]:
         """Two steps of the layer gone wrong, neither with a free number."""
-        done: list[Group] = []
+        done: list[tuple[Step, Draft]] = []
         for stage in STAGES:
-            slips = [s for s in SLIPS.values() if s.stage == stage and s.draft is not None and s.free is None]
-            earlier = stack([group.draft for group in done]) if done else None
-            steps = [steps for group in done for steps in group.steps]
-            here: list[Group] = []
-            for slip in slips:
-                for given in self._paired(slip):
-                    made = slip.draft
-                    assert made is not None
-                    here.append(Group([((slip, given),)], stack([made(self.right, given)])))
-                    if earlier is not None:
-                        if len(steps) * earlier.logits[0].size * 64 > PAIRED:
-                            return
-                        both = [(*before, (slip, given)) for before in steps]
-                        yield Group(both, stack([made(earlier, given)]))
-            done += here
+            steps = [step for step in self._steps(stage) if self.is_paired(step)]
+            if done:
+                earlier = stack([draft for _, draft in done])
+                for step in steps:
+                    both = [(before, step) for before, _ in done]
+                    yield self.group(both, self.made(step, earlier))
+            done += [(step, self.made(step)) for step in steps]
 
-    def _paired(self, slip: Slip) -> list[Parameters]:
-        batch = self.right.problem.n_rows > 1
-        return [given for given in slip.choices(self.right) if not (batch and "row" in given)]
+    def is_paired(self, step: Step) -> bool:
+        """Not the label of one row of a batch: there are too many."""
+        return self.right.problem.n_rows == 1 or "row" not in step[1]
 
     def fits(self, gradient: Gradient, view: View, rows: Any) -> NDArray[np.bool_]:
         """Whether every entry is within twice the bound; one answer for each of a stack."""
@@ -286,18 +299,18 @@ class Case:
             return False
         if adds_weights and self.values.size <= finding.free:
             return False
-        gradient = finding.predict(slice(None))
-        if not self.fits(gradient, finding.view, slice(None)).all():
-            return False
-        values, resolution = self.seen(finding.view, slice(None))
-        with np.errstate(all="ignore"):
-            bits = np.log2(np.abs(values) / self.allowed(gradient, resolution, 1)).ravel()
+        # Entries that are added only add evidence, so those looked at first may be enough.
+        gradient = finding.predict(self.rows)
+        values, resolution = self.seen(finding.view, self.rows)
+        bits = np.log2(np.abs(values) / self.allowed(gradient, resolution, 1)).ravel()
         bits = np.clip(np.where(values.ravel() == 0, 0, bits), 0, AT_MOST)
         needed = EVIDENCE
         if any(slip.name == "classes-permuted" for slip in slips):
             needed += math.lgamma(self.right.problem.n_classes + 1) / math.log(2)
-        largest = np.sort(bits)[bits.size - finding.free :].sum()
-        return bool(bits.sum() - largest >= needed)
+        if bits.sum() - (bits.max() if finding.free else 0) < needed:
+            return False
+        rows = self.everything
+        return bool(self.fits(finding.predict(rows), finding.view, rows).all())
 
 
 @np.errstate(all="ignore")
@@ -339,15 +352,7 @@ def diagnose(
     if not np.isfinite(case.values).all():
         return Diagnosis()
     if not case.turned:
-        own = exact.gradients[with_respect_to].shape
-        judged = judge(
-            problem,
-            exact,
-            case.values.reshape(own),
-            tolerance,
-            case.resolution.reshape(own),
-            with_respect_to,
-        )
+        judged = case.judgement(exact.is_certain_of(with_respect_to))
         if judged.outcome == DIGITS_LOST:
             return Diagnosis(_lost_digits(case, judged.comparison.digits_lost))
         if judged.outcome != WRONG:
@@ -411,19 +416,23 @@ def _without_free(case: Case) -> Iterator[Finding]:
     if case.turned:
         return
     yield from _any_order(case, case.exactly, 1)
-    for group in case.singles():
+    for group in case.singles:
         yield from _of_group(case, group, identity)
     yield from _stored(case, case.exactly, ())
 
 
-def _of_group(case: Case, group: Group, view: View, gradient: Gradient | None = None) -> Iterator[Finding]:
-    gradient = gradient or case.pulled(group.draft, case.rows)
-    for k in np.flatnonzero(case.fits(gradient, view, case.rows)).tolist():
-        yield Finding((*group.steps[k], *view.steps), view, 0, _predict(case, group.draft, k), {})
+def _of_group(case: Case, group: Group, view: View) -> Iterator[Finding]:
+    for k in np.flatnonzero(case.fits(group.gradient, view, case.rows)).tolist():
+        yield Finding((*group.steps[k], *view.steps), view, 0, _predict(case, group, k), {})
 
 
-def _predict(case: Case, draft: Draft, k: int) -> Callable[[Any], Gradient]:
-    return lambda rows: _first(case.pulled(draft.take(slice(k, k + 1)), rows))
+def _predict(case: Case, group: Group, k: int) -> Callable[[Any], Gradient]:
+    here = Gradient(group.gradient.values[k], group.gradient.bound[k])
+    return lambda rows: here if rows is case.rows else _first(case.pulled(group.draft(k), rows))
+
+
+def _gradient_of(case: Case, draft: Draft) -> Callable[[Any], Gradient]:
+    return lambda rows: _first(case.pulled(draft, rows))
 
 
 def _first(gradient: Gradient) -> Gradient:
@@ -479,37 +488,38 @@ def _stored(case: Case, predict: Callable[[Any], Gradient], steps: tuple[Step, .
 
 
 def _is_stored(case: Case, given: Parameters) -> bool:
-    """Whether every entry is a value of the format, or of so many decimals."""
-    values, formats = case.values, ["bfloat16", "float16", "float32", "float64"]
+    """Whether every entry is a value of the format, or of so many decimals; the first few are asked first."""
+    formats, own = list(bounds.PRECISIONS), case.tolerance.stored_as or case.tolerance.precision
     if "decimals" in given:
-        rounded = np.round(values, int(given["decimals"]))
-        return not case.resolution.any() and bool(
-            (np.abs(rounded - values) <= 4 * 2.0**-53 * np.abs(values)).all()
-        )
-    name, own = str(given["format"]), case.tolerance.stored_as or case.tolerance.precision
-    if formats.index(name) >= formats.index(own) or not (np.abs(values) < 6e4).all():
+        if case.resolution.any():
+            return False
+    elif formats.index(str(given["format"])) <= formats.index(own):
         return False
-    return bool((in_format(values, name) == values).all())
+    for values in (case.values[:PROBED], case.values):
+        if "decimals" in given:
+            same = np.abs(np.round(values, int(given["decimals"])) - values) <= 4 * 2.0**-53 * np.abs(values)
+        else:
+            same = in_format(values, str(given["format"])) == values
+        if not same.all():
+            return False
+    return True
 
 
 def _pairs(case: Case) -> Iterator[Finding]:
-    batch = case.right.problem.n_rows > 1
     for view in case.views:
         if len(view.steps) == 2 and case.fits(case.exactly(case.rows), view, case.rows).all():
             yield Finding(view.steps, view, 0, case.exactly, {})
     if not case.turned:
         yield from _any_order(case, case.exactly, -1)
-    for group in case.singles():
-        gradient = case.pulled(group.draft, case.rows)
+    for group in case.singles:
         for view in case.views:
             if len(view.steps) == 1:
-                for finding in _of_group(case, group, view, gradient):
-                    if not (batch and "row" in finding.steps[0][1]):
-                        yield finding
+                yield from (f for f in _of_group(case, group, view) if case.is_paired(f.steps[0]))
     if case.turned:
         return
-    for group in case.pairs():
-        yield from _of_group(case, group, View((), 1))
+    if case.is_small:
+        for group in case.pairs():
+            yield from _of_group(case, group, View((), 1))
     yield from _stored_pairs(case)
 
 
@@ -529,7 +539,7 @@ def _stored_pairs(case: Case) -> Iterator[Finding]:
             other.right = right(case.right.problem, name, "float32", case.tolerance.terms)
             bound = bounds.stable(case.right.problem, (name,), precision="float32").gradients[name]
             other.exact = Gradient(case.exact.values, bound.reshape(case.shape))
-            other.__dict__.pop("_small_singles", None)
+            other.__dict__.pop("singles", None)
         for finding in (*_without_free(other), *_scaled(other, other.exactly, ())):
             if finding.free or not other.has_evidence(finding) or finding.steps[0][0] is slip:
                 continue
@@ -590,7 +600,7 @@ def _scaled(
     values = case.values
     if not lower <= upper or lower <= 1 <= upper or lower <= -1 <= upper or (values == values[0]).all():
         return
-    full = predict(slice(None))
+    full = predict(case.everything)
     lower, upper = (
         float(end)
         for end in _interval(
@@ -622,13 +632,12 @@ def _scaled_pairs(case: Case) -> Iterator[Finding]:
             yield from _scaled(case, case.exactly, view.steps, view)
     if case.turned:
         return
-    batch, zero = case.right.problem.n_rows > 1, np.zeros(())
-    for group in case.singles():
-        gradient = case.pulled(group.draft, case.rows)
-        lower, upper = _interval(case, Gradient(zero, zero), gradient, View((), 1), case.rows)
+    zero = Gradient(np.zeros(()), np.zeros(()))
+    for group in case.singles:
+        lower, upper = _interval(case, zero, group.gradient, View((), 1), case.rows)
         for k in np.flatnonzero(lower <= upper).tolist():
-            if not (batch and "row" in group.steps[k][0][1]):
-                yield from _scaled(case, _predict(case, group.draft, k), group.steps[k])
+            if case.is_paired(group.steps[k][0]):
+                yield from _scaled(case, _predict(case, group, k), group.steps[k])
 
 
 def _on_lines(
@@ -637,16 +646,19 @@ def _on_lines(
     """Weight decay and updated weights: a line through a gradient, or from W."""
     if case.parameter is None or slip.line is None or case.turned:
         return
-    # The layout and the sign come before W is added, so W is seen through them as the candidate is.
-    added = view.sign * case.parameter.ravel()[case.places(view, slice(None))]
 
     def lines(rows: Any) -> tuple[Gradient, Gradient]:
-        assert slip.line is not None
-        made = added if isinstance(rows, slice) else added[case.indices(rows)]
+        assert slip.line is not None and case.parameter is not None
+        # The layout and the sign come before W is added, so W is seen through them as the candidate is.
+        made = (
+            view.sign * case.parameter.ravel()[case.places(view, rows)]
+            if view.steps
+            else case.parameter[rows]
+        )
         line = slip.line(case.right, predict(rows), made)
         return line.offset, line.direction
 
-    for rows in (case.rows, slice(None)):
+    for rows in {id(rows): rows for rows in (case.rows, case.everything)}.values():
         lower, upper = (float(end) for end in _interval(case, *lines(rows), view, rows))
         if not lower <= upper or (lower <= 0 <= upper and slip.name != "weights-updated"):
             return
@@ -672,7 +684,7 @@ def _smoothed(case: Case, draft: Draft, steps: tuple[Step, ...], view: View) -> 
         if 0 < lower <= upper and lower <= 1:
             eps = float(min((lower + upper) / 2, 1.0))
             one = stack([draft.take(slice(k, k + 1))])
-            predict = _predict(case, stack([slip.draft(one, {"eps": eps})]), 0)
+            predict = _gradient_of(case, stack([slip.draft(one, {"eps": eps})]))
             found = (slip, {"eps": eps})
             widths = {"eps": (float(lower), float(upper))}
             yield Finding((*(steps or ()), found), view, 1, predict, widths)
@@ -724,50 +736,34 @@ def _pairs_with_free(case: Case) -> Iterator[Finding]:
                 yield from _on_lines(case, slip, case.exactly, view.steps, view)
             yield from _with_view(_smoothed(case, case.right, (), view), view)
             yield from _clip(case, case.exactly, view.steps, view)
-            yield from _with_view(_between(case, [((), case.right)], view), view)
+            if case.is_small:
+                yield from _with_view(_between(case, [((), case.right)], view), view)
     if case.turned:
         return
-    identity, batch = View((), 1), case.right.problem.n_rows > 1
+    identity = View((), 1)
     for name, factor in named_factors(case.right, case.exact.values).items():
         step: Step = (SLIPS["scaled"], {"k": factor, "named": name})
         yield from _on_lines(case, adding[0], _times(case, factor), (step,), identity)
-    smoothed = STAGES.index("target")
-    for group in case.singles():
-        stage = STAGES.index(group.steps[0][0][0].stage)
-        gradient = case.pulled(group.draft, case.rows)
+    bases: list[tuple[tuple[Step, ...], Draft]] = []
+    for group in case.singles:
+        before = STAGES.index(group.steps[0][0][0].stage) < STAGES.index("target")
         for k, steps in enumerate(group.steps):
-            if batch and "row" in steps[0][1]:
+            if not case.is_paired(steps[0]):
                 continue
-            one = Gradient(gradient.values[k], gradient.bound[k])
-            predict = _predict(case, group.draft, k)
-            probed = _unless(case.rows, one, predict)
+            predict = _predict(case, group, k)
             for slip in adding:
-                yield from _on_lines(case, slip, probed, steps, identity)
-            yield from _clip(case, probed, steps, identity)
-            if stage < smoothed:
-                yield from _smoothed(case, group.draft.take(slice(k, k + 1)), steps, identity)
-    yield from _between(
-        case,
-        [
-            (steps, group.draft.take(slice(k, k + 1)))
-            for group in case.singles()
-            for k, steps in enumerate(group.steps)
-            if not (batch and "row" in steps[0][1])
-        ]
-        if case.small
-        else [],
-        identity,
-    )
+                yield from _on_lines(case, slip, predict, steps, identity)
+            yield from _clip(case, predict, steps, identity)
+            if before:
+                yield from _smoothed(case, group.draft(k), steps, identity)
+            if case.is_small:
+                bases.append((steps, group.draft(k)))
+    yield from _between(case, bases, identity)
 
 
 def _with_view(findings: Iterator[Finding], view: View) -> Iterator[Finding]:
     for finding in findings:
         yield finding._replace(steps=(*finding.steps, *view.steps))
-
-
-def _unless(rows: Any, made: Gradient, predict: Callable[[Any], Gradient]) -> Callable[[Any], Gradient]:
-    """What was made for these rows already, and a prediction for any others."""
-    return lambda asked: made if asked is rows else predict(asked)
 
 
 def _times(case: Case, factor: float) -> Callable[[Any], Gradient]:
@@ -803,8 +799,8 @@ def _on_grid(
     """Bracketed at the entry that is furthest from right, refined, and then judged in every entry."""
     free, grid = str(slip.free), slip.grid
     assert grid is not None
-    size = case.right.logits.size
-    grid = grid[:: max(1, math.ceil(grid.size * size * 16 / GRIDDED))]
+    most = max(COARSEST, GRIDDED // case.right.logits.size)
+    grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def drafts(numbers: Array) -> Draft:
         assert slip.draft is not None
@@ -872,7 +868,7 @@ def _near(
     if not lower <= upper or number + lower <= nothing <= number + upper:
         return
     number += min(max(0.0, lower), upper)
-    predict = _predict(case, stack([drafts(np.array([number]))]), 0)
+    predict = _gradient_of(case, stack([drafts(np.array([number]))]))
     here = (slip, {**given, str(slip.free): number})
     widths = {str(slip.free): (number + min(lower, 0), number + max(upper, 0))}
     yield Finding((*steps, here), view, 1, predict, widths)
@@ -925,18 +921,12 @@ def _explained(case: Case, finding: Finding) -> Explanation:
             [text.format_map(words) for text in (slip.happened, slip.wrong, slip.right, slip.remedy)]
         )
     happened, wrong, mended, remedy = ("\n".join(texts) for texts in zip(*parts, strict=True))
-    values, resolution = case.seen(finding.view, slice(None))
-    gradient = finding.predict(slice(None))
-    allowed = case.allowed(gradient, resolution, 2)
-    within = int((np.abs(values - gradient.values) <= allowed).sum())
-    if steps[0][0].name == "all-zero":
-        within = values.size
     return Explanation(
         tuple(slip.name for slip, _ in steps),
         parameters,
         texts,
-        within,
-        values.size,
+        case.values.size,
+        case.values.size,
         happened,
         wrong,
         mended,

@@ -211,16 +211,13 @@ def ratio(draft: Draft, numerator: Array, denominator: Array, error: Array) -> t
 
 def stack(drafts: Sequence[Draft]) -> Draft:
     """Drafts that differ in their steps as one stack, (K, B, T)."""
-    first, shape = drafts[0], drafts[0].logits.shape[-2:]
-    fields = {}
-    for field in STEPS:
-        last = (shape[0], 1) if field == "mass" else shape
-        parts = [
-            np.broadcast_to(part, (*_stack_of(d), *last)) for d in drafts for part in [getattr(d, field)]
-        ]
-        fields[field] = np.concatenate([part.reshape(-1, *last) for part in parts])
-    return replace(first, **fields)
-
-
-def _stack_of(draft: Draft) -> tuple[int, ...]:
-    return np.broadcast_shapes(*(getattr(draft, field).shape[:-2] for field in STEPS))
+    parts: dict[str, list[Array]] = {field: [] for field in STEPS}
+    for draft in drafts:
+        fields = {field: getattr(draft, field) for field in STEPS}
+        above = np.broadcast_shapes(*{array.shape[:-2] for array in fields.values()})
+        for field, array in fields.items():
+            if array.shape[:-2] != above:
+                array = np.broadcast_to(array, (*above, *array.shape[-2:]))
+            parts[field].append(array.reshape(-1, *array.shape[-2:]))
+    whole = {field: each[0] if len(each) == 1 else np.concatenate(each) for field, each in parts.items()}
+    return replace(drafts[0], **whole)

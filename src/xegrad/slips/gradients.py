@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -61,30 +62,34 @@ def _scrambled(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indic
     return place if given["form"] == "reshaped" else place % n_rows * n_columns + place // n_rows
 
 
-def named_orders(draft: Draft) -> dict[str, list[int]]:
+@functools.lru_cache(maxsize=8)
+def named_orders(n_classes: int, names: tuple[str, ...] | None) -> dict[str, Indices]:
     """Orders of classes that files and programs have by themselves; the first is the class in column 0."""
-    n_classes, names = draft.problem.n_classes, draft.problem.classes
-    orders = {"reversed": list(range(n_classes))[::-1]}
+    same = np.arange(n_classes)
+    orders = {"reversed": same[::-1]}
     if names is not None:
-        orders["alphabetical"] = sorted(range(n_classes), key=lambda c: names[c])
+        orders["alphabetical"] = np.array(sorted(range(n_classes), key=names.__getitem__))
     if n_classes > 10:
-        orders["0 1 10 2"] = sorted(range(n_classes), key=str)
-    for name, order in list(orders.items()):
-        orders[f"{name}, undone"] = np.argsort(order).tolist()
-    known: dict[str, list[int]] = {}
+        orders["0 1 10 2"] = np.array(sorted(range(n_classes), key=str))
+    known: dict[str, Indices] = {}
     for name, order in orders.items():
-        if order != list(range(n_classes)) and order not in known.values():
-            known[name] = order
+        for said, one in ((name, order), (f"{name}, undone", np.argsort(order))):
+            if not any((one == other).all() for other in (same, *known.values())):
+                known[said] = one
     return known
 
 
+def _orders(draft: Draft) -> dict[str, Indices]:
+    return named_orders(draft.problem.n_classes, draft.problem.classes)
+
+
 def _permuted_choices(draft: Draft) -> list[Parameters]:
-    return [] if draft.name == "inputs" else [{"order": name} for name in named_orders(draft)]
+    return [] if draft.name == "inputs" else [{"order": name} for name in _orders(draft)]
 
 
 def _permuted(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indices:
     name = str(given["order"])
-    order = named_orders(draft).get(name) or [int(c) for c in name.split()]
+    order = _orders(draft)[name] if name in _orders(draft) else np.array(name.split(), dtype=np.intp)
     places: Indices = i * shape(draft)[1] + np.argsort(order)[k]
     return places
 
