@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from xegrad.comparison import compare as compare
     from xegrad.computation import Computation as Computation
     from xegrad.computation import compute as compute
+    from xegrad.diagnosis import Diagnosis as Diagnosis
+    from xegrad.diagnosis import diagnose as diagnose
     from xegrad.errors import InputError as InputError
     from xegrad.errors import XegradError as XegradError
     from xegrad.formats import read as read
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from xegrad.methods import METHODS as METHODS
     from xegrad.methods import Evaluation as Evaluation
     from xegrad.problem import Problem as Problem
+    from xegrad.slips import SLIPS as SLIPS
     from xegrad.targets import Targets as Targets
 
 __version__ = "0.1.0"
@@ -29,16 +32,19 @@ _HOMES = {
     "Bound": "bounds",
     "Comparison": "comparison",
     "Computation": "computation",
+    "Diagnosis": "diagnosis",
     "Evaluation": "methods",
     "InputError": "errors",
     "Judgement": "judgement",
     "METHODS": "methods",
     "Problem": "problem",
+    "SLIPS": "slips",
     "Targets": "targets",
     "Tolerance": "judgement",
     "XegradError": "errors",
     "compare": "comparison",
     "compute": "computation",
+    "diagnose": "diagnosis",
     "judge": "judgement",
     "read": "formats",
 }

@@ -126,6 +126,7 @@ class Case:
             "logits": kept * others,
         }[with_respect_to]
         updated = parameter(self.right)
+        self.grids: dict[Any, Draft] = {}  # drafts with a free number, for each of its grid
         self.parameter = None if updated is None else updated.reshape(self.shape)
 
     def judgement(self, certified: bool) -> Judgement:
@@ -540,6 +541,7 @@ def _stored_pairs(case: Case) -> Iterator[Finding]:
             bound = bounds.stable(case.right.problem, (name,), precision="float32").gradients[name]
             other.exact = Gradient(case.exact.values, bound.reshape(case.shape))
             other.__dict__.pop("singles", None)
+            other.grids = {}
         for finding in (*_without_free(other), *_scaled(other, other.exactly, ())):
             if finding.free or not other.has_evidence(finding) or finding.steps[0][0] is slip:
                 continue
@@ -697,8 +699,10 @@ def _clip(
     size = np.abs(case.values)
     limit, slip = float(size.max()), SLIPS["clipped"]
     at_limit = int((size == limit).sum())
+    # With two classes the entries of a row differ in their sign alone: they count once.
+    different = at_limit // 2 if case.right.problem.n_classes == 2 else at_limit
     if (
-        at_limit < CLIPPED_AT_LEAST
+        different < CLIPPED_AT_LEAST
         or (case.values == case.values[0]).all()
         or (steps and at_limit == size.size)
     ):
@@ -805,7 +809,13 @@ def _on_grid(
     def drafts(numbers: Array) -> Draft:
         assert slip.draft is not None
         values: Any = numbers[:, None, None]
-        made = slip.draft(base or case.right, {**given, free: values})
+        key = (slip.name, tuple(given.items()))
+        if (base is not None and steps) or numbers is not grid:
+            made = slip.draft(base or case.right, {**given, free: values})
+        else:  # the same for every view and for every step after it
+            if key not in case.grids:
+                case.grids[key] = slip.draft(case.right, {**given, free: values})
+            made = case.grids[key]
         if base is None:
             after, parameters = steps[0]
             assert after.draft is not None
