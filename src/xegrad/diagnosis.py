@@ -23,7 +23,7 @@ from xegrad.judgement import DIGITS_LOST, WRONG, Judgement, Tolerance
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
-from xegrad.slips.draft import Draft, Gradient, right, stack
+from xegrad.slips.draft import Draft, Gradient, ratio, right, stack
 from xegrad.slips.entry import Parameters
 from xegrad.slips.gradients import CLIPPED_AT_LEAST, in_format, named_factors, parameter, shape
 from xegrad.targets import Array
@@ -964,8 +964,22 @@ def _text(value: float | int | str, width: Bracket | None) -> str:
 
 
 def _details(case: Case, finding: Finding, slip: Slip, given: Parameters) -> Parameters:
+    """The parameters, and what follows from them and from the candidate."""
+    if slip.name == "weights-updated" and case.parameter is not None:
+        own = case.parameter.ravel()
+        if (np.abs(case.values - own) <= 4 * case.right.u * np.abs(own)).all():
+            return {"eta": "too small to tell"}
+    if slip.name == "classes-permuted":
+        _, k = case.indices(slice(None))
+        assert slip.places is not None
+        places = slip.places(case.right, given, np.zeros_like(k), k)
+        return {**given, "columns": " ".join(map(str, np.argsort(places).tolist()))}
+    return _details_of(case.right, slip, given)
+
+
+def _details_of(draft: Draft, slip: Slip, given: Parameters) -> Parameters:
     """The parameters, and what follows from them."""
-    problem = case.right.problem
+    problem = draft.problem
     if slip.name == "scaled":
         which = f"that is {given['named']} here." if "named" in given else "no constant that is known."
         return {**given, "which": which}
@@ -974,17 +988,6 @@ def _details(case: Case, finding: Finding, slip: Slip, given: Parameters) -> Par
         return {**given, "eps_of_others": float(given["eps"]) * (n_classes - 1) / n_classes}
     if slip.name == "weight-decay-included":
         return {**given, "lambda_of_square": float(given["lambda"]) / 2}
-    if slip.name == "weights-updated" and case.parameter is not None:
-        u = bounds.PRECISIONS[case.tolerance.precision].u
-        own = case.parameter.ravel()
-        if (np.abs(case.values - own) <= 4 * u * np.abs(own)).all():
-            return {"eta": "too small to tell"}
-    if slip.name == "classes-permuted":
-        name = str(given["order"])
-        _, k = case.indices(slice(None))
-        assert slip.places is not None
-        places = slip.places(case.right, given, np.zeros_like(k), k)
-        return {"order": name, "columns": " ".join(map(str, np.argsort(places).tolist()))}
     if slip.name == "wrong-label":
         if "shift" in given:
             return {**given, "which": f"Every label is taken for the class {int(given['shift']):+d} from it."}
@@ -995,9 +998,8 @@ def _details(case: Case, finding: Finding, slip: Slip, given: Parameters) -> Par
     if slip.name == "low-precision":
         return {"format": f"{given['decimals']} decimals", **given} if "decimals" in given else given
     if slip.name == "all-zero":
-        largest = float(np.abs(case.right.residual).max())
-        mass, u = float(case.right.mass.max()), case.right.u
-        if largest <= u * mass:
+        largest, mass = float(np.abs(draft.residual).max()), float(draft.mass.max())
+        if largest <= draft.u * mass:
             why = f"The largest exact residual is {largest:.3g}, below what S_c - 1 keeps of S_c = 1: saturated."
         else:
             why = "A Jacobian summed over its rows is 0, and so is an array never written to."
@@ -1070,3 +1072,79 @@ def _lost_digits(case: Case, lost: NDArray[np.bool_]) -> tuple[Explanation, ...]
         for slips, count, happened, wrong, mended, remedy in texts
         if count
     )
+
+
+# The loss.
+
+
+@np.errstate(all="ignore")
+def diagnose_loss(
+    problem: Problem,
+    exact: Evaluation,
+    loss: float,
+    tolerance: Tolerance | None = None,
+    resolution: float = 0.0,
+) -> Diagnosis:
+    """What one number can tell: sign, named constants, another label or axis, squared error, an option left out.
+
+    Nothing with a free number: one number always fits it.  A name needs the digits of any other.
+    """
+    tolerance = tolerance or Tolerance()
+    bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
+    value = float(exact.loss)
+    if not math.isfinite(loss) or abs(loss - value) <= tolerance.allowed(value, bound, resolution):
+        return Diagnosis()
+    draft = right(problem, "logits", tolerance.precision, tolerance.terms)
+    found: list[tuple[Step, float, float]] = [((SLIPS["sign-flipped"], {}), -value, float(bound))]
+    # Two logarithms' bases are among the constants.
+    for name, factor in named_factors(draft, np.zeros(1)).items():
+        step: Step = (SLIPS["scaled"], {"k": factor, "named": name})
+        found.append((step, factor * value, abs(factor) * (float(bound) + 2 * draft.u * abs(value))))
+    for name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
+        slip = SLIPS[name]
+        for given in slip.choices(draft):
+            assert slip.draft is not None
+            found.append(((slip, given), *_cross_entropy(slip.draft(draft, given))))
+    squared = ((draft.probabilities - draft.targets) ** 2).sum()
+    moved = 2 * (np.abs(draft.probabilities - draft.targets) * draft.probabilities_error).sum()
+    rounding = 2 * (draft.logits.size + 4) * draft.u * squared
+    half, whole = SLIPS["squared-error"].choices(draft)
+    for given, factor in ((half, 0.5), (whole, 1.0), (whole, 1 / draft.logits.size)):
+        found.append(
+            ((SLIPS["squared-error"], given), factor * float(squared), factor * float(moved + rounding))
+        )
+    explanations = []
+    for step, predicted, error in found:
+        # Twice the bound of a slip, as for a gradient; the digits by one of them.
+        allowed = tolerance.allowed(predicted, 2 * error, resolution)
+        digits = (
+            math.log2(abs(loss) / max(tolerance.allowed(predicted, error, resolution), 5e-324))
+            if loss
+            else 0.0
+        )
+        if abs(loss - predicted) <= allowed and digits >= EVIDENCE:
+            explanations.append(_explained_loss(draft, step))
+    order = {name: index for index, name in enumerate(SLIPS)}
+    return Diagnosis(tuple(sorted(explanations, key=lambda one: order[one.slips[0]])))
+
+
+def _cross_entropy(draft: Draft) -> tuple[float, float]:
+    """-sum(Q log S) from S, and its error: Q dS / (S - dS), and (T + 4) u of every term and of their sum."""
+    needed = np.broadcast_to(draft.targets != 0, draft.probabilities.shape)
+    terms = np.where(needed, -draft.targets * np.log(np.where(needed, draft.probabilities, 1)), 0)
+    _, error = ratio(
+        draft, draft.targets * draft.probabilities, draft.probabilities, draft.probabilities_error
+    )
+    count = draft.logits.size + 4
+    return float(terms.sum()), float((error + count * draft.u * (np.abs(terms) + draft.targets)).sum())
+
+
+def _explained_loss(draft: Draft, step: Step) -> Explanation:
+    slip, given = step
+    own = _details_of(draft, slip, given)
+    texts = {name: _text(value, None) for name, value in own.items()}
+    words = {**_sizes(draft.problem), **texts}
+    happened, wrong, mended, remedy = (
+        text.format_map(words) for text in (slip.happened, slip.wrong, slip.right, slip.remedy)
+    )
+    return Explanation((slip.name,), own, texts, 1, 1, happened, wrong, mended, remedy)

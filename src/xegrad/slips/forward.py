@@ -68,7 +68,7 @@ def _after_update(draft: Draft, given: Parameters) -> Draft:
 
 def _axis_choices(draft: Draft) -> list[Parameters]:
     rows: list[Parameters] = [{"axis": "rows"}] if draft.problem.n_rows > 1 else []
-    return [*rows, {"axis": "all"}, {"axis": "one"}]
+    return [*rows, {"axis": "one"}, {"axis": "all"}]
 
 
 def _axis(draft: Draft, given: Parameters) -> Draft:
@@ -236,7 +236,7 @@ SLIPS = (
         right="e / e.sum(axis=-1, keepdims=True)",
         remedy="Normalise over the classes: the last axis of Z.",
         how="The default axis of a softmax is not always the last, and a row vector has an axis of length one.",
-        canonical={"axis": "all"},
+        canonical={"axis": "rows"},
         choices=_axis_choices,
         draft=_axis,
     ),

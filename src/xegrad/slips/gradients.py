@@ -337,7 +337,7 @@ SLIPS = (
         remedy="Compare the gradient before it is clipped.",
         how="Clipping is part of the training step.",
         free="limit",
-        canonical={"limit": "half of the largest"},
+        canonical={"limit": "half of the third largest"},
         gradient=_clipped,
     ),
     Slip(
