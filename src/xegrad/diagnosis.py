@@ -34,6 +34,7 @@ PROBED = 4096  # entries looked at before all are
 SMALL = 4096  # logits; beyond them two steps of the layer are not tried together
 GRIDDED = 100_000  # numbers of the grid of a free number; larger problems have a coarser one
 COARSEST = 13
+SENTENCES = ("which", "why")  # words of the texts that are no parameters
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
 Step = tuple[Slip, Parameters]
@@ -922,6 +923,7 @@ def _explained(case: Case, finding: Finding) -> Explanation:
                 f"{said['named']} = {float(own['k']):.6g}" if "mean" not in said["named"] else said["named"]
             )
         clash = {name for name in own if name in parameters}
+        own = {name: value for name, value in own.items() if name not in SENTENCES}
         parameters |= {f"{name} of {slip.name}" if name in clash else name: v for name, v in own.items()}
         texts |= {f"{name} of {slip.name}" if name in clash else name: t for name, t in said.items()}
         words = {**_sizes(case.right.problem), **said}
