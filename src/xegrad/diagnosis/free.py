@@ -32,6 +32,7 @@ def stored_pairs(case: Case) -> Iterator[Finding]:
             continue
         other = Case.__new__(Case)
         other.__dict__.update(case.__dict__)
+        other._seen = {}
         if "decimals" in given:
             other.resolution = np.full_like(case.resolution, 0.5 * 10.0 ** -int(given["decimals"]))
         else:
@@ -331,8 +332,11 @@ def _on_grid(
     slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1])
     slack = slack + 2 * (made.bound[1:] + made.bound[:-1]) + resolution
     low, high = np.minimum(made.values[1:], made.values[:-1]), np.maximum(made.values[1:], made.values[:-1])
+    exact = case.exactly(case.rows)
+    apart = np.abs(made.values - exact.values) > 2 * (made.bound + exact.bound)
+    told = np.asarray(apart.any(axis=(-2, -1)))  # else it is no slip, and any number is as good
     there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
-    brackets = np.flatnonzero(there)
+    brackets = np.flatnonzero(there & (told[1:] | told[:-1]))
     if not brackets.size:
         return
     # The entry that tells most there: of the largest step, counted in bounds.

@@ -63,23 +63,23 @@ def _scrambled(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indic
 
 
 @functools.lru_cache(maxsize=8)
-def named_orders(n_classes: int, names: tuple[str, ...] | None) -> dict[str, Indices]:
-    """Orders of classes that files and programs have by themselves; the first is the class in column 0."""
+def named_orders(n_classes: int, names: tuple[str, ...] | None) -> dict[str, tuple[Indices, Indices]]:
+    """Orders of classes that files and programs have by themselves, with the column of each class."""
     same = np.arange(n_classes)
     orders = {"reversed": same[::-1]}
     if names is not None:
         orders["alphabetical"] = np.array(sorted(range(n_classes), key=names.__getitem__))
     if n_classes > 10:
         orders["0 1 10 2"] = np.array(sorted(range(n_classes), key=str))
-    known: dict[str, Indices] = {}
+    known: dict[str, tuple[Indices, Indices]] = {}
     for name, order in orders.items():
         for said, one in ((name, order), (f"{name}, undone", np.argsort(order))):
-            if not any((one == other).all() for other in (same, *known.values())):
-                known[said] = one
+            if not any((one == other).all() for other in (same, *(first for first, _ in known.values()))):
+                known[said] = _with_inverse(one)
     return known
 
 
-def _orders(draft: Draft) -> dict[str, Indices]:
+def _orders(draft: Draft) -> dict[str, tuple[Indices, Indices]]:
     return named_orders(draft.problem.n_classes, draft.problem.classes)
 
 
@@ -89,9 +89,14 @@ def _permuted_choices(draft: Draft) -> list[Parameters]:
 
 def _permuted(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indices:
     name = str(given["order"])
-    order = _orders(draft)[name] if name in _orders(draft) else np.array(name.split(), dtype=np.intp)
-    places: Indices = i * shape(draft)[1] + np.argsort(order)[k]
+    known = _orders(draft).get(name)
+    order, column = known if known is not None else _with_inverse(np.array(name.split(), dtype=np.intp))
+    places: Indices = i * order.size + column[k]
     return places
+
+
+def _with_inverse(order: Indices) -> tuple[Indices, Indices]:
+    return order, np.argsort(order)
 
 
 # The sign and the factor.
