@@ -430,3 +430,32 @@ def test_a_permutation_of_many_classes_is_found_among_all() -> None:
         random.normal(size=(4, 40)), random.normal(size=(3, 4)), Targets(labels=np.array([1, 2, 3]))
     )
     assert names_of(problem, permuted(plain(problem), random)) == (("classes-permuted",),)
+
+
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_a_large_candidate_is_named_by_what_is_looked_at_first_and_then_whole(n_rows: int) -> None:
+    """40,000 entries, 800 classes: neither all entries nor all labels are tried one by one."""
+    random = np.random.default_rng(19)
+    labels = random.integers(800, size=n_rows)
+    weights = random.normal(size=(50, 800)) / 7
+    problem = Problem(weights, random.normal(size=(n_rows, 50)), Targets(labels=labels))
+    shortcut = METHODS["shortcut"].evaluate(problem)
+    parts = plain(problem)
+    gradient, z = right(parts), parts.Z
+    moved = gradient.copy()
+    moved[7, 300] += 1e-3
+    other = labels.copy()
+    other[0] = (labels[0] + 5) % 800
+    for candidate, names in (
+        (-gradient, ("sign-flipped",)),
+        (2.5 * gradient, ("scaled",)),
+        (gradient[:, random.permutation(800)], ("classes-permuted",)),
+        (gradient.T, ("transposed",)),
+        (gradient + 0.01 * weights, ("weight-decay-included",)),
+        (parts.X.T @ (parts.q * softmax(z / 2) - parts.Q), ("temperature",)),
+        (right(plain(Problem(weights, problem.inputs, Targets(labels=other)))), ("wrong-label",)),
+        (-parts.X.T @ (parts.q * softmax(softmax(z)) - parts.Q), ("softmax-twice", "sign-flipped")),
+        (gradient.T.reshape(50, 800) / 3, ("scrambled-reshape", "scaled")),
+    ):
+        assert names in diagnose(problem, shortcut, candidate).names
+    assert diagnose(problem, shortcut, moved).names == ()

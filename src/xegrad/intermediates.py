@@ -102,10 +102,9 @@ def first_wrong_step(
     value, opening = given[wrong], resolution.get(wrong, 0.0)
     diagnosis = Diagnosis()
     if wrong in ("gradient", "flat_gradient"):
-        own = value if wrong == "gradient" else value.reshape(problem.n_classes, problem.n_inputs).T
-        open_own = (
-            np.broadcast_to(opening, value.shape).reshape(own.T.shape).T if wrong != "gradient" else opening
-        )
+        own, open_own = value, np.broadcast_to(opening, value.shape)
+        if wrong == "flat_gradient":
+            own, open_own = (part.reshape(problem.n_classes, -1).T for part in (own, open_own))
         diagnosis = diagnose(problem, exact, own, tolerance, open_own)
         slips = tuple(dict.fromkeys(name for names in diagnosis.names for name in names))
     else:
@@ -116,9 +115,10 @@ def first_wrong_step(
         )
     follows = {}
     if value.size == expected[wrong].values.size:
-        half = np.broadcast_to(opening, value.shape).reshape(expected[wrong].values.shape)
-        rounding = half + tolerance.allowed(value, 0.0, 0.0).reshape(half.shape)
-        taken = Gradient(value.reshape(half.shape), rounding)
+        shape = expected[wrong].values.shape
+        own, open_own = value.reshape(shape), np.broadcast_to(opening, value.shape).reshape(shape)
+        # What came after it was computed from the number before it was stored.
+        taken = Gradient(own, 2 * tolerance.allowed(own, draft.u * np.abs(own), open_own))
         after = _chain(draft, {wrong: taken})
         follows = {name: within(name, after[name]) for name in present[index + 1 :]}
     return Intermediates(tuple(present[:index]), wrong, slips, diagnosis, follows)

@@ -14,7 +14,7 @@ import numpy as np
 from xegrad import bounds, layer
 from xegrad.comparison import Comparison, compare
 from xegrad.methods import METHODS, Evaluation
-from xegrad.problem import Problem
+from xegrad.problem import AXES, Problem
 from xegrad.targets import Array
 
 # Steps of work (losses of one row, class by class) past which a witness is left out of the check.
@@ -52,6 +52,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
     comparison: Comparison
     certified: bool  # whether every exact value is
     derived: bool  # whether the bound is
+    with_respect_to: str = "weights"
 
     @property
     def wrong(self) -> Any:
@@ -91,17 +92,35 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         count, total = int(wrong.sum()), wrong.size
         if count == 0:
             return "nowhere"
-        if count == total:
-            return "everywhere"
         if count == 1:
             return "one entry"
+        if self._is_shuffled:
+            return "the same numbers in other places"
+        if count == total:
+            return "everywhere"
         if wrong.ndim == 2:
+            first, second = AXES.get(self.with_respect_to, ("input", "class"))
             rows, columns = wrong.any(axis=1), wrong.any(axis=0)
-            if columns.sum() == 1:
-                return "one class"
-            if rows.sum() == 1:
-                return "one input"
+            # Of a gradient of one row or column that would be everywhere.
+            if columns.sum() == 1 and wrong.shape[1] > 1:
+                return f"one {second}"
+            if rows.sum() == 1 and wrong.shape[0] > 1:
+                return "one row of the batch" if first == "row" else f"one {first}"
         return "several entries"
+
+    @property
+    def _is_shuffled(self) -> bool:
+        """Whether both hold the same numbers: sorted, each is within the bound of its fellow.
+
+        Where bounds differ much between numbers that lie close together it may miss some, and never finds too many.
+        """
+        comparison = self.comparison
+        candidate, reference = comparison.candidate.ravel(), comparison.reference.ravel()
+        if not np.isfinite(candidate).all() or np.unique(reference).size == 1:
+            return False
+        bound = comparison.bound.ravel()
+        order = np.argsort(reference)
+        return bool((np.abs(np.sort(candidate) - reference[order]) <= bound[order]).all())
 
 
 def judge(
@@ -116,7 +135,8 @@ def judge(
     reference = exact.gradients[with_respect_to]
     bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
     allowed = tolerance.allowed(reference, bound.gradients[with_respect_to], resolution)
-    return _judged(reference, candidate, allowed, exact.is_certain_of(with_respect_to), tolerance)
+    certain = exact.is_certain_of(with_respect_to)
+    return _judged(reference, candidate, allowed, certain, tolerance, with_respect_to)
 
 
 def judge_loss(
@@ -129,7 +149,12 @@ def judge_loss(
 
 
 def _judged(
-    reference: Array, candidate: Array, allowed: Any, certified: bool, tolerance: Tolerance
+    reference: Array,
+    candidate: Array,
+    allowed: Any,
+    certified: bool,
+    tolerance: Tolerance,
+    with_respect_to: str = "weights",
 ) -> Judgement:
     comparison = Comparison(
         reference=reference,
@@ -137,7 +162,7 @@ def _judged(
         # A value beyond the largest float is infinite, and is matched or not.
         bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
     )
-    return Judgement(comparison=comparison, certified=certified, derived=tolerance.derived)
+    return Judgement(comparison, certified, tolerance.derived, with_respect_to)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):
