@@ -290,11 +290,22 @@ class Case:
             return False
         if adds_weights and self.values.size <= finding.free:
             return False
-        # Entries that are added only add evidence, so those looked at first may be enough.
         gradient = finding.predict(self.rows)
         values, resolution = self.seen(finding.view, self.rows)
-        bits = np.log2(np.abs(values) / self.allowed(gradient, resolution, 1)).ravel()
-        bits = np.clip(np.where(values.ravel() == 0, 0, bits), 0, AT_MOST)
+        telling = np.abs(values)
+        if slips[-1].name != "low-precision" and not self.turned:
+            # Two mistakes may cancel, and then the candidate is not wrong by them.
+            reference = self._exact_seen(finding.view)
+            own = self.allowed(gradient, resolution, 2)
+            if (np.abs(gradient.values - reference) <= own).all():
+                return False
+            # What is fitted must tell the candidate from the right one: of one that is right but for a few
+            # bounds, a free number explains as much as chance would.
+            if slips[-1].name != "clipped" and (finding.free or len(slips) > 1):
+                telling = np.minimum(telling, np.abs(values - reference))
+        # Entries that are added only add evidence, so those looked at first may be enough.
+        bits = np.log2(telling / self.allowed(gradient, resolution, 1)).ravel()
+        bits = np.clip(np.where(telling.ravel() == 0, 0, bits), 0, AT_MOST)
         needed = EVIDENCE
         if any(slip.name == "classes-permuted" for slip in slips):
             needed += math.lgamma(self.right.problem.n_classes + 1) / math.log(2)
@@ -302,6 +313,10 @@ class Case:
             return False
         rows = self.everything
         return bool(self.fits(finding.predict(rows), finding.view, rows).all())
+
+    def _exact_seen(self, view: View) -> Array:
+        """The right gradient where the candidate's entries are seen: what a view makes of it."""
+        return view.sign * self.exact.values.ravel()[self.places(view, self.rows)]
 
 
 def prediction(case: Case, group: Group, k: int) -> Callable[[Any], Gradient]:

@@ -85,13 +85,17 @@ def is_stored(case: Case, given: Parameters) -> bool:
     """Whether every entry is a value of the format, or of so many decimals; the first few are asked first."""
     formats, own = list(bounds.PRECISIONS), case.tolerance.stored_as or case.tolerance.precision
     if "decimals" in given:
-        if case.resolution.any():
+        # Decimals finer than the floats themselves are those of any number.
+        step = 10.0 ** -int(given["decimals"])
+        if case.resolution.any() or step <= 64 * case.right.u * np.abs(case.values).max():
             return False
     elif formats.index(str(given["format"])) <= formats.index(own):
         return False
     for values in (case.values[:PROBED], case.values):
         if "decimals" in given:
-            same = np.abs(np.round(values, int(given["decimals"])) - values) <= 4 * 2.0**-53 * np.abs(values)
+            same = np.abs(np.round(values, int(given["decimals"])) - values) <= 4 * case.right.u * np.abs(
+                values
+            )
         else:
             same = in_format(values, str(given["format"])) == values
         if not same.all():

@@ -375,10 +375,11 @@ def _near(
     nothing = 1.0 if slip.name == "temperature" else 0.0
     if not lower <= upper or number + lower <= nothing <= number + upper:
         return
-    number += min(max(0.0, lower), upper)
+    lower, upper = number + lower, number + upper
+    number = (lower + upper) / 2
     predict = gradient_of(case, stack([drafts(np.array([number]))]))
     here = (slip, {**given, str(slip.free): number})
-    widths = {str(slip.free): (number + min(lower, 0), number + max(upper, 0))}
+    widths = {str(slip.free): (lower, upper)}
     yield Finding((*steps, here), view, 1, predict, widths)
 
 
