@@ -22,23 +22,12 @@ from xegrad.slips.gradients import parameter, shape
 from xegrad.targets import Array
 
 EVIDENCE = 24.0  # bits
-
-
 AT_MOST = 53.0  # bits of one entry
-
-
 PROBED = 4096  # entries looked at before all are
-
-
 SMALL = 4096  # logits; beyond them two steps of the layer are not tried together
-
-
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
-
 Step = tuple[Slip, Parameters]
-
-
 Bracket = tuple[float, float]
 
 

@@ -16,6 +16,7 @@ from xegrad.slips.gradients import in_format
 
 
 def without_free(case: Case) -> Iterator[Finding]:
+    """One slip without a free number."""
     identity = View((), 1)
     for view in case.views:
         if len(view.steps) == 1 and case.fits(case.exactly(case.rows), view, case.rows).all():
@@ -87,7 +88,7 @@ def is_stored(case: Case, given: Parameters) -> bool:
     if "decimals" in given:
         # Decimals finer than the floats themselves are those of any number.
         step = 10.0 ** -int(given["decimals"])
-        if case.resolution.any() or step <= 64 * case.right.u * np.abs(case.values).max():
+        if case.resolution.any() or step <= 16 * case.right.u * np.abs(case.values).max():
             return False
     elif formats.index(str(given["format"])) <= formats.index(own):
         return False
@@ -104,6 +105,7 @@ def is_stored(case: Case, given: Parameters) -> bool:
 
 
 def pairs_without_free(case: Case) -> Iterator[Finding]:
+    """Two of them: a layout and a sign, one of these and a step of the layer, two steps of the layer."""
     for view in case.views:
         if len(view.steps) == 2 and case.fits(case.exactly(case.rows), view, case.rows).all():
             yield Finding(view.steps, view, 0, case.exactly, {})

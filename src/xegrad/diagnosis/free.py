@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,9 +20,7 @@ from xegrad.slips.gradients import CLIPPED_AT_LEAST, named_factors
 from xegrad.targets import Array
 
 GRIDDED = 100_000  # numbers of the grid of a free number; larger problems have a coarser one
-
-
-COARSEST = 13
+COARSEST = 13  # of its values
 
 
 def stored_pairs(case: Case) -> Iterator[Finding]:
@@ -30,8 +29,7 @@ def stored_pairs(case: Case) -> Iterator[Finding]:
     for given in slip.choices(case.right):
         if given.get("format", "float32") != "float32" or not is_stored(case, given):
             continue
-        other = Case.__new__(Case)
-        other.__dict__.update(case.__dict__)
+        other = copy.copy(case)
         other._seen = {}
         if "decimals" in given:
             other.resolution = np.full_like(case.resolution, 0.5 * 10.0 ** -int(given["decimals"]))
@@ -101,12 +99,8 @@ def scaled(
     if not lower <= upper or lower <= 1 <= upper or lower <= -1 <= upper or (values == values[0]).all():
         return
     full = predict(case.everything)
-    lower, upper = (
-        float(end)
-        for end in _interval(
-            case, replace(zero, values=0 * full.values, bound=0 * full.bound), full, view, slice(None)
-        )
-    )
+    zero = Gradient(np.zeros_like(full.values), np.zeros_like(full.values))
+    lower, upper = (float(end) for end in _interval(case, zero, full, view, case.everything))
     if not lower <= upper:
         return
     slip = SLIPS["scaled"]
@@ -119,14 +113,13 @@ def scaled(
     k = next(iter(named.values()), (lower + upper) / 2)
     given: Parameters = {"k": k, **({"named": ", ".join(named)} if named else {})}
 
-    def times(rows: Any) -> Gradient:
-        made = predict(rows)
-        return Gradient(k * made.values, abs(k) * made.bound + 2 * case.right.u * np.abs(k * made.values))
-
-    yield Finding((*steps, (slip, given)), view, 0 if named else 1, times, {"k": (lower, upper)})
+    yield Finding(
+        (*steps, (slip, given)), view, 0 if named else 1, _times(case, predict, k), {"k": (lower, upper)}
+    )
 
 
 def scaled_pairs(case: Case) -> Iterator[Finding]:
+    """A multiple of what another slip makes."""
     for view in case.views:
         if len(view.steps) == 1 and view.sign > 0:
             yield from scaled(case, case.exactly, view.steps, view)
@@ -150,11 +143,7 @@ def _on_lines(
     def lines(rows: Any) -> tuple[Gradient, Gradient]:
         assert slip.line is not None and case.parameter is not None
         # The layout and the sign come before W is added, so W is seen through them as the candidate is.
-        made = (
-            view.sign * case.parameter.ravel()[case.places(view, rows)]
-            if view.steps
-            else case.parameter[rows]
-        )
+        made = view.sign * case.parameter.ravel()[case.places(view, rows)]
         line = slip.line(case.right, predict(rows), made)
         return line.offset, line.direction
 
@@ -216,6 +205,7 @@ def _clip(
 
 
 def with_free(case: Case) -> Iterator[Finding]:
+    """One slip with a free number, but for a scale."""
     identity = View((), 1)
     if case.turned or (case.values == case.values[0]).all():
         return
@@ -229,6 +219,7 @@ def with_free(case: Case) -> Iterator[Finding]:
 
 
 def pairs_with_free(case: Case) -> Iterator[Finding]:
+    """One slip with a free number and one without, but for a scale; a named scale under weight decay."""
     if (case.values == case.values[0]).all():
         return
     adding = [SLIPS["weight-decay-included"], SLIPS["weights-updated"]]
@@ -245,7 +236,7 @@ def pairs_with_free(case: Case) -> Iterator[Finding]:
     identity = View((), 1)
     for name, factor in named_factors(case.right, case.exact.values).items():
         step: Step = (SLIPS["scaled"], {"k": factor, "named": name})
-        yield from _on_lines(case, adding[0], _times(case, factor), (step,), identity)
+        yield from _on_lines(case, adding[0], _times(case, case.exactly, factor), (step,), identity)
     bases: list[tuple[tuple[Step, ...], Draft]] = []
     for group in case.singles:
         before = STAGES.index(group.steps[0][0][0].stage) < STAGES.index("target")
@@ -268,12 +259,10 @@ def _with_view(findings: Iterator[Finding], view: View) -> Iterator[Finding]:
         yield finding._replace(steps=(*finding.steps, *view.steps))
 
 
-def _times(case: Case, factor: float) -> Callable[[Any], Gradient]:
+def _times(case: Case, predict: Callable[[Any], Gradient], k: float) -> Callable[[Any], Gradient]:
     def times(rows: Any) -> Gradient:
-        made = case.exactly(rows)
-        return Gradient(
-            factor * made.values, abs(factor) * made.bound + 2 * case.right.u * np.abs(made.values)
-        )
+        made = predict(rows)
+        return Gradient(k * made.values, abs(k) * made.bound + 2 * case.right.u * np.abs(k * made.values))
 
     return times
 
@@ -295,7 +284,7 @@ def _between(case: Case, bases: Sequence[tuple[tuple[Step, ...], Draft]], view: 
 def _on_grid(
     case: Case, slip: Slip, given: Parameters, steps: tuple[Step, ...], base: Draft | None, view: View
 ) -> Iterator[Finding]:
-    """Bracketed at the entry that is furthest from right, refined, and then judged in every entry."""
+    """Bracketed on the grid by every entry, refined at the one that tells most, and judged in all again."""
     free, grid = str(slip.free), slip.grid
     assert grid is not None
     most = max(COARSEST, GRIDDED // case.right.logits.size)
