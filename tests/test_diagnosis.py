@@ -19,7 +19,9 @@ from mistakes import (
     right,
     softmax,
 )
+from strategies import problem_of_any_size, random_problem
 from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
+from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
 
@@ -459,3 +461,15 @@ def test_a_large_candidate_is_named_by_what_is_looked_at_first_and_then_whole(n_
     ):
         assert names in diagnose(problem, shortcut, candidate).names
     assert diagnose(problem, shortcut, moved).names == ()
+
+
+def test_nothing_raises_near_underflow_and_overflow_and_noise_has_no_name() -> None:
+    random = np.random.default_rng(20)
+    for index in range(40):
+        problem = random_problem(random) if index % 2 else problem_of_any_size(random, np.float64)
+        exact = exactly(problem)
+        assert diagnose(problem, exact, random.normal(size=problem.weights.shape)).names == ()
+        with np.errstate(over="ignore"):
+            diagnose(problem, exact, 1e300 * exact.gradients["weights"])
+        diagnose_loss(problem, exact, 1.25)
+        blind_spots(problem, exact)

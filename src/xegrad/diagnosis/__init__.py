@@ -168,13 +168,9 @@ def diagnose_loss(
     explanations = []
     for step, predicted, error in found:
         # Twice the bound of a slip, as for a gradient; the digits by one of them.
-        allowed = tolerance.allowed(predicted, 2 * error, resolution)
-        digits = (
-            math.log2(abs(loss) / max(tolerance.allowed(predicted, error, resolution), 5e-324))
-            if loss
-            else 0.0
-        )
-        if abs(loss - predicted) <= allowed and digits >= EVIDENCE:
+        allowed = float(tolerance.allowed(predicted, 2 * error, resolution))
+        digits = np.log2(np.abs(loss) / tolerance.allowed(predicted, error, resolution))
+        if math.isfinite(allowed) and abs(loss - predicted) <= allowed and digits >= EVIDENCE:
             explanations.append(explained(draft.problem, [(step[0], details(draft, *step))], {}, 1))
     order = {name: index for index, name in enumerate(SLIPS)}
     return Diagnosis(tuple(sorted(explanations, key=lambda one: order[one.slips[0]])))
