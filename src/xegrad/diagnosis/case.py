@@ -24,7 +24,8 @@ from xegrad.targets import Array
 EVIDENCE = 24.0  # bits
 AT_MOST = 53.0  # bits of one entry
 PROBED = 4096  # entries looked at before all are
-SMALL = 4096  # logits; beyond them two steps of the layer are not tried together
+PAIRED = 4096  # logits; beyond them two steps of the layer are not tried together
+GRIDDED = 256  # logits; beyond them no free number between two values is tried with another step or view
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
 Step = tuple[Slip, Parameters]
@@ -185,10 +186,9 @@ class Case:
         flipped: Step = (SLIPS["sign-flipped"], {})
         return [View((*steps, flipped) if sign < 0 else steps, sign) for sign in (1, -1) for steps in layouts]
 
-    @cached_property
-    def is_small(self) -> bool:
-        """Whether two steps of the layer are tried together, and free numbers with another step."""
-        return self.right.logits.size <= SMALL and self.values.size <= 64 * SMALL
+    def has_at_most(self, logits: int) -> bool:
+        """Whether the problem is small enough for what costs that much; W may have 64 entries for each logit."""
+        return self.right.logits.size <= logits and self.values.size <= 64 * PAIRED
 
     @cached_property
     def singles(self) -> list[Group]:
@@ -198,7 +198,7 @@ class Case:
             made: dict[bool, list[tuple[Step, Draft]]] = {}
             for step in self._steps(stage):
                 draft = self.made(step)
-                if not self.is_small:
+                if not self.has_at_most(PAIRED):
                     groups.append(self.group([(step,)], draft, partial(self._again, step)))
                 else:
                     made.setdefault(draft.uses_inputs, []).append((step, draft))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xegrad import bounds
-from xegrad.diagnosis.case import PROBED, Case, Finding, Group, Step, View, prediction
+from xegrad.diagnosis.case import PAIRED, PROBED, Case, Finding, Group, Step, View, prediction
 from xegrad.slips import SLIPS
 from xegrad.slips.draft import Gradient
 from xegrad.slips.entry import Parameters
@@ -117,6 +117,6 @@ def pairs_without_free(case: Case) -> Iterator[Finding]:
                 yield from (f for f in _of_group(case, group, view) if case.is_paired(f.steps[0]))
     if case.turned:
         return
-    if case.is_small:
+    if case.has_at_most(PAIRED):
         for group in case.pairs():
             yield from _of_group(case, group, View((), 1))

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
-from xegrad.diagnosis.case import Case, Finding, Step, View, gradient_of, prediction
+from xegrad.diagnosis.case import GRIDDED, Case, Finding, Step, View, gradient_of, prediction
 from xegrad.diagnosis.fixed import is_stored, without_free
 from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.draft import Draft, Gradient, right, stack
@@ -19,7 +19,7 @@ from xegrad.slips.entry import Parameters
 from xegrad.slips.gradients import CLIPPED_AT_LEAST, named_factors
 from xegrad.targets import Array
 
-GRIDDED = 100_000  # numbers of the grid of a free number; larger problems have a coarser one
+NUMBERS = 100_000  # of the grid of a free number; larger problems have a coarser one
 COARSEST = 13  # of its values
 
 
@@ -229,7 +229,7 @@ def pairs_with_free(case: Case) -> Iterator[Finding]:
                 yield from _on_lines(case, slip, case.exactly, view.steps, view)
             yield from _with_view(_smoothed(case, case.right, (), view), view)
             yield from _clip(case, case.exactly, view.steps, view)
-            if case.is_small:
+            if case.has_at_most(GRIDDED):
                 yield from _with_view(_between(case, [((), case.right)], view), view)
     if case.turned:
         return
@@ -249,7 +249,7 @@ def pairs_with_free(case: Case) -> Iterator[Finding]:
             yield from _clip(case, predict, steps, identity)
             if before:
                 yield from _smoothed(case, group.draft(k), steps, identity)
-            if case.is_small:
+            if case.has_at_most(GRIDDED):
                 bases.append((steps, group.draft(k)))
     yield from _between(case, bases, identity)
 
@@ -287,7 +287,7 @@ def _on_grid(
     """Bracketed on the grid by every entry, refined at the one that tells most, and judged in all again."""
     free, grid = str(slip.free), slip.grid
     assert grid is not None
-    most = max(COARSEST, GRIDDED // case.right.logits.size)
+    most = max(COARSEST, NUMBERS // case.right.logits.size)
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def drafts(numbers: Array) -> Draft:
