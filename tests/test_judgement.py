@@ -130,6 +130,31 @@ def test_the_pattern_says_where(error: Any, pattern: str) -> None:
     assert judged(error).pattern == pattern
 
 
+def judged_rows(error: Any, name: str) -> Any:
+    problem = Problem(
+        np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        np.array([[0.5, -0.25], [1.0, 2.0], [0.0, 0.3]]),
+        Targets(labels=np.array([1, 0, 2])),
+    )
+    exact = METHODS["exact"].evaluate(problem, (name,))
+    return judge(problem, exact, exact.gradients[name] + np.array(error), Tolerance(), with_respect_to=name)
+
+
+def test_the_rows_of_other_gradients_are_those_of_the_batch() -> None:
+    assert judged_rows([[0, 0, 0], [1, 2, 0], [0, 0, 0]], "logits").pattern == "one row of the batch"
+    assert judged_rows([[0, 0], [1, 2], [0, 0]], "inputs").pattern == "one row of the batch"
+    assert judged_rows([[0, 0], [1, 0], [1, 0]], "inputs").pattern == "one input"
+    assert judged_rows([[0, 0, 0], [0, 1, 0], [0, 1, 0]], "logits").pattern == "one class"
+
+
+def test_numbers_that_only_changed_places_are_said_to_be_the_same() -> None:
+    exact = judged([[0, 0, 0], [0, 0, 0]]).comparison.reference
+    turned = exact.ravel()[[3, 1, 2, 0, 5, 4]].reshape(2, 3)
+    assert judged(turned - exact).pattern == "the same numbers in other places"
+    turned[0, 1] += 1e-9
+    assert judged(turned - exact).pattern == "several entries"
+
+
 def test_a_house_rule_takes_the_place_of_the_bound() -> None:
     assert judged([[1e-9] * 3] * 2).outcome == WRONG
     assert judged([[1e-9] * 3] * 2, Tolerance(atol=1e-8)).outcome == RIGHT

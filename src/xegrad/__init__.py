@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from xegrad.computation import compute as compute
     from xegrad.descent import Descent as Descent
     from xegrad.descent import descend as descend
+    from xegrad.diagnosis import Diagnosis as Diagnosis
+    from xegrad.diagnosis import diagnose as diagnose
     from xegrad.errors import InputError as InputError
     from xegrad.errors import XegradError as XegradError
     from xegrad.explanation import Explanation as Explanation
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from xegrad.methods import METHODS as METHODS
     from xegrad.methods import Evaluation as Evaluation
     from xegrad.problem import Problem as Problem
+    from xegrad.slips import SLIPS as SLIPS
     from xegrad.targets import Targets as Targets
 
 __version__ = "0.1.0"
@@ -34,12 +37,14 @@ _HOMES = {
     "Comparison": "comparison",
     "Computation": "computation",
     "Descent": "descent",
+    "Diagnosis": "diagnosis",
     "Evaluation": "methods",
     "Explanation": "explanation",
     "InputError": "errors",
     "Judgement": "judgement",
     "METHODS": "methods",
     "Problem": "problem",
+    "SLIPS": "slips",
     "Targets": "targets",
     "Tolerance": "judgement",
     "XegradError": "errors",
@@ -47,6 +52,7 @@ _HOMES = {
     "compute": "computation",
     "descend": "descent",
     "explain": "explanation",
+    "diagnose": "diagnosis",
     "judge": "judgement",
     "read": "formats",
 }

@@ -64,7 +64,7 @@ def blocked(block: int) -> Callable[[int], int]:
     return terms
 
 
-class _Analysis(msgspec.Struct, frozen=True, eq=False):
+class Analysis(msgspec.Struct, frozen=True, eq=False):
     """What the bounds share: everything in float64, u and eta of the precision spoken of."""
 
     problem: Problem
@@ -89,9 +89,9 @@ def _gamma(n: int | Array, u: float) -> Array:
     return np.asarray(n * u / (1 - n * u))
 
 
-def _analyse(
+def analyse(
     problem: Problem, precision: str | None = None, terms: Callable[[int], int] = any_order
-) -> _Analysis:
+) -> Analysis:
     name = precision or problem.dtype.name
     rounded = name != "float64"
     u, eta = PRECISIONS[name].u, PRECISIONS[name].eta
@@ -112,7 +112,7 @@ def _analyse(
     most = PRECISIONS[name].largest / 8
     within = (np.abs(wide.inputs) @ np.abs(wide.weights) + np.abs(forward.logits)).max(axis=-1) <= most
     within &= forward.targets.sum(axis=-1) <= most
-    return _Analysis(
+    return Analysis(
         problem=wide,
         forward=forward,
         residual=layer.residual(forward),
@@ -128,12 +128,11 @@ def _analyse(
     )
 
 
-def _interval(analysis: _Analysis) -> tuple[Array, Array]:
+def _interval(forward: layer.Forward, exponents: Array) -> tuple[Array, Array]:
     """E (e^a - 1) and E (1 - e^-a), (B, T): how far each exponential moves up and down.
 
     Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
     """
-    forward, exponents = analysis.forward, analysis.exponents
     up = np.where(
         exponents < 1,
         forward.exponentials * np.expm1(exponents),
@@ -142,7 +141,7 @@ def _interval(analysis: _Analysis) -> tuple[Array, Array]:
     return up, forward.exponentials * -np.expm1(-exponents)
 
 
-def _softmax_error(analysis: _Analysis) -> Array:
+def softmax_error(forward: layer.Forward, exponents: Array) -> Array:
     """dS, (B, T): S_i is largest where E_i is and the other E_k are smallest, and the other way round.
 
     With O_i = sum_{k != i} E_k and tot = sum E, from the quotients, without taking their difference:
@@ -150,8 +149,7 @@ def _softmax_error(analysis: _Analysis) -> Array:
       = (E_i (e^a_i - 1) O_i + E_i sum_{k != i} E_k (1 - e^-a_k)) / (tot (E_i e^a_i + sum_{k != i} E_k e^-a_k))
     and its mirror.  Two probabilities are never further apart than 1.
     """
-    forward = analysis.forward
-    up, down = _interval(analysis)
+    up, down = _interval(forward, exponents)
     size, others = forward.exponentials, layer.other_exponentials(forward)
     total = 1 + forward.others
     highest, lowest = size + up, size - down
@@ -166,7 +164,7 @@ def _times(first: Array, second: Array) -> Array:
     return np.multiply(first, second, out=np.zeros_like(second), where=first != 0)
 
 
-def _pull_back(analysis: _Analysis, per_logit: Array, underflow: Array, sums: int, name: str) -> Array:
+def _pull_back(analysis: Analysis, per_logit: Array, underflow: Array, sums: int, name: str) -> Array:
     """A bound on dL/dZ, (B, T), carried back to W, b or X, with what the products and sums add.
 
     For W: |sum_b x_bj (r_bi + d_bi) - sum_b x_bj r_bi| <= sum_b |x_bj| d_bi, and each of the `sums`
@@ -196,7 +194,7 @@ def _finished(bound: Array) -> Array:
 
 
 def _stable(
-    analysis: _Analysis, underflow: Array, names: Sequence[str], parts: float = 0.0
+    analysis: Analysis, underflow: Array, names: Sequence[str], parts: float = 0.0
 ) -> dict[str, Array]:
     """dG of a stable computation, when `underflow` (B, 1) is added to the error of each residual.
 
@@ -207,7 +205,7 @@ def _stable(
     probabilities = forward.probabilities
     mass = forward.targets.sum(axis=-1, keepdims=True)
     residual = (
-        mass * (_softmax_error(analysis) + (n_classes + 3) * u * probabilities)
+        mass * (softmax_error(analysis.forward, analysis.exponents) + (n_classes + 3) * u * probabilities)
         + (n_classes + 4) * u * np.abs(analysis.residual)
         + (4 + (n_classes + 4) * mass) * analysis.precision.eta
     )
@@ -230,12 +228,12 @@ def _stable(
     return bounds
 
 
-def _least_probabilities(analysis: _Analysis) -> Array:
+def _least_probabilities(analysis: Analysis) -> Array:
     """S - dS, or 0: a chain whose logits are not resolved may meet an underflow that is not here."""
-    return np.maximum(analysis.forward.probabilities - _softmax_error(analysis), 0)
+    return np.maximum(analysis.forward.probabilities - softmax_error(analysis.forward, analysis.exponents), 0)
 
 
-def _chain_underflow(analysis: _Analysis) -> Array:
+def _chain_underflow(analysis: Analysis) -> Array:
     """eta (2 + T + v), (B, 1), with v = sum_t |Q_t| / S_t.
 
     S_t (delta_ti - S_i) underflows by eta, and Q_t / S_t magnifies that; T products with it underflow
@@ -251,7 +249,7 @@ def _chain_underflow(analysis: _Analysis) -> Array:
     return np.where(magnified < analysis.precision.largest / 4, underflow, np.inf)
 
 
-def _logarithm_is_lost(analysis: _Analysis) -> NDArray[np.bool_]:
+def _logarithm_is_lost(analysis: Analysis) -> NDArray[np.bool_]:
     """(B,) rows in which log S_t is needed of an S_t that is subnormal or 0, or nearly so."""
     normal = analysis.precision.eta / analysis.precision.u  # twice the smallest normal number
     needed = analysis.forward.targets != 0
@@ -259,7 +257,7 @@ def _logarithm_is_lost(analysis: _Analysis) -> NDArray[np.bool_]:
     return lost
 
 
-def _stable_loss(analysis: _Analysis) -> Array:
+def _stable_loss(analysis: Analysis) -> Array:
     """q (sum_k S_k (e^a_k - 1) + (T+9) u (1 + ln T)) + sum_k |Q_k| (e_k + (T+4) u (|D_k| + ln T)) + 4 u L, by rows.
 
     log sum E moves by at most log(1 + sum_k S_k (e^a_k - 1)), and by at most the largest a_k; -D_k by e_k.
@@ -268,7 +266,7 @@ def _stable_loss(analysis: _Analysis) -> Array:
     forward, u, eta = analysis.forward, analysis.precision.u, analysis.precision.eta
     n_classes, n_rows = analysis.problem.n_classes, analysis.problem.n_rows
     log_classes = np.log(n_classes)
-    up, _ = _interval(analysis)
+    up, _ = _interval(forward, analysis.exponents)
     spread = np.fmin((up / (1 + forward.others)).sum(axis=-1), analysis.exponents.max(axis=-1))
     shifts = analysis.logits + (n_classes + 4) * u * (np.abs(forward.shifted) + log_classes)
     rows = (
@@ -306,7 +304,7 @@ def stable(
     parts : float
         How many times (T + 4) u of the parts of a residual are added: 0 where it is formed at the end.
     """
-    analysis = _analyse(problem, precision, terms)
+    analysis = analyse(problem, precision, terms)
     mass = analysis.forward.targets.sum(axis=-1, keepdims=True)
     more = underflow * analysis.precision.eta * np.maximum(mass, 1)
     return Bound(_stable_loss(analysis), _stable(analysis, more, with_respect_to, parts))
@@ -324,7 +322,7 @@ def chain(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
 
     Its loss takes the logarithm of S_t, of which nothing is known once S_t is subnormal.
     """
-    analysis = _analyse(problem)
+    analysis = analyse(problem)
     lost = _logarithm_is_lost(analysis).any(axis=-1)
     return Bound(
         np.where(lost, np.inf, _stable_loss(analysis)),
@@ -344,11 +342,11 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     For the losses: log S_t by the logarithm of S_t and by log1p(s) - D_t, |log S_t| <= |D_t| + ln T, each
     off by (T + 6) u of (1 + |D_t| + ln T), and two sums over T classes and B rows.
     """
-    analysis = _analyse(problem)
+    analysis = analyse(problem)
     forward, u = analysis.forward, analysis.precision.u
     n_classes, n_rows = analysis.problem.n_classes, analysis.problem.n_rows
     # In float32 the methods' S may differ from this one by dS.
-    error = _softmax_error(analysis)
+    error = softmax_error(analysis.forward, analysis.exponents)
     probabilities, complement = forward.probabilities + error, analysis.complement + error
     n_targets = (forward.targets != 0).sum(axis=-1, keepdims=True)
     spread = forward.targets * complement + layer.other_targets(forward.targets) * probabilities

@@ -54,6 +54,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
     comparison: Comparison
     certified: bool  # whether every exact value is
     derived: bool  # whether the bound is
+    with_respect_to: str = "weights"
 
     @property
     def wrong(self) -> Any:
@@ -93,17 +94,35 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         count, total = int(wrong.sum()), wrong.size
         if count == 0:
             return "nowhere"
-        if count == total:
-            return "everywhere"
         if count == 1:
             return "one entry"
+        if self._is_shuffled:
+            return "the same numbers in other places"
+        if count == total:
+            return "everywhere"
         if wrong.ndim == 2:
             first, second = AXES[self.name]
-            if wrong.any(axis=0).sum() == 1:
+            rows, columns = wrong.any(axis=1), wrong.any(axis=0)
+            # Of a gradient of one row or column that would be everywhere.
+            if columns.sum() == 1 and wrong.shape[1] > 1:
                 return f"one {second}"
-            if wrong.any(axis=1).sum() == 1:
-                return f"one {first}"
+            if rows.sum() == 1 and wrong.shape[0] > 1:
+                return "one row of the batch" if first == "row" else f"one {first}"
         return "several entries"
+
+    @property
+    def _is_shuffled(self) -> bool:
+        """Whether both hold the same numbers: sorted, each is within the bound of its fellow.
+
+        Where bounds differ much between numbers that lie close together it may miss some, and never finds too many.
+        """
+        comparison = self.comparison
+        candidate, reference = comparison.candidate.ravel(), comparison.reference.ravel()
+        if not np.isfinite(candidate).all() or np.unique(reference).size == 1:
+            return False
+        bound = comparison.bound.ravel()
+        order = np.argsort(reference)
+        return bool((np.abs(np.sort(candidate) - reference[order]) <= bound[order]).all())
 
 
 def judge(

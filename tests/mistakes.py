@@ -1,0 +1,331 @@
+"""Wrong gradients as people make them, in plain numpy: one function for each slip, with no map of ours in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from xegrad import Problem, Targets
+
+Array = Any
+Random = np.random.Generator
+
+
+class Plain(NamedTuple):
+    """The parts of a problem as a person has them, and what they compute first."""
+
+    W: Array
+    X: Array
+    b: Array
+    Q: Array  # with every option and the mean in it
+    problem: Problem
+
+    @property
+    def Z(self) -> Array:  # noqa: N802
+        return self.X @ self.W + self.b
+
+    @property
+    def q(self) -> Array:
+        return self.Q.sum(axis=1, keepdims=True)
+
+
+def plain(problem: Problem) -> Plain:
+    bias = np.zeros(problem.n_classes) if problem.bias is None else problem.bias
+    targets = problem.targets.effective(problem.n_classes, np.dtype(np.float64))
+    return Plain(problem.weights, problem.inputs, bias, targets, problem)
+
+
+def softmax(z: Array, axis: int | None = 1) -> Array:
+    e = np.exp(z - z.max())
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def through(s: Array, v: Array) -> Array:
+    """Row by row v times the whole softmax Jacobian."""
+    return np.stack([(np.diag(p) - np.outer(p, p)) @ u for p, u in zip(s, v, strict=True)])
+
+
+def right(p: Plain) -> Array:
+    return p.X.T @ (p.q * softmax(p.Z) - p.Q)
+
+
+def over_wrong_axis(p: Plain, random: Random) -> Array:
+    axis = [0, None][random.integers(2)]
+    return p.X.T @ (p.q * softmax(p.Z, axis) - p.Q)
+
+
+def over_axis_of_length_one(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.q * np.ones_like(p.Q) - p.Q)
+
+
+def twice(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.q * softmax(softmax(p.Z)) - p.Q)
+
+
+def twice_both_derivatives(p: Plain, random: Random) -> Array:
+    s = softmax(p.Z)
+    return p.X.T @ through(s, p.q * softmax(s) - p.Q)
+
+
+def scaled(p: Plain, random: Random) -> Array:
+    return random.choice([2, 0.5, 1 / p.problem.n_classes, np.log(2), 3.7, -0.3]) * right(p)
+
+
+def diagonal(p: Plain, random: Random) -> Array:
+    s = softmax(p.Z)
+    return p.X.T @ (-p.Q / s * (s * (1 - s)))
+
+
+def minus_target(p: Plain, random: Random) -> Array:
+    return p.X.T @ -p.Q
+
+
+def misaligned(p: Plain, random: Random) -> Array:
+    k = int(random.integers(1, max(2, p.problem.n_rows)))
+    return p.X.T @ (np.roll(p.q, -k, 0) * softmax(p.Z) - np.roll(p.Q, -k, 0))
+
+
+def wrong_label(p: Plain, random: Random) -> Array:
+    """One row's class, or all of them counted from one."""
+    targets = p.problem.targets
+    labels = targets.label_of_rows.copy()
+    hard = np.flatnonzero(labels >= 0)
+    if not hard.size:
+        return right(p)
+    if random.random() < 0.5:
+        row = random.choice(hard)
+        labels[row] = (labels[row] + random.integers(1, max(2, p.problem.n_classes))) % p.problem.n_classes
+    else:
+        labels[hard] = (labels[hard] + 1) % p.problem.n_classes
+    if targets.soft is not None:
+        soft = targets.soft.copy()
+        soft[hard] = np.eye(p.problem.n_classes)[labels[hard]]
+        changed = replace(targets, soft=soft)
+    else:
+        assert targets.labels is not None
+        changed = replace(targets, labels=np.where(labels >= 0, labels, targets.labels))
+    return right(plain(replace(p.problem, targets=changed)))
+
+
+def decay(p: Plain, random: Random) -> Array:
+    return right(p) + random.choice([0.01, 1e-4, 0.5]) * p.W
+
+
+def option_ignored(p: Plain, random: Random) -> Array:
+    """The whole loss again, without one of its options."""
+    targets = p.problem.targets
+    if targets.label_smoothing:
+        return right(plain(replace(p.problem, targets=replace(targets, label_smoothing=0.0))))
+    if targets.class_weights is not None:
+        return right(plain(replace(p.problem, targets=replace(targets, class_weights=None))))
+    return right(p)
+
+
+def flipped(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.Q - p.q * softmax(p.Z))
+
+
+def permuted(p: Plain, random: Random) -> Array:
+    return right(p)[:, random.permutation(p.problem.n_classes)]
+
+
+def log_epsilon(p: Plain, random: Random) -> Array:
+    eps = random.choice([1e-3, 1e-2, 0.1, 1e-8])
+    s = softmax(p.Z)
+    return p.X.T @ through(s, -p.Q / (s + eps))
+
+
+def scrambled(p: Plain, random: Random) -> Array:
+    return right(p).T.reshape(p.W.shape)
+
+
+def transposed(p: Plain, random: Random) -> Array:
+    return right(p).T
+
+
+def smoothed(p: Plain, random: Random) -> Array:
+    eps, n_classes = random.choice([0.1, 0.05]), p.problem.n_classes
+    if random.random() < 0.5 or n_classes == 1:
+        targets = (1 - eps) * p.Q + eps * p.q / n_classes
+    else:
+        targets = (1 - eps) * p.Q + eps / (n_classes - 1) * (p.q - p.Q)
+    return p.X.T @ (p.q * softmax(p.Z) - targets)
+
+
+def times_derivative(p: Plain, random: Random) -> Array:
+    s = softmax(p.Z)
+    return p.X.T @ ((p.q * s - p.Q) * s * (1 - s))
+
+
+def squared(p: Plain, random: Random) -> Array:
+    s = softmax(p.Z)
+    return p.X.T @ (random.choice([1, 2]) * through(s, p.q * s - p.Q))
+
+
+def binary(p: Plain, random: Random) -> Array:
+    s = softmax(p.Z)
+    return p.X.T @ through(s, -p.Q / s + (p.q - p.Q) / (1 - s))
+
+
+def sigmoid(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.q / (1 + np.exp(-p.Z)) - p.Q)
+
+
+def skipped(p: Plain, random: Random) -> Array:
+    return p.X.T @ (-p.Q / softmax(p.Z))
+
+
+def sum_ignored(p: Plain, random: Random) -> Array:
+    return p.X.T @ (softmax(p.Z) - p.Q)
+
+
+def temperature(p: Plain, random: Random) -> Array:
+    tau = random.choice([2.0, 0.5, 1.7])
+    return p.X.T @ (p.q * softmax(p.Z / tau) - p.Q) / random.choice([1, tau])
+
+
+def bias_wrong(p: Plain, random: Random) -> Array:
+    z = p.X @ p.W + random.choice([0, 2]) * p.b
+    return p.X.T @ (p.q * softmax(z) - p.Q)
+
+
+def updated(p: Plain, random: Random) -> Array:
+    return p.W - random.choice([0.1, 1e-3]) * right(p)
+
+
+def after_update(p: Plain, random: Random) -> Array:
+    return right(p._replace(W=p.W - random.choice([0.1, 0.5, 0.01]) * right(p)))
+
+
+def zero(p: Plain, random: Random) -> Array:
+    return np.zeros_like(p.W)
+
+
+def not_subtracted(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.q * softmax(p.Z))
+
+
+def softmax_missing(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.q * p.Z - p.Q)
+
+
+def input_missing(p: Plain, random: Random) -> Array:
+    return np.ones_like(p.X).T @ (p.q * softmax(p.Z) - p.Q)
+
+
+def clipped(p: Plain, random: Random) -> Array:
+    gradient = right(p)
+    limit = np.sort(np.abs(gradient).ravel())[::-1][min(2, gradient.size - 1)] * 0.9
+    return np.clip(gradient, -limit, limit)
+
+
+def low_precision(p: Plain, random: Random) -> Array:
+    gradient = right(p)
+    if random.random() < 0.5:
+        return np.round(gradient, 6)
+    return gradient.astype(np.float16).astype(np.float64)
+
+
+MISTAKES: dict[str, tuple[Callable[[Plain, Random], Array], ...]] = {
+    "softmax-over-wrong-axis": (over_wrong_axis, over_axis_of_length_one),
+    "softmax-twice": (twice, twice_both_derivatives),
+    "scaled": (scaled,),
+    "jacobian-diagonal": (diagonal, minus_target),
+    "labels-misaligned": (misaligned,),
+    "wrong-label": (wrong_label,),
+    "weight-decay-included": (decay,),
+    "option-ignored": (option_ignored,),
+    "sign-flipped": (flipped,),
+    "classes-permuted": (permuted,),
+    "log-epsilon": (log_epsilon,),
+    "scrambled-reshape": (scrambled,),
+    "transposed": (transposed,),
+    "label-smoothed": (smoothed,),
+    "residual-times-derivative": (times_derivative,),
+    "squared-error": (squared,),
+    "binary-cross-entropy": (binary,),
+    "sigmoid-instead-of-softmax": (sigmoid,),
+    "jacobian-skipped": (skipped,),
+    "target-sum-ignored": (sum_ignored,),
+    "temperature": (temperature,),
+    "bias-wrong": (bias_wrong,),
+    "weights-updated": (updated,),
+    "evaluated-after-update": (after_update,),
+    "all-zero": (zero,),
+    "target-not-subtracted": (not_subtracted,),
+    "softmax-missing": (softmax_missing,),
+    "input-missing": (input_missing,),
+    "clipped": (clipped,),
+    "low-precision": (low_precision,),
+}
+
+PAIRS: dict[tuple[str, str], Callable[[Plain, Random], Array]] = {
+    ("softmax-over-wrong-axis", "sign-flipped"): lambda p, random: -over_wrong_axis(p, random),
+    ("softmax-over-wrong-axis", "softmax-twice"): lambda p, random: (
+        p.X.T @ (p.q * softmax(softmax(p.Z, 0)) - p.Q)
+    ),
+    ("transposed", "sign-flipped"): lambda p, random: -right(p).T,
+    ("scrambled-reshape", "scaled"): lambda p, random: 3.5 * right(p).T.reshape(p.W.shape),
+}
+
+
+def mild_problem(random: Random, n_classes: int = 0) -> Problem:
+    """N 1 to 6, T 2 to 7, B 1 to 6; hard and soft targets; with and without b, and options of the loss."""
+    n_rows, n_inputs = (int(random.integers(1, 7)) for _ in range(2))
+    n_classes = n_classes or int(random.integers(2, 8))
+    options: dict[str, Any] = {"reduction": str(random.choice(["mean", "sum"]))}
+    if random.random() < 0.25:
+        options["label_smoothing"] = 0.1
+    if random.random() < 0.25:
+        options["class_weights"] = random.uniform(0.5, 2, size=n_classes)
+    if random.random() < 0.6:
+        labels = random.integers(n_classes, size=n_rows)
+        if n_rows > 1 and random.random() < 0.15:
+            labels[0] = options["ignore_index"] = -100
+        targets = Targets(labels=labels, **options)
+    else:
+        soft = random.dirichlet(np.ones(n_classes), size=n_rows)
+        if random.random() < 0.3:
+            soft = soft * random.uniform(0.5, 2, size=(n_rows, 1))
+        targets = Targets(soft=soft, **options)
+    return Problem(
+        weights=random.normal(size=(n_inputs, n_classes)),
+        inputs=random.normal(size=(n_rows, n_inputs)),
+        targets=targets,
+        bias=random.normal(size=n_classes) if random.random() < 0.5 else None,
+    )
+
+
+def independent_numbers(problem: Problem) -> int:
+    """How many numbers dL/dW has that do not follow from the others: rank by T - 1."""
+    return int(min(problem.n_inputs, problem.targets.kept.sum()) * (problem.n_classes - 1))
+
+
+def no_slip(problem: Problem, random: Random) -> tuple[str, Array]:
+    """A wrong gradient that no mistake in the catalogue makes, and what it is."""
+    gradient = right(plain(problem))
+    size = np.abs(gradient).max() or 1.0
+    kinds = ["random", "one entry", "noise", "another problem", "one class", "one input"]
+    kind = str(random.choice(kinds[:-1] if problem.n_inputs == 1 else kinds))  # the only input is all of W
+    if kind == "random":
+        return kind, random.normal(size=gradient.shape)
+    if kind == "noise":
+        return kind, gradient + size * 10.0 ** random.uniform(-8, 0) * random.normal(size=gradient.shape)
+    if kind == "another problem":
+        other = problem
+        while other.weights.shape != gradient.shape or other is problem:
+            other = mild_problem(random, problem.n_classes)
+        return kind, right(plain(other))
+    changed, factor = gradient.copy(), 1 + random.normal()
+    if kind == "one entry":
+        changed[random.integers(changed.shape[0]), random.integers(changed.shape[1])] += (
+            size * random.normal()
+        )
+    elif kind == "one class":
+        changed[:, random.integers(changed.shape[1])] *= factor
+    else:
+        changed[random.integers(changed.shape[0])] *= factor
+    return kind, changed

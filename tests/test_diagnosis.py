@@ -1,0 +1,475 @@
+"""Every mistake is named when it can be told, and nothing else is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mistakes import (
+    MISTAKES,
+    PAIRS,
+    independent_numbers,
+    mild_problem,
+    no_slip,
+    permuted,
+    plain,
+    right,
+    softmax,
+)
+from strategies import problem_of_any_size, random_problem
+from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
+from xegrad.blindness import blind_spots
+from xegrad.diagnosis import diagnose_loss
+from xegrad.judgement import RIGHT, WRONG
+
+SEED = Problem(
+    np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]]),
+    np.array([[0.1, 0.5, 0.4]]),
+    Targets(labels=np.array([2])),
+)
+# As the derivation prints it: the flat gradient cut by reshape(W.shape).
+PRINTED = [
+    [0.01909135, 0.09545676, 0.07636541, 0.02035314, 0.10176572],
+    [0.08141258, -0.07830167, -0.39150833, -0.31320667, 0.02313243],
+    [0.11566214, 0.09252971, 0.01572474, 0.07862371, 0.06289897],
+]
+
+
+def exactly(problem: Problem, *names: str) -> Any:
+    return METHODS["exact"].evaluate(problem, ("weights", *names))
+
+
+def names_of(problem: Problem, candidate: Any, **options: Any) -> tuple[tuple[str, ...], ...]:
+    extra = (options["with_respect_to"],) if "with_respect_to" in options else ()
+    return diagnose(problem, exactly(problem, *extra), candidate, **options).names
+
+
+def batch(seed: int = 0, n_rows: int = 4) -> Problem:
+    random = np.random.default_rng(seed)
+    return Problem(
+        random.normal(size=(3, 5)),
+        random.normal(size=(n_rows, 3)),
+        Targets(labels=np.arange(n_rows) % 4),
+        random.normal(size=5),
+    )
+
+
+# The whole table.
+
+
+def is_told_apart(name: str, problem: Problem) -> bool:
+    """Whether there are more numbers than free ones."""
+    free = SLIPS[name].free is not None or name == "low-precision"
+    return independent_numbers(problem) >= 1 + free
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_wherever_it_can_be_told(name: str) -> None:
+    """Sixteen random problems; two hundred in benchmarks/slips.py."""
+    random = np.random.default_rng(11)
+    told = 0
+    for _ in range(16):
+        problem = mild_problem(random)
+        exact = exactly(problem)
+        for make in MISTAKES[name]:
+            candidate = make(plain(problem), random)
+            same_shape = candidate.shape == problem.weights.shape
+            if same_shape and judge(problem, exact, candidate, Tolerance()).outcome != WRONG:
+                continue
+            if not is_told_apart(name, problem):
+                continue
+            told += 1
+            assert (name,) in diagnose(problem, exact, candidate).names
+    assert told
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=" + ".join)
+def test_a_pair_that_was_seen_is_named(pair: tuple[str, str]) -> None:
+    random = np.random.default_rng(12)
+    for _ in range(12):
+        problem = mild_problem(random)
+        # With one row over the rows is an axis of length one, and a softmax of ones is even; a layout of one
+        # row is none; with two classes a sign is a permutation, which is one slip.
+        if min(problem.weights.shape) < 2 or problem.n_rows < 2 or problem.n_classes == 2:
+            continue
+        candidate = PAIRS[pair](plain(problem), random)
+        found = names_of(problem, candidate)
+        assert found
+        if len(found[0]) == 2:  # else one slip makes the same
+            assert {*pair} in [{*names} for names in found]
+
+
+def test_wrong_gradients_that_are_no_slip_get_no_name() -> None:
+    """Sixty; ten thousand in benchmarks/slips.py."""
+    random = np.random.default_rng(13)
+    for _ in range(60):
+        problem = mild_problem(random)
+        _, candidate = no_slip(problem, random)
+        assert names_of(problem, candidate) == ()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_right_gradients_get_no_name(dtype: str) -> None:
+    random = np.random.default_rng(14)
+    for _ in range(100):
+        problem = mild_problem(random)
+        parts = plain(problem)
+        narrow = parts._replace(W=parts.W.astype(dtype), X=parts.X.astype(dtype), b=parts.b.astype(dtype))
+        candidate = right(narrow).astype(dtype)
+        tolerance = Tolerance(precision=dtype)
+        if judge(problem, exactly(problem), candidate, tolerance).outcome == RIGHT:
+            assert names_of(problem, candidate, tolerance=tolerance) == ()
+
+
+# As seen in the wild.
+
+
+def test_the_derivations_printed_matrix_is_a_scrambled_reshape() -> None:
+    found = diagnose(SEED, exactly(SEED), np.array(PRINTED), resolution=np.full((3, 5), 0.5e-8))
+    assert found.names == (("scrambled-reshape",),)
+    (explanation,) = found.explanations
+    assert (explanation.explains, explanation.entries) == (15, 15)
+    assert explanation.right == "flat.reshape(5, 3).T"
+    assert "reshape(3, 5)" in explanation.happened
+
+
+def test_a_flat_gradient_class_by_class_is_scrambled_and_in_the_order_of_the_weights_right() -> None:
+    gradient = exactly(SEED).gradients["weights"]
+    assert names_of(SEED, gradient.T.ravel()) == (("scrambled-reshape",),)
+    assert names_of(SEED, gradient.ravel()) == ()
+
+
+def test_a_transposed_gradient_is_transposed_and_one_reshaped_to_that_is_scrambled() -> None:
+    gradient = exactly(SEED).gradients["weights"]
+    assert names_of(SEED, gradient.T) == (("transposed",),)
+    assert names_of(SEED, gradient.reshape(5, 3)) == (("scrambled-reshape",),)
+    assert names_of(SEED, -gradient.T) == (("transposed", "sign-flipped"),)
+
+
+def test_a_candidate_of_another_size_is_no_candidate() -> None:
+    with pytest.raises(ValueError, match="14 numbers for a gradient of 15"):
+        diagnose(SEED, exactly(SEED), np.zeros(14))
+
+
+def test_a_gradient_of_the_diagonal_alone_is_named() -> None:
+    s = softmax(SEED.inputs @ SEED.weights)[0]
+    dxe = np.zeros(5)
+    dxe[2] = -1 / s[2]
+    candidate = np.outer(SEED.inputs[0], dxe * (s * (1 - s)))
+    assert names_of(SEED, candidate) == (("jacobian-diagonal",),)
+
+
+def test_a_float32_gradient_averaged_twice_is_scaled_by_one_over_b() -> None:
+    problem = batch(n_rows=6)
+    x, w, b = (
+        part.astype(np.float32)
+        for part in (problem.inputs, problem.weights, problem.bias)
+        if part is not None
+    )
+    dz = softmax(x @ w + b)
+    dz[np.arange(6), problem.targets.labels] -= 1
+    candidate = x.T @ (dz / 6) / np.float32(6)
+    (explanation,) = diagnose(
+        problem, exactly(problem), candidate, Tolerance(precision="float32")
+    ).explanations
+    assert explanation.slips == ("scaled",)
+    assert "1/B" in explanation.texts["named"].split(", ")
+    assert abs(float(explanation.parameters["k"]) - 1 / 6) < 1e-12
+
+
+def test_labels_shifted_by_one_row_are_misaligned_by_one() -> None:
+    problem = batch()
+    labels = np.roll(problem.targets.labels, -1) if problem.targets.labels is not None else None
+    dz = softmax(plain(problem).Z)
+    dz[np.arange(4), labels] -= 1
+    (explanation,) = diagnose(problem, exactly(problem), problem.inputs.T @ dz / 4).explanations
+    assert explanation.slips == ("labels-misaligned",)
+    assert explanation.parameters["k"] == 1
+
+
+def test_rows_dropped_at_the_end_are_misaligned_too() -> None:
+    problem = batch()
+    z = plain(problem).Z
+    assert problem.targets.labels is not None
+    dz = softmax(z[:-1])
+    dz[np.arange(3), problem.targets.labels[1:]] -= 1
+    (explanation,) = diagnose(problem, exactly(problem), problem.inputs[:-1].T @ dz / 3).explanations
+    assert explanation.slips == ("labels-misaligned",)
+    assert "dropped" in str(explanation.parameters["ends"])
+
+
+def test_a_label_counted_from_one_is_a_wrong_label_and_says_which() -> None:
+    s = softmax(SEED.inputs @ SEED.weights)
+    s[0, 3] -= 1
+    (explanation,) = diagnose(SEED, exactly(SEED), SEED.inputs.T @ s).explanations
+    assert explanation.slips == ("wrong-label",)
+    assert (explanation.parameters["label"], explanation.parameters["instead"]) == (2, 3)
+    assert "class 3" in explanation.happened
+
+
+def test_the_numbers_of_a_slip_are_found() -> None:
+    gradient = exactly(SEED).gradients["weights"]
+    z = SEED.inputs @ SEED.weights
+    hot = np.eye(5)[[2]]
+    for candidate, name, parameter, value in (
+        (gradient + 0.05 * SEED.weights, "weight-decay-included", "lambda", 0.05),
+        (SEED.weights - 0.25 * gradient, "weights-updated", "eta", 0.25),
+        (SEED.inputs.T @ (softmax(z / 1.7) - hot), "temperature", "tau", 1.7),
+        (SEED.inputs.T @ (softmax(z) - (0.9 * hot + 0.02)), "label-smoothed", "eps", 0.1),
+        (np.clip(gradient, -0.05, 0.05), "clipped", "limit", 0.05),
+    ):
+        (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
+        assert explanation.slips == (name,)
+        assert float(explanation.parameters[parameter]) == pytest.approx(value, rel=1e-9)
+        assert explanation.texts[parameter] == f"{value:g}"
+
+
+def test_smoothing_spread_over_the_other_classes_has_its_own_number() -> None:
+    hot = np.eye(5)[[2]]
+    targets = 0.9 * hot + 0.1 / 4 * (1 - hot)
+    candidate = SEED.inputs.T @ (softmax(SEED.inputs @ SEED.weights) - targets)
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
+    assert float(explanation.parameters["eps_of_others"]) == pytest.approx(0.1, rel=1e-9)
+
+
+def test_weights_that_hardly_moved_are_updated_by_too_little_to_tell() -> None:
+    (explanation,) = diagnose(SEED, exactly(SEED), SEED.weights).explanations
+    assert explanation.slips == ("weights-updated",)
+    assert explanation.parameters["eta"] == "too small to tell"
+
+
+def test_ignored_rows_that_are_kept_are_an_option_ignored() -> None:
+    plainly = batch()
+    problem = Problem(
+        plainly.weights,
+        plainly.inputs,
+        Targets(labels=np.array([0, -100, 2, 3]), ignore_index=-100),
+        plainly.bias,
+    )
+    # Label -100 is no class, so its one-hot row is zero.
+    hot = np.array([np.arange(5) == label for label in (0, -100, 2, 3)])
+    dz = softmax(plain(problem).Z) - hot
+    (explanation,) = diagnose(problem, exactly(problem), problem.inputs.T @ dz / 4).explanations
+    assert explanation.parameters == {"option": "ignore_index"}
+
+
+def test_a_mean_over_all_rows_in_place_of_those_kept_names_both_counts() -> None:
+    plainly = batch()
+    problem = Problem(
+        plainly.weights,
+        plainly.inputs,
+        Targets(labels=np.array([0, -100, 2, 3]), ignore_index=-100),
+        plainly.bias,
+    )
+    candidate = exactly(problem).gradients["weights"] * 3 / 4
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert "all rows (4)" in explanation.texts["named"]
+    assert "kept rows (3)" in explanation.texts["named"]
+
+
+def test_sorted_names_are_an_alphabetical_order() -> None:
+    problem = Problem(SEED.weights, SEED.inputs, SEED.targets, None, ("dog", "cat", "eel", "ant", "bee"))
+    candidate = exactly(problem).gradients["weights"][:, [3, 4, 1, 0, 2]]
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert explanation.slips == ("classes-permuted",)
+    assert explanation.parameters == {"order": "alphabetical", "columns": "3 4 1 0 2"}
+
+
+def test_an_order_of_its_own_is_spelled_out() -> None:
+    candidate = exactly(SEED).gradients["weights"][:, [1, 0, 3, 2, 4]]
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
+    assert explanation.parameters["order"] == "1 0 3 2 4"
+
+
+def test_all_zero_says_that_the_problem_is_saturated() -> None:
+    saturated = Problem(np.array([[46.05, 0.0, -1.0]]), np.array([[1.0]]), Targets(labels=np.array([0])))
+    (explanation,) = diagnose(saturated, exactly(saturated), np.zeros((1, 3))).explanations
+    assert explanation.slips == ("all-zero",)
+    assert "saturated" in explanation.happened
+    (explanation,) = diagnose(SEED, exactly(SEED), np.zeros((3, 5))).explanations
+    assert "saturated" not in explanation.happened
+
+
+def test_a_gradient_that_went_through_float16_is_of_low_precision() -> None:
+    candidate = exactly(SEED).gradients["weights"].astype(np.float16).astype(np.float64)
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
+    assert (explanation.slips, explanation.parameters) == (("low-precision",), {"format": "float16"})
+
+
+# What coincides, and what cannot be told.
+
+
+def test_with_as_many_inputs_as_classes_a_transpose_comes_before_a_reshape() -> None:
+    problem = Problem(SEED.weights[:, :3], SEED.inputs, SEED.targets)
+    candidate = exactly(problem).gradients["weights"].T.copy()
+    assert names_of(problem, candidate) == (("transposed",), ("scrambled-reshape",), ("scrambled-reshape",))
+
+
+def test_with_two_classes_a_sign_is_a_permutation_too() -> None:
+    problem = Problem(SEED.weights[:, :2], SEED.inputs, Targets(labels=np.array([1])))
+    found = names_of(problem, -exactly(problem).gradients["weights"])
+    assert found[0] == ("sign-flipped",)
+    assert ("classes-permuted",) in found
+
+
+def test_with_one_example_a_logarithm_with_epsilon_is_a_scale() -> None:
+    s = softmax(SEED.inputs @ SEED.weights)
+    candidate = SEED.inputs.T @ ((s - np.eye(5)[[2]]) * s[0, 2] / (s[0, 2] + 0.01))
+    assert names_of(SEED, candidate) == (("scaled",), ("log-epsilon",))
+
+
+def test_at_zero_weights_all_that_is_a_multiple_is_listed() -> None:
+    """DS is 1/T there, on what sums to zero."""
+    problem = Problem(np.zeros((3, 5)), SEED.inputs, SEED.targets)
+    found = names_of(problem, exactly(problem).gradients["weights"] / 5)
+    assert found == (("softmax-twice",), ("scaled",), ("squared-error",))
+
+
+def test_with_two_classes_and_one_example_no_free_number_is_fitted() -> None:
+    """G then has one independent number, which any k explains."""
+    problem = Problem(SEED.weights[:, :2], SEED.inputs, Targets(labels=np.array([1])))
+    random = np.random.default_rng(15)
+    for _ in range(40):
+        candidate = SEED.inputs.T * random.normal() @ np.array([[1.0, -1.0]])
+        assert all(len(names) == 1 and SEED_FREE.isdisjoint(names) for names in names_of(problem, candidate))
+
+
+SEED_FREE = {name for name, slip in SLIPS.items() if slip.free}
+
+
+def test_nothing_is_fitted_to_what_is_all_equal_or_not_finite() -> None:
+    assert names_of(SEED, np.full((3, 5), 0.25)) == ()
+    assert names_of(SEED, np.full((3, 5), np.nan)) == ()
+    assert names_of(SEED, np.full((3, 5), np.inf)) == ()
+
+
+def test_too_few_digits_give_no_name() -> None:
+    """Two decimals of fifteen entries hold fewer than 24 bits against a free number."""
+    candidate = np.round(1.37 * exactly(SEED).gradients["weights"], 1)
+    assert names_of(SEED, candidate, resolution=np.full((3, 5), 0.05)) == ()
+
+
+# With respect to the others, and with options.
+
+
+@pytest.mark.parametrize("name", ["bias", "inputs", "logits"])
+def test_gradients_of_the_other_parts_are_diagnosed(name: str) -> None:
+    problem = batch()
+    q = problem.targets.effective(5, np.dtype(np.float64))
+    z = plain(problem).Z
+
+    def carried(r: Any) -> Any:
+        return {"bias": r.sum(axis=0), "inputs": r @ problem.weights.T, "logits": r}[name]
+
+    for slip, r in (
+        ("sign-flipped", q - softmax(z) / 4),
+        ("softmax-twice", softmax(softmax(z)) / 4 - q),
+        ("softmax-over-wrong-axis", softmax(z, 0) / 4 - q),
+        ("scaled", (softmax(z) / 4 - q) / 4),
+    ):
+        assert (slip,) in names_of(problem, carried(r), with_respect_to=name)
+
+
+def test_the_first_rows_residual_in_the_place_of_their_sum_is_named() -> None:
+    problem = batch()
+    q = problem.targets.effective(5, np.dtype(np.float64))
+    r = softmax(plain(problem).Z) / 4 - q
+    (explanation,) = diagnose(problem, exactly(problem, "bias"), r[0], with_respect_to="bias").explanations
+    assert explanation.parameters == {"sum": "row 0 alone"}
+
+
+# Digits that went.
+
+
+def test_digits_that_one_minus_s_lost_are_explained() -> None:
+    problem = Problem(np.array([[38.0, 0.0, -1.0]]), np.array([[1.0]]), Targets(labels=np.array([0])))
+    candidate = softmax(problem.weights) - np.array([[1.0, 0.0, 0.0]])
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert (explanation.slips, explanation.explains) == ((), 1)
+    assert "S_c is near 1: the exact 1 - S_c is 4.29e-17" in explanation.happened
+
+
+# One number.
+
+
+def test_a_loss_tells_what_it_can() -> None:
+    exact = exactly(SEED)
+    s = softmax(SEED.inputs @ SEED.weights)[0]
+    loss = -np.log(s[2])
+    for value, name in (
+        (-loss, "sign-flipped"),
+        (-np.log2(s[2]), "scaled"),
+        (-np.log10(s[2]), "scaled"),
+        (-np.log(s[3]), "wrong-label"),
+        (((s - np.eye(5)[2]) ** 2).sum() / 2, "squared-error"),
+    ):
+        assert (name,) in diagnose_loss(SEED, exact, float(value)).names
+    assert diagnose_loss(SEED, exact, 1.2345).names == ()
+    assert diagnose_loss(SEED, exact, float(loss)).names == ()
+    assert diagnose_loss(SEED, exact, round(2 * loss, 2), resolution=0.005).names == ()
+
+
+# Speed.
+
+
+def test_a_small_candidate_takes_less_than_fifty_milliseconds() -> None:
+    random = np.random.default_rng(16)
+    exact, times = exactly(SEED), []
+    for _ in range(8):
+        candidate = random.normal(size=(3, 5))  # no slip: everything is tried, pairs too
+        start = time.perf_counter()
+        assert diagnose(SEED, exact, candidate).names == ()
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.05
+
+
+def test_a_permutation_of_many_classes_is_found_among_all() -> None:
+    random = np.random.default_rng(17)
+    problem = Problem(
+        random.normal(size=(4, 40)), random.normal(size=(3, 4)), Targets(labels=np.array([1, 2, 3]))
+    )
+    assert names_of(problem, permuted(plain(problem), random)) == (("classes-permuted",),)
+
+
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_a_large_candidate_is_named_by_what_is_looked_at_first_and_then_whole(n_rows: int) -> None:
+    """40,000 entries, 800 classes: neither all entries nor all labels are tried one by one."""
+    random = np.random.default_rng(19)
+    labels = random.integers(800, size=n_rows)
+    weights = random.normal(size=(50, 800)) / 7
+    problem = Problem(weights, random.normal(size=(n_rows, 50)), Targets(labels=labels))
+    shortcut = METHODS["shortcut"].evaluate(problem)
+    parts = plain(problem)
+    gradient, z = right(parts), parts.Z
+    moved = gradient.copy()
+    moved[7, 300] += 1e-3
+    other = labels.copy()
+    other[0] = (labels[0] + 5) % 800
+    for candidate, names in (
+        (-gradient, ("sign-flipped",)),
+        (2.5 * gradient, ("scaled",)),
+        (gradient[:, random.permutation(800)], ("classes-permuted",)),
+        (gradient.T, ("transposed",)),
+        (gradient + 0.01 * weights, ("weight-decay-included",)),
+        (parts.X.T @ (parts.q * softmax(z / 2) - parts.Q), ("temperature",)),
+        (right(plain(Problem(weights, problem.inputs, Targets(labels=other)))), ("wrong-label",)),
+        (-parts.X.T @ (parts.q * softmax(softmax(z)) - parts.Q), ("softmax-twice", "sign-flipped")),
+        (gradient.T.reshape(50, 800) / 3, ("scrambled-reshape", "scaled")),
+    ):
+        assert names in diagnose(problem, shortcut, candidate).names
+    assert diagnose(problem, shortcut, moved).names == ()
+
+
+def test_nothing_raises_near_underflow_and_overflow_and_noise_has_no_name() -> None:
+    random = np.random.default_rng(20)
+    for index in range(40):
+        problem = random_problem(random) if index % 2 else problem_of_any_size(random, np.float64)
+        exact = exactly(problem)
+        assert diagnose(problem, exact, random.normal(size=problem.weights.shape)).names == ()
+        with np.errstate(over="ignore"):
+            diagnose(problem, exact, 1e300 * exact.gradients["weights"])
+        diagnose_loss(problem, exact, 1.25)
+        blind_spots(problem, exact)

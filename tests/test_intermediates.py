@@ -1,0 +1,133 @@
+"""The step where a chain went wrong, and whether the later ones follow from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xegrad import METHODS, InputError, Problem, Targets, Tolerance
+from xegrad.intermediates import STEPS, Intermediates, first_wrong_step
+
+W = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]])
+X = np.array([0.1, 0.5, 0.4])
+SEED = Problem(W, X[None], Targets(labels=np.array([2])))
+
+
+def by_hand(dtype: Any = np.float64, **changed: Any) -> dict[str, Any]:
+    """The chain as a person writes it; a step that is given takes the place of the right one."""
+    w, x = W.astype(dtype), X.astype(dtype)
+    steps: dict[str, Any] = {}
+
+    def step(name: str, value: Any) -> Any:
+        steps[name] = changed.get(name, value)
+        return steps[name]
+
+    z = step("logits", x @ w)
+    e = np.exp(z)
+    s = step("probabilities", e / e.sum())
+    step("loss", -np.log(s[2]))
+    dxe = np.zeros(5, dtype)
+    dxe[2] = -1 / s[2]
+    dxe = step("cross_entropy_jacobian", dxe)
+    ds = step("softmax_jacobian", np.diag(s) - np.outer(s, s))
+    dg = step("weighted_sum_jacobian", np.kron(np.eye(5, dtype=dtype), x))
+    dl = step("layer_jacobian", ds @ dg)
+    flat = step("flat_gradient", dxe @ dl)
+    step("gradient", flat.reshape(5, 3).T)
+    return steps
+
+
+def found(steps: dict[str, Any], problem: Problem = SEED, **options: Any) -> Intermediates:
+    return first_wrong_step(problem, METHODS["exact"].evaluate(problem), steps, **options)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_right_chain_has_no_wrong_step(dtype: str) -> None:
+    report = found(by_hand(np.dtype(dtype)), tolerance=Tolerance(precision=dtype))
+    assert (report.right, report.wrong) == (STEPS, None)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_first_wrong_step_is_found_and_the_later_ones_follow(name: str) -> None:
+    right = by_hand()
+    wrong = by_hand(**{name: right[name] * 1.25})
+    report = found(wrong)
+    assert report.wrong == name
+    assert report.right == STEPS[: STEPS.index(name)]
+    # The chain goes on from what it has: nothing else of it is wrong.
+    assert report.follows == dict.fromkeys(STEPS[STEPS.index(name) + 1 :], True)
+
+
+def test_a_second_mistake_does_not_follow_from_the_first() -> None:
+    steps = by_hand(probabilities=np.full(5, 0.2))
+    steps["gradient"] = steps["flat_gradient"].reshape(3, 5)
+    report = found(steps)
+    assert report.wrong == "probabilities"
+    assert report.follows["flat_gradient"]
+    assert not report.follows["gradient"]
+
+
+def test_the_derivations_own_chain_goes_wrong_at_the_last_step() -> None:
+    steps = by_hand()
+    steps["gradient"] = steps["flat_gradient"].reshape(3, 5)
+    report = found(steps)
+    assert (report.wrong, report.slips) == ("gradient", ("scrambled-reshape",))
+
+
+def test_only_the_diagonal_of_the_softmax_jacobian_is_named() -> None:
+    s = by_hand()["probabilities"]
+    report = found(by_hand(softmax_jacobian=np.diag(s * (1 - s))))
+    assert (report.wrong, report.slips) == ("softmax_jacobian", ("jacobian-diagonal",))
+    flat = by_hand()
+    flat["softmax_jacobian"] = s * (1 - s)
+    assert found(flat).slips == ("jacobian-diagonal",)
+
+
+def test_a_bias_left_out_is_seen_in_the_logits() -> None:
+    problem = Problem(W, X[None], Targets(labels=np.array([2])), np.array([0.1, 0.2, -0.3, 0.0, 0.5]))
+    report = found({"logits": X @ W}, problem)
+    assert (report.wrong, report.slips) == ("logits", ("bias-wrong",))
+
+
+def test_a_batch_is_checked_from_logits_to_gradient() -> None:
+    x = np.array([[0.1, 0.5, 0.4], [-0.3, 0.2, 0.9]])
+    problem = Problem(W, x, Targets(labels=np.array([2, 0])))
+    z = x @ W
+    s = np.exp(z) / np.exp(z).sum(axis=0)  # over the rows
+    q = np.eye(5)[[2, 0]] / 2
+    steps = {"logits": z, "probabilities": s, "loss": -(q * np.log(s)).sum(), "gradient": x.T @ (s / 2 - q)}
+    report = found(steps, problem)
+    assert (report.right, report.wrong) == (("logits",), "probabilities")
+    assert report.slips == ("softmax-over-wrong-axis",)
+    assert report.follows == {"loss": True, "gradient": True}
+    with pytest.raises(InputError, match="there is no step 'flat_gradient'"):
+        found({"flat_gradient": np.zeros(15)}, problem)
+
+
+def test_printed_steps_are_read_to_their_decimals() -> None:
+    steps = {name: np.round(values, 6) for name, values in by_hand().items()}
+    assert found(steps).wrong == "probabilities"  # the logits have three decimals
+    assert found(steps, resolution=dict.fromkeys(steps, 0.5e-6)).wrong is None
+
+
+def test_a_step_of_another_size_is_no_step() -> None:
+    with pytest.raises(InputError, match="logits has 4 numbers, not 5"):
+        found({"logits": np.zeros(4)})
+
+
+def test_a_right_chain_in_float64_is_right_on_many_problems() -> None:
+    random = np.random.default_rng(18)
+    for _ in range(100):
+        n_inputs, n_classes = int(random.integers(1, 6)), int(random.integers(2, 7))
+        w, x = random.normal(size=(n_inputs, n_classes)) * 3, random.normal(size=n_inputs)
+        label = int(random.integers(n_classes))
+        problem = Problem(w, x[None], Targets(labels=np.array([label])))
+        z = x @ w
+        s = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        dxe = np.where(np.arange(n_classes) == label, -1 / s, 0)
+        ds, dg = np.diag(s) - np.outer(s, s), np.kron(np.eye(n_classes), x)
+        steps = {"logits": z, "probabilities": s, "loss": -np.log(s[label]), "softmax_jacobian": ds}
+        steps |= {"cross_entropy_jacobian": dxe, "weighted_sum_jacobian": dg, "layer_jacobian": ds @ dg}
+        assert found(steps, problem).wrong is None
