@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad import bounds
+from xegrad.errors import InputError
 from xegrad.judgement import Tolerance
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
@@ -15,8 +17,8 @@ from xegrad.slips import SLIPS
 from xegrad.slips.draft import Gradient, right, stack
 from xegrad.slips.entry import Parameters
 from xegrad.slips.gradients import FORMS_OF_STORAGE
-from xegrad.slips.making import changed, form
-from xegrad.targets import Targets
+from xegrad.slips.making import apply, changed, form
+from xegrad.targets import Array, Targets
 
 TRIES = 32
 PROBED = 4096  # entries looked at before all are
@@ -99,3 +101,37 @@ def problem_without_blind_spots(
             break
     assert best is not None
     return best
+
+
+def problem_with_slips(
+    names: Sequence[str], n_rows: int, n_inputs: int, n_classes: int, seed: int
+) -> tuple[Problem, str, Array]:
+    """A random problem, the gradient in which these slips show, by its name, and that gradient with the slips in it.
+
+    dL/dW where they can be made there, else that of b or x.  For an option that is left out, and for targets that
+    do not sum to one, the problem has class weights.
+
+    Raises
+    ------
+    InputError
+        There is no such slip, or none of the gradients of such a problem shows it.
+    """
+    problem, _ = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
+    if {"option-ignored", "target-sum-ignored"} & {*names}:
+        weights = np.arange(2, n_classes + 2) / 2
+        problem = replace(problem, targets=replace(problem.targets, class_weights=weights))
+    exact = METHODS["shortcut"].evaluate(problem, ("weights", "bias", "inputs"))
+    bound = bounds.stable(problem, ("weights", "bias", "inputs"))
+    refusal: InputError | None = None
+    for name in ("weights", "bias", "inputs"):
+        try:
+            wrong = apply(problem, names, name)
+        except InputError as error:
+            refusal = refusal or error
+            continue
+        right_one = exact.gradients[name]
+        if wrong.shape != right_one.shape or (np.abs(wrong - right_one) > 2 * bound.gradients[name]).any():
+            return problem, name, wrong
+    raise refusal or InputError(
+        f"{' and '.join(names)} cannot be told from a right gradient on such a problem"
+    )

@@ -40,6 +40,7 @@ class Intermediates(msgspec.Struct, frozen=True, eq=False):
     slips: tuple[str, ...]  # that make this step as it is
     diagnosis: Diagnosis  # of the gradient, where that is the wrong step
     follows: Mapping[str, bool]  # of each later step, whether it is what the wrong one leads to
+    right_later: tuple[str, ...] = ()  # the later steps that are right all the same
 
 
 @np.errstate(all="ignore")
@@ -121,7 +122,8 @@ def first_wrong_step(
         taken = Gradient(own, 2 * tolerance.allowed(own, draft.u * np.abs(own), open_own))
         after = _chain(draft, {wrong: taken})
         follows = {name: within(name, after[name]) for name in present[index + 1 :]}
-    return Intermediates(tuple(present[:index]), wrong, slips, diagnosis, follows)
+    later = tuple(name for name in present[index + 1 :] if within(name, expected[name]))
+    return Intermediates(tuple(present[:index]), wrong, slips, diagnosis, follows, later)
 
 
 def _is_diagonal(name: str, values: Array, problem: Problem) -> bool:

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("xegrad.cli.verify", "Whether a gradient is right, to how many digits, and where not."),
     "explain": ("xegrad.cli.explain", "The chain factor by factor, in the problem's own numbers."),
     "descend": ("xegrad.cli.descend", "W and b moved downhill, until there is no more to gain."),
+    "slips": ("xegrad.cli.slips", "The mistakes that verify can name, and what each is."),
     "sample": ("xegrad.cli.sample", "A problem to start from."),
     "formats": ("xegrad.cli.formats", "What can be read and written."),
     "schema": ("xegrad.cli.schema", "The JSON Schema of what is read and printed."),

@@ -122,11 +122,12 @@ def _write(
     if silent:
         return
     if destination.form == "json":
-        from xegrad.formats import results
+        from xegrad.formats.results import encode
+        from xegrad.formats.results.compute import compute_results
 
         carried = [*warnings, *verdict.nonfinite_warnings(computed)]
-        (result,) = results.compute_results(computed, parts.layout, ids=[parts.id], warnings=[carried])
-        destination.put(results.encode(result))
+        (result,) = compute_results(computed, parts.layout, ids=[parts.id], warnings=[carried])
+        destination.put(encode(result))
     elif destination.form in ("csv", "npy"):
         from xegrad import formats
 

@@ -96,10 +96,11 @@ def command(
     if silent:
         return status
     if destination.form == "json":
-        from xegrad.formats import results
+        from xegrad.formats.results import encode
+        from xegrad.formats.results.descend import descend_result
 
-        result = results.descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
-        destination.put(results.encode(result))
+        result = descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
+        destination.put(encode(result))
         return status
     from xegrad.display.descent import descent_view
 

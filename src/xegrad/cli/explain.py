@@ -69,12 +69,13 @@ def command(
     if silent:
         return 0
     if destination.form == "json":
-        from xegrad.formats import results
+        from xegrad.formats.results import encode
+        from xegrad.formats.results.explain import explain_result
 
-        result = results.explain_result(
+        result = explain_result(
             explanation, parts.layout, hidden=hidden, id=parts.id, warnings=stated.targets.warnings
         )
-        destination.put(results.encode(result))
+        destination.put(encode(result))
         return 0
     from xegrad.display.explanation import explanation_view
 

@@ -6,12 +6,15 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from xegrad import formats
 from xegrad.cli import options
+from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
+    from xegrad.problem import Problem
 
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
@@ -19,29 +22,47 @@ MOST = 1_000_000  # inputs or classes
 
 
 def command(
+    rows: Annotated[
+        int | None, typer.Option("--rows", metavar="B", min=1, max=MOST, help="A random one: B rows (1).")
+    ] = None,
     inputs: Annotated[
-        int | None, typer.Option("--inputs", metavar="N", min=1, max=MOST, help="A random one: N inputs.")
+        int | None, typer.Option("--inputs", metavar="N", min=1, max=MOST, help="N inputs (3).")
     ] = None,
     classes: Annotated[
-        int | None, typer.Option("--classes", metavar="T", min=1, max=MOST, help="T classes.")
+        int | None, typer.Option("--classes", metavar="T", min=1, max=MOST, help="T classes (5).")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="S", min=0, help="Which one (0).")] = None,
+    slip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slip",
+            metavar="NAME",
+            help="With the gradient that these mistakes make; xegrad slips lists them.",
+        ),
+    ] = None,
     output_format: Annotated[
         str, typer.Option("--format", metavar="|".join(WRITABLE), help="What it is written as.")
     ] = "json",
 ) -> int:
-    """Print a problem: the derivation's own, or a random one of any size.
+    """Print a problem: the derivation's own, or a random one of any size, with a wrong gradient perhaps.
 
     \b
     xegrad sample | xegrad compute
-    xegrad sample --inputs 20 --classes 10 --seed 1 > problem.json
+    xegrad sample --rows 8 --inputs 20 --classes 10 --seed 1 > problem.json
+    xegrad sample --slip softmax-twice | xegrad verify
     xegrad sample --format csv > problem.csv
+
+    A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
     """
     name = options.choice(output_format, WRITABLE, "format")
-    if inputs is None and classes is None and seed is None:
+    if slip:
+        parts = _with_slips(slip, rows or 4, inputs or 3, classes or 5, seed or 0)
+        if name != "json":
+            raise UsageError(f"a gradient does not fit into {name}; --slip is written as json")
+    elif rows is None and inputs is None and classes is None and seed is None:
         parts = _derivation()
     else:
-        parts = _random(inputs or 3, classes or 5, seed or 0)
+        parts = _random(rows or 1, inputs or 3, classes or 5, seed or 0)
     sys.stdout.buffer.write(formats.FORMATS[name].write_problem(parts))
     return 0
 
@@ -61,16 +82,39 @@ def _derivation() -> Parts:
     )
 
 
-def _random(n_inputs: int, n_classes: int, seed: int) -> Parts:
-    """Normal numbers with two decimals, W scaled by 1 / sqrt(N) so that logits stay near one."""
-    import numpy as np
+def _random(n_rows: int, n_inputs: int, n_classes: int, seed: int) -> Parts:
+    """Normal numbers with two decimals; what the problem cannot catch is said on standard error."""
+    from xegrad.blindness import problem_without_blind_spots
 
+    problem, remaining = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
+    if remaining:
+        sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
+    return _parts(problem)
+
+
+def _with_slips(given: list[str], n_rows: int, n_inputs: int, n_classes: int, seed: int) -> Parts:
+    """A problem that brings the wrong gradient along."""
+    from xegrad.blindness import problem_with_slips
+    from xegrad.slips import SLIPS
+    from xegrad.vocabulary import SYMBOLS
+
+    names = options.choices(given, SLIPS, "slip")
+    problem, of, gradient = problem_with_slips(names, n_rows, n_inputs, n_classes, seed)
+    return replace(
+        _parts(problem), gradient=gradient, with_respect_to=None if of == "weights" else SYMBOLS[of]
+    )
+
+
+def _parts(problem: Problem) -> Parts:
     from xegrad.formats.parts import Parts
 
-    random = np.random.default_rng(seed)
-    scale = 1 / np.sqrt(n_inputs)
+    labels = problem.targets.labels
+    assert labels is not None
+    single = problem.n_rows == 1
     return Parts(
-        weights=np.round(random.normal(scale=scale, size=(n_inputs, n_classes)), 2) + 0.0,
-        inputs=np.round(random.normal(size=n_inputs), 2) + 0.0,
-        label=int(random.integers(n_classes)),
+        weights=problem.weights,
+        inputs=problem.inputs[0] if single else problem.inputs,
+        bias=problem.bias,
+        label=int(labels[0]) if single else labels,
+        class_weights=problem.targets.class_weights,
     )

@@ -123,7 +123,7 @@ def _computed(
     stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
 ) -> Iterator[tuple[int, msgspec.Struct]]:
     from xegrad import computation
-    from xegrad.formats import results
+    from xegrad.formats.results.compute import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
     if computed.n_problems > 1 and not computed.is_finite:
@@ -135,7 +135,7 @@ def _computed(
         return
     ids = [lines[place].id for place in stack.places]
     warnings = _warnings(computed)
-    found = results.compute_results(computed, stack.layout, ids=ids, warnings=warnings)
+    found = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
     yield from zip(stack.places, found, strict=True)
 
 

@@ -6,15 +6,15 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
 from xegrad.cli import inputs, options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import InputError, UsageError
-from xegrad.methods import METHODS
 from xegrad.vocabulary import COMPUTED_IN, NAMES, SYMBOLS
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from xegrad.formats.candidate import Numbers
     from xegrad.formats.ndjson import Line
     from xegrad.formats.parts import Parts
-    from xegrad.judgement import Check, Judgement, Tolerance
+    from xegrad.judgement import Tolerance
     from xegrad.problem import Problem
     from xegrad.targets import Array
+    from xegrad.verification import Verification
 
 VERIFIED, JUDGED_WRONG, TROUBLE = 0, 1, 2
 FORMS = ("table", "json", "markdown")
@@ -56,11 +57,6 @@ class Asked(msgspec.Struct, frozen=True):
         if self.with_respect_to:
             options.choices(self.with_respect_to, SYMBOLS.values(), "gradient")
 
-    @property
-    def counted(self) -> tuple[str, ...]:
-        """The outcomes that count as verified."""
-        return ("right",) if self.strict else ("right", "digits-lost")
-
     def tolerance(self, stated: Parts, problem: Problem, found: str | None) -> Tolerance:
         """In the precision asked for, else that of the candidate's file, else the problem's.
 
@@ -77,39 +73,6 @@ class Asked(msgspec.Struct, frozen=True):
             terms=options.summation(self.summation),
             rtol=self.rtol,
             atol=self.atol,
-        )
-
-
-class Verified(msgspec.Struct, frozen=True, eq=False):
-    """What was found of a problem: the judgements of what was given, or the checks of xegrad's own methods."""
-
-    problem: Problem
-    parts: Parts
-    tolerance: Tolerance
-    judgements: dict[str, Judgement]
-    checks: list[Check]
-    decimals: dict[str, int | None]  # with which each candidate was printed, if it was
-    counted: tuple[str, ...]
-
-    @property
-    def verified(self) -> bool:
-        """Whether every check passed, and every candidate is right."""
-        return all(check.passed for check in self.checks if not check.advisory) and all(
-            judgement.outcome in self.counted for judgement in self.judgements.values()
-        )
-
-    def result(self, warnings: Sequence[str]) -> msgspec.Struct:
-        """What --json prints."""
-        from xegrad.formats import results
-
-        return results.verify_result(
-            self.problem,
-            self.checks,
-            self.judgements,
-            verified=self.verified,
-            counted=self.counted,
-            id=self.parts.id,
-            warnings=warnings,
         )
 
 
@@ -216,9 +179,8 @@ def command(
     from xegrad.display import screen
 
     with screen.progress_bar():
-        found = _verify(
-            parts, asked, inputs.candidate(gradient, parts), _loss(loss, parts), announce=screen.announce
-        )
+        claimed = inputs.candidate(gradient, parts)
+        found, printed = _verify(parts, asked, claimed, _loss(loss, parts), announce=screen.announce)
     warnings = found.problem.targets.warnings
     silent = quiet and destination.path is None
     if destination.form != "json" or silent:
@@ -227,74 +189,92 @@ def command(
     if silent:
         pass
     elif destination.form == "json":
-        from xegrad.formats import results
+        from xegrad.formats.results import encode
+        from xegrad.formats.results.verify import verify_result
 
-        destination.put(results.encode(found.result(warnings)))
+        destination.put(encode(verify_result(found, id=parts.id, warnings=warnings)))
     else:
         from xegrad.display.verification import verification_view
 
-        view = verification_view(
-            found.problem,
-            found.judgements,
-            found.checks,
-            found.tolerance,
-            found.decimals,
-            passed=found.verified,
-            width=screen.width(),
-            top=None if all_entries else top,
-            digits=digits,
-        )
+        count = None if all_entries else top
+        view = verification_view(found, printed, width=screen.width(), top=count, digits=digits)
         destination.show(view, color=not no_color)
     return VERIFIED if found.verified else JUDGED_WRONG
+
+
+Written = tuple["bytes | Array", str, str | None]  # a candidate as it was given, its source, and its key
 
 
 def _verify(
     parts: Parts,
     asked: Asked,
-    gradient: tuple[bytes | Array, str, str | None] | None,
+    gradient: Written | None,
     loss: tuple[str | Array, str] | None,
     announce: Callable[[float], None] = lambda _: None,
-) -> Verified:
-    """Judge what was given, or else check xegrad's own methods."""
+) -> tuple[Verification, dict[str, int | None]]:
+    """Judge what was given, or else check xegrad's own methods; and the decimals that were printed of each."""
     import numpy as np
 
+    from xegrad import verification
     from xegrad.formats import candidate
-    from xegrad.judgement import check_methods, judge, judge_loss
+    from xegrad.intermediates import STEPS
     from xegrad.methods.exact import work
 
     problem = parts.problem()
-    names = [NAMES["W"]]
-    if asked.with_respect_to or (gradient is None and loss is None):
-        names = options.gradients(asked.with_respect_to, problem.bias is not None)
+    announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
+    own = [parts.with_respect_to] if parts.with_respect_to is not None else None
+    names = options.gradients(asked.with_respect_to or own, problem.bias is not None)
+    if gradient is None and loss is None:
+        return verification.verify_methods(problem, names), {}
+    if not asked.with_respect_to and not own:
+        names = [NAMES["W"]]
     if gradient is not None and len(names) > 1:
         raise UsageError(
             f"one gradient is judged at a time, not {', '.join(SYMBOLS[name] for name in names)}"
         )
-    numbers = None if gradient is None else _candidate(*gradient, parts, problem, names[0], asked.decimals)
-    loss_numbers = None if loss is None else candidate.one_number(*loss, asked.decimals)
-    dtypes = [given.dtype for given in (numbers, loss_numbers) if given is not None]
-    tolerance = asked.tolerance(parts, problem, dtypes[0] if dtypes else None)
-    announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
-    exact = METHODS["exact"].evaluate(problem, names)
-    judgements: dict[str, Judgement] = {}
-    checks: list[Check] = []
-    decimals: dict[str, int | None] = {}
-    if numbers is not None:
-        decimals[names[0]] = numbers.decimals
-        judgements[names[0]] = judge(problem, exact, numbers.values, tolerance, numbers.resolution, names[0])
-    if loss_numbers is not None:
-        decimals["loss"] = loss_numbers.decimals
-        resolution = float(np.max(loss_numbers.resolution))
-        judgements["loss"] = judge_loss(problem, exact, loss_numbers.values.item(), tolerance, resolution)
-    if not judgements:
-        checks = check_methods(problem, exact, names)
-    return Verified(problem, parts, tolerance, judgements, checks, decimals, asked.counted)
+    numbers: dict[str, Numbers] = {}
+    steps: dict[str, Numbers] = {}
+    if gradient is not None:
+        data, source, key = gradient
+        if key is None and names == [NAMES["W"]]:
+            steps = candidate.read_steps(data, source, STEPS, asked.decimals)
+        if "gradient" in steps:
+            numbers[names[0]] = candidate.in_shape(
+                steps["gradient"], _shape(parts, problem, names[0]), source
+            )
+        elif not steps:
+            read = candidate.read(data, source, asked.decimals, key)
+            numbers[names[0]] = candidate.in_shape(read, _shape(parts, problem, names[0]), source)
+    if loss is not None:
+        numbers["loss"] = candidate.one_number(*loss, asked.decimals)
+    elif "loss" in steps:
+        numbers["loss"] = steps["loss"]
+    dtypes = [given.dtype for given in (*numbers.values(), *steps.values())]
+    tolerance = asked.tolerance(parts, problem, dtypes[0])
+    claimed = verification.Claim(name=names[0])
+    if names[0] in numbers:
+        turned = _turned(numbers[names[0]], parts, problem, names[0])
+        claimed = replace(claimed, gradient=(turned.values, turned.resolution))
+    if "loss" in numbers:
+        own_loss = numbers["loss"]
+        claimed = replace(claimed, loss=(own_loss.values.item(), float(np.max(own_loss.resolution))))
+    if steps:
+        turned_steps = {
+            name: _turned(step, parts, problem, "weights") if name == "gradient" else step
+            for name, step in steps.items()
+        }
+        claimed = replace(
+            claimed, steps={name: (step.values, step.resolution) for name, step in turned_steps.items()}
+        )
+    found = verification.verify(problem, claimed, tolerance, strict=asked.strict)
+    return found, {name: given.decimals for name, given in numbers.items()}
 
 
 def _verify_lines(lines: Sequence[Line], stated: Parts, *, asked: Asked) -> list[Answer]:
     """The judgement of each line's candidate."""
     from xegrad.cli import stream
     from xegrad.formats import ndjson
+    from xegrad.formats.results.verify import verify_result
 
     def one(line: Line) -> Answer:
         if line.stated is None:
@@ -304,21 +284,17 @@ def _verify_lines(lines: Sequence[Line], stated: Parts, *, asked: Asked) -> list
             gradient, loss = inputs.candidate(None, parts), _loss(None, parts)
             if gradient is None and loss is None:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            found = _verify(parts, asked, gradient, loss)
+            found, _ = _verify(parts, asked, gradient, loss)
         except (InputError, UsageError) as error:
             return stream.bad(line, ndjson.shortened(error))
-        result = found.result(found.problem.targets.warnings)
+        result = verify_result(found, id=parts.id, warnings=found.problem.targets.warnings)
         return result, VERIFIED if found.verified else JUDGED_WRONG
 
     return list(map(one, lines))
 
 
-def _candidate(
-    data: Any, source: str, key: str | None, parts: Parts, problem: Problem, name: str, decimals: str | None
-) -> Numbers:
-    """The candidate gradient, in the library's layout."""
-    from xegrad.formats import candidate
-
+def _shape(parts: Parts, problem: Problem, name: str) -> tuple[int, ...]:
+    """The shape of a gradient in the layout of the file."""
     layout = parts.layout
     n_rows, n_inputs, n_classes = problem.n_rows, problem.n_inputs, problem.n_classes
     whole: dict[str, tuple[int, ...]] = {
@@ -327,11 +303,18 @@ def _candidate(
         "inputs": (n_rows, n_inputs),
         "logits": (n_rows, n_classes),
     }
-    shape = whole[name] if layout.is_batch or name in ("weights", "bias") else whole[name][1:]
-    numbers = candidate.in_shape(candidate.read(data, source, decimals, key), shape, source)
+    return whole[name] if layout.is_batch or name in ("weights", "bias") else whole[name][1:]
+
+
+def _turned(numbers: Numbers, parts: Parts, problem: Problem, name: str) -> Numbers:
+    """The numbers in the library's layout: W's as it stands there, x's and the logits' with a row for each example."""
+    from xegrad.formats import candidate
+
     if name == "weights":
-        return candidate.transposed(numbers) if layout.transpose else numbers
-    return candidate.reshaped(numbers, whole[name])
+        return candidate.transposed(numbers) if parts.layout.transpose else numbers
+    if name == "bias" or parts.layout.is_batch:
+        return numbers
+    return candidate.reshaped(numbers, (1, *numbers.values.shape))
 
 
 def _loss(given: str | None, parts: Parts) -> tuple[str | Array, str] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad import bounds
 from xegrad.diagnosis.case import EVIDENCE, Case, Finding, Step
@@ -171,9 +172,20 @@ def diagnose_loss(
         allowed = float(tolerance.allowed(predicted, 2 * error, resolution))
         digits = np.log2(np.abs(loss) / tolerance.allowed(predicted, error, resolution))
         if math.isfinite(allowed) and abs(loss - predicted) <= allowed and digits >= EVIDENCE:
-            explanations.append(explained(draft.problem, [(step[0], details(draft, *step))], {}, 1))
+            one = explained(draft.problem, [(step[0], details(draft, *step))], {}, 1)
+            said = _OF_A_LOSS.get(step[0].name, step[0].sentence)
+            happened = said.format_map({"k": one.texts.get("k", "")})
+            explanations.append(replace(one, happened=happened, wrong="", right="", remedy=""))
     order = {name: index for index, name in enumerate(SLIPS)}
     return Diagnosis(tuple(sorted(explanations, key=lambda one: order[one.slips[0]])))
+
+
+# What is said of a loss, where the sentence of the slip speaks of a gradient.
+_OF_A_LOSS = {
+    "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
+    "scaled": "The loss is multiplied with {k}.",
+    "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
+}
 
 
 def _cross_entropy(draft: Draft) -> tuple[float, float]:

@@ -109,6 +109,11 @@ def details(draft: Draft, slip: Slip, given: Parameters) -> Parameters:
     if slip.name == "scaled":
         which = f"that is {given['named']} here." if "named" in given else "no constant that is known."
         return {**given, "which": which}
+    if slip.name == "scrambled-reshape":
+        n, t = problem.n_inputs, problem.n_classes
+        cut = f"the flat gradient runs class by class, {n} inputs each, and reshape({n}, {t}) cuts it into rows of {t}."
+        fold = f"they lie input by input, {t} classes each, and were folded as if they ran class by class."
+        return {**given, "which": fold if given["form"] == "folded" else cut}
     if slip.name == "label-smoothed":
         n_classes = problem.n_classes
         return {**given, "eps_of_others": float(given["eps"]) * (n_classes - 1) / n_classes}

@@ -20,29 +20,33 @@ from xegrad.judgement import (
     cause_of_nonfinite,
 )
 from xegrad.problem import Problem
+from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
 
 
-def sentences(
-    problem: Problem,
-    judgements: Mapping[str, Judgement],
-    tolerance: Tolerance,
-    decimals: Mapping[str, int | None],
-) -> dict[str, str]:
+def sentences(found: Verification, decimals: Mapping[str, int | None]) -> dict[str, str]:
     """One for each judgement, and "both" where they say more together."""
-    said = {
-        name: loss_sentence(problem, judgement, tolerance, decimals[name])
-        if name == "loss"
-        else gradient_sentence(problem, name, judgement, tolerance, decimals[name])
-        for name, judgement in judgements.items()
-    }
-    if len(judgements) == 2:
-        gradient, loss = (judgement.outcome for judgement in judgements.values())
+    problem, tolerance = found.problem, found.tolerance
+    said = {}
+    for name, judgement in found.judgements.items():
+        if name == "loss":
+            said[name] = loss_sentence(problem, judgement, tolerance, decimals[name])
+        elif found.misshapen:
+            said[name] = MISSHAPEN
+        else:
+            said[name] = gradient_sentence(problem, name, judgement, tolerance, decimals[name])
+    if len(said) == 2 and not found.misshapen:
+        gradient, loss = (judgement.outcome for judgement in found.judgements.values())
         if both := both_sentence(gradient, loss):
             said["both"] = both
     return said
+
+
+MISSHAPEN = (
+    "WRONG: the gradient has a row where W has a column; below, its numbers are read as they stand, in order."
+)
 
 
 def checks_sentence(checks: Sequence[Check]) -> str:

@@ -77,6 +77,43 @@ def read(
     return _numbers(_from_lines(text, source), source, decimals)
 
 
+def read_steps(
+    data: bytes | Array, source: str, names: Sequence[str], decimals: int | str | None = None
+) -> dict[str, Numbers]:
+    """The steps of the chain in an object, or in a NPZ, that holds more of them than the gradient; else none.
+
+    Raises
+    ------
+    InputError
+        As `read`, of one of the steps.
+    """
+    if isinstance(data, np.ndarray):
+        return {}
+    binary = formats.binary_format("-", data)
+    if binary is not None:
+        if binary.name != "npz":
+            return {}
+        from xegrad.formats import npz
+
+        arrays = npz.read_arrays(data, source)
+        found: dict[str, Any] = {name: of_array(arrays[name]) for name in names if name in arrays}
+    else:
+        text = data.decode()
+        if text.lstrip()[:1] != "{":
+            return {}
+        value = _object(text, source)
+        found = {
+            name: _step(value[name], f"{source}: {name}", decimals)
+            for name in names
+            if value.get(name) is not None
+        }
+    return {} if found.keys() <= {"gradient"} else found
+
+
+def _step(value: Any, source: str, decimals: int | str | None) -> Numbers:
+    return _numbers(value if isinstance(value, list) else [value], source, decimals)
+
+
 def one_number(text: str | Array, source: str, decimals: int | str | None = None) -> Numbers:
     """A loss, as text or as an array; null is JSON's way to say that it is no number."""
     if isinstance(text, np.ndarray):
@@ -99,15 +136,20 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _from_object(text: str, source: str) -> list[Any]:
+def _object(text: str, source: str) -> dict[str, Any]:
     try:
-        value = _parsed(text)
+        value: dict[str, Any] = _parsed(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{source}: line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
         ) from None
     except RecursionError:
         raise InputError(f"{source}: brackets are nested too deeply to be a gradient") from None
+    return value
+
+
+def _from_object(text: str, source: str) -> list[Any]:
+    value = _object(text, source)
     if "gradient" not in value:
         keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
         raise InputError(f"{source}: the object has no key 'gradient'; its keys are {keys or 'none'}")
@@ -249,29 +291,22 @@ def _unit(token: str, decimals: int) -> float:
 
 
 def in_shape(numbers: Numbers, expected: Sequence[int], source: str) -> Numbers:
-    """The numbers in the shape that the gradient has in the file's layout.
+    """The numbers in the shape that the gradient has in the file's layout, or as many in another.
+
+    A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
 
     Raises
     ------
     InputError
-        Another shape: both, and whether it is the transposed or the flat one.
+        More or fewer numbers: both shapes.
     """
     found, expected = numbers.values.shape, tuple(expected)
-    if found == expected:
+    if found == expected or (len(expected) == 2 and found == expected[::-1]):
         return numbers
-    if len(expected) == 1 and numbers.values.size == expected[0] and 1 in found:
+    if numbers.values.size == int(np.prod(expected)) and (len(found) == 1 or 1 in found):
         return reshaped(numbers, expected)
-    hint = ""
-    if len(expected) == 2:
-        if found == expected[::-1]:
-            hint = (
-                "; it is transposed: give it in the layout of W, or say --transpose if W is stored like that"
-            )
-        elif len(found) == 1 and found[0] == expected[0] * expected[1]:
-            hint = "; it is flat: reshape it into the layout of W, the way it was flattened"
     raise InputError(
-        f"{source}: the gradient is {' x '.join(map(str, found))}, but {' x '.join(map(str, expected))} is "
-        f"expected{hint}"
+        f"{source}: the gradient is {' x '.join(map(str, found))}, but {' x '.join(map(str, expected))} is expected"
     )
 
 

@@ -42,6 +42,7 @@ class ProblemObject(msgspec.Struct, forbid_unknown_fields=True):
     # The candidate that a problem brings for `verify`, as it is written.
     gradient: msgspec.Raw | UnsetType = UNSET
     loss: msgspec.Raw | UnsetType = UNSET
+    with_respect_to: Literal["W", "b", "x", "logits"] | UnsetType = UNSET  # of which the gradient is
 
 
 KEYS = ProblemObject.__struct_fields__
@@ -109,7 +110,15 @@ def parts_of(stated: ProblemObject, source: str) -> Parts:
     """Lists as arrays, refused where they are ragged."""
     given: dict[str, Any] = {
         name: value
-        for name in ("transpose", "label", "label_smoothing", "ignore_index", "reduction", "dtype")
+        for name in (
+            "transpose",
+            "label",
+            "label_smoothing",
+            "ignore_index",
+            "reduction",
+            "dtype",
+            "with_respect_to",
+        )
         if (value := getattr(stated, name)) is not UNSET
     }
     for name, key in (("bias", "b"), ("class_weights", "class_weights")):

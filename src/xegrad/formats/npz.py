@@ -16,7 +16,7 @@ from xegrad.errors import InputError
 from xegrad.formats import npy
 from xegrad.formats.json import ALIASES, KEYS
 from xegrad.formats.parts import Label, Parts, Table
-from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS
+from xegrad.vocabulary import COMPUTED_IN, NAMES, REDUCTIONS
 
 
 def read_problem(data: bytes, source: str) -> Parts:
@@ -27,7 +27,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     InputError
         What is no NPZ, an unknown key, an array of another kind or shape than its key asks for.
     """
-    arrays = _arrays(data, source)
+    arrays = read_arrays(data, source)
     for key in arrays:
         if key not in KEYS:
             near = get_close_matches(key.lower(), ALIASES, n=1)
@@ -52,6 +52,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     loss = scalar("loss", "fiu", "a number")
     identity = arrays["id"].tolist() if "id" in arrays else None
     reduction = scalar("reduction", "U", f"one of {', '.join(REDUCTIONS)}")
+    symbol = scalar("with_respect_to", "U", f"one of {', '.join(NAMES)}")
     dtype = scalar("dtype", "U", f"one of {', '.join(COMPUTED_IN)}")
     given = {
         "weights": numbers("W"),
@@ -65,6 +66,7 @@ def read_problem(data: bytes, source: str) -> Parts:
         "ignore_index": scalar("ignore_index", "iu", "a whole number"),
         "reduction": reduction,
         "dtype": dtype,
+        "with_respect_to": symbol,
         "gradient": numbers("gradient"),
         "loss": None if loss is None else arrays["loss"].reshape(1),
     }
@@ -75,19 +77,20 @@ def read_problem(data: bytes, source: str) -> Parts:
 
 def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
     """What stands under the key, else under the part's own, else the only array there is."""
-    arrays = _arrays(data, source)
+    arrays = read_arrays(data, source)
     name = _chosen(arrays, source, part, key)
     return Table(values=npy.checked(arrays[name], f"{source}:{name}"))
 
 
 def read_labels(data: bytes, source: str, key: str | None) -> Label:
     """Labels or targets under the key, else under label."""
-    arrays = _arrays(data, source)
+    arrays = read_arrays(data, source)
     name = _chosen(arrays, source, "label", key)
     return npy.labels(arrays[name], f"{source}:{name}")
 
 
-def _arrays(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
+def read_arrays(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
+    """Every array by its key."""
     return npy.load(_unpacked, data, source, "NPZ")  # type: ignore[no-any-return]
 
 

@@ -41,7 +41,8 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     `rows_are_inputs` where the format leaves no choice.
     `label` is an index, a class name, text that may be either, a list of these, or targets.
     `labels_are_a_column` of a data set: their names in sorted order are the classes, if nothing else names them.
-    `gradient` and `loss` are a candidate that the problem brings, as text or as an array.
+    `gradient` and `loss` are a candidate that the problem brings, as text or as an array; `with_respect_to` says
+    of which gradient, W's if not.
     `sources` says where each part came from, by its symbol, and the whole as "problem", for messages.
     """
 
@@ -61,6 +62,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     labels_are_a_column: bool = False
     gradient: bytes | Array | None = None
     loss: str | Array | None = None
+    with_respect_to: str | None = None
     sources: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def over(self, other: Parts) -> Parts:

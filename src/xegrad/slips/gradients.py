@@ -293,8 +293,7 @@ SLIPS = (
         stage="layout",
         sentence="The right numbers in the wrong places: a reshape where a transpose was meant.",
         formula="flat.reshape(N, T), where the flat gradient runs class by class",
-        happened="The numbers are right, in the wrong places ({form}): the flat gradient runs class by\n"
-        "class, {n_inputs} inputs each, and reshape({n_inputs}, {n_classes}) cuts it into rows of {n_classes}.",
+        happened="The numbers are right, in the wrong places:\n{which}",
         wrong="flat.reshape(W.shape)",
         right="flat.reshape({n_classes}, {n_inputs}).T",
         remedy="Fold the flat gradient with reshape({n_classes}, {n_inputs}).T.",

@@ -1,0 +1,114 @@
+"""A problem with what claims to be its gradient, judged and diagnosed: what `xegrad verify` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from xegrad.blindness import blind_spots
+from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
+from xegrad.intermediates import Intermediates, first_wrong_step
+from xegrad.judgement import (
+    DIGITS_LOST,
+    RIGHT,
+    WRONG,
+    Check,
+    Judgement,
+    Tolerance,
+    check_methods,
+    judge,
+    judge_loss,
+)
+from xegrad.methods import METHODS
+from xegrad.problem import Problem
+from xegrad.targets import Array
+
+
+class Claim(msgspec.Struct, frozen=True, eq=False):
+    """What is claimed of a problem: one gradient, in any shape that holds its numbers, a loss, steps of the chain.
+
+    Each with what printing left open: half a unit of the last decimal, entry by entry.
+    """
+
+    gradient: tuple[Array, Array | float] | None = None
+    loss: tuple[float, float] | None = None
+    steps: Mapping[str, tuple[Array, Array | float]] = {}
+    name: str = "weights"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is."""
+        return self.gradient is None and self.loss is None and not self.steps
+
+
+class Verification(msgspec.Struct, frozen=True, eq=False):
+    """What was found: of what is claimed, or else of xegrad's own methods."""
+
+    problem: Problem
+    tolerance: Tolerance
+    judgements: Mapping[str, Judgement] = {}  # of a gradient, by its name, and of a "loss"
+    diagnoses: Mapping[str, Diagnosis] = {}  # of what is wrong, or has lost its digits
+    steps: Intermediates | None = None
+    blind_spots: Sequence[str] | None = (
+        None  # the slips that a right gradient does not rule out on this problem
+    )
+    checks: Sequence[Check] = ()
+    misshapen: bool = False  # whether a gradient has a row where it should have a column
+    strict: bool = False
+
+    @property
+    def verified(self) -> bool:
+        """Whether every check passed, and everything that is claimed is right."""
+        counted = (RIGHT,) if self.strict else (RIGHT, DIGITS_LOST)
+        return (
+            all(check.passed for check in self.checks if not check.advisory)
+            and all(judgement.outcome in counted for judgement in self.judgements.values())
+            and (self.steps is None or self.steps.wrong is None)
+            and not self.misshapen
+        )
+
+
+def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:
+    """Judge what is claimed against the exact values, and say which mistake it is.
+
+    Raises
+    ------
+    InputError
+        A step of the chain that there is not, or of another size.
+    """
+    exact = METHODS["exact"].evaluate(problem, tuple(dict.fromkeys(("weights", claim.name))))
+    judgements: dict[str, Judgement] = {}
+    diagnoses: dict[str, Diagnosis] = {}
+    misshapen, blind, steps = False, None, None
+    if claim.gradient is not None:
+        values, resolution = claim.gradient
+        expected = exact.gradients[claim.name].shape
+        whole, left_open = (
+            values.reshape(expected),
+            np.broadcast_to(resolution, values.shape).reshape(expected),
+        )
+        judged = judge(problem, exact, whole, tolerance, left_open, claim.name)
+        judgements[claim.name] = judged
+        misshapen = values.shape != expected
+        if misshapen or judged.outcome in (WRONG, DIGITS_LOST):
+            diagnoses[claim.name] = diagnose(problem, exact, values, tolerance, resolution, claim.name)
+        elif judged.outcome == RIGHT and tolerance.derived:
+            blind = [*blind_spots(problem, exact, tolerance, claim.name)]
+    if claim.loss is not None:
+        loss, left = claim.loss
+        judgements["loss"] = judge_loss(problem, exact, loss, tolerance, left)
+        if judgements["loss"].outcome == WRONG:
+            diagnoses["loss"] = diagnose_loss(problem, exact, loss, tolerance, left)
+    if claim.steps:
+        parts = {name: values for name, (values, _) in claim.steps.items()}
+        opened = {name: resolution for name, (_, resolution) in claim.steps.items()}
+        steps = first_wrong_step(problem, exact, parts, tolerance, opened)
+    return Verification(problem, tolerance, judgements, diagnoses, steps, blind, (), misshapen, strict)
+
+
+def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:
+    """Check xegrad's own methods against the exact one, and against each other."""
+    exact = METHODS["exact"].evaluate(problem, with_respect_to)
+    return Verification(problem, Tolerance(), checks=check_methods(problem, exact, with_respect_to))
