@@ -35,6 +35,23 @@ def test_a_console_block_prints_what_it_shows(shell: Shell, line: str, shown: st
     assert outcome.out + outcome.err == shown
 
 
+TOUR = [line for block in blocks("sh") for line in block.splitlines() if "docs/tour/" in line]
+
+
+@pytest.mark.parametrize("line", TOUR, ids=lambda line: line.rpartition("/")[2])
+def test_a_picture_of_the_tour_is_what_its_command_draws(shell: Shell, tmp_path: Path, line: str) -> None:
+    """Its text, that is: how rich draws it may change."""
+    name = line.rpartition("/")[2]
+    outcome = shell(line.replace("docs/tour", str(tmp_path)))
+    assert outcome.status in (0, 1), outcome.err
+    assert f"docs/tour/{name}" in README
+    assert words(tmp_path / name) == words(Path("docs/tour") / name)
+
+
+def words(path: Path) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text(encoding="utf-8"))
+
+
 def test_a_watched_gradient_is_judged(shell: Shell, tmp_path: Path) -> None:
     if shutil.which("watch") is None:
         pytest.skip("watch is not installed")

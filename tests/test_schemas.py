@@ -60,6 +60,31 @@ def test_what_verify_prints_is_what_its_schema_says(run: Run, path: Path, option
     assert result["schema"] == "xegrad/verify/1"
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("explain", ("explain", "--hide", "loss")),
+        ("explain", ("explain",)),
+        ("descend", ("descend", "--steps", "3")),
+        ("descend", ("descend", "--learning-rate", "1e300", "--steps", "3")),
+    ],
+)
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_what_explain_and_descend_print_is_what_their_schemas_say(
+    run: Run, path: Path, name: str, arguments: tuple[str, ...]
+) -> None:
+    outcome = run(*arguments, str(path), "--json")
+    result = json.loads(outcome.out)
+    validator(run, name).validate(result)
+    assert result["schema"] == f"xegrad/{name}/1"
+
+
+def test_what_slips_prints_is_what_its_schema_says(run: Run) -> None:
+    schema = validator(run, "slips")
+    for entry in json.loads(run("slips", "--json").out):
+        schema.validate(entry)
+
+
 def test_every_line_of_a_stream_and_its_answer_are_what_the_schemas_say(run: Run) -> None:
     lines = Path("sample_inputs/stream.ndjson").read_text().splitlines()
     found = [json.loads(line) for line in run("compute", "sample_inputs/stream.ndjson").out.splitlines()]

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad import notebook
 from xegrad.bounds import Bound
 from xegrad.methods import Evaluation
 from xegrad.targets import Array
@@ -107,6 +108,24 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         np.log10(open_part, out=steps, where=open_part > 0)
         rest = np.where(open_part > 0, np.round(steps, 2), -np.inf)
         return np.lexsort((-rest, np.where(beyond, -size, 0), ~beyond, ~not_a_number), axis=-1)
+
+    def _repr_html_(self) -> str:
+        """The worst entries, for a notebook."""
+        flat = [part.ravel() for part in (self.candidate, self.reference, self.difference, self.bound)]
+        within = self.within.ravel()
+        shown = self.worst_first[: notebook.MOST].tolist()
+        rows = [
+            [
+                ", ".join(map(str, np.unravel_index(index, self.reference.shape))),
+                *(float(part[index]) for part in flat),
+                "yes" if within[index] else "no",
+            ]
+            for index in shown
+        ]
+        count = int((~self.within).sum())
+        caption = f"{self.reference.size} entries, {count} beyond their bound"
+        header = ["entry", "candidate", "reference", "difference", "bound", "within"]
+        return notebook.table(rows, header, caption)
 
     def summary(self, n_problems: int = 1) -> Summary:
         """The figures of each problem of a stack of K; one problem is a stack of one."""

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, computation, layer
+from xegrad import bounds, computation, layer, notebook
 from xegrad.comparison import Comparison
 from xegrad.computation import Computation
 from xegrad.errors import InputError
@@ -104,6 +104,11 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
             if step.name == name:
                 return step
         raise InputError(f"there is no step {name!r}; the steps are {', '.join(STEPS)}")
+
+    @property
+    def alone(self) -> Problem:
+        """The row as a problem of its own."""
+        return self.computation.problem
 
     @property
     def scrambled_gradient(self) -> Array:
@@ -730,15 +735,11 @@ def _entry(view: _Row, j: int, i: int) -> Entry:
 
 
 def _html(step: Step) -> str:
-    """A small array as a table, of a large one its shape."""
+    """A small array as a table, of a large one its structure."""
     array = step.value
-    if array is None or array.size > 64 or array.ndim > 2:
+    if array is None or array.size > notebook.MOST or array.ndim > 2:
         return html.escape(step.structure)
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(_result(value))}</td>' for value in row)}</tr>"
-        for row in np.atleast_2d(array).tolist()
-    )
-    return f"<table>{rows}</table>"
+    return notebook.table(np.atleast_2d(array).astype(np.float64).tolist())
 
 
 _STEPS: tuple[Callable[[_Row], Step], ...] = (

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec.structs import force_setattr, replace
 from numpy.typing import ArrayLike
 
+from xegrad import notebook
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import COMPUTED_IN
@@ -105,6 +106,24 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
             return (flat_index,)
         first, last = divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
         return first, last
+
+    def _repr_html_(self) -> str:
+        """W, with b below it, and the rows of x with their labels, for a notebook."""
+        shape = " x ".join(map(str, self.weights.shape))
+        caption = f"softmax layer: W {shape}, x {' x '.join(map(str, self.inputs.shape))}, {self.dtype.name}"
+        if self.weights.ndim > 2 or max(self.weights.size, self.inputs.size) > notebook.MOST:
+            return notebook.table([], caption=caption)
+        names = self.classes or tuple(str(index) for index in range(self.n_classes))
+        rows = [[f"input {j}", *row] for j, row in enumerate(self.weights.tolist())]
+        if self.bias is not None:
+            rows.append(["b", *self.bias.tolist()])
+        labels = self.targets.label_of_rows.tolist()
+        examples = [
+            [f"row {index}", *row, names[label] if label >= 0 else "soft or ignored"]
+            for index, (row, label) in enumerate(zip(self.inputs.tolist(), labels, strict=True))
+        ]
+        header = ["x", *(f"input {j}" for j in range(self.n_inputs)), "label"]
+        return notebook.table(rows, ["W", *names], caption) + notebook.table(examples, header)
 
     def unstacked(self) -> Iterator[Problem]:
         """The problems of a stack, one by one; a problem that is no stack yields itself."""

@@ -27,6 +27,7 @@ class Page(msgspec.Struct, frozen=True, eq=False):
     wrong: Array
     explanation: Explanation
     is_seed: bool
+    residuals: tuple[Array, Array] | None  # dL/dZ right and wrong, where the slip is made before x comes in
 
     @property
     def formula(self) -> str:
@@ -57,21 +58,27 @@ def page(name: str) -> Page:
     """
     if name not in SLIPS:
         raise InputError(f"there is no slip {name!r}; there are {', '.join(SLIPS)}")
-    candidates = [(True, seed(), "weights", _on(seed(), name))]
-    candidates.append((False, *problem_with_slips([name], 4, 3, 4, 0)))
-    for is_seed, problem, of, wrong in candidates:
-        if wrong is None:
-            continue
-        exact = METHODS["exact"].evaluate(problem, (of,))
-        for said in diagnose(problem, exact, wrong, with_respect_to=of).explanations:
-            if said.slips == (name,):
-                return Page(SLIPS[name], problem, of, exact.gradients[of], wrong, said, is_seed)
-    raise InputError(f"{name} shows neither on the derivation's example nor on a batch")
-
-
-def _on(problem: Problem, name: str) -> Array | None:
-    """dL/dW with the slip, where it can be made."""
     try:
-        return apply(problem, [name])
+        return page_on(seed(), name, is_seed=True)
     except InputError:
-        return None
+        problem, of, _ = problem_with_slips([name], 4, 3, 4, 0)
+        return page_on(problem, name, of)
+
+
+def page_on(problem: Problem, name: str, of: str = "weights", *, is_seed: bool = False) -> Page:
+    """The slip on a problem.
+
+    Raises
+    ------
+    InputError
+        It cannot be made there, or cannot be told from what is right.
+    """
+    wrong = apply(problem, [name], of)
+    exact = METHODS["exact"].evaluate(problem, (of, "logits"))
+    for said in diagnose(problem, exact, wrong, with_respect_to=of).explanations:
+        if said.slips == (name,):
+            residuals = None
+            if SLIPS[name].draft is not None and SLIPS[name].stage != "input":
+                residuals = exact.gradients["logits"], apply(problem, [name], "logits")
+            return Page(SLIPS[name], problem, of, exact.gradients[of], wrong, said, is_seed, residuals)
+    raise InputError(f"{name} cannot be told from the right gradient on this problem")

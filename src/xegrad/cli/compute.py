@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xegrad.formats.parts import Parts
 
 DEFAULT_METHODS = ("chain", "shortcut")
-FORMS = ("table", "json", "markdown", "csv", "npy")
+FORMS = (*output.VIEWS, "csv", "npy")
 QUICK = 0.05  # seconds
 
 
@@ -48,6 +48,7 @@ def command(
     json: options.Json = False,
     path: options.Output = None,
     top: options.Top = 10,
+    heatmap: options.Heatmap = False,
     digits: options.Digits = 8,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
@@ -98,7 +99,16 @@ def command(
         screen.announce(estimate)
     with screen.progress_bar():
         computed = computation.compute(stated, chosen, names)
-    _write(computed, parts, destination, quiet=quiet, top=top, digits=digits, color=not no_color)
+    _write(
+        computed,
+        parts,
+        destination,
+        quiet=quiet,
+        top=top,
+        digits=digits,
+        heatmaps=heatmap,
+        color=not no_color,
+    )
     return 0
 
 
@@ -110,6 +120,7 @@ def _write(
     quiet: bool,
     top: int,
     digits: int,
+    heatmaps: bool,
     color: bool,
 ) -> None:
     """The result in its form; warnings go to standard error unless JSON carries them."""
@@ -148,6 +159,8 @@ def _write(
             width=screen.width(),
             top=top,
             digits=digits,
+            heatmaps=heatmaps,
+            ascii=destination.path is None and not screen.is_unicode(),
         )
         destination.show(view, color=color)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from xegrad.descent import Descent
     from xegrad.formats.parts import Parts
 
-FORMS = ("table", "json", "markdown")
 DONE, DIVERGED, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -69,7 +68,7 @@ def command(
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = options.choice(method, METHODS, "method")
-    destination = output.destination(form, json, path, given.files, FORMS)
+    destination = output.destination(form, json, path, given.files, output.VIEWS)
     saving = None if save is None else _saving(save, given)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")

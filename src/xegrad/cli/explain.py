@@ -11,8 +11,6 @@ from xegrad.cli import options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import UsageError
 
-FORMS = ("table", "json", "markdown")
-
 
 @options.takes_problem
 def command(
@@ -27,7 +25,13 @@ def command(
         list[str] | None,
         typer.Option("--hide", metavar="NAME", help="Leave the numbers of this step blank, as an exercise."),
     ] = None,
-    heatmap: Annotated[bool, typer.Option("--heatmap", help="Draw every matrix as a heat map too.")] = False,
+    slip: Annotated[
+        str | None,
+        typer.Option(
+            "--slip", metavar="NAME", help="Put the derivation with this mistake beside the right one."
+        ),
+    ] = None,
+    heatmap: options.Heatmap = False,
     form: options.Format = None,
     json: options.Json = False,
     path: options.Output = None,
@@ -42,12 +46,13 @@ def command(
     xegrad explain problem.json --step softmax_jacobian
     xegrad explain problem.json --entry 1,2
     xegrad explain problem.json --hide probabilities,shortcut
+    xegrad explain problem.json --slip softmax-twice
     xegrad explain problem.json --json | jq .layer_jacobian
 
     The steps are logits, probabilities, loss, cross_entropy_jacobian (DXE), softmax_jacobian (DS),
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
-    destination = output.destination(form, json, path, given.files, FORMS)
+    destination = output.destination(form, json, path, given.files, output.VIEWS)
     if given.is_nothing:
         sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad explain --help\n")
         return 2
@@ -76,6 +81,13 @@ def command(
             explanation, parts.layout, hidden=hidden, id=parts.id, warnings=stated.targets.warnings
         )
         destination.put(encode(result))
+        return 0
+    if slip is not None:
+        from xegrad.display.slip import slip_view
+        from xegrad.slip_page import page_on
+
+        view = slip_view(page_on(explanation.alone, slip), screen.width(), "this problem")
+        destination.show(view, color=not no_color)
         return 0
     from xegrad.display.explanation import explanation_view
 

@@ -134,8 +134,8 @@ Format = Annotated[
     _option(
         "--format",
         metavar="NAME",
-        help="table (by default), json, markdown; csv and npy hold dL/dW.",
-        values=("table", "json", "markdown", "csv", "npy"),
+        help="table (by default), json, markdown, svg, html; of compute csv and npy, which hold dL/dW.",
+        values=("table", "json", "markdown", "svg", "html", "csv", "npy"),
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
@@ -145,6 +145,7 @@ Output = Annotated[
         "-o", "--output", metavar="FILE", help="Write it there, whole or not at all; format from the suffix."
     ),
 ]
+Heatmap = Annotated[bool, typer.Option("--heatmap", help="Draw the matrices as heat maps too.")]
 Top = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many of the worst entries.")]
 Digits = Annotated[
     int,

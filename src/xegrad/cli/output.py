@@ -18,11 +18,15 @@ from xegrad.errors import UsageError, XegradError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+# The views of a result: for people.
+VIEWS = ("table", "json", "markdown", "svg", "html")
 # The forms, and the suffixes that ask for them.
 FORMS: Mapping[str, tuple[str, ...]] = {
     "table": (".txt",),
     "json": (".json",),
     "markdown": (".md",),
+    "svg": (".svg",),
+    "html": (".html",),
     "csv": (".csv",),
     "npy": (".npy",),
 }
@@ -49,13 +53,13 @@ class Destination(msgspec.Struct, frozen=True):
             write_whole(self.path, data)
 
     def show(self, view: RenderableType, *, color: bool) -> None:
-        """Draw a view, as a table or as markdown."""
+        """Draw a view: as a table, as markdown, or as a picture."""
         from xegrad.display import screen
 
         if self.path is None and self.form == "table":
             screen.show(view, color=color)
         else:
-            self.put(screen.as_text(view, markdown=self.form == "markdown").encode())
+            self.put(screen.as_text(view, self.form).encode())
 
 
 def destination(

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from xegrad.verification import Verification
 
 VERIFIED, JUDGED_WRONG, TROUBLE = 0, 1, 2
-FORMS = ("table", "json", "markdown")
 STORED = ("bfloat16", "float16", "float32")
 
 
@@ -121,13 +120,12 @@ def command(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Lost digits count as wrong.")] = False,
-    form: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="table (by default), json or markdown.")
-    ] = None,
+    form: options.Format = None,
     json: options.Json = False,
     path: options.Output = None,
     top: options.Top = 10,
     all_entries: Annotated[bool, typer.Option("--all", help="All wrong entries.")] = False,
+    heatmap: options.Heatmap = False,
     digits: options.Digits = 8,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
@@ -169,7 +167,7 @@ def command(
             )
         return stream.run(given, partial(_verify_lines, asked=asked), path, quiet=quiet)
     destination = output.destination(
-        form, json, path, [*given.files, *([gradient] if gradient else [])], FORMS
+        form, json, path, [*given.files, *([gradient] if gradient else [])], output.VIEWS
     )
     if given.is_nothing and gradient is None and loss is None:
         sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad verify --help\n")
@@ -196,8 +194,15 @@ def command(
     else:
         from xegrad.display.verification import verification_view
 
-        count = None if all_entries else top
-        view = verification_view(found, printed, width=screen.width(), top=count, digits=digits)
+        view = verification_view(
+            found,
+            printed,
+            width=screen.width(),
+            top=None if all_entries else top,
+            digits=digits,
+            heatmaps=heatmap,
+            ascii=destination.path is None and not screen.is_unicode(),
+        )
         destination.show(view, color=not no_color)
     return VERIFIED if found.verified else JUDGED_WRONG
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
+from xegrad.display.heatmap import gradient_map
 from xegrad.display.naming import class_in_full, class_in_short, printable
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
 from xegrad.problem import Layout, Problem
@@ -34,22 +35,26 @@ def computation_view(
     width: int,
     top: int,
     digits: int,
+    heatmaps: bool = False,
+    ascii: bool = False,
 ) -> RenderableType:
     """What was understood, the probabilities and the loss, each gradient entry by entry, and the verdict last."""
     styles = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red"}
     style = styles.get(computation.verdict, "bold")
     sentence = wrapped(verdict, width)
     sentence.stylize(style, 0, verdict.index(":"))
+    gradients: list[RenderableType] = []
+    for name in computation.names:
+        gradients += ["", *_gradient(computation, name, layout, width, top, digits)]
+        if heatmaps:
+            values = computation.reported.gradients[name]
+            gradients += ["", gradient_map(computation.problem, name, values, width=width, ascii=ascii)]
     return Group(
         wrapped(understood(computation.problem, layout), width),
         "",
         *(_rows(computation, top) if layout.is_batch else _probabilities(computation, width, top)),
         *_losses(computation),
-        *(
-            part
-            for name in computation.names
-            for part in ("", *_gradient(computation, name, layout, width, top, digits))
-        ),
+        *gradients,
         *_distances(computation.from_exact),
         "",
         sentence,

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
-from xegrad.display.naming import printable
+from xegrad.display.naming import class_in_short, printable
+from xegrad.problem import Problem
 from xegrad.targets import Array
+from xegrad.vocabulary import AXES, SYMBOLS
 
 # The ends of a diverging palette that colour-blind people can tell apart (ColorBrewer's PuOr and RdBu), in
 # tones that show on dark and on light ground; how far from zero a number is, is told by the glyph.
@@ -55,6 +57,21 @@ def heatmap(
         most = f"{min(tall, matrix.shape[0])} x {min(wide, matrix.shape[1])}"
         lines.append(Text(f"each cell: the largest of {most} entries, by magnitude"))
     return Text("\n").join(lines)
+
+
+def gradient_map(problem: Problem, name: str, values: Array, *, width: int, ascii: bool = False) -> Text:
+    """A gradient as a heat map, its rows and columns named by what they count."""
+    axes = AXES[name]
+    sizes = {"input": problem.n_inputs, "class": problem.n_classes, "row": problem.n_rows}
+
+    def names(axis: str) -> list[str]:
+        if axis == "class":
+            return [class_in_short(problem, index) for index in range(problem.n_classes)]
+        name = f"{axis} " if sizes[axis] <= TALLEST else ""
+        return [f"{name}{index}" for index in range(sizes[axis])]
+
+    rows = names(axes[0]) if len(axes) > 1 else [SYMBOLS[name]]
+    return heatmap(values, rows=rows, columns=names(axes[-1]), width=width, ascii=ascii)
 
 
 def _glyph(value: float, largest: float, shades: str, ascii: bool) -> tuple[str, str]:

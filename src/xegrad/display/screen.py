@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -35,20 +36,37 @@ def show(view: RenderableType, *, color: bool) -> None:
     console.print(view, crop=False)
 
 
-def as_text(view: RenderableType, *, markdown: bool = False) -> str:
-    """A view as plain text, or as Markdown."""
-    if markdown:
-        from xegrad.display.markdown import markdown as as_markdown
-
-        return as_markdown(view)
+def as_text(view: RenderableType, form: str = "table") -> str:
+    """A view as plain text, or as markdown, svg or html."""
     import io
 
     from rich.console import Console
 
-    out = io.StringIO()
-    console = Console(file=out, width=width(), no_color=True, highlight=False, markup=False, emoji=False)
+    if form == "markdown":
+        from xegrad.display.markdown import markdown
+
+        return markdown(view)
+    drawn = form in ("svg", "html")
+    console = Console(
+        file=io.StringIO(),
+        width=width(),
+        record=drawn,
+        force_terminal=drawn,
+        color_system="truecolor" if drawn else None,
+        no_color=None if drawn else True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
     console.print(view, crop=False)
-    return out.getvalue()
+    if form == "html":
+        return console.export_html(inline_styles=True)
+    if form == "svg":
+        # Without the fonts that rich would load from elsewhere: any monospaced one will do.
+        return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="xegrad"), flags=re.DOTALL)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
 
 
 def is_unicode() -> bool:

@@ -18,10 +18,12 @@ from xegrad.vocabulary import SYMBOLS
 DIGITS = 5
 
 
-def slip_view(page: Page, width: int) -> RenderableType:
-    """What it is, how it comes about, the two lines of code, and what it does to a gradient."""
+def slip_view(page: Page, width: int, own: str | None = None) -> RenderableType:
+    """What it is, how it comes about, the two lines of code, and what it does to a gradient: that of an example, or
+    of one's `own` problem, by what it is called."""
     slip, said = page.slip, page.explanation
     example = "the derivation's example (xegrad sample)" if page.is_seed else "a batch of four rows"
+    example = example if own is None else own
     gradient = f"dL/d{SYMBOLS[page.name]}"
     return Group(
         Text.assemble((slip.name, "bold"), f"  {slip.sentence}")
@@ -37,11 +39,19 @@ def slip_view(page: Page, width: int) -> RenderableType:
         "",
         wrapped(f"On {example}: {' '.join(said.happened.split())}", width),
         "",
+        *_beside("dL/dZ", page.residuals),
         Text(f"{gradient}, right"),
         *_matrix(page.right),
         Text(f"{gradient}, with this mistake"),
         *_matrix(page.wrong),
     )
+
+
+def _beside(name: str, pair: tuple[Array, Array] | None) -> Iterator[Text]:
+    if pair is not None:
+        for heading, values in zip(("right", "with this mistake"), pair, strict=True):
+            yield Text(f"{name}, {heading}")
+            yield from _matrix(values)
 
 
 def _field(name: str, text: str, width: int) -> Text:

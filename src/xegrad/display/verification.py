@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,7 @@ from rich.text import Text
 from xegrad.diagnosis import Diagnosis
 from xegrad.display import outcome
 from xegrad.display.computation import wrapped
+from xegrad.display.heatmap import gradient_map
 from xegrad.display.naming import entries, entry_of
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
@@ -20,6 +22,7 @@ from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgem
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import Verification
+from xegrad.vocabulary import SYMBOLS
 
 LOSS = "loss"
 _PATTERNS = {"everywhere": "every entry"}
@@ -27,7 +30,14 @@ STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UN
 
 
 def verification_view(
-    found: Verification, decimals: Mapping[str, int | None], *, width: int, top: int | None, digits: int
+    found: Verification,
+    decimals: Mapping[str, int | None],
+    *,
+    width: int,
+    top: int | None,
+    digits: int,
+    heatmaps: bool = False,
+    ascii: bool = False,
 ) -> RenderableType:
     """What was found: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
     if found.checks:
@@ -39,7 +49,23 @@ def verification_view(
     if found.judgements:
         sentences = outcome.sentences(found, decimals)
         parts += ["", *_judgements(found, sentences, width=width, top=top, digits=digits)]
+    if heatmaps:
+        for name, judged in found.judgements.items():
+            if name != LOSS:
+                parts += ["", *_maps(found.problem, judged, width, ascii)]
     return Group(*(parts if parts[0] != "" else parts[1:]))
+
+
+def _maps(problem: Problem, judged: Judgement, width: int, ascii: bool) -> Iterator[RenderableType]:
+    """What was given, and how far from the exact values it is."""
+    comparison = judged.comparison
+    yield Text(f"yours, of dL/d{SYMBOLS[judged.name]}")
+    yield gradient_map(problem, judged.name, comparison.candidate, width=width, ascii=ascii)
+    if judged.outcome == WRONG:
+        apart = np.where(comparison.within, 0, comparison.difference)
+        yield ""
+        yield Text("yours minus exact, where that is more than rounding")
+        yield gradient_map(problem, judged.name, apart, width=width, ascii=ascii)
 
 
 def checks_view(checks: Sequence[Check], sentence: str, *, passed: bool, width: int) -> RenderableType:
