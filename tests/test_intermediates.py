@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from xegrad import METHODS, InputError, Problem, Targets, Tolerance
-from xegrad.intermediates import STEPS, Intermediates, first_wrong_step
+from xegrad.intermediates import Intermediates, first_wrong_step
+from xegrad.vocabulary import CHAIN
 
 W = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]])
 X = np.array([0.1, 0.5, 0.4])
@@ -46,18 +47,18 @@ def found(steps: dict[str, Any], problem: Problem = SEED, **options: Any) -> Int
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_right_chain_has_no_wrong_step(dtype: str) -> None:
     report = found(by_hand(np.dtype(dtype)), tolerance=Tolerance(precision=dtype))
-    assert (report.right, report.wrong) == (STEPS, None)
+    assert (report.right, report.wrong) == (CHAIN, None)
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", CHAIN)
 def test_the_first_wrong_step_is_found_and_the_later_ones_follow(name: str) -> None:
     right = by_hand()
     wrong = by_hand(**{name: right[name] * 1.25})
     report = found(wrong)
     assert report.wrong == name
-    assert report.right == STEPS[: STEPS.index(name)]
+    assert report.right == CHAIN[: CHAIN.index(name)]
     # The chain goes on from what it has: nothing else of it is wrong.
-    assert report.follows == dict.fromkeys(STEPS[STEPS.index(name) + 1 :], True)
+    assert report.follows == dict.fromkeys(CHAIN[CHAIN.index(name) + 1 :], True)
 
 
 def test_a_second_mistake_does_not_follow_from_the_first() -> None:

@@ -18,6 +18,7 @@ from xegrad.errors import InputError
 from xegrad.methods import METHODS, chain, exact, finite_difference
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
+from xegrad.vocabulary import CHAIN
 
 BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
 EDGE = 3  # rows and columns at each edge of a corner
@@ -131,7 +132,7 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
     @property
     def arrays(self) -> dict[str, Array | None]:
         """Every array by its name; None where it is beyond the budget."""
-        named = {name: self[name].value for name in STEPS if name not in ("shortcut", "comparison", "check")}
+        named = {name: self[name].value for name in CHAIN}
         return named | {"scrambled_gradient": self.scrambled_gradient}
 
     def entry(self, input: int, class_: int) -> Entry:

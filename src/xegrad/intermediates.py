@@ -17,18 +17,8 @@ from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.slips.draft import Draft, Gradient, ratio, right, stack
 from xegrad.targets import Array
+from xegrad.vocabulary import CHAIN
 
-STEPS = (
-    "logits",
-    "probabilities",
-    "loss",
-    "cross_entropy_jacobian",
-    "softmax_jacobian",
-    "weighted_sum_jacobian",
-    "layer_jacobian",
-    "flat_gradient",
-    "gradient",
-)
 OF_A_BATCH = ("logits", "probabilities", "loss", "gradient")
 
 
@@ -68,7 +58,7 @@ def first_wrong_step(
         A name that is no step of this chain, or a step of another size.
     """
     tolerance, resolution = tolerance or Tolerance(), resolution or {}
-    known = STEPS if problem.n_rows == 1 else OF_A_BATCH
+    known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
     draft = right(problem, "weights", tolerance.precision, tolerance.terms)
     expected = _chain(draft)
     stable = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)

@@ -18,3 +18,16 @@ REDUCTIONS = ("mean", "sum", "none")
 
 # In which the float methods can compute.
 COMPUTED_IN = ("float64", "float32")
+
+# The steps of the chain, in its order, as people name them in JSON.
+CHAIN = (
+    "logits",
+    "probabilities",
+    "loss",
+    "cross_entropy_jacobian",
+    "softmax_jacobian",
+    "weighted_sum_jacobian",
+    "layer_jacobian",
+    "flat_gradient",
+    "gradient",
+)

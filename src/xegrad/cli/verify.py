@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from xegrad.cli import inputs, options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import InputError, UsageError
-from xegrad.vocabulary import COMPUTED_IN, NAMES, SYMBOLS
+from xegrad.vocabulary import CHAIN, COMPUTED_IN, NAMES, SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VERIFIED, JUDGED_WRONG, TROUBLE = 0, 1, 2
 STORED = ("bfloat16", "float16", "float32")
+
+Written = tuple["bytes | Array", str, str | None]  # a candidate as it was given, its source, and its key
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -207,9 +209,6 @@ def command(
     return VERIFIED if found.verified else JUDGED_WRONG
 
 
-Written = tuple["bytes | Array", str, str | None]  # a candidate as it was given, its source, and its key
-
-
 def _verify(
     parts: Parts,
     asked: Asked,
@@ -222,7 +221,6 @@ def _verify(
 
     from xegrad import verification
     from xegrad.formats import candidate
-    from xegrad.intermediates import STEPS
     from xegrad.methods.exact import work
 
     problem = parts.problem()
@@ -242,7 +240,7 @@ def _verify(
     if gradient is not None:
         data, source, key = gradient
         if key is None and names == [NAMES["W"]]:
-            steps = candidate.read_steps(data, source, STEPS, asked.decimals)
+            steps = candidate.read_steps(data, source, CHAIN, asked.decimals)
         if "gradient" in steps:
             numbers[names[0]] = candidate.in_shape(
                 steps["gradient"], _shape(parts, problem, names[0]), source

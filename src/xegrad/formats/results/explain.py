@@ -12,19 +12,7 @@ from msgspec import UNSET, UnsetType
 from xegrad.explanation import Explanation
 from xegrad.formats.results import RowsOrNumbers
 from xegrad.problem import Layout
-
-STEP_ARRAYS = (
-    "logits",
-    "probabilities",
-    "loss",
-    "cross_entropy_jacobian",
-    "softmax_jacobian",
-    "weighted_sum_jacobian",
-    "layer_jacobian",
-    "flat_gradient",
-    "gradient",
-    "scrambled_gradient",
-)
+from xegrad.vocabulary import CHAIN
 
 ExplainResult = msgspec.defstruct(
     "ExplainResult",
@@ -32,7 +20,7 @@ ExplainResult = msgspec.defstruct(
         ("schema", str),
         ("id", Any | UnsetType),
         ("row", int | UnsetType),
-        *((name, float | RowsOrNumbers | UnsetType | None) for name in STEP_ARRAYS),
+        *((name, float | RowsOrNumbers | UnsetType | None) for name in (*CHAIN, "scrambled_gradient")),
         ("warnings", list[str]),
     ],
     namespace={
