@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xegrad.blindness import blind_spots as blind_spots
     from xegrad.bounds import Bound as Bound
     from xegrad.comparison import Comparison as Comparison
     from xegrad.comparison import compare as compare
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from xegrad.explanation import Explanation as Explanation
     from xegrad.explanation import explain as explain
     from xegrad.formats import read as read
+    from xegrad.intermediates import first_wrong_step as first_wrong_step
     from xegrad.judgement import Judgement as Judgement
     from xegrad.judgement import Tolerance as Tolerance
     from xegrad.judgement import judge as judge
@@ -29,11 +31,15 @@ if TYPE_CHECKING:
     from xegrad.problem import Problem as Problem
     from xegrad.slips import SLIPS as SLIPS
     from xegrad.targets import Targets as Targets
+    from xegrad.verification import Claim as Claim
+    from xegrad.verification import Verification as Verification
+    from xegrad.verification import verify as verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Bound": "bounds",
+    "Claim": "verification",
     "Comparison": "comparison",
     "Computation": "computation",
     "Descent": "descent",
@@ -47,14 +53,18 @@ _HOMES = {
     "SLIPS": "slips",
     "Targets": "targets",
     "Tolerance": "judgement",
+    "Verification": "verification",
     "XegradError": "errors",
+    "blind_spots": "blindness",
     "compare": "comparison",
     "compute": "computation",
     "descend": "descent",
-    "explain": "explanation",
     "diagnose": "diagnosis",
+    "explain": "explanation",
+    "first_wrong_step": "intermediates",
     "judge": "judgement",
     "read": "formats",
+    "verify": "verification",
 }
 
 __all__ = [*_HOMES]
