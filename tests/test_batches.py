@@ -140,9 +140,12 @@ def test_labels_are_indices_names_or_targets_alike(run: Run, tmp_path: Path) -> 
     del named["label"]
     for name in ("indices.csv", "row.csv", "list.json", "labels.npy", "labels.npz", "labels.npz:label"):
         assert computed(run, named, "--labels", str(tmp_path / name)) == expected, name
-    assert "label 'answer' is not one of the classes" in refused(
-        run, named, "--labels", str(tmp_path / "column.csv")
-    )
+    assert (
+        computed(run, named, "--labels", str(tmp_path / "column.csv")) == expected
+    )  # one line more than x has rows
+    (tmp_path / "wrong.csv").write_text("maybe\nno\nyes\n")
+    wrong = refused(run, named, "--labels", str(tmp_path / "wrong.csv"))
+    assert "label 'maybe' is not one of the classes" in wrong
     assert computed(run, named, "-y", '["no", "yes", 1]') == expected
     targets = computed(run, named, "-y", "[[1, 0], [0, 1], [0, 1]]")
     assert targets["loss"] == expected["loss"]
@@ -263,3 +266,19 @@ def test_the_view_of_a_batch_is_the_golden_one(
     outcome = run("compute", BATCH, "--with-respect-to", "W,b,x", "--no-exact", "--digits", "6")
     assert all(len(line) <= columns for line in outcome.out.splitlines())
     golden(f"compute-batch-{columns}", outcome.out)
+
+
+def test_a_class_may_be_called_as_a_header_is(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("y\nn\ny\n")
+    stated = SMALL | {"classes": ["n", "y"]}
+    del stated["label"]
+    expected = computed(run, stated | {"label": [1, 0, 1]})
+    assert computed(run, stated, "--labels", str(tmp_path / "labels.csv")) == expected
+
+
+def test_numbers_of_numpy_are_options_too() -> None:
+    from xegrad import Targets
+
+    options: dict[str, Any] = {"label_smoothing": np.float32(0.5), "ignore_index": np.int64(7)}
+    targets = Targets(labels=np.array([0]), **options)
+    assert targets.fractions(2) == Targets(labels=np.array([0]), label_smoothing=0.5).fractions(2)

@@ -388,3 +388,9 @@ def test_an_exact_loss_beyond_floats_of_a_layer_that_overflows(run: Run) -> None
     assert result["loss"] == 0
     assert result["gradient"] == [[0, 0]]
     assert result["verdict"] == "differ"
+
+
+def test_a_method_that_another_option_takes_away_is_refused(run: Run) -> None:
+    outcome = run("compute", "sample_inputs/seed.json", "--method", "exact", "--no-exact")
+    assert outcome.status == 2
+    assert "--no-exact leaves nothing" in outcome.err

@@ -246,3 +246,24 @@ def test_the_exact_gradient_of_a_float32_file_is_that_of_its_numbers(tmp_path: P
 
 def test_the_files_of_a_run_are_closed(shell: Shell) -> None:
     assert shell(f"python -W error -X dev -m xegrad compute {SEED} -o {os.devnull} --format json").err == ""
+
+
+def test_what_is_not_finite_is_written_in_csv(run: Run) -> None:
+    written = run("compute", "sample_inputs/underflow.json", "--method", "chain", "--format", "csv")
+    assert written.status == 0
+    assert "nan,nan,nan" in written.out
+
+
+def test_options_that_csv_cannot_hold_are_refused_and_not_lost(run: Run) -> None:
+    for option in ({"reduction": "sum"}, {"dtype": "float32"}, {"ignore_index": 7}, {"label_smoothing": 0.1}):
+        problem = json.dumps({"W": [[1, 2]], "x": [1], "label": 0} | option)
+        outcome = run("descend", "-", "--save", "moved.csv", stdin=problem)
+        assert outcome.status == 2, option
+        assert not Path("moved.csv").exists()
+
+
+def test_an_array_of_text_is_no_gradient(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "text.npz", logits=np.array(["a", "b"]))
+    outcome = run("verify", SEED, "--gradient", str(tmp_path / "text.npz"))
+    assert outcome.status == 2
+    assert "real numbers are expected" in outcome.err

@@ -182,4 +182,3 @@ def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:
     unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
     assert judge(problem, unsure, exact.gradients["weights"], Tolerance()).outcome == RIGHT
     assert judge_loss(problem, unsure, float(exact.loss), Tolerance()).outcome == UNDECIDED
-    assert not unsure.is_certified

@@ -237,3 +237,20 @@ def one_row(problem: Problem, row: int) -> Problem:
 
 def value(result: Any, name: str) -> Any:
     return np.asarray(result.loss if name == "loss" else result.gradients[name], dtype=np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_nothing_is_promised_of_a_sum_that_overflows_on_its_way(dtype: Any) -> None:
+    """Eight rows of large x and eight of -x: dL/dW is 0, and every partial sum in float is infinite."""
+    large = float(np.finfo(dtype).max) / 3
+    inputs = np.array([[large]] * 8 + [[-large]] * 8, dtype=dtype)
+    targets = Targets(labels=np.zeros(16, dtype=int), reduction="sum")
+    problem = Problem(np.zeros((1, 2), dtype=dtype), inputs, targets)
+    for method in list(METHODS.values())[:-1]:
+        assert np.isinf(method.bound(problem).gradients["weights"]).all(), method.name
+    assert np.isinf(bounds.chain_against_shortcut(problem).gradients["weights"]).all()
+
+
+def test_so_many_roundings_that_nothing_is_left_are_no_promise() -> None:
+    assert np.isinf(bounds.gamma(2**25, 2.0**-24))
+    assert bounds.gamma(2**23, 2.0**-24) == 1.0

@@ -175,6 +175,42 @@ def test_many_processes_answer_in_the_order_of_the_lines(
     assert "1999 done, 1 bad; the first is line 1235" in outcome.err
 
 
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending: signal.Signals) -> None:
+    """A killed parent cannot tidy up its file; its processes see that it is gone."""
+    path, marker = tmp_path / "long.ndjson", str(tmp_path / "long.ndjson")
+    path.write_text(LINE * 100_000)
+    script = (
+        "from xegrad.cli import stream; from xegrad.__main__ import run; stream._n_processors = lambda: 2; "
+        f"import sys; sys.argv = ['xegrad', 'compute', {str(path)!r}, '-o', {str(tmp_path / 'out.ndjson')!r}]; "
+        "run()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 20
+        while len(running(marker)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(running(marker)) == 3
+        process.send_signal(ending)
+        assert process.wait() in (130, -signal.SIGKILL)
+    while running(marker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running(marker) == []
+    if ending != signal.SIGKILL:
+        assert [left.name for left in tmp_path.iterdir()] == ["long.ndjson"]
+
+
+def running(marker: str) -> list[str]:
+    """The processes whose command line has the marker."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+        except OSError:
+            continue
+    return found
+
+
 def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
     outcome = shell(
         f"set -o pipefail; cat {STREAM} {STREAM} {STREAM} | xegrad compute - --input-format ndjson | head -n 1"
@@ -226,3 +262,29 @@ def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:
         assert process.returncode == 0
         peaks.append(usage.ru_maxrss / 1024)
     assert peaks[1] - peaks[0] < 32  # MiB
+
+
+@pytest.mark.parametrize("command", ["compute", "verify"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"W": [[1, 2], [3]], "x": [1, 2], "label": 0}',
+        '{"W": [], "x": [1], "label": 0}',
+        '{"W": [[1, 2]], "x": [1, [2]], "label": 0}',
+        '{"W": [[1, 2]], "x": [1], "label": "cat"}',
+        '{"W": [[1, 2]], "x": [1], "label": [0, 1], "class_weights": [1]}',
+        '{"W": [[1e999, 2]], "x": [1], "label": 0}',
+        '{"W": [[NaN, 2]], "x": [1], "label": 0}',
+        '{"W": [[1, 2]], "W": [[1, 2]], "x": [1], "label": 0}',
+        '[[1, 2]]',
+        "nothing",
+        '{"x": [1], "label": 0}',
+        "[" * 3000,
+    ],
+)  # fmt: skip
+def test_no_line_however_bad_ends_the_stream(run: Run, tmp_path: Path, command: str, bad: str) -> None:
+    good = LINE.replace("}", ', "loss": 1.0}')
+    found, outcome = answers(run, f"{good}{bad}\n{good}", tmp_path, command=command)
+    assert [answer.get("line") for answer in found] == [None, 2, None]
+    assert not found[1]["error"].startswith(":")
+    assert outcome.status == 2

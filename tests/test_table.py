@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
     "formats": {"candidate", "parts", "schemas"},
-    "cli": {"options", "inputs", "output", "stream"},
+    "cli": {"choices", "options", "inputs", "output", "stream"},
 }
 
 

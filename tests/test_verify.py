@@ -377,3 +377,35 @@ def test_nulls_of_the_worst_entry_are_named_where_they_stand(run: Run) -> None:
     assert "candidate.worst.yours" in nulls
     assert "candidate.worst.difference" in nulls
     assert "candidate.worst.exact" not in nulls
+
+
+def test_the_gradient_meant_is_that_of_the_symbol(run: Run) -> None:
+    """W is square, so that dL/dW and dL/dx have one shape, and are not the same."""
+    problem = json.dumps({"W": [[1, 2], [3, 5]], "x": [[1, 2], [0.5, -1]], "label": [0, 1]})
+    for asked in ("W,x", "x"):
+        computed = run("compute", "-", "--json", "--with-respect-to", asked, stdin=problem).out
+        outcome = run("verify", "-", "--with-respect-to", "x", "--gradient", computed, stdin=problem)
+        assert outcome.status == 0, outcome
+    only = run("compute", "-", "--json", stdin=problem).out
+    outcome = run("verify", "-", "--with-respect-to", "x", "--gradient", only, stdin=problem)
+    assert outcome.status == 2
+    assert "none 'x' in 'gradients'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        ('{"loss": [1, 2], "logits": [1, 2, 3, 4, 5]}', "loss"),
+        ('{"logits": ["a", "b"]}', "a number is expected"),
+        ('{"logits": {"a": 1}}', "a number is expected"),
+    ],
+)
+def test_a_step_that_is_no_step_is_refused_in_one_line(run: Run, candidate: str, said: str) -> None:
+    outcome = run("verify", SEED, "--gradient", candidate)
+    assert outcome.status == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_strict_needs_something_to_judge(run: Run) -> None:
+    assert run("verify", SEED, "--strict").status == 2

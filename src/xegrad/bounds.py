@@ -85,8 +85,10 @@ class Analysis(msgspec.Struct, frozen=True, eq=False):
         return rest
 
 
-def _gamma(n: int | Array, u: float) -> Array:
-    return np.asarray(n * u / (1 - n * u))
+def gamma(n: int | Array, u: float) -> Array:
+    """gamma_n = n u / (1 - n u); no promise where so many roundings may lose everything."""
+    steps = np.asarray(n * u, dtype=np.float64)
+    return np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)
 
 
 def analyse(
@@ -168,7 +170,7 @@ def _pull_back(analysis: Analysis, per_logit: Array, underflow: Array, sums: int
     """A bound on dL/dZ, (B, T), carried back to W, b or X, with what the products and sums add.
 
     For W: |sum_b x_bj (r_bi + d_bi) - sum_b x_bj r_bi| <= sum_b |x_bj| d_bi, and each of the `sums`
-    that are compared adds gamma_{B+1} sum_b |x_bj r_bi| by its order, and eta for each product that
+    that are compared adds gamma_{B+1} sum_b |x_bj (r_bi + d_bi)| by its order, and eta for each product that
     underflows.  `underflow` (B, 1) is what the chain adds to each residual; it adds it to its products
     with x once more, since S_t (delta_ti - S_i) x_j underflows before 1 / S_t magnifies it.
     """
@@ -183,9 +185,11 @@ def _pull_back(analysis: Analysis, per_logit: Array, underflow: Array, sums: int
         ones = replace(sizes, weights=np.ones_like(sizes.weights), inputs=np.ones_like(sizes.inputs))
         moved = np.where(np.isfinite(per_logit), per_logit, 0) + np.abs(analysis.residual)
         bound = bound + analysis.precision.eta * layer.pull_back(ones, moved, name)
+    # The residuals that are summed are off by d themselves; and what is added up may overflow on the way.
+    total = layer.pull_back(sizes, np.abs(analysis.residual) + per_logit, name)
     if n_terms > 1:
-        order = sums * _gamma(analysis.terms(n_terms) + 1, analysis.precision.u)
-        bound = bound + order * layer.pull_back(sizes, np.abs(analysis.residual), name)
+        bound = bound + sums * gamma(analysis.terms(n_terms) + 1, analysis.precision.u) * total
+    bound = np.where(total <= analysis.precision.largest / 8, bound, np.inf)
     return bound + underflow.sum(axis=-2, keepdims=True) if name == "weights" else bound
 
 
@@ -224,7 +228,7 @@ def _stable(
     for name in names:
         gradient = np.abs(layer.pull_back(analysis.problem, analysis.residual, name))
         bound = _pull_back(analysis, residual, underflow, 1, name) + storage * gradient
-        bounds[name] = _finished(np.where(gradient <= analysis.precision.largest / 8, bound, np.inf))
+        bounds[name] = _finished(bound)
     return bounds
 
 
@@ -272,7 +276,7 @@ def _stable_loss(analysis: Analysis) -> Array:
     rows = (
         forward.targets.sum(axis=-1) * (spread + (n_classes + 9) * u * (1 + log_classes) + n_classes * eta)
         + _times(forward.targets, shifts).sum(axis=-1)
-        + ((4 + analysis.options) * u + _gamma(n_rows - 1, u)) * forward.losses
+        + ((4 + analysis.options) * u + gamma(n_rows - 1, u)) * forward.losses
         + (n_classes + 2) * eta
     )
     if analysis.options:  # Q underflows
@@ -351,8 +355,8 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     n_targets = (forward.targets != 0).sum(axis=-1, keepdims=True)
     spread = forward.targets * complement + layer.other_targets(forward.targets) * probabilities
     per_logit = np.where(analysis.within_range, 1.02, np.inf) * (
-        _gamma(n_targets + n_classes + 10, u) * spread
-        + _gamma(n_classes + 3, u) * forward.targets * probabilities
+        gamma(n_targets + n_classes + 10, u) * spread
+        + gamma(n_classes + 3, u) * forward.targets * probabilities
     )
     underflow = _chain_underflow(analysis)
     if analysis.rounded:

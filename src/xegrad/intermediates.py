@@ -15,7 +15,7 @@ from xegrad.judgement import Tolerance
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.slips.draft import Draft, Gradient, ratio, right, stack
+from xegrad.slips.draft import Draft, Gradient, cross_entropy, ratio, right, stack
 from xegrad.targets import Array
 from xegrad.vocabulary import CHAIN
 
@@ -152,7 +152,7 @@ def _chain(draft: Draft, taken: Mapping[str, Gradient] | None = None) -> dict[st
     made = step("probabilities", lambda: (draft.probabilities[0], draft.probabilities_error[0]))
     if "probabilities" in taken:
         draft = draft.with_probabilities(made.values[None], made.bound[None] / 2)
-    step("loss", lambda: _loss(draft))
+    step("loss", lambda: _alone(*cross_entropy(draft)))
     if draft.problem.n_rows > 1:
         pulled = stack([draft]).pull_back()
         step("gradient", lambda: (pulled.values[0], pulled.bound[0]))
@@ -183,19 +183,13 @@ def _twice(values: Array, bound: Array) -> Gradient:
     return Gradient(values, 2 * bounds.INFLATION * bound)
 
 
+def _alone(value: float, bound: float) -> tuple[Array, Array]:
+    return np.array([value]), np.array([bound])
+
+
 def _entropy(draft: Draft) -> tuple[Array, Array]:
     values, error = ratio(draft, draft.targets, draft.probabilities, draft.probabilities_error)
     return -values.reshape(-1), error.reshape(-1)
-
-
-def _loss(draft: Draft) -> tuple[Array, Array]:
-    """-sum(Q log S): log S moves by dS / (S - dS), and each term by (T + 4) u of itself and of Q."""
-    needed = np.broadcast_to(draft.targets != 0, draft.probabilities.shape)
-    terms = np.where(needed, -draft.targets * np.log(np.where(needed, draft.probabilities, 1)), 0)
-    scaled = np.where(needed, draft.targets, 0) * draft.probabilities
-    _, error = ratio(draft, scaled, draft.probabilities, draft.probabilities_error)
-    rounding = (draft.logits.size + 4) * draft.u * (np.abs(terms) + draft.targets)
-    return np.array([terms.sum()]), np.array([(error + rounding).sum()])
 
 
 def _made_by_slips(draft: Draft, name: str, expected: Gradient) -> Iterator[tuple[str, Gradient]]:

@@ -83,6 +83,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             raise InputError(
                 f"label_smoothing is {self.label_smoothing!r}; it goes from 0 to 1", "label_smoothing"
             )
+        force_setattr(self, "label_smoothing", float(self.label_smoothing))
         if self.reduction not in REDUCTIONS:
             raise InputError(
                 f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
@@ -118,7 +119,10 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def divisor(self) -> Fraction:
-        """What the sum over rows is divided by: sum of w_c over the labels kept, or B, under the mean; else 1."""
+        """What the sum over rows is divided by: sum of w_c over the labels kept, or B, under the mean; else 1.
+
+        Of one problem, and no stack.
+        """
         if self.reduction != "mean":
             return Fraction(1)
         if self.class_weights is None or self.labels is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +68,8 @@ def command(
     then W[j, :], and rows that begin with label (a target) and bias.
     """
     chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
+    if exact is False and "exact" in chosen:
+        raise UsageError("--no-exact leaves nothing of --method exact; one of them is meant")
     if given.is_stream:
         from xegrad.cli import stream
 
@@ -79,9 +79,6 @@ def command(
         lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
         return stream.run(given, lines, path, quiet=quiet)
     destination = output.destination(form, json, path, given.files, FORMS)
-    if given.is_nothing:
-        sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad compute --help\n")
-        return 2
     parts = given.read()
     stated = parts.problem()
     names = options.gradients(with_respect_to, stated.bias is not None)
@@ -93,8 +90,6 @@ def command(
     estimate = work(stated.n_rows, stated.n_inputs, stated.n_classes)  # by the sizes alone, never by a clock
     if exact or (exact is None and method is None and estimate < QUICK):
         chosen = [*(name for name in chosen if name != "exact"), "exact"]
-    elif exact is False:
-        chosen = [name for name in chosen if name != "exact"]
     if "exact" in chosen:
         screen.announce(estimate)
     with screen.progress_bar():
@@ -129,7 +124,7 @@ def _write(
     warnings = computed.problem.targets.warnings
     silent = quiet and destination.path is None
     if destination.form != "json" or silent:
-        _warn(warnings)
+        output.warn(warnings)
     if silent:
         return
     if destination.form == "json":
@@ -163,8 +158,3 @@ def _write(
             ascii=destination.path is None and not screen.is_unicode(),
         )
         destination.show(view, color=color)
-
-
-def _warn(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        sys.stderr.write(f"xegrad: warning: {warning}\n")

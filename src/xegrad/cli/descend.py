@@ -72,9 +72,6 @@ def command(
     saving = None if save is None else _saving(save, given)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
-    if given.is_nothing:
-        sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad descend --help\n")
-        return TROUBLE
     parts = given.read()
     stated = parts.problem()
 
@@ -90,8 +87,7 @@ def command(
     status = INTERRUPTED if descent.interrupted else DONE if descent.diverged_at is None else DIVERGED
     silent = quiet and destination.path is None
     if destination.form != "json" or silent:
-        for warning in stated.targets.warnings:
-            sys.stderr.write(f"xegrad: warning: {warning}\n")
+        output.warn(stated.targets.warnings)
     if silent:
         return status
     if destination.form == "json":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -53,9 +52,6 @@ def command(
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
     destination = output.destination(form, json, path, given.files, output.VIEWS)
-    if given.is_nothing:
-        sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad explain --help\n")
-        return 2
     parts = given.read()
     stated = parts.problem()
 
@@ -69,8 +65,7 @@ def command(
     followed = None if entry is None else explanation.entry(*_indices(entry))
     silent = quiet and destination.path is None
     if destination.form != "json" or silent:
-        for warning in stated.targets.warnings:
-            sys.stderr.write(f"xegrad: warning: {warning}\n")
+        output.warn(stated.targets.warnings)
     if silent:
         return 0
     if destination.form == "json":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from xegrad import formats
+from xegrad.cli.choices import choice
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS
 
@@ -60,10 +60,8 @@ class Given(msgspec.Struct, frozen=True):
             (self.dtype, COMPUTED_IN, "precision"),
             (self.input_format, formats.FORMATS, "format"),
         ):
-            if given is not None and given not in known:
-                near = get_close_matches(given, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise UsageError(f"there is no {what} {given!r}; the {what}s are {', '.join(known)}{hint}")
+            if given is not None:
+                choice(given, known, what)
         if self.problem:
             return list(self.problem)
         parts = (self.weights, self.inputs, self.bias, self.label, self.labels)
@@ -213,10 +211,9 @@ class Given(msgspec.Struct, frozen=True):
         if text != "-" and not os.path.lexists(formats.with_key(text)[0]):
             raise _no_such(option, text)
         try:
-            table, _, source = formats.read_array(text, symbol, self.input_format)
+            return formats.read_array(text, symbol, self.input_format)
         except InputError as error:
             raise InputError(f"{option} {error}", error.part) from None
-        return table, source
 
 
 def candidate(text: str | None, stated: Parts) -> tuple[bytes | Array, str, str | None] | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
+from xegrad.cli.choices import choice as choice
+from xegrad.cli.choices import choices as choices
+from xegrad.cli.choices import completing as completing
 from xegrad.cli.inputs import Given
 from xegrad.errors import UsageError
 from xegrad.formats import FORMATS
@@ -17,17 +20,6 @@ from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS, SYMBOLS
 
 _VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
 _BATCH = "With rows of x, a JSON list of them."
-
-
-def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
-    """What completes a word that is one of these, or several between commas."""
-    known = list(values)
-
-    def complete(incomplete: str) -> list[str]:
-        before, comma, last = incomplete.rpartition(",")
-        return [before + comma + name for name in known if name.startswith(last)]
-
-    return complete
 
 
 def _option(*names: str, metavar: str, help: str, values: Iterable[str] = ()) -> Any:
@@ -156,7 +148,10 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR 
 
 
 def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
-    """A command(context, given, ...) as one whose signature has, for `given`, every option of a problem."""
+    """A command(context, given, ...) as one whose signature has, for `given`, every option of a problem.
+
+    Without a problem it says how it is used.
+    """
     signature = inspect.signature(command, eval_str=True)
     kind = inspect.Parameter.KEYWORD_ONLY
     own = [
@@ -171,6 +166,13 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     @wraps(command)
     def taking_all(**options: Any) -> int:
         given = Given(**{name: options.pop(name) for name in _PROBLEM})
+        if given.is_nothing and not any(options.get(name) for name in ("gradient", "loss")):
+            context = options["context"]
+            command_path = context.command_path
+            sys.stderr.write(
+                f"{context.get_usage()}\nxegrad: no problem was given; see {command_path} --help\n"
+            )
+            return 2
         return command(given=given, **options)
 
     parameters = [context, *of_problem, *rest]
@@ -197,23 +199,3 @@ def summation(text: str) -> Callable[[int], int]:
             f"--summation is {text!r}; any, pairwise or blocked=N is expected, N terms to a block"
         )
     return bounds.blocked(int(size))
-
-
-def choices(given: Iterable[str], known: Iterable[str], what: str) -> list[str]:
-    """The names in a list option, which takes commas and may repeat, in the order of the known ones."""
-    known = list(known)
-    asked = [name.strip() for text in given for name in text.split(",")]
-    for name in asked:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
-    return [name for name in known if name in asked]
-
-
-def choice(given: str, known: Iterable[str], what: str) -> str:
-    """One of the known names."""
-    chosen = choices([given], known, what)
-    if len(chosen) != 1:
-        raise UsageError(f"one {what} is expected, not {given}")
-    return chosen[0]

@@ -91,6 +91,12 @@ def destination(
     return Destination(form, path)
 
 
+def warn(warnings: Sequence[str]) -> None:
+    """A line of standard error for each."""
+    for warning in warnings:
+        sys.stderr.write(f"xegrad: warning: {warning}\n")
+
+
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
     """Nothing is written over what is read."""
     for given in inputs:

@@ -60,26 +60,13 @@ def command(
         if name != "json":
             raise UsageError(f"a gradient does not fit into {name}; --slip is written as json")
     elif rows is None and inputs is None and classes is None and seed is None:
-        parts = _derivation()
+        from xegrad.slip_page import seed as derivation
+
+        parts = _parts(derivation())
     else:
         parts = _random(rows or 1, inputs or 3, classes or 5, seed or 0)
     sys.stdout.buffer.write(formats.FORMATS[name].write_problem(parts))
     return 0
-
-
-def _derivation() -> Parts:
-    """The worked example of the derivation that this project follows."""
-    import numpy as np
-
-    from xegrad.formats.parts import Parts
-
-    return Parts(
-        weights=np.array(
-            [[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]]
-        ),
-        inputs=np.array([0.1, 0.5, 0.4]),
-        label=2,
-    )
 
 
 def _random(n_rows: int, n_inputs: int, n_classes: int, seed: int) -> Parts:

@@ -233,11 +233,14 @@ def _processes(answer: Callable[[Chunk], Answered]) -> Iterator[list[Connection]
     """A process for each processor, which answers the chunks that it is sent, until the block ends."""
     import multiprocessing
 
-    connections, started = [], []
+    connections: list[Connection] = []
+    started = []
     try:
         for _ in range(_n_processors()):
             ours, theirs = multiprocessing.Pipe()
-            process = multiprocessing.Process(target=_serve, args=(theirs, answer), daemon=True)
+            process = multiprocessing.Process(
+                target=_serve, args=(theirs, answer, [*connections, ours]), daemon=True
+            )
             process.start()
             theirs.close()
             started.append(process)
@@ -251,11 +254,19 @@ def _processes(answer: Callable[[Chunk], Answered]) -> Iterator[list[Connection]
             connection.close()
 
 
-def _serve(connection: Connection, answer: Callable[[Chunk], Answered]) -> None:
-    """An interruption is for the process that was started by hand; it ends this one."""
+def _serve(connection: Connection, answer: Callable[[Chunk], Answered], others: Sequence[Connection]) -> None:
+    """Answer chunk by chunk until the parent ends this process, or is gone.
+
+    `others` are the parent's ends, which only the parent may hold: else nobody would hear that it is gone.  An
+    interruption is for the parent, which was started by hand.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        connection.send(answer(connection.recv()))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in others:
+        other.close()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            connection.send(answer(connection.recv()))
 
 
 @contextlib.contextmanager
@@ -271,7 +282,8 @@ def _writer(path: str | None, inputs: Sequence[str]) -> Iterator[Callable[[bytes
         yield write
         return
     output.refuse_inputs(path, inputs)
-    if Path(path).suffix.lower() in (".csv", ".npy", ".md"):
+    forms = (form for form, suffixes in output.FORMS.items() if Path(path).suffix.lower() in suffixes)
+    if next(forms, "json") != "json":
         raise UsageError(
             f"-o {path}: a stream is answered in NDJSON, a line for each problem; call it .ndjson"
         )

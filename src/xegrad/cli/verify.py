@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -171,9 +170,6 @@ def command(
     destination = output.destination(
         form, json, path, [*given.files, *([gradient] if gradient else [])], output.VIEWS
     )
-    if given.is_nothing and gradient is None and loss is None:
-        sys.stderr.write(f"{context.get_usage()}\nxegrad: no problem was given; see xegrad verify --help\n")
-        return TROUBLE
     parts = given.read(("--gradient", gradient))
 
     from xegrad.display import screen
@@ -184,8 +180,7 @@ def command(
     warnings = found.problem.targets.warnings
     silent = quiet and destination.path is None
     if destination.form != "json" or silent:
-        for warning in warnings:
-            sys.stderr.write(f"xegrad: warning: {warning}\n")
+        output.warn(warnings)
     if silent:
         pass
     elif destination.form == "json":
@@ -228,6 +223,8 @@ def _verify(
     own = [parts.with_respect_to] if parts.with_respect_to is not None else None
     names = options.gradients(asked.with_respect_to or own, problem.bias is not None)
     if gradient is None and loss is None:
+        if asked.strict:
+            raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names), {}
     if not asked.with_respect_to and not own:
         names = [NAMES["W"]]
@@ -246,7 +243,7 @@ def _verify(
                 steps["gradient"], _shape(parts, problem, names[0]), source
             )
         elif not steps:
-            read = candidate.read(data, source, asked.decimals, key)
+            read = candidate.read(data, source, asked.decimals, key, SYMBOLS[names[0]])
             numbers[names[0]] = candidate.in_shape(read, _shape(parts, problem, names[0]), source)
     if loss is not None:
         numbers["loss"] = candidate.one_number(*loss, asked.decimals)
@@ -260,6 +257,8 @@ def _verify(
         claimed = replace(claimed, gradient=(turned.values, turned.resolution))
     if "loss" in numbers:
         own_loss = numbers["loss"]
+        if own_loss.values.size != 1:
+            raise InputError(f"the loss is made of {own_loss.values.size} numbers; one is expected")
         claimed = replace(claimed, loss=(own_loss.values.item(), float(np.max(own_loss.resolution))))
     if steps:
         turned_steps = {

@@ -25,7 +25,7 @@ from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.slips.draft import Draft, ratio, right
+from xegrad.slips.draft import cross_entropy, right
 from xegrad.slips.gradients import named_factors
 from xegrad.targets import Array
 
@@ -157,7 +157,7 @@ def diagnose_loss(
         slip = SLIPS[name]
         for given in slip.choices(draft):
             assert slip.draft is not None
-            found.append(((slip, given), *_cross_entropy(slip.draft(draft, given))))
+            found.append(((slip, given), *cross_entropy(slip.draft(draft, given))))
     squared = ((draft.probabilities - draft.targets) ** 2).sum()
     moved = 2 * (np.abs(draft.probabilities - draft.targets) * draft.probabilities_error).sum()
     rounding = 2 * (draft.logits.size + 4) * draft.u * squared
@@ -186,14 +186,3 @@ _OF_A_LOSS = {
     "scaled": "The loss is multiplied with {k}.",
     "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
 }
-
-
-def _cross_entropy(draft: Draft) -> tuple[float, float]:
-    """-sum(Q log S) from S, and its error: Q dS / (S - dS), and (T + 4) u of every term and of their sum."""
-    needed = np.broadcast_to(draft.targets != 0, draft.probabilities.shape)
-    terms = np.where(needed, -draft.targets * np.log(np.where(needed, draft.probabilities, 1)), 0)
-    _, error = ratio(
-        draft, draft.targets * draft.probabilities, draft.probabilities, draft.probabilities_error
-    )
-    count = draft.logits.size + 4
-    return float(terms.sum()), float((error + count * draft.u * (np.abs(terms) + draft.targets)).sum())

@@ -68,7 +68,9 @@ def _stored(case: Case, predict: Callable[[Any], Gradient], steps: tuple[Step, .
         def rounded(rows: Any, given: Parameters = given) -> Gradient:
             gradient = predict(rows)
             if given.get("format") == "float32":  # computed in it, too
-                bound = bounds.stable(case.right.problem, (case.right.name,), precision="float32")
+                bound = bounds.stable(
+                    case.right.problem, (case.right.name,), precision="float32", terms=case.tolerance.terms
+                )
                 wide = bound.gradients[case.right.name].reshape(case.shape)[case.indices(rows)]
                 gradient = Gradient(gradient.values, np.maximum(gradient.bound, wide))
             if "decimals" in given:

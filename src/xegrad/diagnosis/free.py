@@ -37,7 +37,9 @@ def stored_pairs(case: Case) -> Iterator[Finding]:
             other.tolerance = replace(case.tolerance, precision="float32")
             name = case.right.name
             other.right = right(case.right.problem, name, "float32", case.tolerance.terms)
-            bound = bounds.stable(case.right.problem, (name,), precision="float32").gradients[name]
+            bound = bounds.stable(
+                case.right.problem, (name,), precision="float32", terms=case.tolerance.terms
+            ).gradients[name]
             other.exact = Gradient(case.exact.values, bound.reshape(case.shape))
             other.__dict__.pop("singles", None)
             other.grids = {}

@@ -128,12 +128,11 @@ def read_parts(path: str | Path, input_format: str | None = None) -> Parts:
     return format_of(path, data, input_format).read_problem(data, source)
 
 
-def read_array(path: str | Path, part: str, input_format: str | None = None) -> tuple[Table, Format, str]:
-    """A part from FILE or FILE:KEY, the format it had, and the file's name for messages."""
+def read_array(path: str | Path, part: str, input_format: str | None = None) -> tuple[Table, str]:
+    """A part from FILE or FILE:KEY, and the file's name for messages."""
     path, key = with_key(path)
     data, source = load(path, "numbers are expected")
-    entry = format_of(path, data, input_format)
-    return entry.read_array(data, source, part, key), entry, source
+    return format_of(path, data, input_format).read_array(data, source, part, key), source
 
 
 def read_labels(path: str | Path, input_format: str | None = None) -> tuple[Label, str]:

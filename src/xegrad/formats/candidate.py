@@ -39,15 +39,23 @@ class Token(str):
     __slots__ = ()
 
 
-def of_array(array: Array) -> Numbers:
+def of_array(array: Array, source: str) -> Numbers:
     """Numbers that are what they are, in the precision of their array."""
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{source}: holds {array.dtype}; real numbers are expected")
     return Numbers(values=array.astype(np.float64), dtype=array.dtype.name)
 
 
 def read(
-    data: bytes | Array, source: str, decimals: int | str | None = None, key: str | None = None
+    data: bytes | Array,
+    source: str,
+    decimals: int | str | None = None,
+    key: str | None = None,
+    symbol: str = "W",
 ) -> Numbers:
     """The numbers; `decimals` says how many were printed ("none": the text is exact).
+
+    An object may hold several gradients: `symbol` says which is meant.
 
     Raises
     ------
@@ -55,16 +63,16 @@ def read(
         What is no array of numbers: where, what was found, what was expected.
     """
     if isinstance(data, np.ndarray):
-        return of_array(data)
+        return of_array(data, source)
     binary = formats.binary_format("-", data)
     if binary is not None:
-        return of_array(binary.read_array(data, source, "gradient", key).values)
+        return of_array(binary.read_array(data, source, "gradient", key).values, source)
     refuse_key(key, source, "this file")
     text = "\n".join(line for line in data.decode().splitlines() if not line.lstrip().startswith("#"))
     text = re.sub(r"np\.float\d+\(([^()]*)\)", r"\1", text)  # how numpy 2 prints its scalars
     start = text.lstrip()[:1]
     if start == "{":
-        return _numbers(_from_object(text, source), source, decimals)
+        return _numbers(_from_object(text, source, symbol), source, decimals)
     if start == "[":
         try:
             return _numbers(_parsed(text), source, decimals)
@@ -96,7 +104,7 @@ def read_steps(
         from xegrad.formats import npz
 
         arrays = npz.read_arrays(data, source)
-        found: dict[str, Any] = {name: of_array(arrays[name]) for name in names if name in arrays}
+        found: dict[str, Any] = {name: of_array(arrays[name], source) for name in names if name in arrays}
     else:
         text = data.decode()
         if text.lstrip()[:1] != "{":
@@ -117,7 +125,7 @@ def _step(value: Any, source: str, decimals: int | str | None) -> Numbers:
 def one_number(text: str | Array, source: str, decimals: int | str | None = None) -> Numbers:
     """A loss, as text or as an array; null is JSON's way to say that it is no number."""
     if isinstance(text, np.ndarray):
-        return of_array(text)
+        return of_array(text, source)
     text = "nan" if text.strip() == "null" else text.strip()
     if not _is_number(text):
         raise InputError(f"{source} is {text[:30]!r}; a number is expected")
@@ -148,11 +156,17 @@ def _object(text: str, source: str) -> dict[str, Any]:
     return value
 
 
-def _from_object(text: str, source: str) -> list[Any]:
+def _from_object(text: str, source: str, symbol: str) -> list[Any]:
+    """What stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
     value = _object(text, source)
-    if "gradient" not in value:
+    several = value.get("gradients")
+    if isinstance(several, dict) and symbol in several:
+        named: list[Any] = several[symbol]
+        return named
+    if "gradient" not in value or (isinstance(several, dict) and symbol != "W"):
         keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
-        raise InputError(f"{source}: the object has no key 'gradient'; its keys are {keys or 'none'}")
+        wanted = "'gradient'" if symbol == "W" else f"'gradient', and none {symbol!r} in 'gradients'"
+        raise InputError(f"{source}: the object has no key {wanted}; its keys are {keys or 'none'}")
     gradient: list[Any] = value["gradient"]
     return gradient
 

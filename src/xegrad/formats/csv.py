@@ -25,8 +25,6 @@ from xegrad.targets import Array
 
 Line = tuple[int, list[str]]  # line number, cells
 
-_LABEL_WORDS = ("label", "labels", "class", "target", "y", "species")
-
 HEADER = "the header is x, then the class names"
 
 
@@ -120,17 +118,16 @@ def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
 def read_labels(data: bytes, source: str, key: str | None) -> Label:
     """A column, or one line, of indices or names; a table of several columns and lines is targets.
 
-    The first line of a column is a header if it alone is no index, or if it is a word for labels.
+    The first line of a column is a header if it alone is no index; one of names is found to have a header where
+    it has one line more than x has rows.
     """
     refuse_key(key, source, "CSV")
     lines = _lines(data, source)
     if len(lines) > 1 and max(len(cells) for _, cells in lines) > 1:
         return _numbers(data, source)[0]
     cells = [cell for _, row in lines for cell in row]
-    if len(lines) > 1:
-        others = all(_is_number(cell) for cell in cells[1:])
-        if cells[0].lower() in _LABEL_WORDS or (others and not _is_number(cells[0])):
-            cells = cells[1:]
+    if len(lines) > 1 and not _is_number(cells[0]) and all(_is_number(cell) for cell in cells[1:]):
+        cells = cells[1:]
     return [Text(cell) for cell in cells]
 
 
@@ -215,9 +212,10 @@ def write_problem(parts: Parts) -> bytes:
     """
     problem = parts.problem()
     stated = problem.targets
-    if parts.is_batch or stated.class_weights is not None or stated.label_smoothing:
+    plain = stated.class_weights is None and not stated.label_smoothing and stated.reduction == "mean"
+    if parts.is_batch or not plain or stated.ignore_index is not None or parts.dtype is not None:
         raise InputError(
-            "a batch, class weights and smoothing do not fit into a problem in CSV; JSON holds them"
+            "a batch, and options of the loss, do not fit into a problem in CSV; JSON holds them"
         )
     target = stated.effective(problem.n_classes, problem.dtype)[0]
     names = parts.classes or tuple(str(index) for index in range(problem.n_classes))
@@ -295,4 +293,4 @@ def _short(cell: str) -> str:
 
 def _shortest(number: float) -> str:
     """The shortest text that reads back to the same float64; whole numbers without a point."""
-    return str(int(number)) if number == int(number) and abs(number) < 2**53 else repr(number)
+    return str(int(number)) if float(number).is_integer() and abs(number) < 2**53 else repr(number)

@@ -205,7 +205,7 @@ def _invalid(message: str, data: bytes) -> str:
     where = re.search(r" - at `(.*)`$", message)
     path = where[1] if where else "$"
     if unknown := re.search(r"unknown field `(.*)`", message, re.DOTALL):
-        return _unknown_key(unknown[1])
+        return unknown_key(unknown[1])
     if "out of range" in message:
         return f"{path} is too large for float64, whose largest number is 1.8e308"
     if kinds := re.match(r"Expected `(.*?)`, got `(.*?)`", message):
@@ -228,7 +228,8 @@ def _found(path: str, data: bytes) -> str:
     return text if len(text) <= 30 else text[:29] + "…"
 
 
-def _unknown_key(key: str) -> str:
+def unknown_key(key: str) -> str:
+    """The keys that there are, and the nearest."""
     near = get_close_matches(key.lower(), ALIASES, n=1)
     hint = f"; did you mean {ALIASES[near[0]]!r}?" if near else ""
     return f"unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}"

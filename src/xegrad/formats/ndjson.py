@@ -120,7 +120,7 @@ def decoded(text: bytes, number: int) -> Line:
 
 def shortened(error: XegradError) -> str:
     """The sentence without the name of a source: the line is told apart from it."""
-    return str(error).removeprefix(": ").replace("line 1, column", "column")
+    return str(error).lstrip(": ").replace("line 1, column", "column")
 
 
 def parts(line: Line, options: Parts) -> Parts:
@@ -146,8 +146,8 @@ def _stacked(
 ) -> Iterator[Stack | tuple[int, str]]:
     """One stack, if it is one; else halves of it, down to the lines that are to blame."""
     if len(places) == 1:
-        stated = parts(given[places[0]], options)
         try:
+            stated = parts(given[places[0]], options)
             problem = stated.problem()
         except InputError as error:
             yield places[0], shortened(error)

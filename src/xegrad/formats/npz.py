@@ -6,7 +6,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.formats import npy
-from xegrad.formats.json import ALIASES, KEYS
+from xegrad.formats.json import KEYS, unknown_key
 from xegrad.formats.parts import Label, Parts, Table
 from xegrad.vocabulary import COMPUTED_IN, NAMES, REDUCTIONS
 
@@ -30,11 +29,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     arrays = read_arrays(data, source)
     for key in arrays:
         if key not in KEYS:
-            near = get_close_matches(key.lower(), ALIASES, n=1)
-            hint = f"; did you mean {ALIASES[near[0]]!r}?" if near else ""
-            raise InputError(
-                f"{source}: unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}"
-            )
+            raise InputError(f"{source}: {unknown_key(key)}")
 
     def numbers(key: str) -> Any:
         return npy.checked(arrays[key], f"{source}:{key}") if key in arrays else None

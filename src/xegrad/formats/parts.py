@@ -197,6 +197,13 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
                     "label",
                 )
             return Targets(soft=_vector(_numbers(label, nested), "label")[None, :], **options)
+        assert self.inputs is not None
+        if (
+            len(label) == len(self.inputs) + 1
+            and isinstance(label[0], Text)
+            and label[0] not in (classes or ())
+        ):
+            label = label[1:]  # a column of names below a header
         if nested:
             return Targets(soft=_numbers(label, nested), **options)
         if not isinstance(label, np.ndarray) and any(isinstance(entry, str) for entry in label):

@@ -39,11 +39,6 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
         """Whether the loss, or each entry of a gradient, is certainly the nearest to the exact value."""
         return self.certified is not None and bool(self.certified[name].all())
 
-    @property
-    def is_certified(self) -> bool:
-        """Whether every number is certainly the nearest to the exact one; never for a float method."""
-        return all(self.is_certain_of(name) for name in ("loss", *self.gradients))
-
 
 class Method(msgspec.Struct, frozen=True):
     """A line of the table: what the user types, the module that does it, and what it is in a few words.

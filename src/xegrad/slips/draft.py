@@ -90,7 +90,7 @@ class Draft(msgspec.Struct, frozen=True, eq=False):
 
     def pull_back(self, rows: Any = slice(None)) -> Gradient:
         """dL/dZ carried back, to the inputs `rows` of W alone where it has inputs, with the bound of NUMERICS:
-        |x| (dr) + gamma_{n+1} |x| |r| for a sum of n > 1 terms + 2u of the result (4u below float64)."""
+        |x| (dr) + gamma_{n+1} |x| (|r| + dr) for a sum of n > 1 terms + 2u of the result (4u below float64)."""
         problem, precision = self.problem, self.analysis.precision
         residual, error = self.residual, self.residual_error
         front: Callable[[Array, Array], Array]
@@ -118,7 +118,7 @@ class Draft(msgspec.Struct, frozen=True, eq=False):
         moved = error
         if terms > 1:
             steps = self.analysis.terms(terms) + 1
-            moved = error + steps * self.u / (1 - steps * self.u) * np.abs(residual)
+            moved = error + bounds.gamma(steps, self.u) * (np.abs(residual) + error)
         bound = front(size, moved) + 2 * (1 + self.analysis.rounded) * self.u * np.abs(values)
         bound = bounds.INFLATION * (bound + (terms + 1) * precision.eta)
         if self.analysis.rounded and self.name != "bias":  # x and W may have underflowed by eta themselves
@@ -221,3 +221,14 @@ def stack(drafts: Sequence[Draft]) -> Draft:
             parts[field].append(array.reshape(-1, *array.shape[-2:]))
     whole = {field: each[0] if len(each) == 1 else np.concatenate(each) for field, each in parts.items()}
     return replace(drafts[0], **whole)
+
+
+def cross_entropy(draft: Draft) -> tuple[float, float]:
+    """-sum(Q log S) from S, and its error: Q dS / (S - dS), and (T + 4) u of every term and of their sum."""
+    needed = np.broadcast_to(draft.targets != 0, draft.probabilities.shape)
+    terms = np.where(needed, -draft.targets * np.log(np.where(needed, draft.probabilities, 1)), 0)
+    _, error = ratio(
+        draft, draft.targets * draft.probabilities, draft.probabilities, draft.probabilities_error
+    )
+    count = draft.logits.size + 4
+    return float(terms.sum()), float((error + count * draft.u * (np.abs(terms) + draft.targets)).sum())

@@ -30,11 +30,10 @@ STAGES = (
 
 
 class Line(msgspec.Struct, frozen=True, eq=False):
-    """Gradients linear in a free number: offset + k direction.  `nothing` is the k that means no slip."""
+    """Gradients linear in a free number: offset + k direction."""
 
     offset: Gradient
     direction: Gradient
-    nothing: float
 
 
 def _once(draft: Draft) -> Sequence[Parameters]:

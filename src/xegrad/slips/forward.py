@@ -134,10 +134,7 @@ def _label(draft: Draft, given: Parameters) -> Draft:
     if targets.labels is not None:
         kept = targets.labels.copy()
         kept[labels >= 0] = moved[labels >= 0]
-        try:
-            return draft.with_targets(effective(draft, replace(targets, labels=kept)))
-        except ZeroDivisionError:
-            return draft
+        return draft.with_targets(effective(draft, replace(targets, labels=kept)))
     assert targets.soft is not None
     soft = targets.soft.copy()
     hard = labels >= 0

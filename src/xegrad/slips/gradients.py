@@ -112,11 +112,6 @@ def _scaled(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
     return Gradient(values, np.abs(factor) * gradient.bound + 2 * draft.u * np.abs(values))
 
 
-def _scaling(draft: Draft, gradient: Gradient, parameter: Array) -> Line:
-    zero = np.zeros_like(gradient.values)
-    return Line(Gradient(zero, zero), gradient, 1.0)
-
-
 def named_factors(draft: Draft, gradient: Array) -> dict[str, float]:
     """The constants by which gradients are off, by name; those that are 1 on this problem are no slip."""
     problem = draft.problem
@@ -153,24 +148,25 @@ def _clipped(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
 
 
 def _decay(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    return _on_line(draft, _decaying(draft, gradient, _weights(draft)), given["lambda"])
+    return on_line(draft, _decaying(draft, gradient, _weights(draft)), given["lambda"])
 
 
 def _decaying(draft: Draft, gradient: Gradient, parameter: Array) -> Line:
     added = Gradient(parameter, 4 * draft.u * np.abs(parameter))
-    return Line(gradient, added, 0.0)
+    return Line(gradient, added)
 
 
 def _update(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    return _on_line(draft, _updating(draft, gradient, _weights(draft)), given["eta"])
+    return on_line(draft, _updating(draft, gradient, _weights(draft)), given["eta"])
 
 
 def _updating(draft: Draft, gradient: Gradient, parameter: Array) -> Line:
     start = Gradient(parameter, 4 * draft.u * np.abs(parameter))
-    return Line(start, Gradient(-gradient.values, gradient.bound), 0.0)
+    return Line(start, Gradient(-gradient.values, gradient.bound))
 
 
-def _on_line(draft: Draft, line: Line, k: Any) -> Gradient:
+def on_line(draft: Draft, line: Line, k: Any) -> Gradient:
+    """offset + k direction, with two roundings of what is added."""
     values = line.offset.values + k * line.direction.values
     bound = line.offset.bound + np.abs(k) * line.direction.bound
     return Gradient(values, bound + 2 * draft.u * np.abs(k * line.direction.values))
@@ -228,7 +224,6 @@ SLIPS = (
         free="k",
         canonical={"k": "1/B"},
         gradient=_scaled,
-        line=_scaling,
     ),
     Slip(
         name="weight-decay-included",

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from xegrad.diagnosis import Diagnosis
 from xegrad.formats.results import Entry, add_ulps, entry, figures, ulps
-from xegrad.judgement import DIGITS_LOST, RIGHT, Judgement
+from xegrad.judgement import Judgement
 from xegrad.problem import Problem
 from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
@@ -96,7 +96,6 @@ class VerifyResult(msgspec.Struct):
 
 def verify_result(found: Verification, *, id: Any = UNSET, warnings: Sequence[str] = ()) -> VerifyResult:
     """A verification as data.  What JSON cannot hold is null, and a warning names it."""
-    counted = (RIGHT,) if found.strict else (RIGHT, DIGITS_LOST)
     listed = [
         Check(
             name=check.name,
@@ -111,7 +110,7 @@ def verify_result(found: Verification, *, id: Any = UNSET, warnings: Sequence[st
         summary = judged.comparison.summary()
         own: dict[str, Any] = {figure: values[0] for figure, values in figures([summary]).items()}
         own["wrong_entries"] = int(judged.wrong.sum())
-        listed.append(Check(name=_shown(name), passed=judged.outcome in counted, **own))
+        listed.append(Check(name=_shown(name), passed=found.accepts(name), **own))
     compared = [(check.name, check.comparison) for check in found.checks]
     compared += [(_shown(name), judged.comparison) for name, judged in found.judgements.items()]
     for shown, comparison in compared:

@@ -1,0 +1,39 @@
+"""Words that are one of those known: completed, checked, and refused with the nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+from xegrad.errors import UsageError
+
+
+def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
+    """What completes a word that is one of these, or several between commas."""
+    known = list(values)
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [before + comma + name for name in known if name.startswith(last)]
+
+    return complete
+
+
+def choices(given: Iterable[str], known: Iterable[str], what: str) -> list[str]:
+    """The names in a list option, which takes commas and may repeat, in the order of the known ones."""
+    known = list(known)
+    asked = [name.strip() for text in given for name in text.split(",")]
+    for name in asked:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
+    return [name for name in known if name in asked]
+
+
+def choice(given: str, known: Iterable[str], what: str) -> str:
+    """One of the known names."""
+    chosen = choices([given], known, what)
+    if len(chosen) != 1:
+        raise UsageError(f"one {what} is expected, not {given}")
+    return chosen[0]
