@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from strategies import problems
 from test_seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
-from xegrad.explanation import BUDGET, SLIPS, STEPS, WITHOUT_BIAS
+from xegrad.explanation import BUDGET, INVITED, STEPS, WITHOUT_BIAS
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [
@@ -122,7 +122,7 @@ def test_the_slip_of_the_softmax_jacobian_is_its_diagonal_with_numbers() -> None
 def test_every_step_but_the_last_two_invites_a_slip() -> None:
     seed = read("sample_inputs/seed.json")
     steps = explain(replace(seed, bias=np.zeros(5))).steps
-    assert {step.name: step.slip.name for step in steps if step.slip is not None} == SLIPS
+    assert {step.name: step.slip.name for step in steps if step.slip is not None} == INVITED
     without = explain(seed)["logits"].slip
     assert without is not None
     assert without.name == WITHOUT_BIAS

@@ -27,7 +27,7 @@ TERMS = 5  # of a worked sum that are written out
 FACTOR, RESULT = 8, 5  # significant digits of a factor, and of what a pocket calculator makes of them
 
 # The slip that a step invites, by its identifier; see `_slips` for its numbers.
-SLIPS: Mapping[str, str] = {
+INVITED: Mapping[str, str] = {
     "logits": "bias-wrong",
     "probabilities": "softmax-twice",
     "loss": "log-epsilon",
@@ -40,11 +40,11 @@ SLIPS: Mapping[str, str] = {
     "shortcut": "sign-flipped",
 }
 WITHOUT_BIAS = "transposed"  # that of the logits, where there is no b to go wrong
-STEPS = (*SLIPS, "comparison", "check")
+STEPS = (*INVITED, "comparison", "check")
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
 
-class Slip(msgspec.Struct, frozen=True, eq=False):
+class Invitation(msgspec.Struct, frozen=True, eq=False):
     """A mistake that a step invites: its identifier, what is done instead, and the numbers that come out."""
 
     name: str
@@ -75,7 +75,7 @@ class Step(msgspec.Struct, frozen=True, eq=False):
     structure: str = ""  # which parts of a matrix are zero, and why
     noise: NDArray[np.bool_] | None = None  # entries of which only rounding is left
     lost: str = ""  # what floats lose here
-    slip: Slip | None = None
+    slip: Invitation | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False):
@@ -322,12 +322,12 @@ def _logits(view: _Row) -> Step:
     if problem.bias is not None:
         sizes = sizes + np.abs(problem.bias)
         terms.append(view.factor(problem.bias[t]))
-        slip = Slip(SLIPS["logits"], "b left out", view.x @ problem.weights, "Z")
+        slip = Invitation(INVITED["logits"], "b left out", view.x @ problem.weights, "Z")
     else:
         square = view.n_inputs == view.n_classes
         ending = "it runs, since W is square" if square else f"it would need {view.n_classes} inputs"
         numbers = problem.weights @ view.x if square else None
-        slip = Slip(WITHOUT_BIAS, f"W on the wrong side, W · x: {ending}", numbers, "Z")
+        slip = Invitation(WITHOUT_BIAS, f"W on the wrong side, W · x: {ending}", numbers, "Z")
     broken = np.flatnonzero(~np.isfinite(view.logits))
     lost = ""
     if broken.size:
@@ -377,7 +377,7 @@ def _probabilities(view: _Row) -> Step:
         shape=(view.n_classes,),
         value=view.probabilities,
         lost=lost,
-        slip=Slip(SLIPS["probabilities"], "the softmax of what already is one", twice, "S"),
+        slip=Invitation(INVITED["probabilities"], "the softmax of what already is one", twice, "S"),
     )
 
 
@@ -411,7 +411,7 @@ def _loss(view: _Row) -> Step:
         worked=(f"L = {_sum(terms) if terms else '0'} = {_result(by_chain)}",),
         value=np.asarray(loss),
         lost=lost,
-        slip=Slip(SLIPS["loss"], "ln(S + 1e-7), against ln 0", np.atleast_1d(shifted), "L"),
+        slip=Invitation(INVITED["loss"], "ln(S + 1e-7), against ln 0", np.atleast_1d(shifted), "L"),
     )
 
 
@@ -438,8 +438,8 @@ def _cross_entropy_jacobian(view: _Row) -> Step:
         shape=(view.n_classes,),
         value=value,
         lost=lost,
-        slip=Slip(
-            SLIPS["cross_entropy_jacobian"], "the softmax forgotten: DXE taken for dL/dZ", value, "dL/dZ"
+        slip=Invitation(
+            INVITED["cross_entropy_jacobian"], "the softmax forgotten: DXE taken for dL/dZ", value, "dL/dZ"
         ),
     )
 
@@ -472,7 +472,7 @@ def _softmax_jacobian(view: _Row) -> Step:
         worked=tuple(worked),
         structure="Symmetric, and no block is zero: positive on the diagonal, negative elsewhere.",
         lost=lost,
-        slip=Slip(SLIPS["softmax_jacobian"], "only the diagonal", diagonal, "dL/dZ"),
+        slip=Invitation(INVITED["softmax_jacobian"], "only the diagonal", diagonal, "dL/dZ"),
     )
     return _with_matrix(step, view, view.n_classes, lambda rows: chain.softmax_jacobian(s, rows))
 
@@ -488,8 +488,8 @@ def _weighted_sum_jacobian(view: _Row) -> Step:
         worked=(f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {view.factor(view.x[j])}",),
         structure="Zero but for one block a row: row t holds x in "
         + (f"columns t·{n} to t·{n} + {n - 1}." if n > 1 else "column t."),
-        slip=Slip(
-            SLIPS["weighted_sum_jacobian"],
+        slip=Invitation(
+            INVITED["weighted_sum_jacobian"],
             "x left out: the same in every row of W",
             view.residual,
             "dL/dW[j]",
@@ -519,7 +519,7 @@ def _layer_jacobian(view: _Row) -> Step:
             f"{_result(own * x)}",
         ),
         structure="Each column of DS, times every x in turn: zero where that x is.",
-        slip=Slip(SLIPS["layer_jacobian"], "its rows added up without DXE, which gives 0 everywhere"),
+        slip=Invitation(INVITED["layer_jacobian"], "its rows added up without DXE, which gives 0 everywhere"),
     )
     return _with_matrix(
         step,
@@ -547,8 +547,8 @@ def _flat_gradient(view: _Row) -> Step:
         value=view.chain.T.reshape(-1),
         noise=view.noise("chain").T.reshape(-1),
         lost=_lost_entries(view, "chain"),
-        slip=Slip(
-            SLIPS["flat_gradient"],
+        slip=Invitation(
+            INVITED["flat_gradient"],
             "its numbers put into W in the order in which they come; see the next step",
         ),
     )
@@ -580,7 +580,9 @@ def _gradient(view: _Row) -> Step:
         shape=(n, view.n_classes),
         value=view.chain,
         noise=view.noise("chain"),
-        slip=Slip(SLIPS["gradient"], instead, scrambled if n > 1 and view.n_classes > 1 else None, "dL/dW"),
+        slip=Invitation(
+            INVITED["gradient"], instead, scrambled if n > 1 and view.n_classes > 1 else None, "dL/dW"
+        ),
     )
 
 
@@ -603,7 +605,7 @@ def _shortcut(view: _Row) -> Step:
         value=view.shortcut,
         noise=view.noise("shortcut"),
         lost=_lost_entries(view, "shortcut"),
-        slip=Slip(SLIPS["shortcut"], "Q - S, the sign flipped", 0 - residual, "dL/dZ"),
+        slip=Invitation(INVITED["shortcut"], "Q - S, the sign flipped", 0 - residual, "dL/dZ"),
     )
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from xegrad.display.heatmap import heatmap
 from xegrad.display.naming import class_in_full, class_in_short
 from xegrad.display.numbers import MANY, decimals_for, in_column
-from xegrad.explanation import Entry, Explanation, Slip, Step, shown
+from xegrad.explanation import Entry, Explanation, Invitation, Step, shown
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -244,7 +244,7 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
     return lambda _: step.symbol, of_class
 
 
-def _slip(page: _Page, slip: Slip, target: int, hidden: bool) -> Iterator[Text]:
+def _slip(page: _Page, slip: Invitation, target: int, hidden: bool) -> Iterator[Text]:
     # What follows the first sentence tells the step's own numbers.
     instead = slip.instead.split(". ")[0] if hidden else slip.instead
     yield from page.wrapped(f"{slip.name}: {instead}.", "slip  ", "magenta")
