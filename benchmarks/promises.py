@@ -3,7 +3,9 @@
     python benchmarks/promises.py [PROBLEMS]
 
 100,000 by default, half in float64 and half in float32: sizes, scales from 1e-3 to 1e3 and beyond, hard and
-soft targets, with and without b.  Prints, for each method and precision, the worst ratio of an error to its bound
+soft targets, half of them with options of the loss, with and without b.
+
+Prints, for each method and precision, the worst ratio of an error to its bound
 and how many entries exceed it, and the same for the chain against the shortcut.
 """
 
@@ -11,25 +13,26 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xegrad import METHODS, Problem, Targets, bounds
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from strategies import random_targets
+from xegrad import METHODS, Problem, bounds
 
 FLOATS = ("chain", "complex-step", "shortcut")
 
 
 def random_problem(random: np.random.Generator, dtype: Any) -> Problem:
-    rows, n_inputs, n_classes = random.integers(1, 4), random.integers(1, 9), random.integers(1, 10)
+    rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (4, 9, 10))
     scale = 10.0 ** random.uniform(-3, 3)
-    hard = random.random() < 0.5
     return Problem(
         weights=(scale * random.normal(size=(n_inputs, n_classes))).astype(dtype),
         inputs=random.normal(size=(rows, n_inputs)).astype(dtype),
-        targets=Targets(labels=random.integers(n_classes, size=rows))
-        if hard
-        else Targets(soft=random.dirichlet(np.ones(n_classes), size=rows)),
+        targets=random_targets(random, rows, n_classes),
         bias=(scale * random.normal(size=n_classes)).astype(dtype) if random.random() < 0.5 else None,
     )
 
