@@ -118,14 +118,14 @@ def mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> Iterator[Rendera
         )
     for one in diagnosis.explanations:
         yield ""
-        if not one.slips:
-            yield wrapped(f"WHY: {one.happened}", width)
-            continue
-        what = "all" if one.explains == one.entries else f"{one.explains} of"
-        count = f"explains {what} {entries(one.entries)}" if one.entries > 1 else "explains it"
-        text = wrapped(f"MISTAKE {' + '.join(one.slips)} ({count})", width)
-        text.stylize("bold red", 0, len("MISTAKE"))
-        yield text
+        if one.slips:
+            what = "all" if one.explains == one.entries else f"{one.explains} of"
+            count = f"explains {what} {entries(one.entries)}" if one.entries > 1 else "explains it"
+            text = wrapped(f"MISTAKE {' + '.join(one.slips)} ({count})", width)
+            text.stylize("bold red", 0, len("MISTAKE"))
+            yield text
+        else:
+            yield Text("WHY", style="bold yellow")
         yield _indented(" ".join(one.happened.split()), width, "  ")
         for heading, code in (("instead of", one.wrong), ("write", one.right)):
             for k, line in enumerate(code.splitlines()):
