@@ -282,3 +282,39 @@ def test_numbers_of_numpy_are_options_too() -> None:
     options: dict[str, Any] = {"label_smoothing": np.float32(0.5), "ignore_index": np.int64(7)}
     targets = Targets(labels=np.array([0]), **options)
     assert targets.fractions(2) == Targets(labels=np.array([0]), label_smoothing=0.5).fractions(2)
+
+
+def test_a_label_that_is_missing_is_no_class(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "gap.csv").write_text("a,kind\n1,no\n2,\n")
+    gap = run("compute", "-x", str(tmp_path / "gap.csv"), "-W", "[[1,2]]", "--label-column", "kind")
+    assert gap.status == 2
+    assert "line 3, column 2 is empty; a label is expected" in gap.err
+    (tmp_path / "semicolons.csv").write_text("a;kind\n1;no\n")
+    other = run("compute", "-x", str(tmp_path / "semicolons.csv"), "-W", "[[1,2]]", "--label-column", "kind")
+    assert "found cells separated by semicolons; commas are expected" in other.err
+    assert "class 1 has no name" in refused(run, SMALL, "--classes", "no,")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_long_names_give_way_and_stay_apart(run: Run, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = [f"a rather long name of a class, number {index}" for index in range(12)]
+    stated = {
+        "W": [[0.1 * index for index in range(12)]],
+        "x": [[1], [3]],
+        "label": [0, 11],
+        "classes": names,
+    }
+    shown = run("compute", "-", "--no-exact", stdin=json.dumps(stated)).out
+    assert all(len(line) <= columns for line in shown.splitlines())
+    assert "row" in shown
+    assert (
+        len({line.split()[1] for line in shown.splitlines() if " a rather" in line and "rounding" in line})
+        > 1
+    )
+
+
+def test_class_weights_whose_sum_is_beyond_floats_are_no_trouble(run: Run) -> None:
+    outcome = run("compute", "-", "--class-weights", "1e308,1e308", stdin=json.dumps(SMALL))
+    assert outcome.status == 0
+    assert "weights sum to inf" in " ".join(outcome.out.split())

@@ -267,3 +267,44 @@ def test_an_array_of_text_is_no_gradient(run: Run, tmp_path: Path) -> None:
     outcome = run("verify", SEED, "--gradient", str(tmp_path / "text.npz"))
     assert outcome.status == 2
     assert "real numbers are expected" in outcome.err
+
+
+def test_nothing_is_written_over_standard_input(shell: Shell, tmp_path: Path) -> None:
+    problem = tmp_path / "problem.json"
+    problem.write_text(Path(SEED).read_text())
+    outcome = shell(f"xegrad compute - -o {problem} < {problem}")
+    assert outcome.status == 2
+    assert "standard input, which is read" in outcome.err
+    assert problem.read_text() == Path(SEED).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"id": np.array([1, 2 + 3j])}, "text or a number is expected"),
+        ({"W": np.ones((2, 3), dtype=complex)}, "holds complex128; real numbers are expected"),
+        ({"W": np.ones((2, 3), dtype=bool)}, "holds bool; real numbers are expected"),
+        ({"reduction": np.array(3)}, "one of mean, sum, none is expected"),
+        ({"w": np.ones((2, 3))}, "unknown key 'w'"),
+    ],
+)
+def test_arrays_that_are_no_part_are_refused(
+    run: Run, tmp_path: Path, arrays: dict[str, Any], said: str
+) -> None:
+    whole: dict[str, Any] = {"W": np.ones((2, 3)), "x": np.ones(2), "label": 1} | arrays
+    np.savez(tmp_path / "odd.npz", **whole)
+    outcome = run("compute", str(tmp_path / "odd.npz"), "--json")
+    assert outcome.status == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_zip_of_something_else_and_a_text_called_npz_are_refused(run: Run, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
+        archive.writestr("W.npy", b"garbage")
+    (tmp_path / "text.npz").write_text("hello")
+    for name, said in (("other.npz", "W is no array"), ("text.npz", "it is no ZIP file")):
+        outcome = run("compute", str(tmp_path / name))
+        assert outcome.status == 2
+        assert said in outcome.err
+        assert "pickle" not in outcome.err

@@ -265,3 +265,15 @@ def test_a_stream_names_mistakes_line_by_line(run: Run, tmp_path: Path) -> None:
     outcome = run("verify", str(tmp_path / "wrong.ndjson"))
     found = [json.loads(line) for line in outcome.out.splitlines()]
     assert [names(one) for one in found] == [[["sign-flipped"]], [["input-missing"]]]
+
+
+def test_weights_in_the_place_of_a_gradient_of_zeros_are_no_decay(run: Run) -> None:
+    """One class: every exact entry is 0, and so W - eta G is W."""
+    sample = run("sample", "--inputs", "2", "--classes", "1", "--slip", "weights-updated").out
+    assert names(json.loads(run("verify", "--json", stdin=sample).out)) == [["weights-updated"]]
+
+
+def test_zeros_that_are_right_have_no_name_in_any_shape(run: Run) -> None:
+    problem = json.dumps({"W": [[1], [2]], "x": [3, 4], "label": 0})
+    outcome = run("verify", "-", "--gradient", "[[0, 0]]", stdin=problem)
+    assert "MISTAKE" not in outcome.out

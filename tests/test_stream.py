@@ -288,3 +288,10 @@ def test_no_line_however_bad_ends_the_stream(run: Run, tmp_path: Path, command: 
     assert [answer.get("line") for answer in found] == [None, 2, None]
     assert not found[1]["error"].startswith(":")
     assert outcome.status == 2
+
+
+def test_an_object_that_spans_lines_is_none_whatever_is_around_it(run: Run, tmp_path: Path) -> None:
+    span = '{"W":[[1,2,3],[4,5,6]],\n"x":[1,2],"label":0} {"W":[[1,2,3],[4,5,6]],"x":[1,2],"label":0}'
+    for text in (span, f"{span}\n{{"):
+        found, _ = answers(run, text, tmp_path)
+        assert [answer["line"] for answer in found] == list(range(1, len(found) + 1))

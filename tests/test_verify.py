@@ -218,7 +218,7 @@ def test_a_transposed_problem_has_transposed_gradients(run: Run) -> None:
     assert run(*arguments, json.dumps(exact_gradient().T.tolist()), "-q").status == 0
     outcome = run(*arguments, json.dumps(exact_gradient().tolist()))
     assert outcome.status == 1
-    assert "the gradient has a row where W has a column" in one_line(outcome)
+    assert "the gradient has a row where it should have a column" in one_line(outcome)
     assert "MISTAKE transposed" in outcome.out
 
 
@@ -409,3 +409,9 @@ def test_a_step_that_is_no_step_is_refused_in_one_line(run: Run, candidate: str,
 
 def test_strict_needs_something_to_judge(run: Run) -> None:
     assert run("verify", SEED, "--strict").status == 2
+
+
+def test_a_doubled_key_of_a_candidate_is_refused(run: Run) -> None:
+    outcome = run("verify", SEED, "--gradient", '{"logits": [1], "logits": [2]}')
+    assert outcome.status == 2
+    assert "the key 'logits' is given twice" in outcome.err

@@ -13,7 +13,8 @@ def run() -> NoReturn:
     # Seldom while it is imported, and not at all at exit, saves a sixth of a short run.
     gc.set_threshold(100_000, 50, 50)
     # Who ends it leaves no file half written and no process behind, as who interrupts it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(ending, signal.default_int_handler)
     try:
         from xegrad.cli import main
 

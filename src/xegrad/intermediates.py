@@ -73,7 +73,9 @@ def first_wrong_step(
             raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
         array = np.asarray(values, dtype=np.float64)
         if array.size != expected[name].values.size and not _is_diagonal(name, array, problem):
-            raise InputError(f"{name} has {array.size} numbers, not {expected[name].values.size}")
+            hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
+            count = f"{array.size} number{'' if array.size == 1 else 's'}"
+            raise InputError(f"{name} has {count}, not {expected[name].values.size}{hint}")
         given[name] = array
 
     def within(name: str, reference: Gradient) -> bool:

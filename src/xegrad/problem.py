@@ -237,6 +237,8 @@ def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
             "classes",
         )
     for index, name in enumerate(names):
+        if not name:
+            raise InputError(f"class {index} has no name: it is empty", "classes")
         first = names.index(name)
         if first != index:
             raise InputError(

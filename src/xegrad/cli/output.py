@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,10 +101,12 @@ def warn(warnings: Sequence[str]) -> None:
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
     """Nothing is written over what is read."""
     for given in inputs:
-        with contextlib.suppress(OSError):
-            if given != "-" and os.path.samefile(given, path):  # noqa: PTH121
+        with contextlib.suppress(OSError, ValueError):
+            read = os.fstat(sys.stdin.fileno()) if given == "-" else os.stat(given)  # noqa: PTH116
+            if os.path.samestat(read, os.stat(path)) and stat.S_ISREG(read.st_mode):  # noqa: PTH116
+                name = "standard input" if given == "-" else given
                 raise UsageError(
-                    f"-o {path} would be written over {given}, which is read; give it another name"
+                    f"-o {path} would be written over {name}, which is read; give it another name"
                 )
 
 

@@ -66,9 +66,12 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
         ):
             for source in given.paths:
                 for found in _in_order(source, answer):
-                    counts += found.counts
-                    if not silent:
-                        write(found.text)
+                    counts += found.counts  # before: whoever reads may interrupt at once
+                    try:
+                        write(b"" if silent else found.text)
+                    except OSError:
+                        counts -= found.counts
+                        raise
                     if found.first_bad is not None:
                         name = "standard input" if source == "-" else source
                         first_bad = first_bad or f"; the first is line {found.first_bad} of {name}"

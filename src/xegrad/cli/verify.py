@@ -268,7 +268,10 @@ def _verify(
         claimed = replace(
             claimed, steps={name: (step.values, step.resolution) for name, step in turned_steps.items()}
         )
-    found = verification.verify(problem, claimed, tolerance, strict=asked.strict)
+    try:
+        found = verification.verify(problem, claimed, tolerance, strict=asked.strict)
+    except InputError as error:  # a step of another size
+        raise InputError(f"{'' if gradient is None else gradient[1] + ': '}{error}") from None
     return found, {name: given.decimals for name, given in numbers.items()}
 
 

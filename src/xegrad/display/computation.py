@@ -6,6 +6,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from rich.text import Text
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.naming import class_in_full, class_in_short, printable
+from xegrad.display.naming import LONGEST, class_in_full, class_within, printable
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -52,7 +53,7 @@ def computation_view(
     return Group(
         wrapped(understood(computation.problem, layout), width),
         "",
-        *(_rows(computation, top) if layout.is_batch else _probabilities(computation, width, top)),
+        *(_rows(computation, width, top) if layout.is_batch else _probabilities(computation, width, top)),
         *_losses(computation),
         *gradients,
         *_distances(computation.from_exact),
@@ -113,7 +114,7 @@ def divisor(problem: Problem) -> str:
     parts = [f"{'mean' if stated.reduction == 'mean' else 'sum'} over {rows}"]
     if stated.class_weights is not None:
         if stated.reduction == "mean" and stated.labels is not None:
-            parts.append(f"weights sum to {float(stated.divisor):.6g}")
+            parts.append(f"weights sum to {_as_float(stated.divisor):.6g}")
         else:
             parts.append("with class weights")
     if stated.label_smoothing:
@@ -121,10 +122,18 @@ def divisor(problem: Problem) -> str:
     return ", ".join(parts)
 
 
-def _rows(computation: Computation, top: int) -> Iterator[RenderableType]:
+def _as_float(number: Fraction) -> float:
+    """A sum of weights may be larger than any float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def _rows(computation: Computation, width: int, top: int) -> Iterator[RenderableType]:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, forward = computation.problem, computation.forward
-    weight = float(problem.targets.divisor)
+    weight = _as_float(problem.targets.divisor)
     losses = computation.reported.losses.astype(np.float64) * weight
     shown = np.arange(problem.n_rows)
     if problem.n_rows > max(top, 1):
@@ -132,23 +141,27 @@ def _rows(computation: Computation, top: int) -> Iterator[RenderableType]:
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
         shown = np.sort(np.lexsort((shown, -np.array(rank)))[: max(top, 1)])
         yield Text(f"The {len(shown)} of {problem.n_rows} rows that lose most:")
-    table = _plain_table(show_header=True)
-    for heading in ("row", "label", "S of it", "likeliest", "its S", "loss"):
-        table.add_column(heading, justify="right", no_wrap=True, overflow="ellipsis", min_width=5)
     labels, probabilities = problem.targets.label_of_rows, forward.probabilities
+    numbers = []
     for b in shown.tolist():
         label, likeliest = int(labels[b]), int(probabilities[b].argmax())
-        own = (
-            class_in_short(problem, label) if label >= 0 else "soft" if problem.targets.kept[b] else "ignored"
-        )
-        table.add_row(
-            str(b),
-            own,
-            _fraction(float(probabilities[b, label])) if label >= 0 else "",
-            class_in_short(problem, likeliest),
-            _fraction(float(probabilities[b, likeliest])),
-            _fraction(float(losses[b])),
-        )
+        own = _fraction(float(probabilities[b, label])) if label >= 0 else ""
+        numbers.append((own, _fraction(float(probabilities[b, likeliest])), _fraction(float(losses[b]))))
+    # The names get what the numbers leave.
+    taken = (
+        max(3, len(str(problem.n_rows)))
+        + 10
+        + sum(max(map(len, column)) for column in zip(*numbers, strict=True))
+    )
+    for_name = max(9, (width - taken) // 2)
+    table = _plain_table(show_header=True)
+    for heading in ("row", "label", "S of it", "likeliest", "its S", "loss"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for b, (own, most, loss) in zip(shown.tolist(), numbers, strict=True):
+        label, likeliest = int(labels[b]), int(probabilities[b].argmax())
+        name = "soft" if problem.targets.kept[b] else "ignored"
+        name = class_within(problem, label, for_name) if label >= 0 else name
+        table.add_row(str(b), name, own, class_within(problem, likeliest, for_name), most, loss)
     yield table
 
 
@@ -235,7 +248,7 @@ def _gradient(
     for k, index in enumerate(shown.tolist()):
         place = dict(zip(AXES[name], problem.place(name, index), strict=True))
         cells = [
-            _marked(problem, marks, place[axis]) if axis == "class" else Text(str(place[axis]))
+            _marked(problem, marks, place[axis], for_class) if axis == "class" else Text(str(place[axis]))
             for axis in axes
         ]
         if len(axes) > 1 and size <= SMALL and place[axes[0]] == said:
@@ -305,8 +318,8 @@ def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
     ]
 
 
-def _marked(problem: Problem, marks: NDArray[np.bool_], index: int) -> Text:
-    name = class_in_short(problem, index)
+def _marked(problem: Problem, marks: NDArray[np.bool_], index: int, width: int = LONGEST) -> Text:
+    name = class_within(problem, index, width - bool(marks[index]))
     return Text(f">{name}", style="bold") if marks[index] else Text(name)
 
 

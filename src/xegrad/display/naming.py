@@ -36,6 +36,12 @@ def class_in_short(problem: Problem, index: int) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
+def class_within(problem: Problem, index: int, width: int) -> str:
+    """The name of a class in so many characters: one that is cut has its index before it, which tells it apart."""
+    name = class_in_short(problem, index)
+    return name if len(name) <= width else f"{index} {name}"[: width - 1] + "…"
+
+
 def printable(text: str) -> str:
     """The text with what a terminal would obey (control and format characters) spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

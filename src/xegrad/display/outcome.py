@@ -45,7 +45,7 @@ def sentences(found: Verification, decimals: Mapping[str, int | None]) -> dict[s
 
 
 MISSHAPEN = (
-    "WRONG: the gradient has a row where W has a column; below, its numbers are read as they stand, in order."
+    "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
 
 

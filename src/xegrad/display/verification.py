@@ -132,7 +132,7 @@ def mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> Iterator[Rendera
                 yield Text(f"    {heading if k == 0 else '':12} {line}")
     if not diagnosis.explanations and pattern:
         yield ""
-        where = "" if pattern == LOSS else f" What is wrong: {_PATTERNS.get(pattern, pattern)}."
+        where = "" if pattern in (LOSS, "nowhere") else f" What is wrong: {_PATTERNS.get(pattern, pattern)}."
         yield wrapped(f"No known mistake makes {'it' if pattern == LOSS else 'these numbers'}.{where}", width)
 
 

@@ -139,8 +139,10 @@ def _parsed(text: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if [key for key, _ in pairs].count("gradient") > 1:
-        raise InputError("the key 'gradient' is given twice; which of them is meant?")
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"the key {key!r} is given twice; which of them is meant?")
     return dict(pairs)
 
 

@@ -141,6 +141,10 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
     """
     lines = _lines(data, source)
     number, header = lines[0]
+    mark = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
+    if mark is not None:
+        found = {";": "semicolons", "\t": "tabs"}[mark]
+        raise InputError(f"{source}: line {number}: found cells separated by {found}; commas are expected")
     if label_column not in header:
         near = get_close_matches(label_column, header, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -156,6 +160,9 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
                 f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}"
             )
     label = header.index(label_column)
+    for number, cells in rows:
+        if not cells[label]:
+            raise InputError(f"{source}: line {number}, column {label + 1} is empty; a label is expected")
     numeric = [all(_is_number(cells[k]) for _, cells in rows) for k in range(len(header))]
     for k, name in enumerate(header):
         if k != label and not numeric[k] and any(_is_number(cells[k]) for _, cells in rows):

@@ -62,6 +62,7 @@ _KINDS = {
 # A candidate may be no number, which Python's json writes though JSON has no word for it.
 _CANDIDATE = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
 _KEY = re.compile(rb'"\s*:')
+_BETWEEN = re.compile(rb"\}[ \t\r]*\n[ \t]*\{")  # one object ends its line, and the next begins its own
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
 
 _problem_decoder = msgspec.json.Decoder(ProblemObject)
@@ -101,7 +102,10 @@ def read_objects(text: bytes) -> list[ProblemObject] | None:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     n_keys = sum(len(KEYS) - astuple(stated).count(UNSET) for stated in objects)
-    if text.count(b"\n") + 1 != len(objects) or len(_KEY.findall(text)) != n_keys:
+    n_breaks = text.count(b"\n")
+    if n_breaks + 1 != len(objects) or len(_BETWEEN.findall(text)) != n_breaks:
+        return None
+    if len(_KEY.findall(text)) != n_keys:
         return None
     return objects
 

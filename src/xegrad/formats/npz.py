@@ -46,6 +46,8 @@ def read_problem(data: bytes, source: str) -> Parts:
         raise InputError(f"{source}:classes is {_short(classes)}; a list of names is expected")
     loss = scalar("loss", "fiu", "a number")
     identity = arrays["id"].tolist() if "id" in arrays else None
+    if "id" in arrays and arrays["id"].dtype.kind not in "Uiufb":
+        raise InputError(f"{source}:id is {_short(arrays['id'])}; text or a number is expected")
     reduction = scalar("reduction", "U", f"one of {', '.join(REDUCTIONS)}")
     symbol = scalar("with_respect_to", "U", f"one of {', '.join(NAMES)}")
     dtype = scalar("dtype", "U", f"one of {', '.join(COMPUTED_IN)}")
@@ -86,15 +88,21 @@ def read_labels(data: bytes, source: str, key: str | None) -> Label:
 
 def read_arrays(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
     """Every array by its key."""
+    if not data.startswith(b"PK"):
+        raise InputError(f"{source}: cannot be read as NPZ: it is no ZIP file")
     return npy.load(_unpacked, data, source, "NPZ")  # type: ignore[no-any-return]
 
 
 def _unpacked(data: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False, max_header_size=npy.LONGEST_HEADER) as arrays:
-            return dict(arrays)
+            found = dict(arrays)
     except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError) as error:
         raise ValueError(str(error)) from None
+    for key, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{key} is no array that numpy saved")
+    return found
 
 
 def _chosen(arrays: Mapping[str, Any], source: str, part: str, key: str | None) -> str:
