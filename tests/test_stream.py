@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conftest import Run, Shell
@@ -295,3 +296,26 @@ def test_an_object_that_spans_lines_is_none_whatever_is_around_it(run: Run, tmp_
     for text in (span, f"{span}\n{{"):
         found, _ = answers(run, text, tmp_path)
         assert [answer["line"] for answer in found] == list(range(1, len(found) + 1))
+
+
+def test_neighbours_that_nearly_fit_are_not_taken_for_each_other(run: Run, tmp_path: Path) -> None:
+    """Lines of one size that differ in kind: with and without b, a label by index, by name and as a target."""
+    variants = [
+        LINE,
+        LINE.replace("}", ', "b": [5, -5]}'),
+        LINE.replace("}", ', "classes": ["no", "yes"]}').replace('"label": 0', '"label": "yes"'),
+        LINE.replace('"label": 0', '"label": [0.5, 0.5]'),
+        LINE.replace('"x": [1, -1], "label": 0', '"x": [[1, -1]], "label": [0]'),
+        LINE.replace("}", ', "label_smoothing": 0.1}'),
+        LINE.replace("}", ', "transpose": true}'),
+        LINE.replace('"label": 0', '"label": 1'),
+    ]
+    alone = [json.loads(run("compute", "-", "--no-exact", "--json", stdin=line).out) for line in variants]
+    for first in range(len(variants)):
+        order = [*range(first, len(variants)), *range(first)]
+        found, outcome = answers(run, "".join(variants[k] for k in order), tmp_path)
+        assert outcome.status == 0
+        for k, answer in zip(order, found, strict=True):
+            assert flat(answer["loss"]) == pytest.approx(flat(alone[k]["loss"]), rel=1e-13)
+            assert answer["gradients"].keys() == alone[k]["gradients"].keys()
+            assert np.shape(answer["probabilities"]) == np.shape(alone[k]["probabilities"])

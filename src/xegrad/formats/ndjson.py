@@ -129,8 +129,16 @@ def parts(line: Line, options: Parts) -> Parts:
     return options.over(json.parts_of(line.stated, ""))
 
 
+# What is raised where the lines of a stack do not fit together, or one of them is no problem.
+_UNFIT = (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError)
+
+
 def stacks(given: Sequence[Line], options: Parts) -> Iterator[Stack | tuple[int, str]]:
     """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it."""
+    whole = _all_of_them(given, options)
+    if whole is not None:
+        yield from _within_memory(whole)
+        return
     groups: dict[Any, list[int]] = {}
     for place, line in enumerate(given):
         if line.stated is None:
@@ -139,6 +147,21 @@ def stacks(given: Sequence[Line], options: Parts) -> Iterator[Stack | tuple[int,
             groups.setdefault(_shape(line.stated), []).append(place)
     for places in groups.values():
         yield from _stacked(given, places, options)
+
+
+def _all_of_them(given: Sequence[Line], options: Parts) -> Stack | None:
+    """One stack of all lines, where their options are the same and their arrays fit: most streams are like that."""
+    objects = [line.stated for line in given]
+    if len(objects) < 2 or not all(objects):
+        return None
+    own = list(map(_options, objects))
+    with_bias = [stated.b is not UNSET for stated in objects if stated is not None]
+    if own.count(own[0]) < len(own) or with_bias.count(with_bias[0]) < len(own):
+        return None
+    try:
+        return _stack(objects, range(len(objects)), options)
+    except _UNFIT:
+        return None
 
 
 def _stacked(
@@ -156,14 +179,18 @@ def _stacked(
         return
     try:
         stack = _stack([given[place].stated for place in places], places, options)
-    except (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+    except _UNFIT:
         middle = len(places) // 2
         yield from _stacked(given, places[:middle], options)
         yield from _stacked(given, places[middle:], options)
         return
-    problem = stack.problem
-    size = problem.n_rows * problem.n_classes**2 * problem.n_inputs
-    most = max(1, STACK // size)
+    yield from _within_memory(stack)
+
+
+def _within_memory(stack: Stack) -> Iterator[Stack]:
+    """The stack, or parts of it of which the chain has a bounded number of entries in memory."""
+    problem, places = stack.problem, stack.places
+    most = max(1, STACK // (problem.n_rows * problem.n_classes**2 * problem.n_inputs))
     if len(places) <= most:
         yield stack
         return

@@ -119,7 +119,7 @@ def compute_results(
             [evaluated.losses for evaluated in reported],
             (probabilities if layout.is_batch else probabilities[:, 0]).tolist(),
             texts.get("W", repeat(UNSET)),
-            [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)],
+            _by_symbol(texts),
             repeat(computation.method),
             repeat(UNSET if problem.classes is None else list(problem.classes)),
             *columns.values(),
@@ -140,6 +140,14 @@ def _gradient_texts(computation: Computation, method: str, layout: Layout) -> di
             map(msgspec.Raw, map(msgspec.json.encode, (shaped if stacked else shaped[None]).tolist()))
         )
     return texts
+
+
+def _by_symbol(texts: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The gradients of each problem."""
+    if len(texts) == 1:
+        ((symbol, alone),) = texts.items()
+        return [{symbol: text} for text in alone]
+    return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
 
 
 def _evaluation_results(
@@ -165,7 +173,7 @@ def _evaluation_results(
         certified = np.concatenate(flags, axis=1).all(axis=1).tolist()
     several: Iterable[Any] = repeat(UNSET)
     if list(texts) != ["W"]:
-        several = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+        several = _by_symbol(texts)
     return map(
         EvaluationResult,
         _listed(evaluation.loss, n_problems),
