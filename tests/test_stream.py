@@ -176,6 +176,7 @@ def test_many_processes_answer_in_the_order_of_the_lines(
     assert "1999 done, 1 bad; the first is line 1235" in outcome.err
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc to see processes in")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending: signal.Signals) -> None:
     """A killed parent cannot tidy up its file; its processes see that it is gone."""
