@@ -50,15 +50,22 @@ def _after_update_choices(draft: Draft) -> list[Parameters]:
 
 
 def _after_update(draft: Draft, given: Parameters) -> Draft:
-    """Z - eta (X X' R), or - eta (X X' + 1) R with b: each product off by |X| |X'| (dR + (N + B + 4) u |R|)."""
+    """Z - eta X (X' R), or - eta (X X' + 1) R with b: each product off by |X| |X'| (dR + (N + B + 4) u |R|).
+
+    From the right, so that nothing has B x B entries.
+    """
     inputs = draft.problem.inputs
-    gram, sizes = inputs @ inputs.T, np.abs(inputs) @ np.abs(inputs).T
-    if given["updated"] == "W and b":
-        gram, sizes = gram + 1, sizes + 1
+    with_bias = given["updated"] == "W and b"
+
+    def through(factor: Array, values: Array) -> Array:
+        product: Array = factor @ (factor.T @ values)
+        return product + values.sum(axis=-2, keepdims=True) if with_bias else product
+
     eta: Any = given["eta"]
     count = (draft.problem.n_inputs + draft.problem.n_rows + 4) * draft.u
-    shift = eta * (gram @ draft.residual)
-    moved = np.abs(eta) * (sizes @ (draft.residual_error + count * np.abs(draft.residual)))
+    shift = eta * through(inputs, draft.residual)
+    rounded = draft.residual_error + count * np.abs(draft.residual)
+    moved = np.abs(eta) * through(np.abs(inputs), rounded)
     logits = draft.logits - shift
     return draft.with_logits(logits, draft.logits_error + moved + 2 * draft.u * np.abs(logits))
 
