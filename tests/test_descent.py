@@ -291,5 +291,6 @@ def test_a_loss_that_is_not_finite_at_the_start_is_an_error() -> None:
 
 def test_a_descent_is_a_value() -> None:
     with pytest.raises(AttributeError):
+        # mypy refuses it as well; that it fails when it runs is what is tested.
         descend(read("sample_inputs/seed.json")).losses = ()  # type: ignore[misc]
     assert isinstance(descend(read("sample_inputs/seed.json")), Descent)

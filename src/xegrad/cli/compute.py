@@ -122,10 +122,7 @@ def _write(
     from xegrad.display import screen, verdict
 
     warnings = computed.problem.targets.warnings
-    silent = quiet and destination.path is None
-    if destination.form != "json" or silent:
-        output.warn(warnings)
-    if silent:
+    if not destination.begin(warnings, quiet=quiet):
         return
     if destination.form == "json":
         from xegrad.formats.results import encode

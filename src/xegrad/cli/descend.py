@@ -85,10 +85,7 @@ def command(
             saving.write_problem(_moved(descent, parts))
         )
     status = INTERRUPTED if descent.interrupted else DONE if descent.diverged_at is None else DIVERGED
-    silent = quiet and destination.path is None
-    if destination.form != "json" or silent:
-        output.warn(stated.targets.warnings)
-    if silent:
+    if not destination.begin(stated.targets.warnings, quiet=quiet):
         return status
     if destination.form == "json":
         from xegrad.formats.results import encode

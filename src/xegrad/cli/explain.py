@@ -63,10 +63,7 @@ def command(
     with screen.progress_bar():
         explanation = explain(stated, row)
     followed = None if entry is None else explanation.entry(*_indices(entry))
-    silent = quiet and destination.path is None
-    if destination.form != "json" or silent:
-        output.warn(stated.targets.warnings)
-    if silent:
+    if not destination.begin(stated.targets.warnings, quiet=quiet):
         return 0
     if destination.form == "json":
         from xegrad.formats.results import encode

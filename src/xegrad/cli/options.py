@@ -167,15 +167,13 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     def taking_all(**options: Any) -> int:
         given = Given(**{name: options.pop(name) for name in _PROBLEM})
         if given.is_nothing and not any(options.get(name) for name in ("gradient", "loss")):
-            context = options["context"]
-            command_path = context.command_path
-            sys.stderr.write(
-                f"{context.get_usage()}\nxegrad: no problem was given; see {command_path} --help\n"
-            )
+            usage, path = options["context"].get_usage(), options["context"].command_path
+            sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
             return 2
         return command(given=given, **options)
 
     parameters = [context, *of_problem, *rest]
+    # `inspect.signature`, by which typer learns of the options, looks for it; the type of functions does not list it.
     taking_all.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     taking_all.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return taking_all

@@ -39,6 +39,15 @@ class Destination(msgspec.Struct, frozen=True):
     form: str
     path: str | None = None
 
+    def begin(self, warnings: Sequence[str], *, quiet: bool) -> bool:
+        """Whether anything is to be written: with -q only a file is.  Warnings go to standard error first, unless JSON
+        carries them."""
+        writes = not quiet or self.path is not None
+        if self.form != "json" or not writes:
+            for warning in warnings:
+                sys.stderr.write(f"xegrad: warning: {warning}\n")
+        return writes
+
     def put(self, data: bytes) -> None:
         """Write the whole result.
 
@@ -90,12 +99,6 @@ def destination(
             f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
         )
     return Destination(form, path)
-
-
-def warn(warnings: Sequence[str]) -> None:
-    """A line of standard error for each."""
-    for warning in warnings:
-        sys.stderr.write(f"xegrad: warning: {warning}\n")
 
 
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:

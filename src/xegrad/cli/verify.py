@@ -178,12 +178,9 @@ def command(
         claimed = inputs.candidate(gradient, parts)
         found, printed = _verify(parts, asked, claimed, _loss(loss, parts), announce=screen.announce)
     warnings = found.problem.targets.warnings
-    silent = quiet and destination.path is None
-    if destination.form != "json" or silent:
-        output.warn(warnings)
-    if silent:
-        pass
-    elif destination.form == "json":
+    if not destination.begin(warnings, quiet=quiet):
+        return VERIFIED if found.verified else JUDGED_WRONG
+    if destination.form == "json":
         from xegrad.formats.results import encode
         from xegrad.formats.results.verify import verify_result
 

@@ -47,8 +47,9 @@ def as_text(view: RenderableType, form: str = "table") -> str:
 
         return markdown(view)
     drawn = form in ("svg", "html")
+    out = io.StringIO()
     console = Console(
-        file=io.StringIO(),
+        file=out,
         width=width(),
         record=drawn,
         force_terminal=drawn,
@@ -65,8 +66,7 @@ def as_text(view: RenderableType, form: str = "table") -> str:
     if form == "svg":
         # Without the fonts that rich would load from elsewhere: any monospaced one will do.
         return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="xegrad"), flags=re.DOTALL)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
+    return out.getvalue()
 
 
 def is_unicode() -> bool:

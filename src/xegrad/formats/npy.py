@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tokenize
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from xegrad.errors import InputError
 from xegrad.formats.parts import Label, Parts, Table
 from xegrad.targets import Array
+
+Loaded = TypeVar("Loaded")
 
 LONGEST_HEADER = 10_000  # bytes: a longer one is no header that numpy wrote
 _BROKEN = (ValueError, TypeError, EOFError, OSError, SyntaxError, OverflowError, tokenize.TokenError)
@@ -42,7 +44,7 @@ def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
     return out.getvalue()
 
 
-def load(reader: Callable[[bytes], Any], data: bytes, source: str, kind: str) -> Any:
+def load(reader: Callable[[bytes], Loaded], data: bytes, source: str, kind: str) -> Loaded:
     """What numpy's reader makes of the bytes; its many errors become one."""
     try:
         return reader(data)

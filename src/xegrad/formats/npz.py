@@ -90,13 +90,14 @@ def read_arrays(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
     """Every array by its key."""
     if not data.startswith(b"PK"):
         raise InputError(f"{source}: cannot be read as NPZ: it is no ZIP file")
-    return npy.load(_unpacked, data, source, "NPZ")  # type: ignore[no-any-return]
+    return npy.load(_unpacked, data, source, "NPZ")
 
 
 def _unpacked(data: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False, max_header_size=npy.LONGEST_HEADER) as arrays:
             found = dict(arrays)
+    # zipfile raises NotImplementedError for a compression it does not know, and RuntimeError for a password.
     except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError) as error:
         raise ValueError(str(error)) from None
     for key, array in found.items():

@@ -73,10 +73,8 @@ def ulps(summaries: Sequence[Summary], n_problems: int) -> list[int | None]:
     known = [ulps for ulps in found if ulps is not None]
     if len(known) < len(found):
         return [None] * n_problems
-    largest = np.max(known, axis=0)
-    if (largest <= LARGEST_INTEGER).all():
-        return largest.tolist()  # type: ignore[no-any-return]
-    return [ulps if ulps <= LARGEST_INTEGER else None for ulps in largest.tolist()]
+    largest: list[int] = np.max(known, axis=0).tolist()
+    return [ulps if ulps <= LARGEST_INTEGER else None for ulps in largest]
 
 
 def figures(summaries: Sequence[Summary]) -> dict[str, list[Any]]:
