@@ -14,7 +14,7 @@ import pytest
 from conftest import Run, Shell, problem_json
 from test_seed import GRADIENT, HALF_A_UNIT, LOSS
 from xegrad import progress
-from xegrad.explanation import STEPS
+from xegrad.explanation.values import STEPS
 
 SEED = "sample_inputs/seed.json"
 WIDTHS = (60, 80, 120)

@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose
 from strategies import problems
 from test_seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
-from xegrad.explanation import BUDGET, INVITED, STEPS, WITHOUT_BIAS
+from xegrad.explanation.steps import BUDGET
+from xegrad.explanation.values import INVITED, STEPS, WITHOUT_BIAS
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Run
 from xegrad import METHODS, Problem, Targets, compare, explain, read
-from xegrad.explanation import INVITED
+from xegrad.explanation.values import INVITED
 from xegrad.slips.making import apply
 
 SEED = "sample_inputs/seed.json"

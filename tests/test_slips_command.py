@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Outcome, Run
 from xegrad import METHODS, SLIPS, read
-from xegrad.explanation import INVITED, WITHOUT_BIAS
+from xegrad.explanation.values import INVITED, WITHOUT_BIAS
 
 SEED = "sample_inputs/seed.json"
 BATCH = "sample_inputs/batch.json"

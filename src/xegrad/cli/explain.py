@@ -56,7 +56,8 @@ def command(
     stated = parts.problem()
 
     from xegrad.display import screen
-    from xegrad.explanation import STEPS, explain
+    from xegrad.explanation import explain
+    from xegrad.explanation.values import STEPS
 
     hidden = options.choices(hide or [], STEPS, "step")
     only = None if step is None else options.choice(step, STEPS, "step")

@@ -1,0 +1,146 @@
+"""The chain of one problem, factor by factor, as values to show."""
+
+from __future__ import annotations
+
+import html
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from xegrad import computation, notebook
+from xegrad.computation import Computation
+from xegrad.errors import InputError
+from xegrad.explanation.entry import follow
+from xegrad.explanation.row import Row
+from xegrad.explanation.steps import MAKERS
+from xegrad.explanation.values import STEPS, Entry, Step
+from xegrad.methods import exact
+from xegrad.problem import Problem
+from xegrad.targets import Array, Targets
+from xegrad.vocabulary import CHAIN
+
+QUICK = 0.05  # seconds that the exact values may take
+
+
+class Explanation(msgspec.Struct, frozen=True, eq=False):
+    """The chain of one row of a problem, step by step, from `explain`."""
+
+    problem: Problem  # the whole
+    row: int
+    computation: Computation  # of this row alone
+    followed: tuple[int, int]  # the input and the class of the entry that the worked lines follow
+    steps: tuple[Step, ...]
+
+    def __getitem__(self, name: str) -> Step:
+        """The step of this name."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise InputError(f"there is no step {name!r}; the steps are {', '.join(STEPS)}")
+
+    @property
+    def alone(self) -> Problem:
+        """The row as a problem of its own."""
+        return self.computation.problem
+
+    @property
+    def scrambled_gradient(self) -> Array:
+        """The flat gradient cut by reshape(N, T), as the derivation prints it: the right numbers, misplaced."""
+        flat = self["flat_gradient"].value
+        assert flat is not None
+        return flat.reshape(self.problem.n_inputs, self.problem.n_classes)
+
+    @property
+    def rows_add_up(self) -> str:
+        """How this row counts among the others; empty where it is the only one."""
+        count = self.problem.n_rows
+        if count == 1:
+            return ""
+        return (
+            f"This is row {self.row} of {count}, with its own Q, which holds its share of the reduction "
+            f"({self.problem.targets.reduction}). The loss and dL/dW of the batch are the sums of those of its rows."
+        )
+
+    @property
+    def arrays(self) -> dict[str, Array | None]:
+        """Every array by its name; None where it is beyond the budget."""
+        named = {name: self[name].value for name in CHAIN}
+        return named | {"scrambled_gradient": self.scrambled_gradient}
+
+    def entry(self, input: int, class_: int) -> Entry:
+        """dL/dW[input, class], followed through every factor.
+
+        Raises
+        ------
+        InputError
+            An index out of range.
+        """
+        for name, index, size in (
+            ("input", input, self.problem.n_inputs),
+            ("class", class_, self.problem.n_classes),
+        ):
+            if not 0 <= index < size:
+                raise InputError(f"there is no {name} {index}; they are 0 to {size - 1}")
+        with np.errstate(all="ignore"):
+            return follow(Row(self.computation), input, class_)
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook."""
+        cells = [
+            f"<tr><td><b>{html.escape(step.symbol)}</b><br>{' × '.join(map(str, step.shape))}</td>"
+            f"<td>{html.escape(step.rule)}<br><code>{html.escape(step.formula)}</code><br>"
+            f"{'<br>'.join(f'<code>{html.escape(line)}</code>' for line in step.worked)}"
+            f"{f'<br><i>{html.escape(step.lost)}</i>' if step.lost else ''}</td><td>{_html(step)}</td></tr>"
+            for step in self.steps
+        ]
+        head = "<tr><th>step</th><th>how</th><th>value</th></tr>"
+        above = f"<p>{html.escape(self.rows_add_up)}</p>" if self.rows_add_up else ""
+        return f"{above}<table>{head}{''.join(cells)}</table>"
+
+
+def explain(problem: Problem, row: int = 0) -> Explanation:
+    """The chain of one row, DXE . DS . Dg, with every factor as numbers, beside the shortcut.
+
+    Parameters
+    ----------
+    row : int
+        Which row of a batch.  Its Q holds its share of the reduction, so that rows add up to the batch.
+
+    Raises
+    ------
+    InputError
+        A stack of problems, or a row that there is not.
+
+    Notes
+    -----
+    Of a batch the row's Q, as floats, is the target that the exact values are for.  These are there where
+    they are quick (`methods.exact.work`).  Of a Jacobian beyond the budget only the corners are built.
+    """
+    if problem.weights.ndim > 2:
+        raise InputError("an explanation is that of one problem, not of a stack")
+    if not 0 <= row < problem.n_rows:
+        raise InputError(f"there is no row {row}; the rows are 0 to {problem.n_rows - 1}")
+    one = problem
+    if problem.n_rows > 1:
+        targets = problem.targets.effective(problem.n_classes, problem.dtype)[row : row + 1]
+        one = replace(
+            problem, inputs=problem.inputs[row : row + 1], targets=Targets(soft=targets, reduction="sum")
+        )
+    quick = exact.work(1, one.n_inputs, one.n_classes) < QUICK
+    names = ("chain", "shortcut", "exact") if quick else ("chain", "shortcut")
+    computed = computation.compute(one, names, ("weights",))
+    view = Row(computed)
+    with np.errstate(all="ignore"):
+        steps = tuple(make(view) for make in MAKERS)
+    return Explanation(
+        problem=problem, row=row, computation=computed, followed=(view.input, view.target), steps=steps
+    )
+
+
+def _html(step: Step) -> str:
+    """A small array as a table, of a large one its structure."""
+    array = step.value
+    if array is None or array.size > notebook.MOST or array.ndim > 2:
+        return html.escape(step.structure)
+    return notebook.table(np.atleast_2d(array).astype(np.float64).tolist())

@@ -1,0 +1,108 @@
+"""The numbers of one row, and how they are written in a worked line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xegrad import layer
+from xegrad.comparison import Comparison
+from xegrad.computation import Computation
+from xegrad.methods import chain
+from xegrad.targets import Array
+
+TERMS = 5  # of a worked sum that are written out
+FACTOR, RESULT = 8, 5  # significant digits of a factor, and of what a pocket calculator makes of them
+
+
+class Row:
+    """What the steps share: the numbers of the row, and the entry that the worked lines follow."""
+
+    def __init__(self, computed: Computation) -> None:
+        self.computed = computed
+        self.problem = computed.problem.rounded
+        self.forward = layer.forward(self.problem)
+        self.targets: Array = self.forward.targets[0]
+        self.logits: Array = self.forward.logits[0]
+        self.probabilities: Array = self.forward.probabilities[0]
+        self.x: Array = self.problem.inputs[0]
+        self.n_inputs, self.n_classes = self.problem.n_inputs, self.problem.n_classes
+        self.mass = float(self.targets.sum())
+        self.target = int(np.argmax(self.targets if self.mass else np.nan_to_num(self.probabilities)))
+        self.input = int(np.argmax(np.abs(self.x)))
+        self.chain: Array = computed.evaluations["chain"].gradients["weights"]
+        self.shortcut: Array = computed.evaluations["shortcut"].gradients["weights"]
+        self.u = float(np.finfo(self.problem.dtype).eps) / 2
+
+    @property
+    def exact(self) -> Array | None:
+        evaluation = self.computed.evaluations.get("exact")
+        return None if evaluation is None else evaluation.gradients["weights"]
+
+    @property
+    def residual(self) -> Array:
+        residual: Array = layer.residual(self.forward)[0]
+        return residual
+
+    def against_exact(self, method: str) -> Comparison | None:
+        """The method's dL/dW against the exact one, where that is there."""
+        by = self.computed.from_exact.get(method)
+        return None if by is None else by["weights"]
+
+    def gradient(self, method: str) -> Array:
+        return self.chain if method == "chain" else self.shortcut
+
+    def noise(self, method: str) -> NDArray[np.bool_]:
+        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value.
+
+        Where the exact values are not there, the shortcut is what the chain is measured by.
+        """
+        values, against = self.gradient(method), self.against_exact(method)
+        if against is None and method == "chain":
+            against = self.computed.comparisons["weights"]
+        if against is None:
+            return np.zeros(values.shape, dtype=bool)
+        wrong = against.digits_lost | (against.reference == 0)
+        noise: NDArray[np.bool_] = wrong & np.isfinite(values) & (values != 0)
+        return noise
+
+    def outcome(self, method: str, j: int, i: int) -> str:
+        """An entry of dL/dW at the end of a worked line."""
+        return "0, up to rounding" if self.noise(method)[j, i] else result(self.gradient(method)[j, i])
+
+    def factor(self, value: float) -> str:
+        """A number that one calculates with."""
+        return shown(float(value), FACTOR if self.problem.dtype == np.float64 else FACTOR - 2)
+
+    def softmax_column(self, column: int) -> Array:
+        """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
+        entries: Array = chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
+        return entries
+
+
+def shown(value: float, digits: int) -> str:
+    """So many significant digits, and fewer where they are all there is: 0.5, but 0.16990."""
+    text = f"{value + 0.0:.{digits}g}"
+    if not math.isfinite(value) or abs(float(text) - value) <= 1e-14 * abs(value):
+        return text
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
+def result(value: float) -> str:
+    """What comes out of a worked line."""
+    return shown(float(value), RESULT)
+
+
+def product(*factors: str) -> str:
+    first, *rest = factors
+    return " · ".join([first, *(f"({factor})" if factor.startswith("-") else factor for factor in rest)])
+
+
+def summed(terms: Sequence[str]) -> str:
+    """a + b - c; of many, the first ones, how many are left out, and the last."""
+    if len(terms) > TERMS:
+        terms = [*terms[: TERMS - 2], f"… ({len(terms) - TERMS + 1} more)", terms[-1]]
+    return " + ".join(terms).replace(" + -", " - ")
