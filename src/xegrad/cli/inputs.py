@@ -83,12 +83,13 @@ class Given(msgspec.Struct, frozen=True):
             entry = formats.by_suffix(path)
             if entry is not None and entry.name != "ndjson":
                 raise UsageError(f"{path} is {entry.name}, among streams of NDJSON; give it apart")
-        values = [(option, getattr(self, name)) for name, (option, _) in _ARRAYS.items()]
-        asking = [
-            *self.paths,
-            *(option for option, text in (*values, ("--labels", self.labels)) if text == "-"),
-        ]
-        readers = [path for path in asking if path in ("-", "--labels") or path in dict(values)]
+        self._check_readers()
+
+    def _check_readers(self, *others: tuple[str, str | None]) -> None:
+        """Raise UsageError where standard input is asked for twice."""
+        given = [(option, getattr(self, name)) for name, (option, _) in _ARRAYS.items()]
+        readers = [path for path in self.paths if path == "-"]
+        readers += [option for option, text in (*given, ("--labels", self.labels), *others) if text == "-"]
         if len(readers) > 1:
             raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
 
@@ -118,11 +119,7 @@ class Given(msgspec.Struct, frozen=True):
         paths = self.paths
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
-        options = [(option, getattr(self, name)) for name, (option, _) in _ARRAYS.items()]
-        readers = [path for path in paths if path == "-"]
-        readers += [option for option, text in (*options, ("--labels", self.labels), *others) if text == "-"]
-        if len(readers) > 1:
-            raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
+        self._check_readers(*others)
         stated = formats.read_parts(paths[0], self.input_format) if paths else Parts()
         return self.parts().over(stated)
 

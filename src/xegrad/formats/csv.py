@@ -25,6 +25,7 @@ from xegrad.targets import Array
 
 Line = tuple[int, list[str]]  # line number, cells
 
+SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them
 HEADER = "the header is x, then the class names"
 
 
@@ -49,11 +50,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     number, header = lines[0]
     if header[0] != "x":
         separator = next((mark for mark in ";\t" if header[0].startswith(f"x{mark}")), None)
-        found = (
-            "cells separated by " + {";": "semicolons", "\t": "tabs"}[separator]
-            if separator
-            else _short(header[0])
-        )
+        found = "cells separated by " + SEPARATORS[separator] if separator else _short(header[0])
         wanted = "commas are expected" if separator else HEADER
         if _is_number(header[0]):
             wanted += "; W alone is given with -W"
@@ -70,10 +67,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     rows: dict[str, list[float]] = {}
     table: list[list[float]] = []
     for number, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise InputError(
-                f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}"
-            )
+        _check_width(cells, header, source, number)
         word = cells[0].lower()
         if word not in ("label", "bias"):
             table.append(
@@ -143,7 +137,7 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
     number, header = lines[0]
     mark = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
     if mark is not None:
-        found = {";": "semicolons", "\t": "tabs"}[mark]
+        found = SEPARATORS[mark]
         raise InputError(f"{source}: line {number}: found cells separated by {found}; commas are expected")
     if label_column not in header:
         near = get_close_matches(label_column, header, n=1)
@@ -155,10 +149,7 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
     if not rows:
         raise InputError(f"{source}: there are no rows below the header")
     for number, cells in rows:
-        if len(cells) != len(header):
-            raise InputError(
-                f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}"
-            )
+        _check_width(cells, header, source, number)
     label = header.index(label_column)
     for number, cells in rows:
         if not cells[label]:
@@ -245,6 +236,11 @@ def _text(rows: list[list[str]]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue().encode()
+
+
+def _check_width(cells: list[str], header: list[str], source: str, number: int) -> None:
+    if len(cells) != len(header):
+        raise InputError(f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}")
 
 
 def _lines(data: bytes, source: str) -> list[Line]:
