@@ -81,7 +81,9 @@ def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool
     InputError
         A step of the chain that there is not, or of another size.
     """
-    exact = METHODS["exact"].evaluate(problem, tuple(dict.fromkeys(("weights", claim.name))))
+    # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
+    needed = (claim.name,) if claim.gradient is not None or claim.steps else ()
+    exact = METHODS["exact"].evaluate(problem, needed)
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}
     misshapen, blind, steps = False, None, None
