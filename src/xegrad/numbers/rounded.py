@@ -80,7 +80,7 @@ class Rounded:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Rounded:
-        """|a / b - (a + da)/(b + db)| <= (da + |a / b| db) / (|b| - db); 0 where the numerator is exactly 0."""
+        """|a / b - (a + da)/(b + db)| <= (da + |a / b| db) / (|b| - db); 0, and not formed, where a is exactly 0."""
         other = self._lifted(other)
         shape = np.broadcast_shapes(
             self.value.shape, np.shape(self.error), other.value.shape, np.shape(other.error)
@@ -309,10 +309,11 @@ def through_softmax(probabilities: Rounded, vector: Rounded) -> Rounded:
 
 
 def sigmoid(logits: Rounded) -> Rounded:
-    """1 / (1 + e^-z), which moves by sigma (1 - sigma) expm1(e + 8 u), and four roundings."""
+    """1 / (1 + e^-z), which moves by sigma (1 - sigma) expm1(e + 8 u), and four roundings; 0 where e^-z overflows."""
+    arithmetic = logits.arithmetic
     values = 1 / (1 + np.exp(-logits.value))
-    moved = values * (1 - values) * np.expm1(logits.error + 8 * logits.arithmetic.u)
-    return Rounded(values, moved, logits.arithmetic).in_any_way(4)
+    moved = values * (1 - values) * np.expm1(logits.error + 8 * arithmetic.u)
+    return Rounded(values, moved + 2 / arithmetic.precision.largest, arithmetic).in_any_way(4)
 
 
 def log(number: Rounded) -> Rounded:
