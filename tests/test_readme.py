@@ -114,9 +114,13 @@ def printed() -> dict[Command, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_a_console_block_prints_what_it_shows(command: Command) -> None:
+def test_a_console_block_prints_what_it_shows(command: Command, request: pytest.FixtureRequest) -> None:
     if command.missing_tools:
         pytest.skip(f"{' and '.join(command.missing_tools)} is not installed")
+    if request.config.getoption("--regenerate"):
+        page, head = ROOT / command.page, f"$ {command.line}\n"
+        page.write_text(text(page).replace(head + command.shown, head + printed()[command]), encoding="utf-8")
+        return
     shown, output = (part.splitlines() for part in (command.shown, printed()[command]))
     if output != shown:
         difference = difflib.unified_diff(shown, output, f"{command} shows", "it prints", lineterm="")
