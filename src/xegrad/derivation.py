@@ -92,10 +92,8 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 def _targets(cells: Cells) -> Rounded:
-    """Q, off by what its options round (`Targets.roundings`)."""
-    targets, n_classes, arithmetic = cells.problem.targets, cells.problem.n_classes, cells.arithmetic
-    roundings = targets.roundings(n_classes, arithmetic.terms, stored=arithmetic.rounds_inputs)
-    return entered(targets.effective(n_classes, np.dtype(np.float64)), arithmetic, roundings)
+    """Q, with what folding the options of the loss into it rounds."""
+    return cells.problem.targets.over(lambda array: entered(array, cells.arithmetic), cells.problem.n_classes)
 
 
 def _bias(cells: Cells) -> Rounded:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from xegrad.targets import Array
 
@@ -21,6 +22,12 @@ class Precision(msgspec.Struct, frozen=True):
     u: float
     eta: float
     largest: float
+
+    def holds(self, values: Array) -> NDArray[np.bool_]:
+        """Which float64 numbers are numbers of this format: with so many bits, above eta."""
+        fractions, _ = np.frexp(values)
+        digits, steps = fractions / self.u, values / self.eta
+        return (digits == np.rint(digits)) & (steps == np.rint(steps)) & (np.abs(values) <= self.largest)
 
 
 PRECISIONS: Mapping[str, Precision] = {
