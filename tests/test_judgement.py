@@ -182,3 +182,15 @@ def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:
     unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
     assert judge(problem, unsure, exact.gradients["weights"], Tolerance()).outcome == RIGHT
     assert judge_loss(problem, unsure, float(exact.loss), Tolerance()).outcome == UNDECIDED
+
+
+def test_an_entry_whose_exact_value_is_not_certified_is_never_wrong() -> None:
+    problem = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
+    exact = METHODS["exact"].evaluate(problem)
+    flags = {"loss": np.array(True), "weights": np.array([[True, False]])}
+    unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
+    right = exact.gradients["weights"]
+    assert judge(problem, unsure, right + np.array([[0.0, 1.0]]), Tolerance()).outcome == UNDECIDED
+    judged = judge(problem, unsure, right + np.array([[1.0, 1.0]]), Tolerance())
+    assert judged.outcome == WRONG
+    assert judged.pattern == "one entry"

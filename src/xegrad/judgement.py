@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from xegrad import bounds, layer
 from xegrad.comparison import Comparison, compare
@@ -52,14 +53,15 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
 
     name: str  # of the gradient, or "loss"
     comparison: Comparison
-    certified: bool  # whether every exact value is
+    certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
     derived: bool  # whether the bound is
     with_respect_to: str = "weights"
 
     @property
     def wrong(self) -> Any:
-        """Entries that nothing allowed explains."""
-        return ~self.comparison.within & ~self.comparison.unbounded
+        """Entries that nothing allowed explains, and whose exact values are certified where that is known of each."""
+        wrong = ~self.comparison.within & ~self.comparison.unbounded
+        return wrong if isinstance(self.certified, bool) else wrong & self.certified
 
     @property
     def vacuous(self) -> bool:
@@ -74,7 +76,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        if not self.certified or self.comparison.unbounded.any() or (self.derived and self.vacuous):
+        if not np.all(self.certified) or self.comparison.unbounded.any() or (self.derived and self.vacuous):
             return UNDECIDED
         return DIGITS_LOST if self.comparison.digits_lost.any() else RIGHT
 
@@ -158,7 +160,8 @@ def _judged(
         # A value beyond the largest float is infinite, and is matched or not.
         bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
     )
-    return Judgement(name, comparison, certified=exact.is_certain_of(name), derived=tolerance.derived)
+    certified = np.array(False) if exact.certified is None else exact.certified[name]
+    return Judgement(name, comparison, np.broadcast_to(certified, reference.shape), derived=tolerance.derived)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):

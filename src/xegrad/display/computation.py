@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -26,6 +26,7 @@ from xegrad.vocabulary import AXES, SYMBOLS
 SMALL = 64  # entries of dL/dW that are shown one by one
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 FEW = 12  # classes whose probabilities are all shown
+UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 
 
 def computation_view(
@@ -57,6 +58,7 @@ def computation_view(
         *_losses(computation),
         *gradients,
         *_distances(computation.from_exact),
+        *_legend(computation),
         "",
         sentence,
     )
@@ -198,7 +200,8 @@ def _losses(computation: Computation) -> Iterator[RenderableType]:
     *others, (name, reported) = computation.evaluations.items()
     loss = float(reported.loss)
     # Of the exact one every digit is certain; the last of another depends on the processor.
-    yield Text(f"loss         {loss!r}" if name == "exact" else f"loss         {loss:.{MANY}g}")
+    sign = UNCERTIFIED if np.any(computation.uncertified.get("loss", False)) else ""
+    yield Text(f"loss         {loss!r}{sign}" if name == "exact" else f"loss         {loss:.{MANY}g}")
     half = math.sqrt(np.finfo(computation.problem.dtype).eps)
     for name, evaluation in others:
         other = float(evaluation.loss)
@@ -230,6 +233,10 @@ def _gradient(
     narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
     if "exact" in numbers and len(numbers) > 2 and _width(numbers) > width - narrow - SHORTEST_NAME:
         del numbers["exact"]  # the block below tells how far from it the others are
+    if name in computation.uncertified:
+        beside = "exact" if "exact" in numbers else list(numbers)[-1]
+        marked = computation.uncertified[name].ravel()[shown].tolist()
+        numbers[beside] = _with_signs(numbers[beside], marked)
     taken = _width(numbers) + narrow
     for_class = max(SHORTEST_NAME, width - taken) if "class" in axes else 0
     table = _plain_table(show_header=True)
@@ -272,6 +279,20 @@ def _marks(problem: Problem) -> NDArray[np.bool_]:
 
 def _width(columns: Mapping[str, list[str]]) -> int:
     return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
+
+
+def _with_signs(cells: Sequence[str], marked: Sequence[bool]) -> list[str]:
+    """The cells with the sign of what is not certified; digits stay below digits."""
+    if not any(marked):
+        return list(cells)
+    return [cell + (UNCERTIFIED if sign else " ") for cell, sign in zip(cells, marked, strict=True)]
+
+
+def _legend(computation: Computation) -> Iterator[RenderableType]:
+    """What the sign means, where it stands."""
+    if any(mask.any() for mask in computation.uncertified.values()):
+        yield ""
+        yield Text(f"{UNCERTIFIED}  not certified: the exact value may be another")
 
 
 def _distances(from_exact: Mapping[str, Mapping[str, Comparison]]) -> Iterator[RenderableType]:

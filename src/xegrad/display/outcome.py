@@ -124,7 +124,7 @@ def both_sentence(gradient: str, loss: str) -> str:
 
 
 def _why_undecided(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
-    if not judgement.certified:
+    if not np.all(judgement.certified):
         return "the exact value could not be certified"
     if decimals is not None:
         return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"
