@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from conftest import Outcome, Run, Shell, problem_json
-from xegrad import METHODS, Computation, Evaluation, InputError, Problem, compute, read
+from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, read
+from xegrad.computation import methods_for
 from xegrad.display.computation import computation_view
 from xegrad.display.screen import as_text
 from xegrad.display.verdict import compute_verdict
@@ -484,3 +486,25 @@ def test_a_third_method_without_a_digit_does_not_change_the_verdict(run: Run) ->
     assert result["finite_difference"]["wrong_entries"] == 2
     assert result["verdict"] == "agree-right"
     assert "agree and right: all 2 entries" in run("compute", *methods, stdin=problem).out
+
+
+def test_the_library_computes_the_exact_values_where_they_are_quick_or_asked_for() -> None:
+    def computed(size: int, methods: list[str] | None, exact: Any) -> list[str]:
+        problem = Problem(np.zeros((size, size)), np.ones((1, size)), Targets(labels=np.array([0])))
+        return list(methods_for(problem, methods, exact))
+
+    assert computed(20, None, "auto") == ["chain", "shortcut", "exact"]
+    assert computed(200, None, "auto") == ["chain", "shortcut"]
+    assert computed(200, None, True) == ["chain", "shortcut", "exact"]
+    assert computed(20, None, False) == ["chain", "shortcut"]
+    assert computed(20, ["shortcut"], "auto") == ["shortcut"]
+    assert computed(20, ["exact", "shortcut"], "auto") == ["shortcut", "exact"]
+    with pytest.raises(InputError, match="no method is left"):
+        computed(20, ["exact"], False)
+
+
+def test_the_library_says_why_something_is_not_finite() -> None:
+    problem = Problem(np.array([[0.0, 2000.0]]), np.array([[0.0], [1.0]]), Targets(labels=np.array([1, 0])))
+    cause = "the probability S of class 0 (the first) in row 1 underflows to 0, and the chain multiplies 1/S"
+    assert compute(problem).warnings[0].startswith(cause)
+    assert compute(problem, ("shortcut",)).warnings == []

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
-from xegrad.display.naming import printable
 from xegrad.errors import XegradError
+from xegrad.naming import printable
 
 DONE, TROUBLE, INTERRUPTED = 0, 2, 130
 

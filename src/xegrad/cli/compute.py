@@ -11,15 +11,14 @@ from xegrad.cli import options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
+from xegrad.vocabulary import DEFAULT_METHODS
 
 if TYPE_CHECKING:
     from xegrad.cli.output import Destination
     from xegrad.computation import Computation
     from xegrad.formats.parts import Parts
 
-DEFAULT_METHODS = ("chain", "shortcut")
 FORMS = (*output.VIEWS, "csv", "npy")
-QUICK = 0.05  # seconds
 
 
 @options.takes_problem
@@ -67,15 +66,14 @@ def command(
     label then a list.  In CSV it is one table: a header x and the class names, a row for each input, x_j and
     then W[j, :], and rows that begin with label (a target) and bias.
     """
-    chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
-    if exact is False and "exact" in chosen:
+    methods = None if method is None else options.choices(method, METHODS, "method")
+    if exact is False and "exact" in (methods or ()):
         raise UsageError("--no-exact leaves nothing of --method exact; one of them is meant")
     if given.is_stream:
         from xegrad.cli import stream
 
-        if exact:
-            chosen = [*chosen, *(["exact"] if "exact" not in chosen else [])]
         stream.refuse(form, "compute")
+        chosen = [*(methods or DEFAULT_METHODS), *(["exact"] if exact else [])]
         lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
         return stream.run(given, lines, path, quiet=quiet)
     destination = output.destination(form, json, path, given.files, FORMS)
@@ -87,11 +85,9 @@ def command(
     from xegrad.display import screen
     from xegrad.methods.exact import work
 
-    estimate = work(stated.n_rows, stated.n_inputs, stated.n_classes)  # by the sizes alone, never by a clock
-    if exact or (exact is None and method is None and estimate < QUICK):
-        chosen = [*(name for name in chosen if name != "exact"), "exact"]
+    chosen = computation.methods_for(stated, methods, "auto" if exact is None else exact)
     if "exact" in chosen:
-        screen.announce(estimate)
+        screen.announce(work(stated.n_rows, stated.n_inputs, stated.n_classes))
     with screen.progress_bar():
         computed = computation.compute(stated, chosen, names)
     _write(
@@ -128,8 +124,7 @@ def _write(
         from xegrad.formats.results import encode
         from xegrad.formats.results.compute import compute_results
 
-        carried = [*warnings, *verdict.nonfinite_warnings(computed)]
-        (result,) = compute_results(computed, parts.layout, ids=[parts.id], warnings=[carried])
+        (result,) = compute_results(computed, parts.layout, ids=[parts.id], warnings=[computed.warnings])
         destination.put(encode(result))
     elif destination.form in ("csv", "npy"):
         from xegrad import formats

@@ -150,14 +150,12 @@ def _some(stack: Stack, chosen: list[int]) -> Stack:
 
 def _warnings(computed: Computation) -> list[list[str]]:
     """Of each problem; looked for one by one only where there may be any."""
-    from xegrad.display import verdict
-
     targets = computed.problem.targets
     warnings: list[list[str]] = [[] for _ in range(computed.n_problems)]
     if targets.soft is not None or targets.class_weights is not None:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     if not computed.is_finite:
-        warnings[0] = [*warnings[0], *verdict.nonfinite_warnings(computed)]
+        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
     return warnings
 
 

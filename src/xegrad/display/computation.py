@@ -18,8 +18,8 @@ from rich.text import Text
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.naming import LONGEST, class_in_full, class_within, printable
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
+from xegrad.naming import LONGEST, class_in_full, class_within, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
 

@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from xegrad.display.heatmap import heatmap
-from xegrad.display.naming import class_in_full, class_in_short
 from xegrad.display.numbers import MANY, decimals_for, in_column
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import Entry, Invitation, Step
+from xegrad.naming import class_in_full, class_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 

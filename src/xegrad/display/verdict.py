@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from xegrad.computation import Computation, Place
-from xegrad.display.naming import class_in_full, entries, entry_of
 from xegrad.display.numbers import with_digits
+from xegrad.naming import entries, entry_of
 from xegrad.problem import Problem
 
 
@@ -23,11 +22,15 @@ def compute_verdict(computation: Computation) -> str:
             names = [
                 f"the {name}" if name in ("chain", "shortcut") else name for name in computation.evaluations
             ]
-            reason = "" if computation.is_finite else f"; something is not finite: {cause(computation)}"
+            reason = (
+                ""
+                if computation.is_finite
+                else f"; something is not finite: {computation.cause_of_nonfinite}"
+            )
             was = "was" if len(names) == 1 else "were"
             return f"not compared: only {' and '.join(names)} {was} computed, not chain and shortcut{reason}."
         case "not-finite":
-            return f"differ: the chain is not finite in {of_all}: {cause(computation)}."
+            return f"differ: the chain is not finite in {of_all}: {computation.cause_of_nonfinite}."
         case "apart":
             worst, difference = _furthest_apart(computation, places)
             return (
@@ -88,29 +91,6 @@ def _only(problem: Problem, places: Sequence[Place]) -> str:
     return f", {entry_of(problem, *places[0])}" if len(places) == 1 else ""
 
 
-def cause(computation: Computation) -> str:
-    """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products."""
-    problem, forward = computation.problem, computation.forward
-    overflowing = np.argwhere(~np.isfinite(forward.logits))
-    if overflowing.size:
-        where = tuple(overflowing[0])
-        logit = f"the logit of {class_in_full(problem, int(where[-1]))}{_in_row(problem, where)}"
-        return f"{logit} overflows to {forward.logits[where]}"
-    with np.errstate(all="ignore"):
-        factors = forward.targets / forward.probabilities
-    broken = np.argwhere((forward.targets != 0) & ~np.isfinite(factors))
-    if not broken.size:
-        return "the products with x overflow"
-    where = tuple(broken[0])
-    name = f"{class_in_full(problem, int(where[-1]))}{_in_row(problem, where)}"
-    probability = float(forward.probabilities[where])
-    if probability == 0:
-        return f"the probability S of {name} underflows to 0, and the chain multiplies 1/S = infinity by 0"
-    if forward.targets[where] > 1:
-        return f"the target Q of {name} is {float(forward.targets[where]):.3g}, so large that Q/S overflows"
-    return f"the probability S of {name} is {probability:.1e}, so small that 1/S overflows"
-
-
 def _why_both_lost(problem: Problem) -> str:
     if _is_soft(problem):
         return "the target nearly equals the probability, or the logits cancel, beyond what floats can tell"
@@ -129,12 +109,3 @@ def _why_lost(problem: Problem, name: str, flat_index: int) -> str:
 def _is_soft(problem: Problem) -> bool:
     targets = problem.targets.effective(problem.n_classes, problem.dtype)
     return bool((np.count_nonzero(targets, axis=-1) > 1).any())
-
-
-def _in_row(problem: Problem, where: tuple[Any, ...]) -> str:
-    return f" in row {where[0]}" if problem.n_rows > 1 else ""
-
-
-def nonfinite_warnings(computation: Computation) -> list[str]:
-    """Why something is not finite, for those who do not see the verdict."""
-    return [] if computation.is_finite else [cause(computation)]

@@ -14,11 +14,11 @@ from xegrad.diagnosis import Diagnosis
 from xegrad.display import outcome
 from xegrad.display.computation import wrapped
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.naming import entries, entry_of
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
+from xegrad.naming import entries, entry_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import Verification
