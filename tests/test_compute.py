@@ -17,8 +17,8 @@ from conftest import Outcome, Run, Shell, problem_json
 from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, read
 from xegrad.computation import methods_for
 from xegrad.display.computation import computation_view
+from xegrad.display.page import Page
 from xegrad.display.screen import as_text
-from xegrad.display.verdict import compute_verdict
 from xegrad.formats.results import encode
 from xegrad.formats.results.compute import compute_results
 from xegrad.problem import Layout
@@ -418,10 +418,7 @@ def without_certainty(problem: Problem, places: Mapping[str, Sequence[int]]) -> 
 
 
 def shown(computed: Computation, width: int = 80) -> str:
-    layout = Layout(is_batch=False)
-    view = computation_view(
-        computed, verdict=compute_verdict(computed), layout=layout, width=width, top=10, digits=8
-    )
+    view = computation_view(computed, Layout(is_batch=False), Page(width=width))
     return as_text(view)
 
 

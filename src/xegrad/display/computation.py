@@ -19,6 +19,8 @@ from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
+from xegrad.display.page import Page
+from xegrad.display.verdict import compute_verdict
 from xegrad.naming import LONGEST, class_in_full, class_within, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -29,18 +31,10 @@ FEW = 12  # classes whose probabilities are all shown
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 
 
-def computation_view(
-    computation: Computation,
-    *,
-    verdict: str,
-    layout: Layout,
-    width: int,
-    top: int,
-    digits: int,
-    heatmaps: bool = False,
-    ascii: bool = False,
-) -> RenderableType:
+def computation_view(computation: Computation, layout: Layout, page: Page) -> RenderableType:
     """What was understood, the probabilities and the loss, each gradient entry by entry, and the verdict last."""
+    width, top, digits = page.width, page.top or 1, page.digits
+    verdict = compute_verdict(computation)
     styles = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red"}
     style = styles.get(computation.verdict, "bold")
     sentence = wrapped(verdict, width)
@@ -48,9 +42,9 @@ def computation_view(
     gradients: list[RenderableType] = []
     for name in computation.names:
         gradients += ["", *_gradient(computation, name, layout, width, top, digits)]
-        if heatmaps:
+        if page.heatmaps:
             values = computation.reported.gradients[name]
-            gradients += ["", gradient_map(computation.problem, name, values, width=width, ascii=ascii)]
+            gradients += ["", gradient_map(computation.problem, name, values, width=width, ascii=page.ascii)]
     return Group(
         wrapped(understood(computation.problem, layout), width),
         "",

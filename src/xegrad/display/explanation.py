@@ -12,6 +12,7 @@ from rich.text import Text
 
 from xegrad.display.heatmap import heatmap
 from xegrad.display.numbers import MANY, decimals_for, in_column
+from xegrad.display.page import Page
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import Entry, Invitation, Step
@@ -31,18 +32,15 @@ PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": ".
 
 def explanation_view(
     explanation: Explanation,
+    of: Page,
     *,
     only: str | None = None,
     hidden: Collection[str] = (),
     entry: Entry | None = None,
-    heatmaps: bool = False,
     transpose: bool = False,
-    width: int,
-    digits: int,
-    ascii: bool = False,
 ) -> RenderableType:
     """All steps, or `only` one, or one entry of dL/dW; the numbers of the `hidden` steps are left blank."""
-    page = _Page(explanation.problem, width, digits, heatmaps, ascii)
+    page = _Page(explanation.problem, of.width, of.digits, of.heatmaps, of.ascii)
     parts: list[Text] = []
     if entry is not None:
         parts = list(_entry(page, entry))
@@ -54,7 +52,7 @@ def explanation_view(
             parts += [Text(), *_step(page, explanation, number, step, step.name in hidden)]
         if only is not None:
             parts = parts[1:]
-    return Group(*(_in_ascii(part) if ascii else part for part in parts))
+    return Group(*(_in_ascii(part) if of.ascii else part for part in parts))
 
 
 class _Page:
