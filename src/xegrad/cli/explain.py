@@ -25,10 +25,6 @@ def command(
         str | None, typer.Option("--entry", metavar="J,I", help="Follow dL/dW of input J and class I.")
     ] = None,
     row: Annotated[int, typer.Option("--row", metavar="B", min=0, help="Which row of a batch.")] = 0,
-    hide: Annotated[
-        list[str] | None,
-        typer.Option("--hide", metavar="NAME", help="Leave the numbers of this step blank, as an exercise."),
-    ] = None,
     slip: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +45,6 @@ def command(
     xegrad explain problem.json
     xegrad explain problem.json --step softmax_jacobian
     xegrad explain problem.json --entry 1,2
-    xegrad explain problem.json --hide probabilities,shortcut
     xegrad explain problem.json --slip softmax-twice
     xegrad explain problem.json --json | jq .layer_jacobian
 
@@ -64,7 +59,6 @@ def command(
     from xegrad.explanation import explain
     from xegrad.explanation.values import STEPS
 
-    hidden = options.choices(hide or [], STEPS, "step")
     only = None if step is None else options.choice(step, STEPS, "step")
     with screen.progress_bar():
         explanation = explain(stated, row)
@@ -73,9 +67,7 @@ def command(
     def result() -> msgspec.Struct:
         from xegrad.formats.results.explain import explain_result
 
-        return explain_result(
-            explanation, parts.layout, hidden=hidden, id=parts.id, warnings=stated.targets.warnings
-        )
+        return explain_result(explanation, parts.layout, id=parts.id, warnings=stated.targets.warnings)
 
     def view(page: Page) -> RenderableType:
         if slip is not None:
@@ -86,7 +78,7 @@ def command(
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(
-            explanation, page, only=only, hidden=hidden, entry=followed, transpose=parts.layout.transpose
+            explanation, page, only=only, entry=followed, transpose=parts.layout.transpose
         )
 
     destination.write(
