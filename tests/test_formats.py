@@ -160,15 +160,18 @@ def test_a_gradient_that_was_written_is_verified(run: Run, tmp_path: Path, name:
         assert run("verify", problem, "--gradient", str(path), "-q").status == 0
 
 
-def test_markdown_is_a_table_of_pipes(run: Run) -> None:
-    shown = run("compute", SEED, "--format", "markdown").out
-    assert "| input | class | chain | shortcut | exact | difference |\n| ---: | ---: |" in shown
-    assert "|  | &gt;2 | -0.07830167 | -0.07830167 | -0.07830167 | rounding |" in shown
-    assert "agree and right" in shown
-    assert (
-        "| worst entries | yours |"
-        in run("verify", SEED, "--gradient", "[[1]]" * 0 + str([[0] * 5] * 3), "--format", "markdown").out
-    )
+@pytest.mark.parametrize("command", [("compute", SEED), ("verify", SEED), ("explain", SEED)])
+def test_markdown_is_the_text_in_a_fenced_block(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    table = run(*command).out
+    assert run(*command, "--format", "markdown").out == f"```text\n{table}```\n"
+    run(*command, "-o", str(tmp_path / "result.md"))
+    assert (tmp_path / "result.md").read_text() == f"```text\n{table}```\n"
+
+
+def test_a_fence_is_longer_than_any_run_of_backticks_inside(run: Run) -> None:
+    problem = json.dumps({"W": [[1, 2]], "x": [1], "label": 0, "classes": ["a````b", "``"]})
+    first, *_, last = run("compute", "--format", "markdown", stdin=problem).out.splitlines()
+    assert (first, last) == ("`````text", "`````")
 
 
 def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> 
         (".json", b"{"),
         (".csv", b"0.0190"),
         (".npy", b"\x93NUMPY"),
-        (".md", b"Softmax"),
+        (".md", b"```text\nSoftmax"),
         (".txt", b"Softmax"),
     ):
         path = tmp_path / f"result{suffix}"

@@ -14,10 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
-from xegrad.display.naming import printable
 from xegrad.errors import XegradError
+from xegrad.naming import printable
 
-DONE, TROUBLE, INTERRUPTED = 0, 2, 130
+# Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
+DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
 # name: (module with a function `command`, what it does in a few words)
 COMMANDS = {

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from xegrad import progress
-from xegrad.cli import options, output
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import InputError, UsageError, XegradError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from xegrad.formats.ndjson import Chunk, Line, Stack
     from xegrad.formats.parts import Parts
 
-DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
@@ -150,14 +149,12 @@ def _some(stack: Stack, chosen: list[int]) -> Stack:
 
 def _warnings(computed: Computation) -> list[list[str]]:
     """Of each problem; looked for one by one only where there may be any."""
-    from xegrad.display import verdict
-
     targets = computed.problem.targets
     warnings: list[list[str]] = [[] for _ in range(computed.n_problems)]
     if targets.soft is not None or targets.class_weights is not None:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     if not computed.is_finite:
-        warnings[0] = [*warnings[0], *verdict.nonfinite_warnings(computed)]
+        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
     return warnings
 
 

@@ -11,12 +11,15 @@ import msgspec
 import typer
 from msgspec.structs import replace
 
-from xegrad.cli import inputs, options, output
+from xegrad.cli import DONE, JUDGED_WRONG, inputs, options, output
 from xegrad.cli.inputs import Given
+from xegrad.display.page import Page
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import CHAIN, COMPUTED_IN, NAMES, SYMBOLS
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from xegrad.cli.stream import Answer
     from xegrad.formats.candidate import Numbers
     from xegrad.formats.ndjson import Line
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from xegrad.targets import Array
     from xegrad.verification import Verification
 
-VERIFIED, JUDGED_WRONG, TROUBLE = 0, 1, 2
 STORED = ("bfloat16", "float16", "float32")
 
 Written = tuple["bytes | Array", str, str | None]  # a candidate as it was given, its source, and its key
@@ -168,7 +170,12 @@ def command(
             )
         return stream.run(given, partial(_verify_lines, asked=asked), path, quiet=quiet)
     destination = output.destination(
-        form, json, path, [*given.files, *([gradient] if gradient else [])], output.VIEWS
+        form,
+        json,
+        path,
+        [*given.files, *([gradient] if gradient else [])],
+        quiet=quiet,
+        no_color=no_color,
     )
     parts = given.read(("--gradient", gradient))
 
@@ -178,27 +185,20 @@ def command(
         claimed = inputs.candidate(gradient, parts)
         found, printed = _verify(parts, asked, claimed, _loss(loss, parts), announce=screen.announce)
     warnings = found.problem.targets.warnings
-    if not destination.begin(warnings, quiet=quiet):
-        return VERIFIED if found.verified else JUDGED_WRONG
-    if destination.form == "json":
-        from xegrad.formats.results import encode
+
+    def result() -> msgspec.Struct:
         from xegrad.formats.results.verify import verify_result
 
-        destination.put(encode(verify_result(found, id=parts.id, warnings=warnings)))
-    else:
+        return verify_result(found, id=parts.id, warnings=warnings)
+
+    def view(page: Page) -> RenderableType:
         from xegrad.display.verification import verification_view
 
-        view = verification_view(
-            found,
-            printed,
-            width=screen.width(),
-            top=None if all_entries else top,
-            digits=digits,
-            heatmaps=heatmap,
-            ascii=destination.path is None and not screen.is_unicode(),
-        )
-        destination.show(view, color=not no_color)
-    return VERIFIED if found.verified else JUDGED_WRONG
+        return verification_view(found, printed, page)
+
+    page = Page(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
+    destination.write(result=result, view=view, page=page, warnings=warnings)
+    return DONE if found.verified else JUDGED_WRONG
 
 
 def _verify(
@@ -290,7 +290,7 @@ def _verify_lines(lines: Sequence[Line], stated: Parts, *, asked: Asked) -> list
         except (InputError, UsageError) as error:
             return stream.bad(line, ndjson.shortened(error))
         result = verify_result(found, id=parts.id, warnings=found.problem.targets.warnings)
-        return result, VERIFIED if found.verified else JUDGED_WRONG
+        return result, DONE if found.verified else JUDGED_WRONG
 
     return list(map(one, lines))
 
