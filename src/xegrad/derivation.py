@@ -20,6 +20,7 @@ from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.numbers.rounded import Rounded, entered, exact, product, softmax
 from xegrad.problem import Problem
+from xegrad.targets import Targets
 
 
 class Cells:
@@ -60,13 +61,26 @@ class Cells:
         }
         return Cells(self.problem, self.name, self.arithmetic, kept)
 
-    def gradient(self, inputs: Any = slice(None)) -> Rounded:
-        """G, or the part of it that belongs to some inputs, where it has inputs."""
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The rows and columns of G; that of b has one row."""
+        n_rows, n_inputs, n_classes = self.problem.n_rows, self.problem.n_inputs, self.problem.n_classes
+        return {
+            "weights": (n_inputs, n_classes),
+            "bias": (1, n_classes),
+            "inputs": (n_rows, n_inputs),
+            "logits": (n_rows, n_classes),
+        }[self.name]
+
+    def gradient(self, rows: Any = slice(None), columns: Any = slice(None)) -> Rounded:
+        """G, or some of its rows and columns."""
         if self.name == "weights":
-            return product(self.back[..., inputs, :], self.R)
+            return product(self.back[..., rows, :], self.R[..., columns])
         if self.name == "inputs":
-            return product(self.R, self.back[..., inputs])
-        return self.R.sum(axis=-2) if self.name == "bias" else self.R
+            return product(self.R[..., rows, :], self.back[..., columns])
+        if self.name == "bias":
+            return self.R[..., columns].sum(axis=-2)
+        return self.R[..., rows, :][..., columns]
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -76,9 +90,9 @@ class Cell(msgspec.Struct, frozen=True):
     formula: Callable[[Cells], Rounded]
 
 
-def _targets(cells: Cells) -> Rounded:
+def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     """Q, off by what its options round (`Targets.roundings`)."""
-    targets, n_classes, arithmetic = cells.problem.targets, cells.problem.n_classes, cells.arithmetic
+    n_classes, arithmetic = cells.problem.n_classes, cells.arithmetic
     roundings = targets.roundings(n_classes, arithmetic.terms, stored=arithmetic.rounds_inputs)
     return entered(targets.effective(n_classes, np.dtype(np.float64)), arithmetic, roundings)
 
@@ -95,6 +109,11 @@ def _logits(cells: Cells) -> Rounded:
 def _back(cells: Cells) -> Rounded:
     """By what R is carried back: X' for W, W' for X, and nothing for b and the logits."""
     return cells.W.T if cells.name == "inputs" else cells.X.T
+
+
+def _parameter(cells: Cells) -> Rounded:
+    """What G updates: W or b."""
+    return cells.b if cells.name == "bias" else cells.W
 
 
 def residual(cells: Cells) -> Rounded:
@@ -128,13 +147,14 @@ CELLS: Mapping[str, Cell] = {
     "X": Cell((), lambda cells: entered(cells.problem.inputs, cells.arithmetic)),
     "W": Cell((), lambda cells: entered(cells.problem.weights, cells.arithmetic)),
     "b": Cell((), _bias),
-    "Q": Cell((), _targets),
+    "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
     "q": Cell(("Q",), lambda cells: cells.Q.sum(axis=-1, keepdims=True)),
     "Z": Cell(("X", "W", "b"), _logits),
     "S": Cell(("Z",), lambda cells: softmax(cells.Z)),
     "R": Cell(("q", "S", "Q"), residual),
     "back": Cell(("X", "W"), _back),
     "G": Cell(("back", "R"), lambda cells: cells.gradient()),
+    "parameter": Cell(("W", "b"), _parameter),
     # The loss, and the chain of one row.
     "loss": Cell(("Q", "S"), lambda cells: _loss_terms(cells).sum(axis=-1).sum(axis=-1)),
     "DXE": Cell(("Q", "S"), _cross_entropy_jacobian),
