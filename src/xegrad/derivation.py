@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from xegrad import layer
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import Arithmetic
-from xegrad.numbers.rounded import Rounded, entered, exact, product, softmax
+from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.problem import Problem
 from xegrad.targets import Targets
 
@@ -53,6 +54,20 @@ class Cells:
         """The derivation with something else in the place of a cell: what is made of it follows."""
         kept = {name: number for name, number in self.known.items() if name not in DOWNSTREAM[cell]}
         return Cells(self.problem, self.name, self.arithmetic, kept | {cell: value})
+
+    def of(self, name: str) -> Cells:
+        """The same derivation with respect to something else."""
+        if name == self.name:
+            return self
+        self.R  # noqa: B018 (computed here, it is the same for all of them)
+        kept = {cell: number for cell, number in self.known.items() if cell not in DOWNSTREAM["back"]}
+        return Cells(self.problem, name, self.arithmetic, kept)
+
+    @property
+    def forward(self) -> layer.Forward | None:
+        """The forward pass of the problem, if that is where these logits are from."""
+        forward = layer.forward(self.problem)
+        return forward if self.Z.value is forward.logits else None
 
     def take(self, index: Any) -> Cells:
         """Of a stack of replaced cells, one (or some): whatever has the stack's axis."""
@@ -103,7 +118,8 @@ def _bias(cells: Cells) -> Rounded:
 
 
 def _logits(cells: Cells) -> Rounded:
-    return product(cells.X, cells.W, None if cells.problem.bias is None else cells.b)
+    bias = None if cells.problem.bias is None else cells.b
+    return product(cells.X, cells.W, bias, layer.forward(cells.problem).logits)
 
 
 def _back(cells: Cells) -> Rounded:
@@ -122,10 +138,14 @@ def residual(cells: Cells) -> Rounded:
     return (cells.q * cells.S - cells.Q).in_any_way(count, 4 + count * cells.q.value)
 
 
-def _loss_terms(cells: Cells) -> Rounded:
-    """-Q log S, and 0 where Q is 0."""
-    needed = np.broadcast_to(cells.Q.value != 0, cells.S.value.shape)
-    return -(cells.Q * rounded.where(needed, rounded.log(rounded.where(needed, cells.S, 1.0)), 0.0))
+def _loss(targets: Rounded, logarithms: Rounded) -> Rounded:
+    """-sum Q log S, over rows and classes, and over Q != 0."""
+    terms = rounded.where(targets.value != 0, targets * logarithms, 0.0)
+    return -terms.sum(axis=-1).sum(axis=-1)
+
+
+def _loss_of_probabilities(cells: Cells) -> Rounded:
+    return _loss(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0)))
 
 
 def _cross_entropy_jacobian(cells: Cells) -> Rounded:
@@ -150,13 +170,15 @@ CELLS: Mapping[str, Cell] = {
     "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
     "q": Cell(("Q",), lambda cells: cells.Q.sum(axis=-1, keepdims=True)),
     "Z": Cell(("X", "W", "b"), _logits),
-    "S": Cell(("Z",), lambda cells: softmax(cells.Z)),
+    "S": Cell(("Z",), lambda cells: rounded.softmax(cells.Z, cells.forward)),
     "R": Cell(("q", "S", "Q"), residual),
     "back": Cell(("X", "W"), _back),
     "G": Cell(("back", "R"), lambda cells: cells.gradient()),
     "parameter": Cell(("W", "b"), _parameter),
-    # The loss, and the chain of one row.
-    "loss": Cell(("Q", "S"), lambda cells: _loss_terms(cells).sum(axis=-1).sum(axis=-1)),
+    # The loss from the logits, and from S; the chain of one row.
+    "log_S": Cell(("Z",), lambda cells: rounded.log_softmax(cells.Z, cells.forward)),
+    "stable_loss": Cell(("Q", "log_S"), lambda cells: _loss(cells.Q, cells.log_S)),
+    "loss": Cell(("Q", "S"), _loss_of_probabilities),
     "DXE": Cell(("Q", "S"), _cross_entropy_jacobian),
     "DS": Cell(("S",), _softmax_jacobian),
     "Dg": Cell(("X",), _weighted_sum_jacobian),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,8 +16,28 @@ from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import COMPUTED_IN
 
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
-class Problem(msgspec.Struct, frozen=True, eq=False):
+
+def once(
+    function: Callable[Concatenate[Problem, Arguments], Result],
+) -> Callable[Concatenate[Problem, Arguments], Result]:
+    """A function of a problem that is evaluated once: a problem never changes, so the result is kept with it."""
+
+    @wraps(function)
+    def remembering(problem: Problem, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        results: dict[Any, Any] = problem.__dict__.setdefault("results", {})
+        key = (function, arguments, *named.items())
+        if key not in results:
+            results[key] = function(problem, *arguments, **named)
+        result: Result = results[key]
+        return result
+
+    return remembering
+
+
+class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One softmax layer with cross-entropy: Z = X W + b, S = softmax(Z), L = -sum(Q log S).
 
     Parameters
@@ -141,6 +162,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
             bias=None if self.bias is None else self.bias[index],
         )
 
+    @once
     def astype(self, dtype: np.dtype[Any]) -> Problem:
         """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as given."""
         if dtype == self.weights.dtype and self.precision is None:

@@ -105,9 +105,12 @@ class Rounded:
         return product(self._lifted(other), self)
 
     def sum(self, axis: int, keepdims: bool = False) -> Rounded:
-        """n terms: gamma of the additions times what is added up."""
+        """gamma of the additions times what is added up; to add an exact 0 rounds nothing."""
         n_terms = self.value.shape[axis]
-        added = self.arithmetic.terms(n_terms) if n_terms > 1 else 0
+        added: Any = 0
+        if n_terms > 1:
+            terms = ((self.value != 0) | (self.error != 0)).sum(axis=axis, keepdims=keepdims)
+            added = np.where(terms > 1, np.minimum(terms, self.arithmetic.terms(n_terms)), 0)
         size = (np.abs(self.value) + self.error).sum(axis=axis, keepdims=keepdims)
         error = np.broadcast_to(self.error, self.value.shape).sum(axis=axis, keepdims=keepdims)
         value = self.value.sum(axis=axis, keepdims=keepdims)
@@ -160,11 +163,14 @@ def entered(value: Any, arithmetic: Arithmetic, roundings: float | None = None) 
     if not roundings:
         return exact(value, arithmetic)
     value = np.asarray(value, dtype=np.float64)
-    return Rounded(value, roundings * arithmetic.u * np.abs(value) + arithmetic.eta, arithmetic)
+    error = np.where(value != 0, roundings * arithmetic.u * np.abs(value) + arithmetic.eta, 0)
+    return Rounded(value, error, arithmetic)
 
 
-def product(first: Rounded, second: Rounded, plus: Rounded | None = None) -> Rounded:
-    """A B, or A B + c, with c in any place of the sums.
+def product(
+    first: Rounded, second: Rounded, plus: Rounded | None = None, value: Array | None = None
+) -> Rounded:
+    """A B, or A B + c, with c in any place of the sums; `value` is what that is, where it is known already.
 
     With g = gamma of the n products of a sum (n + 1 terms with c),
     |A B - (A + dA)(B + dB)| <= |A| dB + dA (|B| + dB) =: M, and the sum is off by M + g (|A| |B| + M), so by
@@ -174,7 +180,6 @@ def product(first: Rounded, second: Rounded, plus: Rounded | None = None) -> Rou
     n_terms = first.value.shape[-1]
     g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
     a, b = np.abs(first.value), np.abs(second.value)
-    value = first.value @ second.value
     error = a @ ((1 + g) * second.error + g * b) + n_terms * arithmetic.eta
     if np.ndim(first.error) or first.error:
         error = error + (1 + g) * (np.broadcast_to(first.error, a.shape) @ (b + second.error))
@@ -182,8 +187,10 @@ def product(first: Rounded, second: Rounded, plus: Rounded | None = None) -> Rou
     largest = float(a.max(initial=0.0)) * float(b.max(initial=0.0)) * n_terms
     if not largest <= arithmetic.near_overflow:
         size = a @ (b + second.error)
+    if value is None:
+        value = first.value @ second.value
+        value = value if plus is None else value + plus.value
     if plus is not None:
-        value = value + plus.value
         error = error + (1 + g) * plus.error + g * np.abs(plus.value)
         if size is None and not np.abs(plus.value).max(initial=0.0) <= arithmetic.near_overflow:
             size = np.abs(value)
@@ -216,19 +223,54 @@ def stacked(several: Sequence[Rounded]) -> Rounded:
 # The functions of the layer.
 
 
-def softmax(logits: Rounded) -> Rounded:
-    """S over the last axis.
+def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
+    """S over the last axis; `forward` is the forward pass of these logits, where it is there already.
+
+    The sum of E and the quotient add (T + 3) u S.
+    """
+    forward = forward or layer.softmax(logits.value, np.zeros(()))
+    exponents = _exponents(logits, forward)
+    probabilities = forward.probabilities
+    count = logits.value.shape[-1] + 3
+    error = softmax_error(forward, exponents)
+    error = error + count * (logits.arithmetic.u * probabilities + logits.arithmetic.eta)
+    return Rounded(probabilities, _none_near_overflow(error, exponents), logits.arithmetic)
+
+
+def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
+    """log S = D - log1p(s), from the logits and not from S.
+
+    log sum E moves by at most log(1 + sum_k S_k (e^a_k - 1)), and by at most the largest a_k; D_k by e_k.  The sum
+    of E and its logarithm add (T + 9) u (1 + ln T), what is formed of them 4 u (|D_k| + ln T).
+    """
+    forward = forward or layer.softmax(logits.value, np.zeros(()))
+    exponents = _exponents(logits, forward)
+    n_classes, u = logits.value.shape[-1], logits.arithmetic.u
+    up, _ = exponentials_error(forward, exponents)
+    moved = (up / (1 + forward.others)).sum(axis=-1, keepdims=True)
+    moved = np.fmin(moved, exponents.max(axis=-1, keepdims=True))
+    log_classes = np.log(n_classes)
+    error = moved + (n_classes + 9) * u * (1 + log_classes) + n_classes * logits.arithmetic.eta
+    error = error + logits.error + 4 * u * (np.abs(forward.shifted) + log_classes)
+    value = forward.shifted - np.log1p(forward.others)
+    return Rounded(value, _none_near_overflow(error, exponents), logits.arithmetic)
+
+
+def _exponents(logits: Rounded, forward: layer.Forward) -> Array:
+    """a, the error of log E, (B, T).
 
     E = exp(Z - Z_m) is off by e from the logits (the maximum's own error is in every class of a row, and cancels in
-    S), by u |Z - Z_m| from the subtraction, and exp itself by a few u; the sum of E and the quotient add (T + 3) u S.
+    S), by u |Z - Z_m| from the subtraction, and exp itself by a few u.
     """
-    forward = layer.softmax(logits.value, np.zeros(()))
-    u, count = logits.arithmetic.u, logits.value.shape[-1] + 3
-    exponents = logits.error + u * np.abs(forward.shifted) + 8 * u
-    probabilities = forward.probabilities
-    error = softmax_error(forward, exponents) + count * (u * probabilities + logits.arithmetic.eta)
-    overflows = ~np.isfinite(exponents).all(axis=-1, keepdims=True)  # a softmax of infinity is no number
-    return Rounded(probabilities, np.where(overflows, np.inf, error), logits.arithmetic)
+    u = logits.arithmetic.u
+    exponents: Array = logits.error + u * np.abs(forward.shifted) + 8 * u
+    return exponents
+
+
+def _none_near_overflow(error: Array, exponents: Array) -> Array:
+    """The error, infinite in rows of which a logit may overflow: a softmax of infinity is no number."""
+    resolved = np.isfinite(exponents)
+    return error if resolved.all() else np.where(resolved.all(axis=-1, keepdims=True), error, np.inf)
 
 
 def exponentials_error(forward: layer.Forward, exponents: Array) -> tuple[Array, Array]:
