@@ -198,10 +198,10 @@ def test_a_format_holds_what_survives_it(name: str) -> None:
     values = random.normal(size=2000) * 2.0 ** random.uniform(-160, 140, size=2000)
     with np.errstate(all="ignore"):
         values[::2] = values[::2].astype(name)
+        values = values[np.isfinite(values)]
         survives = values.astype(name).astype(np.float64) == values
-    survives &= np.isfinite(values)
     assert (PRECISIONS[name].holds(values) == survives).all()
-    assert 200 < survives.sum() < 2000
+    assert 200 < survives.sum() < values.size
 
 
 def test_a_product_with_one_or_zero_rounds_nothing() -> None:

@@ -216,10 +216,11 @@ def where(condition: Any, first: Any, second: Any) -> Rounded:
 
 
 def stacked(several: Sequence[Rounded]) -> Rounded:
-    """(K, ...) of K of one shape."""
+    """(K, ...) of K whose shapes broadcast to one."""
+    shape = np.broadcast_shapes(*(one.value.shape for one in several))
     return Rounded(
-        np.stack([one.value for one in several]),
-        np.stack([np.broadcast_to(one.error, one.value.shape) for one in several]),
+        np.stack([np.broadcast_to(one.value, shape) for one in several]),
+        np.stack([np.broadcast_to(one.error, shape) for one in several]),
         several[0].arithmetic,
     )
 
