@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import runpy
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from conftest import ROOT, Shell
+from conftest import ROOT, Run, Shell
 from xegrad.formats import FORMATS
 
 README = ROOT / "README.md"
@@ -202,6 +203,18 @@ def test_the_page_of_formats_names_each() -> None:
     page = text(ROOT / "docs" / "formats.md")
     for name, entry in FORMATS.items():
         assert f"| `{name}` | {', '.join(f'`{suffix}`' for suffix in entry.suffixes)} |" in page
+
+
+@pytest.mark.parametrize(
+    ("page", "schema"),
+    [("formats", "problem")]
+    + [("json", name) for name in ("compute", "verify", "explain", "descend", "slips", "error")],
+)
+def test_every_field_of_a_schema_is_explained(run: Run, page: str, schema: str) -> None:
+    parts = json.loads(run("schema", schema).out)["$defs"].values()
+    fields = {field for part in parts for field in part.get("properties", {})}
+    explained = set(re.findall(r"`(\w+)`", text(ROOT / "docs" / f"{page}.md")))
+    assert fields - explained == set()
 
 
 def anchors(page: Path) -> set[str]:
