@@ -6,6 +6,7 @@ What is not finite is read as such: a wrong gradient is no bad input.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Sequence
@@ -22,6 +23,26 @@ from xegrad.targets import Array
 FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
 
 _FIXED = re.compile(r"[-+]?(?:[0-9]+\.?([0-9]*)|\.([0-9]+))(?:[eE]([-+]?[0-9]+))?")
+
+# What numpy and torch print around the brackets of an array; anything else would be part of an expression.
+_SCALAR = re.compile(r"(?<![\w.)+-])np\.float\d+\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
+_NAME = r"[A-Za-z_][\w.]*(?:/[A-Za-z_][\w.]*)*"  # dL/dW, layer.weight.grad; G/4 is none
+_WORD = re.compile(_NAME)
+_BEFORE = re.compile(
+    rf"""\s*
+    (?: (?:\[[A-Z]+\]\s*)? {_NAME} \s*[=:]\s* )?                      # [INFO] grad =
+    (?: Parameter\ containing:\s* )?
+    (?P<call> (?:\w+\.)? (?:array|Array|tensor|Tensor|matrix) \(\s* )?
+    (?: (?P<factor> [0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)? ) [ ]*\*[ ]*\n\s* )?  # 1.0e-05 * on a line of its own
+    """,
+    re.VERBOSE,
+)
+_KEYWORD = re.compile(
+    r"""\s*,\s* (?P<name>dtype|device|grad_fn|requires_grad|shape|size|layout|weak_type)
+    = (?P<value> <[^<>]*> | \([^()]*\) | '[^']*' | [\w.]+ )""",
+    re.VERBOSE,
+)
+_FLOAT = re.compile(r"(?:\w+\.)?(float\d+|bfloat16)")
 
 
 class Numbers(msgspec.Struct, frozen=True, eq=False):
@@ -69,7 +90,7 @@ def read(
         return of_array(binary.read_array(data, source, "gradient", key).values, source)
     refuse_key(key, source, "this file")
     text = "\n".join(line for line in data.decode().splitlines() if not line.lstrip().startswith("#"))
-    text = re.sub(r"np\.float\d+\(([^()]*)\)", r"\1", text)  # how numpy 2 prints its scalars
+    text = _SCALAR.sub(r"\1", text)
     start = text.lstrip()[:1]
     if start == "{":
         return _numbers(_from_object(text, source, symbol), source, decimals)
@@ -174,45 +195,96 @@ def _from_object(text: str, source: str, symbol: str) -> list[Any]:
 
 
 def _from_print(text: str, source: str, decimals: int | str | None) -> Numbers:
-    """What numpy and torch print: brackets, blanks or commas, a name around it and a factor before it perhaps."""
+    """What numpy and torch print, understood whole: brackets, a name before them, what the array is after them."""
     if "..." in text:
         raise InputError(
             f"{source}: the matrix is abbreviated with '...'; print all of it "
             "(numpy.set_printoptions(threshold=sys.maxsize), torch.set_printoptions(profile='full'))"
         )
-    start = text.index("[[") if "[[" in text else text.index("[")
-    inside = text[start : text.rindex("]") + 1] if "]" in text else text[start:]
-    if inside.count("[") != inside.count("]"):
-        raise InputError(f"{source}: the brackets of the matrix do not close")
-    if "[[[" in re.sub(r"\s", "", inside):
-        raise InputError(f"{source}: has three dimensions or more; one or two are expected")
-    rows: list[Any] = [
-        [Token(cell) for cell in re.split(r"[\s,]+", row.strip(" \t\r\n,")) if cell]
-        for row in re.findall(r"\[([^\[\]]*)\]", inside)
-    ]
-    numbers = _numbers(rows if inside.startswith("[[") else rows[0], source, decimals)
-    dtype = re.search(r"dtype=(?:\w+\.)?(float\d+|bfloat16)", text[text.rindex("]") :])
-    factor = re.search(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*\*\s*$", text[:start])
-    scale = float(factor[1]) if factor else 1.0
+    before = _BEFORE.match(text)
+    assert before is not None  # each piece of it may be absent
+    start = before.end()
+    if text[start] != "[":
+        raise _not_understood(text[start:], source)
+    end = _end_of_brackets(text, start, source)
+    numbers = _numbers(_rows(text[start + 1 : end - 1], source), source, decimals)
+    dtype = None
+    if before["call"] is not None:
+        while keyword := _KEYWORD.match(text, end):
+            stored = _FLOAT.fullmatch(keyword["value"]) if keyword["name"] == "dtype" else None
+            dtype, end = stored[1] if stored else dtype, keyword.end()
+        closing = text[end:].lstrip()
+        if not closing:
+            raise InputError(f"{source}: the parenthesis after {before['call'].strip()[:-1]} does not close")
+        if not closing.startswith(")"):
+            raise _not_understood(closing, source)
+        end = len(text) - len(closing) + 1
+    if text[end:].strip():
+        raise _not_understood(text[end:], source)
+    scale = float(before["factor"] or 1)
     return msgspec.structs.replace(
-        numbers,
-        values=numbers.values * scale,
-        resolution=numbers.resolution * scale,
-        dtype=dtype[1] if dtype else None,
+        numbers, values=numbers.values * scale, resolution=numbers.resolution * scale, dtype=dtype
+    )
+
+
+def _end_of_brackets(text: str, start: int, source: str) -> int:
+    """Where the matrix ends that begins at `start`."""
+    depth = 0
+    for bracket in re.finditer(r"[\[\]]", text[start:]):
+        depth += 1 if bracket[0] == "[" else -1
+        if depth == 0:
+            return start + bracket.end()
+        if depth == 3:
+            raise InputError(f"{source}: has three dimensions or more; one or two are expected")
+    raise InputError(f"{source}: the brackets of the matrix do not close")
+
+
+def _rows(inside: str, source: str) -> list[Any]:
+    """The rows between the brackets of a matrix, or the cells between those of a vector."""
+    if "[" not in inside:
+        return _cells(inside)
+    between = re.split(r"\[[^\[\]]*\]", inside)
+    for index, text in enumerate(between):
+        comma = "" if index == 0 else ","
+        if text.strip().removeprefix(comma).strip():
+            raise _not_understood(text, source)
+    return [_cells(row) for row in re.findall(r"\[([^\[\]]*)\]", inside)]
+
+
+def _cells(row: str) -> list[Token]:
+    """Cells with commas or blanks between them; the last comma may have nothing after it."""
+    row = row.strip().removesuffix(",").rstrip()
+    return [Token(cell) for cell in re.split(r"\s*,\s*|\s+", row)] if row else []
+
+
+def _not_understood(text: str, source: str) -> InputError:
+    text = " ".join(text.split())
+    shown = text if len(text) <= 30 else text[:29] + "…"
+    return InputError(
+        f"{source}: {shown!r} beside the numbers is not understood; an array is expected as numpy, torch or JSON "
+        "print it, and nothing else"
     )
 
 
 def _from_lines(text: str, source: str) -> list[Any]:
-    """Lines of cells between commas, or else blanks; a first line of words, or of indices, is a header."""
-    separator = r"," if "," in text else r"\s+"
-    rows = [
-        [Token(cell.strip().strip('"')) for cell in re.split(separator, line.strip().rstrip(","))]
-        for line in text.splitlines()
-        if line.strip()
-    ]
-    indices = [str(index) for index in range(len(rows[0]))] if rows else []
-    if len(rows) > 1 and (not any(_is_number(cell) for cell in rows[0]) or rows[0] == indices):
-        rows = rows[1:]
+    """Lines of cells between commas, or else blanks; a first line of words, or of indices, is a header.
+
+    A header has a cell for each column.  One without commas is made of words: "-G" and "1e-5 *" are none.
+    """
+    lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip()]
+    if has_commas := "," in text:
+        cells: Any = csv.reader(lines, skipinitialspace=True)
+    else:
+        cells = (line.split() for line in lines)
+    try:
+        rows = [[Token(cell.strip().strip('"')) for cell in row] for row in cells]
+    except csv.Error as error:
+        raise InputError(f"{source}: malformed CSV: {error}") from None
+    if len(rows) > 1 and len(rows[0]) == len(rows[1]):
+        header = rows[0]
+        is_names = not any(map(_is_number, header)) and (has_commas or all(map(_WORD.fullmatch, header)))
+        if is_names or header == [str(index) for index in range(len(header))]:
+            rows = rows[1:]
     if not rows:
         raise InputError(f"{source}: is empty; a gradient is expected")
     return rows
