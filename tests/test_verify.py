@@ -479,3 +479,10 @@ def test_a_doubled_key_of_a_candidate_is_refused(run: Run) -> None:
     outcome = run("verify", SEED, "--gradient", '{"logits": [1], "logits": [2]}')
     assert outcome.status == 2
     assert "the key 'logits' is given twice" in outcome.err
+
+
+def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: Run) -> None:
+    turned = json.dumps(read(SEED).weights.T.tolist())
+    arguments = ("verify", "-W", turned, "-x", "0.1,0.5,0.4", "-y", "2", "--transpose", "--gradient")
+    steps = {"loss": LOSS, "gradient": exact_gradient().T.ravel().tolist()}
+    assert run(*arguments, json.dumps(steps), "-q").status == 0

@@ -14,9 +14,9 @@ from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS
 
 if TYPE_CHECKING:
+    from xegrad.formats.claim import Written
     from xegrad.formats.csv import DataSet
     from xegrad.formats.parts import Parts, Table
-    from xegrad.targets import Array
 
 # The parts that are arrays: the option, and the symbol, of each.
 _ARRAYS = {
@@ -213,17 +213,28 @@ class Given(msgspec.Struct, frozen=True):
             raise InputError(f"{option} {error}", error.part) from None
 
 
-def candidate(text: str | None, stated: Parts) -> tuple[bytes | Array, str, str | None] | None:
-    """The gradient to judge, where it came from, and its key: that of an option, else of the problem itself."""
+def claimed_gradient(text: str | None, parts: Parts) -> Written | None:
+    """The gradient to judge: that of --gradient, else of the problem itself."""
+    from xegrad.formats.claim import Written
+
     if text is None:
-        return None if stated.gradient is None else (stated.gradient, stated.sources["problem"], None)
+        return None if parts.gradient is None else Written(parts.gradient, parts.sources["problem"])
     if _is_inline(text):
-        return text.encode(errors="replace"), "--gradient", None
+        return Written(text.encode(errors="replace"), "--gradient")
     path, key = formats.with_key(text)
     if text != "-" and not os.path.lexists(path):
         raise _no_such("--gradient", text)
     data, source = formats.load(path, "a gradient is expected")
-    return data, f"--gradient {source}", key
+    return Written(data, f"--gradient {source}", key)
+
+
+def claimed_loss(text: str | None, parts: Parts) -> Written | None:
+    """The loss to judge: that of --loss, else of the problem itself."""
+    from xegrad.formats.claim import Written
+
+    if text is not None:
+        return Written(text.encode(errors="replace"), "--loss")
+    return None if parts.loss is None else Written(parts.loss, parts.sources.get("problem", "loss"))
 
 
 def _is_inline(text: str) -> bool:

@@ -134,7 +134,7 @@ def parts_of(stated: ProblemObject, source: str) -> Parts:
         classes=None if stated.classes is UNSET else tuple(stated.classes),
         id=stated.id,
         gradient=None if stated.gradient is UNSET else bytes(stated.gradient),
-        loss=None if stated.loss is UNSET else bytes(stated.loss).decode(),
+        loss=None if stated.loss is UNSET else bytes(stated.loss),
         sources={"problem": source} | {key: source for key in KEYS if getattr(stated, key) is not UNSET},
         **given,
     )

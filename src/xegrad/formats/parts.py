@@ -61,7 +61,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
     rows_are_inputs: bool = False
     labels_are_a_column: bool = False
     gradient: bytes | Array | None = None
-    loss: str | Array | None = None
+    loss: bytes | Array | None = None
     with_respect_to: str | None = None
     sources: Mapping[str, str] = msgspec.field(default_factory=dict)
 

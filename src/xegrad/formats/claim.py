@@ -1,6 +1,6 @@
-"""A gradient from outside: its numbers, and how many decimals it was printed with.
+"""What someone says the answer is: a gradient, a loss, steps of the chain, read as the `Claim` that is judged.
 
-Read from JSON (an array, or an object with the key gradient), CSV, NPY, or what numpy and torch print.
+Read from JSON (an array, or an object with the key gradient), CSV, NPY, NPZ, or what numpy and torch print.
 What is not finite is read as such: a wrong gradient is no bad input.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,8 +18,12 @@ import numpy as np
 
 from xegrad import formats
 from xegrad.errors import InputError
+from xegrad.formats import npz
 from xegrad.formats.npy import refuse_key
+from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
+from xegrad.verification import Claim
+from xegrad.vocabulary import CHAIN, SYMBOLS
 
 FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
 
@@ -45,13 +50,25 @@ _KEYWORD = re.compile(
 _FLOAT = re.compile(r"(?:\w+\.)?(float\d+|bfloat16)")
 
 
-class Numbers(msgspec.Struct, frozen=True, eq=False):
-    """An array, with what its text leaves open."""
+class Written(msgspec.Struct, frozen=True, eq=False):
+    """A gradient or a loss that nobody has read yet: text or an array, where it is from, and KEY of FILE:KEY."""
+
+    data: bytes | Array
+    source: str
+    key: str | None = None
+
+
+class PrintedArray(msgspec.Struct, frozen=True, eq=False):
+    """Numbers, with what their text leaves open."""
 
     values: Array
+    resolution: Array  # half a unit of the last decimal, entry by entry; 0 where a number is what it is
     decimals: int | None = None  # None: taken exactly
-    resolution: Array | float = 0.0  # half a unit of the last decimal, entry by entry
     dtype: str | None = None  # of a file that has one
+
+    def moved(self, move: Callable[[Array], Array]) -> PrintedArray:
+        """The same numbers in other places."""
+        return msgspec.structs.replace(self, values=move(self.values), resolution=move(self.resolution))
 
 
 class Token(str):
@@ -60,97 +77,119 @@ class Token(str):
     __slots__ = ()
 
 
-def of_array(array: Array, source: str) -> Numbers:
-    """Numbers that are what they are, in the precision of their array."""
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{source}: holds {array.dtype}; real numbers are expected")
-    return Numbers(values=array.astype(np.float64), dtype=array.dtype.name)
-
-
 def read(
-    data: bytes | Array,
-    source: str,
-    decimals: int | str | None = None,
-    key: str | None = None,
-    symbol: str = "W",
-) -> Numbers:
-    """The numbers; `decimals` says how many were printed ("none": the text is exact).
+    problem: Problem,
+    layout: Layout,
+    name: str,
+    *,
+    gradient: Written | None = None,
+    loss: Written | None = None,
+    decimals: str | None = None,
+) -> Claim:
+    """The claim in the library's layout.
 
-    An object may hold several gradients: `symbol` says which is meant.
+    Parameters
+    ----------
+    layout : Layout
+        That of the problem's file, which the gradient has too.
+    name : str
+        Of which gradient it is, as the library calls it.
+    decimals : str, optional
+        With how many the numbers were printed, or "none": the text is exact.  Found where it is not said.
 
     Raises
     ------
     InputError
-        What is no array of numbers: where, what was found, what was expected.
+        What is no array of numbers, or one of another size: where, what was found, what was expected.
     """
+    arrays = {} if gradient is None else _arrays(gradient, name, decimals)
+    judged: dict[str, PrintedArray] = {}
+    if gradient is not None and "gradient" in arrays:
+        in_file = _in_shape(arrays["gradient"], layout.shape(problem, name), gradient.source)
+        arrays["gradient"] = judged[name] = in_file.moved(partial(layout.to_library, name))
+    if loss is not None:
+        judged["loss"] = _one_number(loss, decimals)
+    elif "loss" in arrays:
+        judged["loss"] = arrays["loss"]
+    if "loss" in judged and judged["loss"].values.size != 1:
+        raise InputError(f"the loss is made of {judged['loss'].values.size} numbers; one is expected")
+    pairs = {step: (array.values, array.resolution) for step, array in arrays.items()}
+    dtypes = [array.dtype for array in (*judged.values(), *arrays.values())]
+    return Claim(
+        gradient=pairs.get("gradient"),
+        loss=(judged["loss"].values.item(), judged["loss"].resolution.item()) if "loss" in judged else None,
+        steps=pairs if pairs.keys() - {"gradient"} else {},
+        name=name,
+        decimals={of: array.decimals for of, array in judged.items()},
+        dtype=next(iter(dtypes), None),
+    )
+
+
+def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, PrintedArray]:
+    """The gradient; or the steps of the chain, where an object or a NPZ holds more of them than that of W."""
+    data, source, key = written.data, written.source, written.key
     if isinstance(data, np.ndarray):
-        return of_array(data, source)
+        return {"gradient": _of_array(data, source)}
     binary = formats.binary_format("-", data)
     if binary is not None:
-        return of_array(binary.read_array(data, source, "gradient", key).values, source)
+        if binary.name == "npz" and key is None and name == "weights":
+            saved = npz.read_arrays(data, source)
+            steps = {step: _of_array(saved[step], source) for step in CHAIN if step in saved}
+            if steps.keys() - {"gradient"}:
+                return steps
+        return {"gradient": _of_array(binary.read_array(data, source, "gradient", key).values, source)}
     refuse_key(key, source, "this file")
     text = "\n".join(line for line in data.decode().splitlines() if not line.lstrip().startswith("#"))
     text = _SCALAR.sub(r"\1", text)
-    start = text.lstrip()[:1]
-    if start == "{":
-        return _numbers(_from_object(text, source, symbol), source, decimals)
-    if start == "[":
-        try:
-            return _numbers(_parsed(text), source, decimals)
-        except json.JSONDecodeError:
-            pass
-        except RecursionError:
-            raise InputError(f"{source}: brackets are nested too deeply to be a matrix") from None
-    if "[" in text:
-        return _from_print(text, source, decimals)
-    return _numbers(_from_lines(text, source), source, decimals)
+    if text.lstrip().startswith("{"):
+        return _from_object(text, source, name, decimals)
+    return {"gradient": _from_text(text, source, decimals)}
 
 
-def read_steps(
-    data: bytes | Array, source: str, names: Sequence[str], decimals: int | str | None = None
-) -> dict[str, Numbers]:
-    """The steps of the chain in an object, or in a NPZ, that holds more of them than the gradient; else none.
-
-    Raises
-    ------
-    InputError
-        As `read`, of one of the steps.
-    """
-    if isinstance(data, np.ndarray):
-        return {}
-    binary = formats.binary_format("-", data)
-    if binary is not None:
-        if binary.name != "npz":
-            return {}
-        from xegrad.formats import npz
-
-        arrays = npz.read_arrays(data, source)
-        found: dict[str, Any] = {name: of_array(arrays[name], source) for name in names if name in arrays}
-    else:
-        text = data.decode()
-        if text.lstrip()[:1] != "{":
-            return {}
-        value = _object(text, source)
-        found = {
-            name: _step(value[name], f"{source}: {name}", decimals)
-            for name in names
-            if value.get(name) is not None
-        }
-    return {} if found.keys() <= {"gradient"} else found
+def _of_array(array: Array, source: str) -> PrintedArray:
+    """Numbers that are what they are, in the precision of their array."""
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{source}: holds {array.dtype}; real numbers are expected")
+    return PrintedArray(array.astype(np.float64), np.broadcast_to(0.0, array.shape), dtype=array.dtype.name)
 
 
-def _step(value: Any, source: str, decimals: int | str | None) -> Numbers:
-    return _numbers(value if isinstance(value, list) else [value], source, decimals)
-
-
-def one_number(text: str | Array, source: str, decimals: int | str | None = None) -> Numbers:
+def _one_number(written: Written, decimals: str | None) -> PrintedArray:
     """A loss, as text or as an array; null is JSON's way to say that it is no number."""
-    if isinstance(text, np.ndarray):
-        return of_array(text, source)
-    text = "nan" if text.strip() == "null" else text.strip()
+    if isinstance(written.data, np.ndarray):
+        return _of_array(written.data, written.source)
+    text = written.data.decode().strip()
+    text = "nan" if text == "null" else text
     if not _is_number(text):
-        raise InputError(f"{source} is {text[:30]!r}; a number is expected")
-    return _numbers([Token(text)], source, decimals)
+        raise InputError(f"{written.source} is {text[:30]!r}; a number is expected")
+    return _printed([Token(text)], written.source, decimals)
+
+
+def _from_object(text: str, source: str, name: str, decimals: str | None) -> dict[str, PrintedArray]:
+    """The steps; or what stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
+    try:
+        value: dict[str, Any] = _parsed(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{source}: line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{source}: brackets are nested too deeply to be a gradient") from None
+    if name == "weights":
+        steps = {
+            step: _printed(rows if isinstance(rows, list) else [rows], f"{source}: {step}", decimals)
+            for step in CHAIN
+            if (rows := value.get(step)) is not None
+        }
+        if steps.keys() - {"gradient"}:
+            return steps
+    several, symbol = value.get("gradients"), SYMBOLS[name]
+    if isinstance(several, dict) and symbol in several:
+        return {"gradient": _printed(several[symbol], source, decimals)}
+    if "gradient" not in value or (isinstance(several, dict) and name != "weights"):
+        keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
+        wanted = "'gradient'" if name == "weights" else f"'gradient', and none {symbol!r} in 'gradients'"
+        raise InputError(f"{source}: the object has no key {wanted}; its keys are {keys or 'none'}")
+    return {"gradient": _printed(value["gradient"], source, decimals)}
 
 
 def _parsed(text: str) -> Any:
@@ -167,34 +206,21 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _object(text: str, source: str) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = _parsed(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{source}: line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
-        ) from None
-    except RecursionError:
-        raise InputError(f"{source}: brackets are nested too deeply to be a gradient") from None
-    return value
+def _from_text(text: str, source: str, decimals: str | None) -> PrintedArray:
+    """A JSON array, what numpy and torch print, or lines of numbers."""
+    if text.lstrip().startswith("["):
+        try:
+            return _printed(_parsed(text), source, decimals)
+        except json.JSONDecodeError:
+            pass
+        except RecursionError:
+            raise InputError(f"{source}: brackets are nested too deeply to be a matrix") from None
+    if "[" in text:
+        return _from_print(text, source, decimals)
+    return _printed(_lines(text, source), source, decimals)
 
 
-def _from_object(text: str, source: str, symbol: str) -> list[Any]:
-    """What stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
-    value = _object(text, source)
-    several = value.get("gradients")
-    if isinstance(several, dict) and symbol in several:
-        named: list[Any] = several[symbol]
-        return named
-    if "gradient" not in value or (isinstance(several, dict) and symbol != "W"):
-        keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
-        wanted = "'gradient'" if symbol == "W" else f"'gradient', and none {symbol!r} in 'gradients'"
-        raise InputError(f"{source}: the object has no key {wanted}; its keys are {keys or 'none'}")
-    gradient: list[Any] = value["gradient"]
-    return gradient
-
-
-def _from_print(text: str, source: str, decimals: int | str | None) -> Numbers:
+def _from_print(text: str, source: str, decimals: str | None) -> PrintedArray:
     """What numpy and torch print, understood whole: brackets, a name before them, what the array is after them."""
     if "..." in text:
         raise InputError(
@@ -207,7 +233,7 @@ def _from_print(text: str, source: str, decimals: int | str | None) -> Numbers:
     if text[start] != "[":
         raise _not_understood(text[start:], source)
     end = _end_of_brackets(text, start, source)
-    numbers = _numbers(_rows(text[start + 1 : end - 1], source), source, decimals)
+    array = _printed(_rows(text[start + 1 : end - 1], source), source, decimals)
     dtype = None
     if before["call"] is not None:
         while keyword := _KEYWORD.match(text, end):
@@ -222,9 +248,7 @@ def _from_print(text: str, source: str, decimals: int | str | None) -> Numbers:
     if text[end:].strip():
         raise _not_understood(text[end:], source)
     scale = float(before["factor"] or 1)
-    return msgspec.structs.replace(
-        numbers, values=numbers.values * scale, resolution=numbers.resolution * scale, dtype=dtype
-    )
+    return msgspec.structs.replace(array.moved(lambda numbers: numbers * scale), dtype=dtype)
 
 
 def _end_of_brackets(text: str, start: int, source: str) -> int:
@@ -266,7 +290,7 @@ def _not_understood(text: str, source: str) -> InputError:
     )
 
 
-def _from_lines(text: str, source: str) -> list[Any]:
+def _lines(text: str, source: str) -> list[Any]:
     """Lines of cells between commas, or else blanks; a first line of words, or of indices, is a header.
 
     A header has a cell for each column.  One without commas is made of words: "-G" and "1e-5 *" are none.
@@ -298,12 +322,13 @@ def _is_number(cell: str) -> bool:
     return cell.isascii() and "_" not in cell
 
 
-def _numbers(rows: Any, source: str, decimals: int | str | None) -> Numbers:
+def _printed(rows: Any, source: str, decimals: str | None) -> PrintedArray:
+    """Rows of the texts of numbers, or one row, refused where they are ragged, and what these texts leave open."""
     if not isinstance(rows, list):
-        found = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}.get(
+        kind = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}.get(
             type(rows), "no array"
         )
-        raise InputError(f"{source}: the gradient is {found}; an array is expected")
+        raise InputError(f"{source}: the gradient is {kind}; an array is expected")
     nested = any(isinstance(row, list) for row in rows)
     tokens: list[Token] = []
     for index, row in enumerate(rows if nested else [rows]):
@@ -311,7 +336,7 @@ def _numbers(rows: Any, source: str, decimals: int | str | None) -> Numbers:
             raise InputError(
                 f"{source}: row {index} is a number among lists; a matrix has rows of one length"
             )
-        if len(row) != len(rows[0] if nested else rows):
+        if nested and len(row) != len(rows[0]):
             raise InputError(
                 f"{source}: row {index} has {len(row)} numbers, but row 0 has {len(rows[0])}; all rows must be "
                 "equally long"
@@ -321,18 +346,16 @@ def _numbers(rows: Any, source: str, decimals: int | str | None) -> Numbers:
         raise InputError(f"{source}: the gradient is empty; numbers are expected")
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)
     values = np.array([float(token) for token in tokens]).reshape(shape)
-    found_decimals = max(_decimals(token) for token in tokens)
-    if decimals == "none" or (decimals is None and not FEWEST <= found_decimals <= MOST):
-        return Numbers(values=values)
+    most_decimals = max(_decimals(token) for token in tokens)
+    if decimals == "none" or (decimals is None and not FEWEST <= most_decimals <= MOST):
+        return PrintedArray(values, np.broadcast_to(0.0, shape))
     if decimals is None:
-        units = _printed_units(tokens, found_decimals)
+        units = _printed_units(tokens, most_decimals)
     else:
         units = [_unit(token, int(decimals)) for token in tokens]
     # A shade more than half a unit: what is read is itself rounded to a float.
     half = np.array(units).reshape(shape) * (0.5 + 2.0**-40)
-    return Numbers(
-        values=values, decimals=found_decimals if decimals is None else int(decimals), resolution=half
-    )
+    return PrintedArray(values, half, most_decimals if decimals is None else int(decimals))
 
 
 def _printed_units(tokens: list[Token], decimals: int) -> list[float]:
@@ -344,8 +367,8 @@ def _printed_units(tokens: list[Token], decimals: int) -> list[float]:
     digits = [_significant(token) for token in tokens]
     most = max(digits)
     return [
-        _unit(token, _decimals(token) if own == most else decimals)
-        for token, own in zip(tokens, digits, strict=True)
+        _unit(token, _decimals(token) if count == most else decimals)
+        for token, count in zip(tokens, digits, strict=True)
     ]
 
 
@@ -378,7 +401,7 @@ def _unit(token: str, decimals: int) -> float:
     return 10.0**-decimals
 
 
-def in_shape(numbers: Numbers, expected: Sequence[int], source: str) -> Numbers:
+def _in_shape(array: PrintedArray, expected: tuple[int, ...], source: str) -> PrintedArray:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
@@ -388,31 +411,11 @@ def in_shape(numbers: Numbers, expected: Sequence[int], source: str) -> Numbers:
     InputError
         More or fewer numbers: both shapes.
     """
-    found, expected = numbers.values.shape, tuple(expected)
-    if found == expected or (len(expected) == 2 and found == expected[::-1]):
-        return numbers
-    if numbers.values.size == int(np.prod(expected)) and (len(found) == 1 or 1 in found):
-        return reshaped(numbers, expected)
+    shape = array.values.shape
+    if shape == expected or (len(expected) == 2 and shape == expected[::-1]):
+        return array
+    if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
+        return array.moved(lambda numbers: numbers.reshape(expected))
     raise InputError(
-        f"{source}: the gradient is {' x '.join(map(str, found))}, but {' x '.join(map(str, expected))} is expected"
-    )
-
-
-def reshaped(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
-    """The same numbers in another shape."""
-    resolution = numbers.resolution
-    return msgspec.structs.replace(
-        numbers,
-        values=numbers.values.reshape(shape),
-        resolution=resolution.reshape(shape) if isinstance(resolution, np.ndarray) else resolution,
-    )
-
-
-def transposed(numbers: Numbers) -> Numbers:
-    """The numbers of a gradient in the layout (classes, inputs), in that of the library."""
-    resolution = numbers.resolution
-    return msgspec.structs.replace(
-        numbers,
-        values=numbers.values.T,
-        resolution=resolution.T if isinstance(resolution, np.ndarray) else resolution,
+        f"{source}: the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
     )
