@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
     from xegrad.formats.claim import Written
     from xegrad.formats.ndjson import Line
-    from xegrad.formats.parts import Parts
+    from xegrad.formats.raw_problem import RawProblem
     from xegrad.verification import Verification
 
 VERIFIED, JUDGED_WRONG, TROUBLE = 0, 1, 2
@@ -181,7 +181,7 @@ def command(
 
 
 def _verify(
-    parts: Parts,
+    raw: RawProblem,
     asked: Asked,
     gradient: Written | None,
     loss: Written | None,
@@ -192,9 +192,9 @@ def _verify(
     from xegrad.formats import claim
     from xegrad.methods.exact import work
 
-    problem = parts.problem()
+    problem = raw.problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
-    symbols = asked.with_respect_to or ([parts.with_respect_to] if parts.with_respect_to else None)
+    symbols = asked.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
     names = options.gradients(symbols, problem.bias is not None)
     if gradient is None and loss is None:
         if asked.strict:
@@ -206,9 +206,7 @@ def _verify(
         raise UsageError(
             f"one gradient is judged at a time, not {', '.join(SYMBOLS[name] for name in names)}"
         )
-    claimed = claim.read(
-        problem, parts.layout, names[0], gradient=gradient, loss=loss, decimals=asked.decimals
-    )
+    claimed = claim.read(problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=asked.decimals)
     tolerance = verification.tolerance_for(
         problem,
         claimed,
@@ -224,17 +222,17 @@ def _verify(
     return found, claimed.decimals
 
 
-def _verify_lines(lines: Sequence[Line], stated: Parts, *, asked: Asked) -> list[Answer]:
+def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, asked: Asked) -> list[Answer]:
     """The judgement of each line's candidate."""
     from xegrad.cli import stream
     from xegrad.formats import ndjson
     from xegrad.formats.results.verify import verify_result
 
     def one(line: Line) -> Answer:
-        if line.stated is None:
+        if line.fields is None:
             return stream.bad(line, line.error)
         try:
-            parts = ndjson.parts(line, stated)
+            parts = ndjson.raw_problem(line, overrides)
             gradient, loss = inputs.claimed_gradient(None, parts), inputs.claimed_loss(None, parts)
             if gradient is None and loss is None:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
