@@ -186,9 +186,29 @@ def test_a_quotient_by_what_may_be_zero_has_no_bound_and_zero_over_it_is_zero() 
     assert quotient.error.tolist() == [np.inf, 0.0]
 
 
-def test_numbers_enter_float64_as_they_are_and_float32_rounded() -> None:
+def test_numbers_enter_float64_as_they_are_and_other_formats_rounded_where_these_do_not_hold_them() -> None:
     assert entered(np.array([0.1, 0.0]), Arithmetic()).error == 0.0
-    assert entered(np.array([0.5, 0.0]), FLOAT32).error.tolist() == [0.5 * 2.0**-24 + 2.0**-149, 0.0]
+    assert entered(np.array([0.5, 0.0, 2.0**-149]), FLOAT32).error == 0.0
+    assert entered(np.array([0.1, 0.5]), FLOAT32).error.tolist() == [0.1 * 2.0**-24 + 2.0**-149, 0.0]
+
+
+@pytest.mark.parametrize("name", ["float32", "float16"])
+def test_a_format_holds_what_survives_it(name: str) -> None:
+    random = np.random.default_rng(5)
+    values = random.normal(size=2000) * 2.0 ** random.uniform(-160, 140, size=2000)
+    with np.errstate(all="ignore"):
+        values[::2] = values[::2].astype(name)
+        values = values[np.isfinite(values)]
+        survives = values.astype(name).astype(np.float64) == values
+    assert (PRECISIONS[name].holds(values) == survives).all()
+    assert 200 < survives.sum() < values.size
+
+
+def test_a_product_with_one_or_zero_rounds_nothing() -> None:
+    factors = exact(np.array([0.0, 1.0, -1.0, 2.0]), FLOAT32)
+    assert ((factors * Rounded(np.ones(4), 0.5, FLOAT32)).error > [0.0, 0.5, 0.5, 1.0]).tolist() == [
+        False
+    ] * 3 + [True]
 
 
 def test_the_way_in_which_a_sum_is_formed_narrows_its_error() -> None:

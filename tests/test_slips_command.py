@@ -209,7 +209,7 @@ def test_steps_come_from_an_npz_too(run: Run, tmp_path: Path) -> None:
     assert "WRONG     probabilities" in outcome.out
 
 
-def test_the_hidden_numbers_of_an_exercise_are_marked(run: Run) -> None:
+def test_one_step_that_someone_worked_out_is_marked(run: Run) -> None:
     answer = json.dumps({"probabilities": [0.19091352, 0.20353145, 0.21698333, 0.23132428, 0.15724743]})
     assert run("verify", SEED, "--gradient", answer).status == 0
     wrong = json.dumps({"probabilities": [0.19091352, 0.20353145, 0.21698333, 0.23132428, 0.16]})

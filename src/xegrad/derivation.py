@@ -21,6 +21,7 @@ from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.problem import Problem
+from xegrad.targets import Targets
 
 
 class Cells:
@@ -75,13 +76,26 @@ class Cells:
         }
         return Cells(self.problem, self.name, self.arithmetic, kept)
 
-    def gradient(self, inputs: Any = slice(None)) -> Rounded:
-        """G, or the part of it that belongs to some inputs, where it has inputs."""
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The rows and columns of G; that of b has one row."""
+        n_rows, n_inputs, n_classes = self.problem.n_rows, self.problem.n_inputs, self.problem.n_classes
+        return {
+            "weights": (n_inputs, n_classes),
+            "bias": (1, n_classes),
+            "inputs": (n_rows, n_inputs),
+            "logits": (n_rows, n_classes),
+        }[self.name]
+
+    def gradient(self, rows: Any = slice(None), columns: Any = slice(None)) -> Rounded:
+        """G, or some of its rows and columns."""
         if self.name == "weights":
-            return product(self.back[..., inputs, :], self.R)
+            return product(self.back[..., rows, :], self.R[..., columns])
         if self.name == "inputs":
-            return product(self.R, self.back[..., inputs])
-        return self.R.sum(axis=-2) if self.name == "bias" else self.R
+            return product(self.R[..., rows, :], self.back[..., columns])
+        if self.name == "bias":
+            return self.R[..., columns].sum(axis=-2)
+        return self.R[..., rows, :][..., columns]
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -91,11 +105,9 @@ class Cell(msgspec.Struct, frozen=True):
     formula: Callable[[Cells], Rounded]
 
 
-def _targets(cells: Cells) -> Rounded:
-    """Q, off by what its options round (`Targets.roundings`)."""
-    targets, n_classes, arithmetic = cells.problem.targets, cells.problem.n_classes, cells.arithmetic
-    roundings = targets.roundings(n_classes, arithmetic.terms, stored=arithmetic.rounds_inputs)
-    return entered(targets.effective(n_classes, np.dtype(np.float64)), arithmetic, roundings)
+def effective_targets(cells: Cells, targets: Targets) -> Rounded:
+    """Q of these targets, with what folding the options of the loss into it rounds."""
+    return targets.over(lambda array: entered(array, cells.arithmetic), cells.problem.n_classes)
 
 
 def _bias(cells: Cells) -> Rounded:
@@ -111,6 +123,11 @@ def _logits(cells: Cells) -> Rounded:
 def _back(cells: Cells) -> Rounded:
     """By what R is carried back: X' for W, W' for X, and nothing for b and the logits."""
     return cells.W.T if cells.name == "inputs" else cells.X.T
+
+
+def _parameter(cells: Cells) -> Rounded:
+    """What G updates: W or b."""
+    return cells.b if cells.name == "bias" else cells.W
 
 
 def residual(cells: Cells) -> Rounded:
@@ -148,13 +165,14 @@ CELLS: Mapping[str, Cell] = {
     "X": Cell((), lambda cells: entered(cells.problem.inputs, cells.arithmetic)),
     "W": Cell((), lambda cells: entered(cells.problem.weights, cells.arithmetic)),
     "b": Cell((), _bias),
-    "Q": Cell((), _targets),
+    "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
     "q": Cell(("Q",), lambda cells: cells.Q.sum(axis=-1, keepdims=True)),
     "Z": Cell(("X", "W", "b"), _logits),
     "S": Cell(("Z",), lambda cells: rounded.softmax(cells.Z, cells.forward)),
     "R": Cell(("q", "S", "Q"), residual),
     "back": Cell(("X", "W"), _back),
     "G": Cell(("back", "R"), lambda cells: cells.gradient()),
+    "parameter": Cell(("W", "b"), _parameter),
     # The loss from the logits, and from S; the chain of one row.
     "log_S": Cell(("Z",), lambda cells: rounded.log_softmax(cells.Z, cells.forward)),
     "stable_loss": Cell(("Q", "log_S"), lambda cells: _loss(cells.Q, cells.log_S)),

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from xegrad import notebook
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
-from xegrad.vocabulary import COMPUTED_IN
+from xegrad.vocabulary import AXES, COMPUTED_IN
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -177,7 +177,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a problem was given, and so how its gradients are shown: W's layout, and whether x has rows."""
+    """How a problem was given, and so how its gradients are: W's layout, and whether x has rows."""
 
     transpose: bool = False
     is_batch: bool = True
@@ -189,6 +189,20 @@ class Layout(msgspec.Struct, frozen=True):
         if name in ("inputs", "logits") and not self.is_batch:
             return gradient[..., 0, :]
         return gradient
+
+    def to_library(self, name: str, gradient: Array) -> Array:
+        """A gradient in this layout, in the library's: the inverse of `of`."""
+        if name == "weights":
+            return self.of(name, gradient)
+        if name in ("inputs", "logits") and not self.is_batch:
+            return gradient[..., None, :]
+        return gradient
+
+    def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
+        """That of a gradient in this layout."""
+        sizes = {"row": problem.n_rows, "input": problem.n_inputs, "class": problem.n_classes}
+        in_library = np.broadcast_to(0.0, [sizes[axis] for axis in AXES[name]])
+        return self.of(name, in_library).shape
 
 
 def _array(symbol: str, given: ArrayLike) -> Array:

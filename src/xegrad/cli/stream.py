@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from xegrad import progress
-from xegrad.cli import options, output
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options, output
 from xegrad.cli.inputs import Given
 from xegrad.errors import InputError, UsageError, XegradError
 
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
     from xegrad.computation import Computation
     from xegrad.formats.ndjson import Chunk, Line, Stack
-    from xegrad.formats.parts import Parts
+    from xegrad.formats.raw_problem import RawProblem
 
-DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
 Answer = tuple[msgspec.Struct, int]
-Work = Callable[["Sequence[Line]", "Parts"], list[Answer]]
+Work = Callable[["Sequence[Line]", "RawProblem"], list[Answer]]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -86,7 +85,7 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
     return max(counts, default=DONE)
 
 
-def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
+def answered(chunk: Chunk, work: Work, stated: RawProblem) -> Answered:
     """The answers to the lines of a chunk, in order."""
     from xegrad.formats import ndjson, results
 
@@ -105,7 +104,7 @@ def bad(line: Line, error: str) -> Answer:
 
 
 def compute_lines(
-    lines: Sequence[Line], stated: Parts, *, methods: Sequence[str], with_respect_to: list[str] | None
+    lines: Sequence[Line], stated: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
 ) -> list[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
     from xegrad.formats import ndjson
@@ -150,14 +149,12 @@ def _some(stack: Stack, chosen: list[int]) -> Stack:
 
 def _warnings(computed: Computation) -> list[list[str]]:
     """Of each problem; looked for one by one only where there may be any."""
-    from xegrad.display import verdict
-
     targets = computed.problem.targets
     warnings: list[list[str]] = [[] for _ in range(computed.n_problems)]
     if targets.soft is not None or targets.class_weights is not None:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     if not computed.is_finite:
-        warnings[0] = [*warnings[0], *verdict.nonfinite_warnings(computed)]
+        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
     return warnings
 
 

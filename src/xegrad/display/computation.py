@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -18,28 +18,23 @@ from rich.text import Text
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, Computation
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.naming import LONGEST, class_in_full, class_within, printable
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, how_many_correct, in_column
+from xegrad.display.page import Page
+from xegrad.display.verdict import compute_verdict
+from xegrad.naming import LONGEST, class_in_full, class_within, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
 
 SMALL = 64  # entries of dL/dW that are shown one by one
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 FEW = 12  # classes whose probabilities are all shown
+UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 
 
-def computation_view(
-    computation: Computation,
-    *,
-    verdict: str,
-    layout: Layout,
-    width: int,
-    top: int,
-    digits: int,
-    heatmaps: bool = False,
-    ascii: bool = False,
-) -> RenderableType:
+def computation_view(computation: Computation, layout: Layout, page: Page) -> RenderableType:
     """What was understood, the probabilities and the loss, each gradient entry by entry, and the verdict last."""
+    width, top, digits = page.width, page.top or 1, page.digits
+    verdict = compute_verdict(computation)
     styles = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red"}
     style = styles.get(computation.verdict, "bold")
     sentence = wrapped(verdict, width)
@@ -47,9 +42,9 @@ def computation_view(
     gradients: list[RenderableType] = []
     for name in computation.names:
         gradients += ["", *_gradient(computation, name, layout, width, top, digits)]
-        if heatmaps:
+        if page.heatmaps:
             values = computation.reported.gradients[name]
-            gradients += ["", gradient_map(computation.problem, name, values, width=width, ascii=ascii)]
+            gradients += ["", gradient_map(computation.problem, name, values, width=width, ascii=page.ascii)]
     return Group(
         wrapped(understood(computation.problem, layout), width),
         "",
@@ -57,6 +52,7 @@ def computation_view(
         *_losses(computation),
         *gradients,
         *_distances(computation.from_exact),
+        *_legend(computation),
         "",
         sentence,
     )
@@ -198,7 +194,8 @@ def _losses(computation: Computation) -> Iterator[RenderableType]:
     *others, (name, reported) = computation.evaluations.items()
     loss = float(reported.loss)
     # Of the exact one every digit is certain; the last of another depends on the processor.
-    yield Text(f"loss         {loss!r}" if name == "exact" else f"loss         {loss:.{MANY}g}")
+    sign = UNCERTIFIED if np.any(computation.uncertified.get("loss", False)) else ""
+    yield Text(f"loss         {loss!r}{sign}" if name == "exact" else f"loss         {loss:.{MANY}g}")
     half = math.sqrt(np.finfo(computation.problem.dtype).eps)
     for name, evaluation in others:
         other = float(evaluation.loss)
@@ -230,6 +227,10 @@ def _gradient(
     narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
     if "exact" in numbers and len(numbers) > 2 and _width(numbers) > width - narrow - SHORTEST_NAME:
         del numbers["exact"]  # the block below tells how far from it the others are
+    if name in computation.uncertified:
+        beside = "exact" if "exact" in numbers else list(numbers)[-1]
+        marked = computation.uncertified[name].ravel()[shown].tolist()
+        numbers[beside] = _with_signs(numbers[beside], marked)
     taken = _width(numbers) + narrow
     for_class = max(SHORTEST_NAME, width - taken) if "class" in axes else 0
     table = _plain_table(show_header=True)
@@ -272,6 +273,20 @@ def _marks(problem: Problem) -> NDArray[np.bool_]:
 
 def _width(columns: Mapping[str, list[str]]) -> int:
     return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
+
+
+def _with_signs(cells: Sequence[str], marked: Sequence[bool]) -> list[str]:
+    """The cells with the sign of what is not certified; digits stay below digits."""
+    if not any(marked):
+        return list(cells)
+    return [cell + (UNCERTIFIED if sign else " ") for cell, sign in zip(cells, marked, strict=True)]
+
+
+def _legend(computation: Computation) -> Iterator[RenderableType]:
+    """What the sign means, where it stands."""
+    if any(mask.any() for mask in computation.uncertified.values()):
+        yield ""
+        yield Text(f"{UNCERTIFIED}  not certified: the exact value may be another")
 
 
 def _distances(from_exact: Mapping[str, Mapping[str, Comparison]]) -> Iterator[RenderableType]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from xegrad.descent import Descent, share_right
 from xegrad.display.numbers import with_digits
+from xegrad.display.page import Page
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 LONGEST = 60  # characters of a sparkline
@@ -33,17 +34,16 @@ def sparkline(values: Sequence[float], *, width: int = LONGEST, ascii: bool = Fa
     return "".join(blocks[round((value / 2 - least / 2) / spread * (len(blocks) - 1))] for value in shown)
 
 
-def descent_view(
-    descent: Descent, *, learning_rate: float | None, width: int, digits: int, ascii: bool
-) -> Text:
+def descent_view(descent: Descent, learning_rate: float | None, page: Page) -> Text:
     """The losses and what became of them, a line each, and how it ended last, in a sentence."""
+    width, digits = page.width, page.digits
     before, after = descent.losses[0], descent.losses[-1]
     places = {
         "loss before": with_digits(before, digits),
         "loss after": with_digits(after, digits),
     }
     if len(descent.losses) > 1:
-        places["losses"] = sparkline(descent.losses, width=min(LONGEST, width - 18), ascii=ascii)
+        places["losses"] = sparkline(descent.losses, width=min(LONGEST, width - 18), ascii=page.ascii)
         places["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
     if not math.isnan(descent.gradient_norm):
         places["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))

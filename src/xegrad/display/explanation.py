@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from xegrad.display.heatmap import heatmap
-from xegrad.display.naming import class_in_full, class_in_short
 from xegrad.display.numbers import MANY, decimals_for, in_column
+from xegrad.display.page import Page
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import Entry, Invitation, Step
+from xegrad.naming import class_in_full, class_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -24,25 +25,21 @@ EDGE = 3  # of a larger one, so many rows and columns at each end
 MOST_BANDS = 5
 FEW = 12  # numbers of a slip that are all shown
 SLIP_DIGITS = 4
-BLANK, GAP, NOTHING = "____", "…", "~0"
+GAP, NOTHING = "…", "~0"
 # What takes the place of characters that an ASCII terminal lacks.
 PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
 
 
 def explanation_view(
     explanation: Explanation,
+    of: Page,
     *,
     only: str | None = None,
-    hidden: Collection[str] = (),
     entry: Entry | None = None,
-    heatmaps: bool = False,
     transpose: bool = False,
-    width: int,
-    digits: int,
-    ascii: bool = False,
 ) -> RenderableType:
-    """All steps, or `only` one, or one entry of dL/dW; the numbers of the `hidden` steps are left blank."""
-    page = _Page(explanation.problem, width, digits, heatmaps, ascii)
+    """All steps, or `only` one, or one entry of dL/dW."""
+    page = _Page(explanation.problem, of.width, of.digits, of.heatmaps, of.ascii)
     parts: list[Text] = []
     if entry is not None:
         parts = list(_entry(page, entry))
@@ -51,10 +48,10 @@ def explanation_view(
         if only is None:
             parts += page.wrapped(_understood(explanation, transpose))
         for number, step in steps:
-            parts += [Text(), *_step(page, explanation, number, step, step.name in hidden)]
+            parts += [Text(), *_step(page, explanation, number, step)]
         if only is not None:
             parts = parts[1:]
-    return Group(*(_in_ascii(part) if ascii else part for part in parts))
+    return Group(*(_in_ascii(part) if of.ascii else part for part in parts))
 
 
 class _Page:
@@ -76,10 +73,8 @@ class _Page:
         )
         return [Text(line, style=style) for line in lines]
 
-    def cells(self, values: Array, noise: NDArray[np.bool_] | None, hidden: bool) -> Array:
+    def cells(self, values: Array, noise: NDArray[np.bool_] | None) -> Array:
         """An array of texts: one number of decimals for all of them, and ~0 where only rounding is left."""
-        if hidden:
-            return np.full(values.shape, BLANK, dtype=object)
         flat = values.ravel()
         nothing = np.zeros(flat.shape, dtype=bool) if noise is None else noise.ravel()
         known = np.where(nothing, 0, flat)
@@ -126,32 +121,31 @@ class _Page:
         return lines
 
 
-def _step(page: _Page, explanation: Explanation, number: int, step: Step, hidden: bool) -> Iterator[Text]:
+def _step(page: _Page, explanation: Explanation, number: int, step: Step) -> Iterator[Text]:
     """Its name and shape, the rule, the formula, the numbers, what floats lose, and the slip it invites."""
     shape = " x ".join(map(str, step.shape))
     title = step.name if step.name == step.symbol else f"{step.name}   {step.symbol}"
     yield Text(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline")
     yield from page.wrapped(step.rule)
     yield from page.wrapped(step.formula, "    ", "cyan")
-    if not hidden:
-        for line in step.worked:
-            yield from page.wrapped(line, "    ")
-    yield from _values(page, explanation, step, hidden)
+    for line in step.worked:
+        yield from page.wrapped(line, "    ")
+    yield from _values(page, explanation, step)
     if step.structure:
         yield from page.wrapped(step.structure)
-    if step.lost and not hidden:
+    if step.lost:
         yield from page.wrapped(step.lost, "floats lose: ", "yellow")
     if step.slip is not None:
-        yield from _slip(page, step.slip, explanation.followed[1], hidden)
+        yield from _slip(page, step.slip, explanation.followed[1])
 
 
-def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> Iterator[Text]:
+def _values(page: _Page, explanation: Explanation, step: Step) -> Iterator[Text]:
     """The value whole where it is small, else its edges and what the worked lines follow."""
     if step.value is None and step.corners is None:
         return
     yield Text()
     if step.value is not None and step.value.ndim == 0:
-        yield Text(f"    {step.symbol} = {BLANK if hidden else shown(float(step.value), MANY)}")
+        yield Text(f"    {step.symbol} = {shown(float(step.value), MANY)}")
         yield Text()
         return
     namers = _namers(explanation, step)
@@ -169,7 +163,7 @@ def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> 
             list(range(len(axis))) if side is None else _kept(axis, least, at)
             for axis, least, at in zip(indices, (EDGE, side or 0), place, strict=True)
         ]
-        cells = page.cells(values[np.ix_(*kept)], noise[np.ix_(*kept)], hidden)
+        cells = page.cells(values[np.ix_(*kept)], noise[np.ix_(*kept)])
         names = [
             [(axis[k], name(axis[k])) for k in keep]
             for axis, keep, name in zip(indices, kept, namers, strict=True)
@@ -182,7 +176,7 @@ def _values(page: _Page, explanation: Explanation, step: Step, hidden: bool) -> 
     yield from lines
     if (cells == NOTHING).any():
         yield Text(f"{NOTHING}: only rounding is left")
-    if page.heatmaps and not hidden and step.value is not None:
+    if page.heatmaps and step.value is not None:
         yield Text()
         row_names, column_names = (
             [name(index) for index in axis] for axis, name in zip(indices, namers, strict=True)
@@ -246,22 +240,20 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
     return lambda _: step.symbol, of_class
 
 
-def _slip(page: _Page, slip: Invitation, target: int, hidden: bool) -> Iterator[Text]:
-    # What follows the first sentence tells the step's own numbers.
-    instead = slip.instead.split(". ")[0] if hidden else slip.instead
-    yield from page.wrapped(f"{slip.name}: {instead}.", "slip  ", "magenta")
+def _slip(page: _Page, slip: Invitation, target: int) -> Iterator[Text]:
+    yield from page.wrapped(f"{slip.name}: {slip.instead}.", "slip  ", "magenta")
     if slip.numbers is None:
         return
     numbers = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if numbers.size == 1 else SLIP_DIGITS
     if len(numbers) > 1:
-        cells = _Page(page.problem, page.width, digits, False, page.ascii).cells(numbers, None, hidden)
+        cells = _Page(page.problem, page.width, digits, False, page.ascii).cells(numbers, None)
         lines = page.grid(cells, ["      "] * len(numbers), [""] * numbers.shape[1])
         if len(lines) <= FEW:
             yield from lines[1:]
         return
     values = numbers[0].tolist()
-    texts = [BLANK if hidden else shown(value, digits) for value in values]
+    texts = [shown(value, digits) for value in values]
     if len(texts) > FEW:
         kept = _kept(range(len(texts)), EDGE, target)
         cells, *_ = _with_gaps(np.array([texts], dtype=object)[:, kept], [(0, "")], [(k, "") for k in kept])

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xegrad.comparison import Comparison
-from xegrad.display.naming import entries, entry_of
 from xegrad.display.numbers import how_many_correct, with_digits
 from xegrad.judgement import (
     DIGITS_LOST,
@@ -19,6 +18,7 @@ from xegrad.judgement import (
     Tolerance,
     cause_of_nonfinite,
 )
+from xegrad.naming import entries, entry_of
 from xegrad.problem import Problem
 from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
@@ -124,7 +124,7 @@ def both_sentence(gradient: str, loss: str) -> str:
 
 
 def _why_undecided(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
-    if not judgement.certified:
+    if not np.all(judgement.certified):
         return "the exact value could not be certified"
     if decimals is not None:
         return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"

@@ -37,15 +37,11 @@ def show(view: RenderableType, *, color: bool) -> None:
 
 
 def as_text(view: RenderableType, form: str = "table") -> str:
-    """A view as plain text, or as markdown, svg or html."""
+    """A view as plain text, or as that in a block of Markdown, or as svg or html."""
     import io
 
     from rich.console import Console
 
-    if form == "markdown":
-        from xegrad.display.markdown import markdown
-
-        return markdown(view)
     drawn = form in ("svg", "html")
     out = io.StringIO()
     console = Console(
@@ -66,7 +62,15 @@ def as_text(view: RenderableType, form: str = "table") -> str:
     if form == "svg":
         # Without the fonts that rich would load from elsewhere: any monospaced one will do.
         return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="xegrad"), flags=re.DOTALL)
-    return out.getvalue()
+    text = out.getvalue()
+    return fenced(text) if form == "markdown" else text
+
+
+def fenced(text: str) -> str:
+    """The text as a block of Markdown, which shows it as it is; the fence is longer than any run of backticks in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}{fence}\n"
 
 
 def is_unicode() -> bool:

@@ -14,11 +14,12 @@ from xegrad.diagnosis import Diagnosis
 from xegrad.display import outcome
 from xegrad.display.computation import wrapped
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.naming import entries, entry_of
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
+from xegrad.display.page import Page
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
+from xegrad.naming import entries, entry_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import Verification
@@ -29,17 +30,9 @@ _PATTERNS = {"everywhere": "every entry"}
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
 
 
-def verification_view(
-    found: Verification,
-    decimals: Mapping[str, int | None],
-    *,
-    width: int,
-    top: int | None,
-    digits: int,
-    heatmaps: bool = False,
-    ascii: bool = False,
-) -> RenderableType:
+def verification_view(found: Verification, decimals: Mapping[str, int | None], page: Page) -> RenderableType:
     """What was found: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
+    width, top, digits = page.width, page.top, page.digits
     if found.checks:
         sentence = outcome.checks_sentence(found.checks)
         return checks_view(found.checks, sentence, passed=found.verified, width=width)
@@ -49,10 +42,10 @@ def verification_view(
     if found.judgements:
         sentences = outcome.sentences(found, decimals)
         parts += ["", *_judgements(found, sentences, width=width, top=top, digits=digits)]
-    if heatmaps:
+    if page.heatmaps:
         for name, judged in found.judgements.items():
             if name != LOSS:
-                parts += ["", *_maps(found.problem, judged, width, ascii)]
+                parts += ["", *_maps(found.problem, judged, width, page.ascii)]
     return Group(*(parts if parts[0] != "" else parts[1:]))
 
 

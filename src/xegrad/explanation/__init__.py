@@ -15,12 +15,9 @@ from xegrad.explanation.entry import follow
 from xegrad.explanation.row import Row
 from xegrad.explanation.steps import MAKERS
 from xegrad.explanation.values import STEPS, Entry, Step
-from xegrad.methods import exact
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import CHAIN
-
-QUICK = 0.05  # seconds that the exact values may take
 
 
 class Explanation(msgspec.Struct, frozen=True, eq=False):
@@ -127,9 +124,9 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
         one = replace(
             problem, inputs=problem.inputs[row : row + 1], targets=Targets(soft=targets, reduction="sum")
         )
-    quick = exact.work(1, one.n_inputs, one.n_classes) < QUICK
-    names = ("chain", "shortcut", "exact") if quick else ("chain", "shortcut")
-    computed = computation.compute(one, names, ("weights",))
+    computed = computation.compute(one, with_respect_to=("weights",))
+    if any(unsure.any() for unsure in computed.uncertified.values()):
+        computed = computation.compute(one, with_respect_to=("weights",), exact=False)
     view = Row(computed)
     with np.errstate(all="ignore"):
         steps = tuple(make(view) for make in MAKERS)

@@ -72,10 +72,15 @@ class Rounded:
         return self._lifted(other) - self
 
     def __mul__(self, other: Any) -> Rounded:
-        """|a b - (a + da)(b + db)| <= |a| db + da (|b| + db)."""
+        """|a b - (a + da)(b + db)| <= |a| db + da (|b| + db); a product with an exact 0, 1 or -1 rounds nothing."""
         other = self._lifted(other)
         moved = np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error)
-        return self._result(self.value * other.value, moved, underflows=1)
+        result = self._result(self.value * other.value, moved, underflows=1)
+        for factor in (self, other):
+            if np.ndim(factor.error) == 0 and factor.error == 0:
+                size = np.abs(factor.value)
+                result.error = np.where((size == 0) | (size == 1), moved, result.error)
+        return result
 
     __rmul__ = __mul__
 
@@ -156,15 +161,15 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
     return Rounded(value, 0.0, arithmetic)
 
 
-def entered(value: Any, arithmetic: Arithmetic, roundings: float | None = None) -> Rounded:
-    """A float64 number as it enters the arithmetic: rounded once where that is below float64, or so many times."""
-    if roundings is None:
-        roundings = 1.0 if arithmetic.rounds_inputs else 0.0
-    if not roundings:
+def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
+    """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
+    if not arithmetic.rounds_inputs:
         return exact(value, arithmetic)
     value = np.asarray(value, dtype=np.float64)
-    error = np.where(value != 0, roundings * arithmetic.u * np.abs(value) + arithmetic.eta, 0)
-    return Rounded(value, error, arithmetic)
+    held = arithmetic.precision.holds(value)
+    if held.all():
+        return exact(value, arithmetic)
+    return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
 
 def product(
@@ -211,10 +216,11 @@ def where(condition: Any, first: Any, second: Any) -> Rounded:
 
 
 def stacked(several: Sequence[Rounded]) -> Rounded:
-    """(K, ...) of K of one shape."""
+    """(K, ...) of K whose shapes broadcast to one."""
+    shape = np.broadcast_shapes(*(one.value.shape for one in several))
     return Rounded(
-        np.stack([one.value for one in several]),
-        np.stack([np.broadcast_to(one.error, one.value.shape) for one in several]),
+        np.stack([np.broadcast_to(one.value, shape) for one in several]),
+        np.stack([np.broadcast_to(one.error, shape) for one in several]),
         several[0].arithmetic,
     )
 
