@@ -183,8 +183,9 @@ def _enclose(row: Row, stated: Exactly, digits: int, bits: int, with_logarithm: 
     exact = -row.targets
     signs = np.zeros(n_classes, dtype=np.int64)
     if not row.shifted.any():
-        # All logits are equal: S = 1 / T, and all but the logarithm is rational.
-        rest = _objects([row.mass // n_classes << bits] * n_classes)
+        # All logits are equal: r = q / T - Q is exact, so that no rest is left, and only the logarithm rounds.
+        rest = _objects([0] * n_classes)
+        exact += row.mass // n_classes
         logarithm = _logarithm(n_classes * one, n_classes * one, digits, bits) if with_logarithm else (0, 0)
         return Enclosure(exact, (rest, rest), signs, logarithm)
     lower, upper = _exponentials(row.shifted, stated.logits_scale, digits, bits)
