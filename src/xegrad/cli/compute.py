@@ -16,9 +16,8 @@ from xegrad.methods import METHODS
 from xegrad.vocabulary import DEFAULT_METHODS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from xegrad.computation import Computation
+    from xegrad.display.text import View
     from xegrad.problem import Layout
 
 FORMS = (*output.VIEWS, *output.ARRAYS)
@@ -99,7 +98,7 @@ def command(
 
         return compute_results(computed, parts.layout, ids=[parts.id], warnings=[computed.warnings])[0]
 
-    def view(page: Page) -> RenderableType:
+    def view(page: Page) -> View:
         from xegrad.display.computation import computation_view
 
         return computation_view(computed, parts.layout, page)

@@ -17,9 +17,8 @@ from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from xegrad.descent import Descent
+    from xegrad.display.text import View
     from xegrad.formats.parts import Parts
 
 
@@ -91,7 +90,7 @@ def command(
 
         return descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
 
-    def view(page: Page) -> RenderableType:
+    def view(page: Page) -> View:
         from xegrad.display.descent import descent_view
 
         return descent_view(descent, rate, page)

@@ -13,7 +13,7 @@ from xegrad.display.page import Page
 from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 
 @options.takes_problem
@@ -69,7 +69,7 @@ def command(
 
         return explain_result(explanation, parts.layout, id=parts.id, warnings=stated.targets.warnings)
 
-    def view(page: Page) -> RenderableType:
+    def view(page: Page) -> View:
         if slip is not None:
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on

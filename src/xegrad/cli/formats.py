@@ -32,8 +32,10 @@ def command(json: options.Json = False, no_color: options.NoColor = False) -> in
         writes = [{"name": name, "suffixes": suffixes} for name, suffixes in FORMS.items()]
         sys.stdout.buffer.write(msgspec.json.encode({"reads": reads, "writes": writes}) + b"\n")
         return 0
+    from rich.text import Text
+
     from xegrad.display import screen
-    from xegrad.display.listing import listing
+    from xegrad.display.text import Column, listing
 
     rows = [
         (
@@ -44,6 +46,10 @@ def command(json: options.Json = False, no_color: options.NoColor = False) -> in
         for entry in FORMATS.values()
     ]
     forms = [(name, " ".join(suffixes), "") for name, suffixes in FORMS.items()]
-    view = listing({"read": rows, "written, by --format or the suffix of -o": forms}, screen.width())
+    view = []
+    for heading, lines in (("read", rows), ("written, by --format or the suffix of -o", forms)):
+        names, suffixes, summaries = zip(*lines, strict=True)
+        columns = [Column(names), Column(suffixes)]
+        view.append([Text(heading, style="bold"), *listing(columns, summaries, screen.width())])
     screen.show(view, color=not no_color)
     return 0

@@ -19,7 +19,7 @@ from xegrad.display.page import Page
 from xegrad.errors import UsageError, XegradError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 # The views of a result: for people.
 VIEWS = ("table", "json", "markdown", "svg", "html")
@@ -50,7 +50,7 @@ class Destination(msgspec.Struct, frozen=True):
         self,
         *,
         result: Callable[[], msgspec.Struct | list[msgspec.Struct]],
-        view: Callable[[Page], RenderableType],
+        view: Callable[[Page], View],
         page: Page = DEFAULT_PAGE,
         array: Callable[[str], bytes] | None = None,
         warnings: Sequence[str] = (),
@@ -79,15 +79,18 @@ class Destination(msgspec.Struct, frozen=True):
         else:
             self._draw(view, page)
 
-    def _draw(self, view: Callable[[Page], RenderableType], page: Page) -> None:
+    def _draw(self, view: Callable[[Page], View], page: Page) -> None:
         """A view as wide as the screen."""
         from xegrad.display import screen
 
-        page = replace(page, width=screen.width(), ascii=self.path is None and not screen.is_unicode())
+        ascii = self.path is None and not screen.is_unicode()
+        shown = view(replace(page, width=screen.width(), ascii=ascii))
+        if ascii:
+            shown = screen.in_ascii(shown)
         if self.path is None and self.form == "table" and not self.is_report:
-            screen.show(view(page), color=self.color)
+            screen.show(shown, color=self.color)
         else:
-            self.put(screen.as_text(view(page), self.form).encode())
+            self.put(screen.as_text(shown, self.form).encode())
 
     def put(self, data: bytes) -> None:
         """Write all of it."""

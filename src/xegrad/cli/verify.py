@@ -18,9 +18,8 @@ from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import CHAIN, COMPUTED_IN, NAMES, SYMBOLS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from xegrad.cli.stream import Answer
+    from xegrad.display.text import View
     from xegrad.formats.candidate import Numbers
     from xegrad.formats.ndjson import Line
     from xegrad.formats.parts import Parts
@@ -191,7 +190,7 @@ def command(
 
         return verify_result(found, id=parts.id, warnings=warnings)
 
-    def view(page: Page) -> RenderableType:
+    def view(page: Page) -> View:
         from xegrad.display.verification import verification_view
 
         return verification_view(found, printed, page)
