@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 
 if TYPE_CHECKING:
     from xegrad.display.text import View
@@ -37,7 +37,7 @@ def command(
         results: list[msgspec.Struct] = [slip_result(SLIPS[one]) for one in chosen]
         return results if name is None else results[0]
 
-    def view(page: Page) -> View:
+    def view(page: PageSettings) -> View:
         if name is None:
             from xegrad.display.slip import slips_view
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from xegrad.cli import DONE, JUDGED_WRONG, inputs, options, output
 from xegrad.cli.inputs import Given
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import CHAIN, COMPUTED_IN, NAMES, SYMBOLS
 
@@ -190,12 +190,12 @@ def command(
 
         return verify_result(found, id=parts.id, warnings=warnings)
 
-    def view(page: Page) -> View:
+    def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
 
         return verification_view(found, printed, page)
 
-    page = Page(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
+    page = PageSettings(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
     destination.write(result=result, view=view, page=page, warnings=warnings)
     return DONE if found.verified else JUDGED_WRONG
 

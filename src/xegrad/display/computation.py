@@ -16,7 +16,7 @@ from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
 from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, fraction, how_many_correct, in_column
-from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, Page
+from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, PageSettings
 from xegrad.display.text import Column, Section, View, headed, matrix, wrap
 from xegrad.display.verdict import compute_verdict
 from xegrad.naming import LONGEST, class_in_full, class_within, printable
@@ -28,7 +28,7 @@ UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 STYLES = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red", UNDECIDED: "bold"}
 
 
-def computation_view(computation: Computation, layout: Layout, page: Page) -> View:
+def computation_view(computation: Computation, layout: Layout, page: PageSettings) -> View:
     """What was understood, the probabilities and the loss, each gradient entry by entry, and the verdict last."""
     by_row = _rows(computation, page) if layout.is_batch else _probabilities(computation, page)
     gradients = []
@@ -60,7 +60,7 @@ def understood(problem: Problem, layout: Layout) -> str:
             if layout.transpose
             else " W is square; it was read as inputs x classes (--transpose reads it the other way)."
         )
-    stated = problem.targets
+    targets = problem.targets
     single = "" if problem.dtype == np.float64 else f", in {problem.dtype.name}"
     if layout.is_batch:
         names = (
@@ -71,7 +71,7 @@ def understood(problem: Problem, layout: Layout) -> str:
         rows = f"{problem.n_rows} row{'' if problem.n_rows == 1 else 's'}"
         return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
     optional = "" if _is_plain(problem) else f": {divisor(problem)}"
-    label = int(stated.label_of_rows[0])
+    label = int(targets.label_of_rows[0])
     if label >= 0:
         target = f"The label is {class_in_full(problem, label)}, marked >."
     else:
@@ -80,25 +80,25 @@ def understood(problem: Problem, layout: Layout) -> str:
 
 
 def _is_plain(problem: Problem) -> bool:
-    stated = problem.targets
-    return stated.class_weights is None and not stated.label_smoothing
+    targets = problem.targets
+    return targets.class_weights is None and not targets.label_smoothing
 
 
 def divisor(problem: Problem) -> str:
     """mean over 3 of 4 rows (1 ignored), weights sum to 7.5, label smoothing 0.1."""
-    stated, n_rows = problem.targets, problem.n_rows
-    kept = int(stated.kept.sum())
+    targets, n_rows = problem.targets, problem.n_rows
+    kept = int(targets.kept.sum())
     rows = f"{n_rows} row{'' if n_rows == 1 else 's'}"
     if kept < n_rows:
         rows = f"{kept} of {rows} ({n_rows - kept} ignored)"
-    parts = [f"{'mean' if stated.reduction == 'mean' else 'sum'} over {rows}"]
-    if stated.class_weights is not None:
-        if stated.reduction == "mean" and stated.labels is not None:
-            parts.append(f"weights sum to {_as_float(stated.divisor):.6g}")
+    parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]
+    if targets.class_weights is not None:
+        if targets.reduction == "mean" and targets.labels is not None:
+            parts.append(f"weights sum to {_as_float(targets.divisor):.6g}")
         else:
             parts.append("with class weights")
-    if stated.label_smoothing:
-        parts.append(f"label smoothing {stated.label_smoothing:g}")
+    if targets.label_smoothing:
+        parts.append(f"label smoothing {targets.label_smoothing:g}")
     return ", ".join(parts)
 
 
@@ -110,7 +110,7 @@ def _as_float(number: Fraction) -> float:
         return math.inf
 
 
-def _rows(computation: Computation, page: Page) -> Section:
+def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.forward.probabilities
     losses = computation.reported.losses.astype(np.float64) * _as_float(problem.targets.divisor)
@@ -150,7 +150,7 @@ def _rows(computation: Computation, page: Page) -> Section:
     return title + matrix([Column(cells, heading) for heading, cells in columns.items()])
 
 
-def _probabilities(computation: Computation, page: Page) -> Section:
+def _probabilities(computation: Computation, page: PageSettings) -> Section:
     """The classes side by side, in as many bands as the width asks for; of many, the most probable."""
     problem, forward = computation.problem, computation.forward
     probabilities, targets = forward.probabilities[0], forward.targets[0]
@@ -195,7 +195,7 @@ def _losses(computation: Computation) -> Iterator[Text]:
             yield Text(f"             {other + 0.0!r} by the {name}")
 
 
-def _gradient(computation: Computation, name: str, layout: Layout, page: Page) -> Section:
+def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
     """The entries of a gradient by each method, and how far chain and shortcut are apart."""
     problem, comparison = computation.problem, computation.comparisons.get(name)
     gradients = {
@@ -250,10 +250,8 @@ def _marks(problem: Problem) -> NDArray[np.bool_]:
         return np.zeros(problem.n_classes, dtype=bool)
     label = int(problem.targets.label_of_rows[0])
     if label >= 0:
-        own: NDArray[np.bool_] = np.arange(problem.n_classes) == label
-        return own
-    marks: NDArray[np.bool_] = problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
-    return marks
+        return np.arange(problem.n_classes) == label
+    return problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
 
 
 def _width(columns: Mapping[str, list[str]]) -> int:
@@ -279,7 +277,7 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -
     columns = []
     for name, by in from_exact.items():
         digits = min(int(against.correct_digits.min()) for against in by.values())
-        without = sum(int(against.digits_lost.sum()) for against in by.values())
+        without = sum(int(against.no_correct_digit.sum()) for against in by.values())
         columns.append(Column([how_many_correct(digits), str(without)], name))
     labels = Column(["digits, worst entry", "entries without one"], "against exact", left=True)
     return matrix(columns, labels=[labels], width=width) if columns else []
@@ -302,9 +300,12 @@ def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
     differences = comparison.difference.ravel()[shown].tolist()
     if digits >= SHOWS_ALL:
         return [f"{difference + 0.0:.4e}" for difference in differences]
-    within, lost = comparison.within.ravel()[shown].tolist(), comparison.lost.ravel()[shown].tolist()
+    within, unresolved = (
+        comparison.within.ravel()[shown].tolist(),
+        comparison.unresolved.ravel()[shown].tolist(),
+    )
     return [
-        ("no digit" if lost[k] else "rounding") if within[k] else f"{difference + 0.0:.4e}"
+        ("no digit" if unresolved[k] else "rounding") if within[k] else f"{difference + 0.0:.4e}"
         for k, difference in enumerate(differences)
     ]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
-from xegrad.descent import Descent, share_right
+from xegrad.descent import Descent, accuracy
 from xegrad.display.numbers import with_digits
-from xegrad.display.page import SPARKLINE, Page
+from xegrad.display.page import SPARKLINE, PageSettings
 from xegrad.display.text import Column, View, headed, matrix
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -33,7 +33,7 @@ def sparkline(values: Sequence[float], *, width: int = SPARKLINE, ascii: bool = 
     return "".join(blocks[round((value / 2 - least / 2) / spread * (len(blocks) - 1))] for value in shown)
 
 
-def descent_view(descent: Descent, learning_rate: float | None, page: Page) -> View:
+def descent_view(descent: Descent, learning_rate: float | None, page: PageSettings) -> View:
     """The losses and what became of them, a line each, and how it ended last, in a sentence."""
     digits = page.digits
     rows = {
@@ -45,7 +45,7 @@ def descent_view(descent: Descent, learning_rate: float | None, page: Page) -> V
         rows["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
     if not math.isnan(descent.gradient_norm):
         rows["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
-    accuracies = share_right(descent.start), share_right(descent.end)
+    accuracies = accuracy(descent.start), accuracy(descent.end)
     if accuracies[0] is not None and accuracies[1] is not None:
         labelled = int((descent.end.targets.label_of_rows >= 0).sum())
         before, after = (round(share * labelled) for share in accuracies if share is not None)

@@ -9,11 +9,11 @@ from rich.text import Text
 
 from xegrad.display.heatmap import heatmap
 from xegrad.display.numbers import MANY, NOTHING, aligned
-from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, SLIP_NUMBERS, Page
+from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, SLIP_NUMBERS, PageSettings
 from xegrad.display.text import Column, Section, View, bands, matrix, wrap
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
-from xegrad.explanation.values import Entry, Invitation, Step
+from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
 from xegrad.naming import class_in_full, class_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
@@ -24,10 +24,10 @@ LEFT_OUT = "…"
 
 def explanation_view(
     explanation: Explanation,
-    page: Page,
+    page: PageSettings,
     *,
     only: str | None = None,
-    entry: Entry | None = None,
+    entry: WorkedEntry | None = None,
     transpose: bool = False,
 ) -> View:
     """All steps, or `only` one, or one entry of dL/dW."""
@@ -40,7 +40,7 @@ def explanation_view(
     return view
 
 
-def _step(explanation: Explanation, number: int, step: Step, page: Page) -> View:
+def _step(explanation: Explanation, number: int, step: Step, page: PageSettings) -> View:
     """Its name and shape, the rule, the formula, the numbers, what floats lose, and the slip it invites."""
     shape = " x ".join(map(str, step.shape))
     title = step.name if step.name == step.symbol else f"{step.name}   {step.symbol}"
@@ -64,7 +64,7 @@ def _indented(text: str, width: int, style: str = "") -> Section:
     return wrap(text, width, "    ", " " * 6, style)
 
 
-def _value(explanation: Explanation, step: Step, page: Page) -> View:
+def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     """The value whole where it is small, else its edges and what the worked lines follow."""
     if step.value is not None and step.value.ndim == 0:
         return [[Text(f"    {step.symbol} = {shown(float(step.value), MANY)}")]]
@@ -176,7 +176,7 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
     return lambda _: step.symbol, of_class
 
 
-def _slip(slip: Invitation, target: int, page: Page) -> Section:
+def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
     lines = wrap(f"{slip.name}: {slip.instead}.", page.width, "slip  ", style="magenta")
     if slip.numbers is None:
@@ -197,7 +197,7 @@ def _slip(slip: Invitation, target: int, page: Page) -> Section:
     return lines + wrap(f"{slip.of}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
 
 
-def _entry(problem: Problem, entry: Entry, page: Page) -> View:
+def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:
     place = class_in_full(problem, entry.class_)
     results = {"chain": entry.chain, "shortcut": entry.shortcut, "exact": entry.exact}
     return [

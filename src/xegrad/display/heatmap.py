@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
-from xegrad.display.page import HEATMAP_ROWS, Page
+from xegrad.display.page import HEATMAP_ROWS, PageSettings
 from xegrad.display.text import Column, Section, matrix
 from xegrad.naming import class_in_short, printable
 from xegrad.problem import Problem
@@ -59,7 +59,7 @@ def heatmap(
     return lines
 
 
-def gradient_map(problem: Problem, name: str, values: Array, page: Page) -> Section:
+def gradient_map(problem: Problem, name: str, values: Array, page: PageSettings) -> Section:
     """A gradient as a heat map, its rows and columns named by what they count."""
     axes = AXES[name]
     sizes = {"input": problem.n_inputs, "class": problem.n_classes, "row": problem.n_rows}

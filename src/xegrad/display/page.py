@@ -15,7 +15,7 @@ HEATMAP_ROWS = 24  # of a taller matrix each cell stands for several
 SPARKLINE = 60  # characters
 
 
-class Page(msgspec.Struct, frozen=True):
+class PageSettings(msgspec.Struct, frozen=True):
     """The columns, the significant digits, and how much is shown."""
 
     width: int = 80

@@ -24,7 +24,7 @@ PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": ".
 
 NARROWEST = 40
 LONG = 10.0  # seconds worth announcing
-PATIENCE = 1.0  # seconds before a bar appears
+SECONDS_UNTIL_BAR = 1.0  # seconds before a bar appears
 
 
 def width() -> int:
@@ -124,7 +124,7 @@ def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
     def watch(doing: str, done: int, steps: int) -> None:
         nonlocal bar, task
         if bar is None:
-            if time.monotonic() - start < PATIENCE or done == steps:
+            if time.monotonic() - start < SECONDS_UNTIL_BAR or done == steps:
                 return
             from rich.console import Console
             from rich.progress import Progress

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.text import Column, Section, View, code, listing, matrix, wrap
-from xegrad.slip_page import Page as SlipPage
+from xegrad.slip_page import Page
 from xegrad.slips import SLIPS
 from xegrad.targets import Array
 from xegrad.vocabulary import SYMBOLS
@@ -22,7 +22,7 @@ def slips_view(width: int) -> View:
     return [[title, *listing([Column(list(SLIPS))], [slip.sentence for slip in SLIPS.values()], width)]]
 
 
-def slip_view(page: SlipPage, width: int, problem_name: str | None = None) -> View:
+def slip_view(page: Page, width: int, problem_name: str | None = None) -> View:
     """What it is, how it comes about, the two lines of code, and what it does to a gradient: that of an example, or
     of a problem, by what it is called."""
     slip, words = page.slip, page.explanation

@@ -12,7 +12,7 @@ from xegrad.display import outcome
 from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
@@ -29,7 +29,9 @@ _WORDS = (("right", "green"), ("WRONG", "bold red"), ("follows", "yellow"))  # o
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
 
 
-def verification_view(verification: Verification, decimals: Mapping[str, int | None], page: Page) -> View:
+def verification_view(
+    verification: Verification, decimals: Mapping[str, int | None], page: PageSettings
+) -> View:
     """The outcome: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
     if verification.checks:
         style = "bold green" if verification.verified else "bold red"
@@ -56,7 +58,7 @@ def _checks(checks: Sequence[Check], width: int) -> Section:
         words.append(
             Text(f"({word})" if check.advisory else word, style="green" if check.passed else "bold red")
         )
-        without = int(check.comparison.digits_lost.sum())
+        without = int(check.comparison.no_correct_digit.sum())
         figures.append(
             f"no digit in {without} of {check.comparison.reference.size}"
             if without
@@ -68,7 +70,7 @@ def _checks(checks: Sequence[Check], width: int) -> Section:
     )
 
 
-def _judged(verification: Verification, name: str, sentence: str, page: Page) -> View:
+def _judged(verification: Verification, name: str, sentence: str, page: PageSettings) -> View:
     """What is judged, the entries that are wrong or have no digit, the worst first, and the mistake."""
     judgement = verification.judgements[name]
     shown_as = WRONG if verification.misshapen and name != LOSS else judgement.outcome
@@ -87,10 +89,10 @@ def _judged(verification: Verification, name: str, sentence: str, page: Page) ->
     return view
 
 
-def _worst(problem: Problem, name: str, judgement: Judgement, page: Page) -> Section:
+def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings) -> Section:
     """The worst entries: the candidate's, the exact ones, and how far they are apart."""
     comparison, digits = judgement.comparison, page.digits
-    bad = (judgement.wrong if judgement.outcome == WRONG else comparison.digits_lost).ravel()
+    bad = (judgement.wrong if judgement.outcome == WRONG else comparison.no_correct_digit).ravel()
     shown = [index for index in comparison.worst_first.tolist() if bad[index]][: page.top]
     values = {
         "yours": comparison.candidate.ravel()[shown].tolist(),
@@ -163,7 +165,7 @@ def _steps(steps: Intermediates, width: int) -> Section:
     return [*lines(first), *slips, *(lines(later) if later else [])]
 
 
-def _maps(problem: Problem, judgement: Judgement, page: Page) -> View:
+def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
     """The candidate, and how far from the exact values it is."""
     comparison, name = judgement.comparison, judgement.name
     view = [
