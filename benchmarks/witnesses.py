@@ -1,4 +1,4 @@
-"""What each method gets right: the README's table.
+"""What each method gets right: the table in docs/numerics.md.
 
     python benchmarks/witnesses.py
 

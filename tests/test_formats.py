@@ -220,14 +220,6 @@ def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
     assert (outcome.out, outcome.status) == ("agree-right\n", 0)
 
 
-def test_the_table_of_formats_says_what_each_is(run: Run) -> None:
-    shown = run("formats").out
-    listed = json.loads(run("formats", "--json").out)
-    assert [entry["name"] for entry in listed["reads"]] == list(FORMATS)
-    assert all(name in shown for name in FORMATS)
-    assert all(line == line.rstrip() for line in shown.splitlines())
-
-
 def test_a_missing_library_is_named_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
     outcome = run("compute", "sample_inputs/linear.safetensors", "-x", "1,2,3,4", "-y", "0")

@@ -31,7 +31,6 @@ COMMANDS = {
     "descend": ("xegrad.cli.descend", "W and b moved downhill, until there is no more to gain."),
     "slips": ("xegrad.cli.slips", "The mistakes that verify can name, and what each is."),
     "sample": ("xegrad.cli.sample", "A problem to start from."),
-    "formats": ("xegrad.cli.formats", "What can be read and written."),
     "schema": ("xegrad.cli.schema", "The JSON Schema of what is read and printed."),
     "completion": ("xegrad.cli.completion", "What a shell reads to complete commands and options."),
 }

@@ -66,7 +66,9 @@ def command(
     A problem in JSON is {"W": [[...], ...], "x": [...], "label": 2}, W inputs x classes, with b, classes,
     class_weights, label_smoothing, ignore_index, reduction and transpose if you like; x may be rows, and
     label then a list.  In CSV it is one table: a header x and the class names, a row for each input, x_j and
-    then W[j, :], and rows that begin with label (a target) and bias.
+    then W[j, :], and rows that begin with label (a target) and bias.  NPZ holds arrays under the keys of JSON,
+    safetensors the weight and bias of torch.nn.Linear, NDJSON a stream, a problem on each line.  A part is also
+    read from NPY, a JSON array, a CSV of plain numbers, or, as FILE:KEY, from NPZ and safetensors.
     """
     methods = None if method is None else options.choices(method, METHODS, "method")
     if exact is False and "exact" in (methods or ()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -17,9 +17,7 @@ from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
-    from xegrad.descent import Descent
     from xegrad.display.text import View
-    from xegrad.formats.parts import Parts
 
 
 @options.takes_problem
@@ -82,7 +80,7 @@ def command(
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         output.Destination("problem", None if save == "-" else save).put(
-            saving.write_problem(_moved(descent, parts))
+            saving.write_problem(parts.moved(descent.end))
         )
 
     def result() -> msgspec.Struct:
@@ -117,25 +115,6 @@ def _saving(target: str, given: Given) -> formats.Format:
     return entry
 
 
-def _moved(descent: Descent, parts: Parts) -> Parts:
-    """The parts as they were given, with the new W and b in the layout of the old."""
-    end, label = descent.end, parts.label
-    # Text from a shell or a cell may be a name or an index; a file says which.
-    if isinstance(label, list):
-        label = [_plain(one, end.classes) for one in label]
-    elif isinstance(label, str):
-        label = _plain(label, end.classes)
-    return replace(
-        parts,
-        weights=parts.layout.of("weights", end.weights),
-        bias=end.bias,
-        label=label,
-        classes=end.classes,
-        gradient=None,
-        loss=None,
-    )
-
-
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -144,9 +123,3 @@ def _rate(text: str) -> float:
     if not 0 < rate < math.inf:
         raise UsageError(f"--learning-rate is {text!r}; a positive number or auto is expected")
     return rate
-
-
-def _plain(label: Any, classes: tuple[str, ...] | None) -> Any:
-    if not isinstance(label, str):
-        return label
-    return str(label) if classes and label in classes else int(label)

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from xegrad.computation import Computation
     from xegrad.formats.ndjson import Chunk, Line, Stack
-    from xegrad.formats.parts import Parts
+    from xegrad.formats.raw_problem import RawProblem
 
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
 Answer = tuple[msgspec.Struct, int]
-Work = Callable[["Sequence[Line]", "Parts"], list[Answer]]
+Work = Callable[["Sequence[Line]", "RawProblem"], list[Answer]]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
     return max(counts, default=DONE)
 
 
-def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
+def answered(chunk: Chunk, work: Work, stated: RawProblem) -> Answered:
     """The answers to the lines of a chunk, in order."""
     from xegrad.formats import ndjson, results
 
@@ -104,7 +104,7 @@ def bad(line: Line, error: str) -> Answer:
 
 
 def compute_lines(
-    lines: Sequence[Line], stated: Parts, *, methods: Sequence[str], with_respect_to: list[str] | None
+    lines: Sequence[Line], stated: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
 ) -> list[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
     from xegrad.formats import ndjson

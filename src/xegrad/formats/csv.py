@@ -14,43 +14,52 @@ import csv
 import io
 import re
 from difflib import get_close_matches
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
-from xegrad.formats.npy import refuse_key
-from xegrad.formats.parts import Label, Parts, Table, Text
-from xegrad.targets import Array
+from xegrad.formats.raw_problem import Label, LabelText, RawProblem
+from xegrad.targets import Array, Targets
 
 Line = tuple[int, list[str]]  # line number, cells
 
 SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them
 HEADER = "the header is x, then the class names"
+SPECIAL_ROWS = {"bias": "b", "label": "label"}  # by their first cell: the key that each is
 
 
 class DataSet(msgspec.Struct, frozen=True, eq=False):
-    """A table of examples: X (B, N), B labels, the columns that X is made of, and those that are neither."""
+    """A table of examples: x and the labels, the columns that x is made of, and those that are neither."""
 
-    inputs: Array
-    labels: list[Text]
+    problem: RawProblem
     columns: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
-def read_problem(data: bytes, source: str) -> Parts:
-    """The parts of a problem in one table; W is always (inputs, classes).
+def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+    """A problem in one table; or a part: plain numbers, or labels.
 
     Raises
     ------
     InputError
         A cell that is no number, a ragged or doubled row, a missing header, by line and column.
     """
+    if part is None:
+        return _problem(data, source)
+    if part == "label":
+        return RawProblem({"label": _labels(data, source)}, {"label": source})
+    return _array(data, source, part)
+
+
+def _problem(data: bytes, source: str) -> RawProblem:
+    """W is always (inputs, classes)."""
     lines = _lines(data, source)
     number, header = lines[0]
     if header[0] != "x":
         separator = next((mark for mark in ";\t" if header[0].startswith(f"x{mark}")), None)
-        found = "cells separated by " + SEPARATORS[separator] if separator else _short(header[0])
+        start = "cells separated by " + SEPARATORS[separator] if separator else _short(header[0])
         wanted = "commas are expected" if separator else HEADER
         if _is_number(header[0]):
             wanted += "; W alone is given with -W"
@@ -58,7 +67,7 @@ def read_problem(data: bytes, source: str) -> Parts:
             wanted += "; a data set is given with -x FILE --label-column NAME"
         if header[0][0] in "{[":
             wanted += "; this looks like JSON"
-        raise InputError(f"{source}: line {number}: found {found}; in a problem in CSV {wanted}")
+        raise InputError(f"{source}: line {number}: found {start}; in a problem in CSV {wanted}")
     if len(header) == 1:
         raise InputError(f"{source}: line {number}: the header names no classes after x; {HEADER}")
     for column, name in enumerate(header[1:], start=2):
@@ -69,7 +78,7 @@ def read_problem(data: bytes, source: str) -> Parts:
     for number, cells in lines[1:]:
         _check_width(cells, header, source, number)
         word = cells[0].lower()
-        if word not in ("label", "bias"):
+        if word not in SPECIAL_ROWS:
             table.append(
                 [_number(cell, source, number, column) for column, cell in enumerate(cells, start=1)]
             )
@@ -82,47 +91,43 @@ def read_problem(data: bytes, source: str) -> Parts:
     if not table:
         raise InputError(f"{source}: there is no row of numbers; each input is a row: x_j, then W[j, :]")
     numbers = np.array(table)
-    return Parts(
-        weights=numbers[:, 1:],
-        inputs=numbers[:, 0],
-        bias=np.array(rows["bias"]) if "bias" in rows else None,
-        label=np.array(rows["label"]) if "label" in rows else None,
-        classes=_names(header[1:]),
-        rows_are_inputs=True,
-        sources=dict.fromkeys(("problem", "W", "x", "b", "label", "classes"), source),
-    )
+    values = {"W": numbers[:, 1:], "x": numbers[:, 0], "classes": _names(header[1:])}
+    values |= {key: np.array(rows[word]) for word, key in SPECIAL_ROWS.items() if word in rows}
+    values = {key: value for key, value in values.items() if value is not None}
+    return RawProblem(values, dict.fromkeys(("problem", *values), source), rows_are_inputs=True)
 
 
-def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
-    """A table of plain numbers, and the names in its first row if that holds something that is no number.
+def _array(data: bytes, source: str, part: str) -> RawProblem:
+    """A table of plain numbers; the names in the first row of W, if it holds any, are those of the classes.
 
     x in one line is one example: CSV cannot say that it is a batch of one.
     """
-    refuse_key(key, source, "CSV")
     try:
-        values, names = _numbers(data, source)
+        array, names = _numbers(data, source)
     except InputError as error:
         hint = (
             "; if it is a data set, --label-column names the column that is the label" if part == "x" else ""
         )
         raise InputError(f"{error}{hint}") from None
-    return Table(values=values.ravel() if part == "x" and len(values) == 1 else values, names=names)
+    values: dict[str, Any] = {part: array.ravel() if part == "x" and len(array) == 1 else array}
+    if part == "W" and names is not None:
+        values["classes"] = names
+    return RawProblem(values, dict.fromkeys(values, source))
 
 
-def read_labels(data: bytes, source: str, key: str | None) -> Label:
+def _labels(data: bytes, source: str) -> Label:
     """A column, or one line, of indices or names; a table of several columns and lines is targets.
 
-    The first line of a column is a header if it alone is no index; one of names is found to have a header where
-    it has one line more than x has rows.
+    The first line of a column is a header if it alone is no index; one of names has a header where it has one
+    line more than x has rows.
     """
-    refuse_key(key, source, "CSV")
     lines = _lines(data, source)
     if len(lines) > 1 and max(len(cells) for _, cells in lines) > 1:
         return _numbers(data, source)[0]
     cells = [cell for _, row in lines for cell in row]
     if len(lines) > 1 and not _is_number(cells[0]) and all(_is_number(cell) for cell in cells[1:]):
         cells = cells[1:]
-    return [Text(cell) for cell in cells]
+    return [LabelText(cell) for cell in cells]
 
 
 def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
@@ -137,8 +142,9 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
     number, header = lines[0]
     mark = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
     if mark is not None:
-        found = SEPARATORS[mark]
-        raise InputError(f"{source}: line {number}: found cells separated by {found}; commas are expected")
+        raise InputError(
+            f"{source}: line {number}: found cells separated by {SEPARATORS[mark]}; commas are expected"
+        )
     if label_column not in header:
         near = get_close_matches(label_column, header, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -158,18 +164,21 @@ def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
     for k, name in enumerate(header):
         if k != label and not numeric[k] and any(_is_number(cells[k]) for _, cells in rows):
             number, cells = next((number, cells) for number, cells in rows if not _is_number(cells[k]))
-            found = _short(cells[k]) if cells[k] else "empty"
+            cell = _short(cells[k]) if cells[k] else "empty"
             raise InputError(
-                f"{source}: line {number}, column {k + 1} is {found} in {name}, a column of numbers"
+                f"{source}: line {number}, column {k + 1} is {cell} in {name}, a column of numbers"
             )
     chosen = [k for k in range(len(header)) if numeric[k] and k != label]
     if not chosen:
         raise InputError(f"{source}: no column holds numbers alone")
+    inputs = [[_number(cells[k], source, number, k + 1) for k in chosen] for number, cells in rows]
+    labels = [LabelText(cells[label]) for _, cells in rows]
     return DataSet(
-        inputs=np.array(
-            [[_number(cells[k], source, number, k + 1) for k in chosen] for number, cells in rows]
+        problem=RawProblem(
+            {"x": np.array(inputs), "label": labels},
+            {"x": source, "label": f"{source}: {label_column}"},
+            labels_are_a_column=True,
         ),
-        labels=[Text(cells[label]) for _, cells in rows],
         columns=tuple(header[k] for k in chosen),
         left_out=tuple(header[k] for k in range(len(header)) if k not in chosen and k != label),
     )
@@ -182,8 +191,8 @@ def _numbers(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
     if not all(numeric):
         if any(numeric):
             place = f"{source}: line {lines[0][0]}, column {numeric.index(False) + 1}"
-            found = _short(lines[0][1][numeric.index(False)])
-            raise InputError(f"{place} is {found} among numbers; a row holds numbers, a header only names")
+            cell = _short(lines[0][1][numeric.index(False)])
+            raise InputError(f"{place} is {cell} among numbers; a row holds numbers, a header only names")
         names, lines = _names(lines[0][1]), lines[1:]
         if not lines:
             raise InputError(f"{source}: there are no numbers below the header")
@@ -200,7 +209,7 @@ def _numbers(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
     return np.array(table), names
 
 
-def write_problem(parts: Parts) -> bytes:
+def write_problem(raw: RawProblem) -> bytes:
     """The problem as one table; a label becomes a one-hot row.
 
     Raises
@@ -208,15 +217,19 @@ def write_problem(parts: Parts) -> bytes:
     InputError
         A batch, or options of the loss: they do not fit into the table.
     """
-    problem = parts.problem()
-    stated = problem.targets
-    plain = stated.class_weights is None and not stated.label_smoothing and stated.reduction == "mean"
-    if parts.is_batch or not plain or stated.ignore_index is not None or parts.dtype is not None:
+    problem = raw.problem()
+    defaults = dict(zip(Targets.__struct_fields__, Targets.__struct_defaults__, strict=True)) | {
+        "dtype": None
+    }
+    options = {name: raw.values[name] for name in defaults if name in raw.values}
+    if raw.is_batch or any(
+        isinstance(value, np.ndarray) or value != defaults[name] for name, value in options.items()
+    ):
         raise InputError(
             "a batch, and options of the loss, do not fit into a problem in CSV; JSON holds them"
         )
-    target = stated.effective(problem.n_classes, problem.dtype)[0]
-    names = parts.classes or tuple(str(index) for index in range(problem.n_classes))
+    target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
+    names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
     rows = [["x", *names]]
     for value, row in zip(problem.inputs[0].tolist(), problem.weights.tolist(), strict=True):
         rows.append([_shortest(value), *map(_shortest, row)])

@@ -1,4 +1,4 @@
-"""A problem as stated: its parts, where each came from, and the Problem that they make."""
+"""A problem as it is read: the values of its fields, where each came from, and the Problem that they make."""
 
 from __future__ import annotations
 
@@ -14,100 +14,104 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.problem import Layout, Problem
+from xegrad.problem_spec import ARRAY, FIELDS
 from xegrad.targets import Array, Targets
 
 
-class Text(str):
+class LabelText(str):
     """A label from a shell or a cell: a class name if it equals one, else an index."""
 
     __slots__ = ()
 
 
-class Table(msgspec.Struct, frozen=True, eq=False):
-    """An array from a file, with what the file says of it: the names of its columns, and W's layout."""
-
-    values: Array
-    names: tuple[str, ...] | None = None
-    transpose: bool | None = None
-
-
 Label = int | str | list[Any] | NDArray[Any]
 
 
-class Parts(msgspec.Struct, frozen=True, eq=False):
-    """What was given of a problem; what was not is None.  Shapes and names are checked by `problem`.
+class RawProblem(msgspec.Struct, frozen=True, eq=False):
+    """What was read of a problem, perhaps not all of it.  Shapes and names are checked by `problem`.
 
-    `weights` is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).
-    `rows_are_inputs` where the format leaves no choice.
-    `label` is an index, a class name, text that may be either, a list of these, or targets.
-    `labels_are_a_column` of a data set: their names in sorted order are the classes, if nothing else names them.
-    `gradient` and `loss` are a candidate that the problem brings, as text or as an array; `with_respect_to` says
-    of which gradient, W's if not.
-    `sources` says where each part came from, by its symbol, and the whole as "problem", for messages.
+    Parameters
+    ----------
+    values : by the keys of `problem_spec`
+        W is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).  A label is an
+        index, a class name, text that may be either, a list of these, or targets.  `gradient` and `loss` are a
+        claim that the problem brings, as text or as an array.
+    sources : by the same keys
+        Where each came from, and the whole as "problem", for messages.
+    rows_are_inputs : bool
+        Whether the format leaves no choice of W's layout.
+    labels_are_a_column : bool
+        Of a data set: their names in sorted order are the classes, if nothing else names them.
     """
 
-    weights: Array | None = None
-    inputs: Array | None = None
-    bias: Array | None = None
-    label: Label | None = None
-    classes: tuple[str, ...] | None = None
-    transpose: bool | None = None
-    class_weights: Array | None = None
-    label_smoothing: float | None = None
-    ignore_index: int | None = None
-    reduction: str | None = None
-    dtype: str | None = None
-    id: Any = msgspec.UNSET
+    values: Mapping[str, Any] = {}
+    sources: Mapping[str, str] = {}
     rows_are_inputs: bool = False
     labels_are_a_column: bool = False
-    gradient: bytes | Array | None = None
-    loss: str | Array | None = None
-    with_respect_to: str | None = None
-    sources: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    def over(self, other: Parts) -> Parts:
-        """These parts where there are any, the other's where not.
+    def over(self, other: RawProblem) -> RawProblem:
+        """These values where there are any, the other's where not.
 
         Raises
         ------
         InputError
             A transposition asked of a W whose format settles its layout.
         """
-        if self.transpose and self.weights is None and other.rows_are_inputs:
+        if self.values.get("transpose") and "W" not in self.values and other.rows_are_inputs:
             raise InputError(
                 f"{other.sources['W']}: --transpose does not apply, since each row of a problem in CSV is an "
                 "input; leave it out, or give W apart with -W"
             )
-        given = {
-            name: value
-            for name in Parts.__struct_fields__
-            if (value := getattr(self, name)) is not None and value is not msgspec.UNSET
-        }
-        del given["rows_are_inputs"]
-        return replace(other, **given | {"sources": {**other.sources, **self.sources}})
+        return RawProblem(
+            {**other.values, **self.values},
+            {**other.sources, **self.sources},
+            other.rows_are_inputs,
+            self.labels_are_a_column or other.labels_are_a_column,
+        )
+
+    def without(self, *keys: str) -> RawProblem:
+        """All of it but some values."""
+        return replace(self, values={key: value for key, value in self.values.items() if key not in keys})
+
+    def moved(self, problem: Problem) -> RawProblem:
+        """The same, without its claim, with the W and b of a problem, in the layout of the old W."""
+        changed: dict[str, Any] = {"W": self.layout.of("weights", problem.weights), "b": problem.bias}
+        label = self.values["label"]
+        # Text from a shell or a cell may be a name or an index; a file says which.
+        if isinstance(label, list):
+            label = [_name_or_index(entry, problem.classes) for entry in label]
+        changed |= {"label": _name_or_index(label, problem.classes), "classes": problem.classes}
+        present = {key: value for key, value in changed.items() if value is not None}
+        return replace(self, values={**self.without("gradient", "loss").values, **present})
+
+    @property
+    def id(self) -> Any:
+        """What a problem is called, where it says so."""
+        return self.values.get("id", msgspec.UNSET)
 
     @property
     def is_batch(self) -> bool:
         """Whether x has two dimensions: rows, however many; a column of N > 1 numbers is one example."""
-        inputs = self.inputs
+        inputs = self.values.get("x")
         if inputs is None or inputs.ndim == 1:
             return False
         return not (inputs.shape[1] == 1 and inputs.shape[0] == self._n_inputs > 1)
 
     @property
     def _n_inputs(self) -> int:
-        if self.weights is None or self.weights.ndim != 2:
+        weights = self.values.get("W")
+        if weights is None or weights.ndim != 2:
             return 0
-        size: int = self.weights.shape[1 if self.transpose else 0]
+        size: int = weights.shape[1 if self.values.get("transpose") else 0]
         return size
 
     @property
     def layout(self) -> Layout:
         """How gradients go out: like W, and without rows where x was one vector."""
-        return Layout(transpose=self.transpose is True, is_batch=self.is_batch)
+        return Layout(transpose=self.values.get("transpose") is True, is_batch=self.is_batch)
 
     def problem(self) -> Problem:
-        """The Problem that the parts make.
+        """The Problem that the values make.
 
         Raises
         ------
@@ -121,69 +125,60 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             raise InputError(f"{source}: {error}" if source else str(error), error.part) from None
 
     def _problem(self) -> Problem:
-        weights, inputs, given_label = self.weights, self.inputs, self.label
-        missing = [
-            symbol for symbol, part in (("W", weights), ("x", inputs), ("label", given_label)) if part is None
-        ]
+        missing = [key for key in ("W", "x", "label") if key not in self.values]
         if missing:
             raise InputError(
                 f"there is no {' and no '.join(missing)}; a problem needs W, x and label, in a file, on standard "
                 "input (-), or as -W, -x and -y"
             )
-        assert weights is not None
-        assert inputs is not None
-        assert given_label is not None
+        weights, inputs, label = (self.values[key] for key in ("W", "x", "label"))
+        transpose = self.values.get("transpose")
         if weights.ndim != 2:
             raise InputError(
                 f"W is a list of {_count(weights.size, 'number')}; it must have two dimensions, one list for each "
-                f"{'class' if self.transpose else 'input'}: [[1, 2], [3, 4]]",
+                f"{'class' if transpose else 'input'}: [[1, 2], [3, 4]]",
                 "W",
             )
-        if self.transpose:
+        if transpose:
             weights = weights.T
         rows = inputs if self.is_batch else inputs.reshape(1, -1)
         if rows.shape[1] != weights.shape[0]:
             raise InputError(self._length_of_x(rows.shape[1], weights), "x")
-        classes = self.classes
+        classes = self.values.get("classes")
         if classes is None and self.labels_are_a_column:
-            classes = self._sorted_classes(given_label, weights.shape[1])
+            classes = _sorted_classes(label, weights.shape[1])
         return Problem(
             weights=weights,
             inputs=rows,
-            targets=self._targets(given_label, weights.shape[1], classes),
-            bias=None if self.bias is None else _vector(self.bias, "b"),
+            targets=self._targets(label, weights.shape[1], classes),
+            bias=_vector(self.values["b"], "b") if "b" in self.values else None,
             classes=classes,
-            precision=self.dtype,
+            precision=self.values.get("dtype"),
         )
 
     def _length_of_x(self, size: int, weights: Array) -> str:
         n_inputs, n_classes = weights.shape
-        side = "columns" if self.transpose else "rows"
-        layout = "(classes, inputs)" if self.transpose else "(inputs, classes)"
+        transpose = self.values.get("transpose")
+        side = "columns" if transpose else "rows"
+        layout = "(classes, inputs)" if transpose else "(inputs, classes)"
         entries = "1 entry" if size == 1 else f"{size} entries"
         if self.is_batch:
             entries += " in each row"
         side = f"{n_inputs} {side[:-1]}" if n_inputs == 1 else f"{n_inputs} {side}"
-        found = f"x has {entries} but W has {side}; W is read as {layout}."
-        if self.is_batch and self.inputs is not None and self.inputs.shape[0] == n_inputs:
-            return f"{found} x is rows x inputs, and yours seems to be the other way round"
+        sizes = f"x has {entries} but W has {side}; W is read as {layout}."
+        if self.is_batch and self.values["x"].shape[0] == n_inputs:
+            return f"{sizes} x is rows x inputs, and yours seems to be the other way round"
         if size != n_classes:
-            return f"{found} x needs one number for each input"
-        other = (
-            "(inputs, classes), add --no-transpose"
-            if self.transpose
-            else ("(classes, inputs), add --transpose")
-        )
-        return f"{found} If yours is {other}"
+            return f"{sizes} x needs one number for each input"
+        other = "(inputs, classes), add --no-transpose" if transpose else "(classes, inputs), add --transpose"
+        return f"{sizes} If yours is {other}"
 
     def _targets(self, label: Label, n_classes: int, classes: tuple[str, ...] | None) -> Targets:
-        options = {
-            name: value
-            for name in ("class_weights", "label_smoothing", "ignore_index", "reduction")
-            if (value := getattr(self, name)) is not None
+        options: dict[str, Any] = {
+            name: _vector(self.values[name], name) if FIELDS[name].kind is ARRAY else self.values[name]
+            for name in Targets.__struct_fields__
+            if name in self.values
         }
-        if "class_weights" in options:
-            options["class_weights"] = _vector(options["class_weights"], "class_weights")
         if isinstance(label, int | str):
             return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
         nested = (isinstance(label, np.ndarray) and label.ndim == 2) or any(
@@ -197,10 +192,9 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
                     "label",
                 )
             return Targets(soft=_vector(_numbers(label, nested), "label")[None, :], **options)
-        assert self.inputs is not None
         if (
-            len(label) == len(self.inputs) + 1
-            and isinstance(label[0], Text)
+            len(label) == len(self.values["x"]) + 1
+            and isinstance(label[0], LabelText)
             and label[0] not in (classes or ())
         ):
             label = label[1:]  # a column of names below a header
@@ -213,20 +207,26 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             ]
         return Targets(labels=np.asarray(label), **options)
 
-    def _sorted_classes(self, label: Label, n_classes: int) -> tuple[str, ...] | None:
-        """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
-        assert isinstance(label, list)
-        if all(_is_index(name) for name in label):
-            return None
-        names = tuple(sorted({str(name) for name in label}))
-        if len(names) != n_classes:
-            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            raise InputError(
-                f"the labels name {_count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
-                "of them, in the order of W's columns, with --classes",
-                "label",
-            )
-        return names
+
+def _sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
+    """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
+    if all(_is_index(name) for name in label):
+        return None
+    names = tuple(sorted({str(name) for name in label}))
+    if len(names) != n_classes:
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise InputError(
+            f"the labels name {_count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
+            "of them, in the order of W's columns, with --classes",
+            "label",
+        )
+    return names
+
+
+def _name_or_index(label: Any, classes: tuple[str, ...] | None) -> Any:
+    if not isinstance(label, str):
+        return label
+    return str(label) if classes and label in classes else int(label)
 
 
 def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) -> int:
@@ -234,7 +234,7 @@ def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) ->
     if isinstance(label, str):
         if classes and label in classes:
             return classes.index(label)
-        if not (isinstance(label, Text) and _is_index(label)):
+        if not (isinstance(label, LabelText) and _is_index(label)):
             raise InputError(_no_class(label, classes, n_classes), "label")
         label = int(label)
     if not -(2**63) <= label < 2**63:
@@ -247,7 +247,7 @@ def _is_index(text: str) -> bool:
 
 
 def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str:
-    if isinstance(name, Text) and "," in name:
+    if isinstance(name, LabelText) and "," in name:
         return f"label {name!r} is no class; a target, or a list of labels, is a JSON list: [{name}]"
     if not classes:
         return (
