@@ -57,7 +57,7 @@ def main() -> None:
         cells = [str(stated.weights.size)]
         for name in others:
             method = METHODS[name]
-            lost = compare(exact, method.evaluate(stated), method.bound(stated)).digits_lost.sum()
+            lost = compare(exact, method.evaluate(stated), method.bound(stated)).no_correct_digit.sum()
             cells.append(str(int(lost)))
         print(f"| {kind} |", " | ".join([*cells, "0"]), "|")
 

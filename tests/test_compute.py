@@ -20,7 +20,7 @@ from conftest import Outcome, Run, Shell, problem_json
 from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, read
 from xegrad.computation import methods_for
 from xegrad.display.computation import computation_view
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.display.screen import as_text
 from xegrad.formats.results import encode
 from xegrad.formats.results.compute import compute_results
@@ -422,7 +422,7 @@ def without_certainty(problem: Problem, places: Mapping[str, Sequence[int]]) -> 
 
 
 def shown(computed: Computation, width: int = 80) -> str:
-    view = computation_view(computed, Layout(is_batch=False), Page(width=width))
+    view = computation_view(computed, Layout(is_batch=False), PageSettings(width=width))
     return as_text(view)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Run
 from xegrad import METHODS, Problem, Targets, compare, explain, read
-from xegrad.explanation.values import INVITED
+from xegrad.explanation.values import MISTAKE_AT_STEP
 from xegrad.slips.making import apply
 
 SEED = "sample_inputs/seed.json"
@@ -88,7 +88,7 @@ def test_the_numbers_of_a_slip_that_a_step_invites_are_those_of_the_catalogue(st
     slip = explain(problem)[step].slip
     assert slip is not None
     assert slip.numbers is not None
-    assert slip.name == INVITED[step]
+    assert slip.name == MISTAKE_AT_STEP[step]
     gradient = "weights" if slip.name == "input-missing" else "logits"
     made = apply(problem, [slip.name], gradient)[0]
     assert np.allclose(slip.numbers, made, rtol=1e-14, atol=0)

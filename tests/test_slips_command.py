@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Outcome, Run
 from xegrad import METHODS, SLIPS, read
-from xegrad.explanation.values import INVITED, WITHOUT_BIAS
+from xegrad.explanation.values import MISTAKE_AT_STEP, WITHOUT_BIAS
 
 SEED = "sample_inputs/seed.json"
 BATCH = "sample_inputs/batch.json"
@@ -242,7 +242,7 @@ def test_an_unknown_slip_is_refused_with_the_nearest(run: Run) -> None:
 
 
 def test_the_slips_that_a_step_invites_are_in_the_catalogue() -> None:
-    assert {*INVITED.values(), WITHOUT_BIAS} <= {*SLIPS}
+    assert {*MISTAKE_AT_STEP.values(), WITHOUT_BIAS} <= {*SLIPS}
 
 
 def test_a_random_sample_says_what_it_cannot_catch(run: Run) -> None:

@@ -141,7 +141,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         kind = self._kinds()[0]
         masks = self._masks()
         if kind == "no-exact":  # they agree, and where they need not have a digit in common they may be wrong
-            masks = {kind: {name: against.lost for name, against in self.comparisons.items()}}
+            masks = {kind: {name: against.unresolved for name, against in self.comparisons.items()}}
         places = [
             (name, k) for name, mask in masks.get(kind, {}).items() for k in np.flatnonzero(mask).tolist()
         ]
@@ -166,14 +166,13 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
             masks["no-exact"] = np.ones(self.n_problems, dtype=bool)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
         kinds = [kind for kind in VERDICT_OF if kind in masks]
-        chosen: list[str] = np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
-        return chosen
+        return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
         compared = self.comparisons.items()
         chain, shortcut = (
-            {name: against.digits_lost for name, against in self.from_exact.get(method, {}).items()}
+            {name: against.no_correct_digit for name, against in self.from_exact.get(method, {}).items()}
             for method in ("chain", "shortcut")
         )
         common = {name: chain[name] & shortcut[name] for name in chain}
@@ -191,10 +190,10 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
 
     def _any(self, masks: Iterable[Any]) -> NDArray[np.bool_]:
         """(K,) whether any of the masks holds anywhere in a problem."""
-        found = np.zeros(self.n_problems, dtype=bool)
+        holds = np.zeros(self.n_problems, dtype=bool)
         for mask in masks:
-            found |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
-        return found
+            holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
+        return holds
 
 
 def methods_for(

@@ -20,7 +20,7 @@ from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a witness is left out of the check.
-PATIENCE = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
+MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
@@ -80,7 +80,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
             return WRONG
         if not np.all(self.certified) or self.comparison.unbounded.any() or (self.derived and self.vacuous):
             return UNDECIDED
-        return DIGITS_LOST if self.comparison.digits_lost.any() else RIGHT
+        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
 
     @property
     def relative_bound(self) -> float:
@@ -184,7 +184,7 @@ class Check(msgspec.Struct, frozen=True, eq=False):
     def passed(self) -> bool:
         """Whether every entry is within its promise, or has digits where there is none; never NaN."""
         comparison = self.comparison
-        return bool((comparison.within | (comparison.unbounded & ~comparison.digits_lost)).all())
+        return bool((comparison.within | (comparison.unbounded & ~comparison.no_correct_digit)).all())
 
 
 def check_methods(
@@ -194,7 +194,7 @@ def check_methods(
     steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
     evaluations, checks, losses = {}, [], []
     for name, method in METHODS.items():
-        if name == "exact" or steps > PATIENCE.get(name, np.inf):
+        if name == "exact" or steps > MAX_WORK.get(name, np.inf):
             continue
         evaluation = method.evaluate(problem, with_respect_to)
         bound = method.bound(problem, with_respect_to)

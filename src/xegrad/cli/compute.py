@@ -10,15 +10,14 @@ import typer
 
 from xegrad.cli import DONE, options, output
 from xegrad.cli.inputs import Given
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 from xegrad.vocabulary import DEFAULT_METHODS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from xegrad.computation import Computation
+    from xegrad.display.text import View
     from xegrad.problem import Layout
 
 FORMS = (*output.VIEWS, *output.ARRAYS)
@@ -83,25 +82,25 @@ def command(
         return stream.run(given, lines, path, quiet=quiet)
     destination = output.destination(form, json, path, given.files, FORMS, quiet=quiet, no_color=no_color)
     parts = given.read()
-    stated = parts.problem()
-    names = options.gradients(with_respect_to, stated.bias is not None)
+    problem = parts.problem()
+    names = options.gradients(with_respect_to, problem.bias is not None)
 
     from xegrad import computation
     from xegrad.display import screen
     from xegrad.methods.exact import work
 
-    chosen = computation.methods_for(stated, methods, "auto" if exact is None else exact)
+    chosen = computation.methods_for(problem, methods, "auto" if exact is None else exact)
     if "exact" in chosen:
-        screen.announce(work(stated.n_rows, stated.n_inputs, stated.n_classes))
+        screen.announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     with screen.progress_bar():
-        computed = computation.compute(stated, chosen, names)
+        computed = computation.compute(problem, chosen, names)
 
     def result() -> msgspec.Struct:
         from xegrad.formats.results.compute import compute_results
 
         return compute_results(computed, parts.layout, ids=[parts.id], warnings=[computed.warnings])[0]
 
-    def view(page: Page) -> RenderableType:
+    def view(page: PageSettings) -> View:
         from xegrad.display.computation import computation_view
 
         return computation_view(computed, parts.layout, page)
@@ -109,9 +108,9 @@ def command(
     destination.write(
         result=result,
         view=view,
-        page=Page(top=top, digits=digits, heatmaps=heatmap),
+        page=PageSettings(top=top, digits=digits, heatmaps=heatmap),
         array=partial(_as_array, computed, parts.layout),
-        warnings=stated.targets.warnings,
+        warnings=problem.targets.warnings,
     )
     return DONE
 

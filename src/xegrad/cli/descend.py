@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options, output
 from xegrad.cli.inputs import Given
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 
 @options.takes_problem
@@ -71,13 +71,13 @@ def command(
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
     parts = given.read()
-    stated = parts.problem()
+    problem = parts.problem()
 
     from xegrad.descent import descend
     from xegrad.display import screen
 
     with screen.progress_bar():
-        descent = descend(stated, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
+        descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         output.Destination("problem", None if save == "-" else save).put(
             saving.write_problem(parts.moved(descent.end))
@@ -86,15 +86,15 @@ def command(
     def result() -> msgspec.Struct:
         from xegrad.formats.results.descend import descend_result
 
-        return descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
+        return descend_result(descent, parts.layout, id=parts.id, warnings=problem.targets.warnings)
 
-    def view(page: Page) -> RenderableType:
+    def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view
 
         return descent_view(descent, rate, page)
 
     replace(destination, is_report=save == "-").write(
-        result=result, view=view, page=Page(digits=digits), warnings=stated.targets.warnings
+        result=result, view=view, page=PageSettings(digits=digits), warnings=problem.targets.warnings
     )
     if descent.interrupted:
         return INTERRUPTED

@@ -9,11 +9,11 @@ import typer
 
 from xegrad.cli import DONE, options, output
 from xegrad.cli.inputs import Given
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 
 @options.takes_problem
@@ -53,7 +53,7 @@ def command(
     """
     destination = output.destination(form, json, path, given.files, quiet=quiet, no_color=no_color)
     parts = given.read()
-    stated = parts.problem()
+    problem = parts.problem()
 
     from xegrad.display import screen
     from xegrad.explanation import explain
@@ -61,15 +61,15 @@ def command(
 
     only = None if step is None else options.choice(step, STEPS, "step")
     with screen.progress_bar():
-        explanation = explain(stated, row)
+        explanation = explain(problem, row)
     followed = None if entry is None else explanation.entry(*_indices(entry))
 
     def result() -> msgspec.Struct:
         from xegrad.formats.results.explain import explain_result
 
-        return explain_result(explanation, parts.layout, id=parts.id, warnings=stated.targets.warnings)
+        return explain_result(explanation, parts.layout, id=parts.id, warnings=problem.targets.warnings)
 
-    def view(page: Page) -> RenderableType:
+    def view(page: PageSettings) -> View:
         if slip is not None:
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
@@ -84,8 +84,8 @@ def command(
     destination.write(
         result=result,
         view=view,
-        page=Page(digits=digits, heatmaps=heatmap),
-        warnings=stated.targets.warnings,
+        page=PageSettings(digits=digits, heatmaps=heatmap),
+        warnings=problem.targets.warnings,
     )
     return DONE
 

@@ -15,11 +15,11 @@ import msgspec
 from msgspec.structs import replace
 
 from xegrad.cli import options
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 # The views of a result: for people.
 VIEWS = ("table", "json", "markdown", "svg", "html")
@@ -34,7 +34,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "csv": (".csv",),
     "npy": (".npy",),
 }
-DEFAULT_PAGE = Page()
+DEFAULT_PAGE = PageSettings()
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -50,8 +50,8 @@ class Destination(msgspec.Struct, frozen=True):
         self,
         *,
         result: Callable[[], msgspec.Struct | list[msgspec.Struct]],
-        view: Callable[[Page], RenderableType],
-        page: Page = DEFAULT_PAGE,
+        view: Callable[[PageSettings], View],
+        page: PageSettings = DEFAULT_PAGE,
         array: Callable[[str], bytes] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
@@ -79,15 +79,18 @@ class Destination(msgspec.Struct, frozen=True):
         else:
             self._draw(view, page)
 
-    def _draw(self, view: Callable[[Page], RenderableType], page: Page) -> None:
+    def _draw(self, view: Callable[[PageSettings], View], page: PageSettings) -> None:
         """A view as wide as the screen."""
         from xegrad.display import screen
 
-        page = replace(page, width=screen.width(), ascii=self.path is None and not screen.is_unicode())
+        ascii = self.path is None and not screen.is_unicode()
+        shown = view(replace(page, width=screen.width(), ascii=ascii))
+        if ascii:
+            shown = screen.in_ascii(shown)
         if self.path is None and self.form == "table" and not self.is_report:
-            screen.show(view(page), color=self.color)
+            screen.show(shown, color=self.color)
         else:
-            self.put(screen.as_text(view(page), self.form).encode())
+            self.put(screen.as_text(shown, self.form).encode())
 
     def put(self, data: bytes) -> None:
         """Write all of it."""
@@ -139,13 +142,13 @@ def destination(
 
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
     """Nothing is written over what is read."""
-    for given in inputs:
+    for name in inputs:
         with contextlib.suppress(OSError, ValueError):
-            read = os.fstat(sys.stdin.fileno()) if given == "-" else os.stat(given)  # noqa: PTH116
+            read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)  # noqa: PTH116
             if os.path.samestat(read, os.stat(path)) and stat.S_ISREG(read.st_mode):  # noqa: PTH116
-                name = "standard input" if given == "-" else given
+                source = "standard input" if name == "-" else name
                 raise UsageError(
-                    f"-o {path} would be written over {name}, which is read; give it another name"
+                    f"-o {path} would be written over {source}, which is read; give it another name"
                 )
 
 

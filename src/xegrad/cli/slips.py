@@ -8,10 +8,10 @@ import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 
 def command(
@@ -37,12 +37,11 @@ def command(
         results: list[msgspec.Struct] = [slip_result(SLIPS[one]) for one in chosen]
         return results if name is None else results[0]
 
-    def view(page: Page) -> RenderableType:
+    def view(page: PageSettings) -> View:
         if name is None:
-            from xegrad.display.listing import listing
+            from xegrad.display.slip import slips_view
 
-            rows = [(slip.name, slip.sentence) for slip in SLIPS.values()]
-            return listing({"what verify can name; xegrad slips NAME explains one": rows}, page.width)
+            return slips_view(page.width)
         from xegrad.display.slip import slip_view
         from xegrad.slip_page import page as slip_page
 

@@ -12,14 +12,13 @@ import typer
 
 from xegrad.cli import DONE, JUDGED_WRONG, inputs, options, output
 from xegrad.cli.inputs import Given
-from xegrad.display.page import Page
+from xegrad.display.page import PageSettings
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import NAMES, SYMBOLS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from xegrad.cli.stream import Answer
+    from xegrad.display.text import View
     from xegrad.formats.claim import Written
     from xegrad.formats.ndjson import Line
     from xegrad.formats.raw_problem import RawProblem
@@ -170,12 +169,12 @@ def command(
 
         return verify_result(found, id=parts.id, warnings=warnings)
 
-    def view(page: Page) -> RenderableType:
+    def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
 
         return verification_view(found, printed, page)
 
-    page = Page(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
+    page = PageSettings(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
     destination.write(result=result, view=view, page=page, warnings=warnings)
     return DONE if found.verified else JUDGED_WRONG
 
