@@ -22,7 +22,7 @@ from xegrad.errors import InputError, XegradError
 from xegrad.formats import json
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, SHARED, ProblemObject
+from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, SHARED
 from xegrad.targets import Targets
 
 READ = (
@@ -36,7 +36,7 @@ class Line(msgspec.Struct, frozen=True, eq=False):
     """A line of a stream: its number, counted from one, and its problem as it stands, or why there is none."""
 
     number: int
-    fields: ProblemObject | None
+    fields: Any  # a ProblemObject, or None
     error: str = ""
     id: Any = UNSET
 
@@ -121,7 +121,6 @@ def shortened(error: XegradError) -> str:
 
 def raw_problem(line: Line, options: RawProblem) -> RawProblem:
     """The problem of a line that is one, below what the command line says."""
-    assert line.fields is not None
     return options.over(json.raw_problem(line.fields, ""))
 
 
@@ -151,7 +150,7 @@ def _all_of_them(lines: Sequence[Line], options: RawProblem) -> Stack | None:
     if len(objects) < 2 or not all(objects):
         return None
     shared = list(map(_shared, objects))
-    with_bias = [fields.b is not UNSET for fields in objects if fields is not None]
+    with_bias = [fields.b is not UNSET for fields in objects]
     if shared.count(shared[0]) < len(shared) or with_bias.count(with_bias[0]) < len(shared):
         return None
     try:
@@ -200,7 +199,7 @@ _NO_LISTS = (UNSET,) * len(_LISTS)
 _shared, _shared_lists = attrgetter(*SHARED), attrgetter(*_LISTS)
 
 
-def _shape(fields: ProblemObject) -> Any:
+def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
     weights, inputs, label = fields.W, fields.x, fields.label
     shared = _shared(fields)

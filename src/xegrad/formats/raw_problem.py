@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
+from xegrad.formats.values import check_rows, count
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import ARRAY, FIELDS
 from xegrad.targets import Array, Targets
@@ -135,7 +136,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         transpose = self.values.get("transpose")
         if weights.ndim != 2:
             raise InputError(
-                f"W is a list of {_count(weights.size, 'number')}; it must have two dimensions, one list for each "
+                f"W is a list of {count(weights.size, 'number')}; it must have two dimensions, one list for each "
                 f"{'class' if transpose else 'input'}: [[1, 2], [3, 4]]",
                 "W",
             )
@@ -191,7 +192,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
                     "dimensions: [[1, 2], [3, 4]]",
                     "label",
                 )
-            return Targets(soft=_vector(_numbers(label, nested), "label")[None, :], **options)
+            return Targets(soft=_vector(_target(label), "label")[None, :], **options)
         if (
             len(label) == len(self.values["x"]) + 1
             and isinstance(label[0], LabelText)
@@ -199,7 +200,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         ):
             label = label[1:]  # a column of names below a header
         if nested:
-            return Targets(soft=_numbers(label, nested), **options)
+            return Targets(soft=_target(label), **options)
         if not isinstance(label, np.ndarray) and any(isinstance(entry, str) for entry in label):
             label = [
                 _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry
@@ -216,7 +217,7 @@ def _sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
     if len(names) != n_classes:
         shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         raise InputError(
-            f"the labels name {_count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
+            f"the labels name {count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
             "of them, in the order of W's columns, with --classes",
             "label",
         )
@@ -260,19 +261,11 @@ def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str
     return f"label {name!r} is not one of the classes {shown}{hint}"
 
 
-def _numbers(label: Iterable[Any], nested: bool) -> Array:
+def _target(rows: Iterable[Any]) -> Array:
     """Targets as an array, refused where they are ragged or mix numbers with anything else."""
-    rows = list(label)
-    for index, row in enumerate(rows if nested else [rows]):
-        if nested and not isinstance(row, list | np.ndarray):
-            raise InputError(
-                f"label mixes lists with {row!r}; targets are lists of {len(rows[0])} numbers", "label"
-            )
-        if nested and len(row) != len(rows[0]):
-            raise InputError(
-                f"label[{index}] has {_count(len(row), 'number')}, but label[0] has {_count(len(rows[0]), 'number')}",
-                "label",
-            )
+    rows = list(rows)
+    check_rows(rows, "label", "label")
+    for row in rows if any(isinstance(row, list) for row in rows) else [rows]:
         if wrong := next((entry for entry in row if isinstance(entry, str | list)), None):
             raise InputError(f"label holds {wrong!r} among numbers; a target is made of numbers", "label")
     return np.array(rows)
@@ -286,7 +279,3 @@ def _vector(array: Array, symbol: str) -> Array:
         return array.ravel()
     shape = " x ".join(map(str, array.shape)) or "one number"
     raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

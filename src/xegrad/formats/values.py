@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,24 +63,34 @@ def labels(array: NDArray[Any], place: str) -> Any:
 
 
 def array_of_rows(rows: list[Any], path: str, source: str) -> Array:
-    """A list of numbers, or rows of them, as an array, refused where it is ragged."""
-    if any(isinstance(row, list) for row in rows):
-        first = rows[0]
-        for index, row in enumerate(rows):
-            if not (isinstance(row, list) and isinstance(first, list)):
-                raise InputError(f"{source}: {path} mixes numbers and lists; it is one or the other")
-            if len(row) != len(first):
-                raise InputError(
-                    f"{source}: {path}[{index}] has {_numbers(len(row))}, but {path}[0] has "
-                    f"{_numbers(len(first))}; all rows must be equally long"
-                )
-    elif not rows:
+    """A list of numbers, or rows of them, as an array."""
+    if not rows:
         raise InputError(f"{source}: {path} is empty; numbers are expected")
+    try:
+        check_rows(rows, path)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     return np.array(rows, dtype=np.float64)
 
 
-def _numbers(count: int) -> str:
-    return f"{count} number{'' if count == 1 else 's'}"
+def check_rows(rows: Sequence[Any], path: str, part: str | None = None) -> None:
+    """Raise InputError where some entries are rows and others are not, or rows differ in length."""
+    if not any(isinstance(row, list | np.ndarray) for row in rows):
+        return
+    for index, row in enumerate(rows):
+        if not isinstance(row, list | np.ndarray) or not isinstance(rows[0], list | np.ndarray):
+            raise InputError(f"{path} mixes numbers and lists; it is one or the other", part)
+        if len(row) != len(rows[0]):
+            raise InputError(
+                f"{path}[{index}] has {count(len(row), 'number')}, but {path}[0] has "
+                f"{count(len(rows[0]), 'number')}; all rows must be equally long",
+                part,
+            )
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """How many there are of something, as a sentence has it."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _shown(array: NDArray[Any]) -> str:
