@@ -140,7 +140,8 @@ class Given(msgspec.Struct, frozen=True):
 
     def _labels(self) -> RawProblem:
         """The one of -y, --labels and --label-column that is there."""
-        from xegrad.formats.raw_problem import LabelText, RawProblem
+        from xegrad.formats.labels import LabelText
+        from xegrad.formats.raw_problem import RawProblem
 
         text = self.values.get("label")
         options = {"-y": text, "--labels": self.labels, "--label-column": self.label_column}

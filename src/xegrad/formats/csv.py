@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
-from xegrad.formats.raw_problem import Label, LabelText, RawProblem
+from xegrad.formats.labels import Label, LabelText
+from xegrad.formats.raw_problem import RawProblem
 from xegrad.targets import Array, Targets
 
 SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them

@@ -31,9 +31,9 @@ def checked(array: NDArray[Any], field: Field, place: str) -> Any:
     """
     kind = field.kind
     if kind in (ARRAY, CLAIMED_ARRAY):
-        return real_array(array, place)
+        return _real_array(array, place)
     if kind is LABELS:
-        return labels(array, place)
+        return _labels(array, place)
     is_of_kind = array.dtype.kind in kind.numpy
     if kind is CLASS_NAMES and is_of_kind and array.ndim == 1:
         return tuple(array.tolist())
@@ -44,7 +44,7 @@ def checked(array: NDArray[Any], field: Field, place: str) -> Any:
     return array.reshape(1) if kind is CLAIMED_NUMBER else array.item()
 
 
-def real_array(array: NDArray[Any], place: str) -> Array:
+def _real_array(array: NDArray[Any], place: str) -> Array:
     """Real numbers in one or two dimensions."""
     if array.dtype.kind not in ARRAY.numpy:
         raise InputError(f"{place}: holds {array.dtype}; real numbers are expected")
@@ -53,13 +53,13 @@ def real_array(array: NDArray[Any], place: str) -> Array:
     return array
 
 
-def labels(array: NDArray[Any], place: str) -> Any:
+def _labels(array: NDArray[Any], place: str) -> Any:
     """An index, a name, or a list of them; two dimensions are targets."""
     if array.dtype.kind == "U" and array.ndim < 2:
         return array.tolist()
     if array.ndim == 0 and array.dtype.kind in "iu":
         return int(array)
-    return real_array(array, place)
+    return _real_array(array, place)
 
 
 def array_of_rows(rows: list[Any], path: str, source: str) -> Array:
@@ -75,10 +75,11 @@ def array_of_rows(rows: list[Any], path: str, source: str) -> Array:
 
 def check_rows(rows: Sequence[Any], path: str, part: str | None = None) -> None:
     """Raise InputError where some entries are rows and others are not, or rows differ in length."""
-    if not any(isinstance(row, list | np.ndarray) for row in rows):
+    are_rows = [isinstance(row, list) for row in rows]
+    if not any(are_rows):
         return
     for index, row in enumerate(rows):
-        if not isinstance(row, list | np.ndarray) or not isinstance(rows[0], list | np.ndarray):
+        if not (are_rows[index] and are_rows[0]):
             raise InputError(f"{path} mixes numbers and lists; it is one or the other", part)
         if len(row) != len(rows[0]):
             raise InputError(
@@ -91,6 +92,16 @@ def check_rows(rows: Sequence[Any], path: str, part: str | None = None) -> None:
 def count(number: int, one: str, many: str | None = None) -> str:
     """How many there are of something, as a sentence has it."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def vector(array: Array, symbol: str) -> Array:
+    """b or a target as (T,): a row or a column of numbers."""
+    if array.ndim == 1:
+        return array
+    if 1 in array.shape:
+        return array.ravel()
+    shape = " x ".join(map(str, array.shape)) or "one number"
+    raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
 
 
 def _shown(array: NDArray[Any]) -> str:
