@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
@@ -25,7 +25,7 @@ QUICK = 0.05  # seconds
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,16 +72,16 @@ def command(
     chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
     if exact is False and "exact" in chosen:
         raise UsageError("--no-exact leaves nothing of --method exact; one of them is meant")
-    if given.is_stream:
+    if request.is_stream:
         from xegrad.cli import stream
 
         if exact:
             chosen = [*chosen, *(["exact"] if "exact" not in chosen else [])]
         stream.refuse(form, "compute")
         lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
-        return stream.run(given, lines, path, quiet=quiet)
-    destination = output.destination(form, json, path, given.files, FORMS)
-    parts = given.read()
+        return stream.run(request, lines, path, quiet=quiet)
+    destination = output.destination(form, json, path, request.files, FORMS)
+    parts = request.read()
     stated = parts.problem()
     names = options.gradients(with_respect_to, stated.bias is not None)
 

@@ -10,7 +10,7 @@ import typer
 
 from xegrad import formats
 from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
@@ -20,7 +20,7 @@ DONE, DIVERGED, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="How many at most.")] = 1,
     learning_rate: Annotated[
         str,
@@ -63,30 +63,30 @@ def command(
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = options.choice(method, METHODS, "method")
-    destination = output.destination(form, json, path, given.files, output.VIEWS)
-    saving = None if save is None else _saving(save, given)
+    destination = output.destination(form, json, path, request.files, output.VIEWS)
+    saving = None if save is None else _saving(save, request.files)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
-    parts = given.read()
-    stated = parts.problem()
+    raw = request.read()
+    problem = raw.problem()
 
     from xegrad.descent import descend
     from xegrad.display import screen
 
     with screen.progress_bar():
-        descent = descend(stated, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
+        descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         output.Destination("problem", None if save == "-" else save).put(
-            saving.write_problem(parts.moved(descent.end))
+            saving.write_problem(raw.moved(descent.end))
         )
     status = INTERRUPTED if descent.interrupted else DONE if descent.diverged_at is None else DIVERGED
-    if not destination.begin(stated.targets.warnings, quiet=quiet):
+    if not destination.begin(problem.targets.warnings, quiet=quiet):
         return status
     if destination.form == "json":
         from xegrad.formats.results import encode
         from xegrad.formats.results.descend import descend_result
 
-        result = descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
+        result = descend_result(descent, raw.layout, id=raw.id, warnings=problem.targets.warnings)
         destination.put(encode(result))
         return status
     from xegrad.display.descent import descent_view
@@ -100,11 +100,11 @@ def command(
     return status
 
 
-def _saving(target: str, given: Given) -> formats.Format:
+def _saving(target: str, files: list[str]) -> formats.Format:
     """The format of --save, by its suffix; JSON on standard output, or where there is none."""
     if target == "-":
         return formats.FORMATS["json"]
-    output.refuse_inputs(target, given.files)
+    output.refuse_inputs(target, files)
     entry = formats.by_suffix(target) or formats.FORMATS["json"]
     if "problem" not in entry.writes:
         writable = ", ".join(known.name for known in formats.FORMATS.values() if "problem" in known.writes)

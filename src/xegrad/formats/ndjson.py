@@ -25,9 +25,8 @@ from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, SHARED
 from xegrad.targets import Targets
 
-READ = (
-    2**18
-)  # bytes asked for at a time: what arrays of a stack fit into a processor's cache; a pipe gives what it holds
+# Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
+READ = 2**18
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
@@ -42,7 +41,7 @@ class Line(msgspec.Struct, frozen=True, eq=False):
 
 
 class Stack(msgspec.Struct, frozen=True, eq=False):
-    """K problems of one shape as one, where among the lines each stands, and how they were given."""
+    """K problems of one shape as one, where among the lines each stands, and their layout."""
 
     problem: Problem
     places: Sequence[int]

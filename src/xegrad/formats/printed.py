@@ -85,7 +85,7 @@ def one_number(text: str, source: str, decimals: str | None = None) -> PrintedAr
 def of_text(text: str, source: str, decimals: str | None = None) -> PrintedArray:
     """A JSON array, what numpy and torch print, or lines of numbers.
 
-    `decimals` says with how many they were printed, or "none": the text is exact.  Found where it is not said.
+    `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
 
     Raises
     ------
