@@ -233,27 +233,6 @@ def test_a_terminal_without_utf8_is_no_trouble(shell: Shell) -> None:
     assert "agree and right: all 6 entries" in outcome.out
 
 
-@pytest.mark.parametrize("module", ["numpy", "rich", "msgspec"])
-def test_version_and_help_import_nothing_large(shell: Shell, module: str) -> None:
-    for option in ("--version", "--help"):
-        line = f"python -X importtime -m xegrad {option} 2>&1 | grep -c ' {module}$'"
-        assert shell(line).out == "0\n"
-
-
-def test_compute_json_imports_neither_rich_nor_the_csv_reader(shell: Shell) -> None:
-    line = "python -X importtime -m xegrad compute sample_inputs/seed.json --json 2>&1 >/dev/null"
-    imported = {row.split("|")[-1].strip() for row in shell(line).out.splitlines()}
-    assert "numpy" in imported
-    assert not imported & {"rich", "rich.table", "csv", "json", "xegrad.display.computation"}
-
-
-def test_importing_the_library_imports_no_numpy(shell: Shell) -> None:
-    for name, imported in (("__version__", "[]"), ("METHODS", "[]"), ("Problem", "['numpy']")):
-        look = f"import sys, xegrad; xegrad.{name}; large = ('numpy', 'typer', 'rich')"
-        line = f'python -c "{look}; print([name for name in large if name in sys.modules])"'
-        assert shell(line).out == f"{imported}\n"
-
-
 def test_the_library_reads_what_the_command_reads(tmp_path: Path) -> None:
     problem = read("sample_inputs/seed.csv")
     assert problem.weights.shape == (3, 5)
