@@ -18,17 +18,13 @@ from mistakes import (
     right,
     softmax,
 )
+from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
 from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
 
-SEED = Problem(
-    np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]]),
-    np.array([[0.1, 0.5, 0.4]]),
-    Targets(labels=np.array([2])),
-)
 # As the derivation prints it: the flat gradient cut by reshape(W.shape).
 PRINTED = [
     [0.01909135, 0.09545676, 0.07636541, 0.02035314, 0.10176572],

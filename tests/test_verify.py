@@ -13,7 +13,7 @@ import pytest
 
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell
-from test_seed import GRADIENT, LOSS
+from seed import GRADIENT, LOSS
 from xegrad import METHODS, read
 
 SEED = "sample_inputs/seed.json"
