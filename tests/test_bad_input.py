@@ -66,6 +66,10 @@ PROBLEMS = {
     "a negative target": (problem_json(label=[0.5, -0.5, 1]), "the target of class 1 is -0.5"),
     "CSV without a header": ("1,2,3\n4,5,6\n", "line 1: found '1'; in a problem in CSV the header is x"),
     "CSV with semicolons": ("x;a;b\n1;2;3\n", "found cells separated by semicolons"),
+    "a data set in the place of a problem": (
+        "length,width,kind\n1,2,a\n",
+        "found 'length'; in a problem in CSV the header is x, then the class names; a data set is given with -x FILE",
+    ),
     "CSV without classes": ("x\n1\n", "the header names no classes"),
     "CSV with a nameless class": ("x,a,\n1,2,3\n", "line 1, column 3: a class without a name"),
     "CSV without rows": ("x,a,b\nlabel,0,1\n", "there is no row of numbers"),
@@ -132,6 +136,11 @@ def assert_is_one_line(run: Run, arguments: tuple[str, ...], stdin: str | bytes,
     assert outcome.err.startswith("xegrad: ")
     assert outcome.err.count("\n") == 1
     assert expected in outcome.err
+
+
+def test_json_that_is_told_to_be_csv_is_recognised(run: Run) -> None:
+    expected = "in a problem in CSV the header is x, then the class names; this looks like JSON"
+    assert_is_one_line(run, ("compute", "-", "--input-format", "csv"), "[[1, 2], [3, 4]]", expected)
 
 
 @pytest.mark.parametrize(("stdin", "expected"), PROBLEMS.values(), ids=PROBLEMS.keys())

@@ -377,3 +377,22 @@ def test_a_method_that_another_option_takes_away_is_refused(run: Run) -> None:
     outcome = run("compute", "sample_inputs/seed.json", "--method", "exact", "--no-exact")
     assert outcome.status == 2
     assert "--no-exact leaves nothing" in outcome.err
+
+
+@pytest.mark.parametrize("options", [(), ("--no-exact",)], ids=["exact", "no exact"])
+def test_a_chain_that_is_further_off_than_rounding_explains_differs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """No chain of ours is: its bound is proven.  So one entry of its gradient is moved here."""
+    chain = METHODS["chain"].evaluate(read("sample_inputs/seed.json"))
+    gradient = chain.gradients["weights"].copy()
+    gradient[1, 3] += 2.0**-10
+    moved = msgspec.structs.replace(chain, gradients={"weights": gradient})
+    monkeypatch.setattr("xegrad.methods.chain.evaluate", lambda problem, with_respect_to=(): moved)
+    arguments = ("compute", "sample_inputs/seed.json", *options)
+    said = "differ: 1 of 15 entries are further apart than rounding explains, at most 0.000977, at W[input 1, class 3]."
+    assert said in one_line(run(*arguments))
+    result = json.loads(run(*arguments, "--json").out)
+    assert result["verdict"] == "differ"
+    assert result["comparison"]["agree"] is False
+    assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}

@@ -294,6 +294,33 @@ def test_a_gradient_that_went_through_float16_is_of_low_precision() -> None:
     assert (explanation.slips, explanation.parameters) == (("low-precision",), {"format": "float16"})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (lambda gradient: -gradient, "sign-flipped"),
+        (lambda gradient: 2 * gradient, "scaled"),
+        (lambda gradient: gradient[:, [1, 0, 3, 2, 4]], "classes-permuted"),
+    ],
+    ids=["sign-flipped", "scaled", "classes-permuted"],
+)
+@pytest.mark.parametrize(
+    ("stored", "format_name"),
+    [
+        (lambda gradient: gradient.astype(np.float32).astype(np.float64), "float32"),
+        (lambda gradient: np.round(gradient, 6), "6 decimals"),
+    ],
+    ids=["float32", "6 decimals"],
+)
+def test_a_mistake_whose_result_was_stored_in_fewer_digits_is_named_with_them(
+    wrong: Any, name: str, stored: Any, format_name: str
+) -> None:
+    candidate = stored(wrong(exactly(SEED).gradients["weights"]))
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
+    assert explanation.slips == (name, "low-precision")
+    assert explanation.parameters["format"] == format_name
+    assert (explanation.explains, explanation.entries) == (15, 15)
+
+
 # What coincides, and what cannot be told.
 
 
