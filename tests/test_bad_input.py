@@ -123,6 +123,18 @@ USAGE = {
         ("compute", "-W", "[[1,2]]", "-x", "1"),
         "there is no label; a problem needs W, x and label",
     ),
+    "a stream in the place of a problem": (
+        ("explain", "sample_inputs/stream.ndjson"),
+        "NDJSON is a stream of problems, and one is expected here",
+    ),
+    "a stream as W": (
+        ("compute", "-W", "sample_inputs/stream.ndjson", "-x", "1", "-y", "0"),
+        "NDJSON is a stream of problems, not a part of one",
+    ),
+    "a stream as labels": (
+        ("compute", "-W", "[[1,2]]", "-x", "1", "--labels", "sample_inputs/stream.ndjson"),
+        "NDJSON is a stream of problems, not labels",
+    ),
     "a transposed CSV": (("compute", "sample_inputs/seed.csv", "--transpose"), "--transpose does not apply"),
     "a sample of nothing": (("sample", "--inputs", "0"), "0 is not in the range 1<=x"),
     "a sample in no format": (("sample", "--format", "xml"), "there is no format 'xml'"),
@@ -153,10 +165,22 @@ def test_bad_usage_is_refused_in_one_line(run: Run, arguments: tuple[str, ...], 
     assert_is_one_line(run, arguments, b"", expected)
 
 
-def test_a_bad_cell_does_not_turn_numbers_into_a_header(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "W.csv").write_text("1,2x\n3,4\n")
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("1,2x\n3,4\n", "line 1, column 2 is '2x' among numbers"),
+        ("cat,dog\n", "there are no numbers below the header"),
+        ("1,2\n3\n", "line 2 has 1 cells, but line 1 has 2"),
+    ],
+    ids=["a bad cell", "a header alone", "a ragged table"],
+)
+def test_a_table_that_is_no_w_is_refused_by_line_and_column(
+    run: Run, tmp_path: Path, table: str, expected: str
+) -> None:
+    """A bad cell does not turn numbers into a header."""
+    (tmp_path / "W.csv").write_text(table)
     arguments = ("compute", "-W", str(tmp_path / "W.csv"), "-x", "5", "-y", "0")
-    assert_is_one_line(run, arguments, b"", "line 1, column 2 is '2x' among numbers")
+    assert_is_one_line(run, arguments, b"", expected)
 
 
 def test_the_message_names_the_file_and_the_part(run: Run, tmp_path: Path) -> None:

@@ -148,6 +148,8 @@ def test_labels_are_indices_names_or_targets_alike(run: Run, tmp_path: Path) -> 
     assert "label 'maybe' is not one of the classes" in wrong
     assert computed(run, named, "-y", '["no", "yes", 1]') == expected
     targets = computed(run, named, "-y", "[[1, 0], [0, 1], [0, 1]]")
+    (tmp_path / "targets.csv").write_text("no,yes\n1,0\n0,1\n0,1\n")
+    assert computed(run, named, "--labels", str(tmp_path / "targets.csv")) == targets
     assert targets["loss"] == expected["loss"]
     assert "-y and --labels both give the labels" in refused(run, named, "-y", "0", "--labels", "x.csv")
 

@@ -212,6 +212,34 @@ def test_logits_that_overflow_are_named(run: Run) -> None:
     assert "the logit of class 0 (the first) overflows to inf" in out
 
 
+@pytest.mark.parametrize(
+    ("weights", "arguments", "said"),
+    [
+        (
+            "[[0,0]]",
+            ("-x", "[[1.7e308],[1.7e308],[1.7e308]]", "-y", "[0,0,0]"),
+            "the products with x overflow",
+        ),
+        (
+            "[[-50,0]]",
+            ("-x", "1", "-y", "0", "--class-weights", "1e300,1"),
+            "the target Q of class 0 (the first) is 1e+300, so large that Q/S overflows",
+        ),
+        (
+            "[[-740,0]]",
+            ("-x", "1", "-y", "0"),
+            "the probability S of class 0 (the first) is 4.2e-322, so small that 1/S overflows",
+        ),
+    ],
+    ids=["large x", "large Q", "small S"],
+)
+def test_a_chain_that_is_not_finite_says_why(
+    run: Run, weights: str, arguments: tuple[str, ...], said: str
+) -> None:
+    out = one_line(run("compute", "-W", weights, *arguments, "--reduction", "sum"))
+    assert f"differ: the chain is not finite in 2 of 2 entries: {said}." in out
+
+
 def test_a_real_shell_pipes_json_through_jq(shell: Shell) -> None:
     if shutil.which("jq") is None:
         pytest.skip("jq is not installed")
