@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ ROWS = ["any", "zero", "equal", "padding"]
 SCALES = [1e-8, 0.1, 1.0, 30.0, 400.0, 1500.0]
 
 
+@cache  # hypothesis looks through a strategy once, not at each draw
 def numbers(scale: float) -> st.SearchStrategy[float]:
     """Short decimals, so that ties and exact zeros are common, and any float between."""
     return st.one_of(

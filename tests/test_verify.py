@@ -13,7 +13,7 @@ import pytest
 
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell
-from test_seed import GRADIENT, LOSS
+from seed import GRADIENT, LOSS
 from xegrad import METHODS, read
 
 SEED = "sample_inputs/seed.json"
@@ -486,3 +486,49 @@ def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: R
     arguments = ("verify", "-W", turned, "-x", "0.1,0.5,0.4", "-y", "2", "--transpose", "--gradient")
     steps = {"loss": LOSS, "gradient": exact_gradient().T.ravel().tolist()}
     assert run(*arguments, json.dumps(steps), "-q").status == 0
+
+
+# Two logits of 0 that are sums of terms of 1e9: the loss is log 2, and float32 does not resolve it.
+CANCELLING = {"x": [1, 1], "W": [[1e9, 0], [-1e9, 0]], "label": 0}
+LONG = {"x": [1] * 64, "W": [[1e9, 0], [-1e9, 0]] * 32, "label": 0}
+
+
+@pytest.mark.parametrize(
+    ("problem", "arguments", "said"),
+    [
+        (
+            CANCELLING,
+            ("--dtype", "float32"),
+            "float32 does not resolve numbers of this size: rounding may exceed half of every entry",
+        ),
+        (LONG, ("--dtype", "float32"), "the sum of 64 products in a logit is not resolved in float32"),
+        (
+            CANCELLING,
+            ("--dtype", "float32", "--decimals", "1"),
+            "1 decimals resolve no entry, or rounding alone exceeds half of each",
+        ),
+    ],
+    ids=["large terms", "a long sum", "few decimals"],
+)
+def test_a_loss_that_its_precision_does_not_resolve_is_undecided(
+    run: Run, problem: Any, arguments: tuple[str, ...], said: str
+) -> None:
+    arguments = ("verify", "-", "--loss", "0.7", *arguments)
+    outcome = run(*arguments, stdin=json.dumps(problem))
+    assert outcome.status == 1
+    assert f"UNDECIDED: the loss is {np.log(2)!s}; {said}" in one_line(outcome)
+    (check,) = json.loads(run(*arguments, "--json", stdin=json.dumps(problem)).out)["checks"]
+    assert (check["name"], check["passed"], check["wrong_entries"]) == ("loss", False, 0)
+
+
+def test_a_loss_within_a_wide_tolerance_may_have_lost_its_digits(run: Run) -> None:
+    outcome = run("verify", SEED, "--loss", "4", "--atol", "5")
+    assert outcome.status == 0
+    assert f"DIGITS LOST: the loss is {LOSS}, and 4.0 has no digit of it" in one_line(outcome)
+
+
+def test_a_right_loss_beside_a_wrong_gradient_says_that_the_forward_pass_is_right(run: Run) -> None:
+    outcome = run("verify", SEED, "--gradient", json.dumps(np.eye(3, 5).tolist()), "--loss", str(LOSS))
+    assert outcome.status == 1
+    said = "right loss with wrong gradient: the forward pass is right, and the mistake comes after it."
+    assert said in one_line(outcome)
