@@ -215,7 +215,7 @@ def _enclosures(problem: IntegerProblem, names: Sequence[str], digits: int) -> M
 
 
 def _exponentials(problem: IntegerProblem, digits: int) -> Exponentials:
-    """So many bits that the smallest probability that matters has as many digits as the largest."""
+    """E over 2**bits: so many bits that the smallest probability that matters has as many digits as the largest."""
     lowest = -int(problem.shifted.min()) >> problem.logits_scale
     deepest = min(DEEPEST, int((min(lowest, DEEPEST) + 1) * BITS_PER_NAT) + 1)
     bits = math.ceil(digits * BITS_PER_DIGIT) + deepest
@@ -282,7 +282,10 @@ def _logarithm(lower: int, upper: int, digits: int, bits: int) -> tuple[int, int
 
 
 def _residuals(problem: IntegerProblem, exponentials: Exponentials) -> Enclosure:
-    """r = q S - Q, (B, T), with S = E / sum_k E_k.  Integers do not cancel: 1 - S_m has as many digits as S_m."""
+    """r = q S - Q, (B, T), with S = E / sum_k E_k.
+
+    sum_k E_k is 1 + s with all the digits of s, so that q S_m - Q_m needs no other form: integers do not cancel.
+    """
     bits, masses = exponentials.bits, problem.masses[:, None]
     lower_totals, upper_totals = (
         end.sum(axis=1, keepdims=True) for end in (exponentials.lower, exponentials.upper)
