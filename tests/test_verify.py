@@ -363,6 +363,7 @@ def test_what_libraries_print_around_an_array_is_read(
         ("G/4 = G", "= [[0.019"),
         ("array(G, ndmin=3)", "', ndmin=3)'"),
         ("array(G", "the parenthesis after array does not close"),
+        ("[INFO] grad = ", "'[INFO] grad ='"),
         ("G)", "')'"),
         ("[[1 2]\n -[3 4]]", "'-'"),
         ("[[1 2]\n 7 8\n [3 4]]", "'7 8'"),

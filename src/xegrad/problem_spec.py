@@ -127,8 +127,6 @@ ProblemObject: Any = msgspec.defstruct(
     },
 )
 
-# The fields that are the same on every line of most streams.
-SHARED = tuple(key for key, field in FIELDS.items() if field.options and key not in (*NAMES, "label"))
 _ALIASES: Mapping[str, str] = {
     alias: key for key, field in FIELDS.items() for alias in (key.lower(), *field.aliases)
 }

@@ -21,26 +21,13 @@ if TYPE_CHECKING:
 
 
 class ProblemOptions(msgspec.Struct, frozen=True):
-    """What a command line says of its problem: `values` are those of the options, by the fields' keys."""
+    """What a command line says of its problem: `values` are those of the fields' options, by the fields' keys."""
 
-    problem: list[str]
     values: Mapping[str, Any]
+    problem: list[str] | None = None
     labels: str | None = None
     label_column: str | None = None
     input_format: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        problem: list[str] | None,
-        labels: str | None,
-        label_column: str | None,
-        input_format: str | None,
-        **values: Any,
-    ) -> ProblemOptions:
-        """From what the shell gives, with None for what it does not."""
-        present = {key: value for key, value in values.items() if value is not None}
-        return cls(problem or [], present, labels, label_column, input_format)
 
     def check(self) -> None:
         """Raise UsageError for a word that is none of those an option knows."""
@@ -93,7 +80,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     def is_nothing(self) -> bool:
         """Whether nothing was given, and standard input is a terminal."""
         others = (self.labels, self.label_column, self.input_format)
-        return not self.paths and not self.values and others == (None, None, None)
+        return not self.paths and not self.values and not any(others)
 
     @property
     def files(self) -> list[str]:

@@ -26,50 +26,55 @@ def _option(*names: str, metavar: str | None, help: str, values: Iterable[str] =
     )
 
 
+# Where a problem is read from, beside the options of its fields.
+_SOURCES: dict[str, Any] = {
+    "problem": Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROBLEM]",
+            help="A file (JSON, CSV, NPZ, safetensors, NDJSON), or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    "labels": Annotated[
+        str | None,
+        _option("--labels", metavar="FILE", help="The labels, or a row of targets for each row of x."),
+    ],
+    "label_column": Annotated[
+        str | None,
+        _option(
+            "--label-column", metavar="NAME", help="The column of a data set (-x data.csv) that is the label."
+        ),
+    ],
+    "input_format": Annotated[
+        str | None,
+        _option(
+            "--input-format",
+            metavar="|".join(FORMATS),
+            help="Where the suffix does not say it.",
+            values=FORMATS,
+        ),
+    ],
+}
+
+
 def _of_problem() -> dict[str, Any]:
-    """The type and the help of each option of a problem: the fields of `problem_spec`, and where they are read from."""
-    fields = {
-        key: Annotated[
-            field.kind.option | None,
-            _option(*field.options, metavar=field.metavar, help=field.help, values=field.words),
-        ]
-        for key, field in FIELDS.items()
-        if field.options
-    }
-    parts = [key for key in fields if key in NAMES]
-    others = [key for key in fields if key not in (*parts, "label")]
+    """The type and the help of every option of a problem, by the name of its parameter, in the order of the help."""
+    layer: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, field in FIELDS.items():
+        if field.options:
+            option = _option(*field.options, metavar=field.metavar, help=field.help, values=field.words)
+            (layer if key in NAMES else others)[field.parameter] = Annotated[field.kind.option | None, option]
+    sources = dict(_SOURCES)
     return {
-        "problem": Annotated[
-            list[str] | None,
-            typer.Argument(
-                metavar="[PROBLEM]",
-                help="A file (JSON, CSV, NPZ, safetensors, NDJSON), or - for standard input.",
-                show_default=False,
-            ),
-        ],
-        **{key: fields[key] for key in (*parts, "label")},
-        "labels": Annotated[
-            str | None,
-            _option("--labels", metavar="FILE", help="The labels, or a row of targets for each row of x."),
-        ],
-        "label_column": Annotated[
-            str | None,
-            _option(
-                "--label-column",
-                metavar="NAME",
-                help="The column of a data set (-x data.csv) that is the label.",
-            ),
-        ],
-        **{key: fields[key] for key in others},
-        "input_format": Annotated[
-            str | None,
-            _option(
-                "--input-format",
-                metavar="|".join(FORMATS),
-                help="Where the suffix does not say it.",
-                values=FORMATS,
-            ),
-        ],
+        "problem": sources.pop("problem"),
+        **layer,
+        "label": others.pop("label"),
+        "labels": sources.pop("labels"),
+        "label_column": sources.pop("label_column"),
+        **others,
+        **sources,
     }
 
 
@@ -118,18 +123,18 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     context, *rest = [
         parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "request"
     ]
-    options = _of_problem()
-    # Python knows an option by its long name.
-    names = {key: FIELDS[key].parameter if key in FIELDS else key for key in options}
     of_problem = [
-        inspect.Parameter(names[key], kind, default=None, annotation=annotation)
-        for key, annotation in options.items()
+        inspect.Parameter(name, kind, default=None, annotation=annotation)
+        for name, annotation in _of_problem().items()
     ]
 
     @wraps(command)
     def taking_all(**arguments: Any) -> int:
-        values = {key: arguments.pop(name) for key, name in names.items()}
-        request = ProblemOptions.of(**values)
+        values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
+        request = ProblemOptions(
+            values={key: value for key, value in values.items() if value is not None},
+            **{name: arguments.pop(name) for name in _SOURCES},
+        )
         request.check()
         if request.is_nothing and not any(arguments.get(name) for name in ("gradient", "loss")):
             usage, path = arguments["context"].get_usage(), arguments["context"].command_path

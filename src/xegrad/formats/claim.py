@@ -11,16 +11,8 @@ import numpy as np
 
 from xegrad import formats
 from xegrad.errors import InputError
-from xegrad.formats import npz
-from xegrad.formats.printed import (
-    PrintedArray,
-    of_array,
-    of_rows,
-    of_text,
-    one_number,
-    parsed,
-    without_comments,
-)
+from xegrad.formats import npz, printed
+from xegrad.formats.printed import PrintedArray
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
 from xegrad.verification import Claim
@@ -87,35 +79,36 @@ def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, Prin
     """The gradient; or the steps of the chain, where an object or a NPZ holds more of them than that of W."""
     data, source, key = written.data, written.source, written.key
     if isinstance(data, np.ndarray):
-        return {"gradient": of_array(data, source)}
+        return {"gradient": printed.of_array(data, source)}
     binary = formats.binary_format("-", data)
     if binary is not None:
         if binary.name == "npz" and key is None and name == "weights":
             saved = npz.read_arrays(data, source)
-            steps = {step: of_array(saved[step], source) for step in CHAIN if step in saved}
+            steps = {step: printed.of_array(saved[step], source) for step in CHAIN if step in saved}
             if steps.keys() - {"gradient"}:
                 return steps
-        return {"gradient": of_array(binary.load(data, source, "gradient", key).values["gradient"], source)}
+        array = binary.load(data, source, "gradient", key).values["gradient"]
+        return {"gradient": printed.of_array(array, source)}
     if key is not None:
         raise formats.no_keys(source, key, "this file")
-    text = without_comments(data.decode())
+    text = printed.without_comments(data.decode())
     if text.lstrip().startswith("{"):
         return _from_object(text, source, name, decimals)
-    return {"gradient": of_text(text, source, decimals)}
+    return {"gradient": printed.of_text(text, source, decimals)}
 
 
 def _one_number(written: Written, decimals: str | None) -> PrintedArray:
     """A loss; null is JSON's way to say that it is no number."""
     if isinstance(written.data, np.ndarray):
-        return of_array(written.data, written.source)
+        return printed.of_array(written.data, written.source)
     text = written.data.decode().strip()
-    return one_number("nan" if text == "null" else text, written.source, decimals)
+    return printed.one_number("nan" if text == "null" else text, written.source, decimals)
 
 
 def _from_object(text: str, source: str, name: str, decimals: str | None) -> dict[str, PrintedArray]:
     """The steps; or what stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
     try:
-        value: dict[str, Any] = parsed(text)
+        value: dict[str, Any] = printed.parsed(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{source}: line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
@@ -124,7 +117,7 @@ def _from_object(text: str, source: str, name: str, decimals: str | None) -> dic
         raise InputError(f"{source}: brackets are nested too deeply to be a gradient") from None
     if name == "weights":
         steps = {
-            step: of_rows(rows if isinstance(rows, list) else [rows], f"{source}: {step}", decimals)
+            step: printed.of_rows(rows if isinstance(rows, list) else [rows], f"{source}: {step}", decimals)
             for step in CHAIN
             if (rows := value.get(step)) is not None
         }
@@ -132,12 +125,12 @@ def _from_object(text: str, source: str, name: str, decimals: str | None) -> dic
             return steps
     several, symbol = value.get("gradients"), SYMBOLS[name]
     if isinstance(several, dict) and symbol in several:
-        return {"gradient": of_rows(several[symbol], source, decimals)}
+        return {"gradient": printed.of_rows(several[symbol], source, decimals)}
     if "gradient" not in value or (isinstance(several, dict) and name != "weights"):
         keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
         wanted = "'gradient'" if name == "weights" else f"'gradient', and none {symbol!r} in 'gradients'"
         raise InputError(f"{source}: the object has no key {wanted}; its keys are {keys or 'none'}")
-    return {"gradient": of_rows(value["gradient"], source, decimals)}
+    return {"gradient": printed.of_rows(value["gradient"], source, decimals)}
 
 
 def _in_shape(array: PrintedArray, expected: tuple[int, ...], source: str) -> PrintedArray:

@@ -25,14 +25,13 @@ from xegrad.problem_spec import (
 
 Decoded = TypeVar("Decoded")
 
-
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
     "object": "an object", "bool": "true or false", "null": "null",
 }  # fmt: skip
 
-# A candidate may be no number, which Python's json writes though JSON has no word for it.
-_CANDIDATE = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
+# A claim may be no number, which Python's json writes though JSON has no word for it.
+_CLAIM = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
 _KEY = re.compile(rb'"\s*:')
 _BETWEEN = re.compile(rb"\}[ \t\r]*\n[ \t]*\{")  # one object ends its line, and the next begins its own
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
@@ -62,7 +61,7 @@ def load(data: bytes, source: str, part: str | None = None, key: str | None = No
 def read_object(data: bytes, source: str) -> Any:
     """The ProblemObject as it stands, checked by its types alone.  Raises as `load` does."""
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
-        data = _CANDIDATE.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
+        data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
     fields = _decode(_problem_decoder, data, source)
     # Cheap to rule out: where no key is doubled, there are as many as were read.
     n_keys = len(FIELDS) - astuple(fields).count(UNSET)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
-from xegrad.formats.values import check_rows, count, vector
+from xegrad.formats.values import count, vector, why_ragged
 from xegrad.targets import Array, Targets
 
 
@@ -124,7 +124,8 @@ def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str
 
 def _soft(rows: Any) -> Array:
     """Targets as an array, refused where they are ragged or mix numbers with anything else."""
-    check_rows(rows, "label", "label")
+    if why := why_ragged(rows, "label"):
+        raise InputError(why, "label")
     for row in rows if any(isinstance(row, list) for row in rows) else [rows]:
         if wrong := next((entry for entry in row if isinstance(entry, str | list)), None):
             raise InputError(f"label holds {wrong!r} among numbers; a target is made of numbers", "label")

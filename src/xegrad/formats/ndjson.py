@@ -22,8 +22,9 @@ from xegrad.errors import InputError, XegradError
 from xegrad.formats import json
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, SHARED
+from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS
 from xegrad.targets import Targets
+from xegrad.vocabulary import NAMES
 
 # Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
 READ = 2**18
@@ -193,9 +194,11 @@ def _within_memory(stack: Stack) -> Iterator[Stack]:
         yield Stack(problem.at(some), places[some], stack.layout)
 
 
-_LISTS = [key for key in SHARED if FIELDS[key].kind in (ARRAY, CLASS_NAMES)]
+# The fields that are the same on every line of most streams, and those of them that are lists.
+_SHARED = [key for key, field in FIELDS.items() if field.options and key not in (*NAMES, "label")]
+_LISTS = [key for key in _SHARED if FIELDS[key].kind in (ARRAY, CLASS_NAMES)]
 _NO_LISTS = (UNSET,) * len(_LISTS)
-_shared, _shared_lists = attrgetter(*SHARED), attrgetter(*_LISTS)
+_shared, _shared_lists = attrgetter(*_SHARED), attrgetter(*_LISTS)
 
 
 def _shape(fields: Any) -> Any:

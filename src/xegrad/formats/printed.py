@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
-from xegrad.formats.values import check_rows
+from xegrad.formats.values import why_ragged
 from xegrad.targets import Array
 
 FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
@@ -114,8 +114,8 @@ def _from_print(text: str, source: str, decimals: str | None) -> PrintedArray:
     before = _BEFORE.match(text)
     assert before is not None  # each piece of it may be absent
     start = before.end()
-    if text[start] != "[":
-        raise _not_understood(text[start:], source)
+    if not text.startswith("[", start):
+        raise _not_understood(text[start:] or text, source)
     end = _end_of_brackets(text, start, source)
     array = of_rows(_rows(text[start + 1 : end - 1], source), source, decimals)
     dtype = None
@@ -219,10 +219,8 @@ def of_rows(rows: Any, source: str, decimals: str | None = None) -> PrintedArray
         for index, row in enumerate(rows if nested else [rows])
         for column, cell in enumerate(row if isinstance(row, list) else [row])
     ]
-    try:
-        check_rows(rows, "gradient")
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    if why := why_ragged(rows, "gradient"):
+        raise InputError(f"{source}: {why}")
     if not tokens:
         raise InputError(f"{source}: the gradient is empty; numbers are expected")
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)

@@ -66,27 +66,25 @@ def array_of_rows(rows: list[Any], path: str, source: str) -> Array:
     """A list of numbers, or rows of them, as an array."""
     if not rows:
         raise InputError(f"{source}: {path} is empty; numbers are expected")
-    try:
-        check_rows(rows, path)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    if why := why_ragged(rows, path):
+        raise InputError(f"{source}: {why}")
     return np.array(rows, dtype=np.float64)
 
 
-def check_rows(rows: Sequence[Any], path: str, part: str | None = None) -> None:
-    """Raise InputError where some entries are rows and others are not, or rows differ in length."""
+def why_ragged(rows: Sequence[Any], path: str) -> str:
+    """Which rows are no rows of a matrix, as a sentence; nothing of numbers, or of rows that are of one length."""
     are_rows = [isinstance(row, list) for row in rows]
     if not any(are_rows):
-        return
+        return ""
+    if not all(are_rows):
+        return f"{path} mixes numbers and lists; it is one or the other"
     for index, row in enumerate(rows):
-        if not (are_rows[index] and are_rows[0]):
-            raise InputError(f"{path} mixes numbers and lists; it is one or the other", part)
         if len(row) != len(rows[0]):
-            raise InputError(
+            return (
                 f"{path}[{index}] has {count(len(row), 'number')}, but {path}[0] has "
-                f"{count(len(rows[0]), 'number')}; all rows must be equally long",
-                part,
+                f"{count(len(rows[0]), 'number')}; all rows must be equally long"
             )
+    return ""
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
