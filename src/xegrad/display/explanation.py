@@ -179,7 +179,7 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
     lines = wrap(f"{slip.name}: {slip.instead}.", page.width, "slip  ", style="magenta")
-    if slip.numbers is None:
+    if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
         return lines
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
