@@ -535,3 +535,44 @@ def test_a_chain_that_is_further_off_than_rounding_explains_differs(
     assert result["verdict"] == "differ"
     assert result["comparison"]["agree"] is False
     assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}
+
+
+def moved(computed: Computation, index: int, by: float) -> Computation:
+    """The computation, with one entry of the chain's dL/dW moved as far."""
+    compared = computed.comparisons["weights"]
+    candidate = compared.candidate.copy()
+    candidate.flat[index] += by
+    return replace(computed, comparisons={"weights": replace(compared, candidate=candidate)})
+
+
+def without_digit(computed: Computation, method: str, index: int) -> Computation:
+    """The computation, with one entry of a method's dL/dW twice what it is, as far as the exact values tell."""
+    compared = computed.from_exact[method]["weights"]
+    candidate = compared.candidate.copy()
+    candidate.flat[index] *= 2
+    from_exact = {**computed.from_exact, method: {"weights": replace(compared, candidate=candidate)}}
+    return replace(computed, from_exact=from_exact)
+
+
+def test_each_verdict_has_its_sentence() -> None:
+    computed = compute(read("sample_inputs/seed.json"))
+    both = without_digit(without_digit(computed, "chain", 3), "shortcut", 3)
+    cases = {
+        "differ: 1 of 15 entries are further apart than rounding explains, at most 0.5, at W[input 1, class 2].": (
+            moved(computed, 7, 0.5),
+            "differ",
+        ),
+        "differ: the chain is not finite in 1 of 15 entries": (moved(computed, 7, np.nan), "differ"),
+        "agree within rounding, but the shortcut is wrong: 1 entry without a correct digit, W[input 0, class 3]": (
+            without_digit(computed, "shortcut", 3),
+            "agree-wrong",
+        ),
+        "agree within rounding, but the chain is wrong: 1 entry without": (
+            without_digit(computed, "chain", 3),
+            "agree-wrong",
+        ),
+        "agree, but both wrong: 1 entry without a correct digit, W[input 0, class 3]": (both, "agree-wrong"),
+    }
+    for sentence, (case, verdict) in cases.items():
+        assert case.verdict == verdict
+        assert sentence in " ".join(shown(case).split())

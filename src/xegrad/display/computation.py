@@ -19,7 +19,7 @@ from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, fraction, how_
 from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, PageSettings
 from xegrad.display.text import Column, Section, View, headed, matrix, wrap
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, printable
+from xegrad.naming import LONGEST, class_in_full, class_within, counted, layer_in_words, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS
 
@@ -49,10 +49,7 @@ def computation_view(computation: Computation, layout: Layout, page: PageSetting
 
 def understood(problem: Problem, layout: Layout) -> str:
     """The layer, its rows, and what the loss divides by, in sentences."""
-    inputs = f"{problem.n_inputs} input{'' if problem.n_inputs == 1 else 's'}"
-    classes = f"{problem.n_classes} class{'' if problem.n_classes == 1 else 'es'}"
-    bias = " and b" if problem.bias is not None else ""
-    layer = f"W {classes} x {inputs}{bias}" if layout.transpose else f"W {inputs} x {classes}{bias}"
+    layer = layer_in_words(problem, transpose=layout.transpose)
     square = ""
     if problem.n_inputs == problem.n_classes > 1:
         square = (
@@ -68,7 +65,7 @@ def understood(problem: Problem, layout: Layout) -> str:
         )
         if problem.n_classes > ALL_CLASSES:
             names = ""
-        rows = f"{problem.n_rows} row{'' if problem.n_rows == 1 else 's'}"
+        rows = counted(problem.n_rows, "row")
         return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
     optional = "" if _is_plain(problem) else f": {divisor(problem)}"
     label = int(targets.label_of_rows[0])
@@ -88,7 +85,7 @@ def divisor(problem: Problem) -> str:
     """mean over 3 of 4 rows (1 ignored), weights sum to 7.5, label smoothing 0.1."""
     targets, n_rows = problem.targets, problem.n_rows
     kept = int(targets.kept.sum())
-    rows = f"{n_rows} row{'' if n_rows == 1 else 's'}"
+    rows = counted(n_rows, "row")
     if kept < n_rows:
         rows = f"{kept} of {rows} ({n_rows - kept} ignored)"
     parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]
@@ -114,13 +111,12 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.forward.probabilities
     losses = computation.reported.losses.astype(np.float64) * _as_float(problem.targets.divisor)
-    top = page.top or 1
     shown = np.arange(problem.n_rows)
     title: Section = []
-    if problem.n_rows > top:
+    if page.top is not None and problem.n_rows > page.top:
         # Six digits decide, so that rounding does not.
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
-        shown = np.sort(np.lexsort((shown, -np.array(rank)))[:top])
+        shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
         title = wrap(f"The {len(shown)} of {problem.n_rows} rows that lose most:", page.width)
     rows = shown.tolist()
     labels, likeliest = problem.targets.label_of_rows, probabilities.argmax(axis=-1)
@@ -158,7 +154,7 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     title: Section = []
     if problem.n_classes > ALL_CLASSES:
         rank = np.lexsort((shown, -np.nan_to_num(probabilities), targets == 0))
-        shown = np.sort(rank[: page.top or 1])
+        shown = np.sort(rank[: page.top])
         title = wrap(f"The target and the most probable of {problem.n_classes} classes:", page.width)
     marks, longest = _marks(problem), min(LONGEST, max(8, page.width - 15))
     columns = [
@@ -204,7 +200,7 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
     size = computation.reported.gradients[name].size
     title, shown = f"dL/d{SYMBOLS[name]}", np.arange(size)
     if size > ALL_ENTRIES:
-        shown, order = _worst(gradients, comparison, page.top or 1)
+        shown, order = _worst(gradients, comparison, page.top)
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
         title += f" has {size} entries; {which} {order}:"
     values = {method: entries[shown].tolist() for method, entries in gradients.items()}
@@ -284,7 +280,7 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -
 
 
 def _worst(
-    gradients: Mapping[str, np.ndarray[Any, Any]], comparison: Comparison | None, top: int
+    gradients: Mapping[str, np.ndarray[Any, Any]], comparison: Comparison | None, top: int | None
 ) -> tuple[Any, str]:
     if comparison is None:
         values = next(iter(gradients.values()))

@@ -12,6 +12,7 @@ from xegrad.descent import Descent, accuracy
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import SPARKLINE, PageSettings
 from xegrad.display.text import Column, View, headed, matrix
+from xegrad.naming import counted
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
@@ -60,8 +61,7 @@ def descent_view(descent: Descent, learning_rate: float | None, page: PageSettin
 
 def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
     """How it ended, and in which style the first word is written."""
-    steps = f"{descent.steps} step{'' if descent.steps == 1 else 's'}"
-    taken = f"after {steps}"
+    taken = f"after {counted(descent.steps, 'step')}"
     if descent.diverged_at is not None:
         step = f"at step {descent.diverged_at}"
         if descent.diverged_to is None:

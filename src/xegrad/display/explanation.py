@@ -14,7 +14,7 @@ from xegrad.display.text import Column, Section, View, bands, matrix, wrap
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
-from xegrad.naming import class_in_full, class_in_short
+from xegrad.naming import class_in_full, class_in_short, layer_in_words
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -76,10 +76,7 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     else:
         return []
     noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
-    names = [
-        [name(index) for index in axis]
-        for axis, name in zip(indices, _namers(explanation, step), strict=True)
-    ]
+    namers = _namers(explanation, step)
     place = _place(explanation, step)
     is_small = step.value is not None and values.size <= MATRIX_ENTRIES
     lines: Section = []
@@ -89,7 +86,8 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
             for axis, least, at in zip(indices, (EDGE, side or 0), place, strict=True)
         ]
         rows, columns = (
-            [(axis[k], name[k]) for k in keep] for axis, name, keep in zip(indices, names, kept, strict=True)
+            [(axis[k], name(axis[k])) for k in keep]
+            for axis, keep, name in zip(indices, kept, namers, strict=True)
         )
         texts = aligned(values[np.ix_(*kept)], page.digits, noise[np.ix_(*kept)])
         lines, n_bands = grid(*_with_gaps(texts, rows, columns), page.width)
@@ -97,13 +95,15 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
             break
     if (texts == NOTHING).any():
         lines.append(Text(f"{NOTHING}: only rounding is left"))
-    if page.heatmaps and step.value is not None:
-        rows_of_map, columns_of_map = names
-        return [
-            lines,
-            heatmap(values, rows=rows_of_map, columns=columns_of_map, width=page.width, ascii=page.ascii),
-        ]
-    return [lines]
+    if not page.heatmaps or step.value is None:
+        return [lines]
+    all_rows, all_columns = (
+        [name(index) for index in axis] for axis, name in zip(indices, namers, strict=True)
+    )
+    return [
+        lines,
+        heatmap(values, rows=all_rows, columns=all_columns, width=page.width, ascii=page.ascii),
+    ]
 
 
 def grid(texts: Array, rows: Sequence[str], columns: Sequence[str], width: int) -> tuple[Section, int]:
@@ -179,7 +179,7 @@ def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str],
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
     lines = wrap(f"{slip.name}: {slip.instead}.", page.width, "slip  ", style="magenta")
-    if slip.numbers is None:
+    if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
         return lines
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
@@ -216,10 +216,8 @@ def _understood(explanation: Explanation, transpose: bool) -> str:
     problem, row = explanation.problem, explanation.row
     label = int(problem.targets.label_of_rows[row])
     target = f"the label is {class_in_full(problem, label)}" if label >= 0 else "the target is soft"
-    inputs = f"{problem.n_inputs} input{'' if problem.n_inputs == 1 else 's'}"
-    classes = f"{problem.n_classes} class{'' if problem.n_classes == 1 else 'es'}"
-    bias = " and b" if problem.bias is not None else ""
-    text = f"Softmax layer: W {inputs} x {classes}{bias}; {target}. t and i count classes, j inputs, all from zero."
+    layer = layer_in_words(problem, transpose=False)
+    text = f"Softmax layer: {layer}; {target}. t and i count classes, j inputs, all from zero."
     if transpose:
         text += " Your W is classes x inputs; here it is turned."
     return f"{text} {explanation.rows_add_up}".rstrip()

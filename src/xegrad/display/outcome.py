@@ -18,7 +18,7 @@ from xegrad.judgement import (
     Tolerance,
     cause_of_nonfinite,
 )
-from xegrad.naming import entries, entry_of
+from xegrad.naming import counted, entry_of
 from xegrad.problem import Problem
 from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
@@ -71,13 +71,15 @@ def gradient_sentence(
             judgement.pattern, f", all in {judgement.pattern}" if judgement.pattern.startswith("one") else ""
         )
         sentence = (
-            f"WRONG: {count} of {entries(total)} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
+            f"WRONG: {count} of {counted(total, 'entry')} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
             f"({_allowed(judgement, tolerance)}{printed})."
         )
         broken = int((~np.isfinite(comparison.candidate)).sum())
         if broken:
             cause = cause_of_nonfinite(problem, tolerance.precision)
-            sentence += f" {entries(broken).capitalize()} {'is' if broken == 1 else 'are'} not finite"
+            sentence += (
+                f" {counted(broken, 'entry').capitalize()} {'is' if broken == 1 else 'are'} not finite"
+            )
             sentence += f": {cause}." if cause else "."
         return sentence
     if judgement.outcome == UNDECIDED:
@@ -88,7 +90,7 @@ def gradient_sentence(
     if judgement.outcome == DIGITS_LOST:
         count = int(comparison.no_correct_digit.sum())
         return (
-            f"DIGITS LOST: {within}, yet {entries(count)} {'has' if count == 1 else 'have'} no correct digit. "
+            f"DIGITS LOST: {within}, yet {counted(count, 'entry')} {'has' if count == 1 else 'have'} no correct digit. "
             f"(P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels "
             f"({_allowed(judgement, tolerance)}{printed})."
         )

@@ -76,15 +76,18 @@ class Column(msgspec.Struct, frozen=True):
     @property
     def width(self) -> int:
         """Columns of the longest cell."""
-        texts = [self.heading, *(cell.plain if isinstance(cell, Text) else cell for cell in self.cells)]
-        return max(self.least, *map(cell_len, texts))
+        cells = (cell.cell_len if isinstance(cell, Text) else cell_len(cell) for cell in self.cells)
+        return max(self.least, cell_len(self.heading), *cells)
 
-    def in_place(self, cell: Text | str, style: str = "") -> Text:
-        """The cell with the blanks that it needs."""
-        text = cell.copy() if isinstance(cell, Text) else Text(cell, style=style)
-        pad = text.pad_right if self.left else text.pad_left
-        pad(self.width - text.cell_len)
-        return text
+    @property
+    def lines(self) -> list[Text]:
+        """The heading and the cells, each as wide as the column."""
+        width, left = self.width, self.left
+        texts = [Text(self.heading, style="bold")]
+        texts += [cell.copy() if isinstance(cell, Text) else Text(cell) for cell in self.cells]
+        for text in texts:
+            (text.pad_right if left else text.pad_left)(width - text.cell_len)
+        return texts
 
 
 def matrix(
@@ -94,11 +97,14 @@ def matrix(
     lines: Section = []
     for band in bands(columns, labels, width, gap):
         shown = [*labels, *band]
+        header, *rows = zip(*(column.lines for column in shown), strict=True)
         if any(column.heading for column in shown):
             lines += [Text()] * bool(lines)
-            lines.append(_joined([column.in_place(column.heading, "bold") for column in shown], gap))
-        rows = zip(*([column.in_place(cell) for cell in column.cells] for column in shown), strict=True)
-        lines += [_joined(row, gap) for row in rows]
+            rows.insert(0, header)
+        for row in rows:
+            line = Text(" " * gap).join(row)
+            line.rstrip()
+            lines.append(line)
     return lines
 
 
@@ -109,17 +115,12 @@ def bands(
     if width is None:
         yield columns
         return
+    widths = [column.width + gap for column in columns]
     taken = sum(column.width + gap for column in labels) - gap
     start, used = 0, taken
-    for k, column in enumerate(columns):
-        used += column.width + gap
+    for k, column_width in enumerate(widths):
+        used += column_width
         if used > width and k > start:
             yield columns[start:k]
-            start, used = k, taken + column.width + gap
+            start, used = k, taken + column_width
     yield columns[start:]
-
-
-def _joined(cells: Sequence[Text], gap: int) -> Text:
-    line = Text(" " * gap).join(cells)
-    line.rstrip()
-    return line

@@ -8,7 +8,7 @@ import numpy as np
 
 from xegrad.computation import Computation, Place
 from xegrad.display.numbers import with_digits
-from xegrad.naming import entries, entry_of
+from xegrad.naming import counted, entry_of
 from xegrad.problem import Problem
 
 
@@ -16,7 +16,7 @@ def compute_verdict(computation: Computation) -> str:
     """Whether chain and shortcut agree, whether they are right, and where and why not."""
     problem, kind, places = computation.problem, computation.reason.kind, computation.reason.places
     total = sum(against.reference.size for against in computation.comparisons.values())
-    of_all = f"{len(places)} of {entries(total)}"
+    of_all = f"{len(places)} of {counted(total, 'entry')}"
     match kind:
         case "not-compared":
             names = [
@@ -45,7 +45,7 @@ def compute_verdict(computation: Computation) -> str:
         case "no-exact" if places:
             what = "the only entry is" if total == 1 else f"all {total} entries are"
             return (
-                f"agree: {what} within rounding, but the chain keeps no digit of {entries(len(places))}"
+                f"agree: {what} within rounding, but the chain keeps no digit of {counted(len(places), 'entry')}"
                 f"{_only(problem, places)}: {_why_lost(problem, *places[0])}."
             )
         case "no-exact":
@@ -55,13 +55,14 @@ def compute_verdict(computation: Computation) -> str:
             return _uncertified(problem, places)
         case "both-wrong":
             return (
-                f"agree, but both wrong: {entries(len(places))} without a correct digit"
+                f"agree, but both wrong: {counted(len(places), 'entry')} without a correct digit"
                 f"{_only(problem, places)}: {_why_both_lost(problem)}."
             )
         case "chain-wrong" | "shortcut-wrong":
             return (
-                f"agree within rounding, but the {kind.removesuffix('-wrong')} is wrong: {entries(len(places))} "
-                f"without a correct digit{_only(problem, places)}: {_why_lost(problem, *places[0])}."
+                f"agree within rounding, but the {kind.removesuffix('-wrong')} is wrong: "
+                f"{counted(len(places), 'entry')} without a correct digit{_only(problem, places)}: "
+                f"{_why_lost(problem, *places[0])}."
             )
         case _:
             all_of = "the only entry" if total == 1 else f"all {total} entries"
@@ -81,7 +82,7 @@ def _uncertified(problem: Problem, places: Sequence[Place]) -> str:
     if len(of_gradients) == 1:
         parts.append(entry_of(problem, *of_gradients[0]))
     elif of_gradients:
-        parts.append(entries(len(of_gradients)))
+        parts.append(counted(len(of_gradients), "entry"))
     values = "value of" if len(places) == 1 else "values of"
     are = "is" if len(places) == 1 else "are"
     return f"undecided: chain and shortcut agree, but the exact {values} {' and '.join(parts)} {are} not certified."

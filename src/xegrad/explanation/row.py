@@ -46,22 +46,18 @@ class WorkedRow:
     def residual(self) -> Array:
         return layer.residual(self.forward)[0]
 
-    def against_exact(self, method: str) -> Comparison | None:
-        """The method's dL/dW against the exact one, where that is there."""
-        by = self.computed.from_exact.get(method)
-        return None if by is None else by["weights"]
+    def comparison(self, method: str) -> Comparison | None:
+        """The method's dL/dW against the exact one; where that is not there, the chain against the shortcut."""
+        if method in self.computed.from_exact:
+            return self.computed.from_exact[method]["weights"]
+        return self.computed.comparisons["weights"] if method == "chain" else None
 
     def gradient(self, method: str) -> Array:
         return self.chain if method == "chain" else self.shortcut
 
     def noise(self, method: str) -> NDArray[np.bool_]:
-        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value.
-
-        Where the exact values are not there, the shortcut is what the chain is measured by.
-        """
-        values, against = self.gradient(method), self.against_exact(method)
-        if against is None and method == "chain":
-            against = self.computed.comparisons["weights"]
+        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value."""
+        values, against = self.gradient(method), self.comparison(method)
         if against is None:
             return np.zeros(values.shape, dtype=bool)
         wrong = against.no_correct_digit | (against.reference == 0)
@@ -70,6 +66,28 @@ class WorkedRow:
     def outcome(self, method: str, j: int, i: int) -> str:
         """An entry of dL/dW at the end of a worked line."""
         return "0, up to rounding" if self.noise(method)[j, i] else result(self.gradient(method)[j, i])
+
+    def lost_entries(self, method: str) -> str:
+        """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
+        values = self.gradient(method)
+        against = self.comparison(method)
+        gone = ~np.isfinite(values) if against is None else against.no_correct_digit
+        if not gone.any():
+            return ""
+        j, i = (int(index) for index in np.argwhere(gone)[0])
+        count = f"{int(gone.sum())} of {gone.size} entries"
+        why = "no digit that is right"
+        if not np.isfinite(values[j, i]):
+            why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
+        known = ""
+        if against is not None:
+            known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
+                ", exactly" if self.exact is not None else " by the shortcut"
+            )
+        return (
+            f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
+            f"{result(values[j, i])}{known}."
+        )
 
     def factor(self, value: float) -> str:
         """A number that one calculates with."""

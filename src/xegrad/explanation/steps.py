@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import bounds, layer
-from xegrad.explanation.row import FACTOR, RESULT, WorkedRow, product, result, summed
+from xegrad import layer
+from xegrad.explanation import checks
+from xegrad.explanation.row import WorkedRow, product, result, summed
 from xegrad.explanation.values import MISTAKE_AT_STEP, WITHOUT_BIAS, CommonMistake, Corners, Step
-from xegrad.methods import METHODS, chain, finite_difference
+from xegrad.methods import chain
 from xegrad.targets import Array
 
 BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
@@ -279,7 +280,7 @@ def _flat_gradient(view: WorkedRow) -> Step:
         shape=(view.n_classes * n,),
         value=view.chain.T.reshape(-1),
         noise=view.noise("chain").T.reshape(-1),
-        lost=_lost_entries(view, "chain"),
+        lost=view.lost_entries("chain"),
         slip=CommonMistake(
             MISTAKE_AT_STEP["flat_gradient"],
             "its numbers put into W in the order in which they come; see the next step",
@@ -319,116 +320,6 @@ def _gradient(view: WorkedRow) -> Step:
     )
 
 
-def _shortcut(view: WorkedRow) -> Step:
-    t, j, residual = view.target, view.input, view.residual
-    q = "" if view.mass == 1 else f"{view.factor(view.mass)} · "
-    difference = f"{q}{view.factor(view.probabilities[t])} - {view.factor(view.targets[t])}"
-    return Step(
-        name="shortcut",
-        symbol="dL/dW",
-        rule="All of it at once: in DXE · DS nearly everything cancels, and dL/dZ is what the layer says minus what "
-        "was asked for, here without the rounding of 1 - S. q is the sum of Q.",
-        formula="dL/dW[j,i] = (q · S[i] - Q[i]) · x[j]",
-        worked=(
-            f"dL/dZ[{t}] = {difference} = {result(residual[t])}",
-            f"dL/dW[{j},{t}] = {product(view.factor(residual[t]), view.factor(view.x[j]))} = "
-            f"{view.outcome('shortcut', j, t)}",
-        ),
-        shape=view.shortcut.shape,
-        value=view.shortcut,
-        noise=view.noise("shortcut"),
-        lost=_lost_entries(view, "shortcut"),
-        slip=CommonMistake(MISTAKE_AT_STEP["shortcut"], "Q - S, the sign flipped", 0 - residual, "dL/dZ"),
-    )
-
-
-def _comparison(view: WorkedRow) -> Step:
-    comparison = view.computed.comparisons["weights"]
-    total, within = comparison.reference.size, int(comparison.within.sum())
-    worked = [
-        f"all of {total}: no further apart than rounding explains"
-        if within == total
-        else f"{total - within} of {total}: further apart than rounding explains, or no numbers"
-    ]
-    if lost := int(comparison.unresolved.sum()):
-        worked.append(f"{lost} of {total}: rounding explains so much that no digit is sure")
-    for name, by in view.computed.from_exact.items():
-        against = by["weights"]
-        if gone := int(against.no_correct_digit.sum()):
-            worked.append(f"{gone} of {total}: no digit of the exact value in the {name}")
-        else:
-            worked.append(f"all of {total}: the {name} has digits of the exact value")
-    return Step(
-        name="comparison",
-        symbol="chain = shortcut?",
-        rule="The long way and the short way, entry by entry. That they agree does not make them right: both may have "
-        "lost the same digits.",
-        formula="|chain - shortcut| ≤ what rounding can do to both",
-        worked=tuple(worked),
-    )
-
-
-def _check(view: WorkedRow) -> Step:
-    i, j, residual = view.target, view.input, view.residual
-    promised = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
-    largest = float(np.abs(residual).max())
-    # In parts of the largest, since a sum of large numbers may overflow.
-    total = largest * math.fsum(residual / largest) if 0 < largest < math.inf else largest
-    came = "0, up to rounding" if largest and abs(total) <= float(promised.sum()) else result(total)
-    step = finite_difference.STEP
-    move = np.where(np.arange(view.n_classes) == i, step * view.x[j], 0).astype(view.x.dtype)
-    above, below = (
-        float(np.asarray(layer.softmax(view.forward.logits + sign * move, view.forward.targets).loss))
-        for sign in (1, -1)
-    )
-    difference = (above - below) / (2 * step)
-    unsure = float(METHODS["finite-difference"].bound(view.computed.problem).gradients["weights"][j, i])
-    digits = math.log10(abs(difference) / unsure) if 0 < unsure < abs(difference) < math.inf else 0
-    if digits >= 1:
-        slope = f"{difference:.{min(RESULT, int(digits))}g}"
-    else:
-        slope = "no digit: the entry is too small for it" if math.isfinite(difference) else "no number"
-    worked = [
-        f"Σ_i dL/dZ[i] = {summed([result(r) for r in residual])} = {came}",
-        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {slope}   (h = 2^-17)",
-    ]
-    if view.exact is not None:
-        worked.append(f"dL/dW[{j},{i}] = {view.exact[j, i] + 0.0:.{FACTOR}g}, exactly, to the digits shown")
-    return Step(
-        name="check",
-        symbol="check",
-        rule="Raising all logits alike changes no probability, so dL/dZ sums to 0. A weight that is moved by a little "
-        "moves the loss by its entry of dL/dW.",
-        formula="Σ_i dL/dZ[i] = 0;  dL/dW[j,i] ≈ (L(W[j,i] + h) - L(W[j,i] - h)) / 2h",
-        worked=tuple(worked),
-    )
-
-
-def _lost_entries(view: WorkedRow, method: str) -> str:
-    """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
-    values = view.gradient(method)
-    against = view.against_exact(method)
-    if against is None and method == "chain":
-        against = view.computed.comparisons["weights"]
-    gone = ~np.isfinite(values) if against is None else against.no_correct_digit
-    if not gone.any():
-        return ""
-    j, i = (int(index) for index in np.argwhere(gone)[0])
-    count = f"{int(gone.sum())} of {gone.size} entries"
-    why = "no digit that is right"
-    if not np.isfinite(values[j, i]):
-        why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
-    known = ""
-    if against is not None:
-        known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
-            ", exactly" if view.exact is not None else " by the shortcut"
-        )
-    return (
-        f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
-        f"{result(values[j, i])}{known}."
-    )
-
-
 MAKERS: tuple[Callable[[WorkedRow], Step], ...] = (
     _logits,
     _probabilities,
@@ -439,7 +330,7 @@ MAKERS: tuple[Callable[[WorkedRow], Step], ...] = (
     _layer_jacobian,
     _flat_gradient,
     _gradient,
-    _shortcut,
-    _comparison,
-    _check,
+    checks.shortcut,
+    checks.comparison,
+    checks.check,
 )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xegrad.targets import Array
 
-# The slip that a step invites, by its identifier; see `_slips` for its numbers.
+# The slip that a step invites, by its identifier.
 MISTAKE_AT_STEP: Mapping[str, str] = {
     "logits": "bias-wrong",
     "probabilities": "softmax-twice",
