@@ -7,15 +7,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from conftest import Outcome, Run, Shell, problem_json
-from xegrad import METHODS, InputError, read
+from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, read
+from xegrad.computation import methods_for
+from xegrad.display.computation import computation_view
+from xegrad.display.page import PageSettings
+from xegrad.display.screen import as_text
+from xegrad.formats.results import encode
+from xegrad.formats.results.compute import compute_results
+from xegrad.problem import Layout
 
 
 def one_line(outcome: Outcome) -> str:
@@ -424,3 +433,105 @@ def test_a_chain_that_is_further_off_than_rounding_explains_differs(
     assert result["verdict"] == "differ"
     assert result["comparison"]["agree"] is False
     assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}
+
+
+def without_certainty(problem: Problem, places: Mapping[str, Sequence[int]]) -> Computation:
+    """The chain, the shortcut and exact values, of which these entries are not certified."""
+    computed = compute(problem)
+    exact = computed.evaluations["exact"]
+    assert exact.certified is not None
+    certified = {name: np.array(flags) for name, flags in exact.certified.items()}
+    for name, flat_indices in places.items():
+        certified[name].flat[flat_indices] = False
+    unsure = Evaluation(exact.loss, exact.losses, exact.gradients, certified)
+    return replace(computed, evaluations={**computed.evaluations, "exact": unsure})
+
+
+def shown(computed: Computation, width: int = 80) -> str:
+    view = computation_view(computed, Layout(is_batch=False), PageSettings(width=width))
+    return as_text(view)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_an_entry_that_is_not_certified_is_marked_and_no_verdict_says_right(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    computed = without_certainty(read("sample_inputs/seed.json"), {"weights": [7]})
+    out = shown(computed, width)
+    (marked,) = [line for line in out.splitlines() if "?" in line and not line.startswith("?")]
+    assert marked.split()[:2] == [">2", "-0.39150833"]
+    assert "?  not certified: the exact value may be another" in out.splitlines()
+    assert (
+        "undecided: chain and shortcut agree, but the exact value of W[input 1, class 2] is not certified."
+        in " ".join(out.split())
+    )
+    assert "right" not in out
+    assert max(map(len, out.splitlines())) <= width
+
+
+def test_the_table_and_json_tell_one_verdict() -> None:
+    seed, saturated = read("sample_inputs/seed.json"), read("sample_inputs/saturated.json")
+    cases = (
+        (without_certainty(seed, {}), "agree-right", "agree and right"),
+        (without_certainty(seed, {"weights": [0, 7]}), "undecided", "the exact values of 2 entries are"),
+        (
+            without_certainty(seed, {"loss": [0]}),
+            "undecided",
+            "the exact value of the loss is not certified",
+        ),
+        (
+            without_certainty(seed, {"loss": [0], "weights": [7]}),
+            "undecided",
+            "the exact values of the loss and W[input 1, class 2]",
+        ),
+        (without_certainty(saturated, {}), "agree-wrong", "but the chain is wrong"),
+        (
+            without_certainty(saturated, {"weights": [0]}),
+            "undecided",
+            "the exact value of W[input 0, class 0] is not",
+        ),
+        (compute(seed, ("chain", "shortcut")), "undecided", "agree: all 15 entries are equal"),
+    )
+    for computed, verdict, sentence in cases:
+        (result,) = compute_results(computed, Layout(is_batch=False))
+        assert json.loads(encode(result))["verdict"] == computed.verdict == verdict
+        assert sentence in " ".join(shown(computed).split())
+
+
+def test_a_loss_that_is_not_certified_is_marked() -> None:
+    out = shown(without_certainty(read("sample_inputs/seed.json"), {"loss": [0]}))
+    assert "loss         1.5279347484961026?\n" in out
+    assert "?  not certified" in out
+
+
+def test_a_third_method_without_a_digit_does_not_change_the_verdict(run: Run) -> None:
+    """It is that of chain and shortcut: the table and JSON say so alike."""
+    problem = problem_json(W=[[1, 2]], x=[1e-20], label=0)
+    methods = ("--method", "chain,shortcut,finite-difference,exact")
+    result = json.loads(run("compute", *methods, "--json", stdin=problem).out)
+    assert result["finite_difference"]["wrong_entries"] == 2
+    assert result["verdict"] == "agree-right"
+    assert "agree and right: all 2 entries" in run("compute", *methods, stdin=problem).out
+
+
+def test_the_library_computes_the_exact_values_where_they_are_quick_or_asked_for() -> None:
+    def computed(size: int, methods: list[str] | None, exact: Any) -> list[str]:
+        problem = Problem(np.zeros((size, size)), np.ones((1, size)), Targets(labels=np.array([0])))
+        return list(methods_for(problem, methods, exact))
+
+    assert computed(20, None, "auto") == ["chain", "shortcut", "exact"]
+    assert computed(200, None, "auto") == ["chain", "shortcut"]
+    assert computed(200, None, True) == ["chain", "shortcut", "exact"]
+    assert computed(20, None, False) == ["chain", "shortcut"]
+    assert computed(20, ["shortcut"], "auto") == ["shortcut"]
+    assert computed(20, ["exact", "shortcut"], "auto") == ["shortcut", "exact"]
+    with pytest.raises(InputError, match="no method is left"):
+        computed(20, ["exact"], False)
+
+
+def test_the_library_says_why_something_is_not_finite() -> None:
+    problem = Problem(np.array([[0.0, 2000.0]]), np.array([[0.0], [1.0]]), Targets(labels=np.array([1, 0])))
+    cause = "the probability S of class 0 (the first) in row 1 underflows to 0, and the chain multiplies 1/S"
+    assert compute(problem).warnings[0].startswith(cause)
+    assert compute(problem, ("shortcut",)).warnings == []

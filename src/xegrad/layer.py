@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
-from xegrad.problem import Problem
+from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
 
@@ -54,6 +54,7 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
         return total
 
 
+@once
 @np.errstate(all="ignore")
 def forward(problem: Problem) -> Forward:
     """Z = X W + b and what follows from it.  A logit that overflows to infinity makes its class NaN."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,10 +14,30 @@ from numpy.typing import ArrayLike
 from xegrad import notebook
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
-from xegrad.vocabulary import COMPUTED_IN
+from xegrad.vocabulary import AXES, COMPUTED_IN
+
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
-class Problem(msgspec.Struct, frozen=True, eq=False):
+def once(
+    function: Callable[Concatenate[Problem, Arguments], Result],
+) -> Callable[Concatenate[Problem, Arguments], Result]:
+    """A function of a problem that is evaluated once: a problem never changes, so the result is kept with it."""
+
+    @wraps(function)
+    def remembering(problem: Problem, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        results: dict[Any, Any] = problem.__dict__.setdefault("results", {})
+        key = (function, arguments, *named.items())
+        if key not in results:
+            results[key] = function(problem, *arguments, **named)
+        result: Result = results[key]
+        return result
+
+    return remembering
+
+
+class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One softmax layer with cross-entropy: Z = X W + b, S = softmax(Z), L = -sum(Q log S).
 
     Parameters
@@ -141,6 +162,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
             bias=None if self.bias is None else self.bias[index],
         )
 
+    @once
     def astype(self, dtype: np.dtype[Any]) -> Problem:
         """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as given."""
         if dtype == self.weights.dtype and self.precision is None:
@@ -155,7 +177,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a problem was given, and so how its gradients are shown: W's layout, and whether x has rows."""
+    """The layout of a problem in its file, which its gradients have too: that of W, and whether x has rows."""
 
     transpose: bool = False
     is_batch: bool = True
@@ -167,6 +189,20 @@ class Layout(msgspec.Struct, frozen=True):
         if name in ("inputs", "logits") and not self.is_batch:
             return gradient[..., 0, :]
         return gradient
+
+    def to_library(self, name: str, gradient: Array) -> Array:
+        """A gradient in this layout, in the library's: the inverse of `of`."""
+        if name == "weights":
+            return self.of(name, gradient)
+        if name in ("inputs", "logits") and not self.is_batch:
+            return gradient[..., None, :]
+        return gradient
+
+    def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
+        """That of a gradient in this layout."""
+        sizes = {"row": problem.n_rows, "input": problem.n_inputs, "class": problem.n_classes}
+        in_library = np.broadcast_to(0.0, [sizes[axis] for axis in AXES[name]])
+        return self.of(name, in_library).shape
 
 
 def _array(symbol: str, given: ArrayLike) -> Array:

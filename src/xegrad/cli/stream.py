@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from xegrad import progress
-from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options, output
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import InputError, UsageError, XegradError
 
 if TYPE_CHECKING:
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
     from xegrad.computation import Computation
     from xegrad.formats.ndjson import Chunk, Line, Stack
-    from xegrad.formats.parts import Parts
+    from xegrad.formats.raw_problem import RawProblem
 
-DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
 Answer = tuple[msgspec.Struct, int]
-Work = Callable[["Sequence[Line]", "Parts"], list[Answer]]
+Work = Callable[["Sequence[Line]", "RawProblem"], list[Answer]]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -50,21 +49,21 @@ def refuse(form: str | None, command: str) -> None:
         raise UsageError(f"{command}: a stream is answered in NDJSON, a line for each problem, not in {form}")
 
 
-def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
+def run(request: ProblemOptions, work: Work, path: str | None, *, quiet: bool) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
     from xegrad.display import screen
 
-    given.check_stream()
-    answer = partial(answered, work=work, stated=given.parts())
+    request.check_stream()
+    answer = partial(answered, work=work, stated=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
     silent = quiet and path is None
     try:
         with (
-            _writer(path, given.files) as write,
+            _writer(path, request.files) as write,
             screen.progress_bar(beside_output=path is None and not quiet),
         ):
-            for source in given.paths:
+            for source in request.paths:
                 for found in _in_order(source, answer):
                     counts += found.counts  # before: whoever reads may interrupt at once
                     try:
@@ -86,7 +85,7 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
     return max(counts, default=DONE)
 
 
-def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
+def answered(chunk: Chunk, work: Work, stated: RawProblem) -> Answered:
     """The answers to the lines of a chunk, in order."""
     from xegrad.formats import ndjson, results
 
@@ -105,7 +104,7 @@ def bad(line: Line, error: str) -> Answer:
 
 
 def compute_lines(
-    lines: Sequence[Line], stated: Parts, *, methods: Sequence[str], with_respect_to: list[str] | None
+    lines: Sequence[Line], stated: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
 ) -> list[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
     from xegrad.formats import ndjson
@@ -150,14 +149,12 @@ def _some(stack: Stack, chosen: list[int]) -> Stack:
 
 def _warnings(computed: Computation) -> list[list[str]]:
     """Of each problem; looked for one by one only where there may be any."""
-    from xegrad.display import verdict
-
     targets = computed.problem.targets
     warnings: list[list[str]] = [[] for _ in range(computed.n_problems)]
     if targets.soft is not None or targets.class_weights is not None:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     if not computed.is_finite:
-        warnings[0] = [*warnings[0], *verdict.nonfinite_warnings(computed)]
+        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
     return warnings
 
 

@@ -82,7 +82,7 @@ def diagnose(
     if not case.turned:
         judged = case.judgement(exact.is_certain_of(with_respect_to))
         if judged.outcome == DIGITS_LOST:
-            return Diagnosis(lost_digits(case, judged.comparison.digits_lost))
+            return Diagnosis(lost_digits(case, judged.comparison.no_correct_digit))
         if judged.outcome != WRONG:
             return Diagnosis()
     return Diagnosis(tuple(explained_finding(case, finding) for finding in _best(case)))

@@ -18,7 +18,7 @@ TERMS = 5  # of a worked sum that are written out
 FACTOR, RESULT = 8, 5  # significant digits of a factor, and of what a pocket calculator makes of them
 
 
-class Row:
+class WorkedRow:
     """What the steps share: the numbers of the row, and the entry that the worked lines follow."""
 
     def __init__(self, computed: Computation) -> None:
@@ -44,8 +44,7 @@ class Row:
 
     @property
     def residual(self) -> Array:
-        residual: Array = layer.residual(self.forward)[0]
-        return residual
+        return layer.residual(self.forward)[0]
 
     def against_exact(self, method: str) -> Comparison | None:
         """The method's dL/dW against the exact one, where that is there."""
@@ -65,9 +64,8 @@ class Row:
             against = self.computed.comparisons["weights"]
         if against is None:
             return np.zeros(values.shape, dtype=bool)
-        wrong = against.digits_lost | (against.reference == 0)
-        noise: NDArray[np.bool_] = wrong & np.isfinite(values) & (values != 0)
-        return noise
+        wrong = against.no_correct_digit | (against.reference == 0)
+        return wrong & np.isfinite(values) & (values != 0)
 
     def outcome(self, method: str, j: int, i: int) -> str:
         """An entry of dL/dW at the end of a worked line."""
@@ -79,8 +77,7 @@ class Row:
 
     def softmax_column(self, column: int) -> Array:
         """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
-        entries: Array = chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
-        return entries
+        return chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
 
 
 def shown(value: float, digits: int) -> str:

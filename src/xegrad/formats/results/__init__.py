@@ -83,7 +83,7 @@ def figures(summaries: Sequence[Summary]) -> dict[str, list[Any]]:
     return {
         "max_ulp_error": ulps(summaries, n_problems),
         "correct_digits": np.min([summary.correct_digits for summary in summaries], axis=0).tolist(),
-        "wrong_entries": np.sum([summary.digits_lost for summary in summaries], axis=0).tolist(),
+        "wrong_entries": np.sum([summary.no_correct_digit for summary in summaries], axis=0).tolist(),
     }
 
 

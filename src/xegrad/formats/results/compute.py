@@ -207,7 +207,7 @@ def _comparison_results(computation: Computation, summaries: Sequence[Summary]) 
         _listed(agree.all(axis=0), computation.n_problems),
         differences.max(axis=0).tolist(),
         ulps(summaries, computation.n_problems),
-        np.sum([summary.lost for summary in summaries], axis=0).tolist(),
+        np.sum([summary.unresolved for summary in summaries], axis=0).tolist(),
         np.sum([summary.opposite_signs for summary in summaries], axis=0).tolist(),
         places,
     )

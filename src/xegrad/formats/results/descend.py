@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from xegrad.descent import Descent, share_right
+from xegrad.descent import Descent, accuracy
 from xegrad.problem import Layout
 
 
@@ -56,7 +56,7 @@ def descend_result(
         gradient_norm=norm if np.isfinite(norm) else None,
         interrupted=descent.interrupted,
         diverged_at=descent.diverged_at,
-        right_before=share_right(descent.start),
-        right_after=share_right(end),
+        right_before=accuracy(descent.start),
+        right_after=accuracy(end),
         warnings=[*warnings, *notes],
     )

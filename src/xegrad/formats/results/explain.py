@@ -33,17 +33,14 @@ def explain_result(
     explanation: Explanation,
     layout: Layout,
     *,
-    hidden: Sequence[str] = (),
     id: Any = UNSET,
     warnings: Sequence[str] = (),
 ) -> msgspec.Struct:
-    """Every array by its name, but those of hidden steps; null where one is too large, or a number is not finite."""
+    """Every array by its name; null where one is too large, or a number is not finite."""
     arrays: dict[str, Any] = {}
     notes = list(warnings)
     for name, array in explanation.arrays.items():
-        if name in hidden:
-            arrays[name] = UNSET
-        elif array is None:
+        if array is None:
             size = " x ".join(map(str, explanation[name].shape))
             notes.append(f"{name} is null: {size} numbers are too many")
             arrays[name] = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from xegrad.vocabulary import AXES, SYMBOLS
+
 if TYPE_CHECKING:
     from xegrad.problem import Problem
 
@@ -52,8 +54,6 @@ def entry_of(problem: Problem, name: str, flat_index: int) -> str:
 
     One example has no row to name.
     """
-    from xegrad.vocabulary import AXES, SYMBOLS
-
     places = []
     for axis, index in zip(AXES[name], problem.place(name, flat_index), strict=True):
         if axis == "class":
@@ -70,7 +70,5 @@ def entries(count: int) -> str:
 
 def gradients(names: Iterable[str]) -> str:
     """dL/dW and dL/db."""
-    from xegrad.vocabulary import SYMBOLS
-
     *others, last = (f"dL/d{SYMBOLS[name]}" for name in names)
     return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,1 @@
+"""Numbers with what rounding may have done to them, and the arithmetic that rounds."""
