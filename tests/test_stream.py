@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -135,6 +137,11 @@ def test_a_stream_is_answered_in_ndjson_alone(run: Run) -> None:
     assert "not in csv" in outcome.err
 
 
+def unread(pipe: IO[bytes]) -> int:
+    """How many bytes have been written to a pipe and not been read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_a_line_is_answered_before_the_next_one_comes(live: subprocess.Popen[bytes]) -> None:
     assert live.stdin is not None
     assert live.stdout is not None
@@ -144,7 +151,8 @@ def test_a_line_is_answered_before_the_next_one_comes(live: subprocess.Popen[byt
         assert json.loads(live.stdout.readline())["loss"] > 0
     live.stdin.write(LINE.encode()[:20])
     live.stdin.flush()
-    time.sleep(0.05)
+    while unread(live.stdin):
+        time.sleep(0.001)
     live.stdin.write(LINE.encode()[20:])
     live.stdin.close()
     assert json.loads(live.stdout.readline())["verdict"] == "undecided"
@@ -188,12 +196,12 @@ def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending
         "run()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 20
-        while len(running(marker)) < 3 and time.monotonic() < deadline:
+        while len(running(marker)) < 3 and process.poll() is None:
             time.sleep(0.02)
         assert len(running(marker)) == 3
         process.send_signal(ending)
         assert process.wait() in (130, -signal.SIGKILL)
+    deadline = time.monotonic() + 300  # reached only where a process is left behind
     while running(marker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert running(marker) == []
