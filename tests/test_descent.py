@@ -155,7 +155,7 @@ def test_torch_takes_that_step(case: dict[str, Any]) -> None:
 
 
 def test_a_step_on_the_seed_is_w_minus_eta_times_the_gradient_of_the_derivation() -> None:
-    from test_seed import GRADIENT, HALF_A_UNIT
+    from seed import GRADIENT, HALF_A_UNIT
 
     seed = read("sample_inputs/seed.json")
     moved = descend(seed, learning_rate=0.5).end.weights

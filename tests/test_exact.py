@@ -11,6 +11,8 @@ import mpmath
 import numpy as np
 import pytest
 
+from strategies import random_problem, small_integers
+from truth import HIGHEST
 from truth import exact as truth
 from xegrad import METHODS, Problem, Targets
 from xegrad.methods import exact
@@ -72,6 +74,13 @@ ADVERSARIES: dict[str, tuple[Problem, int]] = {
     "a tiny share": (problem([[40.0, 0, 0]], [1], [1 - 1e-10, 0.5e-10, 0.5e-10]), 800),
     "one class": (problem([[3.0], [4.0]], [1, 2], 0), 400),
     "a bias": (problem([[1, 2], [3, 4]], [0.1, -0.2], 0, bias=[0.3, -1e-20]), 800),
+    "a row of zeros beside others": (problem([[1, 0]], [[1], [0]], [0, 0]), 400),
+    "rows of zeros, soft": (
+        problem([[3, 0, -1]], [[0], [1], [0]], [[0.1, 0.2, 0.7], [0.3, 0, 0.7], [0, 0, 0.5]]),
+        400,
+    ),
+    "a row of zeros beside a saturated one": (problem([[1000, 0, -3000]], [[1], [0]], [0, 2]), 16000),
+    "equal logits that do not move": (problem(np.zeros((1, 2)), [[2], [1]], [[0.5, 0.5], [1, 1]]), 400),
     "an input of zero": (problem([[1, 2], [3, 4]], [0.0, -0.2], 0), 400),
     "equal weights of an input": (problem([[7, 7, 7], [3, 4, 5]], [0.3, -0.2], 0), 400),
     "weights that cancel in x": (problem([[1, -1, 0], [2, 2, 0]], [0.0, 1.0], 2), 800),
@@ -108,6 +117,38 @@ def test_every_number_is_the_nearest_float_to_what_mpmath_finds(stated: Problem,
         expected = [nearest(entry) if abs(entry) > least else 0.0 for entry in flat(wanted[name])]
         assert got == expected, name
     assert float(evaluation.loss) == nearest(wanted["loss"])
+
+
+def test_a_row_of_equal_logits_adds_a_rational_number() -> None:
+    """dL/db_0 = S_0(1) - 1 + 1/2 - 1 with S_0(1) = e / (e + 1), and dL/dZ of the row of zeros is +-1/2 exactly."""
+    rows = problem([[1, 0]], [[1], [0]], [0, 0])
+    rows = Problem(rows.weights, rows.inputs, Targets(labels=np.array([0, 0]), reduction="sum"))
+    evaluation = METHODS["exact"].evaluate(rows, NAMES)
+    total = mpmath.e / (mpmath.e + 1) - mpmath.mpf(3) / 2
+    assert evaluation.gradients["bias"].tolist() == [nearest(total), nearest(-total)]
+    assert evaluation.gradients["logits"][1].tolist() == [-0.5, 0.5]
+    assert evaluation.certified is not None
+    assert all(evaluation.certified[name].all() for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("draw", "n_problems", "bits"),
+    [(random_problem, 30, HIGHEST), (small_integers, 150, 1000)],
+    ids=["any rows", "small integers"],
+)
+def test_every_number_of_random_problems_is_the_nearest_certified_or_not(
+    draw: Any, n_problems: int, bits: int
+) -> None:
+    random = np.random.default_rng(5)
+    for _ in range(n_problems):
+        drawn = draw(random)
+        expected, evaluation = truth(drawn, bits), METHODS["exact"].evaluate(drawn, NAMES)
+        least = mpmath.mpf(2) ** (128 - bits)
+        for name in ("loss", *NAMES):
+            values = evaluation.loss if name == "loss" else evaluation.gradients[name]
+            entries = flat(expected[name])
+            nearest_floats = [nearest(entry) if abs(entry) > least else 0.0 for entry in entries]
+            assert np.ravel(values).tolist() == nearest_floats, name
 
 
 def test_a_loss_between_two_floats_is_decided_by_what_is_beyond_them() -> None:

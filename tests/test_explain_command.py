@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import Run, Shell, problem_json
-from test_seed import GRADIENT, HALF_A_UNIT, LOSS
+from seed import GRADIENT, HALF_A_UNIT, LOSS
 from xegrad import progress
 from xegrad.explanation.values import STEPS
 

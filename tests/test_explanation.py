@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 from numpy.testing import assert_allclose
 
+from seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from strategies import problems
-from test_seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
 from xegrad.explanation.steps import BUDGET
 from xegrad.explanation.values import MISTAKE_AT_STEP, STEPS, WITHOUT_BIAS

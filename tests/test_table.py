@@ -15,7 +15,7 @@ from xegrad.formats import FORMATS
 SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
-    "formats": {"claim", "printed", "raw_problem", "schemas", "values"},
+    "formats": {"claim", "labels", "printed", "raw_problem", "schemas", "values"},
     "cli": {"choices", "options", "inputs", "output", "stream"},
 }
 

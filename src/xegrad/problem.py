@@ -177,7 +177,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a problem was given, and so how its gradients are: W's layout, and whether x has rows."""
+    """The layout of a problem in its file, which its gradients have too: that of W, and whether x has rows."""
 
     transpose: bool = False
     is_batch: bool = True

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
@@ -26,7 +26,7 @@ FORMS = (*output.VIEWS, *output.ARRAYS)
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,15 +73,15 @@ def command(
     methods = None if method is None else options.choices(method, METHODS, "method")
     if exact is False and "exact" in (methods or ()):
         raise UsageError("--no-exact leaves nothing of --method exact; one of them is meant")
-    if given.is_stream:
+    if request.is_stream:
         from xegrad.cli import stream
 
         stream.refuse(form, "compute")
         chosen = [*(methods or DEFAULT_METHODS), *(["exact"] if exact else [])]
         lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
-        return stream.run(given, lines, path, quiet=quiet)
-    destination = output.destination(form, json, path, given.files, FORMS, quiet=quiet, no_color=no_color)
-    parts = given.read()
+        return stream.run(request, lines, path, quiet=quiet)
+    destination = output.destination(form, json, path, request.files, FORMS, quiet=quiet, no_color=no_color)
+    parts = request.read()
     problem = parts.problem()
     names = options.gradients(with_respect_to, problem.bias is not None)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="How many at most.")] = 1,
     learning_rate: Annotated[
         str,
@@ -66,12 +66,12 @@ def command(
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = options.choice(method, METHODS, "method")
-    destination = output.destination(form, json, path, given.files, quiet=quiet, no_color=no_color)
-    saving = None if save is None else _saving(save, given)
+    destination = output.destination(form, json, path, request.files, quiet=quiet, no_color=no_color)
+    saving = None if save is None else _saving(save, request.files)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
-    parts = given.read()
-    problem = parts.problem()
+    raw = request.read()
+    problem = raw.problem()
 
     from xegrad.descent import descend
     from xegrad.display import screen
@@ -80,13 +80,13 @@ def command(
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         output.Destination("problem", None if save == "-" else save).put(
-            saving.write_problem(parts.moved(descent.end))
+            saving.write_problem(raw.moved(descent.end))
         )
 
     def result() -> msgspec.Struct:
         from xegrad.formats.results.descend import descend_result
 
-        return descend_result(descent, parts.layout, id=parts.id, warnings=problem.targets.warnings)
+        return descend_result(descent, raw.layout, id=raw.id, warnings=problem.targets.warnings)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view
@@ -101,11 +101,11 @@ def command(
     return DONE if descent.diverged_at is None else JUDGED_WRONG
 
 
-def _saving(target: str, given: Given) -> formats.Format:
+def _saving(target: str, files: list[str]) -> formats.Format:
     """The format of --save, by its suffix; JSON on standard output, or where there is none."""
     if target == "-":
         return formats.FORMATS["json"]
-    output.refuse_inputs(target, given.files)
+    output.refuse_inputs(target, files)
     entry = formats.by_suffix(target) or formats.FORMATS["json"]
     if "problem" not in entry.writes:
         writable = ", ".join(known.name for known in formats.FORMATS.values() if "problem" in known.writes)

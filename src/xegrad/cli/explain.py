@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     step: Annotated[str | None, typer.Option("--step", metavar="NAME", help="This step only.")] = None,
     entry: Annotated[
         str | None, typer.Option("--entry", metavar="J,I", help="Follow dL/dW of input J and class I.")
@@ -51,8 +51,8 @@ def command(
     The steps are logits, probabilities, loss, cross_entropy_jacobian (DXE), softmax_jacobian (DS),
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
-    destination = output.destination(form, json, path, given.files, quiet=quiet, no_color=no_color)
-    parts = given.read()
+    destination = output.destination(form, json, path, request.files, quiet=quiet, no_color=no_color)
+    parts = request.read()
     problem = parts.problem()
 
     from xegrad.display import screen

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
 
 
-class Given(msgspec.Struct, frozen=True):
+class ProblemOptions(msgspec.Struct, frozen=True):
     """What a command line says of its problem: `values` are those of the options, by the fields' keys."""
 
     problem: list[str]
@@ -37,7 +37,7 @@ class Given(msgspec.Struct, frozen=True):
         label_column: str | None,
         input_format: str | None,
         **values: Any,
-    ) -> Given:
+    ) -> ProblemOptions:
         """From what the shell gives, with None for what it does not."""
         present = {key: value for key, value in values.items() if value is not None}
         return cls(problem or [], present, labels, label_column, input_format)
@@ -140,7 +140,8 @@ class Given(msgspec.Struct, frozen=True):
 
     def _labels(self) -> RawProblem:
         """The one of -y, --labels and --label-column that is there."""
-        from xegrad.formats.raw_problem import LabelText, RawProblem
+        from xegrad.formats.labels import LabelText
+        from xegrad.formats.raw_problem import RawProblem
 
         text = self.values.get("label")
         options = {"-y": text, "--labels": self.labels, "--label-column": self.label_column}

@@ -13,7 +13,7 @@ import typer
 from xegrad.cli.choices import choice as choice
 from xegrad.cli.choices import choices as choices
 from xegrad.cli.choices import completing as completing
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import UsageError
 from xegrad.formats import FORMATS
 from xegrad.problem_spec import FIELDS
@@ -109,14 +109,14 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR 
 
 
 def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
-    """A command(context, given, ...) as one whose signature has, for `given`, every option of a problem.
+    """A command(context, request, ...) as one whose signature has, for `request`, every option of a problem.
 
     Without a problem it says how it is used.
     """
     signature = inspect.signature(command, eval_str=True)
     kind = inspect.Parameter.KEYWORD_ONLY
     context, *rest = [
-        parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "given"
+        parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "request"
     ]
     options = _of_problem()
     # Python knows an option by its long name.
@@ -129,13 +129,13 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     @wraps(command)
     def taking_all(**arguments: Any) -> int:
         values = {key: arguments.pop(name) for key, name in names.items()}
-        given = Given.of(**values)
-        given.check()
-        if given.is_nothing and not any(arguments.get(name) for name in ("gradient", "loss")):
+        request = ProblemOptions.of(**values)
+        request.check()
+        if request.is_nothing and not any(arguments.get(name) for name in ("gradient", "loss")):
             usage, path = arguments["context"].get_usage(), arguments["context"].command_path
             sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
             return 2
-        return command(given=given, **arguments)
+        return command(request=request, **arguments)
 
     parameters = [context, *of_problem, *rest]
     # `inspect.signature`, by which typer learns of the options, looks for it; the type of functions does not list it.
@@ -144,10 +144,10 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     return taking_all
 
 
-def gradients(given: list[str] | None, has_bias: bool) -> list[str]:
+def gradients(symbols: list[str] | None, has_bias: bool) -> list[str]:
     """The names in --with-respect-to, as the library calls them: W, and b where there is one, by default."""
-    asked = choices(given or (["W", "b"] if has_bias else ["W"]), SYMBOLS.values(), "gradient")
-    return [name for name, symbol in SYMBOLS.items() if symbol in asked]
+    chosen = choices(symbols or (["W", "b"] if has_bias else ["W"]), SYMBOLS.values(), "gradient")
+    return [name for name, symbol in SYMBOLS.items() if symbol in chosen]
 
 
 def summation(text: str) -> Callable[[int], int]:

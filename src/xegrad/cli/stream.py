@@ -18,7 +18,7 @@ import msgspec
 
 from xegrad import progress
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import InputError, UsageError, XegradError
 
 if TYPE_CHECKING:
@@ -49,21 +49,21 @@ def refuse(form: str | None, command: str) -> None:
         raise UsageError(f"{command}: a stream is answered in NDJSON, a line for each problem, not in {form}")
 
 
-def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
+def run(request: ProblemOptions, work: Work, path: str | None, *, quiet: bool) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
     from xegrad.display import screen
 
-    given.check_stream()
-    answer = partial(answered, work=work, stated=given.parts())
+    request.check_stream()
+    answer = partial(answered, work=work, stated=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
     silent = quiet and path is None
     try:
         with (
-            _writer(path, given.files) as write,
+            _writer(path, request.files) as write,
             screen.progress_bar(beside_output=path is None and not quiet),
         ):
-            for source in given.paths:
+            for source in request.paths:
                 for found in _in_order(source, answer):
                     counts += found.counts  # before: whoever reads may interrupt at once
                     try:

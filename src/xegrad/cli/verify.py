@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from xegrad.cli import DONE, JUDGED_WRONG, inputs, options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.display.page import PageSettings
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import NAMES, SYMBOLS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STORED = ("bfloat16", "float16", "float32")
 
 
-class Asked(msgspec.Struct, frozen=True):
+class JudgingOptions(msgspec.Struct, frozen=True):
     """How a candidate is to be judged: what the options say, beside the problem."""
 
     with_respect_to: list[str] | None = None
@@ -55,7 +55,7 @@ class Asked(msgspec.Struct, frozen=True):
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     gradient: Annotated[
         str | None,
         typer.Option(
@@ -123,7 +123,7 @@ def command(
 
     Exit status: 0 verified, 1 wrong or undecided, 2 trouble.
     """
-    asked = Asked(
+    judging = JudgingOptions(
         with_respect_to=with_respect_to,
         stored_as=stored_as,
         summation=summation,
@@ -132,8 +132,8 @@ def command(
         decimals=decimals,
         strict=strict,
     )
-    asked.check()
-    if given.is_stream:
+    judging.check()
+    if request.is_stream:
         from xegrad.cli import stream
 
         stream.refuse(form, "verify")
@@ -141,25 +141,25 @@ def command(
             raise UsageError(
                 "each line of a stream brings its candidate, as gradient; --gradient and --loss are for one"
             )
-        return stream.run(given, partial(_verify_lines, asked=asked), path, quiet=quiet)
+        return stream.run(request, partial(_verify_lines, judging=judging), path, quiet=quiet)
     destination = output.destination(
         form,
         json,
         path,
-        [*given.files, *([gradient] if gradient else [])],
+        [*request.files, *([gradient] if gradient else [])],
         quiet=quiet,
         no_color=no_color,
     )
-    parts = given.read(("--gradient", gradient))
+    raw = request.read(("--gradient", gradient))
 
     from xegrad.display import screen
 
     with screen.progress_bar():
         found, printed = _verify(
-            parts,
-            asked,
-            inputs.claimed_gradient(gradient, parts),
-            inputs.claimed_loss(loss, parts),
+            raw,
+            judging,
+            inputs.claimed_gradient(gradient, raw),
+            inputs.claimed_loss(loss, raw),
             announce=screen.announce,
         )
     warnings = found.problem.targets.warnings
@@ -167,7 +167,7 @@ def command(
     def result() -> msgspec.Struct:
         from xegrad.formats.results.verify import verify_result
 
-        return verify_result(found, id=parts.id, warnings=warnings)
+        return verify_result(found, id=raw.id, warnings=warnings)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
@@ -181,7 +181,7 @@ def command(
 
 def _verify(
     raw: RawProblem,
-    asked: Asked,
+    judging: JudgingOptions,
     gradient: Written | None,
     loss: Written | None,
     announce: Callable[[float], None] = lambda _: None,
@@ -193,10 +193,10 @@ def _verify(
 
     problem = raw.problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
-    symbols = asked.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
+    symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
     names = options.gradients(symbols, problem.bias is not None)
     if gradient is None and loss is None:
-        if asked.strict:
+        if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names), {}
     if symbols is None:
@@ -205,23 +205,25 @@ def _verify(
         raise UsageError(
             f"one gradient is judged at a time, not {', '.join(SYMBOLS[name] for name in names)}"
         )
-    claimed = claim.read(problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=asked.decimals)
+    claimed = claim.read(
+        problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
+    )
     tolerance = verification.tolerance_for(
         problem,
         claimed,
-        stored_as=asked.stored_as,
-        terms=options.summation(asked.summation),
-        rtol=asked.rtol,
-        atol=asked.atol,
+        stored_as=judging.stored_as,
+        terms=options.summation(judging.summation),
+        rtol=judging.rtol,
+        atol=judging.atol,
     )
     try:
-        found = verification.verify(problem, claimed, tolerance, strict=asked.strict)
+        verified = verification.verify(problem, claimed, tolerance, strict=judging.strict)
     except InputError as error:  # a step of another size
         raise InputError(f"{'' if gradient is None else gradient.source + ': '}{error}") from None
-    return found, claimed.decimals
+    return verified, claimed.decimals
 
 
-def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, asked: Asked) -> list[Answer]:
+def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions) -> list[Answer]:
     """The judgement of each line's candidate."""
     from xegrad.cli import stream
     from xegrad.formats import ndjson
@@ -231,14 +233,14 @@ def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, asked: Asked)
         if line.fields is None:
             return stream.bad(line, line.error)
         try:
-            parts = ndjson.raw_problem(line, overrides)
-            gradient, loss = inputs.claimed_gradient(None, parts), inputs.claimed_loss(None, parts)
+            raw = ndjson.raw_problem(line, overrides)
+            gradient, loss = inputs.claimed_gradient(None, raw), inputs.claimed_loss(None, raw)
             if gradient is None and loss is None:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            found, _ = _verify(parts, asked, gradient, loss)
+            judged, _ = _verify(raw, judging, gradient, loss)
         except (InputError, UsageError) as error:
             return stream.bad(line, ndjson.shortened(error))
-        result = verify_result(found, id=parts.id, warnings=found.problem.targets.warnings)
-        return result, DONE if found.verified else JUDGED_WRONG
+        result = verify_result(judged, id=raw.id, warnings=judged.problem.targets.warnings)
+        return result, DONE if judged.verified else JUDGED_WRONG
 
     return list(map(one, lines))

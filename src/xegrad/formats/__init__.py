@@ -142,7 +142,7 @@ def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
 
 
 def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format:
-    """By what it begins with, its suffix, the name that was given, or whether it begins as JSON does."""
+    """By what it begins with, its suffix, the name in --input-format, or whether it begins as JSON does."""
     if input_format is not None and input_format not in FORMATS:
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
     if (binary := binary_format(path, data)) is not None:

@@ -53,7 +53,7 @@ def read(
     name : str
         Of which gradient it is, as the library calls it.
     decimals : str, optional
-        With how many the numbers were printed, or "none": the text is exact.  Found where it is not said.
+        With how many the numbers were printed, or "none": the text is exact.  By default the text tells.
 
     Raises
     ------

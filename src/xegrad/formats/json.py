@@ -37,7 +37,7 @@ _KEY = re.compile(rb'"\s*:')
 _BETWEEN = re.compile(rb"\}[ \t\r]*\n[ \t]*\{")  # one object ends its line, and the next begins its own
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
 
-_problem_decoder = msgspec.json.Decoder(ProblemObject)
+_problem_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProblemObject)
 _array_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[float | list[float]])
 _labels_decoder = msgspec.json.Decoder(list[int | float | str | list[float]])
 
@@ -59,8 +59,8 @@ def load(data: bytes, source: str, part: str | None = None, key: str | None = No
     return RawProblem({part: value}, {part: source})
 
 
-def read_object(data: bytes, source: str) -> ProblemObject:
-    """The object as it stands, checked by its types alone.  Raises as `load` does."""
+def read_object(data: bytes, source: str) -> Any:
+    """The ProblemObject as it stands, checked by its types alone.  Raises as `load` does."""
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
         data = _CANDIDATE.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
     fields = _decode(_problem_decoder, data, source)
@@ -71,12 +71,12 @@ def read_object(data: bytes, source: str) -> ProblemObject:
     return fields
 
 
-def read_objects(text: bytes) -> list[ProblemObject] | None:
+def read_objects(text: bytes) -> list[Any] | None:
     """The objects on lines of which none is empty, or None where any of them must be looked at by itself."""
     if b"\\" in text or b"NaN" in text or b"Infinity" in text:
         return None
     try:
-        objects: list[ProblemObject] = _problem_decoder.decode_lines(text)
+        objects: list[Any] = _problem_decoder.decode_lines(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     n_keys = sum(len(FIELDS) - astuple(fields).count(UNSET) for fields in objects)
@@ -88,7 +88,7 @@ def read_objects(text: bytes) -> list[ProblemObject] | None:
     return objects
 
 
-def raw_problem(fields: ProblemObject, source: str) -> RawProblem:
+def raw_problem(fields: Any, source: str) -> RawProblem:
     """Lists as arrays, refused where they are ragged."""
     written = {key: value for key in FIELDS if (value := getattr(fields, key)) is not UNSET}
     values = {key: _value(value, key, source) for key, value in written.items()}

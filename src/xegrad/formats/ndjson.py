@@ -22,12 +22,11 @@ from xegrad.errors import InputError, XegradError
 from xegrad.formats import json
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, SHARED, ProblemObject
+from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, SHARED
 from xegrad.targets import Targets
 
-READ = (
-    2**18
-)  # bytes asked for at a time: what arrays of a stack fit into a processor's cache; a pipe gives what it holds
+# Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
+READ = 2**18
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
@@ -36,13 +35,13 @@ class Line(msgspec.Struct, frozen=True, eq=False):
     """A line of a stream: its number, counted from one, and its problem as it stands, or why there is none."""
 
     number: int
-    fields: ProblemObject | None
+    fields: Any  # a ProblemObject, or None
     error: str = ""
     id: Any = UNSET
 
 
 class Stack(msgspec.Struct, frozen=True, eq=False):
-    """K problems of one shape as one, where among the lines each stands, and how they were given."""
+    """K problems of one shape as one, where among the lines each stands, and their layout."""
 
     problem: Problem
     places: Sequence[int]
@@ -121,7 +120,6 @@ def shortened(error: XegradError) -> str:
 
 def raw_problem(line: Line, options: RawProblem) -> RawProblem:
     """The problem of a line that is one, below what the command line says."""
-    assert line.fields is not None
     return options.over(json.raw_problem(line.fields, ""))
 
 
@@ -151,7 +149,7 @@ def _all_of_them(lines: Sequence[Line], options: RawProblem) -> Stack | None:
     if len(objects) < 2 or not all(objects):
         return None
     shared = list(map(_shared, objects))
-    with_bias = [fields.b is not UNSET for fields in objects if fields is not None]
+    with_bias = [fields.b is not UNSET for fields in objects]
     if shared.count(shared[0]) < len(shared) or with_bias.count(with_bias[0]) < len(shared):
         return None
     try:
@@ -200,7 +198,7 @@ _NO_LISTS = (UNSET,) * len(_LISTS)
 _shared, _shared_lists = attrgetter(*SHARED), attrgetter(*_LISTS)
 
 
-def _shape(fields: ProblemObject) -> Any:
+def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
     weights, inputs, label = fields.W, fields.x, fields.label
     shared = _shared(fields)

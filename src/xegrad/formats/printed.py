@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
+from xegrad.formats.values import check_rows
 from xegrad.targets import Array
 
 FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
@@ -84,7 +85,7 @@ def one_number(text: str, source: str, decimals: str | None = None) -> PrintedAr
 def of_text(text: str, source: str, decimals: str | None = None) -> PrintedArray:
     """A JSON array, what numpy and torch print, or lines of numbers.
 
-    `decimals` says with how many they were printed, or "none": the text is exact.  Found where it is not said.
+    `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
 
     Raises
     ------
@@ -213,18 +214,15 @@ def of_rows(rows: Any, source: str, decimals: str | None = None) -> PrintedArray
         )
         raise InputError(f"{source}: the gradient is {kind}; an array is expected")
     nested = any(isinstance(row, list) for row in rows)
-    tokens: list[Token] = []
-    for index, row in enumerate(rows if nested else [rows]):
-        if not isinstance(row, list):
-            raise InputError(
-                f"{source}: row {index} is a number among lists; a matrix has rows of one length"
-            )
-        if nested and len(row) != len(rows[0]):
-            raise InputError(
-                f"{source}: row {index} has {len(row)} numbers, but row 0 has {len(rows[0])}; all rows must be "
-                "equally long"
-            )
-        tokens += [_token(cell, source, f"row {index}, column {column}") for column, cell in enumerate(row)]
+    tokens = [
+        _token(cell, source, f"row {index}, column {column}")
+        for index, row in enumerate(rows if nested else [rows])
+        for column, cell in enumerate(row if isinstance(row, list) else [row])
+    ]
+    try:
+        check_rows(rows, "gradient")
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     if not tokens:
         raise InputError(f"{source}: the gradient is empty; numbers are expected")
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)

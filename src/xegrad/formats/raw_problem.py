@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from xegrad.errors import InputError
+from xegrad.formats import labels
+from xegrad.formats.values import count, vector
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import ARRAY, FIELDS
 from xegrad.targets import Array, Targets
-
-
-class LabelText(str):
-    """A label from a shell or a cell: a class name if it equals one, else an index."""
-
-    __slots__ = ()
-
-
-Label = int | str | list[Any] | NDArray[Any]
 
 
 class RawProblem(msgspec.Struct, frozen=True, eq=False):
@@ -76,11 +65,8 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     def moved(self, problem: Problem) -> RawProblem:
         """The same, without its claim, with the W and b of a problem, in the layout of the old W."""
         changed: dict[str, Any] = {"W": self.layout.of("weights", problem.weights), "b": problem.bias}
-        label = self.values["label"]
-        # Text from a shell or a cell may be a name or an index; a file says which.
-        if isinstance(label, list):
-            label = [_name_or_index(entry, problem.classes) for entry in label]
-        changed |= {"label": _name_or_index(label, problem.classes), "classes": problem.classes}
+        changed["label"] = labels.as_written(self.values["label"], problem.classes)
+        changed["classes"] = problem.classes
         present = {key: value for key, value in changed.items() if value is not None}
         return replace(self, values={**self.without("gradient", "loss").values, **present})
 
@@ -92,18 +78,13 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     @property
     def is_batch(self) -> bool:
         """Whether x has two dimensions: rows, however many; a column of N > 1 numbers is one example."""
-        inputs = self.values.get("x")
+        inputs, weights = self.values.get("x"), self.values.get("W")
         if inputs is None or inputs.ndim == 1:
             return False
-        return not (inputs.shape[1] == 1 and inputs.shape[0] == self._n_inputs > 1)
-
-    @property
-    def _n_inputs(self) -> int:
-        weights = self.values.get("W")
-        if weights is None or weights.ndim != 2:
-            return 0
-        size: int = weights.shape[1 if self.values.get("transpose") else 0]
-        return size
+        if weights is None or weights.ndim != 2 or inputs.shape[1] > 1:
+            return True
+        n_inputs: int = weights.shape[1 if self.values.get("transpose") else 0]
+        return not len(inputs) == n_inputs > 1
 
     @property
     def layout(self) -> Layout:
@@ -135,7 +116,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         transpose = self.values.get("transpose")
         if weights.ndim != 2:
             raise InputError(
-                f"W is a list of {_count(weights.size, 'number')}; it must have two dimensions, one list for each "
+                f"W is a list of {count(weights.size, 'number')}; it must have two dimensions, one list for each "
                 f"{'class' if transpose else 'input'}: [[1, 2], [3, 4]]",
                 "W",
             )
@@ -146,12 +127,18 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             raise InputError(self._length_of_x(rows.shape[1], weights), "x")
         classes = self.values.get("classes")
         if classes is None and self.labels_are_a_column:
-            classes = _sorted_classes(label, weights.shape[1])
+            classes = labels.sorted_classes(label, weights.shape[1])
+        options = {
+            name: vector(self.values[name], name) if FIELDS[name].kind is ARRAY else self.values[name]
+            for name in Targets.__struct_fields__
+            if name in self.values
+        }
+        n_rows = len(rows) if self.is_batch else None
         return Problem(
             weights=weights,
             inputs=rows,
-            targets=self._targets(label, weights.shape[1], classes),
-            bias=_vector(self.values["b"], "b") if "b" in self.values else None,
+            targets=labels.targets(label, n_rows, weights.shape[1], classes, options),
+            bias=vector(self.values["b"], "b") if "b" in self.values else None,
             classes=classes,
             precision=self.values.get("dtype"),
         )
@@ -172,121 +159,3 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             return f"{sizes} x needs one number for each input"
         other = "(inputs, classes), add --no-transpose" if transpose else "(classes, inputs), add --transpose"
         return f"{sizes} If yours is {other}"
-
-    def _targets(self, label: Label, n_classes: int, classes: tuple[str, ...] | None) -> Targets:
-        options: dict[str, Any] = {
-            name: _vector(self.values[name], name) if FIELDS[name].kind is ARRAY else self.values[name]
-            for name in Targets.__struct_fields__
-            if name in self.values
-        }
-        if isinstance(label, int | str):
-            return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
-        nested = (isinstance(label, np.ndarray) and label.ndim == 2) or any(
-            isinstance(row, list) for row in label
-        )
-        if not self.is_batch:
-            if not nested and any(isinstance(entry, str) for entry in label):
-                raise InputError(
-                    "label is a list of names, but x is one example, which has one label; x of several has two "
-                    "dimensions: [[1, 2], [3, 4]]",
-                    "label",
-                )
-            return Targets(soft=_vector(_numbers(label, nested), "label")[None, :], **options)
-        if (
-            len(label) == len(self.values["x"]) + 1
-            and isinstance(label[0], LabelText)
-            and label[0] not in (classes or ())
-        ):
-            label = label[1:]  # a column of names below a header
-        if nested:
-            return Targets(soft=_numbers(label, nested), **options)
-        if not isinstance(label, np.ndarray) and any(isinstance(entry, str) for entry in label):
-            label = [
-                _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry
-                for entry in label
-            ]
-        return Targets(labels=np.asarray(label), **options)
-
-
-def _sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
-    """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
-    if all(_is_index(name) for name in label):
-        return None
-    names = tuple(sorted({str(name) for name in label}))
-    if len(names) != n_classes:
-        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        raise InputError(
-            f"the labels name {_count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
-            "of them, in the order of W's columns, with --classes",
-            "label",
-        )
-    return names
-
-
-def _name_or_index(label: Any, classes: tuple[str, ...] | None) -> Any:
-    if not isinstance(label, str):
-        return label
-    return str(label) if classes and label in classes else int(label)
-
-
-def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) -> int:
-    """The index of a class, from itself or from its name."""
-    if isinstance(label, str):
-        if classes and label in classes:
-            return classes.index(label)
-        if not (isinstance(label, LabelText) and _is_index(label)):
-            raise InputError(_no_class(label, classes, n_classes), "label")
-        label = int(label)
-    if not -(2**63) <= label < 2**63:
-        raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
-    return label
-
-
-def _is_index(text: str) -> bool:
-    return re.fullmatch("[-+]?[0-9]+", text) is not None
-
-
-def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str:
-    if isinstance(name, LabelText) and "," in name:
-        return f"label {name!r} is no class; a target, or a list of labels, is a JSON list: [{name}]"
-    if not classes:
-        return (
-            f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
-            f"{n_classes - 1}, or the names as classes"
-        )
-    near = get_close_matches(name, classes, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
-    return f"label {name!r} is not one of the classes {shown}{hint}"
-
-
-def _numbers(label: Iterable[Any], nested: bool) -> Array:
-    """Targets as an array, refused where they are ragged or mix numbers with anything else."""
-    rows = list(label)
-    for index, row in enumerate(rows if nested else [rows]):
-        if nested and not isinstance(row, list | np.ndarray):
-            raise InputError(
-                f"label mixes lists with {row!r}; targets are lists of {len(rows[0])} numbers", "label"
-            )
-        if nested and len(row) != len(rows[0]):
-            raise InputError(
-                f"label[{index}] has {_count(len(row), 'number')}, but label[0] has {_count(len(rows[0]), 'number')}",
-                "label",
-            )
-        if wrong := next((entry for entry in row if isinstance(entry, str | list)), None):
-            raise InputError(f"label holds {wrong!r} among numbers; a target is made of numbers", "label")
-    return np.array(rows)
-
-
-def _vector(array: Array, symbol: str) -> Array:
-    """b or a target as (T,): a row or a column of numbers."""
-    if array.ndim == 1:
-        return array
-    if 1 in array.shape:
-        return array.ravel()
-    shape = " x ".join(map(str, array.shape)) or "one number"
-    raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ def checked(array: NDArray[Any], field: Field, place: str) -> Any:
     """
     kind = field.kind
     if kind in (ARRAY, CLAIMED_ARRAY):
-        return real_array(array, place)
+        return _real_array(array, place)
     if kind is LABELS:
-        return labels(array, place)
+        return _labels(array, place)
     is_of_kind = array.dtype.kind in kind.numpy
     if kind is CLASS_NAMES and is_of_kind and array.ndim == 1:
         return tuple(array.tolist())
@@ -43,7 +44,7 @@ def checked(array: NDArray[Any], field: Field, place: str) -> Any:
     return array.reshape(1) if kind is CLAIMED_NUMBER else array.item()
 
 
-def real_array(array: NDArray[Any], place: str) -> Array:
+def _real_array(array: NDArray[Any], place: str) -> Array:
     """Real numbers in one or two dimensions."""
     if array.dtype.kind not in ARRAY.numpy:
         raise InputError(f"{place}: holds {array.dtype}; real numbers are expected")
@@ -52,34 +53,55 @@ def real_array(array: NDArray[Any], place: str) -> Array:
     return array
 
 
-def labels(array: NDArray[Any], place: str) -> Any:
+def _labels(array: NDArray[Any], place: str) -> Any:
     """An index, a name, or a list of them; two dimensions are targets."""
     if array.dtype.kind == "U" and array.ndim < 2:
         return array.tolist()
     if array.ndim == 0 and array.dtype.kind in "iu":
         return int(array)
-    return real_array(array, place)
+    return _real_array(array, place)
 
 
 def array_of_rows(rows: list[Any], path: str, source: str) -> Array:
-    """A list of numbers, or rows of them, as an array, refused where it is ragged."""
-    if any(isinstance(row, list) for row in rows):
-        first = rows[0]
-        for index, row in enumerate(rows):
-            if not (isinstance(row, list) and isinstance(first, list)):
-                raise InputError(f"{source}: {path} mixes numbers and lists; it is one or the other")
-            if len(row) != len(first):
-                raise InputError(
-                    f"{source}: {path}[{index}] has {_numbers(len(row))}, but {path}[0] has "
-                    f"{_numbers(len(first))}; all rows must be equally long"
-                )
-    elif not rows:
+    """A list of numbers, or rows of them, as an array."""
+    if not rows:
         raise InputError(f"{source}: {path} is empty; numbers are expected")
+    try:
+        check_rows(rows, path)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     return np.array(rows, dtype=np.float64)
 
 
-def _numbers(count: int) -> str:
-    return f"{count} number{'' if count == 1 else 's'}"
+def check_rows(rows: Sequence[Any], path: str, part: str | None = None) -> None:
+    """Raise InputError where some entries are rows and others are not, or rows differ in length."""
+    are_rows = [isinstance(row, list) for row in rows]
+    if not any(are_rows):
+        return
+    for index, row in enumerate(rows):
+        if not (are_rows[index] and are_rows[0]):
+            raise InputError(f"{path} mixes numbers and lists; it is one or the other", part)
+        if len(row) != len(rows[0]):
+            raise InputError(
+                f"{path}[{index}] has {count(len(row), 'number')}, but {path}[0] has "
+                f"{count(len(rows[0]), 'number')}; all rows must be equally long",
+                part,
+            )
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """How many there are of something, as a sentence has it."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def vector(array: Array, symbol: str) -> Array:
+    """b or a target as (T,): a row or a column of numbers."""
+    if array.ndim == 1:
+        return array
+    if 1 in array.shape:
+        return array.ravel()
+    shape = " x ".join(map(str, array.shape)) or "one number"
+    raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
 
 
 def _shown(array: NDArray[Any]) -> str:
