@@ -518,25 +518,6 @@ def test_the_library_says_why_something_is_not_finite() -> None:
     assert compute(problem, ("shortcut",)).warnings == []
 
 
-@pytest.mark.parametrize("options", [(), ("--no-exact",)], ids=["exact", "no exact"])
-def test_a_chain_that_is_further_off_than_rounding_explains_differs(
-    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
-) -> None:
-    """No chain of ours is: its bound is proven.  So one entry of its gradient is moved here."""
-    chain = METHODS["chain"].evaluate(read("sample_inputs/seed.json"))
-    gradient = chain.gradients["weights"].copy()
-    gradient[1, 3] += 2.0**-10
-    moved = msgspec.structs.replace(chain, gradients={"weights": gradient})
-    monkeypatch.setattr("xegrad.methods.chain.evaluate", lambda problem, with_respect_to=(): moved)
-    arguments = ("compute", "sample_inputs/seed.json", *options)
-    said = "differ: 1 of 15 entries are further apart than rounding explains, at most 0.000977, at W[input 1, class 3]."
-    assert said in one_line(run(*arguments))
-    result = json.loads(run(*arguments, "--json").out)
-    assert result["verdict"] == "differ"
-    assert result["comparison"]["agree"] is False
-    assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}
-
-
 def moved(computed: Computation, index: int, by: float) -> Computation:
     """The computation, with one entry of the chain's dL/dW moved as far."""
     compared = computed.comparisons["weights"]
@@ -576,3 +557,22 @@ def test_each_verdict_has_its_sentence() -> None:
     for sentence, (case, verdict) in cases.items():
         assert case.verdict == verdict
         assert sentence in " ".join(shown(case).split())
+
+
+@pytest.mark.parametrize("options", [(), ("--no-exact",)], ids=["exact", "no exact"])
+def test_a_chain_that_is_further_off_than_rounding_explains_differs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """No chain of ours is: its bound is proven.  So one entry of its gradient is moved here."""
+    chain = METHODS["chain"].evaluate(read("sample_inputs/seed.json"))
+    gradient = chain.gradients["weights"].copy()
+    gradient[1, 3] += 2.0**-10
+    moved = msgspec.structs.replace(chain, gradients={"weights": gradient})
+    monkeypatch.setattr("xegrad.methods.chain.evaluate", lambda problem, with_respect_to=(): moved)
+    arguments = ("compute", "sample_inputs/seed.json", *options)
+    said = "differ: 1 of 15 entries are further apart than rounding explains, at most 0.000977, at W[input 1, class 3]."
+    assert said in one_line(run(*arguments))
+    result = json.loads(run(*arguments, "--json").out)
+    assert result["verdict"] == "differ"
+    assert result["comparison"]["agree"] is False
+    assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}

@@ -111,7 +111,7 @@ def announce(seconds: float) -> None:
 def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
     """Within the block, what takes longer than a second shows a bar, if standard error is a terminal.
 
-    None `beside_output` that is on the same terminal at the same time.
+    Not `beside_output` that is a terminal too: the two would overwrite each other.
     """
     crowded = beside_output and sys.stdout.isatty()
     if crowded or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
