@@ -181,37 +181,58 @@ def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answer
         if path != "-":
             stack.callback(os.close, descriptor)
         free: deque[Connection] = deque()
-        asked: deque[Connection] = deque()  # each has one chunk, and they are answered in this order
+        asked: deque[tuple[Connection, Chunk]] = deque()  # they are answered in this order
         chunks = ndjson.chunks(descriptor)
-        while (chunk := _next(chunks, source)) is not None:
-            done += len(chunk.text) + 1
-            if not free and not asked and done > WORTHWHILE and _n_processors() > 1:
-                free.extend(stack.enter_context(_processes(answer)))
-            if not free and not asked:
-                yield answer(chunk)
-                continue
-            if not free:
+        last_line = 0
+        try:
+            while (chunk := _next(chunks, source)) is not None:
+                done += len(chunk.text) + 1
+                if not free and not asked and done > WORTHWHILE and _n_processors() > 1:
+                    free.extend(stack.enter_context(_processes(answer)))
+                if not free and not asked:
+                    yield answer(chunk)
+                    continue
+                last_line = chunk.number + chunk.text.count(b"\n")
+                if not free:
+                    yield _received(asked, free)
+                asked.append((free.popleft(), chunk))
+                _send(asked[-1][0], chunk)
+                while asked and not _is_ready(descriptor):
+                    yield _received(asked, free)
+                progress.tell("lines", min(done, size - 1), size)
+            while asked:
                 yield _received(asked, free)
-            free[0].send(chunk)
-            asked.append(free.popleft())
-            while asked and not _is_ready(descriptor):
-                yield _received(asked, free)
-            progress.tell("lines", min(done, size - 1), size)
-        while asked:
-            yield _received(asked, free)
+        except ProcessEndedError:
+            first_line = asked[0][1].number
+            lines = f"line {last_line} of {source} was"
+            if first_line < last_line:
+                lines = f"lines {first_line} to {last_line} of {source} were"
+            raise XegradError(
+                f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
+            ) from None
 
 
-def _received(asked: deque[Connection], free: deque[Connection]) -> Answered:
-    """The answer that is next; whoever gave it is free again."""
-    connection = asked.popleft()
+class ProcessEndedError(Exception):
+    """A process is gone that was sent a chunk, and its answer with it."""
+
+
+def _send(connection: Connection, chunk: Chunk) -> None:
     try:
-        found: Answered = connection.recv()
-    except EOFError:
-        raise XegradError(
-            "a process that computed has ended before it answered; was there enough memory?"
-        ) from None
+        connection.send(chunk)
+    except OSError:
+        raise ProcessEndedError from None
+
+
+def _received(asked: deque[tuple[Connection, Chunk]], free: deque[Connection]) -> Answered:
+    """The answer that is next; whoever gave it is free again."""
+    connection, _ = asked[0]
+    try:
+        answer: Answered = connection.recv()
+    except (EOFError, OSError):
+        raise ProcessEndedError from None
+    asked.popleft()
     free.append(connection)
-    return found
+    return answer
 
 
 def _next(chunks: Iterator[Chunk], source: str) -> Chunk | None:
