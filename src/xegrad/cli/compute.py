@@ -125,8 +125,7 @@ def _write(
     if not destination.begin(warnings, quiet=quiet):
         return
     if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.compute import compute_results
+        from xegrad.formats.results import compute_results, encode
 
         carried = [*warnings, *verdict.nonfinite_warnings(computed)]
         (result,) = compute_results(computed, parts.layout, ids=[parts.id], warnings=[carried])

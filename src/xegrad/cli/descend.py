@@ -88,8 +88,7 @@ def command(
     if not destination.begin(stated.targets.warnings, quiet=quiet):
         return status
     if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.descend import descend_result
+        from xegrad.formats.results import descend_result, encode
 
         result = descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
         destination.put(encode(result))

@@ -67,8 +67,7 @@ def command(
     if not destination.begin(stated.targets.warnings, quiet=quiet):
         return 0
     if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.explain import explain_result
+        from xegrad.formats.results import encode, explain_result
 
         result = explain_result(
             explanation, parts.layout, hidden=hidden, id=parts.id, warnings=stated.targets.warnings

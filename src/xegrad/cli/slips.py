@@ -28,8 +28,7 @@ def command(
 
     chosen = list(SLIPS) if name is None else [options.choice(name, SLIPS, "slip")]
     if json:
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.slips import slip_result
+        from xegrad.formats.results import encode, slip_result
 
         results = [slip_result(SLIPS[one]) for one in chosen]
         sys.stdout.buffer.write(encode(results if name is None else results[0]))

@@ -32,7 +32,7 @@ DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
-Answer = tuple[msgspec.Struct, int]
+Answer = tuple["dict[str, Any] | msgspec.Raw", int]
 Work = Callable[["Sequence[Line]", "Parts"], list[Answer]]
 
 
@@ -101,7 +101,7 @@ def bad(line: Line, error: str) -> Answer:
     """What stands in the place of a line that is no problem."""
     from xegrad.formats import results
 
-    return results.ErrorResult(line=line.number, error=error, id=line.id), TROUBLE
+    return results.error_result(line.number, error, line.id), TROUBLE
 
 
 def compute_lines(
@@ -124,9 +124,9 @@ def compute_lines(
 
 def _computed(
     stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
-) -> Iterator[tuple[int, msgspec.Struct]]:
+) -> Iterator[tuple[int, msgspec.Raw]]:
     from xegrad import computation
-    from xegrad.formats.results.compute import compute_results
+    from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
     if computed.n_problems > 1 and not computed.is_finite:

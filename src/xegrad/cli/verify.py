@@ -181,8 +181,7 @@ def command(
     if not destination.begin(warnings, quiet=quiet):
         return VERIFIED if found.verified else JUDGED_WRONG
     if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.verify import verify_result
+        from xegrad.formats.results import encode, verify_result
 
         destination.put(encode(verify_result(found, id=parts.id, warnings=warnings)))
     else:
@@ -276,7 +275,7 @@ def _verify_lines(lines: Sequence[Line], stated: Parts, *, asked: Asked) -> list
     """The judgement of each line's candidate."""
     from xegrad.cli import stream
     from xegrad.formats import ndjson
-    from xegrad.formats.results.verify import verify_result
+    from xegrad.formats.results import verify_result
 
     def one(line: Line) -> Answer:
         if line.stated is None:
