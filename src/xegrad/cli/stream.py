@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import stat
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,8 +22,6 @@ from xegrad.cli.inputs import Given
 from xegrad.errors import InputError, UsageError, XegradError
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from xegrad.computation import Computation
     from xegrad.formats.ndjson import Chunk, Line, Stack
     from xegrad.formats.parts import Parts
@@ -162,82 +160,70 @@ def _warnings(computed: Computation) -> list[list[str]]:
 
 
 def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
-    """The answers to the chunks of a file, in their order.
-
-    What is long is worked on by every processor.  Nothing waits for what has not come: where
-    nothing more is there to be read, what was asked is answered first.
-    """
-    from xegrad.formats import ndjson
-
+    """The answers to the chunks of a file, in their order; those of a long one by every processor."""
     source = "standard input" if path == "-" else path
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    status = os.fstat(descriptor)
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    done = 0
     with contextlib.ExitStack() as stack:
         if path != "-":
             stack.callback(os.close, descriptor)
-        free: deque[Connection] = deque()
-        asked: deque[tuple[Connection, Chunk]] = deque()  # they are answered in this order
-        chunks = ndjson.chunks(descriptor)
-        last_line = 0
+        done = 0
+        chunks = _chunks(descriptor, source)
+        for chunk in chunks:
+            done += len(chunk.text) + 1
+            if done > WORTHWHILE and _n_processors() > 1:
+                yield from _shared(chain([chunk], chunks), answer, descriptor, source)
+            else:
+                yield answer(chunk)
+
+
+def _shared(
+    chunks: Iterable[Chunk], answer: Callable[[Chunk], Answered], descriptor: int, source: str
+) -> Iterator[Answered]:
+    """The answers by a process for each processor.
+
+    Nothing waits for what has not come: where nothing more is there to be read, what was asked is answered first.
+    """
+    from xegrad.cli.processes import EndedProcessError, Processes
+
+    with Processes(answer, _n_processors()) as processes:
         try:
-            while (chunk := _next(chunks, source)) is not None:
-                done += len(chunk.text) + 1
-                if not free and not asked and done > WORTHWHILE and _n_processors() > 1:
-                    free.extend(stack.enter_context(_processes(answer)))
-                if not free and not asked:
-                    yield answer(chunk)
-                    continue
-                last_line = chunk.number + chunk.text.count(b"\n")
-                if not free:
-                    yield _received(asked, free)
-                asked.append((free.popleft(), chunk))
-                _send(asked[-1][0], chunk)
-                while asked and not _is_ready(descriptor):
-                    yield _received(asked, free)
-                progress.tell("lines", min(done, size - 1), size)
-            while asked:
-                yield _received(asked, free)
-        except ProcessEndedError:
-            first_line = asked[0][1].number
-            lines = f"line {last_line} of {source} was"
-            if first_line < last_line:
-                lines = f"lines {first_line} to {last_line} of {source} were"
+            for chunk in chunks:
+                if processes.all_busy:
+                    yield processes.receive()
+                processes.send(chunk)
+                while processes.pending and not _is_ready(descriptor):
+                    yield processes.receive()
+            while processes.pending:
+                yield processes.receive()
+        except EndedProcessError:
+            first, last = processes.pending[0], processes.pending[-1]
+            last_line = last.number + last.text.count(b"\n")
             raise XegradError(
-                f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
+                f"{_lines(first.number, last_line, source)} read and not answered: "
+                "a process that computed them ended; was there enough memory?"
             ) from None
 
 
-class ProcessEndedError(Exception):
-    """A process is gone that was sent a chunk, and its answer with it."""
+def _lines(first: int, last: int, source: str) -> str:
+    """Lines of a file, as the beginning of a sentence."""
+    return f"line {last} of {source} was" if first == last else f"lines {first} to {last} of {source} were"
 
 
-def _send(connection: Connection, chunk: Chunk) -> None:
+def _chunks(descriptor: int, source: str) -> Iterator[Chunk]:
+    """The complete lines of an open file, as they come; the progress bar hears how far it is."""
+    from xegrad.formats import ndjson
+
+    status = os.fstat(descriptor)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    done = 0
     try:
-        connection.send(chunk)
-    except OSError:
-        raise ProcessEndedError from None
-
-
-def _received(asked: deque[tuple[Connection, Chunk]], free: deque[Connection]) -> Answered:
-    """The answer that is next; whoever gave it is free again."""
-    connection, _ = asked[0]
-    try:
-        answer: Answered = connection.recv()
-    except (EOFError, OSError):
-        raise ProcessEndedError from None
-    asked.popleft()
-    free.append(connection)
-    return answer
-
-
-def _next(chunks: Iterator[Chunk], source: str) -> Chunk | None:
-    try:
-        return next(chunks, None)
+        for chunk in ndjson.chunks(descriptor):
+            yield chunk
+            done += len(chunk.text) + 1
+            progress.tell("lines", min(done, size - 1), size)
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
 
@@ -250,47 +236,6 @@ def _is_ready(descriptor: int) -> bool:
 def _n_processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _processes(answer: Callable[[Chunk], Answered]) -> Iterator[list[Connection]]:
-    """A process for each processor, which answers the chunks that it is sent, until the block ends."""
-    import multiprocessing
-
-    connections: list[Connection] = []
-    started = []
-    try:
-        for _ in range(_n_processors()):
-            ours, theirs = multiprocessing.Pipe()
-            process = multiprocessing.Process(
-                target=_serve, args=(theirs, answer, [*connections, ours]), daemon=True
-            )
-            process.start()
-            theirs.close()
-            started.append(process)
-            connections.append(ours)
-        yield connections
-    finally:
-        for process in started:
-            process.terminate()
-            process.join()
-        for connection in connections:
-            connection.close()
-
-
-def _serve(connection: Connection, answer: Callable[[Chunk], Answered], others: Sequence[Connection]) -> None:
-    """Answer chunk by chunk until the parent ends this process, or is gone.
-
-    `others` are the parent's ends, which only the parent may hold: else nobody would hear that it is gone.  An
-    interruption is for the parent, which was started by hand.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for other in others:
-        other.close()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            connection.send(answer(connection.recv()))
 
 
 @contextlib.contextmanager
