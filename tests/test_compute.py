@@ -22,8 +22,7 @@ from xegrad.computation import methods_for
 from xegrad.display.computation import computation_view
 from xegrad.display.page import PageSettings
 from xegrad.display.screen import as_text
-from xegrad.formats.results import encode
-from xegrad.formats.results.compute import compute_results
+from xegrad.formats.results import compute_results, encode
 from xegrad.problem import Layout
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
@@ -95,8 +94,8 @@ def command(
     with screen.progress_bar():
         computed = computation.compute(problem, chosen, names)
 
-    def result() -> msgspec.Struct:
-        from xegrad.formats.results.compute import compute_results
+    def result() -> Any:
+        from xegrad.formats.results import compute_results
 
         return compute_results(computed, parts.layout, ids=[parts.id], warnings=[computed.warnings])[0]
 

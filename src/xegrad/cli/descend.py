@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from msgspec.structs import replace
 
@@ -83,8 +82,8 @@ def command(
             saving.write_problem(raw.moved(descent.end))
         )
 
-    def result() -> msgspec.Struct:
-        from xegrad.formats.results.descend import descend_result
+    def result() -> Any:
+        from xegrad.formats.results import descend_result
 
         return descend_result(descent, raw.layout, id=raw.id, warnings=problem.targets.warnings)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
@@ -64,8 +63,8 @@ def command(
         explanation = explain(problem, row)
     followed = None if entry is None else explanation.entry(*_indices(entry))
 
-    def result() -> msgspec.Struct:
-        from xegrad.formats.results.explain import explain_result
+    def result() -> Any:
+        from xegrad.formats.results import explain_result
 
         return explain_result(explanation, parts.layout, id=parts.id, warnings=problem.targets.warnings)
 

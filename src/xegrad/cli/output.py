@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -49,7 +49,7 @@ class Destination(msgspec.Struct, frozen=True):
     def write(
         self,
         *,
-        result: Callable[[], msgspec.Struct | list[msgspec.Struct]],
+        result: Callable[[], Any],
         view: Callable[[PageSettings], View],
         page: PageSettings = DEFAULT_PAGE,
         array: Callable[[str], bytes] | None = None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from xegrad.cli import DONE, options, output
@@ -31,10 +30,10 @@ def command(
 
     chosen = list(SLIPS) if name is None else [options.choice(name, SLIPS, "slip")]
 
-    def result() -> msgspec.Struct | list[msgspec.Struct]:
-        from xegrad.formats.results.slips import slip_result
+    def result() -> Any:
+        from xegrad.formats.results import slip_result
 
-        results: list[msgspec.Struct] = [slip_result(SLIPS[one]) for one in chosen]
+        results = [slip_result(SLIPS[one]) for one in chosen]
         return results if name is None else results[0]
 
     def view(page: PageSettings) -> View:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -164,8 +164,8 @@ def command(
         )
     warnings = found.problem.targets.warnings
 
-    def result() -> msgspec.Struct:
-        from xegrad.formats.results.verify import verify_result
+    def result() -> Any:
+        from xegrad.formats.results import verify_result
 
         return verify_result(found, id=raw.id, warnings=warnings)
 
@@ -227,7 +227,7 @@ def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: Judg
     """The judgement of each line's candidate."""
     from xegrad.cli import stream
     from xegrad.formats import ndjson
-    from xegrad.formats.results.verify import verify_result
+    from xegrad.formats.results import verify_result
 
     def one(line: Line) -> Answer:
         if line.fields is None:
