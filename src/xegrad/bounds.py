@@ -63,7 +63,7 @@ def stable(
     Parameters
     ----------
     precision : a name in PRECISIONS, optional
-        In which it computes; that of the problem by default.  W, x and b as stated stay the truth.
+        In which it computes; that of the problem by default.  The exact values are for W, x and b in float64.
     terms : callable
         How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
     underflow : float
@@ -196,7 +196,9 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
 
 
 def _inflated(error: Array) -> Array:
-    return np.where(np.isnan(error), np.inf, INFLATION * error)
+    inflated = INFLATION * error
+    unknown = np.isnan(inflated)
+    return np.where(unknown, np.inf, inflated) if unknown.any() else inflated
 
 
 # LEGACY, for the slips

@@ -249,12 +249,12 @@ def compute(
         }
     from_exact = {}
     if "exact" in evaluations:
-        promises = {name: METHODS[name].bound(problem, names) for name in evaluations if name != "exact"}
+        bounds_by_method = {
+            name: METHODS[name].bound(problem, names) for name in evaluations if name != "exact"
+        }
         from_exact = {
-            method: {
-                name: compare(evaluations["exact"], evaluations[method], promise, name) for name in names
-            }
-            for method, promise in promises.items()
+            method: {name: compare(evaluations["exact"], evaluations[method], bound, name) for name in names}
+            for method, bound in bounds_by_method.items()
         }
     return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, from_exact)
 

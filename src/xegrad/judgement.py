@@ -19,7 +19,7 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
 
-# Steps of work (losses of one row, class by class) past which a witness is left out of the check.
+# Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
@@ -182,7 +182,7 @@ class Check(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def passed(self) -> bool:
-        """Whether every entry is within its promise, or has digits where there is none; never NaN."""
+        """Whether every entry is within its bound, or has digits where there is none; never NaN."""
         comparison = self.comparison
         return bool((comparison.within | (comparison.unbounded & ~comparison.no_correct_digit)).all())
 

@@ -101,8 +101,8 @@ def residual(forward: Forward) -> Array:
                 = (P_i E_i - Q_i O_i) / (1 + s)
     """
     others = other_targets(forward.targets) * forward.exponentials
-    own = forward.targets * other_exponentials(forward)
-    return (others - own) / (1 + forward.others)
+    class_itself = forward.targets * other_exponentials(forward)
+    return (others - class_itself) / (1 + forward.others)
 
 
 @np.errstate(all="ignore")

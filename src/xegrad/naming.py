@@ -1,4 +1,4 @@
-"""What classes and entries are called: indices from zero, and their ordinals, said once together."""
+"""What classes and entries are called: indices from zero, and their ordinals."""
 
 from __future__ import annotations
 

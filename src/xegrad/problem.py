@@ -51,7 +51,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         b.
     classes : T names, optional
     precision : "float64" or "float32", optional
-        In which the float methods compute, if not in that of the arrays: W, x and b as stated stay the truth.
+        In which the float methods compute, if not in that of the arrays; the exact values are for W, x and b as
+        they are here.
 
     The first three may have the same stack axes in front, and b with them: K problems of one shape
     are W (K, N, T), X (K, B, N), labels (K, B), and every formula is written over the last two axes.
@@ -73,12 +74,12 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        given = [_array("W", self.weights), _array("x", self.inputs)]
+        arrays = [_array("W", self.weights), _array("x", self.inputs)]
         if self.bias is not None:
-            given.append(_array("b", self.bias))
-        single = all(part.dtype == np.float32 for part in given)
+            arrays.append(_array("b", self.bias))
+        single = all(part.dtype == np.float32 for part in arrays)
         dtype = np.dtype(np.float32 if single else np.float64)
-        weights, inputs, *rest = (_sealed(part, dtype) for part in given)
+        weights, inputs, *rest = (_sealed(part, dtype) for part in arrays)
         bias = rest[0] if rest else None
         _check_shapes(weights, inputs, bias)
         if self.precision is not None and self.precision != dtype:
@@ -160,7 +161,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @once
     def astype(self, dtype: np.dtype[Any]) -> Problem:
-        """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as given."""
+        """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as they are."""
         if dtype == self.weights.dtype and self.precision is None:
             return self
         return replace(
@@ -201,9 +202,9 @@ class Layout(msgspec.Struct, frozen=True):
         return self.of(name, in_library).shape
 
 
-def _array(symbol: str, given: ArrayLike) -> Array:
+def _array(symbol: str, values: ArrayLike) -> Array:
     try:
-        array = np.asarray(given)
+        array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{symbol} is not an array: {error}", symbol) from None
     if array.dtype.kind not in "fiu":
@@ -211,9 +212,9 @@ def _array(symbol: str, given: ArrayLike) -> Array:
     return array
 
 
-def _sealed(given: Array, dtype: np.dtype[Any]) -> Array:
+def _sealed(values: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
-        array = np.array(given, dtype=dtype)
+        array = np.array(values, dtype=dtype)
     array.flags.writeable = False
     return array
 
@@ -237,8 +238,8 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
             "x",
         )
     if bias is not None and list(bias.shape) != [*stack, n_classes]:
-        found = _count(bias.size, "number", "numbers") if bias.ndim == 1 else f"the shape {bias.shape}"
-        raise InputError(f"b has {found} but W has {_count(n_classes, 'class', 'classes')}", "b")
+        size = _count(bias.size, "number", "numbers") if bias.ndim == 1 else f"the shape {bias.shape}"
+        raise InputError(f"b has {size} but W has {_count(n_classes, 'class', 'classes')}", "b")
     for symbol, part in (("W", weights), ("x", inputs), ("b", bias)):
         if part is not None and not np.isfinite(part).all():
             where = np.argwhere(~np.isfinite(part))[0].tolist()

@@ -65,7 +65,7 @@ def tolerance_for(
 
 
 class Verification(msgspec.Struct, frozen=True, eq=False):
-    """What was found: of what is claimed, or else of xegrad's own methods."""
+    """The outcome of what is claimed, or else of xegrad's own methods."""
 
     problem: Problem
     tolerance: Tolerance

@@ -62,16 +62,16 @@ def run(request: ProblemOptions, work: Work, path: str | None, *, quiet: bool) -
             screen.progress_bar(beside_output=path is None and not quiet),
         ):
             for source in request.paths:
-                for found in _in_order(source, answer):
-                    counts += found.counts  # before: whoever reads may interrupt at once
+                for answered_chunk in _in_order(source, answer):
+                    counts += answered_chunk.counts  # before: whoever reads may interrupt at once
                     try:
-                        write(b"" if silent else found.text)
+                        write(b"" if silent else answered_chunk.text)
                     except OSError:
-                        counts -= found.counts
+                        counts -= answered_chunk.counts
                         raise
-                    if found.first_bad is not None:
+                    if answered_chunk.first_bad is not None:
                         name = "standard input" if source == "-" else source
-                        first_bad = first_bad or f"; the first is line {found.first_bad} of {name}"
+                        first_bad = first_bad or f"; the first is line {answered_chunk.first_bad} of {name}"
     finally:
         if not quiet and (counts.total() or sys.exc_info()[0] is None):
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
@@ -108,13 +108,13 @@ def compute_lines(
     from xegrad.formats import ndjson
 
     answers: list[Any] = [None] * len(lines)
-    for found in ndjson.stacks(lines, overrides):
-        if isinstance(found, tuple):
-            place, error = found
+    for stack in ndjson.stacks(lines, overrides):
+        if isinstance(stack, tuple):
+            place, error = stack
             answers[place] = bad(lines[place], error)
             continue
-        names = options.gradients(with_respect_to, found.problem.bias is not None)
-        for place, result in _computed(found, lines, methods, names):
+        names = options.gradients(with_respect_to, stack.problem.bias is not None)
+        for place, result in _computed(stack, lines, methods, names):
             answers[place] = result, DONE
     return answers
 
@@ -135,8 +135,8 @@ def _computed(
         return
     ids = [lines[place].id for place in stack.places]
     warnings = _warnings(computed)
-    found = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
-    yield from zip(stack.places, found, strict=True)
+    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
+    yield from zip(stack.places, results, strict=True)
 
 
 def _some(stack: Stack, chosen: list[int]) -> Stack:

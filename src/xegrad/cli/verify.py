@@ -155,28 +155,28 @@ def command(
     from xegrad.display import screen
 
     with screen.progress_bar():
-        found, printed = _verify(
+        verification, printed = _verify(
             raw,
             judging,
             inputs.claimed_gradient(gradient, raw),
             inputs.claimed_loss(loss, raw),
             announce=screen.announce,
         )
-    warnings = found.problem.targets.warnings
+    warnings = verification.problem.targets.warnings
 
     def result() -> Any:
         from xegrad.formats.results import verify_result
 
-        return verify_result(found, id=raw.id, warnings=warnings)
+        return verify_result(verification, id=raw.id, warnings=warnings)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
 
-        return verification_view(found, printed, page)
+        return verification_view(verification, printed, page)
 
     page = PageSettings(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
     destination.write(result=result, view=view, page=page, warnings=warnings)
-    return DONE if found.verified else JUDGED_WRONG
+    return DONE if verification.verified else JUDGED_WRONG
 
 
 def _verify(

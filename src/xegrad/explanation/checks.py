@@ -63,11 +63,11 @@ def comparison(view: WorkedRow) -> Step:
 
 def check(view: WorkedRow) -> Step:
     i, j, residual = view.target, view.input, view.residual
-    promised = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
+    bound = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
     largest = float(np.abs(residual).max())
     # In parts of the largest, since a sum of large numbers may overflow.
     total = largest * math.fsum(residual / largest) if 0 < largest < math.inf else largest
-    came = "0, up to rounding" if largest and abs(total) <= float(promised.sum()) else result(total)
+    came = "0, up to rounding" if largest and abs(total) <= float(bound.sum()) else result(total)
     step = finite_difference.STEP
     move = np.where(np.arange(view.n_classes) == i, step * view.x[j], 0).astype(view.x.dtype)
     above, below = (

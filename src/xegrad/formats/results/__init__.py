@@ -200,8 +200,8 @@ def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequ
         result["diagnosis"] = _explanations(verification.diagnoses["loss"])
     if verification.steps is not None:
         result["steps"] = _fields(verification.steps, StepsResult)
-    told = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
-    return {**result, "warnings": [*warnings, *told]}
+    reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
+    return {**result, "warnings": [*warnings, *reasons]}
 
 
 def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
