@@ -152,8 +152,7 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
 
 def _complement(forward: layer.Forward) -> Array:
     """1 - S, (B, T), with its digits."""
-    quotient: Array = layer.other_exponentials(forward) / (1 + forward.others)
-    return quotient
+    return layer.other_exponentials(forward) / (1 + forward.others)
 
 
 def _parts_of_residual(cells: Cells) -> Array:
@@ -193,8 +192,7 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
     """(B,) rows in which log S_t is needed of an S_t that is subnormal or 0, or nearly so."""
     normal = cells.arithmetic.eta / cells.arithmetic.u  # twice the smallest normal number
     needed = cells.Q.value != 0
-    lost: NDArray[np.bool_] = (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
-    return lost
+    return (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
 
 
 def _inflated(error: Array) -> Array:
@@ -219,8 +217,7 @@ class Analysis(msgspec.Struct, frozen=True, eq=False):
     @property
     def complement(self) -> Array:
         """1 - S, (B, T), with its digits."""
-        rest: Array = layer.other_exponentials(self.forward) / (1 + self.forward.others)
-        return rest
+        return layer.other_exponentials(self.forward) / (1 + self.forward.others)
 
 
 def analyse(

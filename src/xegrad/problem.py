@@ -31,8 +31,7 @@ def once(
         key = (function, arguments, *named.items())
         if key not in results:
             results[key] = function(problem, *arguments, **named)
-        result: Result = results[key]
-        return result
+        return results[key]
 
     return remembering
 
@@ -96,20 +95,17 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def n_rows(self) -> int:
         """B, the number of examples."""
-        size: int = self.inputs.shape[-2]
-        return size
+        return self.inputs.shape[-2]
 
     @property
     def n_inputs(self) -> int:
         """N."""
-        size: int = self.weights.shape[-2]
-        return size
+        return self.weights.shape[-2]
 
     @property
     def n_classes(self) -> int:
         """T."""
-        size: int = self.weights.shape[-1]
-        return size
+        return self.weights.shape[-1]
 
     @property
     def dtype(self) -> np.dtype[Any]:

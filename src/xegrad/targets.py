@@ -105,8 +105,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             return np.ones(self.soft.shape[:-1], dtype=bool)
         if self.ignore_index is None:
             return np.ones(self.labels.shape, dtype=bool)
-        kept: NDArray[np.bool_] = self.labels != self.ignore_index
-        return kept
+        return self.labels != self.ignore_index
 
     @property
     def label_of_rows(self) -> NDArray[np.intp]:
@@ -141,10 +140,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
 
     def fractions(self, n_classes: int) -> list[list[Fraction]]:
         """Q without a rounding, B rows of T numbers: what `effective` is rounded from."""
-        rows: list[list[Fraction]] = self.over(
-            np.vectorize(Fraction, otypes=[object]), n_classes, exact=True
-        ).tolist()
-        return rows
+        return self.over(np.vectorize(Fraction, otypes=[object]), n_classes, exact=True).tolist()
 
     def over(self, number: Callable[[Array], Any], n_classes: int, *, exact: bool = False) -> Any:
         """Q over any numbers, which `number` makes of an array of floats.

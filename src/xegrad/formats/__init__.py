@@ -49,18 +49,15 @@ class Format(msgspec.Struct, frozen=True):
         """
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
-        raw: RawProblem = import_module(self.module).load(data, source, part, key)
-        return raw
+        return import_module(self.module).load(data, source, part, key)
 
     def write_problem(self, problem: RawProblem) -> bytes:
         """A file that holds this problem."""
-        written: bytes = import_module(self.module).write_problem(problem)
-        return written
+        return import_module(self.module).write_problem(problem)
 
     def write_array(self, array: Array, names: tuple[str, ...] | None) -> bytes:
         """A file that holds an array; the names are those of its columns."""
-        written: bytes = import_module(self.module).write_array(array, names)
-        return written
+        return import_module(self.module).write_array(array, names)
 
 
 FORMATS: Mapping[str, Format] = {

@@ -47,5 +47,4 @@ def unpacked(reader: Callable[[bytes], Loaded], data: bytes, source: str, kind: 
 
 def _array(data: bytes) -> NDArray[Any]:
     stream = io.BytesIO(data)
-    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
-    return array
+    return np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)

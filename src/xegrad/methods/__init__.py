@@ -78,13 +78,11 @@ class Method(msgspec.Struct, frozen=True):
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  A result that is not finite is a result."""
         problem = problem.rounded if self.rounds else problem
-        evaluation: Evaluation = import_module(self.module).evaluate(problem, with_respect_to)
-        return evaluation
+        return import_module(self.module).evaluate(problem, with_respect_to)
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""
-        bound: Bound = import_module(self.module).bound(problem, with_respect_to)
-        return bound
+        return import_module(self.module).bound(problem, with_respect_to)
 
 
 # From the least to the most accurate: of those computed, the last is the one to report.

@@ -31,8 +31,7 @@ def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Arra
     """dS/dZ: entry (t, i) is S_t (delta_ti - S_i), (B, T, T), or the rows of some classes.  The seed's DS."""
     index = np.arange(probabilities.shape[-1])
     identity = (index[classes, None] == index).astype(probabilities.dtype)
-    jacobian: Array = probabilities[..., classes, None] * (identity - probabilities[..., None, :])
-    return jacobian
+    return probabilities[..., classes, None] * (identity - probabilities[..., None, :])
 
 
 def weighted_sum_jacobian(inputs: Array, n_classes: int) -> Array:

@@ -268,8 +268,7 @@ def _exponents(logits: Rounded, forward: layer.Forward) -> Array:
     S), by u |Z - Z_m| from the subtraction, and exp itself by a few u.
     """
     u = logits.arithmetic.u
-    exponents: Array = logits.error + u * np.abs(forward.shifted) + 8 * u
-    return exponents
+    return logits.error + u * np.abs(forward.shifted) + 8 * u
 
 
 def _none_near_overflow(error: Array, exponents: Array) -> Array:
