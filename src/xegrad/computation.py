@@ -170,7 +170,8 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
-        compared = self.comparisons.items()
+        outside = {name: ~against.within for name, against in self.comparisons.items()}
+        unbounded = {name: against.unbounded for name, against in self.comparisons.items()}
         chain, shortcut = (
             {name: against.no_correct_digit for name, against in self.from_exact.get(method, {}).items()}
             for method in ("chain", "shortcut")
@@ -178,10 +179,11 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         common = {name: chain[name] & shortcut[name] for name in chain}
         return {
             "not-finite": {
-                name: ~np.isfinite(against.candidate) & ~against.within for name, against in compared
+                name: outside[name] & ~np.isfinite(against.candidate)
+                for name, against in self.comparisons.items()
             },
-            "apart": {name: ~against.within & ~against.unbounded for name, against in compared},
-            "unbounded": {name: against.unbounded for name, against in compared},
+            "apart": {name: outside[name] & ~unbounded[name] for name in outside},
+            "unbounded": unbounded,
             "uncertified": self.uncertified,
             "both-wrong": common if self._any(common.values()).any() else shortcut,
             "chain-wrong": chain,

@@ -120,30 +120,23 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         title = wrap(f"The {len(shown)} of {problem.n_rows} rows that lose most:", page.width)
     rows = shown.tolist()
     labels, likeliest = problem.targets.label_of_rows, probabilities.argmax(axis=-1)
-    numbers = {
+    cells = {
+        "row": list(map(str, rows)),
         "S of it": [fraction(float(probabilities[b, labels[b]])) if labels[b] >= 0 else "" for b in rows],
         "its S": [fraction(float(probabilities[b, likeliest[b]])) for b in rows],
         "loss": [fraction(float(losses[b])) for b in rows],
     }
     # The names get what the numbers leave.
-    taken = max(3, len(str(problem.n_rows))) + 10 + sum(max(map(len, cells)) for cells in numbers.values())
+    taken = max(3, len(str(problem.n_rows))) + 10
+    taken += sum(max(map(len, cells[heading])) for heading in ("S of it", "its S", "loss"))
     for_name = max(9, (page.width - taken) // 2)
-    instead = {True: "soft", False: "ignored"}
-    names = [
-        class_within(problem, int(labels[b]), for_name)
-        if labels[b] >= 0
-        else instead[bool(problem.targets.kept[b])]
-        for b in rows
+    without_label = ["soft" if kept else "ignored" for kept in problem.targets.kept.tolist()]
+    cells["label"] = [
+        class_within(problem, int(labels[b]), for_name) if labels[b] >= 0 else without_label[b] for b in rows
     ]
-    columns = {
-        "row": list(map(str, rows)),
-        "label": names,
-        "S of it": numbers["S of it"],
-        "likeliest": [class_within(problem, int(likeliest[b]), for_name) for b in rows],
-        "its S": numbers["its S"],
-        "loss": numbers["loss"],
-    }
-    return title + matrix([Column(cells, heading) for heading, cells in columns.items()])
+    cells["likeliest"] = [class_within(problem, int(likeliest[b]), for_name) for b in rows]
+    headings = ("row", "label", "S of it", "likeliest", "its S", "loss")
+    return title + matrix([Column(cells[heading], heading) for heading in headings])
 
 
 def _probabilities(computation: Computation, page: PageSettings) -> Section:
