@@ -31,7 +31,7 @@ def slip_view(page: Page, width: int, own: str | None = None) -> RenderableType:
         else wrapped(f"{slip.name}  {slip.sentence}", width),
         "",
         _field("computed", page.formula, width),
-        _field("how", slip.how, width),
+        _field("how", slip.cause, width),
         _field("remedy", said.remedy, width),
         "",
         *_code("instead of", said.wrong),

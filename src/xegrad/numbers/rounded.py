@@ -139,6 +139,10 @@ class Rounded:
     def __getitem__(self, index: Any) -> Rounded:
         return self.moved(lambda array: array[index])
 
+    def broadcast_to(self, shape: tuple[int, ...]) -> Rounded:
+        """The same for each of a stack."""
+        return self.moved(lambda array: np.broadcast_to(array, shape))
+
     def reshape(self, *shape: int) -> Rounded:
         """In C order."""
         return self.moved(lambda array: array.reshape(shape))
@@ -216,6 +220,15 @@ def stacked(several: Sequence[Rounded]) -> Rounded:
     return Rounded(
         np.stack([np.broadcast_to(one.value, shape) for one in several]),
         np.stack([np.broadcast_to(one.error, shape) for one in several]),
+        several[0].arithmetic,
+    )
+
+
+def concatenated(several: Sequence[Rounded]) -> Rounded:
+    """Stacks one after the other."""
+    return Rounded(
+        np.concatenate([one.value for one in several]),
+        np.concatenate([np.broadcast_to(one.error, one.value.shape) for one in several]),
         several[0].arithmetic,
     )
 

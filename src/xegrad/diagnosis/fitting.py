@@ -1,0 +1,257 @@
+"""The free number of a slip, found from a candidate: on a line, between two values of a grid, or its largest entry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search
+from xegrad.numbers.rounded import Rounded, concatenated
+from xegrad.slips import SLIPS, Slip
+from xegrad.slips.entry import Parameters
+from xegrad.slips.gradients import named_factors
+from xegrad.targets import Array
+
+CLIPPED_AT_LEAST = 2  # entries at the limit
+NUMBERS = 100_000  # of the grid of a free number; larger problems have a coarser one
+COARSEST = 13  # of its values
+
+Formula = Callable[[Any], Rounded]  # what a free number makes of the gradient, or each of a stack of numbers
+
+
+class Bases(NamedTuple):
+    """Hypotheses to which one more step may be added, as a stack (K, rows, columns) of the entries looked at first."""
+
+    hypotheses: Sequence[Hypothesis]
+    gradient: Rounded
+    seen: tuple[Array, Array]  # the candidate, and what printing left open
+    parameter: Rounded | None  # W or b
+
+    def where(self, is_wanted: Callable[[Hypothesis], bool]) -> Bases:
+        """Some of them."""
+        which = [k for k, hypothesis in enumerate(self.hypotheses) if is_wanted(hypothesis)]
+        return Bases(
+            [self.hypotheses[k] for k in which],
+            self.gradient[which],
+            (self.seen[0][which], self.seen[1][which]),
+            None if self.parameter is None else self.parameter[which],
+        )
+
+
+def joined(first: Bases, second: Bases) -> Bases:
+    """Those of both."""
+    values, resolutions = (np.concatenate(parts) for parts in zip(first.seen, second.seen, strict=True))
+    parameters = [one.parameter for one in (first, second) if one.parameter is not None]
+    return Bases(
+        [*first.hypotheses, *second.hypotheses],
+        concatenated([first.gradient, second.gradient]),
+        (values, resolutions),
+        concatenated(parameters) if parameters else None,
+    )
+
+
+# On a line.
+
+
+def open_interval(
+    search: Search, at: Rounded, slope: Array, seen: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Between what t lies if the candidate is `at` + t slope, for each of a stack; empty if lower > upper.
+
+    |C - P - t D| <= allowed holds for t between (C - P - allowed) / D and (C - P + allowed) / D.
+    """
+    values, resolution = seen
+    difference, allowed = values - at.value, search.allowed(at, resolution, 2)
+    moves = slope != 0
+    ends = (difference - allowed) / slope, (difference + allowed) / slope
+    lower = np.where(moves, np.minimum(*ends), -np.inf).max(axis=(-2, -1))
+    upper = np.where(moves, np.maximum(*ends), np.inf).min(axis=(-2, -1))
+    fits = (np.isfinite(allowed) & (moves | (np.abs(difference) <= allowed))).all(axis=(-2, -1))
+    fits &= np.isfinite(lower) & np.isfinite(upper)
+    return np.where(fits, lower, np.inf), np.where(fits, upper, -np.inf)
+
+
+def interval_on_line(search: Search, formula: Formula, seen: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Between what k lies if the candidate is f(k), linear in k, for each of a stack.
+
+    f(0) and f(1) tell the slope, and the entry that knows k best about which k: there the bounds are those of f.
+    """
+    zero, one = formula(0.0), formula(1.0)
+    slope = one.value - zero.value
+    values, resolution = seen
+    sharp = np.abs(slope) / (zero.error + one.error + resolution)
+    sharp, quotient = np.broadcast_arrays(np.where(slope != 0, sharp, -1), (values - zero.value) / slope)
+    flat = (*sharp.shape[:-2], -1)
+    best = np.nan_to_num(sharp, nan=-1).reshape(flat).argmax(axis=-1)[..., None]
+    guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
+    lower, upper = open_interval(search, formula(guess), slope, seen)
+    return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
+
+
+def on_line(search: Search, bases: Bases, formula: Formula, slip: Slip) -> Iterator[Hypothesis]:
+    """Each of them with a slip more, whose free number is on a line; what is screened is fitted in all entries."""
+    name = str(slip.free)
+    if search.is_constant or not bases.hypotheses:
+        return
+    intervals = interval_on_line(search, formula, bases.seen)
+    for hypothesis, lower, upper in zip(bases.hypotheses, *intervals, strict=True):
+        if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:
+            lower, upper = _in_all_entries(search, hypothesis, slip)
+        if _is_number(slip, lower, upper):
+            number = float(lower + upper) / 2
+            number = min(number, 1.0) if slip.name == "label-smoothed" else number
+            widths = {name: (float(lower), float(upper))}
+            yield hypothesis.after((slip, {name: number}), widths=widths, free=1)
+
+
+def _is_number(slip: Slip, lower: float, upper: float) -> bool:
+    """Whether there is one, and it is not the one that is no slip."""
+    if slip.name == "label-smoothed":
+        return bool(0 < lower <= upper and lower <= 1)
+    if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
+        return False
+    return bool(lower <= upper and not (slip.nothing is not None and lower <= slip.nothing <= upper))
+
+
+def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip) -> tuple[float, float]:
+    name, seen = str(slip.free), search.seen(hypothesis.arrangement, EVERYTHING)
+    if slip.is_in_layer:
+
+        def formula(k: Any) -> Rounded:
+            return search.predicted(hypothesis.after((slip, {name: k})))
+    else:
+        base = search.predicted(hypothesis)
+        parameter = search.parameter_seen(hypothesis.arrangement, EVERYTHING)
+
+        def formula(k: Any) -> Rounded:
+            return search.changed(base, (slip, {name: k}), parameter, EVERYTHING)
+
+    lower, upper = interval_on_line(search, formula, seen)
+    return float(lower), float(upper)
+
+
+def of_gradient(search: Search, bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
+    """A slip of the gradient with a number on a line, after each of these: a factor, or W added."""
+    if slip.stage == "added W" and bases.parameter is None:
+        return
+
+    def formula(k: Any) -> Rounded:
+        step = slip, {str(slip.free): k}
+        return search.changed(bases.gradient, step, bases.parameter, search.screened)
+
+    yield from on_line(search, bases, formula, slip)
+
+
+def scaled(search: Search, bases: Bases) -> Iterator[Hypothesis]:
+    """A multiple; one by a constant that has a name has no free number."""
+    for hypothesis in of_gradient(search, bases, SLIPS["scaled"]):
+        *before, (slip, form) = hypothesis.steps
+        lower, upper = hypothesis.widths["k"]
+        gradient = search.predicted(hypothesis._replace(steps=tuple(before))).value
+        named = {
+            ("-" if sign < 0 else "") + name: sign * value
+            for sign in (1, -1)
+            for name, value in named_factors(search.cells, gradient).items()
+            if lower <= sign * value <= upper
+        }
+        if named:
+            form = {"k": next(iter(named.values())), "named": ", ".join(named)}
+        yield hypothesis._replace(steps=(*before, (slip, form)), free=0 if named else 1)
+
+
+# The largest entry.
+
+
+def clipped(search: Search, bases: Bases) -> Iterator[Hypothesis]:
+    """Clipped at the largest entry, if there are two such, and in a pair one that is smaller."""
+    size = np.abs(search.values)
+    limit, slip = float(size.max()), SLIPS["clipped"]
+    at_limit = int((size == limit).sum())
+    # With two classes the entries of a row differ in their sign alone: they count once.
+    different = at_limit // 2 if search.cells.problem.n_classes == 2 else at_limit
+    if different < CLIPPED_AT_LEAST or search.is_constant:
+        return
+    form: Parameters = {"limit": limit, "at_limit": at_limit}
+    fits = search.fits(search.changed(bases.gradient, (slip, form), None, search.screened), bases.seen)
+    for k in np.flatnonzero(fits).tolist():
+        hypothesis = bases.hypotheses[k]
+        if at_limit < size.size or not hypothesis.in_order:
+            yield hypothesis.after((slip, form), widths={"limit": (limit, limit)}, free=1)
+
+
+# Between two values of a grid.
+
+
+def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis]:
+    """Bracketed on the grid by every entry, refined at the one that tells most, and judged in all again."""
+    name, grid = str(slip.free), slip.grid
+    assert grid is not None
+    most = max(COARSEST, NUMBERS // search.cells.S.value.size)
+    grid = grid[:: max(1, math.ceil(grid.size / most))]
+
+    def gradients(numbers: Array) -> Rounded:
+        step = slip, {**form, name: numbers[:, None, None]}
+        return search.predicted(Hypothesis((step,)), search.screened)
+
+    seen = values, resolution = search.seen(AS_IT_IS, search.screened)
+    made, right = gradients(grid), search.exact.moved(search.screened.of)
+    # Between two values of the grid each entry of one that fits lies between its two ends, give or take as
+    # much again, and what it curves: an entry need not be monotone there.
+    steps_up = np.diff(made.value, axis=0)
+    curved = np.zeros_like(made.value)
+    curved[1:-1] = np.abs(np.diff(steps_up, axis=0))
+    errors = made.error[1:] + made.error[:-1]
+    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1]) + 2 * errors + resolution
+    low, high = np.minimum(made.value[1:], made.value[:-1]), np.maximum(made.value[1:], made.value[:-1])
+    apart = np.abs(made.value - right.value) > 2 * (made.error + right.error)
+    differs = np.asarray(apart.any(axis=(-2, -1)))  # else it is no slip, and any number is as good
+    there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
+    brackets = np.flatnonzero(there & (differs[1:] | differs[:-1]))
+    if not brackets.size:
+        return
+    # The entry that tells most there: of the largest step, counted in bounds.
+    telling = np.abs(steps_up) / (errors + resolution)
+    entries = np.nan_to_num(telling[brackets]).reshape(brackets.size, -1).argmax(axis=-1)
+    row, column = np.divmod(entries, values.shape[1])
+    each = np.arange(brackets.size)
+
+    def error(numbers: Array) -> Array:
+        difference: Array = gradients(numbers).value[each, row, column] - values[row, column]
+        return difference
+
+    for root in _roots(error, grid[brackets], grid[brackets + 1]).tolist():
+        # Every entry lets the number move a little along its slope: what all allow, if it is not "no slip".
+        ends = np.array([root, root * (1 + 2.0**-20)])
+        two = gradients(ends)
+        if not np.isfinite(two.value).all():
+            continue
+        slope = (two.value[1] - two.value[0]) / (ends[1] - ends[0])
+        lower, upper = (root + float(end) for end in open_interval(search, two[0], slope, seen))
+        if _is_number(slip, lower, upper):
+            step = slip, {**form, name: (lower + upper) / 2}
+            yield Hypothesis((step,), widths={name: (lower, upper)}, free=1)
+
+
+def _roots(error: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Where the error changes its sign between each two numbers, by the Illinois method on their logarithms;
+    where it does not, the end at which it is smaller."""
+    left, right = np.log(low), np.log(high)
+    at_left, at_right = error(low), error(high)
+    changes = np.signbit(at_left) != np.signbit(at_right)
+    ends = np.where(np.abs(at_left) < np.abs(at_right), low, high)
+    middle = right
+    for _ in range(60):
+        middle = right - at_right * (right - left) / (at_right - at_left)
+        inside = (middle >= np.minimum(left, right)) & (middle <= np.maximum(left, right))
+        middle = np.where(inside, middle, (left + right) / 2)
+        value = error(np.exp(middle))
+        crossed = np.signbit(value) != np.signbit(at_right)
+        close = np.abs(middle - right) <= 2.0**-50 * np.abs(middle)
+        left, at_left = np.where(crossed, right, left), np.where(crossed, at_right, at_left / 2)
+        right, at_right = middle, value
+        if (close | (value == 0) | ~changes).all():
+            break
+    return np.where(changes, np.exp(middle), ends)

@@ -1,0 +1,333 @@
+"""A candidate, what explains it perhaps, and when that is a name: the evidence."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from xegrad import bounds
+from xegrad.comparison import Comparison
+from xegrad.judgement import Judgement, Tolerance
+from xegrad.methods import Evaluation
+from xegrad.numbers.rounded import Rounded
+from xegrad.problem import Problem
+from xegrad.slips import SLIPS, STAGES, Slip
+from xegrad.slips.entry import Parameters
+from xegrad.slips.making import with_slip
+from xegrad.targets import Array
+
+EVIDENCE = 24.0  # bits
+AT_MOST = 53.0  # bits of one entry
+SCREENED = 256  # entries that are looked at before all are
+
+Step = tuple[Slip, Parameters]
+
+
+class Arrangement(NamedTuple):
+    """A layout and a sign, which are undone: where each entry of the gradient is found in the candidate."""
+
+    steps: tuple[Step, ...] = ()
+    sign: int = 1
+
+
+AS_IT_IS = Arrangement()
+
+
+class Hypothesis(NamedTuple):
+    """Slips that may have made a candidate: steps with their parameters, and the arrangement after them."""
+
+    steps: tuple[Step, ...] = ()
+    arrangement: Arrangement = AS_IT_IS
+    widths: Parameters = MappingProxyType({})  # between which two values a free number lies
+    free: int = 0  # how many numbers were fitted
+
+    @property
+    def in_order(self) -> list[Step]:
+        """All its slips, in the order in which they act."""
+        return sorted((*self.steps, *self.arrangement.steps), key=lambda step: STAGES.index(step[0].stage))
+
+    def after(self, *steps: Step, **fields: Any) -> Hypothesis:
+        """The same with another step."""
+        return self._replace(steps=(*self.steps, *steps), **fields)
+
+
+class Entries(NamedTuple):
+    """Some rows and columns of a gradient."""
+
+    rows: Any = slice(None)
+    columns: Any = slice(None)
+
+    def of(self, array: Any) -> Any:
+        """These of an array, or of a stack of arrays."""
+        return array if array.ndim < 2 else array[..., self.rows, :][..., self.columns]
+
+
+EVERYTHING = Entries()
+
+
+class Search:
+    """A candidate, and all that is computed once to explain it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        exact: Evaluation,
+        candidate: Array,
+        tolerance: Tolerance,
+        resolution: Array | float,
+        name: str,
+    ) -> None:
+        self.tolerance = tolerance
+        self.exact_evaluation = exact
+        self.cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(name)
+        self.shape = self.cells.shape
+        bound = bounds.stable(problem, (name,), precision=tolerance.precision, terms=tolerance.terms)
+        self.exact = Rounded(
+            exact.gradients[name].reshape(self.shape),
+            bound.gradients[name].reshape(self.shape),
+            self.cells.arithmetic,
+        )
+        # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
+        self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
+        self.candidate = candidate
+        self.values = candidate.astype(np.float64).ravel()
+        self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
+        kept = int((self.cells.q.value > 0).sum())
+        n_inputs, others = problem.n_inputs, problem.n_classes - 1
+        # How many independent numbers there are.
+        self.numbers = {
+            "weights": min(n_inputs, kept) * others,
+            "bias": min(1, kept) * others,
+            "inputs": kept * min(n_inputs, others),
+            "logits": kept * others,
+        }[name]
+
+    @property
+    def is_below_float32(self) -> bool:
+        """Whether there are too few digits for two slips."""
+        return not {self.tolerance.stored_as, self.tolerance.precision}.isdisjoint(("float16", "bfloat16"))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all entries are equal: any number can be fitted to them."""
+        return bool((self.values == self.values[0]).all())
+
+    def by_other_measure(self, precision: str, resolution: Array) -> Search:
+        """The same candidate, judged as one of another precision, or of fewer digits."""
+        tolerance = replace(self.tolerance, precision=precision)
+        problem, name = self.cells.problem, self.cells.name
+        return Search(problem, self.exact_evaluation, self.candidate, tolerance, resolution, name)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """As `judge` has it, from the bound that is here already."""
+        values, resolution = self.seen(AS_IT_IS, EVERYTHING)
+        allowed = self.allowed(self.exact, resolution, 1)
+        comparison = Comparison(reference=self.exact.value, candidate=values, bound=allowed)
+        name = self.cells.name
+        certified = self.exact_evaluation.is_certain_of(name)
+        return Judgement(name, comparison, certified, self.tolerance.derived)
+
+    @cached_property
+    def parameter(self) -> Rounded | None:
+        """W or b, which the gradient updates."""
+        if not SLIPS["weights-updated"].forms(self.cells):
+            return None
+        return self.cells.parameter
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether the candidate is W itself, or has moved from it by next to nothing."""
+        if self.parameter is None or self.has_transposed_shape or self.values.size == 1:
+            return False
+        weights = self.parameter.value.ravel()
+        near = np.abs(self.values - weights) <= 4 * self.cells.arithmetic.u * np.abs(weights)
+        return bool(weights.any() and near.all())
+
+    # What of it is looked at.
+
+    @cached_property
+    def screened(self) -> Entries:
+        """The entries looked at first: the inputs with the largest x, classes all over, and the entry furthest from
+        right."""
+        n_rows, n_columns = self.shape
+        if self.values.size <= SCREENED:
+            return EVERYTHING
+        count = min(n_columns, max(int(math.sqrt(SCREENED)), SCREENED // n_rows))
+        columns = np.linspace(0, n_columns - 1, count, dtype=np.intp)
+        rows = np.arange(n_rows)
+        if n_rows * count > SCREENED:
+            count = max(1, SCREENED // count)
+            size = np.abs(self.cells.problem.inputs)
+            size = size.sum(axis=0 if self.cells.name == "weights" else 1)
+            rows = np.argpartition(-size, count - 1)[:count]
+        furthest = self._furthest()
+        return Entries(np.union1d(rows, furthest[0]), np.union1d(columns, furthest[1]))
+
+    def _furthest(self) -> tuple[int, int]:
+        """Row and column of the entry that is furthest from right."""
+        if self.has_transposed_shape:
+            return 0, 0
+        values, resolution = self.seen(AS_IT_IS, EVERYTHING)
+        off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
+        row, column = divmod(int(np.nanargmax(off)) if not np.isnan(off).all() else 0, self.shape[1])
+        return row, column
+
+    def indices(self, entries: Entries) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column of each, as they broadcast."""
+        rows, columns = np.arange(self.shape[0]), np.arange(self.shape[1])
+        return rows[entries.rows][:, None], columns[entries.columns]
+
+    def places(self, arrangement: Arrangement, entries: Entries) -> NDArray[np.intp]:
+        """The flat index of each of those entries in the candidate."""
+        i, k = self.indices(entries)
+        for slip, form in arrangement.steps:
+            if slip.places is not None:
+                return slip.places(self.cells, form, i, k)
+        return i * self.shape[1] + k
+
+    def rearranged(self, array: Array, arrangement: Arrangement, entries: Entries) -> Array:
+        """Some entries of an array of the candidate's size with the arrangement undone, but for its sign."""
+        if not arrangement.steps:
+            return entries.of(array.reshape(self.shape))
+        return array.ravel()[self.places(arrangement, entries)]
+
+    def seen(self, arrangement: Arrangement, entries: Entries) -> tuple[Array, Array]:
+        """The candidate and its resolution with the arrangement undone."""
+        values = arrangement.sign * self.rearranged(self.values, arrangement, entries)
+        return values, self.rearranged(self.resolution, arrangement, entries)
+
+    def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded | None:
+        """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
+        if self.parameter is None or self.has_transposed_shape:
+            return None
+        seen = self.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
+        return seen if arrangement.sign > 0 else -seen
+
+    @cached_property
+    def arrangements(self) -> list[Arrangement]:
+        """No layout, or one of those known; each with either sign."""
+        layouts: list[tuple[Step, ...]] = []
+        for slip in SLIPS.values():
+            if slip.places is not None:
+                layouts += [((slip, form),) for form in slip.forms(self.cells)]
+        transposed, scrambled = SLIPS["transposed"], SLIPS["scrambled-reshape"]
+        if self.has_transposed_shape:
+            layouts = [((transposed, {}),), ((scrambled, {"form": "reshaped"}),)]
+        else:
+            if self.shape[0] != self.shape[1]:
+                layouts = [steps for steps in layouts if steps[0][0] is not transposed]
+            layouts.insert(0, ())
+        flipped: Step = (SLIPS["sign-flipped"], {})
+        return [
+            Arrangement((*steps, flipped) if sign < 0 else steps, sign)
+            for sign in (1, -1)
+            for steps in layouts
+        ]
+
+    # What a hypothesis predicts.
+
+    def gradient(self, cells: Any, entries: Entries) -> Rounded:
+        """Some entries of the derivation's gradient, or of those of a stack; a result is rounded twice more."""
+        gradient = cells.gradient(*entries)
+        if self.cells.name == "bias":
+            gradient = gradient.moved(lambda array: array[..., None, :])
+        return gradient.in_any_way(2)
+
+    def predicted(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Rounded:
+        """What it makes of these entries, before the arrangement."""
+        in_layer = [step for step in hypothesis.steps if step[0].is_in_layer]
+        if in_layer:
+            cells = self.cells
+            for slip, form in in_layer:
+                cells = with_slip(cells, slip, form)
+            gradient = self.gradient(cells, entries)
+        else:
+            gradient = self.exact.moved(entries.of)
+        parameter = self.parameter_seen(hypothesis.arrangement, entries)
+        for step in hypothesis.steps:
+            if not step[0].is_in_layer:
+                gradient = self.changed(gradient, step, parameter, entries)
+        return gradient
+
+    def changed(self, gradient: Rounded, step: Step, parameter: Rounded | None, entries: Entries) -> Rounded:
+        """What becomes of some entries of a gradient, or of each of a stack."""
+        slip, form = step
+        if slip.stage == "storage":
+            return self._stored(gradient, form, entries)
+        cells = self.cells.replace("G", gradient)
+        if parameter is not None:
+            cells = cells.replace("parameter", parameter)
+        return with_slip(cells, slip, form).G
+
+    def _stored(self, gradient: Rounded, form: Parameters, entries: Entries) -> Rounded:
+        """The numbers as they were before they were stored, off by half of what that rounds away."""
+        if "decimals" in form:
+            return gradient.less_certain(0.25 * 10.0 ** -form["decimals"])
+        error = gradient.error
+        if form["format"] == "float32":  # computed in it, too
+            narrow = bounds.cells_of(self.cells.problem, "float32", self.tolerance.terms).of(self.cells.name)
+            error = np.maximum(error, self.gradient(narrow, entries).error)
+        error = bounds.stored(gradient.value, error, form["format"])
+        return Rounded(gradient.value, error, gradient.arithmetic)
+
+    # Whether it fits, and whether that is evidence.
+
+    def allowed(self, gradient: Rounded, resolution: Array, times: int) -> Array:
+        """So many times the bound, and what printing left open."""
+        allowed: Array = self.tolerance.allowed(gradient.value, times * gradient.error, resolution)
+        return allowed
+
+    def fits(self, gradient: Rounded, seen: tuple[Array, Array]) -> NDArray[np.bool_]:
+        """Whether every entry is within twice the bound; one answer for each of a stack."""
+        values, resolution = seen
+        allowed = self.allowed(gradient, resolution, 2)
+        within = np.isfinite(allowed) & (np.abs(values - gradient.value) <= allowed)
+        return np.asarray(within.all(axis=(-2, -1)))
+
+    def is_proved(self, hypothesis: Hypothesis) -> bool:
+        """Enough numbers for the free ones, enough digits that they agree in, and no entry that does not fit."""
+        steps = hypothesis.in_order
+        adds_weights = any(slip.stage == "added W" for slip, _ in steps)
+        if self.numbers <= hypothesis.free and (not adds_weights or len(steps) > 1):
+            return False
+        if adds_weights and self.values.size <= hypothesis.free:
+            return False
+        needed = EVIDENCE
+        if any(slip.name == "classes-permuted" for slip, _ in steps):
+            needed += math.lgamma(self.cells.problem.n_classes + 1) / math.log(2)
+        # Entries that are added only add evidence, so those looked at first may be enough.
+        if self.screened is not EVERYTHING and self._bits(hypothesis, self.screened) >= needed:
+            return self._fits_everywhere(hypothesis)
+        return self._bits(hypothesis, EVERYTHING) >= needed and self._fits_everywhere(hypothesis)
+
+    def _fits_everywhere(self, hypothesis: Hypothesis) -> bool:
+        seen = self.seen(hypothesis.arrangement, EVERYTHING)
+        return bool(self.fits(self.predicted(hypothesis), seen))
+
+    def _bits(self, hypothesis: Hypothesis, entries: Entries) -> float:
+        """The digits in which some entries agree, in bits, without the most telling entry for a free number."""
+        gradient = self.predicted(hypothesis, entries)
+        values, resolution = self.seen(hypothesis.arrangement, entries)
+        telling = np.abs(values)
+        names = [slip.name for slip, _ in hypothesis.in_order]
+        if "low-precision" not in names and not self.has_transposed_shape:
+            # Two mistakes may cancel, and then the candidate is not wrong by them.
+            right = hypothesis.arrangement.sign * self.rearranged(
+                self.exact.value, hypothesis.arrangement, entries
+            )
+            if (np.abs(gradient.value - right) <= self.allowed(gradient, resolution, 2)).all():
+                return 0.0
+            # What is fitted must tell the candidate from the right one: of one that is right but for a few
+            # bounds, a free number explains as much as chance would.
+            if "clipped" not in names and (hypothesis.free or len(names) > 1):
+                telling = np.minimum(telling, np.abs(values - right))
+        bits = np.log2(telling / self.allowed(gradient, resolution, 1))
+        bits = np.clip(np.where(telling == 0, 0, bits), 0, AT_MOST)
+        return float(bits.sum() - (bits.max() if hypothesis.free else 0))
