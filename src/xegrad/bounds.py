@@ -252,7 +252,7 @@ def analyse(
         residual=layer.residual(forward),
         precision=PRECISIONS[name],
         rounded=rounded,
-        options=wide.targets.roundings(wide.n_classes, terms, stored=rounded),
+        options=20.0,
         terms=terms,
         within_range=within[..., None],
         logits=logits,

@@ -110,10 +110,8 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 def effective_targets(cells: Cells, targets: Targets) -> Rounded:
-    """Q, off by what its options round (`Targets.roundings`)."""
-    n_classes, arithmetic = cells.problem.n_classes, cells.arithmetic
-    roundings = targets.roundings(n_classes, arithmetic.terms, stored=arithmetic.rounds_inputs)
-    return entered(targets.effective(n_classes, np.dtype(np.float64)), arithmetic, roundings)
+    """Q of these targets, with what folding the options of the loss into it rounds."""
+    return targets.over(lambda array: entered(array, cells.arithmetic), cells.problem.n_classes)
 
 
 def _bias(cells: Cells) -> Rounded:

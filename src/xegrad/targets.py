@@ -131,85 +131,61 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         weights = self.class_weights.tolist()
         return sum((n * Fraction(w) for n, w in zip(counts, weights, strict=True) if n), Fraction(0))
 
-    def roundings(self, n_classes: int, terms: Callable[[int], int], *, stored: bool = False) -> float:
-        """How many u an entry of Q is off by at most, relative to itself; 0 where it is as given.
-
-        (1 - eps) y and + eps / T take three roundings, the product with w one, the quotient one, and the sum
-        of the rows' weights as many as `terms` says of B.  `stored` below float64 (where eps, y, w and Q were
-        rounded too) adds one for each of them, and for eps itself eps (y + 1/T) / ((1 - eps) y + eps/T), which
-        grows with y: 1 - eps loses what eps lost.
-        """
-        weighted, hard = self.class_weights is not None, self.soft is None
-        count, n_rows = 0.0, self.kept.shape[-1]
-        if self.label_smoothing:
-            eps = self.label_smoothing
-            largest = 1.0 if self.soft is None else max(1.0, float(self.soft.max()))
-            magnified = eps * (largest + 1 / n_classes) / ((1 - eps) * largest + eps / n_classes)
-            count += 3 + (max(1.0, magnified) if stored else 0)
-        if weighted and (self.label_smoothing or not hard):
-            count += 1
-        if self.reduction == "mean" and (n_rows > 1 or (weighted and hard)):
-            count += 1 + (terms(n_rows) if weighted and hard and n_rows > 1 else 0)
-        if stored:
-            count += (1 if weighted else 0) + (1 if weighted and hard and self.reduction == "mean" else 0)
-            count += (0 if hard else 1) + (1 if count or weighted else 0)
-        return count
-
     def effective(self, n_classes: int, dtype: np.dtype[Any]) -> Array:
-        """Q, (B, T): everything the loss is told about the targets, so that L = -sum(Q log S).
-
-        Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor, where y is one-hot for a label, and 0 for an ignored row.
-        """
-        weights, labels = self.class_weights, self.labels
-        if self.soft is not None:
-            targets = self.soft
-        else:
-            assert labels is not None
-            targets = (labels[..., None] == np.arange(n_classes)).astype(np.float64)
-        if self.label_smoothing:
-            targets = (1 - self.label_smoothing) * targets + self.label_smoothing / n_classes
-        if self.ignore_index is not None:
-            targets = np.where(self.kept[..., None], targets, 0)
-        if weights is not None and labels is not None and self.reduction == "mean":
-            # Over the power of two at the largest weight of a row, which cancels: the sum cannot overflow
-            # and what underflows does not count.
-            own = np.where(self.kept, weights[np.where(self.kept, labels, 0)], 0)
-            scale = -np.frexp(own.max(axis=-1, keepdims=True))[1]
-            with np.errstate(over="ignore"):
-                shares = np.ldexp(weights, scale) / np.ldexp(own, scale).sum(axis=-1, keepdims=True)
-            targets = _products(targets, shares[..., None, :])
-        else:
-            if weights is not None:
-                targets = _products(targets, weights)
-            if self.reduction == "mean":
-                targets = targets / self.kept.sum(axis=-1)[..., None, None]
-        with np.errstate(over="ignore"):
-            return targets.astype(dtype, copy=False)
+        """Q, (B, T): everything the loss is told about the targets, so that L = -sum(Q * log S)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            targets = self.over(np.asarray, n_classes)
+            if self.ignore_index is not None:  # 0 there, though a weight may be infinite beside the others
+                targets = np.where(self.kept[..., None], targets, 0)
+            return np.asarray(targets).astype(dtype, copy=False)
 
     def fractions(self, n_classes: int) -> list[list[Fraction]]:
-        """Q, B rows of T numbers, without a rounding: what `effective` is rounded from."""
-        divisor, smoothing = self.divisor, Fraction(self.label_smoothing)
-        if self.class_weights is None:
-            scales = [1 / divisor] * n_classes
-        else:
-            scales = [Fraction(weight) / divisor for weight in self.class_weights.tolist()]
-        share = smoothing / n_classes
-        floor = [share * scale for scale in scales]
-        if self.soft is not None:
-            rest = [(1 - smoothing) * scale for scale in scales]
-            return [
-                [Fraction(y) * factor + least for y, factor, least in zip(row, rest, floor, strict=True)]
-                for row in self.soft.tolist()
-            ]
+        """Q without a rounding, B rows of T numbers: what `effective` is rounded from."""
+        rows: list[list[Fraction]] = self.over(
+            np.vectorize(Fraction, otypes=[object]), n_classes, exact=True
+        ).tolist()
+        return rows
+
+    def over(self, number: Callable[[Array], Any], n_classes: int, *, exact: bool = False) -> Any:
+        """Q over any numbers, which `number` makes of an array of floats.
+
+            Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor
+
+        y is one-hot for a label, and 0 for an ignored row; the divisor is that of the mean, or 1.  Weights that are
+        divided by their sum are taken over a power of two, which cancels, so that no sum of floats overflows; numbers
+        that are `exact` need none.
+        """
+        y = number(self._one_hot(n_classes) if self.soft is None else self.soft)
+        if self.label_smoothing:
+            eps = number(np.asarray(self.label_smoothing))
+            share = eps / n_classes
+            y = (1 - eps) * y + (
+                share if self.ignore_index is None else share * number(1.0 * self.kept[..., None])
+            )
+        if self.class_weights is None or self.labels is None or self.reduction != "mean":
+            y = y if self.class_weights is None else y * number(self.class_weights)
+            n_kept = self.kept.sum(axis=-1)[..., None, None]
+            return y / n_kept if self.reduction == "mean" and (n_kept > 1).any() else y
+        weights, of_rows = self.class_weights, self._weights_of_rows
+        if not exact:
+            power = -np.frexp(of_rows.max(axis=-1, keepdims=True))[1]
+            weights, of_rows = np.ldexp(weights, power), np.ldexp(of_rows, power)
+            if not self.label_smoothing:
+                # A class that is no label of any row does not count, whatever its weight.
+                weights = np.minimum(weights, 1)
+        shares = number(weights) / number(of_rows).sum(axis=-1, keepdims=True)
+        return y * shares[..., None, :]
+
+    def _one_hot(self, n_classes: int) -> Array:
+        """(B, T) 1 at the label of each row that counts, and 0 elsewhere."""
         assert self.labels is not None
-        rows: dict[int, list[Fraction]] = {}
-        if self.ignore_index is not None:
-            rows[self.ignore_index] = [Fraction(0)] * n_classes
-        for label in self.labels.tolist():
-            if label not in rows:
-                rows[label] = [*floor]
-                rows[label][label] += (1 - smoothing) * scales[label]
-        return [rows[label] for label in self.labels.tolist()]
+        return ((self.labels[..., None] == np.arange(n_classes)) & self.kept[..., None]).astype(np.float64)
+
+    @property
+    def _weights_of_rows(self) -> Array:
+        """(B,) the class weight of each row's label, and 0 for an ignored row."""
+        assert self.labels is not None and self.class_weights is not None
+        return np.where(self.kept, self.class_weights[np.where(self.kept, self.labels, 0)], 0)
 
     def check(self, rows: tuple[int, ...], n_classes: int) -> None:
         """Raise InputError unless these are targets for rows (B,), or stacks of them, and T classes."""
@@ -255,10 +231,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 f"every row has the label {self.ignore_index}, which is ignored: the mean over no row is 0/0",
                 "label",
             )
-        if self.class_weights is not None:
-            own = np.where(kept, self.class_weights[np.where(kept, labels, 0)], 0)
-            if not own.any(axis=-1).all():
-                raise InputError("the class weights of all labels are 0: their mean is 0/0", "class_weights")
+        if self.class_weights is not None and not self._weights_of_rows.any(axis=-1).all():
+            raise InputError("the class weights of all labels are 0: their mean is 0/0", "class_weights")
 
     @property
     def warnings(self) -> list[str]:
@@ -288,12 +262,6 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             f"class weights cancel: under mean, the weight of class {labels.item()}, the only one among the labels, is "
             "divided by itself; the reduction sum keeps it"
         ]
-
-
-def _products(targets: Array, weights: Array) -> Array:
-    """w_t y_t, and 0 where y_t is 0, however large w_t is."""
-    with np.errstate(over="ignore"):
-        return np.multiply(targets, weights, out=np.zeros_like(targets), where=targets != 0)
 
 
 def _rows(count: int) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from xegrad.targets import Array
 
@@ -21,6 +23,15 @@ class Precision(msgspec.Struct, frozen=True):
     u: float
     eta: float
     largest: float
+
+    def holds(self, values: Array) -> NDArray[np.bool_]:
+        """Which float64 numbers are numbers of this format: those of so many bits, in whole steps of eta."""
+        if self == PRECISIONS["float32"]:  # the same, by numpy's own float32
+            with np.errstate(all="ignore"):
+                return values.astype(np.float32) == values
+        fractions, _ = np.frexp(values)
+        digits, steps = fractions / self.u, values / self.eta
+        return (digits == np.rint(digits)) & (steps == np.rint(steps)) & (np.abs(values) <= self.largest)
 
 
 PRECISIONS: Mapping[str, Precision] = {
@@ -79,12 +90,14 @@ class Arithmetic(msgspec.Struct, frozen=True):
         """Whether float64 numbers are rounded on their way into it."""
         return self.u > PRECISIONS["float64"].u
 
-    def gamma(self, n: int | Array) -> Array:
+    def gamma(self, n: Any) -> Any:
         """gamma_n; infinite where so many roundings may lose everything."""
         return gamma(n, self.u)
 
 
-def gamma(n: int | Array, u: float) -> Array:
+def gamma(n: Any, u: float) -> Any:
     """gamma_n = n u / (1 - n u); infinite where so many roundings may lose everything."""
+    if isinstance(n, int):
+        return n * u / (1 - n * u) if n * u < 1 else np.inf
     steps = np.asarray(n * u, dtype=np.float64)
     return np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)

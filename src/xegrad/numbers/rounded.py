@@ -72,15 +72,20 @@ class Rounded:
         return self._lifted(other) - self
 
     def __mul__(self, other: Any) -> Rounded:
-        """|a b - (a + da)(b + db)| <= |a| db + da (|b| + db)."""
+        """|a b - (a + da)(b + db)| <= |a| db + da (|b| + db); a product with an exact 0, 1 or -1 rounds nothing."""
         other = self._lifted(other)
         moved = np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error)
-        return self._result(self.value * other.value, moved, underflows=1)
+        result = self._result(self.value * other.value, moved, underflows=1)
+        for factor in (self, other):
+            if np.ndim(factor.error) == 0 and factor.error == 0:
+                size = np.abs(factor.value)
+                result.error = np.where((size == 0) | (size == 1), moved, result.error)
+        return result
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Rounded:
-        """|a / b - (a + da)/(b + db)| <= (da + |a / b| db) / (|b| - db); 0 where the numerator is exactly 0."""
+        """|a / b - (a + da)/(b + db)| <= (da + |a / b| db) / (|b| - db); 0, and not formed, where a is exactly 0."""
         other = self._lifted(other)
         shape = np.broadcast_shapes(
             self.value.shape, np.shape(self.error), other.value.shape, np.shape(other.error)
@@ -160,15 +165,15 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
     return Rounded(value, 0.0, arithmetic)
 
 
-def entered(value: Any, arithmetic: Arithmetic, roundings: float | None = None) -> Rounded:
-    """A float64 number as it enters the arithmetic: rounded once where that is below float64, or so many times."""
-    if roundings is None:
-        roundings = 1.0 if arithmetic.rounds_inputs else 0.0
-    if not roundings:
+def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
+    """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
+    if not arithmetic.rounds_inputs:
         return exact(value, arithmetic)
     value = np.asarray(value, dtype=np.float64)
-    error = np.where(value != 0, roundings * arithmetic.u * np.abs(value) + arithmetic.eta, 0)
-    return Rounded(value, error, arithmetic)
+    held = arithmetic.precision.holds(value)
+    if held.all():
+        return exact(value, arithmetic)
+    return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
 
 def product(
@@ -323,10 +328,11 @@ def through_softmax(probabilities: Rounded, vector: Rounded) -> Rounded:
 
 
 def sigmoid(logits: Rounded) -> Rounded:
-    """1 / (1 + e^-z), which moves by sigma (1 - sigma) expm1(e + 8 u), and four roundings."""
+    """1 / (1 + e^-z), which moves by sigma (1 - sigma) expm1(e + 8 u), and four roundings; 0 where e^-z overflows."""
+    arithmetic = logits.arithmetic
     values = 1 / (1 + np.exp(-logits.value))
-    moved = values * (1 - values) * np.expm1(logits.error + 8 * logits.arithmetic.u)
-    return Rounded(values, moved, logits.arithmetic).in_any_way(4)
+    moved = values * (1 - values) * np.expm1(logits.error + 8 * arithmetic.u)
+    return Rounded(values, moved + 2 / arithmetic.precision.largest, arithmetic).in_any_way(4)
 
 
 def log(number: Rounded) -> Rounded:

@@ -1,0 +1,228 @@
+"""Every operation on numbers that carry their error, held to its bound by the same operation in float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from xegrad.numbers import rounded
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, any_order, pairwise
+from xegrad.numbers.rounded import Rounded, entered, exact, product, where
+
+FLOAT32 = Arithmetic(PRECISIONS["float32"])
+SCALES = (1e-44, 1e-38, 1e-20, 1e-3, 1.0, 30.0, 1e20, 1e37)
+SHAPE = (3, 4)
+
+
+def drawn(random: np.random.Generator, scale: float) -> tuple[Rounded, Any]:
+    """Numbers with an error, and float32 numbers that are no further from them than that."""
+    value = scale * random.normal(size=SHAPE) * 10.0 ** random.uniform(-4, 0, size=SHAPE)
+    value[random.random(SHAPE) < 0.1] = 0.0
+    error = np.abs(value) * 10.0 ** random.uniform(-8, -1) * (random.random(SHAPE) < 0.7)
+    computed = (value + error * random.uniform(-1, 1, size=SHAPE)).astype(np.float32)
+    error = np.maximum(error, np.abs(computed.astype(np.float64) - value))
+    return Rounded(value, error, FLOAT32), computed
+
+
+def one_by_one(terms: Any) -> Any:
+    """The sum over the last axis, each addition in float32."""
+    total = terms[..., 0]
+    for k in range(1, terms.shape[-1]):
+        total = total + terms[..., k]
+    return total
+
+
+def with_third_axis(a: Any, b: Any) -> Any:
+    """The first column of a beside each entry of a b'."""
+    return np.repeat(a[:, None, :1], len(b), axis=1)
+
+
+def fractions(array: Any) -> Any:
+    return np.vectorize(Fraction, otypes=[object])(np.asarray(array, dtype=np.float64))
+
+
+def softmax32(z: Any) -> Any:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / one_by_one(e)[..., None]
+
+
+# name: on numbers with an error, in float32, exactly
+ARITHMETIC: dict[str, tuple[Callable[..., Rounded], Callable[..., Any], Callable[..., Any]]] = {
+    "sum of two": (lambda a, b: a + b, lambda a, b: a + b, lambda a, b: a + b),
+    "difference": (lambda a, b: a - b, lambda a, b: a - b, lambda a, b: a - b),
+    "product": (lambda a, b: a * b, lambda a, b: a * b, lambda a, b: a * b),
+    "quotient": (
+        lambda a, b: a / b,
+        lambda a, b: np.divide(a, b, out=np.zeros_like(a), where=a != 0),
+        lambda a, b: np.vectorize(lambda x, y: x / y if y else Fraction(0), otypes=[object])(a, b),
+    ),
+    "sum over the last axis": (
+        lambda a, _: a.sum(axis=-1),
+        lambda a, _: one_by_one(a),
+        lambda a, _: a.sum(axis=-1),
+    ),
+    "matrix product": (
+        lambda a, b: a @ b.T,
+        lambda a, b: one_by_one(a[:, None, :] * b[None, :, :]),
+        lambda a, b: a.dot(b.T),
+    ),
+    "matrix product and a third, which is added first": (
+        lambda a, b: product(a, b.T, a[:, :1]),
+        lambda a, b: one_by_one(
+            np.concatenate([with_third_axis(a, b), a[:, None, :] * b[None, :, :]], axis=-1)
+        ),
+        lambda a, b: a.dot(b.T) + a[:, :1],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_an_operation_in_float32_is_within_the_error(name: str) -> None:
+    operation, in_float32, exactly = ARITHMETIC[name]
+    random = np.random.default_rng(3)
+    finite = 0
+    for _ in range(300):
+        a, a32 = drawn(random, float(random.choice(SCALES)))
+        b, b32 = drawn(random, float(random.choice(SCALES)))
+        with np.errstate(all="ignore"):
+            result, computed = operation(a, b), in_float32(a32, b32)
+        truth = exactly(fractions(a.value), fractions(b.value))
+        finite += assert_bounded(result, computed, truth)
+    assert finite > 500
+
+
+FUNCTIONS: dict[
+    str, tuple[Callable[[Rounded], Rounded], Callable[[Any], Any], Callable[[list[Any]], list[Any]]]
+] = {
+    "softmax": (
+        rounded.softmax,
+        softmax32,
+        lambda z: [mpmath.exp(x) / mpmath.fsum(map(mpmath.exp, z)) for x in z],
+    ),
+    "log_softmax": (
+        rounded.log_softmax,
+        lambda z: (
+            (z - z.max(axis=-1, keepdims=True))
+            - np.log(one_by_one(np.exp(z - z.max(axis=-1, keepdims=True))))[..., None]
+        ),
+        lambda z: [x - mpmath.log(mpmath.fsum(map(mpmath.exp, z))) for x in z],
+    ),
+    "sigmoid": (
+        rounded.sigmoid,
+        lambda z: 1 / (1 + np.exp(-z)),
+        lambda z: [1 / (1 + mpmath.exp(-x)) for x in z],
+    ),
+    "softmax Jacobian": (
+        lambda z: rounded.through_softmax(rounded.softmax(z), z),
+        lambda z: softmax32(z) * (z - one_by_one(softmax32(z) * z)[..., None]),
+        lambda z: [
+            s * (x - mpmath.fdot(zip(softmax_of(z), z, strict=True)))
+            for s, x in zip(softmax_of(z), z, strict=True)
+        ],
+    ),
+    "logarithm": (
+        lambda z: rounded.log(z * z + 1.0),
+        lambda z: np.log(z * z + np.float32(1)),
+        lambda z: [mpmath.log(x * x + 1) for x in z],
+    ),
+}
+
+
+def softmax_of(z: list[Any]) -> list[Any]:
+    total = mpmath.fsum(map(mpmath.exp, z))
+    return [mpmath.exp(x) / total for x in z]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_in_float32_is_within_the_error(name: str) -> None:
+    operation, in_float32, exactly = FUNCTIONS[name]
+    random = np.random.default_rng(4)
+    finite = 0
+    for _ in range(200):
+        z, z32 = drawn(random, float(random.choice([1e-3, 1.0, 30.0, 200.0])))
+        with np.errstate(all="ignore"):
+            result, computed = operation(z), in_float32(z32)
+        with mpmath.workprec(800):
+            truth = [exactly([mpmath.mpf(x) for x in row]) for row in z.value.tolist()]
+            finite += assert_bounded(result, computed, np.array(truth, dtype=object))
+    assert finite > 500
+
+
+def assert_bounded(result: Rounded, computed: Any, truth: Any) -> int:
+    """No entry that is off by more than its error, but for float64's own rounding; how many errors are finite."""
+    errors = np.broadcast_to(result.error, result.value.shape).ravel().tolist()
+    count = 0
+    for value, error, right in zip(computed.ravel().tolist(), errors, truth.ravel().tolist(), strict=True):
+        if math.isfinite(error):
+            count += 1
+            assert math.isfinite(value)
+            off = value - right if not isinstance(right, Fraction) else Fraction(value) - right
+            assert abs(off) <= 1.000001 * error
+    return count
+
+
+def test_an_exact_zero_that_is_added_rounds_nothing() -> None:
+    terms = exact(np.array([[0.0, 1.0, 0.0], [0.5, 0.25, 0.0]]), FLOAT32)
+    assert terms.sum(axis=-1).error.tolist() == [0.0, 2 * 2.0**-24 / (1 - 2 * 2.0**-24) * 0.75]
+
+
+def test_what_may_overflow_has_no_bound() -> None:
+    large = exact(np.array([[1e38, 1.0]]), FLOAT32)
+    assert np.isinf((large + large).error).tolist() == [[True, False]]
+    assert np.isinf((large @ exact(np.array([[1.0], [1.0]]), FLOAT32)).error).all()
+    with np.errstate(all="ignore"):
+        assert np.isinf(rounded.softmax(large * 1e3).error).all()
+
+
+def test_a_quotient_by_what_may_be_zero_has_no_bound_and_zero_over_it_is_zero() -> None:
+    quotient = exact(np.array([1.0, 0.0]), FLOAT32) / Rounded(np.array([0.5, 0.0]), 0.75, FLOAT32)
+    assert quotient.value.tolist() == [2.0, 0.0]
+    assert quotient.error.tolist() == [np.inf, 0.0]
+
+
+def test_numbers_enter_float64_as_they_are_and_other_formats_rounded_where_these_do_not_hold_them() -> None:
+    assert entered(np.array([0.1, 0.0]), Arithmetic()).error == 0.0
+    assert entered(np.array([0.5, 0.0, 2.0**-149]), FLOAT32).error == 0.0
+    assert entered(np.array([0.1, 0.5]), FLOAT32).error.tolist() == [0.1 * 2.0**-24 + 2.0**-149, 0.0]
+
+
+@pytest.mark.parametrize("name", ["float32", "float16"])
+def test_a_format_holds_what_survives_it(name: str) -> None:
+    random = np.random.default_rng(5)
+    values = random.normal(size=2000) * 2.0 ** random.uniform(-160, 140, size=2000)
+    with np.errstate(all="ignore"):
+        values[::2] = values[::2].astype(name)
+        values = values[np.isfinite(values)]
+        survives = values.astype(name).astype(np.float64) == values
+    assert (PRECISIONS[name].holds(values) == survives).all()
+    assert 200 < survives.sum() < values.size
+
+
+def test_a_product_with_one_or_zero_rounds_nothing() -> None:
+    factors = exact(np.array([0.0, 1.0, -1.0, 2.0]), FLOAT32)
+    assert ((factors * Rounded(np.ones(4), 0.5, FLOAT32)).error > [0.0, 0.5, 0.5, 1.0]).tolist() == [
+        False
+    ] * 3 + [True]
+
+
+def test_the_way_in_which_a_sum_is_formed_narrows_its_error() -> None:
+    ones = np.ones((1, 1024))
+    errors = [
+        float((exact(ones, one) @ exact(ones.T, one)).error.item())
+        for one in (FLOAT32, Arithmetic(PRECISIONS["float32"], pairwise))
+    ]
+    assert errors[0] / errors[1] == pytest.approx(any_order(1024) / pairwise(1024), rel=1e-3)
+
+
+def test_arrays_on_the_left_and_choices_keep_the_error() -> None:
+    one = Rounded(np.array([1.0, 2.0]), np.array([0.5, 0.25]), FLOAT32)
+    assert (np.array([1.0, 1.0]) - one).value.tolist() == [0.0, -1.0]
+    assert (2.0 / exact(np.array([2.0, 4.0]), FLOAT32)).value.tolist() == [1.0, 0.5]
+    assert where([True, False], one, 0.0).error.tolist() == [0.5, 0.0]
+    assert one[1].error == 0.25
