@@ -18,6 +18,7 @@ from xegrad.targets import Array
 CLIPPED_AT_LEAST = 2  # entries at the limit
 NUMBERS = 100_000  # of the grid of a free number; larger problems have a coarser one
 COARSEST = 13  # of its values
+EXCESS = 2.0**12  # how many bounds of the right gradient an entry may be off on the grid
 
 Formula = Callable[[Any], Rounded]  # what a free number makes of the gradient, or each of a stack of numbers
 
@@ -87,6 +88,11 @@ def interval_on_line(search: Search, formula: Formula, seen: tuple[Array, Array]
     flat = (*sharp.shape[:-2], -1)
     best = np.nan_to_num(sharp, nan=-1).reshape(flat).argmax(axis=-1)[..., None]
     guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
+    # Most lines are far from the candidate, which needs no exact bound.
+    errors = (1 + np.abs(guess)) * (zero.error + one.error)
+    if not search.fits(Rounded(zero.value + guess * slope, 2 * errors, zero.arithmetic), seen).any():
+        nowhere = np.full(guess.shape[:-2], np.inf)
+        return nowhere, -nowhere
     lower, upper = open_interval(search, formula(guess), slope, seen)
     return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
 
@@ -99,7 +105,7 @@ def on_line(search: Search, bases: Bases, formula: Formula, slip: Slip) -> Itera
     intervals = interval_on_line(search, formula, bases.seen)
     for hypothesis, lower, upper in zip(bases.hypotheses, *intervals, strict=True):
         if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:
-            lower, upper = _in_all_entries(search, hypothesis, slip)
+            lower, upper = _in_all_entries(search, hypothesis, slip, (lower + upper) / 2)
         if _is_number(slip, lower, upper):
             number = float(lower + upper) / 2
             number = min(number, 1.0) if slip.name == "label-smoothed" else number
@@ -116,21 +122,16 @@ def _is_number(slip: Slip, lower: float, upper: float) -> bool:
     return bool(lower <= upper and not (slip.nothing is not None and lower <= slip.nothing <= upper))
 
 
-def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip) -> tuple[float, float]:
-    name, seen = str(slip.free), search.seen(hypothesis.arrangement, EVERYTHING)
-    if slip.is_in_layer:
+def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float) -> tuple[float, float]:
+    """What all entries leave of the interval around k."""
 
-        def formula(k: Any) -> Rounded:
-            return search.predicted(hypothesis.after((slip, {name: k})))
-    else:
-        base = search.predicted(hypothesis)
-        parameter = search.parameter_seen(hypothesis.arrangement, EVERYTHING)
+    def with_number(number: float) -> Hypothesis:
+        return hypothesis.after((slip, {str(slip.free): number}))
 
-        def formula(k: Any) -> Rounded:
-            return search.changed(base, (slip, {name: k}), parameter, EVERYTHING)
-
-    lower, upper = interval_on_line(search, formula, seen)
-    return float(lower), float(upper)
+    zero, one = (search.without_errors.predicted(with_number(number)).value for number in (0.0, 1.0))
+    seen = search.seen(hypothesis.arrangement, EVERYTHING)
+    lower, upper = open_interval(search, search.predicted(with_number(k)), one - zero, seen)
+    return k + float(lower), k + float(upper)
 
 
 def of_gradient(search: Search, bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
@@ -186,50 +187,52 @@ def clipped(search: Search, bases: Bases) -> Iterator[Hypothesis]:
 
 
 def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis]:
-    """Bracketed on the grid by every entry, refined at the one that tells most, and judged in all again."""
+    """Bracketed on the grid by every entry, refined at the one that tells most, and judged in all again.
+
+    Brackets and roots are sought without errors, which cost as much again several times.
+    """
+    if search.is_constant or search.has_transposed_shape:
+        return
     name, grid = str(slip.free), slip.grid
     assert grid is not None
     most = max(COARSEST, NUMBERS // search.cells.S.value.size)
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
-    def gradients(numbers: Array) -> Rounded:
-        step = slip, {**form, name: numbers[:, None, None]}
-        return search.predicted(Hypothesis((step,)), search.screened)
+    def value_at(numbers: Array) -> Array:
+        hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
+        return search.without_errors.predicted(hypothesis, search.screened).value
 
-    seen = values, resolution = search.seen(AS_IT_IS, search.screened)
-    made, right = gradients(grid), search.exact.moved(search.screened.of)
+    values, resolution = search.seen(AS_IT_IS, search.screened)
+    right, made = search.right, value_at(grid)
     # Between two values of the grid each entry of one that fits lies between its two ends, give or take as
-    # much again, and what it curves: an entry need not be monotone there.
-    steps_up = np.diff(made.value, axis=0)
-    curved = np.zeros_like(made.value)
+    # much again, what it curves (an entry need not be monotone there), and its error, in excess.
+    steps_up = np.diff(made, axis=0)
+    curved = np.zeros_like(made)
     curved[1:-1] = np.abs(np.diff(steps_up, axis=0))
-    errors = made.error[1:] + made.error[:-1]
-    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1]) + 2 * errors + resolution
-    low, high = np.minimum(made.value[1:], made.value[:-1]), np.maximum(made.value[1:], made.value[:-1])
-    apart = np.abs(made.value - right.value) > 2 * (made.error + right.error)
-    differs = np.asarray(apart.any(axis=(-2, -1)))  # else it is no slip, and any number is as good
+    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1]) + EXCESS * right.error + resolution
+    low, high = np.minimum(made[1:], made[:-1]), np.maximum(made[1:], made[:-1])
     there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
+    # Where it does not differ from right it is no slip, and any number is as good.
+    differs = (np.abs(made - right.value) > 4 * right.error).any(axis=(-2, -1))
     brackets = np.flatnonzero(there & (differs[1:] | differs[:-1]))
     if not brackets.size:
         return
     # The entry that tells most there: of the largest step, counted in bounds.
-    telling = np.abs(steps_up) / (errors + resolution)
+    telling = np.abs(steps_up) / (right.error + resolution)
     entries = np.nan_to_num(telling[brackets]).reshape(brackets.size, -1).argmax(axis=-1)
     row, column = np.divmod(entries, values.shape[1])
     each = np.arange(brackets.size)
 
-    def error(numbers: Array) -> Array:
-        difference: Array = gradients(numbers).value[each, row, column] - values[row, column]
-        return difference
+    def difference(numbers: Array) -> Array:
+        return value_at(numbers)[each, row, column] - values[row, column]
 
-    for root in _roots(error, grid[brackets], grid[brackets + 1]).tolist():
+    for root in _roots(difference, grid[brackets], grid[brackets + 1]).tolist():
         # Every entry lets the number move a little along its slope: what all allow, if it is not "no slip".
         ends = np.array([root, root * (1 + 2.0**-20)])
-        two = gradients(ends)
-        if not np.isfinite(two.value).all():
-            continue
-        slope = (two.value[1] - two.value[0]) / (ends[1] - ends[0])
-        lower, upper = (root + float(end) for end in open_interval(search, two[0], slope, seen))
+        first, second = value_at(ends)
+        at = search.predicted(Hypothesis(((slip, {**form, name: root}),)), search.screened)
+        slope = (second - first) / (ends[1] - ends[0])
+        lower, upper = (root + float(end) for end in open_interval(search, at, slope, (values, resolution)))
         if _is_number(slip, lower, upper):
             step = slip, {**form, name: (lower + upper) / 2}
             yield Hypothesis((step,), widths={name: (lower, upper)}, free=1)

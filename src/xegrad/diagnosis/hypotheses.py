@@ -17,7 +17,7 @@ from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, STAGES
 from xegrad.slips.entry import Parameters
 from xegrad.slips.forward import MOST_LABELS
-from xegrad.slips.gradients import in_format, named_factors
+from xegrad.slips.gradients import named_factors, named_orders
 from xegrad.slips.making import with_slip
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
@@ -79,7 +79,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
 
 def _nothing(search: Search) -> Bases:
     """No slip yet."""
-    return _as_it_is(search, [Hypothesis()], search.exact.moved(search.screened.of)[None])
+    return _as_it_is(search, [Hypothesis()], search.right[None])
 
 
 def _as_it_is(search: Search, hypotheses: Sequence[Hypothesis], gradient: Rounded) -> Bases:
@@ -103,7 +103,7 @@ def _arranged(search: Search) -> Bases:
     seen = np.stack(values), np.stack(resolutions)
     return Bases(
         [Hypothesis(arrangement=one) for one in arrangements],
-        search.exact.moved(search.screened.of).broadcast_to(seen[0].shape),
+        search.right.broadcast_to(seen[0].shape),
         seen,
         stacked([one for one in parameters if one is not None]) if parameters[0] is not None else None,
     )
@@ -192,20 +192,24 @@ def _in_any_order(search: Search, sign: int) -> Iterator[Hypothesis]:
     if search.cells.name == "inputs" or search.has_transposed_shape:
         return
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
-    right, candidate = generic @ search.exact.value, generic @ (sign * search.values.reshape(search.shape))
+    values, resolution = search.seen(AS_IT_IS, EVERYTHING)
+    right, candidate = generic @ search.exact.value, sign * (generic @ values)
+    # Whatever the order and the sign, the sizes of these sums add up to the same.
+    apart = abs(np.abs(right).sum() - np.abs(candidate).sum()) - 2.0**-30 * np.abs(candidate).sum()
+    if apart > (generic @ search.allowed(search.exact, resolution, 2)).sum():
+        return
     order = np.empty(search.shape[1], dtype=np.intp)
     order[np.argsort(candidate)] = np.argsort(right)
-    slip, form = SLIPS["classes-permuted"], {"order": " ".join(map(str, order.tolist()))}
-    arrangement = Arrangement(((slip, form), FLIPPED) if sign < 0 else ((slip, form),), sign)
-    places = search.places(arrangement, EVERYTHING)
-    known = [one for one in search.arrangements if one.steps and one.steps[0][0] is slip]
-    if any((search.places(one, EVERYTHING) == places).all() for one in known):
+    slip, problem = SLIPS["classes-permuted"], search.cells.problem
+    known = [one for one, _ in named_orders(problem.n_classes, problem.classes).values()]
+    if any((order == one).all() for one in (np.arange(order.size), *known)):
         return
-    seen = search.seen(arrangement, search.screened)
-    if (order != np.arange(order.size)).any() and search.fits(
-        search.exact.moved(search.screened.of), seen
-    ).all():
-        yield Hypothesis(arrangement=arrangement)
+    i, k = search.indices(search.screened)
+    places = i * order.size + np.argsort(order)[k]
+    seen = sign * search.values[places], search.resolution.reshape(-1)[places]
+    if search.fits(search.right, seen).all():
+        step = slip, {"order": " ".join(map(str, order.tolist()))}
+        yield Hypothesis(arrangement=Arrangement((step, FLIPPED) if sign < 0 else (step,), sign))
 
 
 def _stored(search: Search) -> Iterator[Hypothesis]:
@@ -225,22 +229,20 @@ def _is_stored(search: Search, form: Parameters) -> bool:
     if search.has_transposed_shape:
         return False
     u, formats = search.cells.arithmetic.u, list(PRECISIONS)
-    if "decimals" in form:
-        # Decimals finer than the floats themselves are those of any number.
-        if search.resolution.any() or 10.0 ** -form["decimals"] <= 16 * u * np.abs(search.values).max():
-            return False
-    elif formats.index(form["format"]) <= formats.index(
-        search.tolerance.stored_as or search.tolerance.precision
-    ):
+    if "decimals" in form and search.resolution.any():
+        return False
+    computed_in = search.tolerance.stored_as or search.tolerance.precision
+    if "format" in form and formats.index(form["format"]) <= formats.index(computed_in):
         return False
     for values in (search.values[:PAIRED], search.values):
-        if "decimals" in form:
-            same = np.abs(np.round(values, form["decimals"]) - values) <= 4 * u * np.abs(values)
+        if "format" in form:
+            same = PRECISIONS[form["format"]].holds(values)
         else:
-            same = in_format(values, form["format"]) == values
+            same = np.abs(np.round(values, form["decimals"]) - values) <= 4 * u * np.abs(values)
         if not same.all():
             return False
-    return True
+    # Decimals finer than the floats themselves are those of any number.
+    return "format" in form or 10.0 ** -form["decimals"] > 16 * u * np.abs(search.values).max()
 
 
 def _smoothed(search: Search, bases: Bases, cells: Cells) -> Iterator[Hypothesis]:
@@ -271,7 +273,7 @@ def _is_paired(search: Search, step: Step) -> bool:
 
 def _pairs_of_arrangements(search: Search) -> Iterator[Hypothesis]:
     """A layout and the sign."""
-    exact = search.exact.moved(search.screened.of)
+    exact = search.right
     for arrangement in search.arrangements:
         if (
             len(arrangement.steps) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cached_property
 from types import MappingProxyType
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 
 from xegrad import bounds
 from xegrad.comparison import Comparison
+from xegrad.derivation import Cells
 from xegrad.judgement import Judgement, Tolerance
 from xegrad.methods import Evaluation
-from xegrad.numbers.rounded import Rounded
+from xegrad.numbers.arithmetic import UNROUNDED
+from xegrad.numbers.rounded import Rounded, exact
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.entry import Parameters
@@ -65,7 +68,9 @@ class Entries(NamedTuple):
 
     def of(self, array: Any) -> Any:
         """These of an array, or of a stack of arrays."""
-        return array if array.ndim < 2 else array[..., self.rows, :][..., self.columns]
+        if isinstance(self.rows, slice) or isinstance(self.columns, slice):
+            return array[..., self.rows, self.columns]
+        return array[..., self.rows[:, None], self.columns]
 
 
 EVERYTHING = Entries()
@@ -77,19 +82,19 @@ class Search:
     def __init__(
         self,
         problem: Problem,
-        exact: Evaluation,
+        exact_evaluation: Evaluation,
         candidate: Array,
         tolerance: Tolerance,
         resolution: Array | float,
         name: str,
     ) -> None:
         self.tolerance = tolerance
-        self.exact_evaluation = exact
+        self.exact_evaluation = exact_evaluation
         self.cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(name)
         self.shape = self.cells.shape
         bound = bounds.stable(problem, (name,), precision=tolerance.precision, terms=tolerance.terms)
         self.exact = Rounded(
-            exact.gradients[name].reshape(self.shape),
+            exact_evaluation.gradients[name].reshape(self.shape),
             bound.gradients[name].reshape(self.shape),
             self.cells.arithmetic,
         )
@@ -113,7 +118,12 @@ class Search:
         """Whether there are too few digits for two slips."""
         return not {self.tolerance.stored_as, self.tolerance.precision}.isdisjoint(("float16", "bfloat16"))
 
-    @property
+    @cached_property
+    def right(self) -> Rounded:
+        """The right gradient in the entries looked at first."""
+        return self.exact.moved(self.screened.of)
+
+    @cached_property
     def is_constant(self) -> bool:
         """Whether all entries are equal: any number can be fitted to them."""
         return bool((self.values == self.values[0]).all())
@@ -123,6 +133,16 @@ class Search:
         tolerance = replace(self.tolerance, precision=precision)
         problem, name = self.cells.problem, self.cells.name
         return Search(problem, self.exact_evaluation, self.candidate, tolerance, resolution, name)
+
+    @cached_property
+    def without_errors(self) -> Search:
+        """The same search for values alone, which cost a fraction of what their errors do."""
+        other = copy.copy(self)
+        other.cells = Cells(self.cells.problem, self.cells.name, UNROUNDED)
+        other.exact = exact(self.exact.value, UNROUNDED)
+        for name in ("parameter", "right"):
+            other.__dict__.pop(name, None)
+        return other
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -196,7 +216,7 @@ class Search:
         """Some entries of an array of the candidate's size with the arrangement undone, but for its sign."""
         if not arrangement.steps:
             return entries.of(array.reshape(self.shape))
-        return array.ravel()[self.places(arrangement, entries)]
+        return array.reshape(-1)[self.places(arrangement, entries)]
 
     def seen(self, arrangement: Arrangement, entries: Entries) -> tuple[Array, Array]:
         """The candidate and its resolution with the arrangement undone."""
@@ -233,7 +253,7 @@ class Search:
 
     # What a hypothesis predicts.
 
-    def gradient(self, cells: Any, entries: Entries) -> Rounded:
+    def gradient(self, cells: Cells, entries: Entries) -> Rounded:
         """Some entries of the derivation's gradient, or of those of a stack; a result is rounded twice more."""
         gradient = cells.gradient(*entries)
         if self.cells.name == "bias":
