@@ -29,6 +29,7 @@ def _logarithm(c: Cells, form: Parameters) -> Rounded:
     if (is_target.sum(axis=-1) > 1).any():
         return through_softmax(c.S, -(c.Q / (c.S + form["eps"])))
     target = rounded.where(is_target, c.S, 0.0).sum(axis=-1, keepdims=True)
+    target = rounded.where(is_target.any(axis=-1, keepdims=True), target, 1.0)  # R is 0 in a row without one
     return c.R / (1 + form["eps"] / target)
 
 
