@@ -226,6 +226,16 @@ def test_the_numbers_of_a_slip_are_found() -> None:
         assert explanation.texts[parameter] == f"{value:g}"
 
 
+def test_a_factor_is_printed_with_the_digits_that_tell_it_from_one() -> None:
+    """What printing leaves of 1.003 determines two digits, which would read 1."""
+    candidate = 1.003 * exactly(SEED).gradients["weights"]
+    resolution = np.full((3, 5), 2e-5)
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate, resolution=resolution).explanations
+    assert explanation.slips == ("scaled",)
+    assert explanation.texts["k"] == "1.003"
+    assert "Every entry is 1.003 times" in explanation.happened
+
+
 def test_smoothing_spread_over_the_other_classes_has_its_own_number() -> None:
     hot = np.eye(5)[[2]]
     targets = 0.9 * hot + 0.1 / 4 * (1 - hot)
@@ -296,6 +306,18 @@ def test_a_gradient_that_went_through_float16_is_of_low_precision() -> None:
     candidate = exactly(SEED).gradients["weights"].astype(np.float16).astype(np.float64)
     (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
     assert (explanation.slips, explanation.parameters) == (("low-precision",), {"format": "float16"})
+
+
+def test_a_wrong_gradient_that_went_through_float32_or_was_printed_is_a_pair() -> None:
+    gradient = exactly(SEED).gradients["weights"]
+    for stored in ((-gradient).astype(np.float32).astype(np.float64), np.round(-gradient, 9)):
+        assert names_of(SEED, stored) == (("sign-flipped", "low-precision"),)
+
+
+def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
+    s = softmax(SEED.inputs @ SEED.weights)
+    candidate = (SEED.inputs.T @ (softmax(s) - np.eye(5)[[2]])).T
+    assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
 
 
 # What coincides, and what cannot be told.

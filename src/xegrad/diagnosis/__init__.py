@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from xegrad.diagnosis.evidence import is_proved
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
 from xegrad.diagnosis.findings import in_words, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.loss import diagnose_loss as diagnose_loss
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance
+from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
@@ -63,7 +64,9 @@ def diagnose(
     if not np.isfinite(search.values).all():
         return Diagnosis()
     if not search.has_transposed_shape:
-        judgement = search.judgement
+        reference = exact.gradients[with_respect_to]
+        shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
+        judgement = judge(problem, exact, shaped, tolerance, open_, with_respect_to)
         if judgement.outcome == DIGITS_LOST:
             return Diagnosis(lost_digits(search, judgement.comparison.digits_lost))
         if judgement.outcome != WRONG:
@@ -79,7 +82,7 @@ def _best(search: Search) -> list[Hypothesis]:
     if search.is_parameter:
         return [Hypothesis(((SLIPS["weights-updated"], {"eta": 0.0}),), free=1)]
     for rank in ranks(search):
-        proved = [hypothesis for hypothesis in rank if search.is_proved(hypothesis)]
+        proved = [hypothesis for hypothesis in rank if is_proved(search, hypothesis)]
         if proved:
             return _listed(proved)
     return []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search
-from xegrad.numbers.rounded import Rounded, concatenated
+from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search, Seen
+from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.gradients import named_factors
@@ -23,43 +25,50 @@ EXCESS = 2.0**12  # how many bounds of the right gradient an entry may be off on
 Formula = Callable[[Any], Rounded]  # what a free number makes of the gradient, or each of a stack of numbers
 
 
-class Bases(NamedTuple):
-    """Hypotheses to which one more step may be added, as a stack (K, rows, columns) of the entries looked at first."""
+class Bases:
+    """Hypotheses to which one more step may be added, and the gradient of each in the entries looked at first.
 
-    hypotheses: Sequence[Hypothesis]
-    gradient: Rounded
-    seen: tuple[Array, Array]  # the candidate, and what printing left open
-    parameter: Rounded | None  # W or b
+    All arrays are stacks, (K, rows, columns).
+    """
+
+    def __init__(self, search: Search, hypotheses: Sequence[Hypothesis], gradient: Rounded) -> None:
+        self.search = search
+        self.hypotheses = hypotheses
+        self.gradient = gradient
+
+    def __add__(self, other: Bases) -> Bases:
+        gradient = concatenated([self.gradient, other.gradient])
+        return Bases(self.search, [*self.hypotheses, *other.hypotheses], gradient)
 
     def where(self, is_wanted: Callable[[Hypothesis], bool]) -> Bases:
         """Some of them."""
         which = [k for k, hypothesis in enumerate(self.hypotheses) if is_wanted(hypothesis)]
-        return Bases(
-            [self.hypotheses[k] for k in which],
-            self.gradient[which],
-            (self.seen[0][which], self.seen[1][which]),
-            None if self.parameter is None else self.parameter[which],
-        )
+        return Bases(self.search, [self.hypotheses[k] for k in which], self.gradient[which])
 
+    @cached_property
+    def seen(self) -> Seen:
+        """The candidate and what printing left open, with the arrangement of each undone."""
+        parts = [self.search.seen(one.arrangement, self.search.screened) for one in self.hypotheses]
+        return np.stack([values for values, _ in parts]), np.stack([resolution for _, resolution in parts])
 
-def joined(first: Bases, second: Bases) -> Bases:
-    """Those of both."""
-    values, resolutions = (np.concatenate(parts) for parts in zip(first.seen, second.seen, strict=True))
-    parameters = [one.parameter for one in (first, second) if one.parameter is not None]
-    return Bases(
-        [*first.hypotheses, *second.hypotheses],
-        concatenated([first.gradient, second.gradient]),
-        (values, resolutions),
-        concatenated(parameters) if parameters else None,
-    )
+    @cached_property
+    def parameter(self) -> Rounded | None:
+        """W or b, as each sees it."""
+        parts = [self.search.parameter_seen(one.arrangement, self.search.screened) for one in self.hypotheses]
+        known = [part for part in parts if part is not None]
+        return stacked(known) if known else None
+
+    @property
+    def fitting(self) -> Iterator[Hypothesis]:
+        """Those that fit as they are."""
+        fits = self.search.fits(self.gradient, self.seen) if self.hypotheses else ()
+        return itertools.compress(self.hypotheses, fits)
 
 
 # On a line.
 
 
-def open_interval(
-    search: Search, at: Rounded, slope: Array, seen: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def open_interval(search: Search, at: Rounded, slope: Array, seen: Seen) -> tuple[Array, Array]:
     """Between what t lies if the candidate is `at` + t slope, for each of a stack; empty if lower > upper.
 
     |C - P - t D| <= allowed holds for t between (C - P - allowed) / D and (C - P + allowed) / D.
@@ -75,7 +84,7 @@ def open_interval(
     return np.where(fits, lower, np.inf), np.where(fits, upper, -np.inf)
 
 
-def interval_on_line(search: Search, formula: Formula, seen: tuple[Array, Array]) -> tuple[Array, Array]:
+def interval_on_line(search: Search, formula: Formula, seen: Seen) -> tuple[Array, Array]:
     """Between what k lies if the candidate is f(k), linear in k, for each of a stack.
 
     f(0) and f(1) tell the slope, and the entry that knows k best about which k: there the bounds are those of f.
@@ -97,9 +106,9 @@ def interval_on_line(search: Search, formula: Formula, seen: tuple[Array, Array]
     return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
 
 
-def on_line(search: Search, bases: Bases, formula: Formula, slip: Slip) -> Iterator[Hypothesis]:
+def on_line(bases: Bases, slip: Slip, formula: Formula) -> Iterator[Hypothesis]:
     """Each of them with a slip more, whose free number is on a line; what is screened is fitted in all entries."""
-    name = str(slip.free)
+    name, search = str(slip.free), bases.search
     if search.is_constant or not bases.hypotheses:
         return
     intervals = interval_on_line(search, formula, bases.seen)
@@ -134,28 +143,28 @@ def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float
     return k + float(lower), k + float(upper)
 
 
-def of_gradient(search: Search, bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
-    """A slip of the gradient with a number on a line, after each of these: a factor, or W added."""
+def after(bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
+    """Each of them with a slip of the gradient more, whose number is on a line: a factor, or W added."""
     if slip.stage == "added W" and bases.parameter is None:
-        return
+        return iter(())
 
     def formula(k: Any) -> Rounded:
-        step = slip, {str(slip.free): k}
+        step, search = (slip, {str(slip.free): k}), bases.search
         return search.changed(bases.gradient, step, bases.parameter, search.screened)
 
-    yield from on_line(search, bases, formula, slip)
+    return on_line(bases, slip, formula)
 
 
-def scaled(search: Search, bases: Bases) -> Iterator[Hypothesis]:
-    """A multiple; one by a constant that has a name has no free number."""
-    for hypothesis in of_gradient(search, bases, SLIPS["scaled"]):
+def scaled(bases: Bases) -> Iterator[Hypothesis]:
+    """Multiples; one by a constant that has a name has no free number."""
+    for hypothesis in after(bases, SLIPS["scaled"]):
         *before, (slip, form) = hypothesis.steps
         lower, upper = hypothesis.widths["k"]
-        gradient = search.predicted(hypothesis._replace(steps=tuple(before))).value
+        gradient = bases.search.predicted(hypothesis._replace(steps=tuple(before))).value
         named = {
             ("-" if sign < 0 else "") + name: sign * value
             for sign in (1, -1)
-            for name, value in named_factors(search.cells, gradient).items()
+            for name, value in named_factors(bases.search.cells, gradient).items()
             if lower <= sign * value <= upper
         }
         if named:
@@ -166,21 +175,20 @@ def scaled(search: Search, bases: Bases) -> Iterator[Hypothesis]:
 # The largest entry.
 
 
-def clipped(search: Search, bases: Bases) -> Iterator[Hypothesis]:
+def clipped(bases: Bases) -> Iterator[Hypothesis]:
     """Clipped at the largest entry, if there are two such, and in a pair one that is smaller."""
-    size = np.abs(search.values)
+    search, size = bases.search, np.abs(bases.search.values)
     limit, slip = float(size.max()), SLIPS["clipped"]
     at_limit = int((size == limit).sum())
     # With two classes the entries of a row differ in their sign alone: they count once.
     different = at_limit // 2 if search.cells.problem.n_classes == 2 else at_limit
     if different < CLIPPED_AT_LEAST or search.is_constant:
         return
-    form: Parameters = {"limit": limit, "at_limit": at_limit}
-    fits = search.fits(search.changed(bases.gradient, (slip, form), None, search.screened), bases.seen)
-    for k in np.flatnonzero(fits).tolist():
-        hypothesis = bases.hypotheses[k]
+    step = slip, {"limit": limit, "at_limit": at_limit}
+    gradient = search.changed(bases.gradient, step, None, search.screened)
+    for hypothesis in Bases(search, bases.hypotheses, gradient).fitting:
         if at_limit < size.size or not hypothesis.in_order:
-            yield hypothesis.after((slip, form), widths={"limit": (limit, limit)}, free=1)
+            yield hypothesis.after(step, widths={"limit": (limit, limit)}, free=1)
 
 
 # Between two values of a grid.

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xegrad.derivation import Cells
-from xegrad.diagnosis.fitting import Bases, clipped, joined, of_gradient, on_grid, on_line, scaled
-from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Arrangement, Entries, Hypothesis, Search, Step
+from xegrad.diagnosis.evidence import is_proved
+from xegrad.diagnosis.fitting import Bases, after, clipped, on_grid, on_line, scaled
+from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Entries, Hypothesis, Search, Step, arrangement
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, STAGES
@@ -24,40 +25,45 @@ PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
 IN_LAYER = STAGES[: STAGES.index("layout")]
-FLIPPED: Step = (SLIPS["sign-flipped"], {})
 
 
 def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     """The hypotheses of each rank that fit where they were tried; each is made when it is asked for."""
-    nothing, arranged, stages = _nothing(search), _arranged(search), _stages(search)
-    in_layer = _in_layer(search, stages)
+    stages = _stages(search)
+    arranged, in_layer = _arrangements(search, 1), _in_layer(search, stages)
+    # What has the shape of W; a candidate of another shape is arranged.
+    nothing, alone = (
+        bases.where(lambda one: not search.has_transposed_shape) for bases in (_nothing(search), in_layer)
+    )
     adding = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
     # One slip: without a free number, and with one.
-    multiples = [*scaled(search, nothing)]
+    multiples = [*scaled(nothing)]
     yield itertools.chain(
-        _fitting(search, arranged),
+        arranged.fitting,
         _in_any_order(search, 1),
-        _fitting(search, in_layer),
+        alone.fitting,
         _stored(search),
         (one for one in multiples if not one.free),
     )
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(of_gradient(search, nothing, slip) for slip in adding),
-        _smoothed(search, nothing, search.cells),
-        clipped(search, nothing),
+        *(after(nothing, slip) for slip in adding),
+        _smoothed(nothing, search.cells),
+        clipped(nothing),
         _on_grids(search),
     )
     if search.is_below_float32:
         return
     # Two slips: a layout and a sign, one of these and a step of the layer, two steps of the layer, a factor of any.
-    in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
-    once = joined(arranged, in_layer)
-    multiples = [*scaled(search, once.where(lambda one: one.arrangement.sign > 0))]
+    in_layer, alone = (
+        bases.where(lambda one: _is_paired(search, one.steps[0])) for bases in (in_layer, alone)
+    )
+    once = arranged + alone
+    multiples = [*scaled(once.where(lambda one: one.arrangement.sign > 0))]
     yield itertools.chain(
-        _pairs_of_arrangements(search),
+        _arrangements(search, 2).fitting,
         _in_any_order(search, -1),
-        _arranged_after_layer(search, arranged, in_layer),
+        _arranged_after_layer(arranged, in_layer),
         _pairs_of_layer(search, stages),
         _stored_pairs(search),
         (one for one in multiples if not one.free),
@@ -66,47 +72,31 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     early = [stage for stage in stages if STAGES.index(stage.name) < STAGES.index("target")]
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(of_gradient(search, once, slip) for slip in adding),
-        of_gradient(search, _named_multiples(search, nothing), SLIPS["weight-decay-included"]),
-        clipped(search, once),
-        _smoothed(search, arranged, search.cells),
-        *(_smoothed(search, _in_layer(search, [stage]), stage.cells()) for stage in early),
+        *(after(once, slip) for slip in adding),
+        after(_named_multiples(nothing), SLIPS["weight-decay-included"]),
+        clipped(once),
+        _smoothed(arranged, search.cells),
+        *(_smoothed(_unarranged(_in_layer(search, [stage])), stage.cells()) for stage in early),
     )
 
 
-# Hypotheses as stacks, of the entries looked at first.
+# Hypotheses as stacks.
 
 
 def _nothing(search: Search) -> Bases:
     """No slip yet."""
-    return _as_it_is(search, [Hypothesis()], search.right[None])
+    return Bases(search, [Hypothesis()], search.right[None])
 
 
-def _as_it_is(search: Search, hypotheses: Sequence[Hypothesis], gradient: Rounded) -> Bases:
-    """Without a layout or sign; none of them if the candidate has another shape than W."""
-    shape, parameter = gradient.shape, search.parameter_seen(AS_IT_IS, search.screened)
-    values, resolution = search.seen(AS_IT_IS, search.screened)
-    bases = Bases(
-        hypotheses,
-        gradient,
-        (np.broadcast_to(values, shape), np.broadcast_to(resolution, shape)),
-        None if parameter is None else parameter.broadcast_to(shape),
-    )
-    return bases.where(lambda one: not search.has_transposed_shape)
+def _arrangements(search: Search, count: int) -> Bases:
+    """So many of a layout and the sign."""
+    hypotheses = [Hypothesis(arrangement=one) for one in search.arrangements if len(one.steps) == count]
+    return Bases(search, hypotheses, search.right.broadcast_to((len(hypotheses), *search.right.shape)))
 
 
-def _arranged(search: Search) -> Bases:
-    """A layout, or the sign."""
-    arrangements = [one for one in search.arrangements if len(one.steps) == 1]
-    values, resolutions = zip(*(search.seen(one, search.screened) for one in arrangements), strict=True)
-    parameters = [search.parameter_seen(one, search.screened) for one in arrangements]
-    seen = np.stack(values), np.stack(resolutions)
-    return Bases(
-        [Hypothesis(arrangement=one) for one in arrangements],
-        search.right.broadcast_to(seen[0].shape),
-        seen,
-        stacked([one for one in parameters if one is not None]) if parameters[0] is not None else None,
-    )
+def _unarranged(bases: Bases) -> Bases:
+    """Those of them that can be seen in the candidate as they are: none if it has another shape than W."""
+    return bases.where(lambda one: not bases.search.has_transposed_shape)
 
 
 class Stage(NamedTuple):
@@ -147,7 +137,7 @@ def _in_layer(search: Search, stages: Sequence[Stage]) -> Bases:
     """One slip of the layer."""
     hypotheses = [Hypothesis((step,)) for stage in stages for step in stage.steps]
     gradients = [search.gradient(stage.cells(), search.screened) for stage in stages]
-    return _as_it_is(search, hypotheses, concatenated(gradients))
+    return Bases(search, hypotheses, concatenated(gradients))
 
 
 def _steps(search: Search, stage: str) -> Iterator[Step]:
@@ -182,11 +172,6 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
 # One slip.
 
 
-def _fitting(search: Search, bases: Bases) -> Iterator[Hypothesis]:
-    fits = search.fits(bases.gradient, bases.seen)
-    yield from (bases.hypotheses[k] for k in np.flatnonzero(fits).tolist())
-
-
 def _in_any_order(search: Search, sign: int) -> Iterator[Hypothesis]:
     """Columns in any order: matched by a sum of their entries with generic positive weights, in sorted order."""
     if search.cells.name == "inputs" or search.has_transposed_shape:
@@ -209,7 +194,7 @@ def _in_any_order(search: Search, sign: int) -> Iterator[Hypothesis]:
     seen = sign * search.values[places], search.resolution.reshape(-1)[places]
     if search.fits(search.right, seen).all():
         step = slip, {"order": " ".join(map(str, order.tolist()))}
-        yield Hypothesis(arrangement=Arrangement((step, FLIPPED) if sign < 0 else (step,), sign))
+        yield Hypothesis(arrangement=arrangement(sign, step))
 
 
 def _stored(search: Search) -> Iterator[Hypothesis]:
@@ -245,14 +230,14 @@ def _is_stored(search: Search, form: Parameters) -> bool:
     return "format" in form or 10.0 ** -form["decimals"] > 16 * u * np.abs(search.values).max()
 
 
-def _smoothed(search: Search, bases: Bases, cells: Cells) -> Iterator[Hypothesis]:
+def _smoothed(bases: Bases, cells: Cells) -> Iterator[Hypothesis]:
     """Targets smoothed by eps, in the derivations that the bases are made of."""
     slip = SLIPS["label-smoothed"]
 
     def formula(eps: Any) -> Rounded:
-        return search.gradient(with_slip(cells, slip, {"eps": eps}), search.screened)
+        return bases.search.gradient(with_slip(cells, slip, {"eps": eps}), bases.search.screened)
 
-    yield from on_line(search, bases, formula, slip)
+    return on_line(bases, slip, formula)
 
 
 def _on_grids(search: Search) -> Iterator[Hypothesis]:
@@ -271,21 +256,10 @@ def _is_paired(search: Search, step: Step) -> bool:
     return search.cells.problem.n_rows == 1 or "row" not in step[1]
 
 
-def _pairs_of_arrangements(search: Search) -> Iterator[Hypothesis]:
-    """A layout and the sign."""
-    exact = search.right
-    for arrangement in search.arrangements:
-        if (
-            len(arrangement.steps) == 2
-            and search.fits(exact, search.seen(arrangement, search.screened)).all()
-        ):
-            yield Hypothesis(arrangement=arrangement)
-
-
-def _arranged_after_layer(search: Search, arranged: Bases, in_layer: Bases) -> Iterator[Hypothesis]:
+def _arranged_after_layer(arranged: Bases, in_layer: Bases) -> Iterator[Hypothesis]:
     """A slip of the layer, and then a layout or the sign."""
     seen = arranged.seen[0][:, None], arranged.seen[1][:, None]
-    for index, k in np.argwhere(search.fits(in_layer.gradient, seen)).tolist():
+    for index, k in np.argwhere(arranged.search.fits(in_layer.gradient, seen)).tolist():
         yield in_layer.hypotheses[k]._replace(arrangement=arranged.hypotheses[index].arrangement)
 
 
@@ -299,17 +273,14 @@ def _pairs_of_layer(search: Search, stages: Sequence[Stage]) -> Iterator[Hypothe
         if not steps:
             continue
         cells = stage.cells() if len(steps) == len(stage.steps) else _with_each(search.cells, steps)
-        for first_steps, first in earlier:
+        for first_steps, first_cells in earlier:
             if stage.name == "target":  # whatever became of S
-                both = first.replace("Q", cells.Q[:, None]).replace("q", cells.q[:, None])
+                both = first_cells.replace("Q", cells.Q[:, None]).replace("q", cells.q[:, None])
             else:
-                both = _with_each(first, steps)
+                both = _with_each(first_cells, steps)
             gradient = search.gradient(both, search.screened)
-            gradient = gradient.reshape(len(steps), len(first_steps), *gradient.shape[-2:])
-            for k, index in np.argwhere(
-                search.fits(gradient, search.seen(AS_IT_IS, search.screened))
-            ).tolist():
-                yield Hypothesis((first_steps[index], steps[k]))
+            pairs = [Hypothesis((first, second)) for second in steps for first in first_steps]
+            yield from Bases(search, pairs, gradient.reshape(len(pairs), *gradient.shape[-2:])).fitting
         earlier.append((steps, cells))
 
 
@@ -326,14 +297,15 @@ def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
             precision = "float32"
         other = search.by_other_measure(precision, resolution)
         for hypothesis in next(ranks(other)):
-            if slip is not hypothesis.in_order[0][0] and other.is_proved(hypothesis):
-                yield hypothesis.after((slip, form))
+            if slip is not hypothesis.in_order[0][0] and is_proved(other, hypothesis):
+                yield hypothesis.after((slip, form), is_proved=True)
         return
 
 
-def _named_multiples(search: Search, nothing: Bases) -> Bases:
+def _named_multiples(nothing: Bases) -> Bases:
     """The right gradient times each constant that has a name."""
-    factors = named_factors(search.cells, search.exact.value)
+    search = nothing.search
+    factors = named_factors(search.cells, search.exact.value) if nothing.hypotheses else {}
     steps = [(SLIPS["scaled"], {"k": factor, "named": name}) for name, factor in factors.items()]
-    factor = np.array([*factors.values()])[:, None, None]
-    return _as_it_is(search, [Hypothesis((step,)) for step in steps], nothing.gradient * factor)
+    gradient = search.right * np.array([*factors.values()]).reshape(-1, 1, 1)
+    return Bases(search, [Hypothesis((step,)) for step in steps], gradient)

@@ -8,8 +8,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
+from xegrad.diagnosis.evidence import EVIDENCE
 from xegrad.diagnosis.findings import Diagnosis, details_of, explained
-from xegrad.diagnosis.search import EVIDENCE, Step
+from xegrad.diagnosis.search import Step
 from xegrad.judgement import Tolerance
 from xegrad.methods import Evaluation
 from xegrad.numbers.rounded import Rounded

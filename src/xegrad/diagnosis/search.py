@@ -1,4 +1,4 @@
-"""A candidate, what explains it perhaps, and when that is a name: the evidence."""
+"""A candidate, what explains it perhaps, and what that makes of the entries that are looked at."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds
-from xegrad.comparison import Comparison
 from xegrad.derivation import Cells
-from xegrad.judgement import Judgement, Tolerance
+from xegrad.judgement import Tolerance
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import UNROUNDED
 from xegrad.numbers.rounded import Rounded, exact
@@ -25,11 +24,10 @@ from xegrad.slips.entry import Parameters
 from xegrad.slips.making import with_slip
 from xegrad.targets import Array
 
-EVIDENCE = 24.0  # bits
-AT_MOST = 53.0  # bits of one entry
 SCREENED = 256  # entries that are looked at before all are
 
 Step = tuple[Slip, Parameters]
+Seen = tuple[Array, Array]  # some entries of a candidate, and what printing left open of them
 
 
 class Arrangement(NamedTuple):
@@ -42,6 +40,11 @@ class Arrangement(NamedTuple):
 AS_IT_IS = Arrangement()
 
 
+def arrangement(sign: int, *layout: Step) -> Arrangement:
+    """A layout, or none, and the sign after it."""
+    return Arrangement(layout if sign > 0 else (*layout, (SLIPS["sign-flipped"], {})), sign)
+
+
 class Hypothesis(NamedTuple):
     """Slips that may have made a candidate: steps with their parameters, and the arrangement after them."""
 
@@ -49,6 +52,7 @@ class Hypothesis(NamedTuple):
     arrangement: Arrangement = AS_IT_IS
     widths: Parameters = MappingProxyType({})  # between which two values a free number lies
     free: int = 0  # how many numbers were fitted
+    is_proved: bool = False  # by a measure of its own
 
     @property
     def in_order(self) -> list[Step]:
@@ -103,15 +107,6 @@ class Search:
         self.candidate = candidate
         self.values = candidate.astype(np.float64).ravel()
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
-        kept = int((self.cells.q.value > 0).sum())
-        n_inputs, others = problem.n_inputs, problem.n_classes - 1
-        # How many independent numbers there are.
-        self.numbers = {
-            "weights": min(n_inputs, kept) * others,
-            "bias": min(1, kept) * others,
-            "inputs": kept * min(n_inputs, others),
-            "logits": kept * others,
-        }[name]
 
     @property
     def is_below_float32(self) -> bool:
@@ -143,16 +138,6 @@ class Search:
         for name in ("parameter", "right"):
             other.__dict__.pop(name, None)
         return other
-
-    @cached_property
-    def judgement(self) -> Judgement:
-        """As `judge` has it, from the bound that is here already."""
-        values, resolution = self.seen(AS_IT_IS, EVERYTHING)
-        allowed = self.allowed(self.exact, resolution, 1)
-        comparison = Comparison(reference=self.exact.value, candidate=values, bound=allowed)
-        name = self.cells.name
-        certified = self.exact_evaluation.is_certain_of(name)
-        return Judgement(name, comparison, certified, self.tolerance.derived)
 
     @cached_property
     def parameter(self) -> Rounded | None:
@@ -187,17 +172,12 @@ class Search:
             size = np.abs(self.cells.problem.inputs)
             size = size.sum(axis=0 if self.cells.name == "weights" else 1)
             rows = np.argpartition(-size, count - 1)[:count]
-        furthest = self._furthest()
-        return Entries(np.union1d(rows, furthest[0]), np.union1d(columns, furthest[1]))
-
-    def _furthest(self) -> tuple[int, int]:
-        """Row and column of the entry that is furthest from right."""
-        if self.has_transposed_shape:
-            return 0, 0
-        values, resolution = self.seen(AS_IT_IS, EVERYTHING)
-        off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
-        row, column = divmod(int(np.nanargmax(off)) if not np.isnan(off).all() else 0, self.shape[1])
-        return row, column
+        if not self.has_transposed_shape:
+            values, resolution = self.seen(AS_IT_IS, EVERYTHING)
+            off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
+            row, column = divmod(int(np.nan_to_num(off).argmax()), n_columns)
+            rows, columns = np.union1d(rows, row), np.union1d(columns, column)
+        return Entries(rows, columns)
 
     def indices(self, entries: Entries) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Row and column of each, as they broadcast."""
@@ -218,7 +198,7 @@ class Search:
             return entries.of(array.reshape(self.shape))
         return array.reshape(-1)[self.places(arrangement, entries)]
 
-    def seen(self, arrangement: Arrangement, entries: Entries) -> tuple[Array, Array]:
+    def seen(self, arrangement: Arrangement, entries: Entries) -> Seen:
         """The candidate and its resolution with the arrangement undone."""
         values = arrangement.sign * self.rearranged(self.values, arrangement, entries)
         return values, self.rearranged(self.resolution, arrangement, entries)
@@ -244,12 +224,7 @@ class Search:
             if self.shape[0] != self.shape[1]:
                 layouts = [steps for steps in layouts if steps[0][0] is not transposed]
             layouts.insert(0, ())
-        flipped: Step = (SLIPS["sign-flipped"], {})
-        return [
-            Arrangement((*steps, flipped) if sign < 0 else steps, sign)
-            for sign in (1, -1)
-            for steps in layouts
-        ]
+        return [arrangement(sign, *steps) for sign in (1, -1) for steps in layouts]
 
     # What a hypothesis predicts.
 
@@ -297,57 +272,16 @@ class Search:
         error = bounds.stored(gradient.value, error, form["format"])
         return Rounded(gradient.value, error, gradient.arithmetic)
 
-    # Whether it fits, and whether that is evidence.
+    # Whether it fits.
 
     def allowed(self, gradient: Rounded, resolution: Array, times: int) -> Array:
         """So many times the bound, and what printing left open."""
         allowed: Array = self.tolerance.allowed(gradient.value, times * gradient.error, resolution)
         return allowed
 
-    def fits(self, gradient: Rounded, seen: tuple[Array, Array]) -> NDArray[np.bool_]:
+    def fits(self, gradient: Rounded, seen: Seen) -> NDArray[np.bool_]:
         """Whether every entry is within twice the bound; one answer for each of a stack."""
         values, resolution = seen
         allowed = self.allowed(gradient, resolution, 2)
         within = np.isfinite(allowed) & (np.abs(values - gradient.value) <= allowed)
         return np.asarray(within.all(axis=(-2, -1)))
-
-    def is_proved(self, hypothesis: Hypothesis) -> bool:
-        """Enough numbers for the free ones, enough digits that they agree in, and no entry that does not fit."""
-        steps = hypothesis.in_order
-        adds_weights = any(slip.stage == "added W" for slip, _ in steps)
-        if self.numbers <= hypothesis.free and (not adds_weights or len(steps) > 1):
-            return False
-        if adds_weights and self.values.size <= hypothesis.free:
-            return False
-        needed = EVIDENCE
-        if any(slip.name == "classes-permuted" for slip, _ in steps):
-            needed += math.lgamma(self.cells.problem.n_classes + 1) / math.log(2)
-        # Entries that are added only add evidence, so those looked at first may be enough.
-        if self.screened is not EVERYTHING and self._bits(hypothesis, self.screened) >= needed:
-            return self._fits_everywhere(hypothesis)
-        return self._bits(hypothesis, EVERYTHING) >= needed and self._fits_everywhere(hypothesis)
-
-    def _fits_everywhere(self, hypothesis: Hypothesis) -> bool:
-        seen = self.seen(hypothesis.arrangement, EVERYTHING)
-        return bool(self.fits(self.predicted(hypothesis), seen))
-
-    def _bits(self, hypothesis: Hypothesis, entries: Entries) -> float:
-        """The digits in which some entries agree, in bits, without the most telling entry for a free number."""
-        gradient = self.predicted(hypothesis, entries)
-        values, resolution = self.seen(hypothesis.arrangement, entries)
-        telling = np.abs(values)
-        names = [slip.name for slip, _ in hypothesis.in_order]
-        if "low-precision" not in names and not self.has_transposed_shape:
-            # Two mistakes may cancel, and then the candidate is not wrong by them.
-            right = hypothesis.arrangement.sign * self.rearranged(
-                self.exact.value, hypothesis.arrangement, entries
-            )
-            if (np.abs(gradient.value - right) <= self.allowed(gradient, resolution, 2)).all():
-                return 0.0
-            # What is fitted must tell the candidate from the right one: of one that is right but for a few
-            # bounds, a free number explains as much as chance would.
-            if "clipped" not in names and (hypothesis.free or len(names) > 1):
-                telling = np.minimum(telling, np.abs(values - right))
-        bits = np.log2(telling / self.allowed(gradient, resolution, 1))
-        bits = np.clip(np.where(telling == 0, 0, bits), 0, AT_MOST)
-        return float(bits.sum() - (bits.max() if hypothesis.free else 0))

@@ -22,6 +22,8 @@ def with_slip(cells: Cells, slip: Slip, form: Parameters) -> Cells:
     if slip.formula is None:
         return cells.replace("G", _laid_out(cells, slip, form))
     value = slip.formula(cells, form)
+    if slip.cell == "R" and isinstance(value, Rounded):  # as q S - Q, it may be formed in other ways
+        value = value.in_any_way(cells.problem.n_classes + 4, 4)
     for cell, number in (value if isinstance(value, Mapping) else {slip.cell: value}).items():
         cells = cells.replace(cell, number)
     return cells
