@@ -23,6 +23,8 @@ from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
+from xegrad.slips.gradients import in_format
+from xegrad.slips.making import apply
 
 SEED = Problem(
     np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]]),
@@ -234,6 +236,24 @@ def test_a_factor_is_printed_with_the_digits_that_tell_it_from_one() -> None:
     assert explanation.slips == ("scaled",)
     assert explanation.texts["k"] == "1.003"
     assert "Every entry is 1.003 times" in explanation.happened
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("weight-decay-included", "lambda"),
+        ("label-smoothed", "eps"),
+        ("weights-updated", "eta"),
+        ("scaled", "k"),
+    ],
+)
+def test_a_number_on_a_line_is_found_in_what_was_printed_or_stored(name: str, number: str) -> None:
+    for seed in range(20):
+        problem = batch(seed)
+        wrong = apply(problem, [name], **{number: 0.4})
+        assert (name,) in names_of(problem, np.round(wrong, 6), resolution=0.5e-6)
+        stored = in_format(wrong, "bfloat16")
+        assert (name,) in names_of(problem, stored, tolerance=Tolerance(stored_as="bfloat16"))
 
 
 def test_smoothing_spread_over_the_other_classes_has_its_own_number() -> None:

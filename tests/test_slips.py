@@ -82,6 +82,8 @@ def test_a_slip_that_cannot_be_made_says_so() -> None:
     for name in ("bias-wrong", "option-ignored", "labels-misaligned"):
         with pytest.raises(InputError, match="cannot be made"):
             apply(bare, [name])
+    with pytest.raises(InputError, match="cannot be made"):  # W is no longer of the gradient's shape
+        apply(CLASSIC, ["transposed", "weight-decay-included"])
     with pytest.raises(InputError, match="there is no slip 'nothing'"):
         apply(bare, ["nothing"])
     with pytest.raises(InputError, match="no factor '1/Q'"):

@@ -92,14 +92,15 @@ def interval_on_line(search: Search, formula: Formula, seen: Seen) -> tuple[Arra
     zero, one = formula(0.0), formula(1.0)
     slope = one.value - zero.value
     values, resolution = seen
-    sharp = np.abs(slope) / (zero.error + one.error + resolution)
-    sharp, quotient = np.broadcast_arrays(np.where(slope != 0, sharp, -1), (values - zero.value) / slope)
+    loose = search.allowed(zero, resolution, 2) + search.allowed(one, resolution, 2)
+    sharp, quotient = np.broadcast_arrays(np.abs(slope) / loose, (values - zero.value) / slope)
     flat = (*sharp.shape[:-2], -1)
-    best = np.nan_to_num(sharp, nan=-1).reshape(flat).argmax(axis=-1)[..., None]
+    best = np.nan_to_num(np.where(slope != 0, sharp, -1), nan=-1).reshape(flat).argmax(axis=-1)[..., None]
     guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
-    # Most lines are far from the candidate, which needs no exact bound.
-    errors = (1 + np.abs(guess)) * (zero.error + one.error)
-    if not search.fits(Rounded(zero.value + guess * slope, 2 * errors, zero.arithmetic), seen).any():
+    # Most lines are far from the candidate, which needs no exact bound: what is allowed at k is at most 1 + |k| times
+    # this, and so is what it leaves open of k, times the slope.
+    far = np.abs(values - zero.value - guess * slope) > 4 * (1 + np.abs(guess)) * loose
+    if far.any(axis=(-2, -1)).all():
         nowhere = np.full(guess.shape[:-2], np.inf)
         return nowhere, -nowhere
     lower, upper = open_interval(search, formula(guess), slope, seen)

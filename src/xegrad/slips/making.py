@@ -69,7 +69,7 @@ def apply(
 def chosen_form(cells: Cells, slip: Slip, parameters: Parameters) -> Parameters:
     """The first form of a slip on this problem that has these parameters; a free number is that of the example."""
     forms = slip.forms(cells)
-    if not forms:
+    if not forms or (slip.stage == "added W" and cells.G.shape != cells.parameter.shape):
         raise InputError(f"{slip.name} cannot be made on this problem, with respect to {cells.name}")
     names = {*forms[0], *slip.example, slip.free}
     wanted = {name: value for name, value in parameters.items() if name in names}
