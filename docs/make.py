@@ -57,7 +57,7 @@ def _section(name: str) -> Iterator[str]:
     yield f"- What is computed: `{shown.formula}`"
     if slip.free is not None:
         yield f"- Free number: {slip.free}"
-    yield f"- How it comes about: {_one_line(slip.how)}"
+    yield f"- How it comes about: {_one_line(slip.cause)}"
     yield f"- In the example: {_one_line(explanation.happened)}"
     yield f"- Remedy: {_one_line(explanation.remedy)}"
     yield from ("", "```diff")

@@ -24,6 +24,8 @@ from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
+from xegrad.slips.gradients import in_format
+from xegrad.slips.making import apply
 
 # As the derivation prints it: the flat gradient cut by reshape(W.shape).
 PRINTED = [
@@ -222,6 +224,35 @@ def test_the_numbers_of_a_slip_are_found() -> None:
         assert explanation.texts[parameter] == f"{value:g}"
 
 
+def test_a_factor_is_printed_with_the_digits_that_tell_it_from_one() -> None:
+    """What printing leaves of 1.003 determines two digits, which would read 1."""
+    candidate = 1.003 * exactly(SEED).gradients["weights"]
+    resolution = np.full((3, 5), 2e-5)
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate, resolution=resolution).explanations
+    assert explanation.slips == ("scaled",)
+    assert explanation.texts["k"] == "1.003"
+    assert "Every entry is 1.003 times" in explanation.happened
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("weight-decay-included", "lambda"),
+        ("label-smoothed", "eps"),
+        ("weights-updated", "eta"),
+        ("scaled", "k"),
+    ],
+)
+def test_a_number_on_a_line_is_found_in_what_was_printed_or_stored(name: str, number: str) -> None:
+    for seed in range(20):
+        problem = batch(seed)
+        parameters: dict[str, Any] = {number: 0.4}
+        wrong = apply(problem, [name], **parameters)
+        assert (name,) in names_of(problem, np.round(wrong, 6), resolution=0.5e-6)
+        stored = in_format(wrong, "bfloat16")
+        assert (name,) in names_of(problem, stored, tolerance=Tolerance(stored_as="bfloat16"))
+
+
 def test_smoothing_spread_over_the_other_classes_has_its_own_number() -> None:
     hot = np.eye(5)[[2]]
     targets = 0.9 * hot + 0.1 / 4 * (1 - hot)
@@ -319,6 +350,18 @@ def test_a_mistake_whose_result_was_stored_in_fewer_digits_is_named_with_them(
     assert explanation.slips == (name, "low-precision")
     assert explanation.parameters["format"] == format_name
     assert (explanation.explains, explanation.entries) == (15, 15)
+
+
+def test_a_wrong_gradient_that_went_through_float32_or_was_printed_is_a_pair() -> None:
+    gradient = exactly(SEED).gradients["weights"]
+    for stored in ((-gradient).astype(np.float32).astype(np.float64), np.round(-gradient, 9)):
+        assert names_of(SEED, stored) == (("sign-flipped", "low-precision"),)
+
+
+def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
+    s = softmax(SEED.inputs @ SEED.weights)
+    candidate = (SEED.inputs.T @ (softmax(s) - np.eye(5)[[2]])).T
+    assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
 
 
 # What coincides, and what cannot be told.

@@ -33,10 +33,10 @@ def hard(weights: Any, inputs: Any, labels: list[int], bias: Any = None) -> Prob
 @pytest.mark.parametrize("slip", SLIPS.values(), ids=lambda slip: slip.name)
 def test_every_entry_says_what_happens_and_how_it_is_mended(slip: Any) -> None:
     assert slip.stage in STAGES
-    assert all((slip.sentence, slip.formula, slip.wrong, slip.right, slip.remedy, slip.how))
+    assert all((slip.sentence, slip.equation, slip.wrong, slip.right, slip.remedy, slip.cause))
     assert slip.sentence.endswith(".")
-    assert slip.happened.count("\n") == 1 or slip.name in {"wrong-label", "all-zero", "scaled"}
-    assert sum(map(bool, (slip.draft, slip.places, slip.gradient))) == 1
+    assert slip.message.count("\n") == 1 or slip.name in {"wrong-label", "all-zero", "scaled"}
+    assert sum(map(bool, (slip.formula, slip.places))) == 1
 
 
 def test_every_slip_has_a_mistake_made_in_numpy() -> None:
@@ -83,6 +83,8 @@ def test_a_slip_that_cannot_be_made_says_so() -> None:
     for name in ("bias-wrong", "option-ignored", "labels-misaligned"):
         with pytest.raises(InputError, match="cannot be made"):
             apply(bare, [name])
+    with pytest.raises(InputError, match="cannot be made"):  # W is no longer of the gradient's shape
+        apply(CLASSIC, ["transposed", "weight-decay-included"])
     with pytest.raises(InputError, match="there is no slip 'nothing'"):
         apply(bare, ["nothing"])
     with pytest.raises(InputError, match="no factor '1/Q'"):

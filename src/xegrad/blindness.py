@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
+from xegrad.derivation import Cells
 from xegrad.errors import InputError
 from xegrad.judgement import Tolerance
 from xegrad.methods import METHODS, Evaluation
+from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.slips.draft import Gradient, right, stack
 from xegrad.slips.entry import Parameters
-from xegrad.slips.gradients import FORMS_OF_STORAGE
-from xegrad.slips.making import apply, changed, form
+from xegrad.slips.making import apply, chosen_form, with_slip
 from xegrad.targets import Array, Targets
 
 TRIES = 32
@@ -38,43 +37,46 @@ def blind_spots(
     problem (an option that it does not have, a bias) is not hidden by it.
     """
     tolerance = tolerance or Tolerance()
-    draft = right(problem, with_respect_to, tolerance.precision, tolerance.terms)
     bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
-    reference = exact.gradients[with_respect_to]
-    gradient = Gradient(reference, bound.gradients[with_respect_to])
-    rows = slice(max(1, PROBED // problem.n_classes))
-    where: Any = {"weights": rows, "inputs": (slice(None), rows)}.get(with_respect_to, slice(None))
-    hidden: dict[str, tuple[Parameters, ...]] = {}
-    for name, slip in SLIPS.items():
-        forms: list[Parameters] = [*slip.choices(draft)]
-        if name == "scaled":
-            forms = [{"k": 1 / problem.n_rows}]
-        elif slip.free is not None and forms:
-            forms = [form(draft, slip, choice, gradient) for choice in forms]
-        elif forms == [*FORMS_OF_STORAGE] or (name == "labels-misaligned" and not forms):
-            forms = [slip.canonical]  # the one row's label is its own
-        found = []
-        for given in forms:
-            if slip.draft is not None:
-                wrong = stack([slip.draft(draft, given)])
-                # Of a large W a few inputs first: what differs there is not hidden.
-                few, here = wrong.pull_back(rows), reference[where]
-                allowed = np.maximum(tolerance.allowed(here, gradient.bound[where], 0.0), few.bound[0])
-                if not (np.abs(few.values[0] - here) <= allowed).all():
-                    continue
-                pulled = wrong.pull_back()
-                made = Gradient(pulled.values[0], pulled.bound[0])
-            else:
-                made = changed(draft, slip, gradient, given)
-            if made.values.shape != reference.shape:
-                continue
-            own = np.zeros_like(made.bound) if slip.stage == "storage" else made.bound
-            allowed = np.maximum(tolerance.allowed(reference, gradient.bound, 0.0), own)
-            if (np.abs(made.values - reference) <= allowed).all():
-                found.append(given)
-        if found:
-            hidden[name] = tuple(found)
+    reference, error = exact.gradients[with_respect_to], bound.gradients[with_respect_to]
+    allowed = tolerance.allowed(reference, error, 0.0)
+    right = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(with_respect_to)
+    right = right.replace("G", Rounded(reference, error, right.arithmetic))
+    few = slice(max(1, PROBED // problem.n_classes))
+
+    def is_hidden(name: str, form: Parameters) -> bool:
+        slip = SLIPS[name]
+        cells = with_slip(right, slip, form)
+        if slip.is_in_layer and with_respect_to == "weights":
+            # Of a large W a few inputs first: what differs there is not hidden.
+            here = cells.gradient(few)
+            if (np.abs(here.value - reference[few]) > np.maximum(allowed[few], here.error)).any():
+                return False
+        if cells.G.shape != reference.shape:
+            return False
+        wide = allowed if slip.stage == "storage" else np.maximum(allowed, cells.G.error)
+        return bool((np.abs(cells.G.value - reference) <= wide).all())
+
+    hidden = {}
+    for name in SLIPS:
+        forms = tuple(form for form in _forms(right, name) if is_hidden(name, form))
+        if forms:
+            hidden[name] = forms
     return hidden
+
+
+def _forms(cells: Cells, name: str) -> Sequence[Parameters]:
+    """Those of a slip that are tried: each with the free number of the example."""
+    slip = SLIPS[name]
+    if name == "scaled":
+        return [{"k": 1 / cells.problem.n_rows}]
+    forms = slip.forms(cells)
+    if slip.free is not None:
+        return [chosen_form(cells, slip, form) for form in forms]
+    # Of all formats that of the example; and the label of the only row is that of any other.
+    if slip.stage == "storage" or (name == "labels-misaligned" and not forms):
+        return [slip.example]
+    return forms
 
 
 def problem_without_blind_spots(

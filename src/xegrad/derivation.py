@@ -60,7 +60,11 @@ class Cells:
         if name == self.name:
             return self
         self.R  # noqa: B018 (computed here, it is the same for all of them)
-        kept = {cell: number for cell, number in self.known.items() if cell not in DOWNSTREAM["back"]}
+        kept = {
+            cell: number
+            for cell, number in self.known.items()
+            if cell not in DOWNSTREAM["back"] | {"parameter"}
+        }
         return Cells(self.problem, name, self.arithmetic, kept)
 
     @property

@@ -33,7 +33,7 @@ class Page(msgspec.Struct, frozen=True, eq=False):
     def formula(self) -> str:
         """That of the slip, with the parameters that it has here."""
         return re.sub(
-            r"{(\w+)}", lambda match: self.explanation.texts.get(match[1], match[1]), self.slip.formula
+            r"{(\w+)}", lambda match: self.explanation.texts.get(match[1], match[1]), self.slip.equation
         )
 
 
@@ -75,10 +75,10 @@ def page_on(problem: Problem, name: str, of: str = "weights", *, is_seed: bool =
     """
     wrong = apply(problem, [name], of)
     exact = METHODS["exact"].evaluate(problem, (of, "logits"))
-    for said in diagnose(problem, exact, wrong, with_respect_to=of).explanations:
-        if said.slips == (name,):
+    for explanation in diagnose(problem, exact, wrong, with_respect_to=of).explanations:
+        if explanation.slips == (name,):
             residuals = None
-            if SLIPS[name].draft is not None and SLIPS[name].stage != "input":
+            if SLIPS[name].is_in_layer and SLIPS[name].stage != "input":
                 residuals = exact.gradients["logits"], apply(problem, [name], "logits")
-            return Page(SLIPS[name], problem, of, exact.gradients[of], wrong, said, is_seed, residuals)
+            return Page(SLIPS[name], problem, of, exact.gradients[of], wrong, explanation, is_seed, residuals)
     raise InputError(f"{name} cannot be told from the right gradient on this problem")

@@ -32,7 +32,7 @@ def slip_view(page: Page, width: int, problem_name: str | None = None) -> View:
         gradients = {"dL/dZ": page.residuals, **gradients}
     title = wrap(f"{slip.name}  {slip.sentence}", width)
     title[0].stylize("bold", 0, len(slip.name))
-    fields = {"computed": page.formula, "how": slip.how, "remedy": words.remedy}
+    fields = {"computed": page.formula, "how": slip.cause, "remedy": words.remedy}
     return [
         title,
         [line for name, text in fields.items() for line in wrap(text, width, f"{name:{FIELD}}")],

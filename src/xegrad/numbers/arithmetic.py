@@ -76,6 +76,11 @@ class Arithmetic(msgspec.Struct, frozen=True):
         return self.precision.u
 
     @property
+    def rounds(self) -> bool:
+        """Whether errors are kept: not in `UNROUNDED`."""
+        return self.precision.u > 0
+
+    @property
     def eta(self) -> float:
         """The smallest positive number."""
         return self.precision.eta
@@ -93,6 +98,9 @@ class Arithmetic(msgspec.Struct, frozen=True):
     def gamma(self, n: Any) -> Any:
         """gamma_n; infinite where so many roundings may lose everything."""
         return gamma(n, self.u)
+
+
+UNROUNDED = Arithmetic(Precision(0.0, 0.0, math.inf))  # values alone, where no error is asked for
 
 
 def gamma(n: Any, u: float) -> Any:

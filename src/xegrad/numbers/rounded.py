@@ -4,6 +4,7 @@ A `Rounded` has a value, computed in float64, and an error: no computation of th
 spoken of, in any order of its sums, is further from the exact value.  Each operation propagates the errors of its
 operands and adds its own rounding, u of the result, and an underflow of eta where it can underflow (Higham, Accuracy
 and Stability of Numerical Algorithms, 2nd ed., section 3.3).  The error is infinite where a result may overflow.
+In an arithmetic that rounds nothing (`UNROUNDED`) it stays 0.0, and nothing is spent on it.
 
 Arrays may have any stack axes in front, so that one operation serves many problems, or many values of a parameter.
 """
@@ -38,6 +39,8 @@ class Rounded:
 
     def _result(self, value: Array, moved: Any, *, underflows: int = 0) -> Rounded:
         """The operands' errors move it by `moved`; what is then rounded is at most |value| + moved."""
+        if not self.arithmetic.rounds:
+            return exact(value, self.arithmetic)
         size = np.abs(value) + moved
         error = moved + self.arithmetic.u * size + underflows * self.arithmetic.eta
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
@@ -47,6 +50,8 @@ class Rounded:
 
     def in_any_way(self, roundings: int, underflows: Any = 0) -> Rounded:
         """The same, however it is formed: with so many roundings of the result more, and so many underflows."""
+        if not self.arithmetic.rounds:
+            return self
         error = self.error + roundings * self.arithmetic.u * np.abs(self.value)
         return Rounded(self.value, error + underflows * self.arithmetic.eta, self.arithmetic)
 
@@ -74,6 +79,8 @@ class Rounded:
     def __mul__(self, other: Any) -> Rounded:
         """|a b - (a + da)(b + db)| <= |a| db + da (|b| + db); a product with an exact 0, 1 or -1 rounds nothing."""
         other = self._lifted(other)
+        if not self.arithmetic.rounds:
+            return exact(self.value * other.value, self.arithmetic)
         moved = np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error)
         result = self._result(self.value * other.value, moved, underflows=1)
         for factor in (self, other):
@@ -92,6 +99,8 @@ class Rounded:
         )
         needed = np.broadcast_to((self.value != 0) | (self.error != 0), shape)
         value = np.divide(self.value, other.value, out=np.zeros(shape), where=needed)
+        if not self.arithmetic.rounds:
+            return exact(value, self.arithmetic)
         least = np.broadcast_to(np.abs(other.value) - other.error, shape)
         moved = np.divide(
             self.error + np.abs(value) * other.error, least, out=np.full(shape, np.inf), where=least > 0
@@ -111,6 +120,9 @@ class Rounded:
 
     def sum(self, axis: int, keepdims: bool = False) -> Rounded:
         """gamma of the additions times what is added up; to add an exact 0 rounds nothing."""
+        value = self.value.sum(axis=axis, keepdims=keepdims)
+        if not self.arithmetic.rounds:
+            return exact(value, self.arithmetic)
         n_terms = self.value.shape[axis]
         added: Any = 0
         if n_terms > 1:
@@ -118,7 +130,6 @@ class Rounded:
             added = np.where(terms > 1, np.minimum(terms, self.arithmetic.terms(n_terms)), 0)
         size = (np.abs(self.value) + self.error).sum(axis=axis, keepdims=keepdims)
         error = np.broadcast_to(self.error, self.value.shape).sum(axis=axis, keepdims=keepdims)
-        value = self.value.sum(axis=axis, keepdims=keepdims)
         error = error + self.arithmetic.gamma(added) * size
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
 
@@ -143,6 +154,10 @@ class Rounded:
 
     def __getitem__(self, index: Any) -> Rounded:
         return self.moved(lambda array: array[index])
+
+    def broadcast_to(self, shape: tuple[int, ...]) -> Rounded:
+        """The same for each of a stack."""
+        return self.moved(lambda array: np.broadcast_to(array, shape))
 
     def reshape(self, *shape: int) -> Rounded:
         """In C order."""
@@ -182,6 +197,11 @@ def product(
     |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact.
     """
     arithmetic = first.arithmetic
+    if value is None:
+        value = first.value @ second.value
+        value = value if plus is None else value + plus.value
+    if not arithmetic.rounds:
+        return exact(value, arithmetic)
     n_terms = first.value.shape[-1]
     g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
     a, b = np.abs(first.value), np.abs(second.value)
@@ -194,9 +214,6 @@ def product(
     size: Array | None = None  # of the sums, and of nothing where it cannot be near overflow
     if not a.max(initial=0.0) * most.max(initial=0.0) * n_terms <= arithmetic.near_overflow:
         size = a @ most
-    if value is None:
-        value = first.value @ second.value
-        value = value if plus is None else value + plus.value
     if plus is not None:
         added = np.abs(plus.value)
         error = error + (1 + g) * plus.error + g * added
@@ -230,6 +247,15 @@ def stacked(several: Sequence[Rounded]) -> Rounded:
     )
 
 
+def concatenated(several: Sequence[Rounded]) -> Rounded:
+    """Stacks one after the other."""
+    return Rounded(
+        np.concatenate([one.value for one in several]),
+        np.concatenate([np.broadcast_to(one.error, one.value.shape) for one in several]),
+        several[0].arithmetic,
+    )
+
+
 # The functions of the layer.
 
 
@@ -239,8 +265,10 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     The sum of E and the quotient add (T + 3) u S.
     """
     forward = forward or layer.softmax(logits.value, np.zeros(()))
-    exponents = _exponents(logits, forward)
     probabilities = forward.probabilities
+    if not logits.arithmetic.rounds:
+        return exact(probabilities, logits.arithmetic)
+    exponents = _exponents(logits, forward)
     count = logits.value.shape[-1] + 3
     error = softmax_error(forward, exponents)
     error = error + count * (logits.arithmetic.u * probabilities + logits.arithmetic.eta)

@@ -1,17 +1,20 @@
-"""What the catalogue says of a slip."""
+"""What the catalogue says of a mistake: its text, and beside it the formula of what it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.slips.draft import Draft, Gradient
+from xegrad.derivation import Cells
+from xegrad.numbers.rounded import Rounded
 from xegrad.targets import Array
 
-Parameters = Mapping[str, float | int | str]
+Parameters = Mapping[str, Any]  # numbers and names; a free number may be a stack of them
+Indices = NDArray[np.intp]
 
 # In the order in which they act; a pair is two of them.  "residual" is how dL/dZ is formed from S and Q, and
 # "input" how it is carried back.
@@ -29,40 +32,41 @@ STAGES = (
 )
 
 
-class Line(msgspec.Struct, frozen=True, eq=False):
-    """Gradients linear in a free number: offset + k direction."""
-
-    offset: Gradient
-    direction: Gradient
-
-
-def _once(draft: Draft) -> Sequence[Parameters]:
+def _one_form(cells: Cells) -> Sequence[Parameters]:
     return ({},)
 
 
 class Slip(msgspec.Struct, frozen=True, eq=False):
     """A mistake that people make with this gradient: what it is, what it makes, and how it is mended.
 
-    The texts may hold the names of parameters and of the problem's sizes in braces.  What it makes is one of
-    `draft` (a step of the layer), `places` (where each entry goes) or `gradient` (what becomes of dL/dW).
+    The texts may hold the names of parameters and of the problem's sizes in braces.  `formula` gives what stands in
+    the place of a cell of the derivation, from the other cells and the parameters of one form; of several cells
+    where it returns a mapping.  A layout has `places` instead: the flat index to which the entry of row i and
+    column k goes.
     """
 
     name: str
     stage: str
     sentence: str
-    formula: str
-    happened: str  # two lines
+    equation: str
+    message: str  # what happened, in two lines
     wrong: str  # the line of code
     right: str
     remedy: str
-    how: str  # how it comes about
-    free: str | None = None  # the free number, if it has one
-    canonical: Parameters = {}  # for samples and blind spots
-    choices: Callable[[Draft], Sequence[Parameters]] = _once  # all its forms on this problem
-    draft: Callable[[Draft, Parameters], Draft] | None = None
-    places: Callable[[Draft, Parameters, NDArray[np.intp], NDArray[np.intp]], NDArray[np.intp]] | None = None
-    gradient: Callable[[Draft, Gradient, Parameters], Gradient] | None = None
-    # How the free number is found: on a line, between two values of a grid, or from the candidate's own numbers.
-    direction: Callable[[Draft], Draft] | None = None  # a line of drafts: the residual that k multiplies
-    line: Callable[[Draft, Gradient, Array], Line] | None = None  # a line of gradients; the array is W
+    cause: str
+    cell: str = "G"
+    formula: Callable[[Cells, Parameters], Rounded | Mapping[str, Rounded]] | None = None
+    places: Callable[[Cells, Parameters, Indices, Indices], Indices] | None = None
+    forms: Callable[[Cells], Sequence[Parameters]] = _one_form  # all that it has on this problem
+    example: Parameters = {}  # for samples and blind spots
+    # The free number, if it has one: on a line (the formula is linear in it, and its values at 0 and 1 tell the rest),
+    # between two values of a grid, or the largest entry of the candidate.
+    free: str | None = None
+    search: str = "line"
+    nothing: float | None = 0.0  # the value of the free number that is no slip
     grid: Array | None = None
+
+    @property
+    def is_in_layer(self) -> bool:
+        """Whether it is made before there is a gradient."""
+        return self.cell != "G"

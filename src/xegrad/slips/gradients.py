@@ -4,62 +4,32 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xegrad import bounds
-from xegrad.slips.draft import Draft, Gradient
-from xegrad.slips.entry import Line, Parameters, Slip
+from xegrad.derivation import Cells
+from xegrad.numbers.rounded import Rounded, exact
+from xegrad.slips.entry import Indices, Parameters, Slip
 from xegrad.targets import Array
 
-Indices = NDArray[np.intp]
-CLIPPED_AT_LEAST = 2  # entries at the limit
+# The layout: to which flat index the entry of row i and column k goes.
 
 
-def shape(draft: Draft) -> tuple[int, int]:
-    """The gradient's rows and columns; one row for b."""
-    problem = draft.problem
-    rows, columns = problem.n_rows, problem.n_classes
-    return {
-        "weights": (problem.n_inputs, columns),
-        "bias": (1, columns),
-        "inputs": (rows, problem.n_inputs),
-        "logits": (rows, columns),
-    }[draft.name]
-
-
-def parameter(draft: Draft) -> Array | None:
-    """What the gradient updates: W or b."""
-    return {"weights": draft.problem.weights, "bias": draft.problem.bias}.get(draft.name)
-
-
-# The layout: where the entry of row i and column k is found, as a flat index.
-
-
-def _transposed_choices(draft: Draft) -> list[Parameters]:
-    return [{}] if min(shape(draft)) > 1 else []
-
-
-def _transposed(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indices:
-    return k * shape(draft)[0] + i
-
-
-def _scrambled_choices(draft: Draft) -> list[Parameters]:
-    if draft.name != "weights" or min(shape(draft)) == 1:
+def _scrambled_forms(c: Cells) -> list[Parameters]:
+    if c.name != "weights" or min(c.shape) == 1:
         return []
     return [{"form": "cut"}, {"form": "folded"}]
 
 
-def _scrambled(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indices:
+def _scrambled(c: Cells, form: Parameters, i: Indices, k: Indices) -> Indices:
     """Cut: the flat gradient, class by class, has this entry at k N + i.  Folded: the place i T + k of W's
     own order was read as one of class by class, input place % N of class place // N."""
-    n_rows, n_columns = shape(draft)
-    if given["form"] == "cut":
+    n_rows, n_columns = c.shape
+    if form["form"] == "cut":
         return k * n_rows + i
     place = i * n_columns + k
-    return place if given["form"] == "reshaped" else place % n_rows * n_columns + place // n_rows
+    return place if form["form"] == "reshaped" else place % n_rows * n_columns + place // n_rows
 
 
 @functools.lru_cache(maxsize=8)
@@ -73,57 +43,39 @@ def named_orders(n_classes: int, names: tuple[str, ...] | None) -> dict[str, tup
         orders["0 1 10 2"] = np.array(sorted(range(n_classes), key=str))
     known: dict[str, tuple[Indices, Indices]] = {}
     for name, order in orders.items():
-        for said, one in ((name, order), (f"{name}, undone", np.argsort(order))):
+        for order_name, one in ((name, order), (f"{name}, undone", np.argsort(order))):
             if not any((one == other).all() for other in (same, *(first for first, _ in known.values()))):
-                known[said] = _with_inverse(one)
+                known[order_name] = one, np.argsort(one)
     return known
 
 
-def _orders(draft: Draft) -> dict[str, tuple[Indices, Indices]]:
-    return named_orders(draft.problem.n_classes, draft.problem.classes)
+def _permuted_forms(c: Cells) -> list[Parameters]:
+    if c.name == "inputs":
+        return []
+    return [{"order": name} for name in named_orders(c.problem.n_classes, c.problem.classes)]
 
 
-def _permuted_choices(draft: Draft) -> list[Parameters]:
-    return [] if draft.name == "inputs" else [{"order": name} for name in _orders(draft)]
+def _permuted(c: Cells, form: Parameters, i: Indices, k: Indices) -> Indices:
+    known = named_orders(c.problem.n_classes, c.problem.classes)
+    name = form["order"]
+    column = known[name][1] if name in known else np.argsort(np.array(name.split(), dtype=np.intp))
+    return i * column.size + column[k]
 
 
-def _permuted(draft: Draft, given: Parameters, i: Indices, k: Indices) -> Indices:
-    name = str(given["order"])
-    known = _orders(draft).get(name)
-    order, column = known if known is not None else _with_inverse(np.array(name.split(), dtype=np.intp))
-    places: Indices = i * order.size + column[k]
-    return places
+# The factor.
 
 
-def _with_inverse(order: Indices) -> tuple[Indices, Indices]:
-    return order, np.argsort(order)
-
-
-# The sign and the factor.
-
-
-def _flipped(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    return Gradient(-gradient.values, gradient.bound)
-
-
-def _scaled(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    factor: Any = given["k"]
-    values = factor * gradient.values
-    return Gradient(values, np.abs(factor) * gradient.bound + 2 * draft.u * np.abs(values))
-
-
-def named_factors(draft: Draft, gradient: Array) -> dict[str, float]:
+def named_factors(c: Cells, gradient: Array) -> dict[str, float]:
     """The constants by which gradients are off, by name; those that are 1 on this problem are no slip."""
-    problem = draft.problem
-    targets, B, N, T = problem.targets, problem.n_rows, problem.n_inputs, problem.n_classes
+    targets, B, N, T = c.problem.targets, c.problem.n_rows, c.problem.n_inputs, c.problem.n_classes
     factors: dict[str, float] = {"B": B, "1/B": 1 / B, "1/B^2": 1 / B**2, "T": T, "1/T": 1 / T}
     factors |= {"1/(B T)": 1 / (B * T), "N": N, "1/N": 1 / N, "2": 2, "1/2": 0.5}
     for base in ("2", "10"):
         factors |= {f"ln {base}": math.log(int(base)), f"1/ln {base}": 1 / math.log(int(base))}
     counts = {"all rows": float(B), "kept rows": float(targets.kept.sum())}
     if targets.class_weights is not None and targets.labels is not None:
-        own = targets.class_weights[np.where(targets.kept, targets.labels, 0)]
-        counts["the sum of weights"] = float(np.where(targets.kept, own, 0).sum())
+        of_rows = targets.class_weights[np.where(targets.kept, targets.labels, 0)]
+        counts["the sum of weights"] = float(np.where(targets.kept, of_rows, 0).sum())
     for first, one in counts.items():
         for second, two in counts.items():
             if one and two and one != two:
@@ -135,61 +87,36 @@ def named_factors(draft: Draft, gradient: Array) -> dict[str, float]:
     return {name: value for name, value in factors.items() if value != 1}
 
 
-def _zero(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    return Gradient(np.zeros_like(gradient.values), np.zeros_like(gradient.values))
-
-
-def _clipped(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    limit = float(given["limit"])
-    return Gradient(np.clip(gradient.values, -limit, limit), gradient.bound)
+def _clipped(c: Cells, form: Parameters) -> Rounded:
+    return Rounded(np.clip(c.G.value, -form["limit"], form["limit"]), c.G.error, c.arithmetic)
 
 
 # W added.
 
 
-def _decay(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    return on_line(draft, _decaying(draft, gradient, _weights(draft)), given["lambda"])
-
-
-def _decaying(draft: Draft, gradient: Gradient, parameter: Array) -> Line:
-    added = Gradient(parameter, 4 * draft.u * np.abs(parameter))
-    return Line(gradient, added)
-
-
-def _update(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    return on_line(draft, _updating(draft, gradient, _weights(draft)), given["eta"])
-
-
-def _updating(draft: Draft, gradient: Gradient, parameter: Array) -> Line:
-    start = Gradient(parameter, 4 * draft.u * np.abs(parameter))
-    return Line(start, Gradient(-gradient.values, gradient.bound))
-
-
-def on_line(draft: Draft, line: Line, k: Any) -> Gradient:
-    """offset + k direction, with two roundings of what is added."""
-    values = line.offset.values + k * line.direction.values
-    bound = line.offset.bound + np.abs(k) * line.direction.bound
-    return Gradient(values, bound + 2 * draft.u * np.abs(k * line.direction.values))
-
-
-def _weights(draft: Draft) -> Array:
-    weights = parameter(draft)
-    return np.zeros(()) if weights is None else weights
-
-
-def _with_weights(draft: Draft) -> list[Parameters]:
-    return [{}] if parameter(draft) is not None else []
+def _if_updated(c: Cells) -> list[Parameters]:
+    """Where there is a parameter that the gradient updates."""
+    return [{}] if c.name == "weights" or (c.name == "bias" and c.problem.bias is not None) else []
 
 
 # Storage.
 
 
-def _store(draft: Draft, gradient: Gradient, given: Parameters) -> Gradient:
-    if "decimals" in given:
-        decimals = int(given["decimals"])
-        return Gradient(np.round(gradient.values, decimals), gradient.bound + 0.5 * 10.0**-decimals)
-    name = str(given["format"])
-    return Gradient(in_format(gradient.values, name), bounds.stored(gradient.values, gradient.bound, name))
+FORMS_OF_STORAGE: tuple[Parameters, ...] = (
+    *({"decimals": decimals} for decimals in range(1, 13)),
+    {"format": "bfloat16"},
+    {"format": "float16"},
+    {"format": "float32"},
+)
+
+
+def _stored(c: Cells, form: Parameters) -> Rounded:
+    value, error = c.G.value, c.G.error
+    if "decimals" in form:
+        decimals = form["decimals"]
+        return Rounded(np.round(value, decimals), error + 0.5 * 10.0**-decimals, c.arithmetic)
+    name = form["format"]
+    return Rounded(in_format(value, name), bounds.stored(value, error, name), c.arithmetic)
 
 
 def in_format(values: Array, name: str) -> Array:
@@ -202,155 +129,149 @@ def in_format(values: Array, name: str) -> Array:
     return upper.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
-FORMS_OF_STORAGE: tuple[Parameters, ...] = (
-    *({"decimals": decimals} for decimals in range(1, 13)),
-    {"format": "bfloat16"},
-    {"format": "float16"},
-    {"format": "float32"},
-)
-
-
 SLIPS = (
     Slip(
         name="scaled",
         stage="factor",
         sentence="The gradient is multiplied with a constant.",
-        formula="k G",
-        happened="Every entry is {k} times what it should be:\n{which}",
+        equation="k G",
+        message="Every entry is {k} times what it should be:\n{which}",
         wrong="dW = x.T @ dz    # or / B once more",
         right="dW = x.T @ dz / B    # once, for the mean; not at all for the sum",
         remedy="Divide by the number of rows once for a mean, and never for a sum; use the natural logarithm.",
-        how="A mean taken twice or not at all, a factor of the loss, or gradients accumulated over two passes.",
+        cause="A mean taken twice or not at all, a factor of the loss, or gradients accumulated over two passes.",
+        formula=lambda c, form: form["k"] * c.G,
+        example={"k": "1/B"},
         free="k",
-        canonical={"k": "1/B"},
-        gradient=_scaled,
+        nothing=1.0,
     ),
     Slip(
         name="weight-decay-included",
         stage="added W",
         sentence="A multiple of W is added: the gradient of weight decay.",
-        formula="G + lambda W",
-        happened="{lambda} times the parameter itself is added to the gradient: lambda = {lambda} for\n"
+        equation="G + lambda W",
+        message="{lambda} times the parameter itself is added to the gradient: lambda = {lambda} for\n"
         "lambda/2 ||W||^2, or lambda = {lambda_of_square} for lambda ||W||^2.",
         wrong="dW = x.T @ dz + lam * W",
         right="dW = x.T @ dz",
         remedy="Compare the gradient of the loss alone, or leave the decay to the optimiser.",
-        how="Regularisation that is part of the training loss, not of the problem.",
+        cause="Regularisation that is part of the training loss, not of the problem.",
+        formula=lambda c, form: c.G + form["lambda"] * c.parameter,
+        forms=_if_updated,
+        example={"lambda": 0.01},
         free="lambda",
-        canonical={"lambda": 0.01},
-        choices=_with_weights,
-        gradient=_decay,
-        line=_decaying,
     ),
     Slip(
         name="sign-flipped",
         stage="sign",
         sentence="Every entry has the opposite sign.",
-        formula="-G",
-        happened="Every entry has the right size and the opposite sign:\nthis is y - S in the place of S - y.",
+        equation="-G",
+        message="Every entry has the right size and the opposite sign:\nthis is y - S in the place of S - y.",
         wrong="dz = y - p",
         right="dz = p - y",
         remedy="Subtract the target from the probabilities, not the other way round.",
-        how="The step -G taken for the gradient, or the minus of -log lost.",
-        gradient=_flipped,
+        cause="The step -G taken for the gradient, or the minus of -log lost.",
+        formula=lambda c, form: -c.G,
     ),
     Slip(
         name="classes-permuted",
         stage="layout",
         sentence="The columns stand in another order of the classes.",
-        formula="G[:, order]",
-        happened="The columns are right, in another order of the classes ({order}):\n"
+        equation="G[:, order]",
+        message="The columns are right, in another order of the classes ({order}):\n"
         "the columns from the left are the classes {columns}.",
         wrong="classes = sorted(set(names))",
         right="classes = the order of W's columns",
         remedy="Use one order of the classes everywhere.",
-        how="An encoder that sorts the names, or sorts numbers as text.",
-        canonical={"order": "reversed"},
-        choices=_permuted_choices,
+        cause="An encoder that sorts the names, or sorts numbers as text.",
         places=_permuted,
+        forms=_permuted_forms,
+        example={"order": "reversed"},
     ),
     Slip(
         name="transposed",
         stage="layout",
         sentence="The gradient is transposed.",
-        formula="G'",
-        happened="Rows and columns have changed places: the numbers are right,\n"
+        equation="G'",
+        message="Rows and columns have changed places: the numbers are right,\n"
         "for a W that is stored as {n_classes} classes x {n_inputs} inputs.",
         wrong="np.outer(s - y, x)",
         right="np.outer(x, s - y)",
         remedy="Transpose it, or say that W is stored as classes x inputs.",
-        how="Libraries that store W as classes x inputs.",
-        choices=_transposed_choices,
-        places=_transposed,
+        cause="Libraries that store W as classes x inputs.",
+        places=lambda c, form, i, k: k * c.shape[0] + i,
+        forms=lambda c: [{}] if min(c.shape) > 1 else [],
     ),
     Slip(
         name="scrambled-reshape",
         stage="layout",
         sentence="The right numbers in the wrong places: a reshape where a transpose was meant.",
-        formula="flat.reshape(N, T), where the flat gradient runs class by class",
-        happened="The numbers are right, in the wrong places:\n{which}",
+        equation="flat.reshape(N, T), where the flat gradient runs class by class",
+        message="The numbers are right, in the wrong places:\n{which}",
         wrong="flat.reshape(W.shape)",
         right="flat.reshape({n_classes}, {n_inputs}).T",
         remedy="Fold the flat gradient with reshape({n_classes}, {n_inputs}).T.",
-        how="The Jacobian's columns run class by class, W's memory input by input.",
-        canonical={"form": "cut"},
-        choices=_scrambled_choices,
+        cause="The Jacobian's columns run class by class, W's memory input by input.",
         places=_scrambled,
+        forms=_scrambled_forms,
+        example={"form": "cut"},
     ),
     Slip(
         name="weights-updated",
         stage="added W",
         sentence="The updated weights in the place of the gradient.",
-        formula="W - eta G",
-        happened="These are the weights after a step, W - eta G with eta = {eta}:\nnot the gradient.",
+        equation="W - eta G",
+        message="These are the weights after a step, W - eta G with eta = {eta}:\nnot the gradient.",
         wrong="return W - eta * dW",
         right="return dW",
         remedy="Return the gradient, not the updated weights.",
-        how="The function updates W in place, and W is what was saved.",
+        cause="The function updates W in place, and W is what was saved.",
+        formula=lambda c, form: c.parameter - form["eta"] * c.G,
+        forms=_if_updated,
+        example={"eta": 0.1},
         free="eta",
-        canonical={"eta": 0.1},
-        choices=_with_weights,
-        gradient=_update,
-        line=_updating,
+        nothing=None,
     ),
     Slip(
         name="all-zero",
         stage="factor",
         sentence="Every entry is 0.",
-        formula="0",
-        happened="Every entry is 0.\n{why}",
+        equation="0",
+        message="Every entry is 0.\n{why}",
         wrong="dW = (ds @ np.ones(T))    # rows of the Jacobian summed",
         right="dW = np.outer(x, s - y)",
         remedy="Keep the digits of 1 - S: add up the other exponentials; and do not sum R over the classes.",
-        how="1 - S computed from a rounded S; a Jacobian summed over its rows; a gradient never written to.",
-        gradient=_zero,
+        cause="1 - S computed from a rounded S; a Jacobian summed over its rows; a gradient never written to.",
+        formula=lambda c, form: exact(np.zeros_like(c.G.value), c.arithmetic),
     ),
     Slip(
         name="clipped",
         stage="factor",
         sentence="The entries are clipped at a value.",
-        formula="max(-limit, min(limit, G))",
-        happened="No entry is larger than {limit}, and {at_limit} are exactly that:\nthe gradient was clipped.",
+        equation="max(-limit, min(limit, G))",
+        message="No entry is larger than {limit}, and {at_limit} are exactly that:\nthe gradient was clipped.",
         wrong="np.clip(dW, -limit, limit)",
         right="dW",
         remedy="Compare the gradient before it is clipped.",
-        how="Clipping is part of the training step.",
+        cause="Clipping is part of the training step.",
+        formula=_clipped,
+        example={"limit": "half of the third largest"},
         free="limit",
-        canonical={"limit": "half of the third largest"},
-        gradient=_clipped,
+        search="largest",
+        nothing=None,
     ),
     Slip(
         name="low-precision",
         stage="storage",
         sentence="The gradient went through a format with fewer digits.",
-        formula="G rounded to {format}",
-        happened="Every entry is the right one rounded to {format}:\nits other digits are gone.",
+        equation="G rounded to {format}",
+        message="Every entry is the right one rounded to {format}:\nits other digits are gone.",
         wrong="dW.astype(np.float16)    # or print(dW)",
         right="dW, or np.save",
         remedy="Keep the gradient in the precision of the computation, or say what it was stored as.",
-        how="Mixed precision, or numbers copied from what was printed.",
-        canonical={"format": "float32"},
-        choices=lambda draft: FORMS_OF_STORAGE,
-        gradient=_store,
+        cause="Mixed precision, or numbers copied from what was printed.",
+        formula=_stored,
+        forms=lambda c: FORMS_OF_STORAGE,
+        example={"format": "float32"},
     ),
 )

@@ -1,19 +1,42 @@
-"""The wrong gradient that a slip makes, or several, one after the other."""
+"""Slips put into the derivation, one or several, one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from xegrad import bounds
+from xegrad.derivation import Cells
 from xegrad.errors import InputError
+from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
-from xegrad.slips.draft import Draft, Gradient, right, stack
 from xegrad.slips.entry import Parameters
-from xegrad.slips.gradients import named_factors, shape
+from xegrad.slips.gradients import named_factors
 from xegrad.targets import Array
+
+
+def with_slip(cells: Cells, slip: Slip, form: Parameters) -> Cells:
+    """The derivation with one form of a slip in it."""
+    if slip.formula is None:
+        return cells.replace("G", _laid_out(cells, slip, form))
+    value = slip.formula(cells, form)
+    if slip.cell == "R" and isinstance(value, Rounded):  # as q S - Q, it may be formed in other ways
+        value = value.in_any_way(cells.problem.n_classes + 4, 4)
+    for cell, number in (value if isinstance(value, Mapping) else {slip.cell: value}).items():
+        cells = cells.replace(cell, number)
+    return cells
+
+
+def _laid_out(cells: Cells, slip: Slip, form: Parameters) -> Rounded:
+    """G with its entries in other places."""
+    assert slip.places is not None
+    n_rows, n_columns = cells.shape
+    places = slip.places(cells, form, np.arange(n_rows)[:, None], np.arange(n_columns))
+    shape = (n_columns, n_rows) if slip.name == "transposed" else cells.G.shape
+    order = np.argsort(places, axis=None)
+    return cells.G.moved(lambda array: array.ravel()[order].reshape(shape))
 
 
 @np.errstate(all="ignore")
@@ -27,7 +50,7 @@ def apply(
     names : identifiers in SLIPS
         Applied in the order of their stages.
     parameters
-        The slips' own, by name; those not given are canonical.
+        The slips' own, by name; those that are missing are those of the slips' examples.
 
     Raises
     ------
@@ -37,60 +60,38 @@ def apply(
     for name in names:
         if name not in SLIPS:
             raise InputError(f"there is no slip {name!r}; there are {', '.join(SLIPS)}")
-    draft = right(problem, with_respect_to)
-    slips = sorted((SLIPS[name] for name in names), key=lambda slip: STAGES.index(slip.stage))
-    for slip in slips:
-        if slip.draft is not None:
-            draft = slip.draft(draft, form(draft, slip, parameters))
-    made = stack([draft]).pull_back()
-    gradient = Gradient(made.values[0], made.bound[0])
-    for slip in slips:
-        if slip.places is not None or slip.gradient is not None:
-            gradient = changed(draft, slip, gradient, form(draft, slip, parameters, gradient))
-    return gradient.values
+    cells = bounds.cells_of(problem).of(with_respect_to)
+    for slip in sorted((SLIPS[name] for name in names), key=lambda slip: STAGES.index(slip.stage)):
+        cells = with_slip(cells, slip, chosen_form(cells, slip, parameters))
+    return cells.G.value
 
 
-def changed(draft: Draft, slip: Slip, gradient: Gradient, given: Parameters) -> Gradient:
-    """What a slip of the gradient makes of it."""
-    if slip.gradient is not None:
-        return slip.gradient(draft, gradient, given)
-    assert slip.places is not None
-    n_rows, n_columns = shape(draft)
-    places = slip.places(draft, given, np.arange(n_rows)[:, None], np.arange(n_columns))
-    parts = []
-    for part in (gradient.values, gradient.bound):
-        flat = np.empty(part.size)
-        flat[places.ravel()] = part.ravel()
-        parts.append(flat.reshape(part.shape[::-1] if slip.name == "transposed" else part.shape))
-    return Gradient(*parts)
-
-
-def form(draft: Draft, slip: Slip, given: Parameters, gradient: Gradient | None = None) -> Parameters:
-    """The first form of a slip on this problem that has the parameters given; a free number is canonical."""
-    choices = slip.choices(draft)
-    if not choices:
-        raise InputError(f"{slip.name} cannot be made on this problem, with respect to {draft.name}")
-    own = {name: value for name, value in given.items() if name in {*choices[0], *slip.canonical, slip.free}}
-    if slip.free is None and not any(own.items() <= choice.items() for choice in choices):
+def chosen_form(cells: Cells, slip: Slip, parameters: Parameters) -> Parameters:
+    """The first form of a slip on this problem that has these parameters; a free number is that of the example."""
+    forms = slip.forms(cells)
+    if not forms or (slip.stage == "added W" and cells.G.shape != cells.parameter.shape):
+        raise InputError(f"{slip.name} cannot be made on this problem, with respect to {cells.name}")
+    names = {*forms[0], *slip.example, slip.free}
+    wanted = {name: value for name, value in parameters.items() if name in names}
+    if slip.free is None and not any(wanted.items() <= form.items() for form in forms):
         if slip.places is not None:
-            return own
-        raise InputError(f"{slip.name} has no form {own} on this problem")
-    wanted = {**slip.canonical, **own}
-    for asked in (wanted, own, {}):
+            return wanted
+        raise InputError(f"{slip.name} has no form {wanted} on this problem")
+    for asked in ({**slip.example, **wanted}, wanted, {}):
         having = {name: value for name, value in asked.items() if name != slip.free}
-        matching = [choice for choice in choices if having.items() <= choice.items()]
+        matching = [form for form in forms if having.items() <= form.items()]
         if matching:
             break
-    chosen: dict[str, Any] = {**matching[0]}
-    if slip.free is not None:
-        chosen[slip.free] = wanted[slip.free]
-    if gradient is not None and slip.name == "scaled" and isinstance(chosen["k"], str):
-        factors = named_factors(draft, gradient.values)
-        if "k" in own and chosen["k"] not in factors:
-            raise InputError(f"there is no factor {own['k']!r} here; there are {', '.join(factors)}")
-        chosen["k"] = factors.get(chosen["k"], factors["2"])
-    if gradient is not None and slip.name == "clipped" and isinstance(chosen["limit"], str):
+    if slip.free is None:
+        return matching[0]
+    number = wanted.get(slip.free, slip.example[slip.free])
+    if slip.name == "scaled" and isinstance(number, str):
+        factors = named_factors(cells, cells.G.value)
+        if "k" in wanted and number not in factors:
+            raise InputError(f"there is no factor {number!r} here; there are {', '.join(factors)}")
+        number = factors.get(number, factors["2"])
+    if slip.name == "clipped" and isinstance(number, str):
         # Below the entries of two inputs at least; with two classes an input has two of one size.
-        sizes = np.sort(np.abs(gradient.values).ravel())[::-1]
-        chosen["limit"] = float(sizes[min(2 if draft.problem.n_classes > 2 else 3, sizes.size - 1)]) / 2
-    return chosen
+        sizes = np.sort(np.abs(cells.G.value).ravel())[::-1]
+        number = float(sizes[min(2 if cells.problem.n_classes > 2 else 3, sizes.size - 1)]) / 2
+    return {**matching[0], slip.free: number}

@@ -307,7 +307,7 @@ def slip_result(slip: Slip) -> Result:
         "stage": slip.stage,
         "sentence": slip.sentence,
         "formula": shown.formula,
-        "how": slip.how,
+        "how": slip.cause,
         "wrong": shown.explanation.wrong,
         "right": shown.explanation.right,
         "remedy": shown.explanation.remedy,

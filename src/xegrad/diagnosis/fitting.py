@@ -1,0 +1,269 @@
+"""The free number of a slip, found from a candidate: on a line, between two values of a grid, or its largest entry."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search, Seen
+from xegrad.numbers.rounded import Rounded, concatenated, stacked
+from xegrad.slips import SLIPS, Slip
+from xegrad.slips.entry import Parameters
+from xegrad.slips.gradients import named_factors
+from xegrad.targets import Array
+
+CLIPPED_AT_LEAST = 2  # entries at the limit
+NUMBERS = 100_000  # of the grid of a free number; larger problems have a coarser one
+COARSEST = 13  # of its values
+EXCESS = 2.0**12  # how many bounds of the right gradient an entry may be off on the grid
+
+Formula = Callable[[Any], Rounded]  # what a free number makes of the gradient, or each of a stack of numbers
+
+
+class Bases:
+    """Hypotheses to which one more step may be added, and the gradient of each in the entries looked at first.
+
+    All arrays are stacks, (K, rows, columns).
+    """
+
+    def __init__(self, search: Search, hypotheses: Sequence[Hypothesis], gradient: Rounded) -> None:
+        self.search = search
+        self.hypotheses = hypotheses
+        self.gradient = gradient
+
+    def __add__(self, other: Bases) -> Bases:
+        gradient = concatenated([self.gradient, other.gradient])
+        return Bases(self.search, [*self.hypotheses, *other.hypotheses], gradient)
+
+    def where(self, is_wanted: Callable[[Hypothesis], bool]) -> Bases:
+        """Some of them."""
+        which = [k for k, hypothesis in enumerate(self.hypotheses) if is_wanted(hypothesis)]
+        return Bases(self.search, [self.hypotheses[k] for k in which], self.gradient[which])
+
+    @cached_property
+    def seen(self) -> Seen:
+        """The candidate and what printing left open, with the arrangement of each undone."""
+        parts = [self.search.seen(one.arrangement, self.search.screened) for one in self.hypotheses]
+        return np.stack([values for values, _ in parts]), np.stack([resolution for _, resolution in parts])
+
+    @cached_property
+    def parameter(self) -> Rounded | None:
+        """W or b, as each sees it."""
+        parts = [self.search.parameter_seen(one.arrangement, self.search.screened) for one in self.hypotheses]
+        known = [part for part in parts if part is not None]
+        return stacked(known) if known else None
+
+    @property
+    def fitting(self) -> Iterator[Hypothesis]:
+        """Those that fit as they are."""
+        fits = self.search.fits(self.gradient, self.seen) if self.hypotheses else ()
+        return itertools.compress(self.hypotheses, fits)
+
+
+# On a line.
+
+
+def open_interval(search: Search, at: Rounded, slope: Array, seen: Seen) -> tuple[Array, Array]:
+    """Between what t lies if the candidate is `at` + t slope, for each of a stack; empty if lower > upper.
+
+    |C - P - t D| <= allowed holds for t between (C - P - allowed) / D and (C - P + allowed) / D.
+    """
+    values, resolution = seen
+    difference, allowed = values - at.value, search.allowed(at, resolution, 2)
+    moves = slope != 0
+    ends = (difference - allowed) / slope, (difference + allowed) / slope
+    lower = np.where(moves, np.minimum(*ends), -np.inf).max(axis=(-2, -1))
+    upper = np.where(moves, np.maximum(*ends), np.inf).min(axis=(-2, -1))
+    fits = (np.isfinite(allowed) & (moves | (np.abs(difference) <= allowed))).all(axis=(-2, -1))
+    fits &= np.isfinite(lower) & np.isfinite(upper)
+    return np.where(fits, lower, np.inf), np.where(fits, upper, -np.inf)
+
+
+def interval_on_line(search: Search, formula: Formula, seen: Seen) -> tuple[Array, Array]:
+    """Between what k lies if the candidate is f(k), linear in k, for each of a stack.
+
+    f(0) and f(1) tell the slope, and the entry that knows k best about which k: there the bounds are those of f.
+    """
+    zero, one = formula(0.0), formula(1.0)
+    slope = one.value - zero.value
+    values, resolution = seen
+    loose = search.allowed(zero, resolution, 2) + search.allowed(one, resolution, 2)
+    sharp, quotient = np.broadcast_arrays(np.abs(slope) / loose, (values - zero.value) / slope)
+    flat = (*sharp.shape[:-2], -1)
+    best = np.nan_to_num(np.where(slope != 0, sharp, -1), nan=-1).reshape(flat).argmax(axis=-1)[..., None]
+    guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
+    # Most lines are far from the candidate, which needs no exact bound: what is allowed at k is at most 1 + |k| times
+    # this, and so is what it leaves open of k, times the slope.
+    far = np.abs(values - zero.value - guess * slope) > 4 * (1 + np.abs(guess)) * loose
+    if far.any(axis=(-2, -1)).all():
+        nowhere = np.full(guess.shape[:-2], np.inf)
+        return nowhere, -nowhere
+    lower, upper = open_interval(search, formula(guess), slope, seen)
+    return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
+
+
+def on_line(bases: Bases, slip: Slip, formula: Formula) -> Iterator[Hypothesis]:
+    """Each of them with a slip more, whose free number is on a line; what is screened is fitted in all entries."""
+    name, search = str(slip.free), bases.search
+    if search.is_constant or not bases.hypotheses:
+        return
+    intervals = interval_on_line(search, formula, bases.seen)
+    for hypothesis, lower, upper in zip(bases.hypotheses, *intervals, strict=True):
+        if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:
+            lower, upper = _in_all_entries(search, hypothesis, slip, (lower + upper) / 2)
+        if _is_number(slip, lower, upper):
+            number = float(lower + upper) / 2
+            number = min(number, 1.0) if slip.name == "label-smoothed" else number
+            widths = {name: (float(lower), float(upper))}
+            yield hypothesis.after((slip, {name: number}), widths=widths, free=1)
+
+
+def _is_number(slip: Slip, lower: float, upper: float) -> bool:
+    """Whether there is one, and it is not the one that is no slip."""
+    if slip.name == "label-smoothed":
+        return bool(0 < lower <= upper and lower <= 1)
+    if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
+        return False
+    return bool(lower <= upper and not (slip.nothing is not None and lower <= slip.nothing <= upper))
+
+
+def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float) -> tuple[float, float]:
+    """What all entries leave of the interval around k."""
+
+    def with_number(number: float) -> Hypothesis:
+        return hypothesis.after((slip, {str(slip.free): number}))
+
+    zero, one = (search.without_errors.predicted(with_number(number)).value for number in (0.0, 1.0))
+    seen = search.seen(hypothesis.arrangement, EVERYTHING)
+    lower, upper = open_interval(search, search.predicted(with_number(k)), one - zero, seen)
+    return k + float(lower), k + float(upper)
+
+
+def after(bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
+    """Each of them with a slip of the gradient more, whose number is on a line: a factor, or W added."""
+    if slip.stage == "added W" and bases.parameter is None:
+        return iter(())
+
+    def formula(k: Any) -> Rounded:
+        step, search = (slip, {str(slip.free): k}), bases.search
+        return search.changed(bases.gradient, step, bases.parameter, search.screened)
+
+    return on_line(bases, slip, formula)
+
+
+def scaled(bases: Bases) -> Iterator[Hypothesis]:
+    """Multiples; one by a constant that has a name has no free number."""
+    for hypothesis in after(bases, SLIPS["scaled"]):
+        *before, (slip, form) = hypothesis.steps
+        lower, upper = hypothesis.widths["k"]
+        gradient = bases.search.predicted(hypothesis._replace(steps=tuple(before))).value
+        named = {
+            ("-" if sign < 0 else "") + name: sign * value
+            for sign in (1, -1)
+            for name, value in named_factors(bases.search.cells, gradient).items()
+            if lower <= sign * value <= upper
+        }
+        if named:
+            form = {"k": next(iter(named.values())), "named": ", ".join(named)}
+        yield hypothesis._replace(steps=(*before, (slip, form)), free=0 if named else 1)
+
+
+# The largest entry.
+
+
+def clipped(bases: Bases) -> Iterator[Hypothesis]:
+    """Clipped at the largest entry, if there are two such, and in a pair one that is smaller."""
+    search, size = bases.search, np.abs(bases.search.values)
+    limit, slip = float(size.max()), SLIPS["clipped"]
+    at_limit = int((size == limit).sum())
+    # With two classes the entries of a row differ in their sign alone: they count once.
+    different = at_limit // 2 if search.cells.problem.n_classes == 2 else at_limit
+    if different < CLIPPED_AT_LEAST or search.is_constant:
+        return
+    step = slip, {"limit": limit, "at_limit": at_limit}
+    gradient = search.changed(bases.gradient, step, None, search.screened)
+    for hypothesis in Bases(search, bases.hypotheses, gradient).fitting:
+        if at_limit < size.size or not hypothesis.in_order:
+            yield hypothesis.after(step, widths={"limit": (limit, limit)}, free=1)
+
+
+# Between two values of a grid.
+
+
+def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis]:
+    """Bracketed on the grid by every entry, refined at the one that tells most, and judged in all again.
+
+    Brackets and roots are sought without errors, which cost as much again several times.
+    """
+    if search.is_constant or search.has_transposed_shape:
+        return
+    name, grid = str(slip.free), slip.grid
+    assert grid is not None
+    most = max(COARSEST, NUMBERS // search.cells.S.value.size)
+    grid = grid[:: max(1, math.ceil(grid.size / most))]
+
+    def value_at(numbers: Array) -> Array:
+        hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
+        return search.without_errors.predicted(hypothesis, search.screened).value
+
+    values, resolution = search.seen(AS_IT_IS, search.screened)
+    right, made = search.right, value_at(grid)
+    # Between two values of the grid each entry of one that fits lies between its two ends, give or take as
+    # much again, what it curves (an entry need not be monotone there), and its error, in excess.
+    steps_up = np.diff(made, axis=0)
+    curved = np.zeros_like(made)
+    curved[1:-1] = np.abs(np.diff(steps_up, axis=0))
+    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1]) + EXCESS * right.error + resolution
+    low, high = np.minimum(made[1:], made[:-1]), np.maximum(made[1:], made[:-1])
+    there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
+    # Where it does not differ from right it is no slip, and any number is as good.
+    differs = (np.abs(made - right.value) > 4 * right.error).any(axis=(-2, -1))
+    brackets = np.flatnonzero(there & (differs[1:] | differs[:-1]))
+    if not brackets.size:
+        return
+    # The entry that tells most there: of the largest step, counted in bounds.
+    telling = np.abs(steps_up) / (right.error + resolution)
+    entries = np.nan_to_num(telling[brackets]).reshape(brackets.size, -1).argmax(axis=-1)
+    row, column = np.divmod(entries, values.shape[1])
+    each = np.arange(brackets.size)
+
+    def difference(numbers: Array) -> Array:
+        return value_at(numbers)[each, row, column] - values[row, column]
+
+    for root in _roots(difference, grid[brackets], grid[brackets + 1]).tolist():
+        # Every entry lets the number move a little along its slope: what all allow, if it is not "no slip".
+        ends = np.array([root, root * (1 + 2.0**-20)])
+        first, second = value_at(ends)
+        at = search.predicted(Hypothesis(((slip, {**form, name: root}),)), search.screened)
+        slope = (second - first) / (ends[1] - ends[0])
+        lower, upper = (root + float(end) for end in open_interval(search, at, slope, (values, resolution)))
+        if _is_number(slip, lower, upper):
+            step = slip, {**form, name: (lower + upper) / 2}
+            yield Hypothesis((step,), widths={name: (lower, upper)}, free=1)
+
+
+def _roots(error: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Where the error changes its sign between each two numbers, by the Illinois method on their logarithms;
+    where it does not, the end at which it is smaller."""
+    left, right = np.log(low), np.log(high)
+    at_left, at_right = error(low), error(high)
+    changes = np.signbit(at_left) != np.signbit(at_right)
+    ends = np.where(np.abs(at_left) < np.abs(at_right), low, high)
+    middle = right
+    for _ in range(60):
+        middle = right - at_right * (right - left) / (at_right - at_left)
+        inside = (middle >= np.minimum(left, right)) & (middle <= np.maximum(left, right))
+        middle = np.where(inside, middle, (left + right) / 2)
+        value = error(np.exp(middle))
+        crossed = np.signbit(value) != np.signbit(at_right)
+        close = np.abs(middle - right) <= 2.0**-50 * np.abs(middle)
+        left, at_left = np.where(crossed, right, left), np.where(crossed, at_right, at_left / 2)
+        right, at_right = middle, value
+        if (close | (value == 0) | ~changes).all():
+            break
+    return np.where(changes, np.exp(middle), ends)

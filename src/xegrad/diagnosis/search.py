@@ -1,0 +1,287 @@
+"""A candidate, what explains it perhaps, and what that makes of the entries that are looked at."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from xegrad import bounds
+from xegrad.derivation import Cells
+from xegrad.judgement import Tolerance
+from xegrad.methods import Evaluation
+from xegrad.numbers.arithmetic import UNROUNDED
+from xegrad.numbers.rounded import Rounded, exact
+from xegrad.problem import Problem
+from xegrad.slips import SLIPS, STAGES, Slip
+from xegrad.slips.entry import Parameters
+from xegrad.slips.making import with_slip
+from xegrad.targets import Array
+
+SCREENED = 256  # entries that are looked at before all are
+
+Step = tuple[Slip, Parameters]
+Seen = tuple[Array, Array]  # some entries of a candidate, and what printing left open of them
+
+
+class Arrangement(NamedTuple):
+    """A layout and a sign, which are undone: where each entry of the gradient is found in the candidate."""
+
+    steps: tuple[Step, ...] = ()
+    sign: int = 1
+
+
+AS_IT_IS = Arrangement()
+
+
+def arrangement(sign: int, *layout: Step) -> Arrangement:
+    """A layout, or none, and the sign after it."""
+    return Arrangement(layout if sign > 0 else (*layout, (SLIPS["sign-flipped"], {})), sign)
+
+
+class Hypothesis(NamedTuple):
+    """Slips that may have made a candidate: steps with their parameters, and the arrangement after them."""
+
+    steps: tuple[Step, ...] = ()
+    arrangement: Arrangement = AS_IT_IS
+    widths: Parameters = MappingProxyType({})  # between which two values a free number lies
+    free: int = 0  # how many numbers were fitted
+    is_proved: bool = False  # by a measure of its own
+
+    @property
+    def in_order(self) -> list[Step]:
+        """All its slips, in the order in which they act."""
+        return sorted((*self.steps, *self.arrangement.steps), key=lambda step: STAGES.index(step[0].stage))
+
+    def after(self, *steps: Step, **fields: Any) -> Hypothesis:
+        """The same with another step."""
+        return self._replace(steps=(*self.steps, *steps), **fields)
+
+
+class Entries(NamedTuple):
+    """Some rows and columns of a gradient."""
+
+    rows: Any = slice(None)
+    columns: Any = slice(None)
+
+    def of(self, array: Any) -> Any:
+        """These of an array, or of a stack of arrays."""
+        if isinstance(self.rows, slice) or isinstance(self.columns, slice):
+            return array[..., self.rows, self.columns]
+        return array[..., self.rows[:, None], self.columns]
+
+
+EVERYTHING = Entries()
+
+
+class Search:
+    """A candidate, and all that is computed once to explain it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        exact_evaluation: Evaluation,
+        candidate: Array,
+        tolerance: Tolerance,
+        resolution: Array | float,
+        name: str,
+    ) -> None:
+        self.tolerance = tolerance
+        self.exact_evaluation = exact_evaluation
+        self.cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(name)
+        self.shape = self.cells.shape
+        bound = bounds.stable(problem, (name,), precision=tolerance.precision, terms=tolerance.terms)
+        self.exact = Rounded(
+            exact_evaluation.gradients[name].reshape(self.shape),
+            bound.gradients[name].reshape(self.shape),
+            self.cells.arithmetic,
+        )
+        # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
+        self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
+        self.candidate = candidate
+        self.values = candidate.astype(np.float64).ravel()
+        self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
+
+    @property
+    def is_below_float32(self) -> bool:
+        """Whether there are too few digits for two slips."""
+        return not {self.tolerance.stored_as, self.tolerance.precision}.isdisjoint(("float16", "bfloat16"))
+
+    @cached_property
+    def right(self) -> Rounded:
+        """The right gradient in the entries looked at first."""
+        return self.exact.moved(self.screened.of)
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether all entries are equal: any number can be fitted to them."""
+        return bool((self.values == self.values[0]).all())
+
+    def by_other_measure(self, precision: str, resolution: Array) -> Search:
+        """The same candidate, judged as one of another precision, or of fewer digits."""
+        tolerance = replace(self.tolerance, precision=precision)
+        problem, name = self.cells.problem, self.cells.name
+        return Search(problem, self.exact_evaluation, self.candidate, tolerance, resolution, name)
+
+    @cached_property
+    def without_errors(self) -> Search:
+        """The same search for values alone, which cost a fraction of what their errors do."""
+        other = copy.copy(self)
+        other.cells = Cells(self.cells.problem, self.cells.name, UNROUNDED)
+        other.exact = exact(self.exact.value, UNROUNDED)
+        for name in ("parameter", "right"):
+            other.__dict__.pop(name, None)
+        return other
+
+    @cached_property
+    def parameter(self) -> Rounded | None:
+        """W or b, which the gradient updates."""
+        if not SLIPS["weights-updated"].forms(self.cells):
+            return None
+        return self.cells.parameter
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether the candidate is W itself, or has moved from it by next to nothing."""
+        if self.parameter is None or self.has_transposed_shape or self.values.size == 1:
+            return False
+        weights = self.parameter.value.ravel()
+        near = np.abs(self.values - weights) <= 4 * self.cells.arithmetic.u * np.abs(weights)
+        return bool(weights.any() and near.all())
+
+    # What of it is looked at.
+
+    @cached_property
+    def screened(self) -> Entries:
+        """The entries looked at first: the inputs with the largest x, classes all over, and the entry furthest from
+        right."""
+        n_rows, n_columns = self.shape
+        if self.values.size <= SCREENED:
+            return EVERYTHING
+        count = min(n_columns, max(int(math.sqrt(SCREENED)), SCREENED // n_rows))
+        columns = np.linspace(0, n_columns - 1, count, dtype=np.intp)
+        rows = np.arange(n_rows)
+        if n_rows * count > SCREENED:
+            count = max(1, SCREENED // count)
+            size = np.abs(self.cells.problem.inputs)
+            size = size.sum(axis=0 if self.cells.name == "weights" else 1)
+            rows = np.argpartition(-size, count - 1)[:count]
+        if not self.has_transposed_shape:
+            values, resolution = self.seen(AS_IT_IS, EVERYTHING)
+            off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
+            row, column = divmod(int(np.nan_to_num(off).argmax()), n_columns)
+            rows, columns = np.union1d(rows, row), np.union1d(columns, column)
+        return Entries(rows, columns)
+
+    def indices(self, entries: Entries) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column of each, as they broadcast."""
+        rows, columns = np.arange(self.shape[0]), np.arange(self.shape[1])
+        return rows[entries.rows][:, None], columns[entries.columns]
+
+    def places(self, arrangement: Arrangement, entries: Entries) -> NDArray[np.intp]:
+        """The flat index of each of those entries in the candidate."""
+        i, k = self.indices(entries)
+        for slip, form in arrangement.steps:
+            if slip.places is not None:
+                return slip.places(self.cells, form, i, k)
+        return i * self.shape[1] + k
+
+    def rearranged(self, array: Array, arrangement: Arrangement, entries: Entries) -> Array:
+        """Some entries of an array of the candidate's size with the arrangement undone, but for its sign."""
+        if not arrangement.steps:
+            return entries.of(array.reshape(self.shape))
+        return array.reshape(-1)[self.places(arrangement, entries)]
+
+    def seen(self, arrangement: Arrangement, entries: Entries) -> Seen:
+        """The candidate and its resolution with the arrangement undone."""
+        values = arrangement.sign * self.rearranged(self.values, arrangement, entries)
+        return values, self.rearranged(self.resolution, arrangement, entries)
+
+    def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded | None:
+        """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
+        if self.parameter is None or self.has_transposed_shape:
+            return None
+        seen = self.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
+        return seen if arrangement.sign > 0 else -seen
+
+    @cached_property
+    def arrangements(self) -> list[Arrangement]:
+        """No layout, or one of those known; each with either sign."""
+        layouts: list[tuple[Step, ...]] = []
+        for slip in SLIPS.values():
+            if slip.places is not None:
+                layouts += [((slip, form),) for form in slip.forms(self.cells)]
+        transposed, scrambled = SLIPS["transposed"], SLIPS["scrambled-reshape"]
+        if self.has_transposed_shape:
+            layouts = [((transposed, {}),), ((scrambled, {"form": "reshaped"}),)]
+        else:
+            if self.shape[0] != self.shape[1]:
+                layouts = [steps for steps in layouts if steps[0][0] is not transposed]
+            layouts.insert(0, ())
+        return [arrangement(sign, *steps) for sign in (1, -1) for steps in layouts]
+
+    # What a hypothesis predicts.
+
+    def gradient(self, cells: Cells, entries: Entries) -> Rounded:
+        """Some entries of the derivation's gradient, or of those of a stack; a result is rounded twice more."""
+        gradient = cells.gradient(*entries)
+        if self.cells.name == "bias":
+            gradient = gradient.moved(lambda array: array[..., None, :])
+        return gradient.in_any_way(2)
+
+    def predicted(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Rounded:
+        """What it makes of these entries, before the arrangement."""
+        in_layer = [step for step in hypothesis.steps if step[0].is_in_layer]
+        if in_layer:
+            cells = self.cells
+            for slip, form in in_layer:
+                cells = with_slip(cells, slip, form)
+            gradient = self.gradient(cells, entries)
+        else:
+            gradient = self.exact.moved(entries.of)
+        parameter = self.parameter_seen(hypothesis.arrangement, entries)
+        for step in hypothesis.steps:
+            if not step[0].is_in_layer:
+                gradient = self.changed(gradient, step, parameter, entries)
+        return gradient
+
+    def changed(self, gradient: Rounded, step: Step, parameter: Rounded | None, entries: Entries) -> Rounded:
+        """What becomes of some entries of a gradient, or of each of a stack."""
+        slip, form = step
+        if slip.stage == "storage":
+            return self._stored(gradient, form, entries)
+        cells = self.cells.replace("G", gradient)
+        if parameter is not None:
+            cells = cells.replace("parameter", parameter)
+        return with_slip(cells, slip, form).G
+
+    def _stored(self, gradient: Rounded, form: Parameters, entries: Entries) -> Rounded:
+        """The numbers as they were before they were stored, off by half of what that rounds away."""
+        if "decimals" in form:
+            return gradient.less_certain(0.25 * 10.0 ** -form["decimals"])
+        error = gradient.error
+        if form["format"] == "float32":  # computed in it, too
+            narrow = bounds.cells_of(self.cells.problem, "float32", self.tolerance.terms).of(self.cells.name)
+            error = np.maximum(error, self.gradient(narrow, entries).error)
+        error = bounds.stored(gradient.value, error, form["format"])
+        return Rounded(gradient.value, error, gradient.arithmetic)
+
+    # Whether it fits.
+
+    def allowed(self, gradient: Rounded, resolution: Array, times: int) -> Array:
+        """So many times the bound, and what printing left open."""
+        allowed: Array = self.tolerance.allowed(gradient.value, times * gradient.error, resolution)
+        return allowed
+
+    def fits(self, gradient: Rounded, seen: Seen) -> NDArray[np.bool_]:
+        """Whether every entry is within twice the bound; one answer for each of a stack."""
+        values, resolution = seen
+        allowed = self.allowed(gradient, resolution, 2)
+        within = np.isfinite(allowed) & (np.abs(values - gradient.value) <= allowed)
+        return np.asarray(within.all(axis=(-2, -1)))
