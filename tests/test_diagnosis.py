@@ -248,9 +248,10 @@ def test_a_factor_is_printed_with_the_digits_that_tell_it_from_one() -> None:
     ],
 )
 def test_a_number_on_a_line_is_found_in_what_was_printed_or_stored(name: str, number: str) -> None:
+    parameters: dict[str, Any] = {number: 0.4}
     for seed in range(20):
         problem = batch(seed)
-        wrong = apply(problem, [name], **{number: 0.4})
+        wrong = apply(problem, [name], **parameters)
         assert (name,) in names_of(problem, np.round(wrong, 6), resolution=0.5e-6)
         stored = in_format(wrong, "bfloat16")
         assert (name,) in names_of(problem, stored, tolerance=Tolerance(stored_as="bfloat16"))

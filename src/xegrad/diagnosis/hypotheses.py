@@ -298,7 +298,7 @@ def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
         other = search.by_other_measure(precision, resolution)
         for hypothesis in next(ranks(other)):
             if slip is not hypothesis.in_order[0][0] and is_proved(other, hypothesis):
-                yield hypothesis.after((slip, form), is_proved=True)
+                yield hypothesis.after((slip, form), proved=True)
         return
 
 
