@@ -1,8 +1,8 @@
-"""How long the exact method takes, for the derivation's problem and for 100 inputs and 1000 classes.
+"""How long the exact method takes, from the size of the derivation's problem to 100 inputs and 1000 classes.
 
     python benchmarks/exact_speed.py
 
-Goals: 3 ms and about a second.  The estimate is what `compute` decides by.
+Goals: 1 ms and 0.3 s.  `compute` decides by the estimate.
 """
 
 from __future__ import annotations

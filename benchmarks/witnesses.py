@@ -1,4 +1,4 @@
-"""What each method gets right: the README's table.
+"""What each method gets right: the table in docs/numerics.md.
 
     python benchmarks/witnesses.py
 
@@ -57,7 +57,7 @@ def main() -> None:
         cells = [str(stated.weights.size)]
         for name in others:
             method = METHODS[name]
-            lost = compare(exact, method.evaluate(stated), method.bound(stated)).digits_lost.sum()
+            lost = compare(exact, method.evaluate(stated), method.bound(stated)).no_correct_digit.sum()
             cells.append(str(int(lost)))
         print(f"| {kind} |", " | ".join([*cells, "0"]), "|")
 

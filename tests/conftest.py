@@ -18,6 +18,9 @@ from xegrad.cli import main
 
 ROOT = Path(__file__).parent.parent
 
+# Numpy starts a thread for each core otherwise, which takes longer than most of the commands that the tests run.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # No test fails because the machine is busy.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")

@@ -1,7 +1,8 @@
-"""Problems as hypothesis draws them: mild, saturated, underflowing, tied, of one class or of many."""
+"""Problems as hypothesis draws them: mild, saturated, underflowing, tied, padded, of one class or of many."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from hypothesis import strategies as st
 from xegrad import Problem, Targets
 from xegrad.vocabulary import REDUCTIONS
 
+# What becomes of the inputs: rows as drawn, one of zeros, all the same, or the last ones zeros that do not count.
+ROWS = ["any", "zero", "equal", "padding"]
+
 # Scales of W and b: logits near one, saturated, underflowing (beyond -745), and tiny.
 SCALES = [1e-8, 0.1, 1.0, 30.0, 400.0, 1500.0]
 
 
+@cache  # hypothesis looks through a strategy once, not at each draw
 def numbers(scale: float) -> st.SearchStrategy[float]:
     """Short decimals, so that ties and exact zeros are common, and any float between."""
     return st.one_of(
@@ -29,6 +34,7 @@ def problems(draw: st.DrawFn, dtypes: tuple[Any, ...] = (np.float64, np.float32)
     n_inputs, n_classes = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     dtype = draw(st.sampled_from(dtypes))
     scale = draw(st.sampled_from(SCALES))
+    rows = draw(st.sampled_from(ROWS))
 
     def array(shape: tuple[int, ...], size: float) -> Any:
         count = int(np.prod(shape))
@@ -42,27 +48,46 @@ def problems(draw: st.DrawFn, dtypes: tuple[Any, ...] = (np.float64, np.float32)
         # None is zero, so that no mean is 0/0.
         options["class_weights"] = np.abs(array((n_classes,), 1.0)) + 2.0**-7
     if draw(st.booleans()):
-        labels = draw(st.lists(st.integers(0, n_classes - 1), min_size=n_rows, max_size=n_rows))
-        if n_rows > 1 and draw(st.booleans()):
+        labels = np.array(draw(st.lists(st.integers(0, n_classes - 1), min_size=n_rows, max_size=n_rows)))
+        if n_rows > 1 and rows == "padding":
+            labels[draw(st.integers(1, n_rows - 1)) :] = options["ignore_index"] = -100
+        elif n_rows > 1 and draw(st.booleans()):
             labels[draw(st.integers(0, n_rows - 1))] = options["ignore_index"] = -100
-        targets = Targets(labels=np.array(labels), **options)
+        targets = Targets(labels=labels, **options)
     else:
-        targets = Targets(soft=np.abs(array((n_rows, n_classes), 1.0)).astype(np.float64), **options)
+        soft = np.abs(array((n_rows, n_classes), 1.0)).astype(np.float64)
+        if n_rows > 1 and rows == "padding":
+            soft[draw(st.integers(1, n_rows - 1)) :] = 0
+        targets = Targets(soft=soft, **options)
     return Problem(
         weights=array((n_inputs, n_classes), scale),
-        inputs=array((n_rows, n_inputs), 1.0),
+        inputs=changed_rows(array((n_rows, n_inputs), 1.0), rows, draw(st.integers(0, n_rows - 1))),
         targets=targets,
         bias=array((n_classes,), scale) if draw(st.booleans()) else None,
     )
+
+
+def changed_rows(inputs: Any, rows: str, row: int) -> Any:
+    """The inputs with that row, or all rows after it, changed as `ROWS` says."""
+    if rows == "zero":
+        inputs[row] = 0
+    elif rows == "equal":
+        inputs[:] = inputs[row]
+    elif rows == "padding":
+        inputs[row + 1 :] = 0
+    return inputs
 
 
 def random_problem(random: np.random.Generator, dtype: Any = np.float64) -> Problem:
     """One problem by numpy's generator, for tests that want thousands."""
     n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (4, 6, 7))
     scale = random.choice([0.01, 1.0, 10.0, 100.0, 500.0])
+    inputs = random.normal(size=(n_rows, n_inputs)).astype(dtype)
+    if random.random() < 0.4:
+        inputs = changed_rows(inputs, str(random.choice(ROWS)), int(random.integers(n_rows)))
     return Problem(
         weights=(scale * random.normal(size=(n_inputs, n_classes))).astype(dtype),
-        inputs=random.normal(size=(n_rows, n_inputs)).astype(dtype),
+        inputs=inputs,
         targets=random_targets(random, n_rows, n_classes),
         bias=(scale * random.normal(size=n_classes)).astype(dtype) if random.random() < 0.5 else None,
     )
@@ -83,6 +108,27 @@ def random_targets(random: np.random.Generator, n_rows: int, n_classes: int) -> 
     if hard:
         return Targets(labels=labels, **options)
     return Targets(soft=random.dirichlet(np.ones(n_classes), size=n_rows), **options)
+
+
+def small_integers(random: np.random.Generator) -> Problem:
+    """Integers from -2 to 2, in which zero rows, equal rows, equal logits and exact zeros are common."""
+    n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (5, 4, 5))
+
+    def numbers(*shape: int) -> Any:
+        return random.integers(-2, 3, size=shape).astype(np.float64)
+
+    hard = random.random() < 0.6
+    targets: dict[str, Any] = (
+        {"labels": random.integers(n_classes, size=n_rows)}
+        if hard
+        else {"soft": random.integers(0, 3, size=(n_rows, n_classes)) / 2}
+    )
+    return Problem(
+        weights=numbers(n_inputs, n_classes),
+        inputs=numbers(n_rows, n_inputs),
+        targets=Targets(reduction=str(random.choice(REDUCTIONS)), **targets),
+        bias=numbers(n_classes) if random.random() < 0.4 else None,
+    )
 
 
 def problem_of_any_size(random: np.random.Generator, dtype: Any) -> Problem:

@@ -66,6 +66,10 @@ PROBLEMS = {
     "a negative target": (problem_json(label=[0.5, -0.5, 1]), "the target of class 1 is -0.5"),
     "CSV without a header": ("1,2,3\n4,5,6\n", "line 1: found '1'; in a problem in CSV the header is x"),
     "CSV with semicolons": ("x;a;b\n1;2;3\n", "found cells separated by semicolons"),
+    "a data set in the place of a problem": (
+        "length,width,kind\n1,2,a\n",
+        "found 'length'; in a problem in CSV the header is x, then the class names; a data set is given with -x FILE",
+    ),
     "CSV without classes": ("x\n1\n", "the header names no classes"),
     "CSV with a nameless class": ("x,a,\n1,2,3\n", "line 1, column 3: a class without a name"),
     "CSV without rows": ("x,a,b\nlabel,0,1\n", "there is no row of numbers"),
@@ -119,6 +123,18 @@ USAGE = {
         ("compute", "-W", "[[1,2]]", "-x", "1"),
         "there is no label; a problem needs W, x and label",
     ),
+    "a stream in the place of a problem": (
+        ("explain", "sample_inputs/stream.ndjson"),
+        "NDJSON is a stream of problems, and one is expected here",
+    ),
+    "a stream as W": (
+        ("compute", "-W", "sample_inputs/stream.ndjson", "-x", "1", "-y", "0"),
+        "NDJSON is a stream of problems, not a part of one",
+    ),
+    "a stream as labels": (
+        ("compute", "-W", "[[1,2]]", "-x", "1", "--labels", "sample_inputs/stream.ndjson"),
+        "NDJSON is a stream of problems, not labels",
+    ),
     "a transposed CSV": (("compute", "sample_inputs/seed.csv", "--transpose"), "--transpose does not apply"),
     "a sample of nothing": (("sample", "--inputs", "0"), "0 is not in the range 1<=x"),
     "a sample in no format": (("sample", "--format", "xml"), "there is no format 'xml'"),
@@ -134,6 +150,11 @@ def assert_is_one_line(run: Run, arguments: tuple[str, ...], stdin: str | bytes,
     assert expected in outcome.err
 
 
+def test_json_that_is_told_to_be_csv_is_recognised(run: Run) -> None:
+    expected = "in a problem in CSV the header is x, then the class names; this looks like JSON"
+    assert_is_one_line(run, ("compute", "-", "--input-format", "csv"), "[[1, 2], [3, 4]]", expected)
+
+
 @pytest.mark.parametrize(("stdin", "expected"), PROBLEMS.values(), ids=PROBLEMS.keys())
 def test_a_bad_problem_is_refused_in_one_line(run: Run, stdin: str, expected: str) -> None:
     assert_is_one_line(run, ("compute", "-", "--json"), stdin, expected)
@@ -144,10 +165,22 @@ def test_bad_usage_is_refused_in_one_line(run: Run, arguments: tuple[str, ...], 
     assert_is_one_line(run, arguments, b"", expected)
 
 
-def test_a_bad_cell_does_not_turn_numbers_into_a_header(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "W.csv").write_text("1,2x\n3,4\n")
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("1,2x\n3,4\n", "line 1, column 2 is '2x' among numbers"),
+        ("cat,dog\n", "there are no numbers below the header"),
+        ("1,2\n3\n", "line 2 has 1 cells, but line 1 has 2"),
+    ],
+    ids=["a bad cell", "a header alone", "a ragged table"],
+)
+def test_a_table_that_is_no_w_is_refused_by_line_and_column(
+    run: Run, tmp_path: Path, table: str, expected: str
+) -> None:
+    """A bad cell does not turn numbers into a header."""
+    (tmp_path / "W.csv").write_text(table)
     arguments = ("compute", "-W", str(tmp_path / "W.csv"), "-x", "5", "-y", "0")
-    assert_is_one_line(run, arguments, b"", "line 1, column 2 is '2x' among numbers")
+    assert_is_one_line(run, arguments, b"", expected)
 
 
 def test_the_message_names_the_file_and_the_part(run: Run, tmp_path: Path) -> None:

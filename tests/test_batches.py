@@ -148,6 +148,8 @@ def test_labels_are_indices_names_or_targets_alike(run: Run, tmp_path: Path) -> 
     assert "label 'maybe' is not one of the classes" in wrong
     assert computed(run, named, "-y", '["no", "yes", 1]') == expected
     targets = computed(run, named, "-y", "[[1, 0], [0, 1], [0, 1]]")
+    (tmp_path / "targets.csv").write_text("no,yes\n1,0\n0,1\n0,1\n")
+    assert computed(run, named, "--labels", str(tmp_path / "targets.csv")) == targets
     assert targets["loss"] == expected["loss"]
     assert "-y and --labels both give the labels" in refused(run, named, "-y", "0", "--labels", "x.csv")
 
@@ -221,6 +223,15 @@ def test_a_data_set_takes_the_columns_of_numbers_and_says_what_it_leaves_out(
     assert "line 3, column 1 is empty in a, a column of numbers" in gap.err
     near = run("compute", "-x", str(tmp_path / "data.csv"), "-W", "[[1,2],[3,4]]", "--label-column", "kinds")
     assert "did you mean 'kind'?" in near.err
+    for text, said in (
+        ("a,kind\n", "there are no rows below the header"),
+        ("a,kind\nlong,no\nwide,yes\n", "no column holds numbers alone"),
+        ("a,kind\n1,no\n2,\n", "line 3, column 2 is empty; a label is expected"),
+    ):
+        (tmp_path / "none.csv").write_text(text)
+        none = run("compute", "-x", str(tmp_path / "none.csv"), *options)
+        assert none.status == 2
+        assert said in none.err
 
 
 def test_a_saved_w_decides_the_order_of_the_classes(run: Run, tmp_path: Path) -> None:

@@ -51,13 +51,13 @@ def test_an_infinite_bound_lets_nothing_pass() -> None:
 
 
 def test_an_entry_is_lost_when_its_bound_exceeds_half_of_it_and_zero_never_is() -> None:
-    assert comparison([1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.50001, 1.0]).lost.tolist() == [
+    assert comparison([1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.50001, 1.0]).unresolved.tolist() == [
         [False, True, False]
     ]
 
 
 def test_what_is_out_of_bounds_is_not_lost_but_wrong() -> None:
-    assert not comparison([1.0], [3.0], 0.75).lost.any()
+    assert not comparison([1.0], [3.0], 0.75).unresolved.any()
 
 
 def test_opposite_signs_do_not_count_zero() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from strategies import problems
 from xegrad import Descent, InputError, Problem, Targets, bounds, descend, progress, read
-from xegrad.descent import share_right
+from xegrad.descent import accuracy
 
 HERE = Path(__file__).parent
 OPTIMUM = json.loads((HERE / "data" / "iris_optimum.json").read_text())
@@ -70,7 +70,7 @@ def test_the_line_search_reaches_the_optimum_that_scikit_learn_finds_for_iris() 
     assert abs(descent.losses[-1] - reached) <= 1e-14 * reached
     assert descent.converged
     assert descent.steps < 1500
-    right = share_right(descent.end)
+    right = accuracy(descent.end)
     assert right is not None
     assert round(150 * right) == OPTIMUM["right"]
 
@@ -155,7 +155,7 @@ def test_torch_takes_that_step(case: dict[str, Any]) -> None:
 
 
 def test_a_step_on_the_seed_is_w_minus_eta_times_the_gradient_of_the_derivation() -> None:
-    from test_seed import GRADIENT, HALF_A_UNIT
+    from seed import GRADIENT, HALF_A_UNIT
 
     seed = read("sample_inputs/seed.json")
     moved = descend(seed, learning_rate=0.5).end.weights
@@ -264,7 +264,7 @@ def test_a_curvature_that_is_no_float_ends_all_the_same(size: float) -> None:
 
 def test_rows_without_a_label_have_no_share_that_is_right() -> None:
     soft = Problem(np.zeros((1, 2)), np.ones((1, 1)), Targets(soft=np.array([[0.5, 0.5]])))
-    assert share_right(soft) is None
+    assert accuracy(soft) is None
 
 
 @pytest.mark.parametrize(

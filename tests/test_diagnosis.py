@@ -18,6 +18,7 @@ from mistakes import (
     right,
     softmax,
 )
+from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
 from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
@@ -26,11 +27,6 @@ from xegrad.judgement import RIGHT, WRONG
 from xegrad.slips.gradients import in_format
 from xegrad.slips.making import apply
 
-SEED = Problem(
-    np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]]),
-    np.array([[0.1, 0.5, 0.4]]),
-    Targets(labels=np.array([2])),
-)
 # As the derivation prints it: the flat gradient cut by reshape(W.shape).
 PRINTED = [
     [0.01909135, 0.09545676, 0.07636541, 0.02035314, 0.10176572],
@@ -329,10 +325,31 @@ def test_a_gradient_that_went_through_float16_is_of_low_precision() -> None:
     assert (explanation.slips, explanation.parameters) == (("low-precision",), {"format": "float16"})
 
 
-def test_a_wrong_gradient_that_went_through_float32_or_was_printed_is_a_pair() -> None:
-    gradient = exactly(SEED).gradients["weights"]
-    for stored in ((-gradient).astype(np.float32).astype(np.float64), np.round(-gradient, 9)):
-        assert names_of(SEED, stored) == (("sign-flipped", "low-precision"),)
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (lambda gradient: -gradient, "sign-flipped"),
+        (lambda gradient: 2 * gradient, "scaled"),
+        (lambda gradient: gradient[:, [1, 0, 3, 2, 4]], "classes-permuted"),
+    ],
+    ids=["sign-flipped", "scaled", "classes-permuted"],
+)
+@pytest.mark.parametrize(
+    ("stored", "format_name"),
+    [
+        (lambda gradient: gradient.astype(np.float32).astype(np.float64), "float32"),
+        (lambda gradient: np.round(gradient, 6), "6 decimals"),
+    ],
+    ids=["float32", "6 decimals"],
+)
+def test_a_mistake_whose_result_was_stored_in_fewer_digits_is_named_with_them(
+    wrong: Any, name: str, stored: Any, format_name: str
+) -> None:
+    candidate = stored(wrong(exactly(SEED).gradients["weights"]))
+    (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
+    assert explanation.slips == (name, "low-precision")
+    assert explanation.parameters["format"] == format_name
+    assert (explanation.explains, explanation.entries) == (15, 15)
 
 
 def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:

@@ -1,9 +1,8 @@
-"""The exact method is correctly rounded, and says where it is not certain."""
+"""The exact method rounds correctly where it certifies a number, and certifies all that can be decided."""
 
 from __future__ import annotations
 
 import math
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +10,8 @@ import mpmath
 import numpy as np
 import pytest
 
+from strategies import random_problem, small_integers
+from truth import HIGHEST
 from truth import exact as truth
 from xegrad import METHODS, Problem, Targets
 from xegrad.methods import exact
@@ -72,6 +73,13 @@ ADVERSARIES: dict[str, tuple[Problem, int]] = {
     "a tiny share": (problem([[40.0, 0, 0]], [1], [1 - 1e-10, 0.5e-10, 0.5e-10]), 800),
     "one class": (problem([[3.0], [4.0]], [1, 2], 0), 400),
     "a bias": (problem([[1, 2], [3, 4]], [0.1, -0.2], 0, bias=[0.3, -1e-20]), 800),
+    "a row of zeros beside others": (problem([[1, 0]], [[1], [0]], [0, 0]), 400),
+    "rows of zeros, soft": (
+        problem([[3, 0, -1]], [[0], [1], [0]], [[0.1, 0.2, 0.7], [0.3, 0, 0.7], [0, 0, 0.5]]),
+        400,
+    ),
+    "a row of zeros beside a saturated one": (problem([[1000, 0, -3000]], [[1], [0]], [0, 2]), 16000),
+    "equal logits that do not move": (problem(np.zeros((1, 2)), [[2], [1]], [[0.5, 0.5], [1, 1]]), 400),
     "an input of zero": (problem([[1, 2], [3, 4]], [0.0, -0.2], 0), 400),
     "equal weights of an input": (problem([[7, 7, 7], [3, 4, 5]], [0.3, -0.2], 0), 400),
     "weights that cancel in x": (problem([[1, -1, 0], [2, 2, 0]], [0.0, 1.0], 2), 800),
@@ -95,28 +103,59 @@ def flat(values: Any) -> list[Any]:
     return [entry for row in values for entry in flat(row)] if isinstance(values, list) else [values]
 
 
-@pytest.mark.parametrize(("stated", "bits"), ADVERSARIES.values(), ids=ADVERSARIES.keys())
-def test_every_number_is_the_nearest_float_to_what_mpmath_finds(stated: Problem, bits: int) -> None:
-    wanted = truth(stated, bits)
-    evaluation = METHODS["exact"].evaluate(stated, NAMES)
+@pytest.mark.parametrize(("adversary", "bits"), ADVERSARIES.values(), ids=ADVERSARIES.keys())
+def test_every_number_is_the_nearest_float_to_that_of_mpmath(adversary: Problem, bits: int) -> None:
+    expected = truth(adversary, bits)
+    evaluation = METHODS["exact"].evaluate(adversary, NAMES)
     assert evaluation.certified is not None
     for name in NAMES:
         assert evaluation.certified[name].all(), name
-        got = evaluation.gradients[name].ravel().tolist()
         # What cancels exactly leaves mpmath with the rounding of its last bit.
         least = mpmath.mpf(2) ** (64 - bits)
-        expected = [nearest(entry) if abs(entry) > least else 0.0 for entry in flat(wanted[name])]
-        assert got == expected, name
-    assert float(evaluation.loss) == nearest(wanted["loss"])
+        floats = [nearest(entry) if abs(entry) > least else 0.0 for entry in flat(expected[name])]
+        assert evaluation.gradients[name].ravel().tolist() == floats, name
+    assert float(evaluation.loss) == nearest(expected["loss"])
+
+
+def test_a_row_of_equal_logits_adds_a_rational_number() -> None:
+    """dL/db_0 = S_0(1) - 1 + 1/2 - 1 with S_0(1) = e / (e + 1), and dL/dZ of the row of zeros is +-1/2 exactly."""
+    rows = problem([[1, 0]], [[1], [0]], [0, 0])
+    rows = Problem(rows.weights, rows.inputs, Targets(labels=np.array([0, 0]), reduction="sum"))
+    evaluation = METHODS["exact"].evaluate(rows, NAMES)
+    total = mpmath.e / (mpmath.e + 1) - mpmath.mpf(3) / 2
+    assert evaluation.gradients["bias"].tolist() == [nearest(total), nearest(-total)]
+    assert evaluation.gradients["logits"][1].tolist() == [-0.5, 0.5]
+    assert evaluation.certified is not None
+    assert all(evaluation.certified[name].all() for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("draw", "n_problems", "bits"),
+    [(random_problem, 30, HIGHEST), (small_integers, 150, 1000)],
+    ids=["any rows", "small integers"],
+)
+def test_every_number_of_random_problems_is_the_nearest_certified_or_not(
+    draw: Any, n_problems: int, bits: int
+) -> None:
+    random = np.random.default_rng(5)
+    for _ in range(n_problems):
+        drawn = draw(random)
+        expected, evaluation = truth(drawn, bits), METHODS["exact"].evaluate(drawn, NAMES)
+        least = mpmath.mpf(2) ** (128 - bits)
+        for name in ("loss", *NAMES):
+            values = evaluation.loss if name == "loss" else evaluation.gradients[name]
+            entries = flat(expected[name])
+            nearest_floats = [nearest(entry) if abs(entry) > least else 0.0 for entry in entries]
+            assert np.ravel(values).tolist() == nearest_floats, name
 
 
 def test_a_loss_between_two_floats_is_decided_by_what_is_beyond_them() -> None:
     """L = D + log1p(exp(-D)) where D lies halfway between two floats and exp(-D) has 4,343 zeros before it."""
     halfway = 10000 * (1 + 2.0**-52) + 2.0**-40
     below, above = 10000.0, math.nextafter(10000.0, math.inf)
-    stated = problem([[0.0, 10000.0], [0.0, 2.0**-41 * 1.0]], [1.0, (above - below) / 2 / 2.0**-41], 0)
+    between = problem([[0.0, 10000.0], [0.0, 2.0**-41 * 1.0]], [1.0, (above - below) / 2 / 2.0**-41], 0)
     assert halfway > below
-    evaluation = METHODS["exact"].evaluate(stated)
+    evaluation = METHODS["exact"].evaluate(between)
     assert evaluation.certified is not None
     assert evaluation.certified["loss"].all()
     assert evaluation.loss == above  # a tie would go to the even neighbour below
@@ -149,9 +188,10 @@ def test_what_cancels_exactly_is_zero() -> None:
     assert evaluation.certified is not None
     assert evaluation.certified["bias"].all()
     assert evaluation.gradients["bias"].tolist() == [0, 0]
+    assert not np.signbit(evaluation.gradients["bias"]).any()
 
 
-def test_what_the_cap_on_the_precision_leaves_open_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_cap_on_the_precision_leaves_open_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "MOST_DIGITS", exact.DIGITS)
     evaluation = METHODS["exact"].evaluate(CANCELLING, ("weights", "bias"))
     assert evaluation.certified is not None
@@ -165,13 +205,26 @@ def test_it_shares_no_code_with_the_float_methods() -> None:
     assert not {"layer", "bounds", "chain", "shortcut"} & set(vars(exact))
 
 
-def test_the_seed_takes_milliseconds() -> None:
-    """A hundred times what it takes: this finds a precision that runs away, not a slow machine."""
+def test_the_first_precision_is_enough_for_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "MOST_DIGITS", exact.DIGITS)
     seed, _ = ADVERSARIES["the seed"]
-    METHODS["exact"].evaluate(seed)
-    start = time.perf_counter()
-    METHODS["exact"].evaluate(seed)
-    assert time.perf_counter() - start < 0.1
+    certified = METHODS["exact"].evaluate(seed, NAMES).certified
+    assert certified is not None
+    assert all(certified[name].all() for name in ("loss", "losses", *NAMES))
+
+
+@pytest.mark.parametrize("name", ["exact", "finite-difference"])
+def test_a_stack_with_two_axes_keeps_both(name: str) -> None:
+    random = np.random.default_rng(3)
+    weights, inputs = random.normal(size=(2, 3, 4, 5)), random.normal(size=(2, 3, 1, 4))
+    labels = random.integers(5, size=(2, 3, 1))
+    whole = METHODS[name].evaluate(Problem(weights, inputs, Targets(labels=labels)), NAMES)
+    alone = METHODS[name].evaluate(Problem(weights[1, 0], inputs[1, 0], Targets(labels=labels[1, 0])), NAMES)
+    assert np.shape(whole.loss) == (2, 3)
+    assert whole.losses.shape == (2, 3, 1)
+    assert np.asarray(whole.loss)[1, 0] == alone.loss
+    for gradient in NAMES:
+        assert np.array_equal(whole.gradients[gradient][1, 0], alone.gradients[gradient]), gradient
 
 
 def test_the_estimate_of_the_work_grows_with_the_sizes() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import Run, Shell, problem_json
-from test_seed import GRADIENT, HALF_A_UNIT, LOSS
+from seed import GRADIENT, HALF_A_UNIT, LOSS
 from xegrad import progress
 from xegrad.explanation.values import STEPS
 
@@ -23,7 +23,6 @@ VIEWS = {
     "saturated": ("sample_inputs/saturated.json",),
     "underflow": ("sample_inputs/underflow.json",),
     "entry": (SEED, "--entry", "1,2"),
-    "hidden": (SEED, "--step", "softmax_jacobian", "--hide", "softmax_jacobian"),
     "heatmap": (SEED, "--step", "layer_jacobian", "--heatmap"),
     "soft": ("-W", "[[1,2,3],[0,1,0]]", "-x", "0.5,-1", "-y", "[0.5,0.25,0.25]", "-b", "0.5,0,0"),
 }
@@ -114,13 +113,6 @@ def test_one_step_is_shown_alone(run: Run, name: str) -> None:
     assert alone.strip() in whole
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_a_hidden_step_shows_no_number_of_its_own(run: Run, name: str) -> None:
-    out = run("explain", SEED, "--step", name, "--hide", name, "--heatmap").out
-    assert ("____" in out) == (name not in ("comparison", "check"))
-    assert re.search(r"[0-9]\.[0-9]{2}", out) is None
-
-
 def test_ascii_terminals_get_ascii(shell: Shell) -> None:
     for line in (f"xegrad explain {SEED} --heatmap", f"xegrad descend {SEED} --steps 5"):
         outcome = shell(line, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
@@ -134,7 +126,6 @@ def test_ascii_terminals_get_ascii(shell: Shell) -> None:
     [
         (("--step", "softmax"), "there is no step 'softmax'"),
         (("--step", "logits,loss"), "one step is expected"),
-        (("--hide", "everything"), "there is no step 'everything'"),
         (("--entry", "1"), "--entry is '1'; an input and a class are expected, from zero, as in 1,2"),
         (("--entry", "3,0"), "there is no input 3; they are 0 to 2"),
         (("--row", "1"), "there is no row 1"),

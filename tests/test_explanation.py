@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 from numpy.testing import assert_allclose
 
+from seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from strategies import problems
-from test_seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
 from xegrad.explanation.steps import BUDGET
-from xegrad.explanation.values import INVITED, STEPS, WITHOUT_BIAS
+from xegrad.explanation.values import MISTAKE_AT_STEP, STEPS, WITHOUT_BIAS
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [
@@ -123,7 +123,7 @@ def test_the_slip_of_the_softmax_jacobian_is_its_diagonal_with_numbers() -> None
 def test_every_step_but_the_last_two_invites_a_slip() -> None:
     seed = read("sample_inputs/seed.json")
     steps = explain(replace(seed, bias=np.zeros(5))).steps
-    assert {step.name: step.slip.name for step in steps if step.slip is not None} == INVITED
+    assert {step.name: step.slip.name for step in steps if step.slip is not None} == MISTAKE_AT_STEP
     without = explain(seed)["logits"].slip
     assert without is not None
     assert without.name == WITHOUT_BIAS

@@ -160,15 +160,18 @@ def test_a_gradient_that_was_written_is_verified(run: Run, tmp_path: Path, name:
         assert run("verify", problem, "--gradient", str(path), "-q").status == 0
 
 
-def test_markdown_is_a_table_of_pipes(run: Run) -> None:
-    shown = run("compute", SEED, "--format", "markdown").out
-    assert "| input | class | chain | shortcut | exact | difference |\n| ---: | ---: |" in shown
-    assert "|  | &gt;2 | -0.07830167 | -0.07830167 | -0.07830167 | rounding |" in shown
-    assert "agree and right" in shown
-    assert (
-        "| worst entries | yours |"
-        in run("verify", SEED, "--gradient", "[[1]]" * 0 + str([[0] * 5] * 3), "--format", "markdown").out
-    )
+@pytest.mark.parametrize("command", [("compute", SEED), ("verify", SEED), ("explain", SEED)])
+def test_markdown_is_the_text_in_a_fenced_block(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    table = run(*command).out
+    assert run(*command, "--format", "markdown").out == f"```text\n{table}```\n"
+    run(*command, "-o", str(tmp_path / "result.md"))
+    assert (tmp_path / "result.md").read_text() == f"```text\n{table}```\n"
+
+
+def test_a_fence_is_longer_than_any_run_of_backticks_inside(run: Run) -> None:
+    problem = json.dumps({"W": [[1, 2]], "x": [1], "label": 0, "classes": ["a````b", "``"]})
+    first, *_, last = run("compute", "--format", "markdown", stdin=problem).out.splitlines()
+    assert (first, last) == ("`````text", "`````")
 
 
 def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> 
         (".json", b"{"),
         (".csv", b"0.0190"),
         (".npy", b"\x93NUMPY"),
-        (".md", b"Softmax"),
+        (".md", b"```text\nSoftmax"),
         (".txt", b"Softmax"),
     ):
         path = tmp_path / f"result{suffix}"
@@ -215,14 +218,6 @@ def test_what_was_there_stays_when_a_run_fails_and_no_piece_is_left(run: Run, tm
 def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
     outcome = shell(f"xegrad compute {SEED} -o /dev/stdout --json | jq -r .verdict; test -c /dev/null")
     assert (outcome.out, outcome.status) == ("agree-right\n", 0)
-
-
-def test_the_table_of_formats_says_what_each_is(run: Run) -> None:
-    shown = run("formats").out
-    listed = json.loads(run("formats", "--json").out)
-    assert [entry["name"] for entry in listed["reads"]] == list(FORMATS)
-    assert all(name in shown for name in FORMATS)
-    assert all(line == line.rstrip() for line in shown.splitlines())
 
 
 def test_a_missing_library_is_named_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seed import INPUTS, WEIGHTS
+from seed import PROBLEM as SEED
 from xegrad import METHODS, InputError, Problem, Targets, Tolerance
 from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.vocabulary import CHAIN
 
-W = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]])
-X = np.array([0.1, 0.5, 0.4])
-SEED = Problem(W, X[None], Targets(labels=np.array([2])))
+W, X = np.array(WEIGHTS), np.array(INPUTS)
 
 
 def by_hand(dtype: Any = np.float64, **changed: Any) -> dict[str, Any]:

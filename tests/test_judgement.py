@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,17 @@ import pytest
 from candidates import ORDERS, gradient, in_blocks, loss
 from strategies import random_problem
 from xegrad import METHODS, Problem, Targets, bounds
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, check_methods, judge, judge_loss
+from xegrad.judgement import (
+    DIGITS_LOST,
+    RIGHT,
+    UNDECIDED,
+    WRONG,
+    Judgement,
+    Tolerance,
+    check_methods,
+    judge,
+    judge_loss,
+)
 
 NOT_WRONG = {RIGHT, DIGITS_LOST, UNDECIDED}
 
@@ -66,13 +77,17 @@ def test_a_gradient_rounded_to_a_smaller_format_is_judged_as_stored(stored_as: s
         assert judge(problem, exact, candidate, tolerance).outcome in NOT_WRONG
 
 
-def test_bfloat16_is_the_upper_half_of_a_float32() -> None:
+def to_bfloat16(values: Any) -> Any:
     """Rounded to nearest even by hand: numpy has no bfloat16."""
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def test_bfloat16_is_the_upper_half_of_a_float32() -> None:
     random = np.random.default_rng(6)
     for _ in range(200):
         problem = mild_or_saturated(random)
-        bits = gradient(problem, "float32", ORDERS["forward"]).view(np.uint32)
-        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+        rounded = to_bfloat16(gradient(problem, "float32", ORDERS["forward"]))
         exact = METHODS["exact"].evaluate(problem)
         tolerance = Tolerance(precision="float32", stored_as="bfloat16")
         assert judge(problem, exact, rounded, tolerance).outcome in NOT_WRONG
@@ -155,6 +170,48 @@ def test_numbers_that_only_changed_places_are_said_to_be_the_same() -> None:
     assert judged(turned - exact).pattern == "several entries"
 
 
+def stored_in_bfloat16(n_classes: int, change: Callable[[Any], Any]) -> Judgement:
+    """A float32 gradient of 32 rows and 1024 inputs, changed and stored: bounds of neighbours overlap."""
+    random = np.random.default_rng(5)
+    weights, inputs = random.normal(size=(1024, n_classes)), random.normal(size=(32, 1024))
+    problem = Problem(
+        weights.astype("f4"), inputs.astype("f4"), Targets(labels=random.integers(n_classes, size=32))
+    )
+    exact = METHODS["shortcut"].evaluate(problem)  # float64 is exact enough here, and takes no minutes
+    exact = type(exact)(exact.loss, exact.losses, exact.gradients, {"weights": np.array(True)})
+    candidate = to_bfloat16(change(exact.gradients["weights"].astype(np.float64)).astype("f4"))
+    return judge(problem, exact, candidate, Tolerance(precision="float32", stored_as="bfloat16"))
+
+
+@pytest.mark.parametrize("index", [3, 8, 28])
+def test_a_class_times_three_halves_is_in_no_other_place(index: int) -> None:
+    """Sorted, all 102,400 numbers lie within the bounds of those that they should be."""
+    factors = np.where(np.arange(100) == index, 1.5, 1.0)
+    judged = stored_in_bfloat16(100, lambda gradient: gradient * factors)
+    assert judged.pattern == "one class"
+
+
+def test_other_numbers_in_the_same_range_are_not_the_same_numbers() -> None:
+    random = np.random.default_rng(0)
+    for change in (np.negative, lambda gradient: random.normal(size=gradient.shape) * gradient.std()):
+        assert stored_in_bfloat16(10, change).pattern == "several entries"
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_class_in_the_place_of_another_is_found_among_many_numbers(precision: str) -> None:
+    random = np.random.default_rng(1)
+    for n_classes in (3, 10, 50):
+        problem = Problem(
+            random.normal(size=(64, n_classes)),
+            random.normal(size=(8, 64)),
+            Targets(labels=random.integers(n_classes, size=8)),
+        )
+        exact = METHODS["exact"].evaluate(problem)
+        rolled = np.roll(exact.gradients["weights"], 1, axis=1)
+        judged = judge(problem, exact, rolled, Tolerance(precision=precision))
+        assert judged.pattern == "the same numbers in other places"
+
+
 def test_a_house_rule_takes_the_place_of_the_bound() -> None:
     assert judged([[1e-9] * 3] * 2).outcome == WRONG
     assert judged([[1e-9] * 3] * 2, Tolerance(atol=1e-8)).outcome == RIGHT
@@ -182,3 +239,15 @@ def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:
     unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
     assert judge(problem, unsure, exact.gradients["weights"], Tolerance()).outcome == RIGHT
     assert judge_loss(problem, unsure, float(exact.loss), Tolerance()).outcome == UNDECIDED
+
+
+def test_an_entry_whose_exact_value_is_not_certified_is_never_wrong() -> None:
+    problem = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
+    exact = METHODS["exact"].evaluate(problem)
+    flags = {"loss": np.array(True), "weights": np.array([[True, False]])}
+    unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
+    right = exact.gradients["weights"]
+    assert judge(problem, unsure, right + np.array([[0.0, 1.0]]), Tolerance()).outcome == UNDECIDED
+    judged = judge(problem, unsure, right + np.array([[1.0, 1.0]]), Tolerance())
+    assert judged.outcome == WRONG
+    assert judged.pattern == "one entry"

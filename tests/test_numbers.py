@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from xegrad.display.naming import ordinal
 from xegrad.display.numbers import decimals_for, in_column
+from xegrad.naming import ordinal
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xegrad import InputError, Problem, Targets
+from xegrad.problem import Layout
 
 
 def problem(**changed: Any) -> Problem:
@@ -120,3 +121,21 @@ def test_targets_keep_what_was_given_and_fold_it_on_demand() -> None:
 )
 def test_a_sum_other_than_one_is_a_warning_and_rounding_is_none(row: list[float], warns: bool) -> None:
     assert bool(Targets(soft=np.array([row])).warnings) is warns
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_layout_there_and_back_is_the_same_gradient(transpose: bool, is_batch: bool) -> None:
+    layout = Layout(transpose=transpose, is_batch=is_batch)
+    n_rows = 2 if is_batch else 1
+    problem = Problem(np.ones((3, 4)), np.ones((n_rows, 3)), Targets(labels=np.zeros(n_rows, dtype=int)))
+    for name, shape in {
+        "weights": (3, 4),
+        "bias": (4,),
+        "inputs": (n_rows, 3),
+        "logits": (n_rows, 4),
+    }.items():
+        gradient = np.arange(float(np.prod(shape))).reshape(shape)
+        in_layout = layout.of(name, gradient)
+        assert in_layout.shape == layout.shape(problem, name)
+        assert np.array_equal(layout.to_library(name, in_layout), gradient)

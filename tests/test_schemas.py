@@ -63,7 +63,6 @@ def test_what_verify_prints_is_what_its_schema_says(run: Run, path: Path, option
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("explain", ("explain", "--hide", "loss")),
         ("explain", ("explain",)),
         ("descend", ("descend", "--steps", "3")),
         ("descend", ("descend", "--learning-rate", "1e300", "--steps", "3")),

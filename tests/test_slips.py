@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from mistakes import MISTAKES, mild_problem, plain, right
+from seed import INPUTS, WEIGHTS
 from xegrad import METHODS, SLIPS, InputError, Problem, Targets, diagnose
 from xegrad.blindness import blind_spots, problem_without_blind_spots
 from xegrad.slips import STAGES
 from xegrad.slips.making import apply
 
 CLASSIC = Problem(
-    np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 0.1], [0.11, 0.12, 0.13, 0.14, 0.15]]),
-    np.array([[0.1, 0.5, 0.4], [0.3, -0.2, 0.7], [-0.6, 0.1, 0.2]]),
+    np.array(WEIGHTS),
+    np.array([INPUTS, [0.3, -0.2, 0.7], [-0.6, 0.1, 0.2]]),
     Targets(labels=np.array([2, 0, 2]), class_weights=np.array([1.0, 2.0, 3.0, 1.0, 0.5])),
     np.array([0.3, -0.1, 0.2, 0.05, -0.4]),
 )

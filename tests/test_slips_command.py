@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Outcome, Run
 from xegrad import METHODS, SLIPS, read
-from xegrad.explanation.values import INVITED, WITHOUT_BIAS
+from xegrad.explanation.values import MISTAKE_AT_STEP, WITHOUT_BIAS
 
 SEED = "sample_inputs/seed.json"
 BATCH = "sample_inputs/batch.json"
@@ -209,7 +209,7 @@ def test_steps_come_from_an_npz_too(run: Run, tmp_path: Path) -> None:
     assert "WRONG     probabilities" in outcome.out
 
 
-def test_the_hidden_numbers_of_an_exercise_are_marked(run: Run) -> None:
+def test_one_step_that_someone_worked_out_is_marked(run: Run) -> None:
     answer = json.dumps({"probabilities": [0.19091352, 0.20353145, 0.21698333, 0.23132428, 0.15724743]})
     assert run("verify", SEED, "--gradient", answer).status == 0
     wrong = json.dumps({"probabilities": [0.19091352, 0.20353145, 0.21698333, 0.23132428, 0.16]})
@@ -242,7 +242,7 @@ def test_an_unknown_slip_is_refused_with_the_nearest(run: Run) -> None:
 
 
 def test_the_slips_that_a_step_invites_are_in_the_catalogue() -> None:
-    assert {*INVITED.values(), WITHOUT_BIAS} <= {*SLIPS}
+    assert {*MISTAKE_AT_STEP.values(), WITHOUT_BIAS} <= {*SLIPS}
 
 
 def test_a_random_sample_says_what_it_cannot_catch(run: Run) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ STREAM = "sample_inputs/stream.ndjson"
 BAD = [17, 251, 502, 503, 777]
 LINE = '{"W": [[1, 2], [3, 4]], "x": [1, -1], "label": 0}\n'
 XEGRAD = [sys.executable, "-m", "xegrad"]
+on_linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc to see processes in")
 
 
 @pytest.fixture
@@ -135,6 +139,11 @@ def test_a_stream_is_answered_in_ndjson_alone(run: Run) -> None:
     assert "not in csv" in outcome.err
 
 
+def unread(pipe: IO[bytes]) -> int:
+    """How many bytes have been written to a pipe and not been read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_a_line_is_answered_before_the_next_one_comes(live: subprocess.Popen[bytes]) -> None:
     assert live.stdin is not None
     assert live.stdout is not None
@@ -144,7 +153,8 @@ def test_a_line_is_answered_before_the_next_one_comes(live: subprocess.Popen[byt
         assert json.loads(live.stdout.readline())["loss"] > 0
     live.stdin.write(LINE.encode()[:20])
     live.stdin.flush()
-    time.sleep(0.05)
+    while unread(live.stdin):
+        time.sleep(0.001)
     live.stdin.write(LINE.encode()[20:])
     live.stdin.close()
     assert json.loads(live.stdout.readline())["verdict"] == "undecided"
@@ -176,7 +186,71 @@ def test_many_processes_answer_in_the_order_of_the_lines(
     assert "1999 done, 1 bad; the first is line 1235" in outcome.err
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc to see processes in")
+@pytest.fixture
+def shared() -> Iterator[subprocess.Popen[bytes]]:
+    """A run that shares what is written to it among two processes, from the first line on."""
+    script = (
+        "from xegrad.cli import stream; from xegrad.__main__ import run; stream.WORTHWHILE = 0; "
+        "stream._n_processors = lambda: 2; import sys; "
+        "sys.argv = ['xegrad', 'compute', '-', '--input-format', 'ndjson']; run()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        yield process
+        process.kill()
+
+
+def children(process: int) -> list[int]:
+    """The processes that one has started."""
+    return [
+        child
+        for tasks in Path(f"/proc/{process}/task").glob("*/children")
+        for child in map(int, tasks.read_text().split())
+    ]
+
+
+def kill(process: int) -> None:
+    """End a process, and return when it has ended."""
+    ended = os.pidfd_open(process)
+    os.kill(process, signal.SIGKILL)
+    select.select([ended], [], [])
+    os.close(ended)
+
+
+@on_linux
+@pytest.mark.parametrize("work", ["that waits", "in hand"])
+def test_lines_that_a_killed_process_had_are_named(shared: subprocess.Popen[bytes], work: str) -> None:
+    """Whether it was killed before it was sent lines, or with them: they were read, and nobody answers them."""
+    assert shared.stdin is not None
+    assert shared.stdout is not None
+    assert shared.stderr is not None
+    for _ in range(3):
+        shared.stdin.write(LINE.encode())
+        shared.stdin.flush()
+        assert json.loads(shared.stdout.readline())["loss"] > 0
+    processes = children(shared.pid)
+    assert len(processes) == 2
+    for process in processes:
+        if work == "in hand":
+            os.kill(process, signal.SIGSTOP)
+        else:
+            kill(process)
+    shared.stdin.write(LINE.encode() * 5)
+    shared.stdin.close()
+    if work == "in hand":
+        for process in processes:
+            kill(process)
+    assert shared.wait() == 2
+    assert shared.stdout.read() == b""
+    summary, error = shared.stderr.read().decode().splitlines()
+    assert summary == "xegrad: 3 lines: 3 done, 0 bad"
+    assert error.startswith(
+        "xegrad: lines 4 to 8 of standard input were read and not answered: a process that computed them ended"
+    )
+
+
+@on_linux
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending: signal.Signals) -> None:
     """A killed parent cannot tidy up its file; its processes see that it is gone."""
@@ -188,12 +262,12 @@ def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending
         "run()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 20
-        while len(running(marker)) < 3 and time.monotonic() < deadline:
+        while len(running(marker)) < 3 and process.poll() is None:
             time.sleep(0.02)
         assert len(running(marker)) == 3
         process.send_signal(ending)
         assert process.wait() in (130, -signal.SIGKILL)
+    deadline = time.monotonic() + 300  # reached only where a process is left behind
     while running(marker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert running(marker) == []

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 import xegrad
-from xegrad import METHODS
+from conftest import Run
+from xegrad import METHODS, Targets
 from xegrad.cli import COMMANDS
 from xegrad.formats import FORMATS
+from xegrad.problem_spec import FIELDS
 
 SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
-    "formats": {"candidate", "parts", "schemas"},
-    "cli": {"choices", "options", "inputs", "output", "stream"},
+    "formats": {"claim", "labels", "printed", "raw_problem", "schemas", "values"},
+    "cli": {"choices", "options", "inputs", "output", "processes", "stream"},
 }
 
 
@@ -46,3 +48,10 @@ def test_every_public_name_resolves_and_none_is_a_module_too() -> None:
     assert set(xegrad.__all__) < set(dir(xegrad))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = xegrad.nothing
+
+
+def test_every_option_of_the_loss_is_a_field_of_a_problem_and_every_field_has_its_option(run: Run) -> None:
+    assert set(Targets.__struct_fields__) - {"labels", "soft"} < set(FIELDS)
+    shown = run("compute", "--help").out
+    for field in FIELDS.values():
+        assert all(name in shown for option in field.options for name in option.split("/"))

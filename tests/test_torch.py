@@ -24,14 +24,14 @@ torch.set_num_threads(1)  # the layers are tiny
 SCALES = (0.1, 1.0, 1.0, 10.0, 100.0)  # of W and b: logits near one, and saturated
 
 
-def test_what_the_readme_saves_is_judged_right(
+def test_what_the_page_on_verify_saves_is_judged_right(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = Path("README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```py\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    page = Path("docs/verify.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```py\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     for precision in ("float32", "float64"):
-        exec(compile(block.replace("torch.float32", f"torch.{precision}"), "README.md", "exec"), {})
+        exec(compile(block.replace("torch.float32", f"torch.{precision}"), "verify.md", "exec"), {})
         assert run("verify", "layer.npz", "-q").status == 0
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell
-from test_seed import GRADIENT, LOSS
-from xegrad import METHODS, read
+from seed import GRADIENT, LOSS
+from xegrad import METHODS, Comparison, Judgement, Problem, Targets, Tolerance, read
+from xegrad.display.outcome import gradient_sentence
 
 SEED = "sample_inputs/seed.json"
 SATURATED = "sample_inputs/saturated.json"
@@ -322,6 +323,71 @@ def test_what_people_paste_is_read(run: Run, file: Any, text: Callable[[Any], st
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        lambda rows: f"tensor({rows}, device='cuda:0', dtype=torch.float64,\n       grad_fn=<MmBackward0>)",
+        lambda rows: f"Parameter containing:\ntensor({rows}, dtype=torch.float64, requires_grad=True)",
+        lambda rows: f"tf.Tensor(\n{np.array(rows)}, shape=(3, 5), dtype=float64)",
+        lambda rows: f"dL/dW:\n{np.array(rows)}\n",
+        lambda rows: "1.0e-02 *\n" + str([[round(100 * entry, 6) for entry in row] for row in rows]),
+        lambda rows: str(rows).replace("]", ",]").replace("[", "[ "),
+        lambda rows: str([entry for row in rows for entry in row]),
+        lambda rows: '"a, b",c,d,e,f\n' + "\n".join(",".join(map(str, row)) for row in rows),
+    ],
+    ids=["keywords", "parameter", "tensorflow", "name", "factor", "blanks", "flat", "quoted"],
+)
+def test_what_libraries_print_around_an_array_is_read(
+    run: Run, file: Any, text: Callable[[Any], str]
+) -> None:
+    outcome = run("verify", SEED, "--gradient", file("printed.txt", text(exact_gradient().tolist())))
+    assert outcome.err == ""
+    assert outcome.out.startswith("RIGHT: all 15 entries")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-G", "'-[[0.019"),
+        ("-array(G)", "'-array([[0.019"),
+        ("G * 5", "'* 5'"),
+        ("array(G) * 5", "'* 5'"),
+        ("0.25 * np.array(G)", "'0.25 * np.array([[0.019"),
+        ("5 * G", "'5 * [[0.019"),
+        ("array(G) + 1", "'+ 1'"),
+        ("array(G) / 4", "'/ 4'"),
+        ("array(G).T", "'.T'"),
+        ("G.T", "'.T'"),
+        ("G\nG", "'[[0.019"),
+        ("[1 2 3]\n[4 5 6]", "'[4 5 6]'"),
+        ("abs(G)", "'abs([[0.019"),
+        ("2*grad = G", "'2*grad = [[0.019"),
+        ("G/4 = G", "= [[0.019"),
+        ("array(G, ndmin=3)", "', ndmin=3)'"),
+        ("array(G", "the parenthesis after array does not close"),
+        ("[INFO] grad = ", "'[INFO] grad ='"),
+        ("G)", "')'"),
+        ("[[1 2]\n -[3 4]]", "'-'"),
+        ("[[1 2]\n 7 8\n [3 4]]", "'7 8'"),
+        ("[[1, 2], …, [3, 4]]", "', …,'"),
+        ("[[1 2]\n …\n [3 4]]", "'…'"),
+        ("[[1,,2]]", "row 0, column 1 is ''"),
+        ("[[1 2*3]]", "row 0, column 1 is '2*3'"),
+        ("[[2*np.float64(3)]]", "row 0, column 0 is '2*3'"),
+        ("grad/4 =\n1,2\n3,4", "row 0, column 0 is 'grad/4 ='"),
+        ("-grad =\n1 2\n3 4", "row 0, column 0 is '-grad'"),
+        ("1e-5*\n1\n2", "row 0, column 0 is '1e-5*'"),
+    ],
+)
+def test_text_around_a_matrix_is_refused_and_shown(run: Run, file: Any, text: str, shown: str) -> None:
+    content = text.replace("G", str(exact_gradient().tolist()))
+    outcome = run("verify", SEED, "--gradient", file("expression.txt", content))
+    assert (outcome.status, outcome.out) == (2, "")
+    assert shown in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert "expected" in outcome.err or "close" in outcome.err
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("[" * 3000 + "]" * 3000, "nested too deeply"),
@@ -415,3 +481,64 @@ def test_a_doubled_key_of_a_candidate_is_refused(run: Run) -> None:
     outcome = run("verify", SEED, "--gradient", '{"logits": [1], "logits": [2]}')
     assert outcome.status == 2
     assert "the key 'logits' is given twice" in outcome.err
+
+
+def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: Run) -> None:
+    turned = json.dumps(read(SEED).weights.T.tolist())
+    arguments = ("verify", "-W", turned, "-x", "0.1,0.5,0.4", "-y", "2", "--transpose", "--gradient")
+    steps = {"loss": LOSS, "gradient": exact_gradient().T.ravel().tolist()}
+    assert run(*arguments, json.dumps(steps), "-q").status == 0
+
+
+def test_a_gradient_without_a_certified_exact_value_is_undecided() -> None:
+    problem = Problem(np.ones((1, 2)), np.ones((1, 1)), Targets(labels=np.array([0])))
+    comparison = Comparison(problem.weights, problem.weights, problem.weights)
+    judgement = Judgement("weights", comparison, np.array([[True, False]]), derived=True)
+    sentence = gradient_sentence(problem, "weights", judgement, Tolerance(), None)
+    assert sentence.startswith("UNDECIDED: the exact value could not be certified (bound for float64")
+
+
+# Two logits of 0 that are sums of terms of 1e9: the loss is log 2, and float32 does not resolve it.
+CANCELLING = {"x": [1, 1], "W": [[1e9, 0], [-1e9, 0]], "label": 0}
+LONG = {"x": [1] * 64, "W": [[1e9, 0], [-1e9, 0]] * 32, "label": 0}
+
+
+@pytest.mark.parametrize(
+    ("problem", "arguments", "said"),
+    [
+        (
+            CANCELLING,
+            ("--dtype", "float32"),
+            "float32 does not resolve numbers of this size: rounding may exceed half of every entry",
+        ),
+        (LONG, ("--dtype", "float32"), "the sum of 64 products in a logit is not resolved in float32"),
+        (
+            CANCELLING,
+            ("--dtype", "float32", "--decimals", "1"),
+            "1 decimals resolve no entry, or rounding alone exceeds half of each",
+        ),
+    ],
+    ids=["large terms", "a long sum", "few decimals"],
+)
+def test_a_loss_that_its_precision_does_not_resolve_is_undecided(
+    run: Run, problem: Any, arguments: tuple[str, ...], said: str
+) -> None:
+    arguments = ("verify", "-", "--loss", "0.7", *arguments)
+    outcome = run(*arguments, stdin=json.dumps(problem))
+    assert outcome.status == 1
+    assert f"UNDECIDED: the loss is {np.log(2)!s}; {said}" in one_line(outcome)
+    (check,) = json.loads(run(*arguments, "--json", stdin=json.dumps(problem)).out)["checks"]
+    assert (check["name"], check["passed"], check["wrong_entries"]) == ("loss", False, 0)
+
+
+def test_a_loss_within_a_wide_tolerance_may_have_lost_its_digits(run: Run) -> None:
+    outcome = run("verify", SEED, "--loss", "4", "--atol", "5")
+    assert outcome.status == 0
+    assert f"DIGITS LOST: the loss is {LOSS}, and 4.0 has no digit of it" in one_line(outcome)
+
+
+def test_a_right_loss_beside_a_wrong_gradient_says_that_the_forward_pass_is_right(run: Run) -> None:
+    outcome = run("verify", SEED, "--gradient", json.dumps(np.eye(3, 5).tolist()), "--loss", str(LOSS))
+    assert outcome.status == 1
+    said = "right loss with wrong gradient: the forward pass is right, and the mistake comes after it."
+    assert said in one_line(outcome)

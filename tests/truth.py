@@ -61,23 +61,23 @@ def exact(problem: Problem, precision: int = PRECISION) -> dict[str, Any]:
 
 def effective_targets(problem: Problem) -> Any:
     """Q, as PyTorch's documentation of CrossEntropyLoss has it, by rows."""
-    stated, classes = problem.targets, range(problem.n_classes)
-    eps = mpmath.mpf(stated.label_smoothing)
+    options, classes = problem.targets, range(problem.n_classes)
+    eps = mpmath.mpf(options.label_smoothing)
     weights = [mpmath.mpf(1)] * problem.n_classes
-    if stated.class_weights is not None:
-        weights = _numbers(stated.class_weights)
-    if stated.soft is not None:
-        rows, divisor = _numbers(stated.soft), mpmath.mpf(problem.n_rows)
+    if options.class_weights is not None:
+        weights = _numbers(options.class_weights)
+    if options.soft is not None:
+        rows, divisor = _numbers(options.soft), mpmath.mpf(problem.n_rows)
     else:
-        assert stated.labels is not None
+        assert options.labels is not None
         rows, divisor = [], mpmath.mpf(0)
-        for label in stated.labels.tolist():
-            if label == stated.ignore_index:
+        for label in options.labels.tolist():
+            if label == options.ignore_index:
                 rows.append(None)
             else:
                 rows.append([mpmath.mpf(int(t == label)) for t in classes])
                 divisor += weights[label]
-    if stated.reduction != "mean":
+    if options.reduction != "mean":
         divisor = mpmath.mpf(1)
     return [
         [

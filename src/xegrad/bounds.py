@@ -63,7 +63,7 @@ def stable(
     Parameters
     ----------
     precision : a name in PRECISIONS, optional
-        In which it computes; that of the problem by default.  W, x and b as stated stay the truth.
+        In which it computes; that of the problem by default.  The exact values are for W, x and b in float64.
     terms : callable
         How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
     underflow : float
@@ -152,8 +152,7 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
 
 def _complement(forward: layer.Forward) -> Array:
     """1 - S, (B, T), with its digits."""
-    quotient: Array = layer.other_exponentials(forward) / (1 + forward.others)
-    return quotient
+    return layer.other_exponentials(forward) / (1 + forward.others)
 
 
 def _parts_of_residual(cells: Cells) -> Array:
@@ -193,9 +192,10 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
     """(B,) rows in which log S_t is needed of an S_t that is subnormal or 0, or nearly so."""
     normal = cells.arithmetic.eta / cells.arithmetic.u  # twice the smallest normal number
     needed = cells.Q.value != 0
-    lost: NDArray[np.bool_] = (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
-    return lost
+    return (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
 
 
 def _inflated(error: Array) -> Array:
-    return np.where(np.isnan(error), np.inf, INFLATION * error)
+    inflated = INFLATION * error
+    unknown = np.isnan(inflated)
+    return np.where(unknown, np.inf, inflated) if unknown.any() else inflated

@@ -31,8 +31,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
     @property
     def within(self) -> NDArray[np.bool_]:
         """Entries whose difference rounding explains: never NaN, and never by an infinite bound."""
-        within: NDArray[np.bool_] = np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
-        return within
+        return np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
 
     @property
     def agrees(self) -> bool:
@@ -40,7 +39,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         return bool(self.within.all())
 
     @property
-    def lost(self) -> NDArray[np.bool_]:
+    def unresolved(self) -> NDArray[np.bool_]:
         """Entries within a bound that exceeds half the value: they need not have one digit in common.
 
         An exact zero is never lost: it is all there is to know.
@@ -56,15 +55,13 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
     @property
     def opposite_signs(self) -> NDArray[np.bool_]:
         """Entries of which one is positive and the other negative."""
-        opposite: NDArray[np.bool_] = np.sign(self.candidate) * np.sign(self.reference) < 0
-        return opposite
+        return np.sign(self.candidate) * np.sign(self.reference) < 0
 
     @property
-    def digits_lost(self) -> NDArray[np.bool_]:
+    def no_correct_digit(self) -> NDArray[np.bool_]:
         """Entries of the candidate that are not finite, or off by half of a reference that is not 0, or more."""
         far: NDArray[np.bool_] = np.abs(self.difference) >= np.abs(self.reference) / 2
-        lost: NDArray[np.bool_] = ~np.isfinite(self.candidate) | (far & (self.reference != 0))
-        return lost
+        return ~np.isfinite(self.candidate) | (far & (self.reference != 0))
 
     @property
     def correct_digits(self) -> NDArray[np.intp]:
@@ -91,8 +88,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        order: NDArray[np.intp] = self._worst_first(1)[0]
-        return order
+        return self._worst_first(1)[0]
 
     def _worst_first(self, n_problems: int) -> NDArray[np.intp]:
         """The same for each problem of a stack, (K, size)."""
@@ -144,14 +140,12 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
     @property
     def agrees(self) -> NDArray[np.bool_]:
         """Whether every entry is within its bound."""
-        agrees: NDArray[np.bool_] = self._by_problem(self.comparison.within).all(axis=1)
-        return agrees
+        return self._by_problem(self.comparison.within).all(axis=1)
 
     @property
     def max_difference(self) -> Array:
         """The largest, in size; NaN where any is."""
-        largest: Array = np.abs(self._by_problem(self.comparison.difference)).max(axis=1)
-        return largest
+        return np.abs(self._by_problem(self.comparison.difference)).max(axis=1)
 
     @property
     def max_ulps(self) -> NDArray[np.uint64] | None:
@@ -162,18 +156,17 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
     @property
     def correct_digits(self) -> NDArray[np.intp]:
         """Of the worst entry."""
-        digits: NDArray[np.intp] = self._by_problem(self.comparison.correct_digits).min(axis=1)
-        return digits
+        return self._by_problem(self.comparison.correct_digits).min(axis=1)
 
     @property
-    def lost(self) -> NDArray[np.intp]:
+    def unresolved(self) -> NDArray[np.intp]:
         """How many entries are within a bound that exceeds half of them."""
-        return _count(self._by_problem(self.comparison.lost))
+        return _count(self._by_problem(self.comparison.unresolved))
 
     @property
-    def digits_lost(self) -> NDArray[np.intp]:
+    def no_correct_digit(self) -> NDArray[np.intp]:
         """How many entries are not finite or have no digit."""
-        return _count(self._by_problem(self.comparison.digits_lost))
+        return _count(self._by_problem(self.comparison.no_correct_digit))
 
     @property
     def opposite_signs(self) -> NDArray[np.intp]:
@@ -187,8 +180,7 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
 
 
 def _count(masks: Any) -> NDArray[np.intp]:
-    counts: NDArray[np.intp] = np.count_nonzero(masks, axis=1)
-    return counts
+    return np.count_nonzero(masks, axis=1)
 
 
 def compare(

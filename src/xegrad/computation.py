@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -11,10 +12,38 @@ from numpy.typing import NDArray
 
 from xegrad import bounds, layer
 from xegrad.comparison import Comparison, compare
+from xegrad.errors import InputError
 from xegrad.methods import METHODS, Evaluation
+from xegrad.naming import class_in_full
 from xegrad.problem import Problem
+from xegrad.vocabulary import DEFAULT_METHODS
+
+QUICK = 0.05  # seconds that the exact values may take where nobody asked for them
 
 AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED = "agree-right", "agree-wrong", "differ", "undecided"
+
+# Why a verdict is what it is, and the verdict that follows; of those that hold the first counts.
+VERDICT_OF: Mapping[str, str] = {
+    "not-compared": UNDECIDED,  # the chain or the shortcut was not computed
+    "not-finite": DIFFER,
+    "apart": DIFFER,  # by more than rounding explains
+    "unbounded": UNDECIDED,
+    "no-exact": UNDECIDED,  # they agree, and the exact values were not computed
+    "uncertified": UNDECIDED,
+    "both-wrong": AGREE_WRONG,  # wrong: no correct digit in some entries
+    "chain-wrong": AGREE_WRONG,
+    "shortcut-wrong": AGREE_WRONG,
+    "right": AGREE_RIGHT,
+}
+
+Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a verdict is what it is, one of `VERDICT_OF`, and the entries to blame."""
+
+    kind: str
+    places: tuple[Place, ...] = ()
 
 
 class Computation(msgspec.Struct, frozen=True, eq=False):
@@ -64,49 +93,156 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         return bool(self.finite.all())
 
     @property
+    def cause_of_nonfinite(self) -> str:
+        """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products; or ""."""
+        if self.is_finite:
+            return ""
+        problem, forward = self.problem, self.forward
+        overflowing = np.argwhere(~np.isfinite(forward.logits))
+        if overflowing.size:
+            place = tuple(overflowing[0])
+            logit = forward.logits[place]
+            return f"the logit of {_class_in_row(problem, place)} overflows to {logit}"
+        with np.errstate(all="ignore"):
+            factors = forward.targets / forward.probabilities
+        broken = np.argwhere((forward.targets != 0) & ~np.isfinite(factors))
+        if not broken.size:
+            return "the products with x overflow"
+        place = tuple(broken[0])
+        name, probability = _class_in_row(problem, place), float(forward.probabilities[place])
+        if probability == 0:
+            return (
+                f"the probability S of {name} underflows to 0, and the chain multiplies 1/S = infinity by 0"
+            )
+        if forward.targets[place] > 1:
+            return (
+                f"the target Q of {name} is {float(forward.targets[place]):.3g}, so large that Q/S overflows"
+            )
+        return f"the probability S of {name} is {probability:.1e}, so small that 1/S overflows"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about the targets, and why something is not finite, of one problem."""
+        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite,))]
+
+    @property
     def verdicts(self) -> list[str]:
         """Of each problem: whether chain and shortcut agree, and are right, or differ, or nothing is known."""
-        if not self.comparisons:
-            return [UNDECIDED] * self.n_problems
-        compared = self.comparisons.values()
-        differ = self._any(~against.within & ~against.unbounded for against in compared)
-        unknown = self._any(~against.within for against in compared)
-        exact = self.evaluations.get("exact")
-        if exact is None or exact.certified is None:
-            unknown[:] = True
-        else:
-            unknown |= self._any(~np.asarray(exact.certified[name]) for name in ("loss", *self.names))
-        wrong = self._any(against.digits_lost for by in self.from_exact.values() for against in by.values())
-        verdicts: list[str] = np.where(
-            differ, DIFFER, np.where(unknown, UNDECIDED, np.where(wrong, AGREE_WRONG, AGREE_RIGHT))
-        ).tolist()
-        return verdicts
+        return [VERDICT_OF[kind] for kind in self._kinds()]
 
     @property
     def verdict(self) -> str:
         """That of the only problem, or of the first."""
         return self.verdicts[0]
 
+    @property
+    def reason(self) -> Reason:
+        """Why the verdict on one problem is what it is."""
+        kind = self._kinds()[0]
+        masks = self._masks()
+        if kind == "no-exact":  # they agree, and where they need not have a digit in common they may be wrong
+            masks = {kind: {name: against.unresolved for name, against in self.comparisons.items()}}
+        places = [
+            (name, k) for name, mask in masks.get(kind, {}).items() for k in np.flatnonzero(mask).tolist()
+        ]
+        return Reason(kind, tuple(places))
+
+    @property
+    def uncertified(self) -> dict[str, NDArray[np.bool_]]:
+        """Where the exact loss, and each entry of each exact gradient, may not be the nearest; none without them."""
+        exact = self.evaluations.get("exact")
+        if exact is None:
+            return {}
+        values: dict[str, Any] = {"loss": exact.loss, **exact.gradients}
+        certified = exact.certified or dict.fromkeys(values, np.array(False))
+        return {name: np.broadcast_to(~certified[name], np.shape(value)) for name, value in values.items()}
+
+    def _kinds(self) -> list[str]:
+        """Of each problem, why the verdict is what it is."""
+        if not self.comparisons:
+            return ["not-compared"] * self.n_problems
+        masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
+        if "exact" not in self.evaluations:
+            masks["no-exact"] = np.ones(self.n_problems, dtype=bool)
+        masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
+        kinds = [kind for kind in VERDICT_OF if kind in masks]
+        return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
+
+    def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
+        """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
+        outside = {name: ~against.within for name, against in self.comparisons.items()}
+        unbounded = {name: against.unbounded for name, against in self.comparisons.items()}
+        chain, shortcut = (
+            {name: against.no_correct_digit for name, against in self.from_exact.get(method, {}).items()}
+            for method in ("chain", "shortcut")
+        )
+        common = {name: chain[name] & shortcut[name] for name in chain}
+        return {
+            "not-finite": {
+                name: outside[name] & ~np.isfinite(against.candidate)
+                for name, against in self.comparisons.items()
+            },
+            "apart": {name: outside[name] & ~unbounded[name] for name in outside},
+            "unbounded": unbounded,
+            "uncertified": self.uncertified,
+            "both-wrong": common if self._any(common.values()).any() else shortcut,
+            "chain-wrong": chain,
+            "shortcut-wrong": shortcut,
+        }
+
     def _any(self, masks: Iterable[Any]) -> NDArray[np.bool_]:
         """(K,) whether any of the masks holds anywhere in a problem."""
-        found = np.zeros(self.n_problems, dtype=bool)
+        holds = np.zeros(self.n_problems, dtype=bool)
         for mask in masks:
-            found |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
-        return found
+            holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
+        return holds
+
+
+def methods_for(
+    problem: Problem, methods: Sequence[str] | None = None, exact: bool | Literal["auto"] = "auto"
+) -> list[str]:
+    """The methods to compute by, in the order of the table: chain and shortcut where none is named.
+
+    `exact` adds the exact values or leaves them out; "auto" adds them to no methods that are named, and else where
+    they are quick, as their number tells.
+
+    Raises
+    ------
+    InputError
+        No method is left.
+    """
+    chosen = set(DEFAULT_METHODS if methods is None else methods)
+    if exact == "auto":
+        exact = "exact" in chosen if methods is not None else _exact_is_quick(problem)
+    chosen = chosen | {"exact"} if exact else chosen - {"exact"}
+    if not chosen:
+        raise InputError("no method is left to compute by")
+    return [name for name in METHODS if name in chosen]
+
+
+def _exact_is_quick(problem: Problem) -> bool:
+    from xegrad.methods.exact import work  # it is slow to import
+
+    n_problems = math.prod(problem.weights.shape[:-2])
+    return n_problems * work(problem.n_rows, problem.n_inputs, problem.n_classes) < QUICK
 
 
 def compute(
     problem: Problem,
-    methods: Sequence[str] = ("chain", "shortcut", "exact"),
+    methods: Sequence[str] | None = None,
     with_respect_to: Sequence[str] | None = None,
+    *,
+    exact: bool | Literal["auto"] = "auto",
 ) -> Computation:
     """The loss and the gradients by the methods of these names, in the order of the table.
 
-    `with_respect_to` is weights, and bias where there is one, by default.  A stack of problems is computed
-    as one.
+    For `methods` and `exact` see `methods_for`.  `with_respect_to` is weights, and bias where there is one, by
+    default.  A stack of problems is computed as one.
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
-    evaluations = {name: METHODS[name].evaluate(problem, names) for name in METHODS if name in methods}
+    evaluations = {
+        name: METHODS[name].evaluate(problem, names) for name in methods_for(problem, methods, exact)
+    }
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
@@ -115,11 +251,17 @@ def compute(
         }
     from_exact = {}
     if "exact" in evaluations:
-        promises = {name: METHODS[name].bound(problem, names) for name in evaluations if name != "exact"}
+        bounds_by_method = {
+            name: METHODS[name].bound(problem, names) for name in evaluations if name != "exact"
+        }
         from_exact = {
-            method: {
-                name: compare(evaluations["exact"], evaluations[method], promise, name) for name in names
-            }
-            for method, promise in promises.items()
+            method: {name: compare(evaluations["exact"], evaluations[method], bound, name) for name in names}
+            for method, bound in bounds_by_method.items()
         }
     return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, from_exact)
+
+
+def _class_in_row(problem: Problem, place: tuple[Any, ...]) -> str:
+    """The class of an entry of the logits, by its index, and the row of a batch."""
+    row = f" in row {place[-2]}" if problem.n_rows > 1 else ""
+    return f"{class_in_full(problem, int(place[-1]))}{row}"

@@ -192,8 +192,8 @@ CELLS: Mapping[str, Cell] = {
 def _downstream(cell: str) -> frozenset[str]:
     """All that is made of a cell, itself among it."""
     reached = {cell}
-    for name, made in CELLS.items():
-        if reached & {*made.sources}:
+    for name, cell_after in CELLS.items():
+        if reached & {*cell_after.sources}:
             reached.add(name)
     return frozenset(reached)
 

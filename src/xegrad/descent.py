@@ -70,7 +70,7 @@ class _Point(msgspec.Struct, frozen=True, eq=False):
         return largest * math.hypot(*(float(np.linalg.norm(part)) for part in parts))
 
 
-def share_right(problem: Problem) -> float | None:
+def accuracy(problem: Problem) -> float | None:
     """The share of the labelled rows whose most probable class is the label; None if no row has a label.
 
     Of several classes that are equally probable the first counts, as numpy's argmax and torch's take it.

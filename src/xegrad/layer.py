@@ -31,8 +31,7 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
     @property
     def probabilities(self) -> Array:
         """S = E / (1 + s), (B, T)."""
-        quotient: Array = self.exponentials / (1 + self.others)
-        return quotient
+        return self.exponentials / (1 + self.others)
 
     @property
     @np.errstate(all="ignore")
@@ -43,15 +42,13 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
         """
         cost = np.log1p(self.others) - self.shifted
         terms = np.multiply(self.targets, cost, out=np.zeros_like(cost), where=self.targets != 0)
-        losses: Array = terms.sum(axis=-1)
-        return losses
+        return terms.sum(axis=-1)
 
     @property
     @np.errstate(all="ignore")
     def loss(self) -> float | Array:
         """The sum of the rows' losses: a scalar, or one for each problem of a stack."""
-        total: float | Array = self.losses.sum(axis=-1)
-        return total
+        return self.losses.sum(axis=-1)
 
 
 @once
@@ -104,23 +101,19 @@ def residual(forward: Forward) -> Array:
                 = (P_i E_i - Q_i O_i) / (1 + s)
     """
     others = other_targets(forward.targets) * forward.exponentials
-    own = forward.targets * other_exponentials(forward)
-    quotient: Array = (others - own) / (1 + forward.others)
-    return quotient
+    class_itself = forward.targets * other_exponentials(forward)
+    return (others - class_itself) / (1 + forward.others)
 
 
 @np.errstate(all="ignore")
 def pull_back(problem: Problem, residual: Array, with_respect_to: str) -> Array:
     """dL/dZ carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
     if with_respect_to == "weights":
-        product: Array = problem.inputs.swapaxes(-1, -2) @ residual
-        return product
+        return problem.inputs.swapaxes(-1, -2) @ residual
     if with_respect_to == "bias":
-        total: Array = residual.sum(axis=-2)
-        return total
+        return residual.sum(axis=-2)
     if with_respect_to == "inputs":
-        back: Array = residual @ problem.weights.swapaxes(-1, -2)
-        return back
+        return residual @ problem.weights.swapaxes(-1, -2)
     if with_respect_to == "logits":
         return residual
     raise InputError(

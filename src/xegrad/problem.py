@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from xegrad import notebook
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
-from xegrad.vocabulary import COMPUTED_IN
+from xegrad.vocabulary import AXES, COMPUTED_IN
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -31,8 +31,7 @@ def once(
         key = (function, arguments, *named.items())
         if key not in results:
             results[key] = function(problem, *arguments, **named)
-        result: Result = results[key]
-        return result
+        return results[key]
 
     return remembering
 
@@ -52,7 +51,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         b.
     classes : T names, optional
     precision : "float64" or "float32", optional
-        In which the float methods compute, if not in that of the arrays: W, x and b as stated stay the truth.
+        In which the float methods compute, if not in that of the arrays; the exact values are for W, x and b as
+        they are here.
 
     The first three may have the same stack axes in front, and b with them: K problems of one shape
     are W (K, N, T), X (K, B, N), labels (K, B), and every formula is written over the last two axes.
@@ -74,12 +74,12 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        given = [_array("W", self.weights), _array("x", self.inputs)]
+        arrays = [_array("W", self.weights), _array("x", self.inputs)]
         if self.bias is not None:
-            given.append(_array("b", self.bias))
-        single = all(part.dtype == np.float32 for part in given)
+            arrays.append(_array("b", self.bias))
+        single = all(part.dtype == np.float32 for part in arrays)
         dtype = np.dtype(np.float32 if single else np.float64)
-        weights, inputs, *rest = (_sealed(part, dtype) for part in given)
+        weights, inputs, *rest = (_sealed(part, dtype) for part in arrays)
         bias = rest[0] if rest else None
         _check_shapes(weights, inputs, bias)
         if self.precision is not None and self.precision != dtype:
@@ -96,20 +96,17 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def n_rows(self) -> int:
         """B, the number of examples."""
-        size: int = self.inputs.shape[-2]
-        return size
+        return self.inputs.shape[-2]
 
     @property
     def n_inputs(self) -> int:
         """N."""
-        size: int = self.weights.shape[-2]
-        return size
+        return self.weights.shape[-2]
 
     @property
     def n_classes(self) -> int:
         """T."""
-        size: int = self.weights.shape[-1]
-        return size
+        return self.weights.shape[-1]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -164,7 +161,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @once
     def astype(self, dtype: np.dtype[Any]) -> Problem:
-        """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as given."""
+        """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as they are."""
         if dtype == self.weights.dtype and self.precision is None:
             return self
         return replace(
@@ -177,7 +174,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a problem was given, and so how its gradients are shown: W's layout, and whether x has rows."""
+    """The layout of a problem in its file, which its gradients have too: that of W, and whether x has rows."""
 
     transpose: bool = False
     is_batch: bool = True
@@ -190,10 +187,24 @@ class Layout(msgspec.Struct, frozen=True):
             return gradient[..., 0, :]
         return gradient
 
+    def to_library(self, name: str, gradient: Array) -> Array:
+        """A gradient in this layout, in the library's: the inverse of `of`."""
+        if name == "weights":
+            return self.of(name, gradient)
+        if name in ("inputs", "logits") and not self.is_batch:
+            return gradient[..., None, :]
+        return gradient
 
-def _array(symbol: str, given: ArrayLike) -> Array:
+    def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
+        """That of a gradient in this layout."""
+        sizes = {"row": problem.n_rows, "input": problem.n_inputs, "class": problem.n_classes}
+        in_library = np.broadcast_to(0.0, [sizes[axis] for axis in AXES[name]])
+        return self.of(name, in_library).shape
+
+
+def _array(symbol: str, values: ArrayLike) -> Array:
     try:
-        array = np.asarray(given)
+        array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{symbol} is not an array: {error}", symbol) from None
     if array.dtype.kind not in "fiu":
@@ -201,9 +212,9 @@ def _array(symbol: str, given: ArrayLike) -> Array:
     return array
 
 
-def _sealed(given: Array, dtype: np.dtype[Any]) -> Array:
+def _sealed(values: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
-        array = np.array(given, dtype=dtype)
+        array = np.array(values, dtype=dtype)
     array.flags.writeable = False
     return array
 
@@ -227,8 +238,8 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
             "x",
         )
     if bias is not None and list(bias.shape) != [*stack, n_classes]:
-        found = _count(bias.size, "number", "numbers") if bias.ndim == 1 else f"the shape {bias.shape}"
-        raise InputError(f"b has {found} but W has {_count(n_classes, 'class', 'classes')}", "b")
+        size = _count(bias.size, "number", "numbers") if bias.ndim == 1 else f"the shape {bias.shape}"
+        raise InputError(f"b has {size} but W has {_count(n_classes, 'class', 'classes')}", "b")
     for symbol, part in (("W", weights), ("x", inputs), ("b", bias)):
         if part is not None and not np.isfinite(part).all():
             where = np.argwhere(~np.isfinite(part))[0].tolist()

@@ -21,7 +21,7 @@ IGNORED_BY_TORCH = -100
 
 
 class Targets(msgspec.Struct, frozen=True, eq=False):
-    """What each row should be, as it was given, with everything else that the loss is told.
+    """What each row should be, with the options of the loss.
 
     The semantics are those of PyTorch's `cross_entropy`, but that no label is ignored by default.
 
@@ -40,14 +40,14 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     reduction : "mean", "sum" or "none"
         The loss of a batch.  With none it is that of each row, and the gradient is that of their sum.
 
-    Labels or soft targets, never both.  These may have stack axes in front.  What was given is kept:
-    `effective` folds it for the float methods, `fractions` for the exact one, which must not see a
+    Labels or soft targets, never both.  These may have stack axes in front.  They are kept as they are:
+    `effective` folds them for the float methods, `fractions` for the exact one, which must not see a
     rounded third.
 
     Raises
     ------
     InputError
-        Both or neither given, labels that are not whole numbers, negative or non-finite targets or weights,
+        Both or neither, labels that are not whole numbers, negative or non-finite targets or weights,
         a smoothing outside [0, 1], soft targets with an ignored label.
     """
 
@@ -105,8 +105,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             return np.ones(self.soft.shape[:-1], dtype=bool)
         if self.ignore_index is None:
             return np.ones(self.labels.shape, dtype=bool)
-        kept: NDArray[np.bool_] = self.labels != self.ignore_index
-        return kept
+        return self.labels != self.ignore_index
 
     @property
     def label_of_rows(self) -> NDArray[np.intp]:
@@ -141,10 +140,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
 
     def fractions(self, n_classes: int) -> list[list[Fraction]]:
         """Q without a rounding, B rows of T numbers: what `effective` is rounded from."""
-        rows: list[list[Fraction]] = self.over(
-            np.vectorize(Fraction, otypes=[object]), n_classes, exact=True
-        ).tolist()
-        return rows
+        return self.over(np.vectorize(Fraction, otypes=[object]), n_classes, exact=True).tolist()
 
     def over(self, number: Callable[[Array], Any], n_classes: int, *, exact: bool = False) -> Any:
         """Q over any numbers, which `number` makes of an array of floats.
@@ -196,12 +192,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 "a target holds one number for each class",
                 "label",
             )
-        given = self.kept.shape
-        if len(given) == len(rows) == 1 and given != rows:
-            raise InputError(f"label has {_rows(given[0])} but x has {rows[0]}", "label")
-        if given != rows:
+        shape = self.kept.shape
+        if len(shape) == len(rows) == 1 and shape != rows:
+            raise InputError(f"label has {_rows(shape[0])} but x has {rows[0]}", "label")
+        if shape != rows:
             raise InputError(
-                f"targets are for rows of shape {given}, but x has rows of shape {rows}", "label"
+                f"targets are for rows of shape {shape}, but x has rows of shape {rows}", "label"
             )
         if self.class_weights is not None and self.class_weights.size != n_classes:
             raise InputError(
@@ -268,9 +264,9 @@ def _rows(count: int) -> str:
     return f"{count} row{'' if count == 1 else 's'}"
 
 
-def _array(given: Any, part: str = "label") -> NDArray[Any]:
+def _array(values: Any, part: str = "label") -> NDArray[Any]:
     try:
-        return np.asarray(given)
+        return np.asarray(values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{part} is not an array: {error}", part) from None
 
@@ -282,8 +278,8 @@ def _sum(row: list[float]) -> float:
         return math.inf
 
 
-def _checked_labels(given: ArrayLike) -> NDArray[np.intp]:
-    labels = np.atleast_1d(_array(given))
+def _checked_labels(values: ArrayLike) -> NDArray[np.intp]:
+    labels = np.atleast_1d(_array(values))
     if labels.dtype.kind not in "iu":
         raise InputError("labels are whole numbers, one for each row", "label")
     if labels.size and labels.max() > np.iinfo(np.intp).max:
@@ -293,8 +289,8 @@ def _checked_labels(given: ArrayLike) -> NDArray[np.intp]:
     return labels
 
 
-def _checked_soft(given: ArrayLike | None) -> Array:
-    soft = np.atleast_2d(_array(given))
+def _checked_soft(values: ArrayLike | None) -> Array:
+    soft = np.atleast_2d(_array(values))
     if soft.dtype.kind not in "fiu":
         raise InputError("a soft target is made of real numbers, one for each class", "label")
     with np.errstate(all="ignore"):
@@ -312,8 +308,8 @@ def _checked_soft(given: ArrayLike | None) -> Array:
     return soft
 
 
-def _checked_weights(given: ArrayLike) -> Array:
-    weights = np.atleast_1d(_array(given, "class_weights"))
+def _checked_weights(values: ArrayLike) -> Array:
+    weights = np.atleast_1d(_array(values, "class_weights"))
     if weights.dtype.kind not in "fiu" or weights.ndim != 1:
         raise InputError("class_weights is one real number for each class", "class_weights")
     weights = weights.astype(np.float64)

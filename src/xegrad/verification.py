@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
+from xegrad import bounds
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.intermediates import Intermediates, first_wrong_step
@@ -24,27 +25,47 @@ from xegrad.judgement import (
 from xegrad.methods import METHODS
 from xegrad.problem import Problem
 from xegrad.targets import Array
+from xegrad.vocabulary import COMPUTED_IN
+
+HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
 
 
 class Claim(msgspec.Struct, frozen=True, eq=False):
     """What is claimed of a problem: one gradient, in any shape that holds its numbers, a loss, steps of the chain.
 
-    Each with what printing left open: half a unit of the last decimal, entry by entry.
+    Each with what printing left open: half a unit of the last decimal, entry by entry.  `decimals` says how many
+    were printed of the gradient, by its name, and of the "loss"; `dtype` is that of the file that holds them.
     """
 
     gradient: tuple[Array, Array | float] | None = None
     loss: tuple[float, float] | None = None
     steps: Mapping[str, tuple[Array, Array | float]] = {}
     name: str = "weights"
+    decimals: Mapping[str, int | None] = {}
+    dtype: str | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is."""
-        return self.gradient is None and self.loss is None and not self.steps
+
+def tolerance_for(
+    problem: Problem,
+    claim: Claim,
+    *,
+    stored_as: str | None = None,
+    terms: Callable[[int], int] = bounds.any_order,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> Tolerance:
+    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
+
+    What is in a half-precision file was computed in float32 and then stored so.
+    """
+    precision = problem.precision or claim.dtype or problem.dtype.name
+    if claim.dtype in HALF and stored_as is None:
+        precision, stored_as = problem.precision or "float32", claim.dtype
+    return Tolerance(precision if precision in COMPUTED_IN else "float64", stored_as, terms, rtol, atol)
 
 
 class Verification(msgspec.Struct, frozen=True, eq=False):
-    """What was found: of what is claimed, or else of xegrad's own methods."""
+    """The outcome of what is claimed, or else of xegrad's own methods."""
 
     problem: Problem
     tolerance: Tolerance

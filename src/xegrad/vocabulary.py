@@ -14,6 +14,8 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "logits": ("row", "class"),
 }
 
+DEFAULT_METHODS = ("chain", "shortcut")  # whether they agree is the question
+
 REDUCTIONS = ("mean", "sum", "none")
 
 # In which the float methods can compute.

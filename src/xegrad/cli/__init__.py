@@ -14,10 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
-from xegrad.display.naming import printable
 from xegrad.errors import XegradError
+from xegrad.naming import printable
 
-DONE, TROUBLE, INTERRUPTED = 0, 2, 130
+# Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
+DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
 # name: (module with a function `command`, what it does in a few words)
 COMMANDS = {
@@ -30,7 +31,6 @@ COMMANDS = {
     "descend": ("xegrad.cli.descend", "W and b moved downhill, until there is no more to gain."),
     "slips": ("xegrad.cli.slips", "The mistakes that verify can name, and what each is."),
     "sample": ("xegrad.cli.sample", "A problem to start from."),
-    "formats": ("xegrad.cli.formats", "What can be read and written."),
     "schema": ("xegrad.cli.schema", "The JSON Schema of what is read and printed."),
     "completion": ("xegrad.cli.completion", "What a shell reads to complete commands and options."),
 }

@@ -19,21 +19,21 @@ def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-def choices(given: Iterable[str], known: Iterable[str], what: str) -> list[str]:
+def choices(texts: Iterable[str], known: Iterable[str], what: str) -> list[str]:
     """The names in a list option, which takes commas and may repeat, in the order of the known ones."""
     known = list(known)
-    asked = [name.strip() for text in given for name in text.split(",")]
-    for name in asked:
+    chosen = [name.strip() for text in texts for name in text.split(",")]
+    for name in chosen:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
-    return [name for name in known if name in asked]
+    return [name for name in known if name in chosen]
 
 
-def choice(given: str, known: Iterable[str], what: str) -> str:
+def choice(text: str, known: Iterable[str], what: str) -> str:
     """One of the known names."""
-    chosen = choices([given], known, what)
+    chosen = choices([text], known, what)
     if len(chosen) != 1:
-        raise UsageError(f"one {what} is expected, not {given}")
+        raise UsageError(f"one {what} is expected, not {text}")
     return chosen[0]

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli import DONE, options, output
+from xegrad.cli.inputs import ProblemOptions
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
+from xegrad.vocabulary import DEFAULT_METHODS
 
 if TYPE_CHECKING:
-    from xegrad.cli.output import Destination
     from xegrad.computation import Computation
-    from xegrad.formats.parts import Parts
+    from xegrad.display.text import View
+    from xegrad.problem import Layout
 
-DEFAULT_METHODS = ("chain", "shortcut")
-FORMS = (*output.VIEWS, "csv", "npy")
-QUICK = 0.05  # seconds
+FORMS = (*output.VIEWS, *output.ARRAYS)
 
 
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,93 +65,63 @@ def command(
     A problem in JSON is {"W": [[...], ...], "x": [...], "label": 2}, W inputs x classes, with b, classes,
     class_weights, label_smoothing, ignore_index, reduction and transpose if you like; x may be rows, and
     label then a list.  In CSV it is one table: a header x and the class names, a row for each input, x_j and
-    then W[j, :], and rows that begin with label (a target) and bias.
+    then W[j, :], and rows that begin with label (a target) and bias.  NPZ holds arrays under the keys of JSON,
+    safetensors the weight and bias of torch.nn.Linear, NDJSON a stream, a problem on each line.  A part is also
+    read from NPY, a JSON array, a CSV of plain numbers, or, as FILE:KEY, from NPZ and safetensors.
     """
-    chosen = options.choices(method or DEFAULT_METHODS, METHODS, "method")
-    if exact is False and "exact" in chosen:
+    methods = None if method is None else options.choices(method, METHODS, "method")
+    if exact is False and "exact" in (methods or ()):
         raise UsageError("--no-exact leaves nothing of --method exact; one of them is meant")
-    if given.is_stream:
+    if request.is_stream:
         from xegrad.cli import stream
 
-        if exact:
-            chosen = [*chosen, *(["exact"] if "exact" not in chosen else [])]
         stream.refuse(form, "compute")
+        chosen = [*(methods or DEFAULT_METHODS), *(["exact"] if exact else [])]
         lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
-        return stream.run(given, lines, path, quiet=quiet)
-    destination = output.destination(form, json, path, given.files, FORMS)
-    parts = given.read()
-    stated = parts.problem()
-    names = options.gradients(with_respect_to, stated.bias is not None)
+        return stream.run(request, lines, path, quiet=quiet)
+    destination = output.destination(form, json, path, request.files, FORMS, quiet=quiet, no_color=no_color)
+    parts = request.read()
+    problem = parts.problem()
+    names = options.gradients(with_respect_to, problem.bias is not None)
 
     from xegrad import computation
     from xegrad.display import screen
     from xegrad.methods.exact import work
 
-    estimate = work(stated.n_rows, stated.n_inputs, stated.n_classes)  # by the sizes alone, never by a clock
-    if exact or (exact is None and method is None and estimate < QUICK):
-        chosen = [*(name for name in chosen if name != "exact"), "exact"]
+    chosen = computation.methods_for(problem, methods, "auto" if exact is None else exact)
     if "exact" in chosen:
-        screen.announce(estimate)
+        screen.announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     with screen.progress_bar():
-        computed = computation.compute(stated, chosen, names)
-    _write(
-        computed,
-        parts,
-        destination,
-        quiet=quiet,
-        top=top,
-        digits=digits,
-        heatmaps=heatmap,
-        color=not no_color,
-    )
-    return 0
+        computed = computation.compute(problem, chosen, names)
 
+    def result() -> Any:
+        from xegrad.formats.results import compute_results
 
-def _write(
-    computed: Computation,
-    parts: Parts,
-    destination: Destination,
-    *,
-    quiet: bool,
-    top: int,
-    digits: int,
-    heatmaps: bool,
-    color: bool,
-) -> None:
-    """The result in its form; warnings go to standard error unless JSON carries them."""
-    from xegrad.display import screen, verdict
+        return compute_results(computed, parts.layout, ids=[parts.id], warnings=[computed.warnings])[0]
 
-    warnings = computed.problem.targets.warnings
-    if not destination.begin(warnings, quiet=quiet):
-        return
-    if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.compute import compute_results
-
-        carried = [*warnings, *verdict.nonfinite_warnings(computed)]
-        (result,) = compute_results(computed, parts.layout, ids=[parts.id], warnings=[carried])
-        destination.put(encode(result))
-    elif destination.form in ("csv", "npy"):
-        from xegrad import formats
-
-        if len(computed.names) > 1 and "weights" not in computed.names:
-            raise UsageError(f"{destination.form} holds one gradient; name it with --with-respect-to")
-        name = computed.names[0]
-        has_classes = name != "inputs" and not (name == "weights" and parts.layout.transpose)
-        gradient = parts.layout.of(name, computed.reported.gradients[name]) + 0.0
-        columns = computed.problem.classes if has_classes else None
-        destination.put(formats.FORMATS[destination.form].write_array(gradient, columns))
-    else:
+    def view(page: PageSettings) -> View:
         from xegrad.display.computation import computation_view
 
-        view = computation_view(
-            computed,
-            verdict=verdict.compute_verdict(computed),
-            layout=parts.layout,
-            width=screen.width(),
-            top=top,
-            digits=digits,
-            heatmaps=heatmaps,
-            ascii=destination.path is None and not screen.is_unicode(),
-        )
-        destination.show(view, color=color)
+        return computation_view(computed, parts.layout, page)
+
+    destination.write(
+        result=result,
+        view=view,
+        page=PageSettings(top=top, digits=digits, heatmaps=heatmap),
+        array=partial(_as_array, computed, parts.layout),
+        warnings=problem.targets.warnings,
+    )
+    return DONE
+
+
+def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:
+    """The only gradient, or that of W, in a format for arrays."""
+    from xegrad import formats
+
+    if len(computed.names) > 1 and "weights" not in computed.names:
+        raise UsageError(f"{form} holds one gradient; name it with --with-respect-to")
+    name = computed.names[0]
+    has_classes = name != "inputs" and not (name == "weights" and layout.transpose)
+    gradient = layout.of(name, computed.reported.gradients[name]) + 0.0
+    columns = computed.problem.classes if has_classes else None
+    return formats.FORMATS[form].write_array(gradient, columns)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec.structs import replace
 
 from xegrad import formats
-from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options, output
+from xegrad.cli.inputs import ProblemOptions
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
-    from xegrad.descent import Descent
-    from xegrad.formats.parts import Parts
-
-DONE, DIVERGED, TROUBLE, INTERRUPTED = 0, 1, 2, 130
+    from xegrad.display.text import View
 
 
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="How many at most.")] = 1,
     learning_rate: Annotated[
         str,
@@ -68,48 +65,46 @@ def command(
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = options.choice(method, METHODS, "method")
-    destination = output.destination(form, json, path, given.files, output.VIEWS)
-    saving = None if save is None else _saving(save, given)
+    destination = output.destination(form, json, path, request.files, quiet=quiet, no_color=no_color)
+    saving = None if save is None else _saving(save, request.files)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
-    parts = given.read()
-    stated = parts.problem()
+    raw = request.read()
+    problem = raw.problem()
 
     from xegrad.descent import descend
     from xegrad.display import screen
 
     with screen.progress_bar():
-        descent = descend(stated, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
+        descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         output.Destination("problem", None if save == "-" else save).put(
-            saving.write_problem(_moved(descent, parts))
+            saving.write_problem(raw.moved(descent.end))
         )
-    status = INTERRUPTED if descent.interrupted else DONE if descent.diverged_at is None else DIVERGED
-    if not destination.begin(stated.targets.warnings, quiet=quiet):
-        return status
-    if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.descend import descend_result
 
-        result = descend_result(descent, parts.layout, id=parts.id, warnings=stated.targets.warnings)
-        destination.put(encode(result))
-        return status
-    from xegrad.display.descent import descent_view
+    def result() -> Any:
+        from xegrad.formats.results import descend_result
 
-    ascii = destination.path is None and not screen.is_unicode()
-    view = descent_view(descent, learning_rate=rate, width=screen.width(), digits=digits, ascii=ascii)
-    if save == "-" and destination.path is None:
-        sys.stderr.write(view.plain + "\n")
-    else:
-        destination.show(view, color=not no_color)
-    return status
+        return descend_result(descent, raw.layout, id=raw.id, warnings=problem.targets.warnings)
+
+    def view(page: PageSettings) -> View:
+        from xegrad.display.descent import descent_view
+
+        return descent_view(descent, rate, page)
+
+    replace(destination, is_report=save == "-").write(
+        result=result, view=view, page=PageSettings(digits=digits), warnings=problem.targets.warnings
+    )
+    if descent.interrupted:
+        return INTERRUPTED
+    return DONE if descent.diverged_at is None else JUDGED_WRONG
 
 
-def _saving(target: str, given: Given) -> formats.Format:
+def _saving(target: str, files: list[str]) -> formats.Format:
     """The format of --save, by its suffix; JSON on standard output, or where there is none."""
     if target == "-":
         return formats.FORMATS["json"]
-    output.refuse_inputs(target, given.files)
+    output.refuse_inputs(target, files)
     entry = formats.by_suffix(target) or formats.FORMATS["json"]
     if "problem" not in entry.writes:
         writable = ", ".join(known.name for known in formats.FORMATS.values() if "problem" in known.writes)
@@ -117,25 +112,6 @@ def _saving(target: str, given: Given) -> formats.Format:
             f"--save {target}: a problem cannot be written as {entry.name}; {writable} can hold one"
         )
     return entry
-
-
-def _moved(descent: Descent, parts: Parts) -> Parts:
-    """The parts as they were given, with the new W and b in the layout of the old."""
-    end, label = descent.end, parts.label
-    # Text from a shell or a cell may be a name or an index; a file says which.
-    if isinstance(label, list):
-        label = [_plain(one, end.classes) for one in label]
-    elif isinstance(label, str):
-        label = _plain(label, end.classes)
-    return replace(
-        parts,
-        weights=parts.layout.of("weights", end.weights),
-        bias=end.bias,
-        label=label,
-        classes=end.classes,
-        gradient=None,
-        loss=None,
-    )
 
 
 def _rate(text: str) -> float:
@@ -146,9 +122,3 @@ def _rate(text: str) -> float:
     if not 0 < rate < math.inf:
         raise UsageError(f"--learning-rate is {text!r}; a positive number or auto is expected")
     return rate
-
-
-def _plain(label: Any, classes: tuple[str, ...] | None) -> Any:
-    if not isinstance(label, str):
-        return label
-    return str(label) if classes and label in classes else int(label)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli import DONE, options, output
+from xegrad.cli.inputs import ProblemOptions
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError
+
+if TYPE_CHECKING:
+    from xegrad.display.text import View
 
 
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     step: Annotated[str | None, typer.Option("--step", metavar="NAME", help="This step only.")] = None,
     entry: Annotated[
         str | None, typer.Option("--entry", metavar="J,I", help="Follow dL/dW of input J and class I.")
     ] = None,
     row: Annotated[int, typer.Option("--row", metavar="B", min=0, help="Which row of a batch.")] = 0,
-    hide: Annotated[
-        list[str] | None,
-        typer.Option("--hide", metavar="NAME", help="Leave the numbers of this step blank, as an exercise."),
-    ] = None,
     slip: Annotated[
         str | None,
         typer.Option(
@@ -44,59 +44,49 @@ def command(
     xegrad explain problem.json
     xegrad explain problem.json --step softmax_jacobian
     xegrad explain problem.json --entry 1,2
-    xegrad explain problem.json --hide probabilities,shortcut
     xegrad explain problem.json --slip softmax-twice
     xegrad explain problem.json --json | jq .layer_jacobian
 
     The steps are logits, probabilities, loss, cross_entropy_jacobian (DXE), softmax_jacobian (DS),
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
-    destination = output.destination(form, json, path, given.files, output.VIEWS)
-    parts = given.read()
-    stated = parts.problem()
+    destination = output.destination(form, json, path, request.files, quiet=quiet, no_color=no_color)
+    parts = request.read()
+    problem = parts.problem()
 
     from xegrad.display import screen
     from xegrad.explanation import explain
     from xegrad.explanation.values import STEPS
 
-    hidden = options.choices(hide or [], STEPS, "step")
     only = None if step is None else options.choice(step, STEPS, "step")
     with screen.progress_bar():
-        explanation = explain(stated, row)
+        explanation = explain(problem, row)
     followed = None if entry is None else explanation.entry(*_indices(entry))
-    if not destination.begin(stated.targets.warnings, quiet=quiet):
-        return 0
-    if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.explain import explain_result
 
-        result = explain_result(
-            explanation, parts.layout, hidden=hidden, id=parts.id, warnings=stated.targets.warnings
+    def result() -> Any:
+        from xegrad.formats.results import explain_result
+
+        return explain_result(explanation, parts.layout, id=parts.id, warnings=problem.targets.warnings)
+
+    def view(page: PageSettings) -> View:
+        if slip is not None:
+            from xegrad.display.slip import slip_view
+            from xegrad.slip_page import page_on
+
+            return slip_view(page_on(explanation.alone, slip), page.width, "this problem")
+        from xegrad.display.explanation import explanation_view
+
+        return explanation_view(
+            explanation, page, only=only, entry=followed, transpose=parts.layout.transpose
         )
-        destination.put(encode(result))
-        return 0
-    if slip is not None:
-        from xegrad.display.slip import slip_view
-        from xegrad.slip_page import page_on
 
-        view = slip_view(page_on(explanation.alone, slip), screen.width(), "this problem")
-        destination.show(view, color=not no_color)
-        return 0
-    from xegrad.display.explanation import explanation_view
-
-    view = explanation_view(
-        explanation,
-        only=only,
-        hidden=hidden,
-        entry=followed,
-        heatmaps=heatmap,
-        transpose=parts.layout.transpose,
-        width=screen.width(),
-        digits=digits,
-        ascii=destination.path is None and not screen.is_unicode(),
+    destination.write(
+        result=result,
+        view=view,
+        page=PageSettings(digits=digits, heatmaps=heatmap),
+        warnings=problem.targets.warnings,
     )
-    destination.show(view, color=not no_color)
-    return 0
+    return DONE
 
 
 def _indices(text: str) -> tuple[int, int]:

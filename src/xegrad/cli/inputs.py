@@ -1,9 +1,10 @@
-"""The problem of a command line: PROBLEM, with the parts that options give over it."""
+"""The problem of a command line: PROBLEM, with the values that options give over it."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,61 +12,38 @@ import msgspec
 from xegrad import formats
 from xegrad.cli.choices import choice
 from xegrad.errors import InputError, UsageError
-from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS
+from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, LABELS
+from xegrad.vocabulary import NAMES
 
 if TYPE_CHECKING:
-    from xegrad.formats.csv import DataSet
-    from xegrad.formats.parts import Parts, Table
-    from xegrad.targets import Array
-
-# The parts that are arrays: the option, and the symbol, of each.
-_ARRAYS = {
-    "weights": ("-W", "W"),
-    "inputs": ("-x", "x"),
-    "bias": ("-b", "b"),
-    "class_weights": ("--class-weights", "class_weights"),
-}
+    from xegrad.formats.claim import Written
+    from xegrad.formats.raw_problem import RawProblem
 
 
-class Given(msgspec.Struct, frozen=True):
-    """What a command line says of its problem."""
+class ProblemOptions(msgspec.Struct, frozen=True):
+    """What a command line says of its problem: `values` are those of the fields' options, by the fields' keys."""
 
+    values: Mapping[str, Any]
     problem: list[str] | None = None
-    weights: str | None = None
-    inputs: str | None = None
-    bias: str | None = None
-    label: str | None = None
     labels: str | None = None
     label_column: str | None = None
-    classes: list[str] | None = None
-    transpose: bool | None = None
-    class_weights: str | None = None
-    label_smoothing: float | None = None
-    ignore_index: int | None = None
-    reduction: str | None = None
-    dtype: str | None = None
     input_format: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for a word that is none of those an option knows."""
+        for key, value in self.values.items():
+            if FIELDS[key].words:
+                choice(value, FIELDS[key].words, FIELDS[key].noun)
+        if self.input_format is not None:
+            choice(self.input_format, formats.FORMATS, "format")
 
     @property
     def paths(self) -> list[str]:
-        """The problems; standard input where nothing else was given and it is no terminal.
-
-        Raises
-        ------
-        UsageError
-            A word that is none of those an option knows.
-        """
-        for given, known, what in (
-            (self.reduction, REDUCTIONS, "reduction"),
-            (self.dtype, COMPUTED_IN, "precision"),
-            (self.input_format, formats.FORMATS, "format"),
-        ):
-            if given is not None:
-                choice(given, known, what)
+        """The problems; standard input where nothing else was given and it is no terminal."""
         if self.problem:
-            return list(self.problem)
-        parts = (self.weights, self.inputs, self.bias, self.label, self.labels)
-        if any(part is not None for part in parts) or sys.stdin is None or sys.stdin.isatty():
+            return self.problem
+        has_parts = self.labels is not None or any(key in self.values for key in (*NAMES, "label"))
+        if has_parts or sys.stdin is None or sys.stdin.isatty():
             return []
         return ["-"]
 
@@ -85,27 +63,32 @@ class Given(msgspec.Struct, frozen=True):
                 raise UsageError(f"{path} is {entry.name}, among streams of NDJSON; give it apart")
         self._check_readers()
 
+    @property
+    def _readable(self) -> dict[str, str]:
+        """The values that may be files, by their options."""
+        arrays = {FIELDS[key].option: text for key, text in self.values.items() if FIELDS[key].kind is ARRAY}
+        return arrays | ({} if self.labels is None else {"--labels": self.labels})
+
     def _check_readers(self, *others: tuple[str, str | None]) -> None:
         """Raise UsageError where standard input is asked for twice."""
-        given = [(option, getattr(self, name)) for name, (option, _) in _ARRAYS.items()]
         readers = [path for path in self.paths if path == "-"]
-        readers += [option for option, text in (*given, ("--labels", self.labels), *others) if text == "-"]
+        readers += [option for option, text in (*self._readable.items(), *others) if text == "-"]
         if len(readers) > 1:
             raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
 
     @property
     def is_nothing(self) -> bool:
         """Whether nothing was given, and standard input is a terminal."""
-        return not self.paths and all(getattr(self, name) is None for name in self.__struct_fields__)
+        others = (self.labels, self.label_column, self.input_format)
+        return not self.paths and not self.values and not any(others)
 
     @property
     def files(self) -> list[str]:
         """Every value that may be a file, so that nothing is written over it."""
-        values = [*self.paths, self.weights, self.inputs, self.bias, self.labels, self.class_weights]
-        return [str(formats.with_key(value)[0]) for value in values if value is not None]
+        return [str(formats.with_key(value)[0]) for value in (*self.paths, *self._readable.values())]
 
-    def read(self, *others: tuple[str, str | None]) -> Parts:
-        """The parts.  `others` are more options that may ask for standard input.
+    def read(self, *others: tuple[str, str | None]) -> RawProblem:
+        """The problem.  `others` are more options that may ask for standard input.
 
         Raises
         ------
@@ -114,127 +97,125 @@ class Given(msgspec.Struct, frozen=True):
         InputError
             A problem or a part that cannot be read.
         """
-        from xegrad.formats.parts import Parts
-
         paths = self.paths
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
         self._check_readers(*others)
-        stated = formats.read_parts(paths[0], self.input_format) if paths else Parts()
-        return self.parts().over(stated)
+        problem = formats.read_problem(paths[0], self.input_format) if paths else None
+        return self.parts() if problem is None else self.parts().over(problem)
 
-    def parts(self) -> Parts:
-        """The parts that the options give."""
-        from xegrad.formats.parts import Parts
+    def parts(self) -> RawProblem:
+        """What the options give of it."""
+        from xegrad.formats.raw_problem import RawProblem
 
-        given: dict[str, Any] = {
-            name: value
-            for name in ("transpose", "label_smoothing", "ignore_index", "reduction", "dtype")
-            if (value := getattr(self, name)) is not None
+        values = {
+            key: tuple(name.strip() for text in value for name in text.split(","))
+            if FIELDS[key].kind is CLASS_NAMES
+            else value
+            for key, value in self.values.items()
+            if FIELDS[key].kind not in (ARRAY, LABELS)
         }
-        sources = {name: f"--{name.replace('_', '-')}" for name in given}
+        raw = RawProblem(values, {key: FIELDS[key].option for key in values})
         if self.label_column is not None:
-            found, sources["x"] = self._data_set()
-            sources["label"] = f"{sources['x']}: {self.label_column}"
-            given |= {"inputs": found.inputs, "label": found.labels, "labels_are_a_column": True}
-        for name, (option, symbol) in _ARRAYS.items():
-            text = getattr(self, name)
-            if text is None or name in given:
-                continue
-            table, sources[symbol] = self._array(option, symbol, text)
-            given[name] = table.values
-            if symbol == "W":
-                if table.transpose is not None:
-                    given.setdefault("transpose", table.transpose)
-                if table.names is not None and not given.get("transpose"):
-                    given["classes"], sources["classes"] = table.names, sources["W"]
-        if self.classes is not None:
-            given["classes"] = tuple(name.strip() for text in self.classes for name in text.split(","))
-            sources["classes"] = "--classes"
-        given |= self._labels(sources)
-        return Parts(**given, sources=sources)
+            raw = raw.over(self._data_set(self.label_column))
+        for key, text in self.values.items():
+            if FIELDS[key].kind is ARRAY and key not in raw.values:
+                part = _part(key, text, self.input_format)
+                # The columns of a W that is transposed are its inputs.
+                raw = raw.over(part.without("classes") if raw.values.get("transpose") else part)
+        return raw.over(self._labels())
 
-    def _labels(self, sources: dict[str, str]) -> dict[str, Any]:
+    def _labels(self) -> RawProblem:
         """The one of -y, --labels and --label-column that is there."""
-        options = {"-y": self.label, "--labels": self.labels, "--label-column": self.label_column}
+        from xegrad.formats.labels import LabelText
+        from xegrad.formats.raw_problem import RawProblem
+
+        text = self.values.get("label")
+        options = {"-y": text, "--labels": self.labels, "--label-column": self.label_column}
         ask = [option for option, value in options.items() if value is not None]
         if len(ask) > 1:
             raise UsageError(f"{' and '.join(ask)} both give the labels; one of them does")
         if self.labels is not None:
-            if self.labels != "-" and not os.path.lexists(formats.with_key(self.labels)[0]):
-                raise _no_such("--labels", self.labels, "a file is expected; -y takes a value")
-            label, source = formats.read_labels(self.labels, self.input_format)
-            sources["label"] = f"--labels {source}"
-            return {"label": label}
-        if self.label is None:
-            return {}
-        from xegrad.formats.parts import Text
+            _check_file("--labels", self.labels, "a file is expected; -y takes a value")
+            raw = formats.read_part(self.labels, "label", self.input_format)
+            return RawProblem(raw.values, {"label": f"--labels {raw.sources['label']}"})
+        if text is None:
+            return RawProblem()
+        if not text.strip().startswith("["):
+            return RawProblem({"label": LabelText(text.strip())}, {"label": "-y"})
+        return formats.FORMATS["json"].load(text.strip().encode(errors="replace"), "-y", "label")
 
-        sources["label"] = "-y"
-        text = self.label.strip()
-        if not text.startswith("["):
-            return {"label": Text(text)}
-        return {"label": formats.FORMATS["json"].read_labels(text.encode(errors="replace"), "-y")}
-
-    def _data_set(self) -> tuple[DataSet, str]:
+    def _data_set(self, label_column: str) -> RawProblem:
         """The rows and labels of -x FILE; a note says which columns were left out."""
         from xegrad.formats import csv
 
-        if self.inputs is None or _is_inline(self.inputs):
+        path = self.values.get("x")
+        if path is None or _is_inline(path):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
-        if self.inputs != "-" and not os.path.lexists(self.inputs):
-            raise _no_such("-x", self.inputs, "a data set in CSV is expected")
-        data, source = formats.load(self.inputs, "a data set is expected")
-        assert self.label_column is not None
-        found = csv.read_data_set(data, source, self.label_column)
-        if found.left_out:
+        _check_file("-x", path, "a data set in CSV is expected")
+        data, source = formats.read_bytes(path, "a data set is expected")
+        data_set = csv.read_data_set(data, source, label_column)
+        if data_set.left_out:
             sys.stderr.write(
-                f"xegrad: {source}: x is {', '.join(found.columns)}; left out, since not numbers: "
-                f"{', '.join(found.left_out)}\n"
+                f"xegrad: {source}: x is {', '.join(data_set.columns)}; left out, since not numbers: "
+                f"{', '.join(data_set.left_out)}\n"
             )
-        return found, source
-
-    def _array(self, option: str, symbol: str, text: str) -> tuple[Table, str]:
-        """JSON in brackets, numbers with commas, or else a path."""
-        from xegrad.formats.parts import Table
-
-        if not text:
-            raise InputError(f"{option} is empty; numbers, JSON in brackets, or a file are expected")
-        if text.lstrip().startswith("["):
-            return formats.FORMATS["json"].read_array(text.encode(errors="replace"), option, symbol), option
-        if _is_vector(text):
-            table = formats.FORMATS["csv"].read_array(text.encode(errors="replace"), option, symbol)
-            return Table(values=table.values.ravel()), option
-        if text != "-" and not os.path.lexists(formats.with_key(text)[0]):
-            raise _no_such(option, text)
-        try:
-            return formats.read_array(text, symbol, self.input_format)
-        except InputError as error:
-            raise InputError(f"{option} {error}", error.part) from None
+        return data_set.problem
 
 
-def candidate(text: str | None, stated: Parts) -> tuple[bytes | Array, str, str | None] | None:
-    """The gradient to judge, where it came from, and its key: that of an option, else of the problem itself."""
+def _part(key: str, text: str, input_format: str | None) -> RawProblem:
+    """JSON in brackets, numbers with commas, or else a path."""
+    option = FIELDS[key].option
+    if not text:
+        raise InputError(f"{option} is empty; numbers, JSON in brackets, or a file are expected")
+    if text.lstrip().startswith("["):
+        return formats.FORMATS["json"].load(text.encode(errors="replace"), option, key)
+    if _is_vector(text):
+        part = formats.FORMATS["csv"].load(text.encode(), option, key)
+        return msgspec.structs.replace(part, values={key: part.values[key].ravel()})
+    _check_file(option, text)
+    try:
+        return formats.read_part(text, key, input_format)
+    except InputError as error:
+        raise InputError(f"{option} {error}", error.part) from None
+
+
+def claimed_gradient(text: str | None, raw: RawProblem) -> Written | None:
+    """The gradient to judge: that of --gradient, else of the problem itself."""
+    from xegrad.formats.claim import Written
+
     if text is None:
-        return None if stated.gradient is None else (stated.gradient, stated.sources["problem"], None)
+        gradient = raw.values.get("gradient")
+        return None if gradient is None else Written(gradient, raw.sources["problem"])
     if _is_inline(text):
-        return text.encode(errors="replace"), "--gradient", None
+        return Written(text.encode(errors="replace"), "--gradient")
+    _check_file("--gradient", text)
     path, key = formats.with_key(text)
-    if text != "-" and not os.path.lexists(path):
-        raise _no_such("--gradient", text)
-    data, source = formats.load(path, "a gradient is expected")
-    return data, f"--gradient {source}", key
+    data, source = formats.read_bytes(path, "a gradient is expected")
+    return Written(data, f"--gradient {source}", key)
+
+
+def claimed_loss(text: str | None, raw: RawProblem) -> Written | None:
+    """The loss to judge: that of --loss, else of the problem itself."""
+    from xegrad.formats.claim import Written
+
+    if text is not None:
+        return Written(text.encode(errors="replace"), "--loss")
+    loss = raw.values.get("loss")
+    return None if loss is None else Written(loss, raw.sources["problem"])
 
 
 def _is_inline(text: str) -> bool:
     return text.lstrip()[:1] in ("[", "{") or _is_vector(text)
 
 
-def _no_such(
+def _check_file(
     option: str, text: str, rest: str = "nor is it numbers with commas, nor JSON in brackets"
-) -> InputError:
-    shown = text if len(text) <= 60 else text[:59] + "…"
-    return InputError(f"{option}: there is no file {shown!r}, {rest}")
+) -> None:
+    """Raise InputError where there is no such file."""
+    if text != "-" and not os.path.lexists(formats.with_key(text)[0]):
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        raise InputError(f"{option}: there is no file {shown!r}, {rest}")
 
 
 def _is_vector(text: str) -> bool:

@@ -13,45 +13,27 @@ import typer
 from xegrad.cli.choices import choice as choice
 from xegrad.cli.choices import choices as choices
 from xegrad.cli.choices import completing as completing
-from xegrad.cli.inputs import Given
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import UsageError
 from xegrad.formats import FORMATS
-from xegrad.vocabulary import COMPUTED_IN, REDUCTIONS, SYMBOLS
-
-_VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
-_BATCH = "With rows of x, a JSON list of them."
+from xegrad.problem_spec import FIELDS
+from xegrad.vocabulary import NAMES, SYMBOLS
 
 
-def _option(*names: str, metavar: str, help: str, values: Iterable[str] = ()) -> Any:
+def _option(*names: str, metavar: str | None, help: str, values: Iterable[str] = ()) -> Any:
     return typer.Option(
         *names, metavar=metavar, help=help, autocompletion=completing(values) if values else None
     )
 
 
-# What a problem is given by: the fields of `Given`, and what each is on the command line.
-_PROBLEM: dict[str, Any] = {
+# Where a problem is read from, beside the options of its fields.
+_SOURCES: dict[str, Any] = {
     "problem": Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[PROBLEM]",
-            help="A file (xegrad formats lists the kinds), or - for standard input.",
+            help="A file (JSON, CSV, NPZ, safetensors, NDJSON), or - for standard input.",
             show_default=False,
-        ),
-    ],
-    "weights": Annotated[
-        str | None, _option("-W", "--weights", metavar="VALUE|FILE", help=f"W, inputs x classes. {_VALUE}")
-    ],
-    "inputs": Annotated[
-        str | None, _option("-x", "--inputs", metavar="VALUE|FILE", help=f"x, or rows of it. {_VALUE}")
-    ],
-    "bias": Annotated[str | None, _option("-b", "--bias", metavar="VALUE|FILE", help=f"b. {_VALUE}")],
-    "label": Annotated[
-        str | None,
-        _option(
-            "-y",
-            "--label",
-            metavar="INDEX|NAME|LIST",
-            help=f"A zero-based index, a class name, or a target as a JSON list. {_BATCH}",
         ),
     ],
     "labels": Annotated[
@@ -64,43 +46,6 @@ _PROBLEM: dict[str, Any] = {
             "--label-column", metavar="NAME", help="The column of a data set (-x data.csv) that is the label."
         ),
     ],
-    "classes": Annotated[
-        list[str] | None,
-        _option("--classes", metavar="NAMES", help="The classes, in the order of W's columns."),
-    ],
-    "transpose": Annotated[
-        bool | None,
-        typer.Option(
-            "--transpose/--no-transpose",
-            help="W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
-        ),
-    ],
-    "class_weights": Annotated[
-        str | None,
-        _option("--class-weights", metavar="VALUE|FILE", help="A weight for each class, as in PyTorch."),
-    ],
-    "label_smoothing": Annotated[
-        float | None,
-        _option("--label-smoothing", metavar="EPS", help="That part of a target is spread over all."),
-    ],
-    "ignore_index": Annotated[
-        int | None, _option("--ignore-index", metavar="LABEL", help="Rows with this label do not count.")
-    ],
-    "reduction": Annotated[
-        str | None,
-        _option(
-            "--reduction", metavar="|".join(REDUCTIONS), help="Of the rows' losses (mean).", values=REDUCTIONS
-        ),
-    ],
-    "dtype": Annotated[
-        str | None,
-        _option(
-            "--dtype",
-            metavar="|".join(COMPUTED_IN),
-            help="The precision of the float computation, or of the candidate (float64, or the file's).",
-            values=COMPUTED_IN,
-        ),
-    ],
     "input_format": Annotated[
         str | None,
         _option(
@@ -111,6 +56,27 @@ _PROBLEM: dict[str, Any] = {
         ),
     ],
 }
+
+
+def _of_problem() -> dict[str, Any]:
+    """The type and the help of every option of a problem, by the name of its parameter, in the order of the help."""
+    layer: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, field in FIELDS.items():
+        if field.options:
+            option = _option(*field.options, metavar=field.metavar, help=field.help, values=field.words)
+            (layer if key in NAMES else others)[field.parameter] = Annotated[field.kind.option | None, option]
+    sources = dict(_SOURCES)
+    return {
+        "problem": sources.pop("problem"),
+        **layer,
+        "label": others.pop("label"),
+        "labels": sources.pop("labels"),
+        "label_column": sources.pop("label_column"),
+        **others,
+        **sources,
+    }
+
 
 WithRespectTo = Annotated[
     list[str] | None,
@@ -148,29 +114,33 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR 
 
 
 def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
-    """A command(context, given, ...) as one whose signature has, for `given`, every option of a problem.
+    """A command(context, request, ...) as one whose signature has, for `request`, every option of a problem.
 
     Without a problem it says how it is used.
     """
     signature = inspect.signature(command, eval_str=True)
     kind = inspect.Parameter.KEYWORD_ONLY
-    own = [
-        parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "given"
+    context, *rest = [
+        parameter.replace(kind=kind) for name, parameter in signature.parameters.items() if name != "request"
     ]
-    context, *rest = own
     of_problem = [
         inspect.Parameter(name, kind, default=None, annotation=annotation)
-        for name, annotation in _PROBLEM.items()
+        for name, annotation in _of_problem().items()
     ]
 
     @wraps(command)
-    def taking_all(**options: Any) -> int:
-        given = Given(**{name: options.pop(name) for name in _PROBLEM})
-        if given.is_nothing and not any(options.get(name) for name in ("gradient", "loss")):
-            usage, path = options["context"].get_usage(), options["context"].command_path
+    def taking_all(**arguments: Any) -> int:
+        values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
+        request = ProblemOptions(
+            values={key: value for key, value in values.items() if value is not None},
+            **{name: arguments.pop(name) for name in _SOURCES},
+        )
+        request.check()
+        if request.is_nothing and not any(arguments.get(name) for name in ("gradient", "loss")):
+            usage, path = arguments["context"].get_usage(), arguments["context"].command_path
             sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
             return 2
-        return command(given=given, **options)
+        return command(request=request, **arguments)
 
     parameters = [context, *of_problem, *rest]
     # `inspect.signature`, by which typer learns of the options, looks for it; the type of functions does not list it.
@@ -179,10 +149,10 @@ def takes_problem(command: Callable[..., int]) -> Callable[..., int]:
     return taking_all
 
 
-def gradients(given: list[str] | None, has_bias: bool) -> list[str]:
+def gradients(symbols: list[str] | None, has_bias: bool) -> list[str]:
     """The names in --with-respect-to, as the library calls them: W, and b where there is one, by default."""
-    asked = choices(given or (["W", "b"] if has_bias else ["W"]), SYMBOLS.values(), "gradient")
-    return [name for name, symbol in SYMBOLS.items() if symbol in asked]
+    chosen = choices(symbols or (["W", "b"] if has_bias else ["W"]), SYMBOLS.values(), "gradient")
+    return [name for name, symbol in SYMBOLS.items() if symbol in chosen]
 
 
 def summation(text: str) -> Callable[[int], int]:

@@ -7,20 +7,23 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from xegrad.cli import options
+from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from xegrad.display.text import View
 
 # The views of a result: for people.
 VIEWS = ("table", "json", "markdown", "svg", "html")
+ARRAYS = ("csv", "npy")  # forms that hold one gradient
 # The forms, and the suffixes that ask for them.
 FORMS: Mapping[str, tuple[str, ...]] = {
     "table": (".txt",),
@@ -31,49 +34,85 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "csv": (".csv",),
     "npy": (".npy",),
 }
+DEFAULT_PAGE = PageSettings()
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """A form, and a file; None is standard output."""
+    """A form, and a file; None is standard output, or standard error where `is_report`."""
 
     form: str
     path: str | None = None
+    quiet: bool = False  # nothing on standard output
+    color: bool = True
+    is_report: bool = False  # standard output is for something else
 
-    def begin(self, warnings: Sequence[str], *, quiet: bool) -> bool:
-        """Whether anything is to be written: with -q only a file is.  Warnings go to standard error first, unless JSON
-        carries them."""
-        writes = not quiet or self.path is not None
-        if self.form != "json" or not writes:
-            for warning in warnings:
-                sys.stderr.write(f"xegrad: warning: {warning}\n")
-        return writes
+    def write(
+        self,
+        *,
+        result: Callable[[], Any],
+        view: Callable[[PageSettings], View],
+        page: PageSettings = DEFAULT_PAGE,
+        array: Callable[[str], bytes] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """What the form asks for: the `result` as JSON, the `array` in a format, or else the `view` on the page.
 
-    def put(self, data: bytes) -> None:
-        """Write the whole result.
+        Warnings go to standard error first, unless JSON carries them.
 
         Raises
         ------
         XegradError
             The file cannot be written; what was there before still is.
         """
-        if self.path is None:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-        else:
-            write_whole(self.path, data)
+        silent = self.quiet and self.path is None
+        if self.form != "json" or silent:
+            for warning in warnings:
+                sys.stderr.write(f"xegrad: warning: {warning}\n")
+        if silent:
+            return
+        if self.form == "json":
+            from xegrad.formats.results import encode
 
-    def show(self, view: RenderableType, *, color: bool) -> None:
-        """Draw a view: as a table, as markdown, or as a picture."""
+            self.put(encode(result()))
+        elif array is not None and self.form in ARRAYS:
+            self.put(array(self.form))
+        else:
+            self._draw(view, page)
+
+    def _draw(self, view: Callable[[PageSettings], View], page: PageSettings) -> None:
+        """A view as wide as the screen."""
         from xegrad.display import screen
 
-        if self.path is None and self.form == "table":
-            screen.show(view, color=color)
+        ascii = self.path is None and not screen.is_unicode()
+        shown = view(replace(page, width=screen.width(), ascii=ascii))
+        if ascii:
+            shown = screen.in_ascii(shown)
+        if self.path is None and self.form == "table" and not self.is_report:
+            screen.show(shown, color=self.color)
         else:
-            self.put(screen.as_text(view, self.form).encode())
+            self.put(screen.as_text(shown, self.form).encode())
+
+    def put(self, data: bytes) -> None:
+        """Write all of it."""
+        if self.path is not None:
+            with whole(self.path) as file:
+                file.write(data)
+            return
+        stream = sys.stderr if self.is_report else sys.stdout
+        stream.flush()
+        stream.buffer.write(data)
+        stream.flush()
 
 
 def destination(
-    form: str | None, json: bool, path: str | None, inputs: Sequence[str], forms: Sequence[str]
+    form: str | None,
+    json: bool,
+    path: str | None,
+    inputs: Sequence[str],
+    forms: Sequence[str] = VIEWS,
+    *,
+    quiet: bool,
+    no_color: bool,
 ) -> Destination:
     """What --format, --json and -o come to; `inputs` are the files that must not be written over.
 
@@ -88,7 +127,7 @@ def destination(
         form = options.choice(form, forms, "format")
     form = "json" if json else form
     if path is None or path == "-":
-        return Destination(form or "table")
+        return Destination(form or "table", None, quiet, not no_color)
     refuse_inputs(path, inputs)
     suffix = Path(path).suffix.lower()
     if form is None:
@@ -98,25 +137,19 @@ def destination(
         raise UsageError(
             f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
         )
-    return Destination(form, path)
+    return Destination(form, path, quiet, not no_color)
 
 
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
     """Nothing is written over what is read."""
-    for given in inputs:
+    for name in inputs:
         with contextlib.suppress(OSError, ValueError):
-            read = os.fstat(sys.stdin.fileno()) if given == "-" else os.stat(given)  # noqa: PTH116
+            read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)  # noqa: PTH116
             if os.path.samestat(read, os.stat(path)) and stat.S_ISREG(read.st_mode):  # noqa: PTH116
-                name = "standard input" if given == "-" else given
+                source = "standard input" if name == "-" else name
                 raise UsageError(
-                    f"-o {path} would be written over {name}, which is read; give it another name"
+                    f"-o {path} would be written over {source}, which is read; give it another name"
                 )
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """All of a file, or nothing of it."""
-    with whole(path) as file:
-        file.write(data)
 
 
 @contextlib.contextmanager

@@ -6,15 +6,15 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec.structs import replace
 
 from xegrad import formats
 from xegrad.cli import options
 from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
-    from xegrad.formats.parts import Parts
+    from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Problem
+    from xegrad.targets import Array
 
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
@@ -56,52 +56,54 @@ def command(
     """
     name = options.choice(output_format, WRITABLE, "format")
     if slip:
-        parts = _with_slips(slip, rows or 4, inputs or 3, classes or 5, seed or 0)
+        raw = _with_slips(slip, rows or 4, inputs or 3, classes or 5, seed or 0)
         if name != "json":
             raise UsageError(f"a gradient does not fit into {name}; --slip is written as json")
     elif rows is None and inputs is None and classes is None and seed is None:
         from xegrad.slip_page import seed as derivation
 
-        parts = _parts(derivation())
+        raw = _raw(derivation())
     else:
-        parts = _random(rows or 1, inputs or 3, classes or 5, seed or 0)
-    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(parts))
+        raw = _random(rows or 1, inputs or 3, classes or 5, seed or 0)
+    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(raw))
     return 0
 
 
-def _random(n_rows: int, n_inputs: int, n_classes: int, seed: int) -> Parts:
+def _random(n_rows: int, n_inputs: int, n_classes: int, seed: int) -> RawProblem:
     """Normal numbers with two decimals; what the problem cannot catch is said on standard error."""
     from xegrad.blindness import problem_without_blind_spots
 
     problem, remaining = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
     if remaining:
         sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
-    return _parts(problem)
+    return _raw(problem)
 
 
-def _with_slips(given: list[str], n_rows: int, n_inputs: int, n_classes: int, seed: int) -> Parts:
+def _with_slips(slips: list[str], n_rows: int, n_inputs: int, n_classes: int, seed: int) -> RawProblem:
     """A problem that brings the wrong gradient along."""
     from xegrad.blindness import problem_with_slips
     from xegrad.slips import SLIPS
     from xegrad.vocabulary import SYMBOLS
 
-    names = options.choices(given, SLIPS, "slip")
+    names = options.choices(slips, SLIPS, "slip")
     problem, of, gradient = problem_with_slips(names, n_rows, n_inputs, n_classes, seed)
-    return replace(
-        _parts(problem), gradient=gradient, with_respect_to=None if of == "weights" else SYMBOLS[of]
-    )
+    return _raw(problem, gradient, None if of == "weights" else SYMBOLS[of])
 
 
-def _parts(problem: Problem) -> Parts:
-    from xegrad.formats.parts import Parts
+def _raw(problem: Problem, gradient: Array | None = None, with_respect_to: str | None = None) -> RawProblem:
+    """A problem, with a claim perhaps, as it is written."""
+    from xegrad.formats.raw_problem import RawProblem
 
     labels = problem.targets.labels
     assert labels is not None
     single = problem.n_rows == 1
-    return Parts(
-        weights=problem.weights,
-        inputs=problem.inputs[0] if single else problem.inputs,
-        bias=problem.bias,
-        label=int(labels[0]) if single else labels,
-        class_weights=problem.targets.class_weights,
-    )
+    values = {
+        "W": problem.weights,
+        "x": problem.inputs[0] if single else problem.inputs,
+        "b": problem.bias,
+        "label": int(labels[0]) if single else labels,
+        "class_weights": problem.targets.class_weights,
+        "gradient": gradient,
+        "with_respect_to": with_respect_to,
+    }
+    return RawProblem({key: value for key, value in values.items() if value is not None})

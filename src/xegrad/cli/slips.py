@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xegrad.cli import options
+from xegrad.cli import DONE, options, output
+from xegrad.display.page import PageSettings
+
+if TYPE_CHECKING:
+    from xegrad.display.text import View
 
 
 def command(
@@ -23,26 +26,25 @@ def command(
     xegrad slips --json | jq -r '.[].name'
     xegrad sample --slip softmax-twice | xegrad verify
     """
-    from xegrad.display import screen
     from xegrad.slips import SLIPS
 
     chosen = list(SLIPS) if name is None else [options.choice(name, SLIPS, "slip")]
-    if json:
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.slips import slip_result
+
+    def result() -> Any:
+        from xegrad.formats.results import slip_result
 
         results = [slip_result(SLIPS[one]) for one in chosen]
-        sys.stdout.buffer.write(encode(results if name is None else results[0]))
-        return 0
-    if name is None:
-        from xegrad.display.listing import listing
+        return results if name is None else results[0]
 
-        rows = [(slip.name, slip.sentence) for slip in SLIPS.values()]
-        view = listing({"what verify can name; xegrad slips NAME explains one": rows}, screen.width())
-    else:
+    def view(page: PageSettings) -> View:
+        if name is None:
+            from xegrad.display.slip import slips_view
+
+            return slips_view(page.width)
         from xegrad.display.slip import slip_view
-        from xegrad.slip_page import page
+        from xegrad.slip_page import page as slip_page
 
-        view = slip_view(page(chosen[0]), screen.width())
-    screen.show(view, color=not no_color)
-    return 0
+        return slip_view(slip_page(chosen[0]), page.width)
+
+    output.destination(None, json, None, (), quiet=False, no_color=no_color).write(result=result, view=view)
+    return DONE

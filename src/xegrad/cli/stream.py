@@ -5,35 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import stat
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from xegrad import progress
-from xegrad.cli import options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options, output
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.errors import InputError, UsageError, XegradError
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from xegrad.computation import Computation
     from xegrad.formats.ndjson import Chunk, Line, Stack
-    from xegrad.formats.parts import Parts
+    from xegrad.formats.raw_problem import RawProblem
 
-DONE, JUDGED_WRONG, TROUBLE = 0, 1, 2
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines: for each a line of output, as a value, and its exit status.
-Answer = tuple[msgspec.Struct, int]
-Work = Callable[["Sequence[Line]", "Parts"], list[Answer]]
+Answer = tuple["dict[str, Any] | msgspec.Raw", int]
+Work = Callable[["Sequence[Line]", "RawProblem"], list[Answer]]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -50,31 +47,31 @@ def refuse(form: str | None, command: str) -> None:
         raise UsageError(f"{command}: a stream is answered in NDJSON, a line for each problem, not in {form}")
 
 
-def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
+def run(request: ProblemOptions, work: Work, path: str | None, *, quiet: bool) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
     from xegrad.display import screen
 
-    given.check_stream()
-    answer = partial(answered, work=work, stated=given.parts())
+    request.check_stream()
+    answer = partial(answered, work=work, overrides=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
     silent = quiet and path is None
     try:
         with (
-            _writer(path, given.files) as write,
+            _writer(path, request.files) as write,
             screen.progress_bar(beside_output=path is None and not quiet),
         ):
-            for source in given.paths:
-                for found in _in_order(source, answer):
-                    counts += found.counts  # before: whoever reads may interrupt at once
+            for source in request.paths:
+                for answered_chunk in _in_order(source, answer):
+                    counts += answered_chunk.counts  # before: whoever reads may interrupt at once
                     try:
-                        write(b"" if silent else found.text)
+                        write(b"" if silent else answered_chunk.text)
                     except OSError:
-                        counts -= found.counts
+                        counts -= answered_chunk.counts
                         raise
-                    if found.first_bad is not None:
+                    if answered_chunk.first_bad is not None:
                         name = "standard input" if source == "-" else source
-                        first_bad = first_bad or f"; the first is line {found.first_bad} of {name}"
+                        first_bad = first_bad or f"; the first is line {answered_chunk.first_bad} of {name}"
     finally:
         if not quiet and (counts.total() or sys.exc_info()[0] is None):
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
@@ -86,12 +83,12 @@ def run(given: Given, work: Work, path: str | None, *, quiet: bool) -> int:
     return max(counts, default=DONE)
 
 
-def answered(chunk: Chunk, work: Work, stated: Parts) -> Answered:
+def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
     """The answers to the lines of a chunk, in order."""
     from xegrad.formats import ndjson, results
 
     lines = ndjson.lines(chunk)
-    answers = work(lines, stated)
+    answers = work(lines, overrides)
     counts = Counter(status for _, status in answers)
     bad = (line.number for line, (_, status) in zip(lines, answers, strict=True) if status == TROUBLE)
     return Answered(results.encode(*(result for result, _ in answers)), counts, next(bad, None))
@@ -101,32 +98,32 @@ def bad(line: Line, error: str) -> Answer:
     """What stands in the place of a line that is no problem."""
     from xegrad.formats import results
 
-    return results.ErrorResult(line=line.number, error=error, id=line.id), TROUBLE
+    return results.error_result(line.number, error, line.id), TROUBLE
 
 
 def compute_lines(
-    lines: Sequence[Line], stated: Parts, *, methods: Sequence[str], with_respect_to: list[str] | None
+    lines: Sequence[Line], overrides: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
 ) -> list[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
     from xegrad.formats import ndjson
 
     answers: list[Any] = [None] * len(lines)
-    for found in ndjson.stacks(lines, stated):
-        if isinstance(found, tuple):
-            place, error = found
+    for stack in ndjson.stacks(lines, overrides):
+        if isinstance(stack, tuple):
+            place, error = stack
             answers[place] = bad(lines[place], error)
             continue
-        names = options.gradients(with_respect_to, found.problem.bias is not None)
-        for place, result in _computed(found, lines, methods, names):
+        names = options.gradients(with_respect_to, stack.problem.bias is not None)
+        for place, result in _computed(stack, lines, methods, names):
             answers[place] = result, DONE
     return answers
 
 
 def _computed(
     stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
-) -> Iterator[tuple[int, msgspec.Struct]]:
+) -> Iterator[tuple[int, msgspec.Raw]]:
     from xegrad import computation
-    from xegrad.formats.results.compute import compute_results
+    from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
     if computed.n_problems > 1 and not computed.is_finite:
@@ -138,8 +135,8 @@ def _computed(
         return
     ids = [lines[place].id for place in stack.places]
     warnings = _warnings(computed)
-    found = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
-    yield from zip(stack.places, found, strict=True)
+    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
+    yield from zip(stack.places, results, strict=True)
 
 
 def _some(stack: Stack, chosen: list[int]) -> Stack:
@@ -150,73 +147,80 @@ def _some(stack: Stack, chosen: list[int]) -> Stack:
 
 def _warnings(computed: Computation) -> list[list[str]]:
     """Of each problem; looked for one by one only where there may be any."""
-    from xegrad.display import verdict
-
     targets = computed.problem.targets
     warnings: list[list[str]] = [[] for _ in range(computed.n_problems)]
     if targets.soft is not None or targets.class_weights is not None:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     if not computed.is_finite:
-        warnings[0] = [*warnings[0], *verdict.nonfinite_warnings(computed)]
+        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
     return warnings
 
 
 def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
-    """The answers to the chunks of a file, in their order.
-
-    What is long is worked on by every processor.  Nothing waits for what has not come: where
-    nothing more is there to be read, what was asked is answered first.
-    """
-    from xegrad.formats import ndjson
-
+    """The answers to the chunks of a file, in their order; those of a long one by every processor."""
     source = "standard input" if path == "-" else path
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    status = os.fstat(descriptor)
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    done = 0
     with contextlib.ExitStack() as stack:
         if path != "-":
             stack.callback(os.close, descriptor)
-        free: deque[Connection] = deque()
-        asked: deque[Connection] = deque()  # each has one chunk, and they are answered in this order
-        chunks = ndjson.chunks(descriptor)
-        while (chunk := _next(chunks, source)) is not None:
+        done = 0
+        chunks = _chunks(descriptor, source)
+        for chunk in chunks:
             done += len(chunk.text) + 1
-            if not free and not asked and done > WORTHWHILE and _n_processors() > 1:
-                free.extend(stack.enter_context(_processes(answer)))
-            if not free and not asked:
+            if done > WORTHWHILE and _n_processors() > 1:
+                yield from _shared(chain([chunk], chunks), answer, descriptor, source)
+            else:
                 yield answer(chunk)
-                continue
-            if not free:
-                yield _received(asked, free)
-            free[0].send(chunk)
-            asked.append(free.popleft())
-            while asked and not _is_ready(descriptor):
-                yield _received(asked, free)
+
+
+def _shared(
+    chunks: Iterable[Chunk], answer: Callable[[Chunk], Answered], descriptor: int, source: str
+) -> Iterator[Answered]:
+    """The answers by a process for each processor.
+
+    Nothing waits for what has not come: where nothing more is there to be read, what was asked is answered first.
+    """
+    from xegrad.cli.processes import EndedProcessError, Processes
+
+    with Processes(answer, _n_processors()) as processes:
+        try:
+            for chunk in chunks:
+                if processes.all_busy:
+                    yield processes.receive()
+                processes.send(chunk)
+                while processes.pending and not _is_ready(descriptor):
+                    yield processes.receive()
+            while processes.pending:
+                yield processes.receive()
+        except EndedProcessError:
+            first, last = processes.pending[0], processes.pending[-1]
+            last_line = last.number + last.text.count(b"\n")
+            raise XegradError(
+                f"{_lines(first.number, last_line, source)} read and not answered: "
+                "a process that computed them ended; was there enough memory?"
+            ) from None
+
+
+def _lines(first: int, last: int, source: str) -> str:
+    """Lines of a file, as the beginning of a sentence."""
+    return f"line {last} of {source} was" if first == last else f"lines {first} to {last} of {source} were"
+
+
+def _chunks(descriptor: int, source: str) -> Iterator[Chunk]:
+    """The complete lines of an open file, as they come; the progress bar hears how far it is."""
+    from xegrad.formats import ndjson
+
+    status = os.fstat(descriptor)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    done = 0
+    try:
+        for chunk in ndjson.chunks(descriptor):
+            yield chunk
+            done += len(chunk.text) + 1
             progress.tell("lines", min(done, size - 1), size)
-        while asked:
-            yield _received(asked, free)
-
-
-def _received(asked: deque[Connection], free: deque[Connection]) -> Answered:
-    """The answer that is next; whoever gave it is free again."""
-    connection = asked.popleft()
-    try:
-        found: Answered = connection.recv()
-    except EOFError:
-        raise XegradError(
-            "a process that computed has ended before it answered; was there enough memory?"
-        ) from None
-    free.append(connection)
-    return found
-
-
-def _next(chunks: Iterator[Chunk], source: str) -> Chunk | None:
-    try:
-        return next(chunks, None)
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
 
@@ -229,47 +233,6 @@ def _is_ready(descriptor: int) -> bool:
 def _n_processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _processes(answer: Callable[[Chunk], Answered]) -> Iterator[list[Connection]]:
-    """A process for each processor, which answers the chunks that it is sent, until the block ends."""
-    import multiprocessing
-
-    connections: list[Connection] = []
-    started = []
-    try:
-        for _ in range(_n_processors()):
-            ours, theirs = multiprocessing.Pipe()
-            process = multiprocessing.Process(
-                target=_serve, args=(theirs, answer, [*connections, ours]), daemon=True
-            )
-            process.start()
-            theirs.close()
-            started.append(process)
-            connections.append(ours)
-        yield connections
-    finally:
-        for process in started:
-            process.terminate()
-            process.join()
-        for connection in connections:
-            connection.close()
-
-
-def _serve(connection: Connection, answer: Callable[[Chunk], Answered], others: Sequence[Connection]) -> None:
-    """Answer chunk by chunk until the parent ends this process, or is gone.
-
-    `others` are the parent's ends, which only the parent may hold: else nobody would hear that it is gone.  An
-    interruption is for the parent, which was started by hand.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for other in others:
-        other.close()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            connection.send(answer(connection.recv()))
 
 
 @contextlib.contextmanager

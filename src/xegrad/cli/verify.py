@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from msgspec.structs import replace
 
-from xegrad.cli import inputs, options, output
-from xegrad.cli.inputs import Given
+from xegrad.cli import DONE, JUDGED_WRONG, inputs, options, output
+from xegrad.cli.inputs import ProblemOptions
+from xegrad.display.page import PageSettings
 from xegrad.errors import InputError, UsageError
-from xegrad.vocabulary import CHAIN, COMPUTED_IN, NAMES, SYMBOLS
+from xegrad.vocabulary import NAMES, SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
-    from xegrad.formats.candidate import Numbers
+    from xegrad.display.text import View
+    from xegrad.formats.claim import Written
     from xegrad.formats.ndjson import Line
-    from xegrad.formats.parts import Parts
-    from xegrad.judgement import Tolerance
-    from xegrad.problem import Problem
-    from xegrad.targets import Array
+    from xegrad.formats.raw_problem import RawProblem
     from xegrad.verification import Verification
 
-VERIFIED, JUDGED_WRONG, TROUBLE = 0, 1, 2
 STORED = ("bfloat16", "float16", "float32")
 
-Written = tuple["bytes | Array", str, str | None]  # a candidate as it was given, its source, and its key
 
-
-class Asked(msgspec.Struct, frozen=True):
+class JudgingOptions(msgspec.Struct, frozen=True):
     """How a candidate is to be judged: what the options say, beside the problem."""
 
     with_respect_to: list[str] | None = None
-    dtype: str | None = None
     stored_as: str | None = None
     summation: str = "any"
     rtol: float | None = None
@@ -57,29 +51,11 @@ class Asked(msgspec.Struct, frozen=True):
         if self.with_respect_to:
             options.choices(self.with_respect_to, SYMBOLS.values(), "gradient")
 
-    def tolerance(self, stated: Parts, problem: Problem, found: str | None) -> Tolerance:
-        """In the precision asked for, else that of the candidate's file, else the problem's.
-
-        A half-precision file was stored so.
-        """
-        from xegrad.judgement import Tolerance
-
-        precision, stored_as = self.dtype or stated.dtype or found or problem.dtype.name, self.stored_as
-        if found in STORED[:2] and stored_as is None:
-            precision, stored_as = self.dtype or stated.dtype or "float32", found
-        return Tolerance(
-            precision=precision if precision in COMPUTED_IN else "float64",
-            stored_as=stored_as,
-            terms=options.summation(self.summation),
-            rtol=self.rtol,
-            atol=self.atol,
-        )
-
 
 @options.takes_problem
 def command(
     context: typer.Context,
-    given: Given,
+    request: ProblemOptions,
     gradient: Annotated[
         str | None,
         typer.Option(
@@ -147,9 +123,8 @@ def command(
 
     Exit status: 0 verified, 1 wrong or undecided, 2 trouble.
     """
-    asked = Asked(
+    judging = JudgingOptions(
         with_respect_to=with_respect_to,
-        dtype=given.dtype,
         stored_as=stored_as,
         summation=summation,
         rtol=rtol,
@@ -157,8 +132,8 @@ def command(
         decimals=decimals,
         strict=strict,
     )
-    asked.check()
-    if given.is_stream:
+    judging.check()
+    if request.is_stream:
         from xegrad.cli import stream
 
         stream.refuse(form, "verify")
@@ -166,161 +141,106 @@ def command(
             raise UsageError(
                 "each line of a stream brings its candidate, as gradient; --gradient and --loss are for one"
             )
-        return stream.run(given, partial(_verify_lines, asked=asked), path, quiet=quiet)
+        return stream.run(request, partial(_verify_lines, judging=judging), path, quiet=quiet)
     destination = output.destination(
-        form, json, path, [*given.files, *([gradient] if gradient else [])], output.VIEWS
+        form,
+        json,
+        path,
+        [*request.files, *([gradient] if gradient else [])],
+        quiet=quiet,
+        no_color=no_color,
     )
-    parts = given.read(("--gradient", gradient))
+    raw = request.read(("--gradient", gradient))
 
     from xegrad.display import screen
 
     with screen.progress_bar():
-        claimed = inputs.candidate(gradient, parts)
-        found, printed = _verify(parts, asked, claimed, _loss(loss, parts), announce=screen.announce)
-    warnings = found.problem.targets.warnings
-    if not destination.begin(warnings, quiet=quiet):
-        return VERIFIED if found.verified else JUDGED_WRONG
-    if destination.form == "json":
-        from xegrad.formats.results import encode
-        from xegrad.formats.results.verify import verify_result
+        verification, printed = _verify(
+            raw,
+            judging,
+            inputs.claimed_gradient(gradient, raw),
+            inputs.claimed_loss(loss, raw),
+            announce=screen.announce,
+        )
+    warnings = verification.problem.targets.warnings
 
-        destination.put(encode(verify_result(found, id=parts.id, warnings=warnings)))
-    else:
+    def result() -> Any:
+        from xegrad.formats.results import verify_result
+
+        return verify_result(verification, id=raw.id, warnings=warnings)
+
+    def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
 
-        view = verification_view(
-            found,
-            printed,
-            width=screen.width(),
-            top=None if all_entries else top,
-            digits=digits,
-            heatmaps=heatmap,
-            ascii=destination.path is None and not screen.is_unicode(),
-        )
-        destination.show(view, color=not no_color)
-    return VERIFIED if found.verified else JUDGED_WRONG
+        return verification_view(verification, printed, page)
+
+    page = PageSettings(top=None if all_entries else top, digits=digits, heatmaps=heatmap)
+    destination.write(result=result, view=view, page=page, warnings=warnings)
+    return DONE if verification.verified else JUDGED_WRONG
 
 
 def _verify(
-    parts: Parts,
-    asked: Asked,
+    raw: RawProblem,
+    judging: JudgingOptions,
     gradient: Written | None,
-    loss: tuple[str | Array, str] | None,
+    loss: Written | None,
     announce: Callable[[float], None] = lambda _: None,
-) -> tuple[Verification, dict[str, int | None]]:
-    """Judge what was given, or else check xegrad's own methods; and the decimals that were printed of each."""
-    import numpy as np
-
+) -> tuple[Verification, Mapping[str, int | None]]:
+    """Judge what is claimed, or else check xegrad's own methods; and the decimals that were printed of each."""
     from xegrad import verification
-    from xegrad.formats import candidate
+    from xegrad.formats import claim
     from xegrad.methods.exact import work
 
-    problem = parts.problem()
+    problem = raw.problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
-    own = [parts.with_respect_to] if parts.with_respect_to is not None else None
-    names = options.gradients(asked.with_respect_to or own, problem.bias is not None)
+    symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
+    names = options.gradients(symbols, problem.bias is not None)
     if gradient is None and loss is None:
-        if asked.strict:
+        if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names), {}
-    if not asked.with_respect_to and not own:
+    if symbols is None:
         names = [NAMES["W"]]
     if gradient is not None and len(names) > 1:
         raise UsageError(
             f"one gradient is judged at a time, not {', '.join(SYMBOLS[name] for name in names)}"
         )
-    numbers: dict[str, Numbers] = {}
-    steps: dict[str, Numbers] = {}
-    if gradient is not None:
-        data, source, key = gradient
-        if key is None and names == [NAMES["W"]]:
-            steps = candidate.read_steps(data, source, CHAIN, asked.decimals)
-        if "gradient" in steps:
-            numbers[names[0]] = candidate.in_shape(
-                steps["gradient"], _shape(parts, problem, names[0]), source
-            )
-        elif not steps:
-            read = candidate.read(data, source, asked.decimals, key, SYMBOLS[names[0]])
-            numbers[names[0]] = candidate.in_shape(read, _shape(parts, problem, names[0]), source)
-    if loss is not None:
-        numbers["loss"] = candidate.one_number(*loss, asked.decimals)
-    elif "loss" in steps:
-        numbers["loss"] = steps["loss"]
-    dtypes = [given.dtype for given in (*numbers.values(), *steps.values())]
-    tolerance = asked.tolerance(parts, problem, dtypes[0])
-    claimed = verification.Claim(name=names[0])
-    if names[0] in numbers:
-        turned = _turned(numbers[names[0]], parts, problem, names[0])
-        claimed = replace(claimed, gradient=(turned.values, turned.resolution))
-    if "loss" in numbers:
-        own_loss = numbers["loss"]
-        if own_loss.values.size != 1:
-            raise InputError(f"the loss is made of {own_loss.values.size} numbers; one is expected")
-        claimed = replace(claimed, loss=(own_loss.values.item(), float(np.max(own_loss.resolution))))
-    if steps:
-        turned_steps = {
-            name: _turned(step, parts, problem, "weights") if name == "gradient" else step
-            for name, step in steps.items()
-        }
-        claimed = replace(
-            claimed, steps={name: (step.values, step.resolution) for name, step in turned_steps.items()}
-        )
+    claimed = claim.read(
+        problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
+    )
+    tolerance = verification.tolerance_for(
+        problem,
+        claimed,
+        stored_as=judging.stored_as,
+        terms=options.summation(judging.summation),
+        rtol=judging.rtol,
+        atol=judging.atol,
+    )
     try:
-        found = verification.verify(problem, claimed, tolerance, strict=asked.strict)
+        verified = verification.verify(problem, claimed, tolerance, strict=judging.strict)
     except InputError as error:  # a step of another size
-        raise InputError(f"{'' if gradient is None else gradient[1] + ': '}{error}") from None
-    return found, {name: given.decimals for name, given in numbers.items()}
+        raise InputError(f"{'' if gradient is None else gradient.source + ': '}{error}") from None
+    return verified, claimed.decimals
 
 
-def _verify_lines(lines: Sequence[Line], stated: Parts, *, asked: Asked) -> list[Answer]:
+def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions) -> list[Answer]:
     """The judgement of each line's candidate."""
     from xegrad.cli import stream
     from xegrad.formats import ndjson
-    from xegrad.formats.results.verify import verify_result
+    from xegrad.formats.results import verify_result
 
     def one(line: Line) -> Answer:
-        if line.stated is None:
+        if line.fields is None:
             return stream.bad(line, line.error)
         try:
-            parts = ndjson.parts(line, stated)
-            gradient, loss = inputs.candidate(None, parts), _loss(None, parts)
+            raw = ndjson.raw_problem(line, overrides)
+            gradient, loss = inputs.claimed_gradient(None, raw), inputs.claimed_loss(None, raw)
             if gradient is None and loss is None:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            found, _ = _verify(parts, asked, gradient, loss)
+            judged, _ = _verify(raw, judging, gradient, loss)
         except (InputError, UsageError) as error:
             return stream.bad(line, ndjson.shortened(error))
-        result = verify_result(found, id=parts.id, warnings=found.problem.targets.warnings)
-        return result, VERIFIED if found.verified else JUDGED_WRONG
+        result = verify_result(judged, id=raw.id, warnings=judged.problem.targets.warnings)
+        return result, DONE if judged.verified else JUDGED_WRONG
 
     return list(map(one, lines))
-
-
-def _shape(parts: Parts, problem: Problem, name: str) -> tuple[int, ...]:
-    """The shape of a gradient in the layout of the file."""
-    layout = parts.layout
-    n_rows, n_inputs, n_classes = problem.n_rows, problem.n_inputs, problem.n_classes
-    whole: dict[str, tuple[int, ...]] = {
-        "weights": (n_classes, n_inputs) if layout.transpose else (n_inputs, n_classes),
-        "bias": (n_classes,),
-        "inputs": (n_rows, n_inputs),
-        "logits": (n_rows, n_classes),
-    }
-    return whole[name] if layout.is_batch or name in ("weights", "bias") else whole[name][1:]
-
-
-def _turned(numbers: Numbers, parts: Parts, problem: Problem, name: str) -> Numbers:
-    """The numbers in the library's layout: W's as it stands there, x's and the logits' with a row for each example."""
-    from xegrad.formats import candidate
-
-    if name == "weights":
-        return candidate.transposed(numbers) if parts.layout.transpose else numbers
-    if name == "bias" or parts.layout.is_batch:
-        return numbers
-    return candidate.reshaped(numbers, (1, *numbers.values.shape))
-
-
-def _loss(given: str | None, parts: Parts) -> tuple[str | Array, str] | None:
-    """The loss to judge, and where it came from: that of --loss, else of the problem itself."""
-    if given is not None:
-        return given, "--loss"
-    return None if parts.loss is None else (parts.loss, parts.sources.get("problem", "loss"))

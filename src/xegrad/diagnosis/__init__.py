@@ -68,7 +68,7 @@ def diagnose(
         shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
         judgement = judge(problem, exact, shaped, tolerance, open_, with_respect_to)
         if judgement.outcome == DIGITS_LOST:
-            return Diagnosis(lost_digits(search, judgement.comparison.digits_lost))
+            return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
     return Diagnosis(tuple(in_words(search, hypothesis) for hypothesis in _best(search)))

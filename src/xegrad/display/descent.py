@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from rich.text import Text
 
-from xegrad.descent import Descent, share_right
+from xegrad.descent import Descent, accuracy
 from xegrad.display.numbers import with_digits
+from xegrad.display.page import SPARKLINE, PageSettings
+from xegrad.display.text import Column, View, headed, matrix
+from xegrad.naming import counted
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
-LONGEST = 60  # characters of a sparkline
 
 
-def sparkline(values: Sequence[float], *, width: int = LONGEST, ascii: bool = False) -> str:
+def sparkline(values: Sequence[float], *, width: int = SPARKLINE, ascii: bool = False) -> str:
     """A character for each value, higher for larger; of more values than fit, the last of each share.
 
     The lowest is drawn as the lowest block and the highest as the highest; equal ones all as the lowest.
@@ -33,36 +34,34 @@ def sparkline(values: Sequence[float], *, width: int = LONGEST, ascii: bool = Fa
     return "".join(blocks[round((value / 2 - least / 2) / spread * (len(blocks) - 1))] for value in shown)
 
 
-def descent_view(
-    descent: Descent, *, learning_rate: float | None, width: int, digits: int, ascii: bool
-) -> Text:
+def descent_view(descent: Descent, learning_rate: float | None, page: PageSettings) -> View:
     """The losses and what became of them, a line each, and how it ended last, in a sentence."""
-    before, after = descent.losses[0], descent.losses[-1]
-    places = {
-        "loss before": with_digits(before, digits),
-        "loss after": with_digits(after, digits),
+    digits = page.digits
+    rows = {
+        "loss before": with_digits(descent.losses[0], digits),
+        "loss after": with_digits(descent.losses[-1], digits),
     }
     if len(descent.losses) > 1:
-        places["losses"] = sparkline(descent.losses, width=min(LONGEST, width - 18), ascii=ascii)
-        places["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
+        rows["losses"] = sparkline(descent.losses, width=min(SPARKLINE, page.width - 18), ascii=page.ascii)
+        rows["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
     if not math.isnan(descent.gradient_norm):
-        places["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
-    shares = share_right(descent.start), share_right(descent.end)
-    if shares[0] is not None and shares[1] is not None:
+        rows["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
+    accuracies = accuracy(descent.start), accuracy(descent.end)
+    if accuracies[0] is not None and accuracies[1] is not None:
         labelled = int((descent.end.targets.label_of_rows >= 0).sum())
-        right = " before, ".join(f"{round(share * labelled)}" for share in shares if share is not None)
-        places["rows right"] = f"{right} after, of {labelled}"
-    lines = [Text.assemble((f"{name:<17} ", "bold"), text) for name, text in places.items()]
+        before, after = (round(share * labelled) for share in accuracies if share is not None)
+        rows["rows right"] = f"{before} before, {after} after, of {labelled}"
+    names = [Text(name, style="bold") for name in rows]
     sentence, style = ending(descent, learning_rate, digits)
-    wrapped = Text("\n".join(textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)))
-    wrapped.stylize(style, 0, sentence.index(":"))
-    return Text("\n").join([*lines, Text(), wrapped])
+    return [
+        matrix([Column(names, left=True, least=16), Column(list(rows.values()), left=True)]),
+        headed(sentence, style, page.width),
+    ]
 
 
 def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
     """How it ended, and in which style the first word is written."""
-    steps = f"{descent.steps} step{'' if descent.steps == 1 else 's'}"
-    taken = f"after {steps}"
+    taken = f"after {counted(descent.steps, 'step')}"
     if descent.diverged_at is not None:
         step = f"at step {descent.diverged_at}"
         if descent.diverged_to is None:

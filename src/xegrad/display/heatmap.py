@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
-from xegrad.display.naming import class_in_short, printable
+from xegrad.display.page import HEATMAP_ROWS, PageSettings
+from xegrad.display.text import Column, Section, matrix
+from xegrad.naming import class_in_short, printable
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -16,14 +18,13 @@ from xegrad.vocabulary import AXES, SYMBOLS
 # tones that show on dark and on light ground; how far from zero a number is, is told by the glyph.
 NEGATIVE, POSITIVE, NEUTRAL = "#2b83ba", "#e66101", "dim"
 SHADES, ASCII_SHADES = "░▒▓█", ".:*#"
-TALLEST = 24  # rows of cells
 LONGEST_LABEL = 12
 CELL = 2  # a sign and a shade
 
 
 def heatmap(
-    matrix: Array, *, rows: Sequence[str], columns: Sequence[str], width: int, ascii: bool = False
-) -> Text:
+    values: Array, *, rows: Sequence[str], columns: Sequence[str], width: int, ascii: bool = False
+) -> Section:
     """A cell for each entry: its sign, and a shade for each quarter of the largest magnitude.
 
     Of a matrix that is larger than the screen each cell is a block of entries, of which it shows the one of
@@ -31,35 +32,34 @@ def heatmap(
 
     Parameters
     ----------
-    matrix : (len(rows), len(columns))
+    values : (len(rows), len(columns))
     """
-    matrix = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
-    tall = -(-matrix.shape[0] // TALLEST)
+    values = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    tall = -(-values.shape[0] // HEATMAP_ROWS)
     row_names = _blocks(rows, tall)
     label = min(LONGEST_LABEL, max(map(len, row_names)))
-    wide = -(-matrix.shape[1] // max(1, (width - label) // (CELL + 1)))
+    wide = -(-values.shape[1] // max(1, (width - label) // (CELL + 1)))
     column_names = _blocks(columns, wide)
-    cells = _largest_of_blocks(matrix, tall, wide)
-    finite = np.abs(matrix[np.isfinite(matrix)])
+    cells = _largest_of_blocks(values, tall, wide)
+    finite = np.abs(values[np.isfinite(values)])
     largest = float(finite.max()) if finite.size else 0.0
     shades = ASCII_SHADES if ascii else SHADES
     longest = max(map(len, column_names))
     span = max(CELL, longest) if (longest + 1) * len(column_names) <= width - label else CELL
-    lines = [_header(column_names, label, span)]
-    for name, line in zip(row_names, cells.tolist(), strict=True):
-        text = Text(f"{_cut(name, label, ascii):>{label}}")
-        for value in line:
-            glyph, style = _glyph(value, largest, shades, ascii)
-            text.append(" " * (span - len(glyph) + 1)).append(glyph, style=style)
-        lines.append(text)
-    lines += _legend(matrix, largest, shades, ascii)
+    glyphs = [
+        Column([_glyph(value, largest, shades, ascii) for value in column], least=span)
+        for column in cells.T.tolist()
+    ]
+    names = Column([_cut(name, label, ascii) for name in row_names], least=label)
+    lines = [_header(column_names, label, span), *matrix(glyphs, labels=[names], gap=1)]
+    lines += _legend(values, largest, shades, ascii)
     if tall * wide > 1:
-        most = f"{min(tall, matrix.shape[0])} x {min(wide, matrix.shape[1])}"
+        most = f"{min(tall, values.shape[0])} x {min(wide, values.shape[1])}"
         lines.append(Text(f"each cell: the largest of {most} entries, by magnitude"))
-    return Text("\n").join(lines)
+    return lines
 
 
-def gradient_map(problem: Problem, name: str, values: Array, *, width: int, ascii: bool = False) -> Text:
+def gradient_map(problem: Problem, name: str, values: Array, page: PageSettings) -> Section:
     """A gradient as a heat map, its rows and columns named by what they count."""
     axes = AXES[name]
     sizes = {"input": problem.n_inputs, "class": problem.n_classes, "row": problem.n_rows}
@@ -67,37 +67,37 @@ def gradient_map(problem: Problem, name: str, values: Array, *, width: int, asci
     def names(axis: str) -> list[str]:
         if axis == "class":
             return [class_in_short(problem, index) for index in range(problem.n_classes)]
-        name = f"{axis} " if sizes[axis] <= TALLEST else ""
+        name = f"{axis} " if sizes[axis] <= HEATMAP_ROWS else ""
         return [f"{name}{index}" for index in range(sizes[axis])]
 
     rows = names(axes[0]) if len(axes) > 1 else [SYMBOLS[name]]
-    return heatmap(values, rows=rows, columns=names(axes[-1]), width=width, ascii=ascii)
+    return heatmap(values, rows=rows, columns=names(axes[-1]), width=page.width, ascii=page.ascii)
 
 
-def _glyph(value: float, largest: float, shades: str, ascii: bool) -> tuple[str, str]:
-    """A sign and a shade, and their colour."""
+def _glyph(value: float, largest: float, shades: str, ascii: bool) -> Text:
+    """A sign and a shade, in their colour."""
     if np.isnan(value):
-        return "??", "bold"
+        return Text("??", style="bold")
     if value == 0:
-        return "." if ascii else "·", NEUTRAL
+        return Text("." if ascii else "·", style=NEUTRAL)
     sign, style = ("+", POSITIVE) if value > 0 else ("-", NEGATIVE)
     if np.isinf(value):
-        return sign + ("!" if ascii else "∞"), f"bold {style}"
+        return Text(sign + ("!" if ascii else "∞"), style=f"bold {style}")
     # A quarter's upper end belongs to it, as the legend says; next to nothing is still not zero.
     quarter = int(np.ceil(4 * (abs(value) / largest))) - 1
-    return sign + shades[min(max(quarter, 0), 3)], style
+    return Text(sign + shades[min(max(quarter, 0), 3)], style=style)
 
 
-def _legend(matrix: Array, largest: float, shades: str, ascii: bool) -> list[Text]:
+def _legend(values: Array, largest: float, shades: str, ascii: bool) -> Section:
     """What the signs mean, and up to which magnitude each shade goes."""
     signs = [
         (glyph, style, meaning)
         for glyph, style, meaning, there in (
-            ("-", NEGATIVE, "below 0", matrix < 0),
-            ("+", POSITIVE, "above 0", matrix > 0),
-            ("." if ascii else "·", NEUTRAL, "0", matrix == 0),
-            ("!" if ascii else "∞", "bold", "infinite", np.isinf(matrix)),
-            ("??", "bold", "not a number", np.isnan(matrix)),
+            ("-", NEGATIVE, "below 0", values < 0),
+            ("+", POSITIVE, "above 0", values > 0),
+            ("." if ascii else "·", NEUTRAL, "0", values == 0),
+            ("!" if ascii else "∞", "bold", "infinite", np.isinf(values)),
+            ("??", "bold", "not a number", np.isnan(values)),
         )
         if there.any()
     ]
@@ -116,13 +116,13 @@ def _blocks(names: Sequence[str], size: int) -> list[str]:
     return [printable(first if first == last else f"{first}-{last}") for first, last in ends]
 
 
-def _largest_of_blocks(matrix: Array, tall: int, wide: int) -> Array:
+def _largest_of_blocks(values: Array, tall: int, wide: int) -> Array:
     if tall * wide == 1:
-        return matrix
-    height, length = -(-matrix.shape[0] // tall), -(-matrix.shape[1] // wide)
+        return values
+    height, length = -(-values.shape[0] // tall), -(-values.shape[1] // wide)
     cells = np.empty((height, length))
     for k, i in np.ndindex(cells.shape):
-        block = matrix[k * tall : (k + 1) * tall, i * wide : (i + 1) * wide]
+        block = values[k * tall : (k + 1) * tall, i * wide : (i + 1) * wide]
         size = np.where(np.isnan(block), np.inf, np.abs(block))
         cells[k, i] = np.nan if np.isnan(block).any() else block.flat[int(size.argmax())]
     return cells

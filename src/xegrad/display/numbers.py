@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from xegrad.targets import Array
+
 MANY = 15  # correct digits of a float64: beyond them the last bit decides, and that is the processor's
+NOTHING = "~0"  # only rounding is left
 SHOWS_ALL = 17  # significant digits that tell any two float64 apart
 
 
@@ -36,6 +42,45 @@ def with_digits(value: float, digits: int) -> str:
     return repr(value) if digits >= SHOWS_ALL else f"{value:.{digits}g}"
 
 
+def fraction(value: float) -> str:
+    """A number between 0 and 1, to six digits where they show."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.6f}" if 1e-3 <= value < 1e3 else f"{value:.3e}"
+
+
 def how_many_correct(digits: int) -> str:
     """So many correct digits, as far as they are the same on every processor."""
     return f"{MANY} or more" if digits >= MANY else str(digits)
+
+
+def aligned(values: Array, digits: int, noise: NDArray[np.bool_] | None = None) -> Array:
+    """An array of texts: as many decimals for all, and `NOTHING` for noise."""
+    flat = values.ravel()
+    nothing = np.zeros(flat.shape, dtype=bool) if noise is None else noise.ravel()
+    known = np.where(nothing, 0, flat)
+    most = decimals_for(known.tolist(), digits)
+    fewest = _fewest_decimals(known, most)
+    sizes = np.abs(known[np.isfinite(known) & (known != 0)])
+    spread = sizes.size and sizes.min() < sizes.max() / 1000
+
+    def text(value: float) -> str:
+        if value == 0 or not np.isfinite(value) or not (spread or fewest < most):
+            return in_column(value, most, digits)
+        return f"{value:.{fewest}f}" if fewest < most else f"{value:.{max(1, digits - 3)}e}"
+
+    texts = [
+        NOTHING if none else text(value)
+        for value, none in zip((flat + 0.0).tolist(), nothing.tolist(), strict=True)
+    ]
+    return np.array(texts, dtype=object).reshape(values.shape)
+
+
+def _fewest_decimals(values: Array, most: int) -> int:
+    """As many as all of the values need, where they are short decimals: 0.1 and 0.25 need two."""
+    finite = values[np.isfinite(values)]
+    noise = 64 * np.finfo(values.dtype).eps * np.abs(finite)
+    for decimals in range(min(most, MANY) if finite.size == values.size else 0):
+        if (np.abs(np.round(finite, decimals) - finite) <= noise).all():
+            return decimals
+    return most

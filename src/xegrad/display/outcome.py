@@ -1,4 +1,4 @@
-"""What `xegrad verify` found, in sentences."""
+"""The outcome of `xegrad verify`, in sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xegrad.comparison import Comparison
-from xegrad.display.naming import entries, entry_of
 from xegrad.display.numbers import how_many_correct, with_digits
 from xegrad.judgement import (
     DIGITS_LOST,
@@ -19,6 +18,7 @@ from xegrad.judgement import (
     Tolerance,
     cause_of_nonfinite,
 )
+from xegrad.naming import counted, entry_of
 from xegrad.problem import Problem
 from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
@@ -26,22 +26,22 @@ from xegrad.vocabulary import SYMBOLS
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
 
 
-def sentences(found: Verification, decimals: Mapping[str, int | None]) -> dict[str, str]:
+def sentences(verification: Verification, decimals: Mapping[str, int | None]) -> dict[str, str]:
     """One for each judgement, and "both" where they say more together."""
-    problem, tolerance = found.problem, found.tolerance
-    said = {}
-    for name, judgement in found.judgements.items():
+    problem, tolerance = verification.problem, verification.tolerance
+    by_name = {}
+    for name, judgement in verification.judgements.items():
         if name == "loss":
-            said[name] = loss_sentence(problem, judgement, tolerance, decimals[name])
-        elif found.misshapen:
-            said[name] = MISSHAPEN
+            by_name[name] = loss_sentence(problem, judgement, tolerance, decimals[name])
+        elif verification.misshapen:
+            by_name[name] = MISSHAPEN
         else:
-            said[name] = gradient_sentence(problem, name, judgement, tolerance, decimals[name])
-    if len(said) == 2 and not found.misshapen:
-        gradient, loss = (judgement.outcome for judgement in found.judgements.values())
+            by_name[name] = gradient_sentence(problem, name, judgement, tolerance, decimals[name])
+    if len(by_name) == 2 and not verification.misshapen:
+        gradient, loss = (judgement.outcome for judgement in verification.judgements.values())
         if both := both_sentence(gradient, loss):
-            said["both"] = both
-    return said
+            by_name["both"] = both
+    return by_name
 
 
 MISSHAPEN = (
@@ -71,13 +71,15 @@ def gradient_sentence(
             judgement.pattern, f", all in {judgement.pattern}" if judgement.pattern.startswith("one") else ""
         )
         sentence = (
-            f"WRONG: {count} of {entries(total)} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
+            f"WRONG: {count} of {counted(total, 'entry')} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
             f"({_allowed(judgement, tolerance)}{printed})."
         )
         broken = int((~np.isfinite(comparison.candidate)).sum())
         if broken:
             cause = cause_of_nonfinite(problem, tolerance.precision)
-            sentence += f" {entries(broken).capitalize()} {'is' if broken == 1 else 'are'} not finite"
+            sentence += (
+                f" {counted(broken, 'entry').capitalize()} {'is' if broken == 1 else 'are'} not finite"
+            )
             sentence += f": {cause}." if cause else "."
         return sentence
     if judgement.outcome == UNDECIDED:
@@ -86,9 +88,9 @@ def gradient_sentence(
     what = "the only entry is" if total == 1 else f"all {total} entries of {symbol} are"
     within = f"{what} within {'what a stable computation can give' if tolerance.derived else 'the tolerance'}"
     if judgement.outcome == DIGITS_LOST:
-        lost = int(comparison.digits_lost.sum())
+        count = int(comparison.no_correct_digit.sum())
         return (
-            f"DIGITS LOST: {within}, yet {entries(lost)} {'has' if lost == 1 else 'have'} no correct digit. "
+            f"DIGITS LOST: {within}, yet {counted(count, 'entry')} {'has' if count == 1 else 'have'} no correct digit. "
             f"(P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels "
             f"({_allowed(judgement, tolerance)}{printed})."
         )
@@ -124,7 +126,7 @@ def both_sentence(gradient: str, loss: str) -> str:
 
 
 def _why_undecided(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
-    if not judgement.certified:
+    if not np.all(judgement.certified):
         return "the exact value could not be certified"
     if decimals is not None:
         return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -14,11 +15,16 @@ from typing import TYPE_CHECKING, Any
 from xegrad import progress
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
+
+    from xegrad.display.text import View
+
+# What takes the place of characters that an ASCII terminal lacks.
+PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
 
 NARROWEST = 40
 LONG = 10.0  # seconds worth announcing
-PATIENCE = 1.0  # seconds before a bar appears
+SECONDS_UNTIL_BAR = 1.0  # seconds before a bar appears
 
 
 def width() -> int:
@@ -26,47 +32,68 @@ def width() -> int:
     return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def show(view: RenderableType, *, color: bool) -> None:
+def show(view: View, *, color: bool) -> None:
     """Write a view to standard output, in plain text where it is no terminal."""
     from rich.console import Console
 
-    console = Console(
-        width=width(), no_color=None if color else True, highlight=False, markup=False, emoji=False
-    )
-    console.print(view, crop=False)
+    console = Console(no_color=None if color else True, highlight=False, markup=False, emoji=False)
+    # A line that is too long is folded by the terminal: that beats a number that is cut.
+    console.print(_joined(view), soft_wrap=True)
 
 
-def as_text(view: RenderableType, form: str = "table") -> str:
-    """A view as plain text, or as markdown, svg or html."""
-    import io
-
+def as_text(view: View, form: str = "table") -> str:
+    """A view as plain text, or as that in a block of Markdown, or as svg or html."""
     from rich.console import Console
 
-    if form == "markdown":
-        from xegrad.display.markdown import markdown
-
-        return markdown(view)
-    drawn = form in ("svg", "html")
-    out = io.StringIO()
+    text = _joined(view)
+    if form not in ("svg", "html"):
+        plain = f"{text.plain}\n"
+        return fenced(plain) if form == "markdown" else plain
     console = Console(
-        file=out,
-        width=width(),
-        record=drawn,
-        force_terminal=drawn,
-        color_system="truecolor" if drawn else None,
-        no_color=None if drawn else True,
+        file=io.StringIO(),
+        width=max(width(), *(line.cell_len for section in view for line in section)),
+        height=25,  # without it rich takes a dumb terminal to be of 80 columns
+        record=True,
+        force_terminal=True,
+        color_system="truecolor",
         highlight=False,
         markup=False,
         emoji=False,
         legacy_windows=False,
     )
-    console.print(view, crop=False)
+    console.print(text, soft_wrap=True)
     if form == "html":
         return console.export_html(inline_styles=True)
-    if form == "svg":
-        # Without the fonts that rich would load from elsewhere: any monospaced one will do.
-        return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="xegrad"), flags=re.DOTALL)
-    return out.getvalue()
+    # Without the fonts that rich would load from elsewhere: any monospaced one will do.
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="xegrad"), flags=re.DOTALL)
+
+
+def _joined(view: View) -> Text:
+    """The lines of all sections, with an empty line between two sections."""
+    from rich.text import Text
+
+    return Text("\n\n").join(Text("\n").join(section) for section in view if section)
+
+
+def fenced(text: str) -> str:
+    """The text as a block of Markdown, which shows it as it is; the fence is longer than any run of backticks in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}{fence}\n"
+
+
+def in_ascii(view: View) -> View:
+    """The view with what ASCII lacks spelled in ASCII, as far as it is ours."""
+    return [[_plain(line) for line in section] for section in view]
+
+
+def _plain(text: Text) -> Text:
+    from rich.text import Text
+
+    for character, plain in PLAIN.items():
+        if character in text.plain:
+            text = Text(plain).join(text.split(character, allow_blank=True))
+    return text
 
 
 def is_unicode() -> bool:
@@ -84,7 +111,7 @@ def announce(seconds: float) -> None:
 def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
     """Within the block, what takes longer than a second shows a bar, if standard error is a terminal.
 
-    None `beside_output` that is on the same terminal at the same time.
+    Not `beside_output` that is a terminal too: the two would overwrite each other.
     """
     crowded = beside_output and sys.stdout.isatty()
     if crowded or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
@@ -97,7 +124,7 @@ def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
     def watch(doing: str, done: int, steps: int) -> None:
         nonlocal bar, task
         if bar is None:
-            if time.monotonic() - start < PATIENCE or done == steps:
+            if time.monotonic() - start < SECONDS_UNTIL_BAR or done == steps:
                 return
             from rich.console import Console
             from rich.progress import Progress

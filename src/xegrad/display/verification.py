@@ -2,196 +2,180 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from xegrad.diagnosis import Diagnosis
 from xegrad.display import outcome
-from xegrad.display.computation import wrapped
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.naming import entries, entry_of
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
+from xegrad.display.page import PageSettings
+from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
+from xegrad.naming import counted, entry_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
 
 LOSS = "loss"
+WORD = 8  # columns of the word that a line begins with
 _PATTERNS = {"everywhere": "every entry"}
+_WORDS = (("right", "green"), ("WRONG", "bold red"), ("follows", "yellow"))  # of a step
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
 
 
 def verification_view(
-    found: Verification,
-    decimals: Mapping[str, int | None],
-    *,
-    width: int,
-    top: int | None,
-    digits: int,
-    heatmaps: bool = False,
-    ascii: bool = False,
-) -> RenderableType:
-    """What was found: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
-    if found.checks:
-        sentence = outcome.checks_sentence(found.checks)
-        return checks_view(found.checks, sentence, passed=found.verified, width=width)
-    parts: list[RenderableType] = []
-    if found.steps is not None:
-        parts += _steps(found.steps, width)
-    if found.judgements:
-        sentences = outcome.sentences(found, decimals)
-        parts += ["", *_judgements(found, sentences, width=width, top=top, digits=digits)]
-    if heatmaps:
-        for name, judged in found.judgements.items():
+    verification: Verification, decimals: Mapping[str, int | None], page: PageSettings
+) -> View:
+    """The outcome: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
+    if verification.checks:
+        style = "bold green" if verification.verified else "bold red"
+        sentence = outcome.checks_sentence(verification.checks)
+        return [_checks(verification.checks, page.width), headed(sentence, style, page.width)]
+    view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
+    sentences = outcome.sentences(verification, decimals)
+    for name in verification.judgements:
+        view += _judged(verification, name, sentences[name], page)
+    if "both" in sentences:
+        view.append(wrap(sentences["both"], page.width))
+    if page.heatmaps:
+        for name, judgement in verification.judgements.items():
             if name != LOSS:
-                parts += ["", *_maps(found.problem, judged, width, ascii)]
-    return Group(*(parts if parts[0] != "" else parts[1:]))
+                view += _maps(verification.problem, judgement, page)
+    return view
 
 
-def _maps(problem: Problem, judged: Judgement, width: int, ascii: bool) -> Iterator[RenderableType]:
-    """What was given, and how far from the exact values it is."""
-    comparison = judged.comparison
-    yield Text(f"yours, of dL/d{SYMBOLS[judged.name]}")
-    yield gradient_map(problem, judged.name, comparison.candidate, width=width, ascii=ascii)
-    if judged.outcome == WRONG:
-        apart = np.where(comparison.within, 0, comparison.difference)
-        yield ""
-        yield Text("yours minus exact, where that is more than rounding")
-        yield gradient_map(problem, judged.name, apart, width=width, ascii=ascii)
-
-
-def checks_view(checks: Sequence[Check], sentence: str, *, passed: bool, width: int) -> RenderableType:
-    """One line a check: whether it passed, its name, the digits of its worst entry.  The verdict last."""
-    lines = []
-    longest = max(len(check.name) for check in checks)
+def _checks(checks: Sequence[Check], width: int) -> Section:
+    """A line for each: whether it passed, its name, the digits of its worst entry."""
+    words, figures = [], []
     for check in checks:
         word = "passed" if check.passed else "failed"
-        lost = int(check.comparison.digits_lost.sum())
-        figures = digits_of(check.comparison)
-        if lost:
-            figures = f"no digit in {lost} of {check.comparison.reference.size}"
-        style = "green" if check.passed else "bold red"
-        shown = f"({word})" if check.advisory else word
-        lines.append(Text.assemble((f"{shown:10}", style), f"{check.name:{longest + 2}}", figures))
-    return Group(*lines, "", _headed(sentence, "bold green" if passed else "bold red", width))
-
-
-def _judgements(
-    found: Verification, sentences: Mapping[str, str], *, width: int, top: int | None, digits: int
-) -> Iterator[RenderableType]:
-    """Each judgement's sentence, the entries that are wrong or have no digit, the worst first, and the mistake."""
-    for index, (name, judgement) in enumerate(found.judgements.items()):
-        if index:
-            yield ""
-        outcome_shown = WRONG if found.misshapen and name != LOSS else judgement.outcome
-        yield _headed(sentences[name], STYLES[outcome_shown], width)
-        if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST):
-            yield ""
-            yield from _entries(found.problem, name, judgement, top, digits)
-        pattern = LOSS if name == LOSS else judgement.pattern
-        if name in found.diagnoses:
-            yield from mistakes(found.diagnoses[name], pattern if outcome_shown == WRONG else "", width)
-        if name != LOSS and found.blind_spots:
-            yield ""
-            text = f"This problem could not have caught: {', '.join(found.blind_spots)} (xegrad slips NAME explains)."
-            yield wrapped(text, width)
-    if "both" in sentences:
-        yield ""
-        yield wrapped(sentences["both"], width)
-
-
-def mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> Iterator[RenderableType]:
-    """Every explanation of the best rank that fits; where there is none, where the errors are."""
-    several = len(diagnosis.explanations) > 1
-    if several:
-        yield ""
-        yield wrapped(
-            "Each of these makes exactly these numbers; this problem cannot tell them apart.", width
+        words.append(
+            Text(f"({word})" if check.advisory else word, style="green" if check.passed else "bold red")
         )
-    for one in diagnosis.explanations:
-        yield ""
-        if one.slips:
-            what = "all" if one.explains == one.entries else f"{one.explains} of"
-            count = f"explains {what} {entries(one.entries)}" if one.entries > 1 else "explains it"
-            text = wrapped(f"MISTAKE {' + '.join(one.slips)} ({count})", width)
-            text.stylize("bold red", 0, len("MISTAKE"))
-            yield text
-        else:
-            yield Text("WHY", style="bold yellow")
-        yield _indented(" ".join(one.happened.split()), width, "  ")
-        for heading, code in (("instead of", one.wrong), ("write", one.right)):
-            for k, line in enumerate(code.splitlines()):
-                yield Text(f"    {heading if k == 0 else '':12} {line}")
-    if not diagnosis.explanations and pattern:
-        yield ""
-        where = "" if pattern in (LOSS, "nowhere") else f" What is wrong: {_PATTERNS.get(pattern, pattern)}."
-        yield wrapped(f"No known mistake makes {'it' if pattern == LOSS else 'these numbers'}.{where}", width)
+        without = int(check.comparison.no_correct_digit.sum())
+        figures.append(
+            f"no digit in {without} of {check.comparison.reference.size}"
+            if without
+            else digits_of(check.comparison)
+        )
+    names = [check.name for check in checks]
+    return matrix(
+        [Column(words, left=True, least=WORD), Column(names, left=True), Column(figures, left=True)]
+    )
 
 
-def _indented(text: str, width: int, indent: str) -> Text:
-    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, width - len(indent)) or [""]]
-    return Text("\n".join(indent + line for line in lines))
+def _judged(verification: Verification, name: str, sentence: str, page: PageSettings) -> View:
+    """What is judged, the entries that are wrong or have no digit, the worst first, and the mistake."""
+    judgement = verification.judgements[name]
+    shown_as = WRONG if verification.misshapen and name != LOSS else judgement.outcome
+    view = [headed(sentence, STYLES[shown_as], page.width)]
+    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST):
+        view.append(_worst(verification.problem, name, judgement, page))
+    if name in verification.diagnoses:
+        pattern = LOSS if name == LOSS else judgement.pattern
+        view += _mistakes(verification.diagnoses[name], pattern if shown_as == WRONG else "", page.width)
+    if name != LOSS and verification.blind_spots:
+        text = (
+            f"This problem could not have caught: {', '.join(verification.blind_spots)} "
+            "(xegrad slips NAME explains)."
+        )
+        view.append(wrap(text, page.width))
+    return view
 
 
-def _steps(steps: Intermediates, width: int) -> Iterator[RenderableType]:
-    """A line for each step that was given: right, the first wrong one, and what follows from it."""
-    longest = max(map(len, (*steps.right, steps.wrong or "", *steps.follows)))
-    for name in steps.right:
-        yield Text.assemble((f"{'right':10}", "green"), name)
-    if steps.wrong is None:
-        return
-    yield Text.assemble((f"{'WRONG':10}", "bold red"), f"{steps.wrong:{longest + 2}}the first that is wrong")
-    for name in steps.slips:
-        yield _indented(f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})", width, " " * 10)
-    for name, follows in steps.follows.items():
-        if name in steps.right_later:
-            word, style, what = (
-                "right",
-                "green",
-                "" if follows else "though it does not follow from the wrong one",
-            )
-        elif follows:
-            word, style, what = "follows", "yellow", "what the wrong one leads to"
-        else:
-            word, style, what = "WRONG", "bold red", "does not follow from it either"
-        yield Text.assemble((f"{word:10}", style), f"{name:{longest + 2}}{what}".rstrip())
-
-
-def _headed(sentence: str, style: str, width: int) -> Text:
-    text = wrapped(sentence, width)
-    text.stylize(style, 0, sentence.index(":"))
-    return text
-
-
-def _entries(
-    problem: Problem, name: str, judgement: Judgement, top: int | None, digits: int
-) -> Iterator[RenderableType]:
-    comparison = judgement.comparison
-    bad = (judgement.wrong if judgement.outcome == WRONG else comparison.digits_lost).ravel()
-    shown = [index for index in comparison.worst_first.tolist() if bad[index]][:top]
-    columns = {
+def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings) -> Section:
+    """The worst entries: the candidate's, the exact ones, and how far they are apart."""
+    comparison, digits = judgement.comparison, page.digits
+    bad = (judgement.wrong if judgement.outcome == WRONG else comparison.no_correct_digit).ravel()
+    shown = [index for index in comparison.worst_first.tolist() if bad[index]][: page.top]
+    values = {
         "yours": comparison.candidate.ravel()[shown].tolist(),
         "exact": comparison.reference.ravel()[shown].tolist(),
     }
-    decimals = decimals_for([value for column in columns.values() for value in column], digits)
-    differences = comparison.difference.ravel()[shown].tolist()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("worst entries", no_wrap=True, overflow="ellipsis")
-    for heading in (*columns, "difference"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for k, index in enumerate(shown):
-        cells = [in_column(column[k], decimals, digits) for column in columns.values()]
-        table.add_row(
-            Text(entry_of(problem, name, index)), *cells, in_column(differences[k] + 0.0, decimals, digits)
+    decimals = decimals_for([value for column in values.values() for value in column], digits)
+    values["difference"] = (comparison.difference.ravel()[shown] + 0.0).tolist()
+    lines = matrix(
+        [
+            Column([in_column(value, decimals, digits) for value in column], heading)
+            for heading, column in values.items()
+        ],
+        labels=[Column([entry_of(problem, name, index) for index in shown], "worst entries", left=True)],
+    )
+    if more := int(bad.sum()) - len(shown):
+        lines.append(Text(f"and {more} more; --all shows them"))
+    return lines
+
+
+def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
+    """Every explanation of the best rank that fits; where there is none, where the errors are."""
+    view = []
+    if len(diagnosis.explanations) > 1:
+        view.append(
+            wrap("Each of these makes exactly these numbers; this problem cannot tell them apart.", width)
         )
-    yield table
-    if len(shown) < int(bad.sum()):
-        yield Text(f"and {int(bad.sum()) - len(shown)} more; --all shows them")
+    for one in diagnosis.explanations:
+        title = [Text("WHY", style="bold yellow")]
+        if one.slips:
+            what = "all" if one.explains == one.entries else f"{one.explains} of"
+            count = f"explains {what} {counted(one.entries, 'entry')}" if one.entries > 1 else "explains it"
+            title = wrap(f"MISTAKE {' + '.join(one.slips)} ({count})", width)
+            title[0].stylize("bold red", 0, len("MISTAKE"))
+        view.append([*title, *wrap(one.happened, width, "  "), *code(one.wrong, one.right, width)])
+    if not diagnosis.explanations and pattern:
+        where = "" if pattern in (LOSS, "nowhere") else f" What is wrong: {_PATTERNS.get(pattern, pattern)}."
+        view.append(
+            wrap(f"No known mistake makes {'it' if pattern == LOSS else 'these numbers'}.{where}", width)
+        )
+    return view
+
+
+def _steps(steps: Intermediates, width: int) -> Section:
+    """A line for each step that was claimed: right, the first wrong one, and what follows from it."""
+    right, wrong, following = (Text(word, style=style) for word, style in _WORDS)
+    first = [(right, name, "") for name in steps.right]
+    later = []
+    if steps.wrong is not None:
+        first.append((wrong, steps.wrong, "the first that is wrong"))
+        for name, follows in steps.follows.items():
+            if name in steps.right_later:
+                later.append((right, name, "" if follows else "though it does not follow from the wrong one"))
+            elif follows:
+                later.append((following, name, "what the wrong one leads to"))
+            else:
+                later.append((wrong, name, "does not follow from it either"))
+    longest = max(len(name) for _, name, _ in (*first, *later))
+
+    def lines(rows: Sequence[tuple[Text, str, str]]) -> Section:
+        words, names, remarks = zip(*rows, strict=True)
+        return listing([Column(words, least=WORD), Column(names, least=longest)], remarks, width)
+
+    slips = [
+        line
+        for name in steps.slips
+        for line in wrap(
+            f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})", width, " " * (WORD + GAP)
+        )
+    ]
+    return [*lines(first), *slips, *(lines(later) if later else [])]
+
+
+def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
+    """The candidate, and how far from the exact values it is."""
+    comparison, name = judgement.comparison, judgement.name
+    view = [
+        [
+            Text(f"yours, of dL/d{SYMBOLS[name]}"),
+            *gradient_map(problem, name, comparison.candidate, page),
+        ]
+    ]
+    if judgement.outcome == WRONG:
+        apart = np.where(comparison.within, 0, comparison.difference)
+        title = Text("yours minus exact, where that is more than rounding")
+        view.append([title, *gradient_map(problem, name, apart, page)])
+    return view

@@ -12,15 +12,12 @@ from xegrad import computation, notebook
 from xegrad.computation import Computation
 from xegrad.errors import InputError
 from xegrad.explanation.entry import follow
-from xegrad.explanation.row import Row
+from xegrad.explanation.row import WorkedRow
 from xegrad.explanation.steps import MAKERS
-from xegrad.explanation.values import STEPS, Entry, Step
-from xegrad.methods import exact
+from xegrad.explanation.values import STEPS, Step, WorkedEntry
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import CHAIN
-
-QUICK = 0.05  # seconds that the exact values may take
 
 
 class Explanation(msgspec.Struct, frozen=True, eq=False):
@@ -47,9 +44,8 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
     @property
     def scrambled_gradient(self) -> Array:
         """The flat gradient cut by reshape(N, T), as the derivation prints it: the right numbers, misplaced."""
-        flat = self["flat_gradient"].value
-        assert flat is not None
-        return flat.reshape(self.problem.n_inputs, self.problem.n_classes)
+        by_class = self.computation.evaluations["chain"].gradients["weights"].T
+        return by_class.reshape(self.problem.n_inputs, self.problem.n_classes)
 
     @property
     def rows_add_up(self) -> str:
@@ -68,7 +64,7 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
         named = {name: self[name].value for name in CHAIN}
         return named | {"scrambled_gradient": self.scrambled_gradient}
 
-    def entry(self, input: int, class_: int) -> Entry:
+    def entry(self, input: int, class_: int) -> WorkedEntry:
         """dL/dW[input, class], followed through every factor.
 
         Raises
@@ -83,7 +79,7 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
             if not 0 <= index < size:
                 raise InputError(f"there is no {name} {index}; they are 0 to {size - 1}")
         with np.errstate(all="ignore"):
-            return follow(Row(self.computation), input, class_)
+            return follow(WorkedRow(self.computation), input, class_)
 
     def _repr_html_(self) -> str:
         """A table for a notebook."""
@@ -127,10 +123,10 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
         one = replace(
             problem, inputs=problem.inputs[row : row + 1], targets=Targets(soft=targets, reduction="sum")
         )
-    quick = exact.work(1, one.n_inputs, one.n_classes) < QUICK
-    names = ("chain", "shortcut", "exact") if quick else ("chain", "shortcut")
-    computed = computation.compute(one, names, ("weights",))
-    view = Row(computed)
+    computed = computation.compute(one, with_respect_to=("weights",))
+    if any(unsure.any() for unsure in computed.uncertified.values()):
+        computed = computation.compute(one, with_respect_to=("weights",), exact=False)
+    view = WorkedRow(computed)
     with np.errstate(all="ignore"):
         steps = tuple(make(view) for make in MAKERS)
     return Explanation(

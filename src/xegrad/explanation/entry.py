@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from xegrad.explanation.row import TERMS, Row, product, summed
-from xegrad.explanation.values import Entry
+from xegrad.explanation.row import TERMS, WorkedRow, product, summed
+from xegrad.explanation.values import WorkedEntry
 from xegrad.methods import chain
 
 
-def follow(view: Row, j: int, i: int) -> Entry:
+def follow(view: WorkedRow, j: int, i: int) -> WorkedEntry:
     outer, column = chain.cross_entropy_jacobian(view.probabilities, view.targets), view.softmax_column(i)
     named = np.flatnonzero(view.targets).tolist()
     products = outer * column * view.x[j]
@@ -22,8 +22,8 @@ def follow(view: Row, j: int, i: int) -> Entry:
             f"DXE[{t}] = -Q[{t}] / S[{t}] = -{view.factor(view.targets[t])} / {view.factor(view.probabilities[t])} "
             f"= {view.factor(outer[t])}"
         )
-        own = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
-        factors.append(f"DS[{t},{i}] = {own} = {view.factor(column[t])}")
+        entry_of_ds = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
+        factors.append(f"DS[{t},{i}] = {entry_of_ds} = {view.factor(column[t])}")
     name = f"dL/dW[{j},{i}]"
     if len(named) == 1:
         lines = [f"{name} = {symbols[0]} = {numbers[0]} = {came}"]
@@ -39,7 +39,7 @@ def follow(view: Row, j: int, i: int) -> Entry:
         lines.append(f"{name} = {summed([view.factor(products[t]) for t in named])} = {came}")
     else:
         lines = [f"{name} = 0, since Q is 0: this row does not count"]
-    return Entry(
+    return WorkedEntry(
         input=j,
         class_=i,
         factors=tuple(factors),

@@ -18,7 +18,7 @@ TERMS = 5  # of a worked sum that are written out
 FACTOR, RESULT = 8, 5  # significant digits of a factor, and of what a pocket calculator makes of them
 
 
-class Row:
+class WorkedRow:
     """What the steps share: the numbers of the row, and the entry that the worked lines follow."""
 
     def __init__(self, computed: Computation) -> None:
@@ -44,34 +44,50 @@ class Row:
 
     @property
     def residual(self) -> Array:
-        residual: Array = layer.residual(self.forward)[0]
-        return residual
+        return layer.residual(self.forward)[0]
 
-    def against_exact(self, method: str) -> Comparison | None:
-        """The method's dL/dW against the exact one, where that is there."""
-        by = self.computed.from_exact.get(method)
-        return None if by is None else by["weights"]
+    def comparison(self, method: str) -> Comparison | None:
+        """The method's dL/dW against the exact one; where that is not there, the chain against the shortcut."""
+        if method in self.computed.from_exact:
+            return self.computed.from_exact[method]["weights"]
+        return self.computed.comparisons["weights"] if method == "chain" else None
 
     def gradient(self, method: str) -> Array:
         return self.chain if method == "chain" else self.shortcut
 
     def noise(self, method: str) -> NDArray[np.bool_]:
-        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value.
-
-        Where the exact values are not there, the shortcut is what the chain is measured by.
-        """
-        values, against = self.gradient(method), self.against_exact(method)
-        if against is None and method == "chain":
-            against = self.computed.comparisons["weights"]
+        """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value."""
+        values, against = self.gradient(method), self.comparison(method)
         if against is None:
             return np.zeros(values.shape, dtype=bool)
-        wrong = against.digits_lost | (against.reference == 0)
-        noise: NDArray[np.bool_] = wrong & np.isfinite(values) & (values != 0)
-        return noise
+        wrong = against.no_correct_digit | (against.reference == 0)
+        return wrong & np.isfinite(values) & (values != 0)
 
     def outcome(self, method: str, j: int, i: int) -> str:
         """An entry of dL/dW at the end of a worked line."""
         return "0, up to rounding" if self.noise(method)[j, i] else result(self.gradient(method)[j, i])
+
+    def lost_entries(self, method: str) -> str:
+        """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
+        values = self.gradient(method)
+        against = self.comparison(method)
+        gone = ~np.isfinite(values) if against is None else against.no_correct_digit
+        if not gone.any():
+            return ""
+        j, i = (int(index) for index in np.argwhere(gone)[0])
+        count = f"{int(gone.sum())} of {gone.size} entries"
+        why = "no digit that is right"
+        if not np.isfinite(values[j, i]):
+            why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
+        known = ""
+        if against is not None:
+            known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
+                ", exactly" if self.exact is not None else " by the shortcut"
+            )
+        return (
+            f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
+            f"{result(values[j, i])}{known}."
+        )
 
     def factor(self, value: float) -> str:
         """A number that one calculates with."""
@@ -79,8 +95,7 @@ class Row:
 
     def softmax_column(self, column: int) -> Array:
         """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
-        entries: Array = chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
-        return entries
+        return chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
 
 
 def shown(value: float, digits: int) -> str:

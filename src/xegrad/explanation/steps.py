@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import bounds, layer
-from xegrad.explanation.row import FACTOR, RESULT, Row, product, result, summed
-from xegrad.explanation.values import INVITED, WITHOUT_BIAS, Corners, Invitation, Step
-from xegrad.methods import METHODS, chain, finite_difference
+from xegrad import layer
+from xegrad.explanation import checks
+from xegrad.explanation.row import WorkedRow, product, result, summed
+from xegrad.explanation.values import MISTAKE_AT_STEP, WITHOUT_BIAS, CommonMistake, Corners, Step
+from xegrad.methods import chain
 from xegrad.targets import Array
 
 BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
@@ -24,7 +25,7 @@ def _edges(size: int, target: int) -> tuple[int, ...]:
     return tuple(sorted({*range(min(EDGE, size)), target, *range(max(0, size - EDGE), size)}))
 
 
-def _with_matrix(step: Step, view: Row, width: int, rows_of: Callable[[slice], Array]) -> Step:
+def _with_matrix(step: Step, view: WorkedRow, width: int, rows_of: Callable[[slice], Array]) -> Step:
     """The step with the whole of its Jacobian, (T, width), or with the corners of one beyond the budget."""
     shape = (view.n_classes, width)
     if shape[0] * shape[1] <= BUDGET:
@@ -37,7 +38,7 @@ def _with_matrix(step: Step, view: Row, width: int, rows_of: Callable[[slice], A
     return replace(step, shape=shape, corners=Corners(rows, columns, np.concatenate(parts)))
 
 
-def _logits(view: Row) -> Step:
+def _logits(view: WorkedRow) -> Step:
     problem, t = view.problem, view.target
     sizes = np.abs(view.x) @ np.abs(problem.weights)
     terms = [
@@ -46,12 +47,12 @@ def _logits(view: Row) -> Step:
     if problem.bias is not None:
         sizes = sizes + np.abs(problem.bias)
         terms.append(view.factor(problem.bias[t]))
-        slip = Invitation(INVITED["logits"], "b left out", view.x @ problem.weights, "Z")
+        slip = CommonMistake(MISTAKE_AT_STEP["logits"], "b left out", view.x @ problem.weights, "Z")
     else:
         square = view.n_inputs == view.n_classes
         ending = "it runs, since W is square" if square else f"it would need {view.n_classes} inputs"
         numbers = problem.weights @ view.x if square else None
-        slip = Invitation(WITHOUT_BIAS, f"W on the wrong side, W · x: {ending}", numbers, "Z")
+        slip = CommonMistake(WITHOUT_BIAS, f"W on the wrong side, W · x: {ending}", numbers, "Z")
     broken = np.flatnonzero(~np.isfinite(view.logits))
     lost = ""
     if broken.size:
@@ -73,7 +74,7 @@ def _logits(view: Row) -> Step:
     )
 
 
-def _probabilities(view: Row) -> Step:
+def _probabilities(view: WorkedRow) -> Step:
     t, forward = view.target, view.forward
     shift, total = float(forward.shifted[0, t]), float(1 + forward.others[0, 0])
     m = int(np.argmax(forward.is_maximum[0]))
@@ -101,11 +102,13 @@ def _probabilities(view: Row) -> Step:
         shape=(view.n_classes,),
         value=view.probabilities,
         lost=lost,
-        slip=Invitation(INVITED["probabilities"], "the softmax of what already is one", twice, "S"),
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["probabilities"], "the softmax of what already is one", twice, "S"
+        ),
     )
 
 
-def _loss(view: Row) -> Step:
+def _loss(view: WorkedRow) -> Step:
     loss = float(np.asarray(view.forward.loss))
     by_chain = float(np.asarray(view.computed.evaluations["chain"].loss))
     named = [int(t) for t in np.flatnonzero(view.targets)]
@@ -135,11 +138,13 @@ def _loss(view: Row) -> Step:
         worked=(f"L = {summed(terms) if terms else '0'} = {result(by_chain)}",),
         value=np.asarray(loss),
         lost=lost,
-        slip=Invitation(INVITED["loss"], "ln(S + 1e-7), against ln 0", np.atleast_1d(shifted), "L"),
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["loss"], "ln(S + 1e-7), against ln 0", np.atleast_1d(shifted), "L"
+        ),
     )
 
 
-def _cross_entropy_jacobian(view: Row) -> Step:
+def _cross_entropy_jacobian(view: WorkedRow) -> Step:
     t = view.target
     value = chain.cross_entropy_jacobian(view.probabilities, view.targets)
     infinite = np.flatnonzero(np.isinf(value))
@@ -162,13 +167,16 @@ def _cross_entropy_jacobian(view: Row) -> Step:
         shape=(view.n_classes,),
         value=value,
         lost=lost,
-        slip=Invitation(
-            INVITED["cross_entropy_jacobian"], "the softmax forgotten: DXE taken for dL/dZ", value, "dL/dZ"
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["cross_entropy_jacobian"],
+            "the softmax forgotten: DXE taken for dL/dZ",
+            value,
+            "dL/dZ",
         ),
     )
 
 
-def _softmax_jacobian(view: Row) -> Step:
+def _softmax_jacobian(view: WorkedRow) -> Step:
     t, s = view.target, view.probabilities
     column = view.softmax_column(t)
     worked = [f"DS[{t},{t}] = {view.factor(s[t])} · (1 - {view.factor(s[t])}) = {result(column[t])}"]
@@ -196,12 +204,12 @@ def _softmax_jacobian(view: Row) -> Step:
         worked=tuple(worked),
         structure="Symmetric, and no block is zero: positive on the diagonal, negative elsewhere.",
         lost=lost,
-        slip=Invitation(INVITED["softmax_jacobian"], "only the diagonal", diagonal, "dL/dZ"),
+        slip=CommonMistake(MISTAKE_AT_STEP["softmax_jacobian"], "only the diagonal", diagonal, "dL/dZ"),
     )
     return _with_matrix(step, view, view.n_classes, lambda rows: chain.softmax_jacobian(s, rows))
 
 
-def _weighted_sum_jacobian(view: Row) -> Step:
+def _weighted_sum_jacobian(view: WorkedRow) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
     step = Step(
         name="weighted_sum_jacobian",
@@ -212,8 +220,8 @@ def _weighted_sum_jacobian(view: Row) -> Step:
         worked=(f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {view.factor(view.x[j])}",),
         structure="Zero but for one block a row: row t holds x in "
         + (f"columns t·{n} to t·{n} + {n - 1}." if n > 1 else "column t."),
-        slip=Invitation(
-            INVITED["weighted_sum_jacobian"],
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["weighted_sum_jacobian"],
             "x left out: the same in every row of W",
             view.residual,
             "dL/dW[j]",
@@ -229,9 +237,9 @@ def _weighted_sum_jacobian(view: Row) -> Step:
     )
 
 
-def _layer_jacobian(view: Row) -> Step:
+def _layer_jacobian(view: WorkedRow) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
-    own, x = float(view.softmax_column(t)[t]), float(view.x[j])
+    slope, x = float(view.softmax_column(t)[t]), float(view.x[j])
     step = Step(
         name="layer_jacobian",
         symbol="DL",
@@ -239,11 +247,13 @@ def _layer_jacobian(view: Row) -> Step:
         "of each sum.",
         formula=f"DL[t, i·{n} + j] = DS[t,i] · x[j]",
         worked=(
-            f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {product(view.factor(own), view.factor(x))} = "
-            f"{result(own * x)}",
+            f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {product(view.factor(slope), view.factor(x))} = "
+            f"{result(slope * x)}",
         ),
         structure="Each column of DS, times every x in turn: zero where that x is.",
-        slip=Invitation(INVITED["layer_jacobian"], "its rows added up without DXE, which gives 0 everywhere"),
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["layer_jacobian"], "its rows added up without DXE, which gives 0 everywhere"
+        ),
     )
     return _with_matrix(
         step,
@@ -253,7 +263,7 @@ def _layer_jacobian(view: Row) -> Step:
     )
 
 
-def _flat_gradient(view: Row) -> Step:
+def _flat_gradient(view: WorkedRow) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
     outer = chain.cross_entropy_jacobian(view.probabilities, view.targets)
     column = view.softmax_column(t) * view.x[j]
@@ -270,15 +280,15 @@ def _flat_gradient(view: Row) -> Step:
         shape=(view.n_classes * n,),
         value=view.chain.T.reshape(-1),
         noise=view.noise("chain").T.reshape(-1),
-        lost=_lost_entries(view, "chain"),
-        slip=Invitation(
-            INVITED["flat_gradient"],
+        lost=view.lost_entries("chain"),
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["flat_gradient"],
             "its numbers put into W in the order in which they come; see the next step",
         ),
     )
 
 
-def _gradient(view: Row) -> Step:
+def _gradient(view: WorkedRow) -> Step:
     n, t, j = view.n_inputs, view.target, view.input
     flat = np.where(view.noise("chain"), 0, view.chain).T.reshape(-1)
     scrambled = flat.reshape(n, view.n_classes)
@@ -304,123 +314,13 @@ def _gradient(view: Row) -> Step:
         shape=(n, view.n_classes),
         value=view.chain,
         noise=view.noise("chain"),
-        slip=Invitation(
-            INVITED["gradient"], instead, scrambled if n > 1 and view.n_classes > 1 else None, "dL/dW"
+        slip=CommonMistake(
+            MISTAKE_AT_STEP["gradient"], instead, scrambled if n > 1 and view.n_classes > 1 else None, "dL/dW"
         ),
     )
 
 
-def _shortcut(view: Row) -> Step:
-    t, j, residual = view.target, view.input, view.residual
-    q = "" if view.mass == 1 else f"{view.factor(view.mass)} · "
-    own = f"{q}{view.factor(view.probabilities[t])} - {view.factor(view.targets[t])}"
-    return Step(
-        name="shortcut",
-        symbol="dL/dW",
-        rule="All of it at once: in DXE · DS nearly everything cancels, and dL/dZ is what the layer says minus what "
-        "was asked for, here without the rounding of 1 - S. q is the sum of Q.",
-        formula="dL/dW[j,i] = (q · S[i] - Q[i]) · x[j]",
-        worked=(
-            f"dL/dZ[{t}] = {own} = {result(residual[t])}",
-            f"dL/dW[{j},{t}] = {product(view.factor(residual[t]), view.factor(view.x[j]))} = "
-            f"{view.outcome('shortcut', j, t)}",
-        ),
-        shape=view.shortcut.shape,
-        value=view.shortcut,
-        noise=view.noise("shortcut"),
-        lost=_lost_entries(view, "shortcut"),
-        slip=Invitation(INVITED["shortcut"], "Q - S, the sign flipped", 0 - residual, "dL/dZ"),
-    )
-
-
-def _comparison(view: Row) -> Step:
-    comparison = view.computed.comparisons["weights"]
-    total, within = comparison.reference.size, int(comparison.within.sum())
-    worked = [
-        f"all of {total}: no further apart than rounding explains"
-        if within == total
-        else f"{total - within} of {total}: further apart than rounding explains, or no numbers"
-    ]
-    if lost := int(comparison.lost.sum()):
-        worked.append(f"{lost} of {total}: rounding explains so much that no digit is sure")
-    for name, by in view.computed.from_exact.items():
-        against = by["weights"]
-        if gone := int(against.digits_lost.sum()):
-            worked.append(f"{gone} of {total}: no digit of the exact value in the {name}")
-        else:
-            worked.append(f"all of {total}: the {name} has digits of the exact value")
-    return Step(
-        name="comparison",
-        symbol="chain = shortcut?",
-        rule="The long way and the short way, entry by entry. That they agree does not make them right: both may have "
-        "lost the same digits.",
-        formula="|chain - shortcut| ≤ what rounding can do to both",
-        worked=tuple(worked),
-    )
-
-
-def _check(view: Row) -> Step:
-    i, j, residual = view.target, view.input, view.residual
-    promised = bounds.stable(view.computed.problem, ("logits",)).gradients["logits"]
-    largest = float(np.abs(residual).max())
-    # In parts of the largest, since a sum of large numbers may overflow.
-    total = largest * math.fsum(residual / largest) if 0 < largest < math.inf else largest
-    came = "0, up to rounding" if largest and abs(total) <= float(promised.sum()) else result(total)
-    step = finite_difference.STEP
-    move = np.where(np.arange(view.n_classes) == i, step * view.x[j], 0).astype(view.x.dtype)
-    above, below = (
-        float(np.asarray(layer.softmax(view.forward.logits + sign * move, view.forward.targets).loss))
-        for sign in (1, -1)
-    )
-    difference = (above - below) / (2 * step)
-    unsure = float(METHODS["finite-difference"].bound(view.computed.problem).gradients["weights"][j, i])
-    digits = math.log10(abs(difference) / unsure) if 0 < unsure < abs(difference) < math.inf else 0
-    if digits >= 1:
-        found = f"{difference:.{min(RESULT, int(digits))}g}"
-    else:
-        found = "no digit: the entry is too small for it" if math.isfinite(difference) else "no number"
-    worked = [
-        f"Σ_i dL/dZ[i] = {summed([result(r) for r in residual])} = {came}",
-        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {found}   (h = 2^-17)",
-    ]
-    if view.exact is not None:
-        worked.append(f"dL/dW[{j},{i}] = {view.exact[j, i] + 0.0:.{FACTOR}g}, exactly, to the digits shown")
-    return Step(
-        name="check",
-        symbol="check",
-        rule="Raising all logits alike changes no probability, so dL/dZ sums to 0. A weight that is moved by a little "
-        "moves the loss by its entry of dL/dW.",
-        formula="Σ_i dL/dZ[i] = 0;  dL/dW[j,i] ≈ (L(W[j,i] + h) - L(W[j,i] - h)) / 2h",
-        worked=tuple(worked),
-    )
-
-
-def _lost_entries(view: Row, method: str) -> str:
-    """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
-    values = view.gradient(method)
-    against = view.against_exact(method)
-    if against is None and method == "chain":
-        against = view.computed.comparisons["weights"]
-    gone = ~np.isfinite(values) if against is None else against.digits_lost
-    if not gone.any():
-        return ""
-    j, i = (int(index) for index in np.argwhere(gone)[0])
-    count = f"{int(gone.sum())} of {gone.size} entries"
-    why = "no digit that is right"
-    if not np.isfinite(values[j, i]):
-        why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
-    known = ""
-    if against is not None:
-        known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
-            ", exactly" if view.exact is not None else " by the shortcut"
-        )
-    return (
-        f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
-        f"{result(values[j, i])}{known}."
-    )
-
-
-MAKERS: tuple[Callable[[Row], Step], ...] = (
+MAKERS: tuple[Callable[[WorkedRow], Step], ...] = (
     _logits,
     _probabilities,
     _loss,
@@ -430,7 +330,7 @@ MAKERS: tuple[Callable[[Row], Step], ...] = (
     _layer_jacobian,
     _flat_gradient,
     _gradient,
-    _shortcut,
-    _comparison,
-    _check,
+    checks.shortcut,
+    checks.comparison,
+    checks.check,
 )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from xegrad.targets import Array
 
-# The slip that a step invites, by its identifier; see `_slips` for its numbers.
-INVITED: Mapping[str, str] = {
+# The slip that a step invites, by its identifier.
+MISTAKE_AT_STEP: Mapping[str, str] = {
     "logits": "bias-wrong",
     "probabilities": "softmax-twice",
     "loss": "log-epsilon",
@@ -24,10 +24,10 @@ INVITED: Mapping[str, str] = {
     "shortcut": "sign-flipped",
 }
 WITHOUT_BIAS = "transposed"  # that of the logits, where there is no b to go wrong
-STEPS = (*INVITED, "comparison", "check")
+STEPS = (*MISTAKE_AT_STEP, "comparison", "check")
 
 
-class Invitation(msgspec.Struct, frozen=True, eq=False):
+class CommonMistake(msgspec.Struct, frozen=True, eq=False):
     """A mistake that a step invites: its identifier, what is done instead, and the numbers that come out."""
 
     name: str
@@ -58,10 +58,10 @@ class Step(msgspec.Struct, frozen=True, eq=False):
     structure: str = ""  # which parts of a matrix are zero, and why
     noise: NDArray[np.bool_] | None = None  # entries of which only rounding is left
     lost: str = ""  # what floats lose here
-    slip: Invitation | None = None
+    slip: CommonMistake | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, eq=False):
+class WorkedEntry(msgspec.Struct, frozen=True, eq=False):
     """One entry of dL/dW, followed through every factor."""
 
     input: int

@@ -14,99 +14,61 @@ import msgspec
 from xegrad.errors import InputError
 
 if TYPE_CHECKING:
-    from xegrad.formats.parts import Label, Parts, Table
+    from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Problem
     from xegrad.targets import Array
 
 
 class Format(msgspec.Struct, frozen=True):
-    """A line of the table: its name, module and suffixes, what it holds, what it begins with if it is no text.
+    """A line of the table: its name, module and suffixes, and what it begins with if it is no text.
 
     `writes` says what can be written in it: "problem", "gradient" (dL/dW alone), or nothing.
     """
 
     name: str
-    module: str
     suffixes: tuple[str, ...]
-    summary: str
-    reads: tuple[str, ...] = ("problem", "part")
     writes: tuple[str, ...] = ()
     begins: bytes | None = None
-    extra: str = ""  # of this package, that brings the library it needs
+    has_keys: bool = False  # so that FILE:KEY names one of its arrays
 
-    def read_problem(self, data: bytes, source: str) -> Parts:
-        """The parts of one problem; `source` names it in messages."""
-        parts: Parts = import_module(self.module).read_problem(data, source)
-        return parts
+    @property
+    def module(self) -> str:
+        """Where its functions are: `load`, and those that write what it can hold."""
+        return f"xegrad.formats.{self.name}"
 
-    def read_array(self, data: bytes, source: str, part: str, key: str | None = None) -> Table:
-        """An array of one or two dimensions: the part "W", "x", "b", ..., or what stands under a key."""
-        table: Table = import_module(self.module).read_array(data, source, part, key)
-        return table
+    def load(self, data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+        """What is in these bytes: a problem, or the part "W", "x", "label", ..., or what stands under a key.
 
-    def read_labels(self, data: bytes, source: str, key: str | None = None) -> Label:
-        """Labels, a list of indices or names, or targets, an array of two dimensions."""
-        labels: Label = import_module(self.module).read_labels(data, source, key)
-        return labels
+        `source` names them in messages.  A part may bring other values with it: the names of W's columns are
+        classes, and a format may say how W is stored.
 
-    def write_problem(self, parts: Parts) -> bytes:
-        """A file that holds these parts."""
-        written: bytes = import_module(self.module).write_problem(parts)
-        return written
+        Raises
+        ------
+        InputError
+            What cannot be read: place, what was found, what was expected.
+        """
+        if key is not None and not self.has_keys:
+            raise no_keys(source, key, self.name.upper())
+        return import_module(self.module).load(data, source, part, key)
+
+    def write_problem(self, problem: RawProblem) -> bytes:
+        """A file that holds this problem."""
+        return import_module(self.module).write_problem(problem)
 
     def write_array(self, array: Array, names: tuple[str, ...] | None) -> bytes:
         """A file that holds an array; the names are those of its columns."""
-        written: bytes = import_module(self.module).write_array(array, names)
-        return written
+        return import_module(self.module).write_array(array, names)
 
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
-        Format(
-            "json",
-            "xegrad.formats.json",
-            (".json",),
-            "an object W, x, label, ...; a part is an array",
-            writes=("problem",),
-        ),
-        Format(
-            "csv",
-            "xegrad.formats.csv",
-            (".csv",),
-            "a table x, W with a header; a part is plain numbers; a data set",
-            writes=("problem", "gradient"),
-        ),
-        Format(
-            "ndjson",
-            "xegrad.formats.ndjson",
-            (".ndjson", ".jsonl"),
-            "a stream: an object as in JSON on each line",
-            reads=("stream",),
-        ),
-        Format(
-            "npy",
-            "xegrad.formats.npy",
-            (".npy",),
-            "one array, with its precision",
-            reads=("part",),
-            writes=("gradient",),
-            begins=b"\x93NUMPY",
-        ),
-        Format(
-            "npz",
-            "xegrad.formats.npz",
-            (".npz",),
-            "arrays under the keys of JSON, with their precision",
-            begins=b"PK\x03\x04",
-        ),
-        Format(
-            "safetensors",
-            "xegrad.formats.safetensors",
-            (".safetensors",),
-            "weight and bias of torch.nn.Linear; FILE:KEY for another tensor",
-            extra="safetensors",
-        ),
+        Format("json", (".json",), writes=("problem",)),
+        Format("csv", (".csv",), writes=("problem", "gradient")),
+        Format("ndjson", (".ndjson", ".jsonl")),
+        Format("npy", (".npy",), writes=("gradient",), begins=b"\x93NUMPY"),
+        Format("npz", (".npz",), begins=b"PK\x03\x04", has_keys=True),
+        Format("safetensors", (".safetensors",), has_keys=True),
     )
 }
 
@@ -119,27 +81,25 @@ def read(path: str | Path, input_format: str | None = None) -> Problem:
     InputError
         The file cannot be read or is no problem: file, place, what was found, what was expected.
     """
-    return read_parts(path, input_format).problem()
+    return read_problem(path, input_format).problem()
 
 
-def read_parts(path: str | Path, input_format: str | None = None) -> Parts:
-    """What a file states of a problem, unchecked against each other."""
-    data, source = load(path, "a problem is expected: W, x and label")
-    return format_of(path, data, input_format).read_problem(data, source)
+def read_problem(path: str | Path, input_format: str | None = None) -> RawProblem:
+    """What a file says of a problem, its values unchecked against each other."""
+    data, source = read_bytes(path, "a problem is expected: W, x and label")
+    return format_of(path, data, input_format).load(data, source)
 
 
-def read_array(path: str | Path, part: str, input_format: str | None = None) -> tuple[Table, str]:
-    """A part from FILE or FILE:KEY, and the file's name for messages."""
+def read_part(path: str | Path, part: str, input_format: str | None = None) -> RawProblem:
+    """A part from FILE or FILE:KEY."""
     path, key = with_key(path)
-    data, source = load(path, "numbers are expected")
-    return format_of(path, data, input_format).read_array(data, source, part, key), source
+    data, source = read_bytes(path, f"{'labels' if part == 'label' else 'numbers'} are expected")
+    return format_of(path, data, input_format).load(data, source, part, key)
 
 
-def read_labels(path: str | Path, input_format: str | None = None) -> tuple[Label, str]:
-    """Labels or targets from FILE or FILE:KEY, and the file's name for messages."""
-    path, key = with_key(path)
-    data, source = load(path, "labels are expected")
-    return format_of(path, data, input_format).read_labels(data, source, key), source
+def no_keys(source: str, key: str, kind: str) -> InputError:
+    """FILE:KEY where the file has no keys."""
+    return InputError(f"{source}: {kind} has no keys, so {source}:{key} names nothing")
 
 
 def with_key(path: str | Path) -> tuple[str | Path, str | None]:
@@ -150,7 +110,7 @@ def with_key(path: str | Path) -> tuple[str | Path, str | None]:
     return path, None
 
 
-def load(path: str | Path, expected: str) -> tuple[bytes, str]:
+def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
     """The bytes of a file or of standard input, text as UTF-8 without a byte order mark, and its name."""
     source = "standard input" if str(path) == "-" else str(path)
     if not source:
@@ -179,7 +139,7 @@ def load(path: str | Path, expected: str) -> tuple[bytes, str]:
 
 
 def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format:
-    """By what it begins with, its suffix, the name that was given, or whether it begins as JSON does."""
+    """By what it begins with, its suffix, the name in --input-format, or whether it begins as JSON does."""
     if input_format is not None and input_format not in FORMATS:
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
     if (binary := binary_format(path, data)) is not None:

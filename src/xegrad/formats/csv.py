@@ -12,195 +12,222 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
-from xegrad.formats.npy import refuse_key
-from xegrad.formats.parts import Label, Parts, Table, Text
-from xegrad.targets import Array
-
-Line = tuple[int, list[str]]  # line number, cells
+from xegrad.formats.labels import Label, LabelText
+from xegrad.formats.raw_problem import RawProblem
+from xegrad.targets import Array, Targets
 
 SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them
 HEADER = "the header is x, then the class names"
+SPECIAL_ROWS = {"bias": "b", "label": "label"}  # by their first cell: the key that each is
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The cells of a line, and its place in the file: what it comes from, and its number."""
+
+    source: str
+    number: int
+    cells: list[str]
+
+    @property
+    def place(self) -> str:
+        """The line, for messages."""
+        return f"{self.source}: line {self.number}"
+
+    def numbers(self, columns: Iterable[int]) -> list[float]:
+        """The numbers in some columns, counted from 0."""
+        return [self._number(k) for k in columns]
+
+    def _number(self, k: int) -> float:
+        cell = self.cells[k]
+        if _is_number(cell) and math.isfinite(number := float(cell)):
+            return number
+        raise InputError(f"{self.place}, column {k + 1} is {_why_no_number(cell, is_first=k == 0)}")
+
+    def check_width(self, first: Line, name: str) -> None:
+        """Raise InputError unless it has as many cells as the first."""
+        if len(self.cells) != len(first.cells):
+            raise InputError(f"{self.place} has {len(self.cells)} cells, but {name} has {len(first.cells)}")
 
 
 class DataSet(msgspec.Struct, frozen=True, eq=False):
-    """A table of examples: X (B, N), B labels, the columns that X is made of, and those that are neither."""
+    """A table of examples: x and the labels, the columns that x is made of, and those that are neither."""
 
-    inputs: Array
-    labels: list[Text]
+    problem: RawProblem
     columns: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
-def read_problem(data: bytes, source: str) -> Parts:
-    """The parts of a problem in one table; W is always (inputs, classes).
+def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+    """A problem in one table; or a part: plain numbers, or labels.
 
     Raises
     ------
     InputError
         A cell that is no number, a ragged or doubled row, a missing header, by line and column.
     """
-    lines = _lines(data, source)
-    number, header = lines[0]
-    if header[0] != "x":
-        separator = next((mark for mark in ";\t" if header[0].startswith(f"x{mark}")), None)
-        found = "cells separated by " + SEPARATORS[separator] if separator else _short(header[0])
-        wanted = "commas are expected" if separator else HEADER
-        if _is_number(header[0]):
-            wanted += "; W alone is given with -W"
-        elif len(lines) > 1 and len(header) > 1 and separator is None:
-            wanted += "; a data set is given with -x FILE --label-column NAME"
-        if header[0][0] in "{[":
-            wanted += "; this looks like JSON"
-        raise InputError(f"{source}: line {number}: found {found}; in a problem in CSV {wanted}")
-    if len(header) == 1:
-        raise InputError(f"{source}: line {number}: the header names no classes after x; {HEADER}")
-    for column, name in enumerate(header[1:], start=2):
-        if not name:
-            raise InputError(f"{source}: line {number}, column {column}: a class without a name; {HEADER}")
-    rows: dict[str, list[float]] = {}
+    if part is None:
+        return _problem(data, source)
+    if part == "label":
+        return RawProblem({"label": _labels(data, source)}, {"label": source})
+    return _array(data, source, part)
+
+
+def _problem(data: bytes, source: str) -> RawProblem:
+    """W is always (inputs, classes)."""
+    header, *lines = _lines(data, source)
+    _check_header(header, is_alone=not lines)
+    n_cells = len(header.cells)
+    special: dict[str, Array] = {}
     table: list[list[float]] = []
-    for number, cells in lines[1:]:
-        _check_width(cells, header, source, number)
-        word = cells[0].lower()
-        if word not in ("label", "bias"):
-            table.append(
-                [_number(cell, source, number, column) for column, cell in enumerate(cells, start=1)]
-            )
-        elif word in rows:
-            raise InputError(f"{source}: line {number}: a second row {word!r}; one is expected")
+    for line in lines:
+        line.check_width(header, "the header")
+        word = line.cells[0].lower()
+        if word not in SPECIAL_ROWS:
+            table.append(line.numbers(range(n_cells)))
+        elif SPECIAL_ROWS[word] in special:
+            raise InputError(f"{line.place}: a second row {word!r}; one is expected")
         else:
-            rows[word] = [
-                _number(cell, source, number, column) for column, cell in enumerate(cells[1:], start=2)
-            ]
+            special[SPECIAL_ROWS[word]] = np.array(line.numbers(range(1, n_cells)))
     if not table:
         raise InputError(f"{source}: there is no row of numbers; each input is a row: x_j, then W[j, :]")
-    numbers = np.array(table)
-    return Parts(
-        weights=numbers[:, 1:],
-        inputs=numbers[:, 0],
-        bias=np.array(rows["bias"]) if "bias" in rows else None,
-        label=np.array(rows["label"]) if "label" in rows else None,
-        classes=_names(header[1:]),
-        rows_are_inputs=True,
-        sources=dict.fromkeys(("problem", "W", "x", "b", "label", "classes"), source),
-    )
+    numbers, names = np.array(table), _names(header.cells[1:])
+    values = {"W": numbers[:, 1:], "x": numbers[:, 0], **special, **({"classes": names} if names else {})}
+    return RawProblem(values, dict.fromkeys(("problem", *values), source), rows_are_inputs=True)
 
 
-def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
-    """A table of plain numbers, and the names in its first row if that holds something that is no number.
+def _check_header(header: Line, *, is_alone: bool) -> None:
+    """Raise InputError for what is not x and the names of the classes."""
+    first, *names = header.cells
+    if first != "x":
+        separator = next((mark for mark in SEPARATORS if first.startswith(f"x{mark}")), None)
+        start = f"cells separated by {SEPARATORS[separator]}" if separator else _short(first)
+        wanted = "commas are expected" if separator else HEADER
+        if _is_number(first):
+            wanted += "; W alone is given with -W"
+        elif names and not is_alone and separator is None:
+            wanted += "; a data set is given with -x FILE --label-column NAME"
+        if first[0] in "{[":
+            wanted += "; this looks like JSON"
+        raise InputError(f"{header.place}: found {start}; in a problem in CSV {wanted}")
+    if not names:
+        raise InputError(f"{header.place}: the header names no classes after x; {HEADER}")
+    if "" in names:
+        raise InputError(f"{header.place}, column {names.index('') + 2}: a class without a name; {HEADER}")
+
+
+def _array(data: bytes, source: str, part: str) -> RawProblem:
+    """A table of plain numbers; the names in the first row of W, if it holds any, are those of the classes.
 
     x in one line is one example: CSV cannot say that it is a batch of one.
     """
-    refuse_key(key, source, "CSV")
     try:
-        values, names = _numbers(data, source)
+        array, names = _numbers(_lines(data, source))
     except InputError as error:
-        hint = (
-            "; if it is a data set, --label-column names the column that is the label" if part == "x" else ""
-        )
-        raise InputError(f"{error}{hint}") from None
-    return Table(values=values.ravel() if part == "x" and len(values) == 1 else values, names=names)
+        hint = "; if it is a data set, --label-column names the column that is the label"
+        raise InputError(f"{error}{hint if part == 'x' else ''}") from None
+    values: dict[str, Any] = {part: array.ravel() if part == "x" and len(array) == 1 else array}
+    if part == "W" and names is not None:
+        values["classes"] = names
+    return RawProblem(values, dict.fromkeys(values, source))
 
 
-def read_labels(data: bytes, source: str, key: str | None) -> Label:
+def _labels(data: bytes, source: str) -> Label:
     """A column, or one line, of indices or names; a table of several columns and lines is targets.
 
-    The first line of a column is a header if it alone is no index; one of names is found to have a header where
-    it has one line more than x has rows.
+    The first line of a column is a header if it alone is no index; one of names has a header where it has one
+    line more than x has rows.
     """
-    refuse_key(key, source, "CSV")
     lines = _lines(data, source)
-    if len(lines) > 1 and max(len(cells) for _, cells in lines) > 1:
-        return _numbers(data, source)[0]
-    cells = [cell for _, row in lines for cell in row]
-    if len(lines) > 1 and not _is_number(cells[0]) and all(_is_number(cell) for cell in cells[1:]):
+    if len(lines) > 1 and max(len(line.cells) for line in lines) > 1:
+        return _numbers(lines)[0]
+    cells = [cell for line in lines for cell in line.cells]
+    if len(lines) > 1 and not _is_number(cells[0]) and all(map(_is_number, cells[1:])):
         cells = cells[1:]
-    return [Text(cell) for cell in cells]
+    return [LabelText(cell) for cell in cells]
 
 
 def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
-    """The columns of numbers as X, and the named column as labels.
+    """The columns of numbers as x, and the named column as labels.
 
     Raises
     ------
     InputError
         A missing column, one that mixes numbers with anything else, no column of numbers; by line and column.
     """
-    lines = _lines(data, source)
-    number, header = lines[0]
-    mark = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
-    if mark is not None:
-        found = SEPARATORS[mark]
-        raise InputError(f"{source}: line {number}: found cells separated by {found}; commas are expected")
-    if label_column not in header:
-        near = get_close_matches(label_column, header, n=1)
+    header, *lines = _lines(data, source)
+    names = header.cells
+    for mark, word in SEPARATORS.items():
+        if len(names) == 1 and mark in names[0]:
+            raise InputError(f"{header.place}: found cells separated by {word}; commas are expected")
+    if label_column not in names:
+        near = get_close_matches(label_column, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(
-            f"{source}: line {number}: there is no column {label_column!r} among {', '.join(header)}{hint}"
+            f"{header.place}: there is no column {label_column!r} among {', '.join(names)}{hint}"
         )
-    rows = lines[1:]
-    if not rows:
+    if not lines:
         raise InputError(f"{source}: there are no rows below the header")
-    for number, cells in rows:
-        _check_width(cells, header, source, number)
-    label = header.index(label_column)
-    for number, cells in rows:
-        if not cells[label]:
-            raise InputError(f"{source}: line {number}, column {label + 1} is empty; a label is expected")
-    numeric = [all(_is_number(cells[k]) for _, cells in rows) for k in range(len(header))]
-    for k, name in enumerate(header):
-        if k != label and not numeric[k] and any(_is_number(cells[k]) for _, cells in rows):
-            number, cells = next((number, cells) for number, cells in rows if not _is_number(cells[k]))
-            found = _short(cells[k]) if cells[k] else "empty"
-            raise InputError(
-                f"{source}: line {number}, column {k + 1} is {found} in {name}, a column of numbers"
-            )
-    chosen = [k for k in range(len(header)) if numeric[k] and k != label]
+    for line in lines:
+        line.check_width(header, "the header")
+    label = names.index(label_column)
+    for line in lines:
+        if not line.cells[label]:
+            raise InputError(f"{line.place}, column {label + 1} is empty; a label is expected")
+    chosen = [k for k in range(len(names)) if k != label and _is_numeric(lines, k, names[k])]
     if not chosen:
         raise InputError(f"{source}: no column holds numbers alone")
+    values = {
+        "x": np.array([line.numbers(chosen) for line in lines]),
+        "label": [LabelText(line.cells[label]) for line in lines],
+    }
     return DataSet(
-        inputs=np.array(
-            [[_number(cells[k], source, number, k + 1) for k in chosen] for number, cells in rows]
+        problem=RawProblem(
+            values, {"x": source, "label": f"{source}: {label_column}"}, labels_are_a_column=True
         ),
-        labels=[Text(cells[label]) for _, cells in rows],
-        columns=tuple(header[k] for k in chosen),
-        left_out=tuple(header[k] for k in range(len(header)) if k not in chosen and k != label),
+        columns=tuple(names[k] for k in chosen),
+        left_out=tuple(name for k, name in enumerate(names) if k not in (*chosen, label)),
     )
 
 
-def _numbers(data: bytes, source: str) -> tuple[Array, tuple[str, ...] | None]:
-    lines = _lines(data, source)
+def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
+    """Whether a column holds numbers alone; refused where it holds some."""
+    other = next((line for line in lines if not _is_number(line.cells[k])), None)
+    if other is not None and any(_is_number(line.cells[k]) for line in lines):
+        cell = _short(other.cells[k]) if other.cells[k] else "empty"
+        raise InputError(f"{other.place}, column {k + 1} is {cell} in {name}, a column of numbers")
+    return other is None
+
+
+def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
+    """A table of numbers, and the names above them."""
+    first, *below = lines
     names = None
-    numeric = [_is_number(cell) for cell in lines[0][1]]
-    if not all(numeric):
-        if any(numeric):
-            place = f"{source}: line {lines[0][0]}, column {numeric.index(False) + 1}"
-            found = _short(lines[0][1][numeric.index(False)])
-            raise InputError(f"{place} is {found} among numbers; a row holds numbers, a header only names")
-        names, lines = _names(lines[0][1]), lines[1:]
-        if not lines:
-            raise InputError(f"{source}: there are no numbers below the header")
-    first_number, first = lines[0]
-    for number, cells in lines:
-        if len(cells) != len(first):
+    other = next((k for k, cell in enumerate(first.cells) if not _is_number(cell)), None)
+    if other is not None:
+        if any(map(_is_number, first.cells)):
             raise InputError(
-                f"{source}: line {number} has {len(cells)} cells, but line {first_number} has {len(first)}"
+                f"{first.place}, column {other + 1} is {_short(first.cells[other])} among numbers; a row holds "
+                "numbers, a header only names"
             )
-    table = [
-        [_number(cell, source, number, column) for column, cell in enumerate(cells, start=1)]
-        for number, cells in lines
-    ]
-    return np.array(table), names
+        if not below:
+            raise InputError(f"{first.source}: there are no numbers below the header")
+        names, lines = _names(first.cells), below
+    for line in lines:
+        line.check_width(lines[0], f"line {lines[0].number}")
+    return np.array([line.numbers(range(len(line.cells))) for line in lines]), names
 
 
-def write_problem(parts: Parts) -> bytes:
+def write_problem(raw: RawProblem) -> bytes:
     """The problem as one table; a label becomes a one-hot row.
 
     Raises
@@ -208,15 +235,19 @@ def write_problem(parts: Parts) -> bytes:
     InputError
         A batch, or options of the loss: they do not fit into the table.
     """
-    problem = parts.problem()
-    stated = problem.targets
-    plain = stated.class_weights is None and not stated.label_smoothing and stated.reduction == "mean"
-    if parts.is_batch or not plain or stated.ignore_index is not None or parts.dtype is not None:
+    problem = raw.problem()
+    defaults = dict(zip(Targets.__struct_fields__, Targets.__struct_defaults__, strict=True)) | {
+        "dtype": None
+    }
+    options = {name: raw.values[name] for name in defaults if name in raw.values}
+    if raw.is_batch or any(
+        isinstance(value, np.ndarray) or value != defaults[name] for name, value in options.items()
+    ):
         raise InputError(
             "a batch, and options of the loss, do not fit into a problem in CSV; JSON holds them"
         )
-    target = stated.effective(problem.n_classes, problem.dtype)[0]
-    names = parts.classes or tuple(str(index) for index in range(problem.n_classes))
+    target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
+    names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
     rows = [["x", *names]]
     for value, row in zip(problem.inputs[0].tolist(), problem.weights.tolist(), strict=True):
         rows.append([_shortest(value), *map(_shortest, row)])
@@ -238,21 +269,18 @@ def _text(rows: list[list[str]]) -> bytes:
     return out.getvalue().encode()
 
 
-def _check_width(cells: list[str], header: list[str], source: str, number: int) -> None:
-    if len(cells) != len(header):
-        raise InputError(f"{source}: line {number} has {len(cells)} cells, but the header has {len(header)}")
-
-
 def _lines(data: bytes, source: str) -> list[Line]:
-    reader = csv.reader(io.StringIO(data.decode(), newline=""), strict=True, skipinitialspace=True)
+    """The lines that have a cell that is not empty."""
+    text = data.decode()
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     lines: list[Line] = []
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                lines.append((reader.line_num, stripped))
+                lines.append(Line(source, reader.line_num, stripped))
     except csv.Error as error:
-        hint = "; this looks like JSON" if data.decode().lstrip()[:1] in ("{", "[") else ""
+        hint = "; this looks like JSON" if text.lstrip()[:1] in ("{", "[") else ""
         raise InputError(f"{source}: line {reader.line_num}: malformed CSV: {error}{hint}") from None
     if not lines:
         raise InputError(f"{source}: has no cell that is not empty")
@@ -273,21 +301,20 @@ def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
-def _number(cell: str, source: str, line: int, column: int) -> float:
-    place = f"{source}: line {line}, column {column}"
+def _why_no_number(cell: str, *, is_first: bool) -> str:
     if not cell:
-        raise InputError(f"{place} is empty; a number is expected")
-    if not _is_number(cell):
-        hint = " (a decimal comma? xegrad reads a point)" if _is_number(cell.replace(",", ".")) else ""
-        if column == 1 and get_close_matches(cell.lower(), ("label", "bias", "target"), n=1):
-            hint = " (the rows of the target and of b begin with label and bias)"
-        raise InputError(f"{place} is {_short(cell)}; a number is expected{hint}")
-    number = float(cell)
-    if number - number != 0:
-        if any(digit in cell for digit in "0123456789"):
-            raise InputError(f"{place} is too large for float64, whose largest number is 1.8e308")
-        raise InputError(f"{place} is {cell!r}; every number must be finite")
-    return number
+        return "empty; a number is expected"
+    if _is_number(cell):
+        is_large = any(digit in cell for digit in "0123456789")
+        return (
+            "too large for float64, whose largest number is 1.8e308"
+            if is_large
+            else f"{cell!r}; every number must be finite"
+        )
+    hint = " (a decimal comma? xegrad reads a point)" if _is_number(cell.replace(",", ".")) else ""
+    if is_first and get_close_matches(cell.lower(), ("label", "bias", "target"), n=1):
+        hint = " (the rows of the target and of b begin with label and bias)"
+    return f"{_short(cell)}; a number is expected{hint}"
 
 
 def _short(cell: str) -> str:

@@ -3,105 +3,82 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from xegrad.errors import InputError
-from xegrad.formats.npy import refuse_key
-from xegrad.formats.parts import Label, Parts, Table
-from xegrad.targets import Array
+from xegrad.formats.raw_problem import RawProblem
+from xegrad.formats.values import array_of_rows
+from xegrad.problem_spec import (
+    ARRAY,
+    CLAIMED_ARRAY,
+    CLAIMED_NUMBER,
+    CLASS_NAMES,
+    FIELDS,
+    ProblemObject,
+    unknown_key,
+)
 
 Decoded = TypeVar("Decoded")
 
-
-class ProblemObject(msgspec.Struct, forbid_unknown_fields=True):
-    """A problem: W, x and label, with b, the classes' names and the options of the loss.
-
-    x is one example, or rows; the label of one example is an index, a name or a target of T numbers, and
-    those of rows are a list of indices or names, or a target for each row.
-    """
-
-    W: list[list[float]] | UnsetType = UNSET
-    x: list[float | list[float]] | UnsetType = UNSET
-    label: int | str | list[int | float | str | list[float]] | UnsetType = UNSET
-    b: list[float] | UnsetType = UNSET
-    classes: list[str] | UnsetType = UNSET
-    transpose: bool | UnsetType = UNSET
-    class_weights: list[float] | UnsetType = UNSET
-    label_smoothing: float | UnsetType = UNSET
-    ignore_index: int | UnsetType = UNSET
-    reduction: Literal["mean", "sum", "none"] | UnsetType = UNSET
-    dtype: Literal["float64", "float32"] | UnsetType = UNSET
-    id: Any = UNSET
-    # The candidate that a problem brings for `verify`, as it is written.
-    gradient: msgspec.Raw | UnsetType = UNSET
-    loss: msgspec.Raw | UnsetType = UNSET
-    with_respect_to: Literal["W", "b", "x", "logits"] | UnsetType = UNSET  # of which the gradient is
-
-
-KEYS = ProblemObject.__struct_fields__
-# What people write for a key, for the hint on an unknown one.
-ALIASES: Mapping[str, str] = {
-    **{key.lower(): key for key in KEYS},
-    "weight": "W", "weights": "W", "kernel": "W", "input": "x", "inputs": "x", "features": "x",
-    "bias": "b", "labels": "label", "y": "label", "target": "label", "targets": "label",
-    "class_names": "classes", "names": "classes", "transposed": "transpose", "smoothing": "label_smoothing",
-    "ignore": "ignore_index", "weight_of_classes": "class_weights", "precision": "dtype",
-}  # fmt: skip
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
     "object": "an object", "bool": "true or false", "null": "null",
 }  # fmt: skip
 
-# A candidate may be no number, which Python's json writes though JSON has no word for it.
-_CANDIDATE = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
+# A claim may be no number, which Python's json writes though JSON has no word for it.
+_CLAIM = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
 _KEY = re.compile(rb'"\s*:')
 _BETWEEN = re.compile(rb"\}[ \t\r]*\n[ \t]*\{")  # one object ends its line, and the next begins its own
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
 
-_problem_decoder = msgspec.json.Decoder(ProblemObject)
-_array_decoder = msgspec.json.Decoder(list[float | list[float]])
+_problem_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProblemObject)
+_array_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[float | list[float]])
 _labels_decoder = msgspec.json.Decoder(list[int | float | str | list[float]])
 
 
-def read_problem(data: bytes, source: str) -> Parts:
-    """The parts of a problem.
+def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+    """A problem, an object; or a part: an array of one or two dimensions, or a list of labels.
 
     Raises
     ------
     InputError
         Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
     """
-    return parts_of(read_object(data, source), source)
+    if part is None:
+        return raw_problem(read_object(data, source), source)
+    if part == "label":
+        value: Any = _decode(_labels_decoder, data, source)
+    else:
+        value = array_of_rows(_decode(_array_decoder, data, source), "$", source)
+    return RawProblem({part: value}, {part: source})
 
 
-def read_object(data: bytes, source: str) -> ProblemObject:
-    """The object as it stands, checked by its types alone.  Raises as `read_problem` does."""
+def read_object(data: bytes, source: str) -> Any:
+    """The ProblemObject as it stands, checked by its types alone.  Raises as `load` does."""
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
-        data = _CANDIDATE.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
-    stated = _decode(_problem_decoder, data, source)
+        data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
+    fields = _decode(_problem_decoder, data, source)
     # Cheap to rule out: where no key is doubled, there are as many as were read.
-    n_keys = len(KEYS) - astuple(stated).count(UNSET)
+    n_keys = len(FIELDS) - astuple(fields).count(UNSET)
     if b"\\" in data or len(_KEY.findall(data)) != n_keys:
         _refuse_doubled_keys(data, source)
-    return stated
+    return fields
 
 
-def read_objects(text: bytes) -> list[ProblemObject] | None:
+def read_objects(text: bytes) -> list[Any] | None:
     """The objects on lines of which none is empty, or None where any of them must be looked at by itself."""
     if b"\\" in text or b"NaN" in text or b"Infinity" in text:
         return None
     try:
-        objects: list[ProblemObject] = _problem_decoder.decode_lines(text)
+        objects: list[Any] = _problem_decoder.decode_lines(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    n_keys = sum(len(KEYS) - astuple(stated).count(UNSET) for stated in objects)
+    n_keys = sum(len(FIELDS) - astuple(fields).count(UNSET) for fields in objects)
     n_breaks = text.count(b"\n")
     if n_breaks + 1 != len(objects) or len(_BETWEEN.findall(text)) != n_breaks:
         return None
@@ -110,72 +87,35 @@ def read_objects(text: bytes) -> list[ProblemObject] | None:
     return objects
 
 
-def parts_of(stated: ProblemObject, source: str) -> Parts:
+def raw_problem(fields: Any, source: str) -> RawProblem:
     """Lists as arrays, refused where they are ragged."""
-    given: dict[str, Any] = {
-        name: value
-        for name in (
-            "transpose",
-            "label",
-            "label_smoothing",
-            "ignore_index",
-            "reduction",
-            "dtype",
-            "with_respect_to",
-        )
-        if (value := getattr(stated, name)) is not UNSET
-    }
-    for name, key in (("bias", "b"), ("class_weights", "class_weights")):
-        if (value := getattr(stated, key)) is not UNSET:
-            given[name] = np.array(value, dtype=np.float64)
-    return Parts(
-        weights=None if stated.W is UNSET else _array(stated.W, "$.W", source),
-        inputs=None if stated.x is UNSET else _array(stated.x, "$.x", source),
-        classes=None if stated.classes is UNSET else tuple(stated.classes),
-        id=stated.id,
-        gradient=None if stated.gradient is UNSET else bytes(stated.gradient),
-        loss=None if stated.loss is UNSET else bytes(stated.loss).decode(),
-        sources={"problem": source} | {key: source for key in KEYS if getattr(stated, key) is not UNSET},
-        **given,
-    )
+    written = {key: value for key in FIELDS if (value := getattr(fields, key)) is not UNSET}
+    values = {key: _value(value, key, source) for key, value in written.items()}
+    return RawProblem(values, {"problem": source} | dict.fromkeys(values, source))
 
 
-def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
-    """An array of one or two dimensions; JSON names no columns."""
-    refuse_key(key, source, "JSON")
-    return Table(values=_array(_decode(_array_decoder, data, source), "$", source))
+def _value(value: Any, key: str, source: str) -> Any:
+    kind = FIELDS[key].kind
+    if kind is ARRAY:
+        return array_of_rows(value, f"$.{key}", source)
+    if kind in (CLAIMED_ARRAY, CLAIMED_NUMBER):
+        return bytes(value)
+    return tuple(value) if kind is CLASS_NAMES else value
 
 
-def read_labels(data: bytes, source: str, key: str | None) -> Label:
-    """A list of indices or names, or targets."""
-    refuse_key(key, source, "JSON")
-    return _decode(_labels_decoder, data, source)
-
-
-def write_problem(parts: Parts) -> bytes:
+def write_problem(problem: RawProblem) -> bytes:
     """The problem as an object, one key a line and one row of W or x a line, so that it can be edited."""
     lines = []
-    for key, value in _written(parts).items():
-        text = _encode(value)
+    for key in FIELDS:
+        value = problem.values.get(key)
+        if value is None:
+            continue
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        text = _encode(Raw(value) if isinstance(value, bytes) else value)
         if isinstance(value, list) and value and isinstance(value[0], list):
             text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
         lines.append(f'"{key}": {text}')
     return ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode()
-
-
-def _written(parts: Parts) -> dict[str, Any]:
-    """The keys that there are, in the order of `ProblemObject`; arrays as lists."""
-    names = {"W": "weights", "x": "inputs", "b": "bias"}
-    written = {}
-    for key in KEYS:
-        value = getattr(parts, names.get(key, key))
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        elif isinstance(value, bytes):
-            value = msgspec.Raw(value)
-        if value is not None and value is not UNSET:
-            written[key] = value
-    return written
 
 
 def _encode(value: Any) -> str:
@@ -216,11 +156,11 @@ def _invalid(message: str, data: bytes) -> str:
         expected = " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))
         if path == "$":
             return f"holds {_KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
-        return f"{path} is {_found(path, data) or _KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
+        return f"{path} is {_value_at(path, data) or _KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
     return f"{path}: {message}"
 
 
-def _found(path: str, data: bytes) -> str:
+def _value_at(path: str, data: bytes) -> str:
     """The value at a path, in short."""
     try:
         value = msgspec.json.decode(data)
@@ -230,13 +170,6 @@ def _found(path: str, data: bytes) -> str:
         value = value[key] if key else value[int(index)]
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 30 else text[:29] + "…"
-
-
-def unknown_key(key: str) -> str:
-    """The keys that there are, and the nearest."""
-    near = get_close_matches(key.lower(), ALIASES, n=1)
-    hint = f"; did you mean {ALIASES[near[0]]!r}?" if near else ""
-    return f"unknown key {key!r}; the keys of a problem are {', '.join(KEYS)}{hint}"
 
 
 def _malformed(message: str, data: bytes) -> str:
@@ -274,24 +207,3 @@ def _refuse_doubled_keys(data: bytes, source: str) -> None:
         if key in seen:
             raise InputError(f"{source}: the key {key!r} is given twice; which of them is meant?")
         seen.add(key)
-
-
-def _array(rows: list[Any], path: str, source: str) -> Array:
-    """Rows as an array, refused where they are ragged."""
-    if any(isinstance(row, list) for row in rows):
-        first = rows[0]
-        for index, row in enumerate(rows):
-            if not (isinstance(row, list) and isinstance(first, list)):
-                raise InputError(f"{source}: {path} mixes numbers and lists; it is one or the other")
-            if len(row) != len(first):
-                raise InputError(
-                    f"{source}: {path}[{index}] has {_numbers(len(row))}, but {path}[0] has "
-                    f"{_numbers(len(first))}; all rows must be equally long"
-                )
-    elif not rows:
-        raise InputError(f"{source}: {path} is empty; numbers are expected")
-    return np.array(rows, dtype=np.float64)
-
-
-def _numbers(count: int) -> str:
-    return f"{count} number{'' if count == 1 else 's'}"

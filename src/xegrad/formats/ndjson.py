@@ -20,14 +20,14 @@ from msgspec import UNSET
 
 from xegrad.errors import InputError, XegradError
 from xegrad.formats import json
-from xegrad.formats.json import ProblemObject
-from xegrad.formats.parts import Parts
+from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
+from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS
 from xegrad.targets import Targets
+from xegrad.vocabulary import NAMES
 
-READ = (
-    2**18
-)  # bytes asked for at a time: what arrays of a stack fit into a processor's cache; a pipe gives what it holds
+# Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
+READ = 2**18
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
@@ -36,32 +36,28 @@ class Line(msgspec.Struct, frozen=True, eq=False):
     """A line of a stream: its number, counted from one, and its problem as it stands, or why there is none."""
 
     number: int
-    stated: ProblemObject | None
+    fields: Any  # a ProblemObject, or None
     error: str = ""
     id: Any = UNSET
 
 
 class Stack(msgspec.Struct, frozen=True, eq=False):
-    """K problems of one shape as one, where among the lines each stands, and how they were given."""
+    """K problems of one shape as one, where among the lines each stands, and their layout."""
 
     problem: Problem
     places: Sequence[int]
     layout: Layout
 
 
-def read_problem(data: bytes, source: str) -> Parts:
+def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
     """Never: a stream is many problems."""
-    raise InputError(f"{source}: NDJSON is a stream of problems, and one is expected here; give it as .json")
-
-
-def read_array(data: bytes, source: str, part: str, key: str | None) -> Any:
-    """Never: a line is a problem."""
-    raise InputError(f"{source}: NDJSON is a stream of problems, not a part of one")
-
-
-def read_labels(data: bytes, source: str, key: str | None) -> Any:
-    """Never: a line is a problem."""
-    raise InputError(f"{source}: NDJSON is a stream of problems, not labels")
+    if part is None:
+        raise InputError(
+            f"{source}: NDJSON is a stream of problems, and one is expected here; give it as .json"
+        )
+    raise InputError(
+        f"{source}: NDJSON is a stream of problems, not {'labels' if part == 'label' else 'a part of one'}"
+    )
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -99,7 +95,7 @@ def lines(chunk: Chunk) -> list[Line]:
     if number == 1:
         text = text.removeprefix(b"\xef\xbb\xbf")
     if (objects := json.read_objects(text)) is not None:
-        return list(map(Line, count(number), objects, repeat(""), [stated.id for stated in objects]))
+        return list(map(Line, count(number), objects, repeat(""), [fields.id for fields in objects]))
     return [
         decoded(line, number)
         for number, line in enumerate(text.split(b"\n"), start=number)
@@ -110,12 +106,12 @@ def lines(chunk: Chunk) -> list[Line]:
 def decoded(text: bytes, number: int) -> Line:
     """A line, or what is wrong with it."""
     try:
-        stated = json.read_object(text, "")
+        fields = json.read_object(text, "")
     except InputError as error:
         return Line(number, None, shortened(error), _id_of(text))
     except UnicodeDecodeError:
         return Line(number, None, "the text is not UTF-8")
-    return Line(number, stated, "", stated.id)
+    return Line(number, fields, "", fields.id)
 
 
 def shortened(error: XegradError) -> str:
@@ -123,40 +119,39 @@ def shortened(error: XegradError) -> str:
     return str(error).lstrip(": ").replace("line 1, column", "column")
 
 
-def parts(line: Line, options: Parts) -> Parts:
-    """The parts of a line, below those of the command line."""
-    assert line.stated is not None
-    return options.over(json.parts_of(line.stated, ""))
+def raw_problem(line: Line, options: RawProblem) -> RawProblem:
+    """The problem of a line that is one, below what the command line says."""
+    return options.over(json.raw_problem(line.fields, ""))
 
 
 # What is raised where the lines of a stack do not fit together, or one of them is no problem.
 _UNFIT = (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
-def stacks(given: Sequence[Line], options: Parts) -> Iterator[Stack | tuple[int, str]]:
+def stacks(lines: Sequence[Line], options: RawProblem) -> Iterator[Stack | tuple[int, str]]:
     """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it."""
-    whole = _all_of_them(given, options)
+    whole = _all_of_them(lines, options)
     if whole is not None:
         yield from _within_memory(whole)
         return
     groups: dict[Any, list[int]] = {}
-    for place, line in enumerate(given):
-        if line.stated is None:
+    for place, line in enumerate(lines):
+        if line.fields is None:
             yield place, line.error
         else:
-            groups.setdefault(_shape(line.stated), []).append(place)
+            groups.setdefault(_shape(line.fields), []).append(place)
     for places in groups.values():
-        yield from _stacked(given, places, options)
+        yield from _stacked(lines, places, options)
 
 
-def _all_of_them(given: Sequence[Line], options: Parts) -> Stack | None:
+def _all_of_them(lines: Sequence[Line], options: RawProblem) -> Stack | None:
     """One stack of all lines, where their options are the same and their arrays fit: most streams are like that."""
-    objects = [line.stated for line in given]
+    objects = [line.fields for line in lines]
     if len(objects) < 2 or not all(objects):
         return None
-    own = list(map(_options, objects))
-    with_bias = [stated.b is not UNSET for stated in objects if stated is not None]
-    if own.count(own[0]) < len(own) or with_bias.count(with_bias[0]) < len(own):
+    shared = list(map(_shared, objects))
+    with_bias = [fields.b is not UNSET for fields in objects]
+    if shared.count(shared[0]) < len(shared) or with_bias.count(with_bias[0]) < len(shared):
         return None
     try:
         return _stack(objects, range(len(objects)), options)
@@ -165,24 +160,24 @@ def _all_of_them(given: Sequence[Line], options: Parts) -> Stack | None:
 
 
 def _stacked(
-    given: Sequence[Line], places: Sequence[int], options: Parts
+    lines: Sequence[Line], places: Sequence[int], options: RawProblem
 ) -> Iterator[Stack | tuple[int, str]]:
     """One stack, if it is one; else halves of it, down to the lines that are to blame."""
     if len(places) == 1:
         try:
-            stated = parts(given[places[0]], options)
-            problem = stated.problem()
+            raw = raw_problem(lines[places[0]], options)
+            problem = raw.problem()
         except InputError as error:
             yield places[0], shortened(error)
             return
-        yield Stack(problem, places, stated.layout)
+        yield Stack(problem, places, raw.layout)
         return
     try:
-        stack = _stack([given[place].stated for place in places], places, options)
+        stack = _stack([lines[place].fields for place in places], places, options)
     except _UNFIT:
         middle = len(places) // 2
-        yield from _stacked(given, places[:middle], options)
-        yield from _stacked(given, places[middle:], options)
+        yield from _stacked(lines, places[:middle], options)
+        yield from _stacked(lines, places[middle:], options)
         return
     yield from _within_memory(stack)
 
@@ -199,23 +194,25 @@ def _within_memory(stack: Stack) -> Iterator[Stack]:
         yield Stack(problem.at(some), places[some], stack.layout)
 
 
-_options = attrgetter(
-    "transpose", "dtype", "label_smoothing", "ignore_index", "reduction", "classes", "class_weights"
-)
+# The fields that are the same on every line of most streams, and those of them that are lists.
+_SHARED = [key for key, field in FIELDS.items() if field.options and key not in (*NAMES, "label")]
+_LISTS = [key for key in _SHARED if FIELDS[key].kind in (ARRAY, CLASS_NAMES)]
+_NO_LISTS = (UNSET,) * len(_LISTS)
+_shared, _shared_lists = attrgetter(*_SHARED), attrgetter(*_LISTS)
 
 
-def _shape(stated: ProblemObject) -> Any:
+def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
-    weights, inputs, label = stated.W, stated.x, stated.label
-    options = _options(stated)
-    if options[-2:] != (UNSET, UNSET):
-        options = tuple(tuple(option) if isinstance(option, list) else option for option in options)
+    weights, inputs, label = fields.W, fields.x, fields.label
+    shared = _shared(fields)
+    if _shared_lists(fields) != _NO_LISTS:
+        shared = tuple(tuple(value) if isinstance(value, list) else value for value in shared)
     return (
         _size(weights),
         _size(inputs),
         (len(label), type(label[0])) if isinstance(label, list) and label else type(label),
-        stated.b is UNSET,
-        options,
+        fields.b is UNSET,
+        shared,
     )
 
 
@@ -226,26 +223,26 @@ def _size(rows: Any) -> Any:
     return (len(rows), len(first)) if type(first) is list else len(rows)
 
 
-def _stack(objects: Sequence[Any], places: Sequence[int], options: Parts) -> Stack:
+def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -> Stack:
     """The arrays of all lines at once.  What does not fit raises something: which line it was, and why, is
     found by trying fewer."""
-    first = options.over(json.parts_of(objects[0], ""))
+    first = options.over(json.raw_problem(objects[0], ""))
     one = first.problem()
     shape = (len(objects),)
 
-    def array(part: str, given: Any) -> Any:
-        """The part of every line, or that of the command line for each."""
-        if given is not None:
-            return np.broadcast_to(given, shape + given.shape)
-        return np.array([getattr(stated, part) for stated in objects], dtype=np.float64)
+    def array(key: str) -> Any:
+        """The value of every line, or that of the command line for each."""
+        if key in options.values:
+            return np.broadcast_to(options.values[key], shape + options.values[key].shape)
+        return np.array([getattr(fields, key) for fields in objects], dtype=np.float64)
 
-    weights = array("W", options.weights)
+    weights = array("W")
     return Stack(
         problem=Problem(
-            weights=weights.swapaxes(1, 2) if first.transpose else weights,
-            inputs=array("x", options.inputs).reshape(shape + one.inputs.shape),
+            weights=weights.swapaxes(1, 2) if first.layout.transpose else weights,
+            inputs=array("x").reshape(shape + one.inputs.shape),
             targets=_targets(objects, one, options, first),
-            bias=None if one.bias is None else array("b", options.bias).reshape(shape + one.bias.shape),
+            bias=None if one.bias is None else array("b").reshape(shape + one.bias.shape),
             classes=one.classes,
             precision=one.precision,
         ),
@@ -254,28 +251,28 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: Parts) -> Sta
     )
 
 
-def _targets(objects: Sequence[Any], one: Problem, options: Parts, first: Parts) -> Targets:
+def _targets(objects: Sequence[Any], one: Problem, options: RawProblem, first: RawProblem) -> Targets:
     shape = (len(objects),)
-    stated = one.targets
-    if options.label is not None:
-        labels, soft = stated.labels, stated.soft
+    targets = one.targets
+    if "label" in options.values:
+        labels, soft = targets.labels, targets.soft
         return msgspec.structs.replace(
-            stated,
+            targets,
             labels=None if labels is None else np.broadcast_to(labels, shape + labels.shape),
             soft=None if soft is None else np.broadcast_to(soft, shape + soft.shape),
         )
-    given = [line.label for line in objects]
-    if stated.soft is not None:
-        soft = np.array(given, dtype=np.float64).reshape(shape + stated.soft.shape)
-        return msgspec.structs.replace(stated, soft=soft)
-    if isinstance(first.label, str):
-        index = {name: k for k, name in enumerate(one.classes or ())}
-        given = [index[name] for name in given]
-    elif isinstance(first.label, list) and isinstance(first.label[0], str):
-        index = {name: k for k, name in enumerate(one.classes or ())}
-        given = [[index[name] for name in names] for names in given]
-    assert stated.labels is not None
-    return msgspec.structs.replace(stated, labels=np.array(given).reshape(shape + stated.labels.shape))
+    written = [fields.label for fields in objects]
+    if targets.soft is not None:
+        soft = np.array(written, dtype=np.float64).reshape(shape + targets.soft.shape)
+        return msgspec.structs.replace(targets, soft=soft)
+    label = first.values["label"]
+    index = {name: k for k, name in enumerate(one.classes or ())}
+    if isinstance(label, str):
+        written = [index[name] for name in written]
+    elif isinstance(label, list) and isinstance(label[0], str):
+        written = [[index[name] for name in names] for names in written]
+    assert targets.labels is not None
+    return msgspec.structs.replace(targets, labels=np.array(written).reshape(shape + targets.labels.shape))
 
 
 def _id_of(text: bytes) -> Any:

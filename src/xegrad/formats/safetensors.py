@@ -8,8 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
-from xegrad.formats import npy
-from xegrad.formats.parts import Label, Parts, Table
+from xegrad.formats.raw_problem import RawProblem
+from xegrad.formats.values import checked
+from xegrad.problem_spec import FIELDS
 
 # The names that a part may have, and whether W is then classes x inputs.
 _NAMES: Mapping[str, Mapping[str, bool | None]] = {
@@ -18,8 +19,8 @@ _NAMES: Mapping[str, Mapping[str, bool | None]] = {
 }
 
 
-def read_problem(data: bytes, source: str) -> Parts:
-    """W and b of a layer; x and the label come from elsewhere.
+def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+    """W and b of a layer; or a part: a tensor by its key, else weight or W, bias or b, or the part's own name.
 
     Raises
     ------
@@ -27,29 +28,18 @@ def read_problem(data: bytes, source: str) -> Parts:
         What is no safetensors, a library that is missing, or no weight, or several.
     """
     tensors = _tensors(data, source)
-    name, transpose = _chosen(tensors, source, "W", None)
-    bias = next((key for key in tensors if _last(key) in _NAMES["b"] and _stem(key) == _stem(name)), None)
-    sources = {"problem": source, "W": f"{source}:{name}", "b": f"{source}:{bias}"}
-    return Parts(
-        weights=npy.checked(tensors[name], sources["W"]),
-        bias=None if bias is None else npy.checked(tensors[bias], sources["b"]),
-        transpose=transpose,
-        sources=sources,
-    )
-
-
-def read_array(data: bytes, source: str, part: str, key: str | None) -> Table:
-    """A tensor: by its key, else weight or W, bias or b, or the part's own name."""
-    tensors = _tensors(data, source)
-    name, transpose = _chosen(tensors, source, part, key)
-    return Table(values=npy.checked(tensors[name], f"{source}:{name}"), transpose=transpose)
-
-
-def read_labels(data: bytes, source: str, key: str | None) -> Label:
-    """Labels or targets under the key, else under label."""
-    tensors = _tensors(data, source)
-    name, _ = _chosen(tensors, source, "label", key)
-    return npy.labels(tensors[name], f"{source}:{name}")
+    symbol = part or "W"
+    name, transpose = _chosen(tensors, source, symbol, key)
+    names = {symbol: name}
+    if part is None:
+        for other in tensors:
+            if _last(other) in _NAMES["b"] and _stem(other) == _stem(name):
+                names.setdefault("b", other)
+    places = {symbol: f"{source}:{tensor}" for symbol, tensor in names.items()}
+    values = {symbol: checked(tensors[names[symbol]], FIELDS[symbol], places[symbol]) for symbol in names}
+    if transpose is not None:
+        values["transpose"] = transpose
+    return RawProblem(values, {"problem": source, **places} if part is None else {part: source})
 
 
 def _tensors(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
@@ -74,15 +64,15 @@ def _tensors(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
 def _chosen(tensors: Mapping[str, Any], source: str, part: str, key: str | None) -> tuple[str, bool | None]:
     names = _NAMES.get(part, {part: None})
     if key is not None:
-        found = [key] if key in tensors else []
+        fitting = [key] if key in tensors else []
     else:
-        found = [name for name in names if name in tensors] or [
+        fitting = [name for name in names if name in tensors] or [
             name for name in tensors if _last(name) in names
         ]
-    if len(found) == 1:
-        return found[0], names.get(_last(found[0]))
+    if len(fitting) == 1:
+        return fitting[0], names.get(_last(fitting[0]))
     wanted = repr(key) if key is not None else " or ".join(names)
-    problem = f"there is no tensor {wanted}" if not found else f"{' and '.join(found)} could each be {part}"
+    problem = f"{' and '.join(fitting)} could each be {part}" if fitting else f"there is no tensor {wanted}"
     raise InputError(
         f"{source}: {problem}; the tensors are {', '.join(tensors) or 'none'}, and FILE:KEY names one"
     )

@@ -10,15 +10,18 @@ from typing import Any, get_args
 # name: (module and type, what it is in a few words).  Imports nothing, so that --help stays fast.
 SCHEMAS: Mapping[str, tuple[str, str]] = {
     "problem": ("xegrad.formats.json:ProblemObject", "a problem, in a file or on a line of a stream"),
-    "compute": ("xegrad.formats.results.compute:ComputeResult", "what compute --json prints"),
-    "verify": ("xegrad.formats.results.verify:VerifyResult", "what verify --json prints"),
-    "explain": ("xegrad.formats.results.explain:ExplainResult", "what explain --json prints"),
-    "descend": ("xegrad.formats.results.descend:DescendResult", "what descend --json prints"),
+    "compute": ("xegrad.formats.results.types:ComputeResult", "what compute --json prints"),
+    "verify": ("xegrad.formats.results.types:VerifyResult", "what verify --json prints"),
+    "explain": ("xegrad.formats.results.types:ExplainResult", "what explain --json prints"),
+    "descend": ("xegrad.formats.results.types:DescendResult", "what descend --json prints"),
     "slips": (
-        "xegrad.formats.results.slips:SlipResult",
+        "xegrad.formats.results.types:SlipResult",
         "what slips NAME --json prints; slips --json prints a list",
     ),
-    "error": ("xegrad.formats.results:ErrorResult", "what stands in a stream in the place of a bad line"),
+    "error": (
+        "xegrad.formats.results.types:ErrorResult",
+        "what stands in a stream in the place of a bad line",
+    ),
 }
 
 

@@ -1,14 +1,14 @@
 """The ways to compute the gradient: one file each, and the table of them.
 
-The table imports nothing; a method is imported when it is first used.  Methods never import each
-other: two that share code prove nothing about the code they share.
+The table imports nothing; a method is imported when it is first used.  Methods are independent: one never
+imports another, because two that share code prove nothing about the code they share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,9 +25,9 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     """The loss, and its gradients by name, from one forward pass.
 
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) are
-    what each row adds to the loss.  Evaluations of blocks of rows add up to that of the whole batch.  A
-    method that rounds correctly says in `certified`, for "loss", "losses" and for each entry of each gradient,
-    whether it is certain of it.
+    what each row adds to the loss.  Evaluations of blocks of rows add up to that of the whole batch.
+    `certified` holds, for "loss", "losses" and each gradient, where a number is certainly the nearest to the
+    exact one; None from a method that does not know.
     """
 
     loss: float | Array
@@ -40,11 +40,34 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
         return self.certified is not None and bool(self.certified[name].all())
 
 
-class Method(msgspec.Struct, frozen=True):
-    """A line of the table: what the user types, the module that does it, and what it is in a few words.
+def stacked(problem: Problem, evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of a stack of problems, from those of its problems one by one."""
+    import numpy as np
 
-    A method that `rounds` sees W, x and b in the precision in which the problem is computed; a bound is
-    always on the distance from the exact values for W, x and b as stated.
+    stack = problem.weights.shape[:-2]
+
+    def gathered(values: Sequence[Any]) -> Any:
+        return np.reshape(values, stack + np.shape(values[0]))
+
+    certified = [evaluation.certified for evaluation in evaluations if evaluation.certified is not None]
+    return Evaluation(
+        loss=gathered([evaluation.loss for evaluation in evaluations]),
+        losses=gathered([evaluation.losses for evaluation in evaluations]),
+        gradients={
+            name: gathered([evaluation.gradients[name] for evaluation in evaluations])
+            for name in evaluations[0].gradients
+        },
+        certified={name: gathered([flags[name] for flags in certified]) for name in certified[0]}
+        if certified
+        else None,
+    )
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A line of the table: what the user types, the module that computes, and a summary in a few words.
+
+    A method that `rounds` sees W, x and b in the precision in which the problem is computed.  An error bound
+    is always for the distance from the exact values, those of W, x and b before that rounding.
     """
 
     name: str
@@ -53,15 +76,13 @@ class Method(msgspec.Struct, frozen=True):
     rounds: bool = True
 
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
-        """The loss and the gradients that are asked for.  A result that is not finite is a result."""
-        seen = problem.rounded if self.rounds else problem
-        evaluation: Evaluation = import_module(self.module).evaluate(seen, with_respect_to)
-        return evaluation
+        """The loss and these gradients.  A result that is not finite is a result."""
+        problem = problem.rounded if self.rounds else problem
+        return import_module(self.module).evaluate(problem, with_respect_to)
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-        """The method's promise: how far from the exact values its own are at most."""
-        bound: Bound = import_module(self.module).bound(problem, with_respect_to)
-        return bound
+        """The error bound: how far from the exact values those of this method are at most."""
+        return import_module(self.module).bound(problem, with_respect_to)
 
 
 # From the least to the most accurate: of those computed, the last is the one to report.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,7 @@ def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Arra
     """dS/dZ: entry (t, i) is S_t (delta_ti - S_i), (B, T, T), or the rows of some classes.  The seed's DS."""
     index = np.arange(probabilities.shape[-1])
     identity = (index[classes, None] == index).astype(probabilities.dtype)
-    jacobian: Array = probabilities[..., classes, None] * (identity - probabilities[..., None, :])
-    return jacobian
+    return probabilities[..., classes, None] * (identity - probabilities[..., None, :])
 
 
 def weighted_sum_jacobian(inputs: Array, n_classes: int) -> Array:
@@ -93,50 +93,57 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 
 def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) -> Array:
-    """DXE DL folded into W's layout, (N, T): as many rows at a time as have Jacobians within the budget.
+    """DXE DL, summed over the rows and folded into W's layout, (N, T)."""
 
-    Where those of one row exceed it, that row goes class by class.
-    """
-    n_rows, n_classes, inputs = problem.n_rows, problem.n_classes, problem.inputs
-    row_of_jacobian = n_classes * problem.n_inputs * problem.dtype.itemsize
-    outer = cross_entropy_jacobian(probabilities, targets)[..., None, :]  # (B, 1, T)
-    stack = probabilities.shape[:-2]
-    flat = np.zeros((*stack, n_classes * problem.n_inputs), dtype=problem.dtype)
-    n_fit = MEMORY_BUDGET * n_rows // (probabilities.size * row_of_jacobian)
-    if n_fit > 0:
-        starts = range(0, n_rows, n_fit)
-        for start in progress.track(starts, "chain") if len(starts) > 1 else starts:
-            rows = (..., slice(start, start + n_fit), slice(None))
-            whole = softmax_jacobian(probabilities[rows]) @ weighted_sum_jacobian(inputs[rows], n_classes)
-            flat += (outer[..., start : start + n_fit, :, :] @ whole)[..., 0, :].sum(axis=-2)
-        return fold(flat, n_classes)
-    block = max(1, MEMORY_BUDGET // row_of_jacobian)
-    blocks = [
-        (row, slice(start, start + block))
-        for row in np.ndindex(probabilities.shape[:-1])
-        for start in range(0, n_classes, block)
-    ]
-    for row, classes in progress.track(blocks, "chain"):
-        softmax = softmax_jacobian(probabilities[row], classes)
-        flat[row[:-1]] += outer[row][0, classes] @ layer_jacobian(softmax, inputs[row])
-    return fold(flat, n_classes)
+    def jacobian(rows: Any, classes: slice) -> Array:
+        softmax, inputs = softmax_jacobian(probabilities[rows], classes), problem.inputs[rows]
+        if classes == slice(None):
+            return softmax @ weighted_sum_jacobian(inputs, problem.n_classes)
+        return layer_jacobian(softmax, inputs)
+
+    columns = problem.n_classes * problem.n_inputs
+    flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
+    for rows, product in _products(probabilities, targets, jacobian, columns):
+        flat[rows[:-2]] += product.sum(axis=-2)
+    return fold(flat, problem.n_classes)
 
 
 def _logits_gradient(probabilities: Array, targets: Array) -> Array:
     """DXE DS, (B, T)."""
-    outer = cross_entropy_jacobian(probabilities, targets)[..., None, :]
+
+    def jacobian(rows: Any, classes: slice) -> Array:
+        return softmax_jacobian(probabilities[rows], classes)
+
     gradient = np.zeros_like(probabilities)
-    n_rows, n_classes = probabilities.shape[-2:]
-    n_fit = MEMORY_BUDGET * n_rows // (probabilities.size * n_classes * probabilities.itemsize)
-    if n_fit > 0:
-        for start in range(0, n_rows, n_fit):
-            rows = (..., slice(start, start + n_fit), slice(None))
-            jacobian = softmax_jacobian(probabilities[rows])
-            gradient[rows] = (outer[..., start : start + n_fit, :, :] @ jacobian)[..., 0, :]
-        return gradient
-    block = max(1, MEMORY_BUDGET // (n_classes * probabilities.itemsize))
-    for row in np.ndindex(probabilities.shape[:-1]):
-        for start in range(0, n_classes, block):
-            classes = slice(start, start + block)
-            gradient[row] += outer[row][0, classes] @ softmax_jacobian(probabilities[row], classes)
+    for rows, product in _products(probabilities, targets, jacobian, probabilities.shape[-1]):
+        gradient[rows] += product
     return gradient
+
+
+def _products(
+    probabilities: Array, targets: Array, jacobian: Callable[[Any, slice], Array], columns: int
+) -> Iterator[tuple[Any, Array]]:
+    """DXE times the Jacobian of S that has so many columns, block by block.
+
+    Yields the index of some rows and their products, (rows, columns); those of a row's blocks add up.
+    """
+    outer = cross_entropy_jacobian(probabilities, targets)
+    blocks = _blocks(probabilities, columns)
+    for rows, classes in progress.track(blocks, "chain") if len(blocks) > 1 else blocks:
+        yield rows, (outer[rows][..., None, classes] @ jacobian(rows, classes))[..., 0, :]
+
+
+def _blocks(probabilities: Array, columns: int) -> list[tuple[Any, slice]]:
+    """Rows and classes, as many at a time as have Jacobians within the budget: whole rows, or a part of one."""
+    n_rows, n_classes = probabilities.shape[-2:]
+    bytes_of_class = columns * probabilities.itemsize
+    n_fit = MEMORY_BUDGET * n_rows // (probabilities.size * bytes_of_class)
+    if n_fit > 0:
+        starts = range(0, n_rows, n_fit)
+        return [((..., slice(start, start + n_fit), slice(None)), slice(None)) for start in starts]
+    block = max(1, MEMORY_BUDGET // bytes_of_class)
+    return [
+        ((*stack, slice(row, row + 1), slice(None)), slice(start, start + block))
+        for *stack, row in np.ndindex(probabilities.shape[:-1])
+        for start in range(0, n_classes, block)
+    ]

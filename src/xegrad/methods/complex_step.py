@@ -1,7 +1,7 @@
 """The complex step: the imaginary part of the loss at z + ih is h times its derivative.
 
 Squire and Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review 40
-(1998) 110-112.  No difference is taken, so h can be small; and the loss is written so that a saturated
+(1998) 110-112.  No difference is taken, so h can be small, and the loss is written so that a saturated
 class keeps its digits.
 """
 
@@ -26,7 +26,7 @@ MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
-    """The loss in real arithmetic; dL/dZ from one loss for each logit moved by ih, pulled back to the rest."""
+    """The loss in real arithmetic, and dL/dZ from one loss for each logit moved by ih, pulled back."""
     logits = np.zeros((*problem.inputs.shape[:-1], problem.n_classes), dtype=problem.dtype)
     with np.errstate(all="ignore"):
         logits += problem.inputs @ problem.weights
@@ -46,8 +46,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """The promise of a stable computation, but what underflows loses eta / STEP, and the imaginary part is
-    the sum of its parts before it is a residual."""
+    """The error bound of a stable computation with two changes: what underflows loses eta / STEP, and the
+    imaginary part is the sum of its parts before it is a residual."""
     return bounds.stable(problem, with_respect_to, underflow=4 / STEP, parts=1.0)
 
 

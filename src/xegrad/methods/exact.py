@@ -1,10 +1,10 @@
-"""The exact reference: every number correctly rounded to float64, for the problem as stated.
+"""The exact reference: every number correctly rounded to float64, for W, x, b and targets as they are given.
 
 Floats are dyadic rationals, so logits and their differences are exact integers over a power of two.
-Only exp and ln round: each is enclosed, by `decimal`, in an interval of integers over 2**P, and
-everything after is integer arithmetic on the two ends.  Where both ends round to the same float64 that
-is the correctly rounded answer; where they do not, the precision is doubled (Ziv, Fast evaluation of
-elementary mathematical functions with correctly rounded last bit, ACM TOMS 17 (1991) 410-423).
+Only exp and ln round: each is enclosed, by `decimal`, between two integers over 2**bits, and everything
+after is integer arithmetic on enclosures.  Where all that an enclosure holds rounds to one float64, that is
+the correctly rounded answer; where not, the precision is doubled (Ziv, Fast evaluation of elementary
+mathematical functions with correctly rounded last bit, ACM TOMS 17 (1991) 410-423).
 
 It does its own forward pass and shares nothing with the float methods.
 """
@@ -12,7 +12,7 @@ It does its own forward pass and shares nothing with the float methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from xegrad import progress
 from xegrad.bounds import Bound
-from xegrad.methods import Evaluation
+from xegrad.methods import Evaluation, stacked
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -37,71 +37,107 @@ BITS_PER_DIGIT = math.log2(10)
 BITS_PER_NAT = math.log2(math.e)
 
 Integers = Any  # arrays of Python integers, dtype=object: as long as they need to be
-Interval = tuple[Integers, Integers]  # lower and upper ends
 
 
-class Row(msgspec.Struct, frozen=True, eq=False):
-    """One example, exactly: integers over the scales that `Exactly` holds."""
-
-    inputs: Integers  # (N,) over 2**inputs_scale
-    shifted: Integers  # D = Z - Z_m (T,) over 2**logits_scale, none positive
-    largest: int  # m
-    targets: Integers  # Q (T,) over the common denominator
-    mass: int  # q, likewise
-
-
-class Exactly(msgspec.Struct, frozen=True, eq=False):
-    """A problem in integers."""
+class IntegerProblem(msgspec.Struct, frozen=True, eq=False):
+    """A problem in integers, each array over a power of two or over the divisor."""
 
     weights: Integers  # (N, T) over 2**weights_scale
+    inputs: Integers  # (B, N) over 2**inputs_scale
+    shifted: Integers  # D = Z - Z_m (B, T) over 2**logits_scale, none positive
+    targets: Integers  # Q (B, T) over the divisor
+    divisor: int  # a multiple of T, so that q / T is an integer over it too
     weights_scale: int
     inputs_scale: int
     logits_scale: int
-    denominator: int  # of the targets; a multiple of T, so that S = 1 / T is exact too
-    rows: list[Row]
+
+    @property
+    def masses(self) -> Integers:
+        """q (B,) over the divisor."""
+        return self.targets.sum(axis=1)
+
+
+class Exponentials(msgspec.Struct, frozen=True, eq=False):
+    """E = exp(D) (B, T), between two ends over 2**bits: equal where D is 0, and else strictly between them."""
+
+    lower: Integers
+    upper: Integers
+    digits: int
+    bits: int
 
 
 class Enclosure(msgspec.Struct, frozen=True, eq=False):
-    """The residual r = q S - Q of one example as an exact part A and an enclosed rest B, and ln(1 + s).
+    """Numbers: each is its center where its radius is 0, and else lies strictly within the radius of it.
 
-    r_m = (q - Q_m) - q (1 - S_m) and r_i = -Q_i + q S_i for the others: no cancellation in either part.
+    Centers and radii are integers over divisor * 2**scale.
     """
 
-    exact: Integers  # A (T,) over the targets' denominator
-    rest: Interval  # B (T,) over the denominator and 2**bits
-    signs: Integers  # of B (T,): 1 or -1 where it is not 0, however small, and not exact
-    logarithm: tuple[int, int]  # over 2**bits; nothing is known of it where it is not asked for
+    center: Integers
+    radius: Integers
+    divisor: int
+    scale: int
+
+    @classmethod
+    def between(cls, lower: Integers, upper: Integers, divisor: int, scale: int) -> Enclosure:
+        """From the two ends, which are equal where the number is exact."""
+        return cls(lower + upper, upper - lower, divisor, scale + 1)
+
+    def sum(self) -> Enclosure:
+        """The sum over the rows."""
+        return Enclosure(self.center.sum(axis=0), self.radius.sum(axis=0), self.divisor, self.scale)
+
+    def times(self, factors: Integers, scale: int) -> Enclosure:
+        """The matrix product of factors / 2**scale and these."""
+        center, radius = factors @ self.center, np.abs(factors) @ self.radius
+        return Enclosure(center, radius, self.divisor, self.scale + scale)
+
+    def nearest(self) -> tuple[Array, Any]:
+        """The float64 nearest to each number, and whether that is certain; where not, the nearest to the center.
+
+        Between an end and the next integer there is no multiple of 2**-1075 if the scale is 1075 or more.
+        Then half a unit inside the end rounds as everything strictly between the two does, and a number of
+        which only the sign is known still decides a tie.
+        """
+        shape = np.shape(self.center)
+        centers, radii = np.ravel(self.center).tolist(), np.ravel(self.radius).tolist()
+        values, certain = np.empty(len(centers)), np.ones(len(centers), dtype=bool)
+        inward = int(self.scale >= LAST_BIT)
+        whole, half = self.divisor << self.scale, self.divisor << (self.scale + 1)
+        for start in progress.track(range(0, len(centers), BLOCK), "exact: rounding"):
+            for index in range(start, min(start + BLOCK, len(centers))):
+                center, radius = centers[index], radii[index]
+                if radius == 0:
+                    values[index] = _quotient(center, whole)
+                    continue
+                high = _quotient(2 * (center + radius) - inward, half)
+                certain[index] = high == _quotient(2 * (center - radius) + inward, half)
+                values[index] = high if certain[index] else _quotient(center, whole)
+        return values.reshape(shape), certain.reshape(shape)
 
 
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
-    """Loss and gradients, correctly rounded where `certified` says so; the nearest known where not."""
+    """Loss and gradients, correctly rounded where `certified` is true, and the nearest known where not."""
     if problem.weights.ndim > 2:
-        return _stacked([evaluate(one, with_respect_to) for one in problem.unstacked()], with_respect_to)
-    stated = _state(problem)
-    known: dict[str, tuple[Array, Any]] = {}
-    digits = DIGITS
-    while digits <= MOST_DIGITS:
-        bits = _bits(stated, digits)
-        open_loss = not all(name in known and known[name][1].all() for name in ("loss", "losses"))
-        tracked = progress.track(stated.rows, "exact: probabilities")
-        rows = [_enclose(row, stated, digits, bits, open_loss) for row in tracked]
-        for name in ("loss", "losses", *with_respect_to):
-            if name not in known or not known[name][1].all():
-                lower, upper, denominator = _ENDS[name](stated, rows, bits)
-                known[name] = _rounded(lower, upper, denominator)
-        if all(certain.all() for _, certain in known.values()):
-            break
+        return stacked(problem, [evaluate(one, with_respect_to) for one in problem.unstacked()])
+    integers = to_integers(problem)
+    names = ("loss", "losses", *with_respect_to)
+    rounded: dict[str, tuple[Array, Any]] = {}
+    uncertain, digits = list(names), DIGITS
+    while uncertain and digits <= MOST_DIGITS:
+        for name, enclosure in _enclosures(integers, uncertain, digits).items():
+            rounded[name] = enclosure.nearest()
+        uncertain = [name for name in names if not rounded[name][1].all()]
         digits *= 2
     return Evaluation(
-        loss=float(known["loss"][0]),
-        losses=known["losses"][0],
-        gradients={name: known[name][0] for name in with_respect_to},
-        certified={name: known[name][1] for name in ("loss", "losses", *with_respect_to)},
+        loss=float(rounded["loss"][0]),
+        losses=rounded["losses"][0],
+        gradients={name: rounded[name][0] for name in with_respect_to},
+        certified={name: rounded[name][1] for name in names},
     )
 
 
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """Half an ulp of each certified number, and no promise for the others."""
+    """Half an ulp of each certified number, and infinite for the others."""
     evaluation = evaluate(problem, with_respect_to)
     assert evaluation.certified is not None
 
@@ -122,37 +158,32 @@ def work(n_rows: int, n_inputs: int, n_classes: int) -> float:
     return n_rows * n_classes * (30e-6 + n_inputs * 1.5e-6)
 
 
-def _state(problem: Problem) -> Exactly:
+def to_integers(problem: Problem) -> IntegerProblem:
     """Every float as an integer over one power of two for each array, and the logits from these."""
-    weights, weights_scale = _integers(problem.weights)
-    inputs, inputs_scale = _integers(problem.inputs)
-    scale = weights_scale + inputs_scale
-    logits = inputs @ weights
+    weights, weights_scale = _scaled(problem.weights)
+    inputs, inputs_scale = _scaled(problem.inputs)
+    logits, logits_scale = inputs @ weights, inputs_scale + weights_scale
     if problem.bias is not None:
-        bias, bias_scale = _integers(problem.bias)
-        # Both over the finer of the two scales.
-        finer = max(scale, bias_scale)
-        logits = logits * (1 << (finer - scale)) + bias * (1 << (finer - bias_scale))
-        scale = finer
+        bias, bias_scale = _scaled(problem.bias)
+        finer = max(logits_scale, bias_scale)
+        logits = logits * (1 << (finer - logits_scale)) + bias * (1 << (finer - bias_scale))
+        logits_scale = finer
     fractions = problem.targets.fractions(problem.n_classes)
-    denominator = problem.n_classes * math.lcm(*(entry.denominator for row in fractions for entry in row))
-    rows = []
-    for row, values, target in zip(inputs, logits, fractions, strict=True):
-        largest = max(range(problem.n_classes), key=values.__getitem__)
-        folded = _objects([int(entry * denominator) for entry in target])
-        rows.append(
-            Row(
-                inputs=row,
-                shifted=values - values[largest],
-                largest=largest,
-                targets=folded,
-                mass=int(folded.sum()),
-            )
-        )
-    return Exactly(weights, weights_scale, inputs_scale, scale, denominator, rows)
+    divisor = problem.n_classes * math.lcm(*(entry.denominator for row in fractions for entry in row))
+    targets = _objects([int(entry * divisor) for row in fractions for entry in row])
+    return IntegerProblem(
+        weights=weights,
+        inputs=inputs,
+        shifted=logits - logits.max(axis=1, keepdims=True),
+        targets=targets.reshape(logits.shape),
+        divisor=divisor,
+        weights_scale=weights_scale,
+        inputs_scale=inputs_scale,
+        logits_scale=logits_scale,
+    )
 
 
-def _integers(values: Array) -> tuple[Integers, int]:
+def _scaled(values: Array) -> tuple[Integers, int]:
     """Integers n and one scale s >= 0 with values = n / 2**s, exactly."""
     fractions, exponents = np.frexp(values.astype(np.float64))
     mantissas = np.ldexp(fractions, 53).astype(np.int64)
@@ -160,54 +191,45 @@ def _integers(values: Array) -> tuple[Integers, int]:
     scale = max(0, -int(used.min())) if used.size else 0
     shifts = np.where(mantissas == 0, 0, exponents - 53 + scale)
     pairs = zip(mantissas.ravel().tolist(), shifts.ravel().tolist(), strict=True)
-    flat = [mantissa << shift for mantissa, shift in pairs]
-    return _objects(flat).reshape(values.shape), scale
+    return _objects([mantissa << shift for mantissa, shift in pairs]).reshape(values.shape), scale
 
 
-def _objects(values: list[int]) -> Integers:
+def _objects(values: Sequence[int]) -> Integers:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
-def _bits(stated: Exactly, digits: int) -> int:
-    """P: so many that the smallest probability that matters has as many digits as the largest."""
-    lowest = max(-int(row.shifted.min()) for row in stated.rows) >> stated.logits_scale
-    return math.ceil(digits * BITS_PER_DIGIT) + min(
-        DEEPEST, int((min(lowest, DEEPEST) + 1) * BITS_PER_NAT) + 1
-    )
+def _enclosures(problem: IntegerProblem, names: Sequence[str], digits: int) -> Mapping[str, Enclosure]:
+    """The loss, the losses and the gradients of these names, from exponentials with so many digits."""
+    exponentials = _exponentials(problem, digits)
+    enclosures = {}
+    if "loss" in names or "losses" in names:
+        enclosures["losses"] = _losses(problem, exponentials)
+        enclosures["loss"] = enclosures["losses"].sum()
+    gradients = [name for name in names if name not in enclosures]
+    if gradients:
+        residuals = _residuals(problem, exponentials)
+        enclosures |= {name: GRADIENTS[name](problem, residuals) for name in gradients}
+    return enclosures
 
 
-def _enclose(row: Row, stated: Exactly, digits: int, bits: int, with_logarithm: bool) -> Enclosure:
-    n_classes, one = len(row.shifted), 1 << bits
-    exact = -row.targets
-    signs = np.zeros(n_classes, dtype=np.int64)
-    if not row.shifted.any():
-        # All logits are equal: S = 1 / T, and all but the logarithm is rational.
-        rest = _objects([row.mass // n_classes << bits] * n_classes)
-        logarithm = _logarithm(n_classes * one, n_classes * one, digits, bits) if with_logarithm else (0, 0)
-        return Enclosure(exact, (rest, rest), signs, logarithm)
-    lower, upper = _exponentials(row.shifted, stated.logits_scale, digits, bits)
-    others = np.arange(n_classes) != row.largest
-    others_lower, others_upper = int(lower[others].sum()), int(upper[others].sum())
-    # Both quotients are monotone in what they are made of.
-    rest_lower = (row.mass * lower << bits) // (one + others_upper)
-    rest_upper = -((-row.mass * upper << bits) // (one + others_lower))
-    exact[row.largest] += row.mass
-    rest_lower[row.largest] = (-row.mass * others_upper << bits) // (one + others_upper)
-    rest_upper[row.largest] = -((row.mass * others_lower << bits) // (one + others_lower))
-    if row.mass:
-        signs[:] = 1
-        signs[row.largest] = -1
-    logarithm = _logarithm(one + others_lower, one + others_upper, digits, bits) if with_logarithm else (0, 0)
-    return Enclosure(exact, (rest_lower, rest_upper), signs, logarithm)
+def _exponentials(problem: IntegerProblem, digits: int) -> Exponentials:
+    """E over 2**bits: so many bits that the smallest probability that matters has as many digits as the largest."""
+    lowest = -int(problem.shifted.min()) >> problem.logits_scale
+    deepest = min(DEEPEST, int((min(lowest, DEEPEST) + 1) * BITS_PER_NAT) + 1)
+    bits = math.ceil(digits * BITS_PER_DIGIT) + deepest
+    rows = progress.track(problem.shifted.tolist(), "exact: probabilities")
+    ends = [end for row in rows for end in _exponentials_of_row(row, problem.logits_scale, digits, bits)]
+    lower, upper = (_objects([end[side] for end in ends]).reshape(problem.shifted.shape) for side in (0, 1))
+    return Exponentials(lower, upper, digits, bits)
 
 
-def _exponentials(shifted: Integers, scale: int, digits: int, bits: int) -> Interval:
-    """exp(D) for D = shifted / 2**scale <= 0, over 2**bits.
+def _exponentials_of_row(shifted: Sequence[int], scale: int, digits: int, bits: int) -> list[tuple[int, int]]:
+    """The ends of exp(D) for D = shifted / 2**scale <= 0, over 2**bits.
 
     D is rounded to `digits` digits, off by |D| 10**(1 - digits) / 2, and exp, which `decimal` rounds to
-    nearest whatever its rounding mode, by half a unit of its last digit.  |D| < 2000 for all that are not
+    nearest whatever its rounding mode, by half a unit of its last digit.  |D| < 5000 for all that are not
     below one unit anyway, so the whole is off by a relative 10**(5 - digits) at most.
     """
     rounding = Context(prec=digits, Emin=MIN_EMIN, Emax=MAX_EMAX)
@@ -215,24 +237,34 @@ def _exponentials(shifted: Integers, scale: int, digits: int, bits: int) -> Inte
     one, unit = Decimal(1 << bits), Decimal(1 << scale)
     beyond = -(int((bits + 1) / BITS_PER_NAT) + 1) << scale  # exp of it is less than one unit
     margin = int((digits - 5) * BITS_PER_DIGIT)
-    lower, upper = [], []
+    ends = []
     for value in shifted:
         if value == 0:
-            lower.append(1 << bits)
-            upper.append(1 << bits)
+            ends.append((1 << bits, 1 << bits))
         elif value < beyond:
-            lower.append(0)
-            upper.append(1)
+            ends.append((0, 1))
         else:
             power = rounding.exp(rounding.divide(Decimal(value), unit))
             nearest = int(roomy.multiply(power, one))
-            lower.append(max(0, nearest - (nearest >> margin) - 1))
-            upper.append(nearest + (nearest >> margin) + 2)
-    return _objects(lower), _objects(upper)
+            error = nearest >> margin
+            ends.append((max(0, nearest - error - 1), nearest + error + 2))
+    return ends
+
+
+def _losses(problem: IntegerProblem, exponentials: Exponentials) -> Enclosure:
+    """q ln(sum_t exp(D_t)) - sum_t Q_t D_t of each row, (B,)."""
+    bits, scale = exponentials.bits, problem.logits_scale
+    totals = zip(exponentials.lower.sum(axis=1), exponentials.upper.sum(axis=1), strict=True)
+    logarithms = [_logarithm(lower, upper, exponentials.digits, bits) for lower, upper in totals]
+    exact = -(problem.targets * problem.shifted).sum(axis=1) << bits
+    lower, upper = (
+        exact + (problem.masses * _objects([ends[side] for ends in logarithms]) << scale) for side in (0, 1)
+    )
+    return Enclosure.between(lower, upper, problem.divisor, scale + bits)
 
 
 def _logarithm(lower: int, upper: int, digits: int, bits: int) -> tuple[int, int]:
-    """ln of a number from 1 to T, given and enclosed over 2**bits."""
+    """The ends of ln(1 + s), from those of 1 + s, a number from 1 to T: all over 2**bits."""
     one = 1 << bits
     if (upper - one).bit_length() < bits - digits * BITS_PER_DIGIT:
         # s / (1 + s) <= ln(1 + s) <= s, and these are equal to so many digits.
@@ -249,155 +281,60 @@ def _logarithm(lower: int, upper: int, digits: int, bits: int) -> tuple[int, int
     return max(0, ends[0] - margin), ends[1] + margin
 
 
-Ends = tuple[Integers, Integers, int]  # lower and upper ends of what is asked for, and their denominator
+def _residuals(problem: IntegerProblem, exponentials: Exponentials) -> Enclosure:
+    """r = q S - Q, (B, T), with S = E / sum_k E_k.
 
-
-def _loss(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
-    """sum_b (q_b ln(1 + s_b) - sum_t Q_bt D_bt)."""
-    return _loss_of(stated, list(zip(stated.rows, rows, strict=True)), bits)
-
-
-def _losses(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
-    """The same for each row alone."""
-    ends = [_loss_of(stated, [pair], bits) for pair in zip(stated.rows, rows, strict=True)]
-    lower, upper = (np.stack([end[side] for end in ends]) for side in (0, 1))
-    return lower, upper, ends[0][2]
-
-
-def _loss_of(stated: Exactly, rows: list[tuple[Row, Enclosure]], bits: int) -> Ends:
-    exact = -sum(int((row.targets * row.shifted).sum()) for row, _ in rows)
-    ends = [sum(row.mass * enclosure.logarithm[end] for row, enclosure in rows) for end in (0, 1)]
-    if ends[1] > 0 and bits > max(stated.logits_scale, LAST_BIT):
-        # The logarithm is positive.  Between the exact part and the next number at which rounding changes
-        # lies a multiple of 1 / (denominator 2**max(scale, 1075)): one unit decides as any less would.
-        ends[0] = max(1, ends[0])
-    scale = stated.logits_scale
-    lower, upper = ((exact << bits) + (end << scale) for end in ends)
-    return _objects([lower]).reshape(()), _objects([upper]).reshape(()), stated.denominator << (scale + bits)
-
-
-def _logits(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
-    """r, one row for each example."""
-    one = np.array([[1]], dtype=object)
-    ends = [_combined(one, _stacked_rows([row]), bits) for row in rows]
-    lower, upper = (np.concatenate([end[side] for end in ends]) for side in (0, 1))
-    return lower, upper, stated.denominator << bits
-
-
-def _weights(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
-    """sum_b x_bj r_bi."""
-    inputs = np.stack([row.inputs for row in stated.rows])
-    lower, upper = _combined(inputs.T, _stacked_rows(rows), bits)
-    return lower, upper, stated.denominator << (stated.inputs_scale + bits)
-
-
-def _bias(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
-    """sum_b r_bi."""
-    lower, upper = _combined(_objects([1] * len(rows))[None, :], _stacked_rows(rows), bits)
-    return lower[0], upper[0], stated.denominator << bits
-
-
-def _inputs(stated: Exactly, rows: list[Enclosure], bits: int) -> Ends:
-    """sum_i W_ji r_i = sum_i (W_ji - W_jm) r_i, since the residuals of a row sum to zero."""
-    lower, upper = [], []
-    for row, enclosure in zip(stated.rows, rows, strict=True):
-        weights = stated.weights - stated.weights[:, row.largest, None]
-        classes = tuple(part.T for part in _stacked_rows([enclosure]))
-        low, high = (end[:, 0] for end in _combined(weights, classes, bits))
-        for j in np.flatnonzero((low < 0) & (high > 0)):
-            if _vanishes(stated.weights[j], row):
-                low[j] = high[j] = 0
-        lower.append(low)
-        upper.append(high)
-    return np.stack(lower), np.stack(upper), stated.denominator << (stated.weights_scale + bits)
-
-
-def _stacked_rows(rows: list[Enclosure]) -> tuple[Integers, ...]:
-    """The exact parts, the lower and upper ends of the rests, and their signs: (B, T) each."""
-    return (
-        np.stack([row.exact for row in rows]),
-        np.stack([row.rest[0] for row in rows]),
-        np.stack([row.rest[1] for row in rows]),
-        np.stack([row.signs for row in rows]),
-    )
-
-
-def _combined(factors: Integers, residuals: tuple[Integers, ...], bits: int) -> Interval:
-    """factors (M, K) times residuals (K, C), enclosed.
-
-    Where all the rests that add up have one sign, so has their sum.  It may be too small to have digits;
-    then one unit decides as any less would, as for the loss.
+    sum_k E_k is 1 + s with all the digits of s, so that q S_m - Q_m needs no other form: integers do not cancel.
     """
-    exact, lower, upper, signs = residuals
-    positive, negative = np.maximum(factors, 0), np.minimum(factors, 0)
-    low = positive @ lower + negative @ upper
-    high = positive @ upper + negative @ lower
-    above, below = (factors > 0).astype(np.int64), (factors < 0).astype(np.int64)
-    up = above @ (signs > 0) + below @ (signs < 0)
-    down = above @ (signs < 0) + below @ (signs > 0)
-    low = np.where((up > 0) & (down == 0), np.maximum(low, 1), low)
-    high = np.where((down > 0) & (up == 0), np.minimum(high, -1), high)
-    whole = (factors @ exact) << bits
-    return whole + low, whole + high
+    bits, masses = exponentials.bits, problem.masses[:, None]
+    lower_totals, upper_totals = (
+        end.sum(axis=1, keepdims=True) for end in (exponentials.lower, exponentials.upper)
+    )
+    lower = (masses * exponentials.lower << bits) // upper_totals
+    upper = -((-masses * exponentials.upper << bits) // lower_totals)
+    targets = problem.targets << bits
+    return Enclosure.between(lower - targets, upper - targets, problem.divisor, bits)
 
 
-def _vanishes(weights: Integers, row: Row) -> bool:
-    """Whether sum_i W_ji r_i is exactly zero.
+def _inputs_gradient(problem: IntegerProblem, residuals: Enclosure) -> Enclosure:
+    """sum_i W_ji r_i = sum_i (W_ji - W_jm) r_i, (B, N), since the residuals of a row sum to zero."""
+    center, radius = np.empty_like(problem.inputs), np.empty_like(problem.inputs)
+    for b, largest in enumerate((problem.shifted == 0).argmax(axis=1)):
+        factors = problem.weights - problem.weights[:, largest, None]
+        center[b], radius[b] = factors @ residuals.center[b], np.abs(factors) @ residuals.radius[b]
+        for j in np.flatnonzero(np.abs(center[b]) < radius[b]):
+            if _vanishes(problem, b, int(j)):
+                center[b, j] = radius[b, j] = 0
+    return Enclosure(center, radius, residuals.divisor, residuals.scale + problem.weights_scale)
+
+
+GRADIENTS: Mapping[str, Callable[[IntegerProblem, Enclosure], Enclosure]] = {
+    "logits": lambda problem, residuals: residuals,
+    "bias": lambda problem, residuals: residuals.sum(),
+    "weights": lambda problem, residuals: residuals.times(problem.inputs.T, problem.inputs_scale),
+    "inputs": _inputs_gradient,
+}
+
+
+def _vanishes(problem: IntegerProblem, b: int, j: int) -> bool:
+    """Whether sum_i W_ji r_i of row b is exactly zero.
 
     Times sum_k E_k it is sum_i (q W_ji - a) exp(D_i) with a = sum_k W_jk Q_k, and powers of e with
     different rational exponents are linearly independent over the rationals (Lindemann): it is zero only
     if the coefficients of each exponent are.
     """
-    share = int((weights * row.targets).sum())
+    weights, targets = problem.weights[j], problem.targets[b]
     coefficients: dict[int, int] = {}
-    for exponent, coefficient in zip(row.shifted, row.mass * weights - share, strict=True):
+    for exponent, coefficient in zip(
+        problem.shifted[b], targets.sum() * weights - (weights * targets).sum(), strict=True
+    ):
         coefficients[exponent] = coefficients.get(exponent, 0) + coefficient
     return not any(coefficients.values())
 
 
-_ENDS = {
-    "loss": _loss,
-    "losses": _losses,
-    "weights": _weights,
-    "bias": _bias,
-    "inputs": _inputs,
-    "logits": _logits,
-}
-
-
-def _rounded(lower: Integers, upper: Integers, denominator: int) -> tuple[Array, Any]:
-    """The float64 nearest to what lies between the ends, and whether both ends agree on it."""
-    values, certain = np.empty(lower.size), np.empty(lower.size, dtype=bool)
-    lows, highs = lower.ravel().tolist(), upper.ravel().tolist()
-    for start in progress.track(range(0, lower.size, BLOCK), "exact: rounding"):
-        for index in range(start, min(start + BLOCK, lower.size)):
-            low, high = lows[index], highs[index]
-            values[index] = _nearest(low, denominator)
-            certain[index] = low == high or values[index] == _nearest(high, denominator)
-            if not certain[index]:
-                values[index] = _nearest(low + high, 2 * denominator)
-    return values.reshape(lower.shape), certain.reshape(lower.shape)
-
-
-def _nearest(numerator: int, denominator: int) -> float:
+def _quotient(numerator: int, denominator: int) -> float:
     """Python's quotient of integers is correctly rounded, subnormal results too."""
     try:
         return numerator / denominator
     except OverflowError:
         return math.inf if numerator > 0 else -math.inf
-
-
-def _stacked(evaluations: list[Evaluation], with_respect_to: Sequence[str]) -> Evaluation:
-    certified = [evaluation.certified or {} for evaluation in evaluations]
-    return Evaluation(
-        loss=np.array([evaluation.loss for evaluation in evaluations]),
-        losses=np.stack([evaluation.losses for evaluation in evaluations]),
-        gradients={
-            name: np.stack([evaluation.gradients[name] for evaluation in evaluations])
-            for name in with_respect_to
-        },
-        certified={
-            name: np.stack([flags[name] for flags in certified])
-            for name in ("loss", "losses", *with_respect_to)
-        },
-    )

@@ -1,7 +1,6 @@
 """Central differences: (L(W + h) - L(W - h)) / 2h, one number of W moved at a time.  Advisory.
 
-What everybody has, and what it can tell: about ten digits where all is mild, and none of an entry that is
-small beside the loss.
+They give about ten digits where logits are mild, and none of an entry that is small beside the loss.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 from xegrad import bounds, layer, progress
 from xegrad.bounds import Bound
-from xegrad.methods import Evaluation
+from xegrad.methods import Evaluation, stacked
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -26,12 +25,7 @@ MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
     """The loss, and each entry from the losses of two problems with that number moved."""
     if problem.weights.ndim > 2:
-        parts = [evaluate(one, with_respect_to) for one in problem.unstacked()]
-        return Evaluation(
-            loss=np.array([part.loss for part in parts]),
-            losses=np.stack([part.losses for part in parts]),
-            gradients={name: np.stack([part.gradients[name] for part in parts]) for name in with_respect_to},
-        )
+        return stacked(problem, [evaluate(one, with_respect_to) for one in problem.unstacked()])
     forward = layer.forward(problem)
     return Evaluation(
         loss=forward.loss,
@@ -46,15 +40,15 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
 
     A move h of one number moves the logits of row b by h d_b: d = x_bj for W_ji, 1 for b and the logits, and
     for x_bj at most the spread of W_j, since a common shift changes nothing.  So the third derivative is at
-    most sum_b q_b |d_b|^3 / (6 sqrt 3).  Each loss keeps the promise of a stable one, which a small move at
-    most doubles; a moved logit is rounded by u (|z| + h |d|), which moves the loss by 2 q as much.
+    most sum_b q_b |d_b|^3 / (6 sqrt 3).  Each loss is within the error bound of a stable one, which a small move
+    at most doubles; a moved logit is rounded by u (|z| + h |d|), which moves the loss by 2 q as much.
     """
     wide = problem.astype(np.dtype(np.float64))
     u = float(np.finfo(problem.dtype).eps) / 2
     forward = layer.forward(wide)
     rows = forward.targets.sum(axis=-1, keepdims=True)  # q (B, 1)
     loss = np.asarray(bounds.stable(problem, ()).loss)
-    most = bounds.PRECISIONS[problem.dtype.name].largest * STEP / 8
+    limit = bounds.PRECISIONS[problem.dtype.name].largest * STEP / 8
     spread = np.ptp(wide.weights, axis=-1)[..., None, :]  # (1, N)
     distances = {
         "weights": np.abs(wide.inputs),
@@ -76,8 +70,8 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
         shape = shapes.get(name, (*wide.weights.shape[:-2], wide.n_classes))
         rounding = rounding.reshape(rounding.shape + (1,) * (len(shape) - rounding.ndim))
         total = STEP**2 / 6 * THIRD_DERIVATIVE * cubes + rounding / STEP
-        # A loss, and a difference of losses over h, may overflow; then there is no promise.
-        total = np.where(total <= most, bounds.INFLATION * total, np.inf)
+        # A loss, and a difference of losses over h, may overflow; then nothing bounds the error.
+        total = np.where(total <= limit, bounds.INFLATION * total, np.inf)
         gradients[name] = np.broadcast_to(total, shape)
     return Bound(loss=loss, gradients=gradients)
 

@@ -10,7 +10,7 @@ from xegrad.problem import Problem
 
 
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
-    """Loss, and dL/dZ = rowsum(Q) S - Q pulled back to what is asked for."""
+    """The loss, and dL/dZ = rowsum(Q) S - Q pulled back to each gradient."""
     forward = layer.forward(problem)
     residual = layer.residual(forward)
     return Evaluation(

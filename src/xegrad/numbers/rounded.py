@@ -194,7 +194,7 @@ def product(
 
     With g = gamma of the n products of a sum (n + 1 terms with c),
     |A B - (A + dA)(B + dB)| <= |A| dB + dA (|B| + dB) =: M, and the sum is off by M + g (|A| |B| + M), so by
-    |A| ((1 + g) dB + g |B|) + (1 + g) dA (|B| + dB), with n underflows: two products at most, one where A is exact.
+    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact.
     """
     arithmetic = first.arithmetic
     if value is None:
@@ -205,20 +205,25 @@ def product(
     n_terms = first.value.shape[-1]
     g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
     a, b = np.abs(first.value), np.abs(second.value)
-    error = a @ ((1 + g) * second.error + g * b) + n_terms * arithmetic.eta
-    if np.ndim(first.error) or first.error:
-        error = error + (1 + g) * (np.broadcast_to(first.error, a.shape) @ (b + second.error))
-    size = None
-    largest = float(a.max(initial=0.0)) * float(b.max(initial=0.0)) * n_terms
-    if not largest <= arithmetic.near_overflow:
-        size = a @ (b + second.error)
+    error = a @ (g * b + (1 + g) * second.error) if _has_error(second) else g * (a @ b)
+    error += n_terms * arithmetic.eta
+    most = b + second.error
+    if _has_error(first):
+        error += (1 + g) * (np.broadcast_to(first.error, a.shape) @ most)
+        a = a + first.error
+    size: Array | None = None  # of the sums, and of nothing where it cannot be near overflow
+    if not a.max(initial=0.0) * most.max(initial=0.0) * n_terms <= arithmetic.near_overflow:
+        size = a @ most
     if plus is not None:
-        error = error + (1 + g) * plus.error + g * np.abs(plus.value)
-        if size is None and not np.abs(plus.value).max(initial=0.0) <= arithmetic.near_overflow:
-            size = np.abs(value)
-        if size is not None:
-            size = size + np.abs(plus.value)
+        added = np.abs(plus.value)
+        error = error + (1 + g) * plus.error + g * added
+        if size is not None or not added.max(initial=0.0) <= arithmetic.near_overflow:
+            size = np.abs(value) + added + (0 if size is None else size)
     return Rounded(value, error if size is None else _bounded(error, size, arithmetic), arithmetic)
+
+
+def _has_error(number: Rounded) -> bool:
+    return bool(np.ndim(number.error) or number.error)
 
 
 def where(condition: Any, first: Any, second: Any) -> Rounded:
@@ -296,8 +301,7 @@ def _exponents(logits: Rounded, forward: layer.Forward) -> Array:
     S), by u |Z - Z_m| from the subtraction, and exp itself by a few u.
     """
     u = logits.arithmetic.u
-    exponents: Array = logits.error + u * np.abs(forward.shifted) + 8 * u
-    return exponents
+    return logits.error + u * np.abs(forward.shifted) + 8 * u
 
 
 def _none_near_overflow(error: Array, exponents: Array) -> Array:

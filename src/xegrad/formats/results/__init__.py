@@ -1,97 +1,318 @@
-"""What the commands print as JSON: one file a command, and here what they share."""
+"""What the commands print as JSON, with the fields that `types` declares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import repeat
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
-from numpy.typing import NDArray
+from msgspec import UNSET
 
-from xegrad.comparison import Summary
-from xegrad.problem import Problem
+from xegrad.formats.results.tree import Result, Tree, encode, nulls, objects
+from xegrad.formats.results.types import ComputeResult, ExplanationResult, StepsResult, key
 from xegrad.vocabulary import AXES, SYMBOLS
 
-Numbers = list[float | None]  # null stands for what is not finite
-RowsOrNumbers = list[float | Numbers | None]
-Gradients = dict[str, RowsOrNumbers]  # by the symbols W, b, x and logits
+if TYPE_CHECKING:
+    from xegrad.comparison import Summary
+    from xegrad.computation import Computation
+    from xegrad.descent import Descent
+    from xegrad.diagnosis import Diagnosis
+    from xegrad.explanation import Explanation
+    from xegrad.problem import Layout, Problem
+    from xegrad.slips import Slip
+    from xegrad.verification import Verification
 
-LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
-
-
-class Entry(msgspec.Struct):
-    """One entry of a gradient, by zero-based indices; which there are depends on the gradient."""
-
-    of: str
-    row: int | UnsetType = UNSET
-    input: int | UnsetType = UNSET
-    class_: int | UnsetType = msgspec.field(name="class", default=UNSET)
-    class_name: str | UnsetType = UNSET
-
-
-class ErrorResult(msgspec.Struct):
-    """What stands in the place of a line of a stream that is no problem."""
-
-    line: int
-    error: str
-    id: Any = UNSET
+__all__ = [
+    "compute_results",
+    "descend_result",
+    "encode",
+    "error_result",
+    "explain_result",
+    "slip_result",
+    "verify_result",
+]
 
 
-def encode(*results: msgspec.Struct | list[Any]) -> bytes:
-    """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
-    return _encoder.encode_lines(results)
+def _fields(value: Any, declared: Any) -> Result:
+    """The fields of a type, from the attributes of the same names."""
+    return {name: getattr(value, name) for name in declared.__struct_fields__}
 
 
-_encoder = msgspec.json.Encoder()
+def _id(id: Any) -> Result:
+    return {} if id is UNSET else {"id": id}
 
 
-def entry(problem: Problem, name: str, flat_index: int) -> Entry:
-    """An entry of a gradient by its flat index."""
-    (found,) = entries(problem, name, np.array([flat_index]))
-    return found
+def _entry(problem: Problem, name: str, flat_index: Any) -> Tree:
+    """An entry of a gradient by its flat index, or one for each problem."""
+    indices = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
+    if problem.classes is not None and "class" in indices:
+        indices["class_name"] = np.take(problem.classes, indices["class"]).tolist()
+    return {"of": SYMBOLS[name], **indices}
 
 
-def entries(problem: Problem, name: str, flat_indices: NDArray[np.intp]) -> Iterable[Entry]:
-    """The entries of one gradient, one for each problem of a stack."""
-    places: dict[str, Iterable[Any]] = {"row": repeat(UNSET), "input": repeat(UNSET), "class": repeat(UNSET)}
-    places |= {
-        axis: index.tolist()
-        for axis, index in zip(AXES[name], problem.place(name, flat_indices), strict=True)
-    }
-    class_names: Iterable[Any] = repeat(UNSET)
-    if problem.classes is not None and "class" in AXES[name]:
-        class_names = [problem.classes[index] for index in places["class"]]
-    return map(Entry, repeat(SYMBOLS[name], len(flat_indices)), *places.values(), class_names)
+def _max_ulps(summaries: Sequence[Summary]) -> Any:
+    """(K,) the largest over several gradients; None where any of them has a NaN."""
+    ulps = [summary.max_ulps for summary in summaries]
+    if any(of_one is None for of_one in ulps):
+        return np.full(summaries[0].n_problems, None)
+    return np.max(ulps, axis=0)  # type: ignore[arg-type]
 
 
-def ulps(summaries: Sequence[Summary], n_problems: int) -> list[int | None]:
-    """The largest of several, and None where any is no number or beyond what JSON can hold."""
-    found = [summary.max_ulps for summary in summaries]
-    known = [ulps for ulps in found if ulps is not None]
-    if len(known) < len(found):
-        return [None] * n_problems
-    largest: list[int] = np.max(known, axis=0).tolist()
-    return [ulps if ulps <= LARGEST_INTEGER else None for ulps in largest]
-
-
-def figures(summaries: Sequence[Summary]) -> dict[str, list[Any]]:
-    """Of several gradients together, one for each problem."""
-    n_problems = len(summaries[0].agrees)
+def _accuracy(summaries: Sequence[Summary]) -> Tree:
+    """How far several gradients together are from the exact ones."""
     return {
-        "max_ulp_error": ulps(summaries, n_problems),
-        "correct_digits": np.min([summary.correct_digits for summary in summaries], axis=0).tolist(),
-        "wrong_entries": np.sum([summary.digits_lost for summary in summaries], axis=0).tolist(),
+        "max_ulp_error": _max_ulps(summaries),
+        "correct_digits": np.min([summary.correct_digits for summary in summaries], axis=0),
+        "wrong_entries": np.sum([summary.no_correct_digit for summary in summaries], axis=0),
     }
 
 
-def add_ulps(found: list[tuple[int, str]], path: str, summaries: Sequence[Summary]) -> None:
-    known = [ulps for summary in summaries if (ulps := summary.max_ulps) is not None]
-    if len(known) < len(summaries):
-        found.append((0, f"{path} is null: it is not a number"))
-        return
-    largest = np.max(known, axis=0)
-    beyond = np.flatnonzero(largest > LARGEST_INTEGER).tolist()
-    found += [(k, f"{path} is null: {largest[k]} is above 2**53") for k in beyond]
+def compute_results(
+    computation: Computation,
+    layout: Layout,
+    *,
+    ids: Sequence[Any] = (UNSET,),
+    warnings: Sequence[Sequence[str]] = ((),),
+) -> list[msgspec.Raw]:
+    """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
+    n_problems, problem = computation.n_problems, computation.problem
+    probabilities = computation.forward.probabilities.reshape(n_problems, problem.n_rows, problem.n_classes)
+    values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
+    accuracy = {
+        key(name): _accuracy([compared.summary(n_problems) for compared in from_exact.values()])
+        for name, from_exact in computation.from_exact.items()
+    }
+    if "exact" in values:
+        accuracy["exact"] = {"certified": _certified(computation)}
+    comparison = {"comparison": _comparison(computation)} if computation.comparisons else {}
+    *others, last = values
+    reported = values[last]
+    notes = [list(of_one) for of_one in warnings]
+    for part in (
+        {"probabilities": probabilities, **{name: values[name] for name in others}},
+        reported,
+        {last: reported},
+        comparison,
+        accuracy,
+    ):
+        for k, sentence in nulls(part):
+            notes[k].append(sentence)
+    # dL/dW alone needs no second name.
+    hidden = {"gradients"} if computation.names == ["weights"] else set()
+    evaluations = {
+        name: {field: of_one[field] for field in of_one if field not in hidden} | accuracy.get(name, {})
+        for name, of_one in values.items()
+    }
+    fields = {
+        "schema": "xegrad/compute/1",
+        "id": list(ids),
+        **reported,
+        "probabilities": probabilities if layout.is_batch else probabilities[:, 0],
+        "method": computation.method,
+        "classes": problem.classes,
+        **evaluations,
+        "comparison": None,
+        **comparison,
+        "verdict": computation.verdicts,
+        "warnings": notes,
+    }
+    if problem.classes is None:
+        del fields["classes"]
+    names: Sequence[str] = ComputeResult.__struct_fields__
+    return objects({name: fields[name] for name in names if name in fields}, n_problems)
+
+
+def _values(computation: Computation, method: str, layout: Layout) -> Tree:
+    """The loss and the gradients by one method, in the layout of the problem."""
+    evaluation, n_problems = computation.evaluations[method], computation.n_problems
+    stacked = computation.problem.weights.ndim > 2
+    gradients = {}
+    for name, gradient in evaluation.gradients.items():
+        shown = layout.of(name, gradient) + 0.0  # an exact zero has no sign to tell
+        gradients[SYMBOLS[name]] = shown if stacked else shown[None]
+    values: Tree = {"loss": np.reshape(evaluation.loss, n_problems)}
+    if "W" in gradients:
+        values["gradient"] = gradients["W"]
+    values["gradients"] = gradients
+    if computation.problem.targets.reduction == "none":
+        # As a list: the warning that names their sum is enough.
+        values["losses"] = evaluation.losses.reshape(n_problems, -1).tolist()
+    return values
+
+
+def _certified(computation: Computation) -> Any:
+    """(K,) whether every exact value is."""
+    exact = computation.evaluations["exact"]
+    certified: Any = exact.certified
+    flags = [np.reshape(certified[name], (computation.n_problems, -1)) for name in ("loss", *exact.gradients)]
+    return np.concatenate(flags, axis=1).all(axis=1)
+
+
+def _comparison(computation: Computation) -> Tree:
+    """The chain against the shortcut: the figures of all gradients together."""
+    names = [*computation.comparisons]
+    summaries = [compared.summary(computation.n_problems) for compared in computation.comparisons.values()]
+    agree = np.array([summary.agrees for summary in summaries])
+    differences = np.array([summary.max_difference for summary in summaries])
+    # The worst entry is of the gradient that disagrees, or else of the first; of several, that which differs most.
+    which = np.where(agree, -1, np.nan_to_num(differences, nan=np.inf)).argmax(axis=0)
+    worst = np.choose(which, [summary.worst for summary in summaries])
+    problem = computation.problem
+    places: Any = _entry(problem, names[0], worst)
+    if len(names) > 1:
+        pairs = zip(which.tolist(), worst.tolist(), strict=True)
+        places = [_entry(problem, names[of], index) for of, index in pairs]
+    return {
+        "agree": agree.all(axis=0),
+        "max_abs_difference": differences.max(axis=0),
+        "max_ulp_difference": _max_ulps(summaries),
+        "lost_entries": np.sum([summary.unresolved for summary in summaries], axis=0),
+        "opposite_signs": np.sum([summary.opposite_signs for summary in summaries], axis=0),
+        "worst": places,
+    }
+
+
+def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequence[str] = ()) -> Result:
+    """What `verify --json` prints."""
+    checks: list[Tree] = [
+        {"name": check.name, "passed": check.passed, **_accuracy([check.comparison.summary()])}
+        | ({"advisory": True} if check.advisory else {})
+        for check in verification.checks
+    ]
+    candidate: Tree = {}
+    for name, judged in verification.judgements.items():
+        accuracy = _accuracy([judged.comparison.summary()]) | {"wrong_entries": int(judged.wrong.sum())}
+        shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
+        checks.append({"name": shown, "passed": verification.accepts(name), **accuracy})
+        if name != "loss":
+            candidate = _candidate(verification, name, accuracy)
+    ulps = {f"max_ulp_error of {check['name']}": check["max_ulp_error"] for check in checks}
+    result = {
+        "schema": "xegrad/verify/1",
+        "verified": verification.verified,
+        "checks": [objects(check, 1)[0] for check in checks],
+        **_id(id),
+    }
+    if candidate:
+        (result["candidate"],) = objects(candidate, 1)
+    if "loss" in verification.diagnoses:
+        result["diagnosis"] = _explanations(verification.diagnoses["loss"])
+    if verification.steps is not None:
+        result["steps"] = _fields(verification.steps, StepsResult)
+    reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
+    return {**result, "warnings": [*warnings, *reasons]}
+
+
+def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
+    """A gradient from outside, judged; `wrong_entries` counts those that nothing explains."""
+    judged = verification.judgements[name]
+    comparison = judged.comparison
+    worst = comparison.summary().worst
+    tree: Tree = {
+        "outcome": judged.outcome,
+        "max_ulp_error": accuracy["max_ulp_error"],
+        "correct_digits": accuracy["correct_digits"],
+        "bound": np.array([judged.relative_bound]),
+        "worst": {
+            **_entry(verification.problem, name, worst),
+            "yours": comparison.candidate.flat[worst],
+            "exact": comparison.reference.flat[worst],
+            "difference": comparison.difference.flat[worst],
+        },
+        "pattern": judged.pattern,
+        "wrong_entries": accuracy["wrong_entries"],
+    }
+    if name in verification.diagnoses:
+        tree["diagnosis"] = [_explanations(verification.diagnoses[name])]
+    if verification.blind_spots is not None:
+        tree["blind_spots"] = [verification.blind_spots]
+    return tree
+
+
+def _explanations(diagnosis: Diagnosis) -> list[Result]:
+    """Every explanation of the best rank that fits."""
+    return [_fields(explanation, ExplanationResult) for explanation in diagnosis.explanations]
+
+
+def explain_result(
+    explanation: Explanation,
+    layout: Layout,
+    *,
+    id: Any = UNSET,
+    warnings: Sequence[str] = (),
+) -> Result:
+    """What `explain --json` prints: every array by its name."""
+    result = {"schema": "xegrad/explain/1", **_id(id)}
+    notes = list(warnings)
+    if explanation.problem.n_rows > 1:
+        result["row"] = explanation.row
+    for name, array in explanation.arrays.items():
+        if array is None:
+            size = " x ".join(map(str, explanation[name].shape))
+            notes.append(f"{name} is null: {size} numbers are too many")
+            result[name] = None
+            continue
+        if not np.isfinite(array).all():
+            broken = np.count_nonzero(~np.isfinite(array))
+            notes.append(f"{name} holds null: {broken} of {array.size} are not finite")
+        shown = layout.of("weights", array) if name in ("gradient", "scrambled_gradient") else array
+        result[name] = (shown + 0.0).tolist()
+    return result | {"warnings": notes}
+
+
+def descend_result(
+    descent: Descent, layout: Layout, *, id: Any = UNSET, warnings: Sequence[str] = ()
+) -> Result:
+    """What `descend --json` prints; W in its own layout."""
+    from xegrad.descent import accuracy
+
+    end = descent.end
+    notes = [sentence for _, sentence in nulls({"gradient_norm": np.array([descent.gradient_norm])})]
+    if descent.diverged_at is not None:
+        notes.append(
+            f"step {descent.diverged_at} was not taken: the loss would grow past the start, or overflow"
+        )
+    return {
+        "schema": "xegrad/descend/1",
+        **_id(id),
+        "loss_before": descent.losses[0],
+        "loss_after": descent.losses[-1],
+        "losses": descent.losses,
+        "steps": descent.steps,
+        "converged": descent.converged,
+        "W": layout.of("weights", end.weights),
+        "b": end.bias,
+        "gradient_norm": descent.gradient_norm,
+        "interrupted": descent.interrupted,
+        "diverged_at": descent.diverged_at,
+        "right_before": accuracy(descent.start),
+        "right_after": accuracy(end),
+        "warnings": [*warnings, *notes],
+    }
+
+
+def error_result(line: int, error: str, id: Any) -> Result:
+    """What stands in a stream in the place of a line that is no problem."""
+    return {"line": line, "error": error, **_id(id)}
+
+
+def slip_result(slip: Slip) -> Result:
+    """What `slips NAME --json` prints."""
+    from xegrad.slip_page import page
+
+    shown = page(slip.name)
+    return {
+        "name": slip.name,
+        "stage": slip.stage,
+        "sentence": slip.sentence,
+        "formula": shown.formula,
+        "how": slip.cause,
+        "wrong": shown.explanation.wrong,
+        "right": shown.explanation.right,
+        "remedy": shown.explanation.remedy,
+        "free": slip.free,
+        "of": SYMBOLS[shown.name],
+        "right_gradient": shown.right,
+        "wrong_gradient": shown.wrong,
+    }

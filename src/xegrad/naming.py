@@ -1,9 +1,10 @@
-"""What classes and entries are called: indices from zero, and their ordinals, said once together."""
+"""What classes and entries are called: indices from zero, and their ordinals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.problem import Problem
@@ -52,8 +53,6 @@ def entry_of(problem: Problem, name: str, flat_index: int) -> str:
 
     One example has no row to name.
     """
-    from xegrad.vocabulary import AXES, SYMBOLS
-
     places = []
     for axis, index in zip(AXES[name], problem.place(name, flat_index), strict=True):
         if axis == "class":
@@ -63,14 +62,14 @@ def entry_of(problem: Problem, name: str, flat_index: int) -> str:
     return f"{SYMBOLS[name]}[{', '.join(places)}]"
 
 
-def entries(count: int) -> str:
+def counted(count: int, noun: str) -> str:
     """1 entry, 2 entries."""
-    return f"{count} {'entry' if count == 1 else 'entries'}"
+    plural = {"entry": "entries", "class": "classes"}.get(noun, f"{noun}s")
+    return f"{count} {noun if count == 1 else plural}"
 
 
-def gradients(names: Iterable[str]) -> str:
-    """dL/dW and dL/db."""
-    from xegrad.vocabulary import SYMBOLS
-
-    *others, last = (f"dL/d{SYMBOLS[name]}" for name in names)
-    return f"{', '.join(others)} and {last}" if others else last
+def layer_in_words(problem: Problem, *, transpose: bool) -> str:
+    """W 3 inputs x 5 classes and b."""
+    sizes = [counted(problem.n_inputs, "input"), counted(problem.n_classes, "class")]
+    bias = " and b" if problem.bias is not None else ""
+    return f"W {' x '.join(reversed(sizes) if transpose else sizes)}{bias}"

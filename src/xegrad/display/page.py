@@ -1,0 +1,25 @@
+"""How a view is to look, and how much of what is large it shows."""
+
+from __future__ import annotations
+
+import msgspec
+
+# Of a gradient: the entries that are all shown one by one, and the classes whose probabilities are.
+ALL_ENTRIES, ALL_CLASSES = 64, 12
+# Of a matrix in an explanation: the lines, the entries and the bands of one that is shown whole; of a larger one
+# so many rows and columns at each end.
+MATRIX_LINES, MATRIX_ENTRIES, MATRIX_BANDS = 30, 512, 5
+EDGE = 3
+SLIP_NUMBERS = 12  # numbers of a slip that are all shown
+HEATMAP_ROWS = 24  # of a taller matrix each cell stands for several
+SPARKLINE = 60  # characters
+
+
+class PageSettings(msgspec.Struct, frozen=True):
+    """The columns, the significant digits, and how much is shown."""
+
+    width: int = 80
+    digits: int = 8
+    top: int | None = 10  # rows of what is worst; None shows all
+    heatmaps: bool = False
+    ascii: bool = False

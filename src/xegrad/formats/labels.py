@@ -1,0 +1,132 @@
+"""Labels as people write them, and the Targets that they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xegrad.errors import InputError
+from xegrad.formats.values import count, vector, why_ragged
+from xegrad.targets import Array, Targets
+
+
+class LabelText(str):
+    """A label from a shell or a cell: a class name if it equals one, else an index."""
+
+    __slots__ = ()
+
+
+# An index, a class name, text that may be either, a list of these, or targets.
+Label = int | str | list[Any] | NDArray[Any]
+
+
+def targets(
+    label: Label,
+    n_rows: int | None,
+    n_classes: int,
+    classes: tuple[str, ...] | None,
+    options: Mapping[str, Any],
+) -> Targets:
+    """The targets of B rows, or of one example, which has no count of rows.
+
+    Raises
+    ------
+    InputError
+        A name that is no class, more or fewer labels than rows, targets that are ragged or no numbers.
+    """
+    if isinstance(label, int | str):
+        return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
+    if isinstance(label, np.ndarray):
+        are_targets, are_names = label.ndim == 2, False
+    else:
+        are_targets = any(isinstance(row, list) for row in label)
+        are_names = not are_targets and any(isinstance(entry, str) for entry in label)
+    if n_rows is None:
+        if are_names:
+            raise InputError(
+                "label is a list of names, but x is one example, which has one label; x of several has two "
+                "dimensions: [[1, 2], [3, 4]]",
+                "label",
+            )
+        return Targets(soft=vector(_soft(label), "label")[None, :], **options)
+    if are_targets:
+        return Targets(soft=_soft(label), **options)
+    if are_names:
+        # A column of names may have a header.
+        has_header = len(label) == n_rows + 1 and isinstance(label[0], LabelText)
+        if has_header and label[0] not in (classes or ()):
+            label = label[1:]
+        label = [
+            _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry for entry in label
+        ]
+    return Targets(labels=np.asarray(label), **options)
+
+
+def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
+    """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
+    if all(_is_index(name) for name in label):
+        return None
+    names = tuple(sorted({str(name) for name in label}))
+    if len(names) != n_classes:
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise InputError(
+            f"the labels name {count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
+            "of them, in the order of W's columns, with --classes",
+            "label",
+        )
+    return names
+
+
+def as_written(label: Any, classes: tuple[str, ...] | None) -> Any:
+    """A label as a file says it: text from a shell or a cell becomes a name or an index."""
+    if isinstance(label, list):
+        return [as_written(entry, classes) for entry in label]
+    if not isinstance(label, str):
+        return label
+    return str(label) if classes and label in classes else int(label)
+
+
+def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) -> int:
+    """The index of a class, from itself or from its name."""
+    if isinstance(label, str):
+        if classes and label in classes:
+            return classes.index(label)
+        if not (isinstance(label, LabelText) and _is_index(label)):
+            raise InputError(_no_class(label, classes, n_classes), "label")
+        label = int(label)
+    if not -(2**63) <= label < 2**63:
+        raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
+    return label
+
+
+def _is_index(text: str) -> bool:
+    return re.fullmatch("[-+]?[0-9]+", text) is not None
+
+
+def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str:
+    if isinstance(name, LabelText) and "," in name:
+        return f"label {name!r} is no class; a target, or a list of labels, is a JSON list: [{name}]"
+    if not classes:
+        return (
+            f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
+            f"{n_classes - 1}, or the names as classes"
+        )
+    near = get_close_matches(name, classes, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
+    return f"label {name!r} is not one of the classes {shown}{hint}"
+
+
+def _soft(rows: Any) -> Array:
+    """Targets as an array, refused where they are ragged or mix numbers with anything else."""
+    if why := why_ragged(rows, "label"):
+        raise InputError(why, "label")
+    for row in rows if any(isinstance(row, list) for row in rows) else [rows]:
+        if wrong := next((entry for entry in row if isinstance(entry, str | list)), None):
+            raise InputError(f"label holds {wrong!r} among numbers; a target is made of numbers", "label")
+    return np.array(rows)

@@ -1,0 +1,161 @@
+"""A problem as it is read: the values of its fields, where each came from, and the Problem that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from xegrad.errors import InputError
+from xegrad.formats import labels
+from xegrad.formats.values import count, vector
+from xegrad.problem import Layout, Problem
+from xegrad.problem_spec import ARRAY, FIELDS
+from xegrad.targets import Array, Targets
+
+
+class RawProblem(msgspec.Struct, frozen=True, eq=False):
+    """What was read of a problem, perhaps not all of it.  Shapes and names are checked by `problem`.
+
+    Parameters
+    ----------
+    values : by the keys of `problem_spec`
+        W is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).  A label is an
+        index, a class name, text that may be either, a list of these, or targets.  `gradient` and `loss` are a
+        claim that the problem brings, as text or as an array.
+    sources : by the same keys
+        Where each came from, and the whole as "problem", for messages.
+    rows_are_inputs : bool
+        Whether the format leaves no choice of W's layout.
+    labels_are_a_column : bool
+        Of a data set: their names in sorted order are the classes, if nothing else names them.
+    """
+
+    values: Mapping[str, Any] = {}
+    sources: Mapping[str, str] = {}
+    rows_are_inputs: bool = False
+    labels_are_a_column: bool = False
+
+    def over(self, other: RawProblem) -> RawProblem:
+        """These values where there are any, the other's where not.
+
+        Raises
+        ------
+        InputError
+            A transposition asked of a W whose format settles its layout.
+        """
+        if self.values.get("transpose") and "W" not in self.values and other.rows_are_inputs:
+            raise InputError(
+                f"{other.sources['W']}: --transpose does not apply, since each row of a problem in CSV is an "
+                "input; leave it out, or give W apart with -W"
+            )
+        return RawProblem(
+            {**other.values, **self.values},
+            {**other.sources, **self.sources},
+            other.rows_are_inputs,
+            self.labels_are_a_column or other.labels_are_a_column,
+        )
+
+    def without(self, *keys: str) -> RawProblem:
+        """All of it but some values."""
+        return replace(self, values={key: value for key, value in self.values.items() if key not in keys})
+
+    def moved(self, problem: Problem) -> RawProblem:
+        """The same, without its claim, with the W and b of a problem, in the layout of the old W."""
+        changed: dict[str, Any] = {"W": self.layout.of("weights", problem.weights), "b": problem.bias}
+        changed["label"] = labels.as_written(self.values["label"], problem.classes)
+        changed["classes"] = problem.classes
+        present = {key: value for key, value in changed.items() if value is not None}
+        return replace(self, values={**self.without("gradient", "loss").values, **present})
+
+    @property
+    def id(self) -> Any:
+        """What a problem is called, where it says so."""
+        return self.values.get("id", msgspec.UNSET)
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether x has two dimensions: rows, however many; a column of N > 1 numbers is one example."""
+        inputs, weights = self.values.get("x"), self.values.get("W")
+        if inputs is None or inputs.ndim == 1:
+            return False
+        if weights is None or weights.ndim != 2 or inputs.shape[1] > 1:
+            return True
+        n_inputs: int = weights.shape[1 if self.values.get("transpose") else 0]
+        return not len(inputs) == n_inputs > 1
+
+    @property
+    def layout(self) -> Layout:
+        """How gradients go out: like W, and without rows where x was one vector."""
+        return Layout(transpose=self.values.get("transpose") is True, is_batch=self.is_batch)
+
+    def problem(self) -> Problem:
+        """The Problem that the values make.
+
+        Raises
+        ------
+        InputError
+            A missing part, or parts that do not fit, with the place that the part came from.
+        """
+        try:
+            return self._problem()
+        except InputError as error:
+            source = self.sources.get(error.part or "problem") or self.sources.get("problem")
+            raise InputError(f"{source}: {error}" if source else str(error), error.part) from None
+
+    def _problem(self) -> Problem:
+        missing = [key for key in ("W", "x", "label") if key not in self.values]
+        if missing:
+            raise InputError(
+                f"there is no {' and no '.join(missing)}; a problem needs W, x and label, in a file, on standard "
+                "input (-), or as -W, -x and -y"
+            )
+        weights, inputs, label = (self.values[key] for key in ("W", "x", "label"))
+        transpose = self.values.get("transpose")
+        if weights.ndim != 2:
+            raise InputError(
+                f"W is a list of {count(weights.size, 'number')}; it must have two dimensions, one list for each "
+                f"{'class' if transpose else 'input'}: [[1, 2], [3, 4]]",
+                "W",
+            )
+        if transpose:
+            weights = weights.T
+        rows = inputs if self.is_batch else inputs.reshape(1, -1)
+        if rows.shape[1] != weights.shape[0]:
+            raise InputError(self._length_of_x(rows.shape[1], weights), "x")
+        classes = self.values.get("classes")
+        if classes is None and self.labels_are_a_column:
+            classes = labels.sorted_classes(label, weights.shape[1])
+        options = {
+            name: vector(self.values[name], name) if FIELDS[name].kind is ARRAY else self.values[name]
+            for name in Targets.__struct_fields__
+            if name in self.values
+        }
+        n_rows = len(rows) if self.is_batch else None
+        return Problem(
+            weights=weights,
+            inputs=rows,
+            targets=labels.targets(label, n_rows, weights.shape[1], classes, options),
+            bias=vector(self.values["b"], "b") if "b" in self.values else None,
+            classes=classes,
+            precision=self.values.get("dtype"),
+        )
+
+    def _length_of_x(self, size: int, weights: Array) -> str:
+        n_inputs, n_classes = weights.shape
+        transpose = self.values.get("transpose")
+        side = "columns" if transpose else "rows"
+        layout = "(classes, inputs)" if transpose else "(inputs, classes)"
+        entries = "1 entry" if size == 1 else f"{size} entries"
+        if self.is_batch:
+            entries += " in each row"
+        side = f"{n_inputs} {side[:-1]}" if n_inputs == 1 else f"{n_inputs} {side}"
+        sizes = f"x has {entries} but W has {side}; W is read as {layout}."
+        if self.is_batch and self.values["x"].shape[0] == n_inputs:
+            return f"{sizes} x is rows x inputs, and yours seems to be the other way round"
+        if size != n_classes:
+            return f"{sizes} x needs one number for each input"
+        other = "(inputs, classes), add --no-transpose" if transpose else "(classes, inputs), add --transpose"
+        return f"{sizes} If yours is {other}"

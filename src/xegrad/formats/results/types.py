@@ -1,0 +1,220 @@
+"""What the commands print as JSON, field by field, for the published schemas.
+
+Results are printed from dicts that have these fields in this order; no value of these types is ever made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from xegrad.methods import METHODS
+from xegrad.vocabulary import CHAIN
+
+Numbers = list[float | None]  # null stands for what is not finite
+RowsOrNumbers = list[float | Numbers | None]
+Gradients = dict[str, RowsOrNumbers]  # by the symbols W, b, x and logits
+
+
+def key(method: str) -> str:
+    """The field of a method."""
+    return method.replace("-", "_")
+
+
+class Entry(msgspec.Struct):
+    """One entry of a gradient, by zero-based indices; which there are depends on the gradient."""
+
+    of: str
+    row: int | UnsetType = UNSET
+    input: int | UnsetType = UNSET
+    class_: int | UnsetType = msgspec.field(name="class", default=UNSET)
+    class_name: str | UnsetType = UNSET
+
+
+class ErrorResult(msgspec.Struct):
+    """What stands in the place of a line of a stream that is no problem."""
+
+    line: int
+    error: str
+    id: Any = UNSET
+
+
+class EvaluationResult(msgspec.Struct):
+    """What one method computed: the loss, dL/dW in W's layout as `gradient`; all of them, where there are more.
+
+    `losses` are those of the rows, under the reduction "none".  Against the exact values, where these were
+    computed: the ulps and the correct digits of the worst entry, and how many entries are not finite or have
+    no digit.  `certified` is said of the exact ones.
+    """
+
+    loss: float | None
+    gradient: list[Numbers] | UnsetType = UNSET
+    gradients: Gradients | UnsetType = UNSET
+    losses: Numbers | UnsetType = UNSET
+    max_ulp_error: int | UnsetType | None = UNSET
+    correct_digits: int | UnsetType = UNSET
+    wrong_entries: int | UnsetType = UNSET
+    certified: bool | UnsetType = UNSET
+
+
+class ComparisonResult(msgspec.Struct):
+    """The chain against the shortcut, over all gradients that were computed."""
+
+    agree: bool
+    max_abs_difference: float | None
+    max_ulp_difference: int | None
+    lost_entries: int
+    opposite_signs: int
+    worst: Entry
+
+
+ComputeResult = msgspec.defstruct(
+    "ComputeResult",
+    [
+        ("schema", str),
+        ("id", Any | UnsetType),
+        ("loss", float | None),
+        ("losses", Numbers | UnsetType),
+        ("probabilities", RowsOrNumbers),
+        ("gradient", list[Numbers] | UnsetType),
+        ("gradients", Gradients),
+        ("method", str),
+        ("classes", list[str] | UnsetType),
+        *((key(name), EvaluationResult | UnsetType, UNSET) for name in METHODS),
+        ("comparison", ComparisonResult | None, None),
+        ("verdict", str, "undecided"),
+        ("warnings", list[str], msgspec.field(default_factory=list)),
+    ],
+    namespace={"__doc__": "What `compute --json` prints."},
+)
+
+
+class Check(msgspec.Struct):
+    """One check of `verify`, with what it was measured by."""
+
+    name: str
+    passed: bool
+    max_ulp_error: int | UnsetType | None = UNSET
+    correct_digits: int | UnsetType = UNSET
+    wrong_entries: int | UnsetType = UNSET
+    advisory: bool | UnsetType = UNSET
+
+
+class WorstEntry(Entry, kw_only=True):
+    """The worst entry of a candidate."""
+
+    yours: float | None
+    exact: float | None
+    difference: float | None
+
+
+class ExplanationResult(msgspec.Struct):
+    """A mistake that makes exactly this candidate: the slips in the order in which they act, and their numbers.
+
+    `explains` is how many entries are within its bound; `texts` are the parameters for people, such as 1/B.
+    """
+
+    slips: list[str]
+    parameters: dict[str, float | str]
+    texts: dict[str, str]
+    explains: int
+    happened: str
+    wrong: str
+    right: str
+    remedy: str
+
+
+class CandidateResult(msgspec.Struct):
+    """A gradient from outside, judged.
+
+    `diagnosis` is there where it is wrong or has lost its digits, and empty where no known mistake makes it;
+    `blind_spots` where it is right: the slips that this problem could not have caught.
+    """
+
+    outcome: str
+    max_ulp_error: int | None
+    correct_digits: int
+    bound: float | None
+    worst: WorstEntry
+    pattern: str
+    wrong_entries: int
+    diagnosis: list[ExplanationResult] | UnsetType = UNSET
+    blind_spots: list[str] | UnsetType = UNSET
+
+
+class StepsResult(msgspec.Struct):
+    """The steps of the chain that were given: those before the first wrong one, that, the slips that make it, and of
+    each later one whether it follows from it."""
+
+    right: list[str]
+    wrong: str | None
+    slips: list[str]
+    follows: dict[str, bool]
+    right_later: list[str]  # those later ones that are right all the same
+
+
+class VerifyResult(msgspec.Struct):
+    """What `verify --json` prints.  `diagnosis` is that of a loss."""
+
+    schema: str
+    verified: bool
+    checks: list[Check]
+    id: Any | UnsetType = UNSET
+    candidate: CandidateResult | UnsetType = UNSET
+    diagnosis: list[ExplanationResult] | UnsetType = UNSET
+    steps: StepsResult | UnsetType = UNSET
+    warnings: list[str] = msgspec.field(default_factory=list)
+
+
+ExplainResult = msgspec.defstruct(
+    "ExplainResult",
+    [
+        ("schema", str),
+        ("id", Any | UnsetType),
+        ("row", int | UnsetType),
+        *((name, float | RowsOrNumbers | UnsetType | None) for name in (*CHAIN, "scrambled_gradient")),
+        ("warnings", list[str]),
+    ],
+    namespace={
+        "__doc__": "What `explain --json` prints: every factor of one row's chain, null where too large."
+    },
+)
+
+
+class DescendResult(msgspec.Struct):
+    """What `descend --json` prints."""
+
+    schema: str
+    id: Any | UnsetType
+    loss_before: float
+    loss_after: float
+    losses: list[float]
+    steps: int
+    converged: bool
+    W: list[list[float]]
+    b: list[float] | None
+    gradient_norm: float | None
+    interrupted: bool
+    diverged_at: int | None
+    right_before: float | None  # the share of the labelled rows whose likeliest class is the label
+    right_after: float | None
+    warnings: list[str]
+
+
+class SlipResult(msgspec.Struct):
+    """A known mistake, with what it does to a gradient: that of the derivation's example where it shows there."""
+
+    name: str
+    stage: str
+    sentence: str
+    formula: str
+    how: str
+    wrong: str
+    right: str
+    remedy: str
+    free: str | None
+    of: str
+    right_gradient: list[Any]
+    wrong_gradient: list[Any]

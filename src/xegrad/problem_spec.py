@@ -1,0 +1,139 @@
+"""The fields of a problem, each once: its key, its type in JSON, its kind, its option and what help says of it.
+
+The options of the command line, the JSON object and its schema, the keys of NPZ and their checks, merging, writing
+and completion follow from this list.  An option of the loss is a row here and a field of `Targets`.
+Imports no numpy, so that --help stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from xegrad.vocabulary import COMPUTED_IN, NAMES, REDUCTIONS
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What a value may be: its type on the command line, the kinds of its array in NPZ, how messages call it."""
+
+    option: Any
+    numpy: str
+    expected: str
+
+
+ARRAY = Kind(str, "fiu", "real numbers")
+LABELS = Kind(str, "fiuU", "an index, a name, or a list of them")
+CLASS_NAMES = Kind(list[str], "U", "a list of names")
+FLAG = Kind(bool, "b", "true or false")
+NUMBER = Kind(float, "fiu", "a number")
+WHOLE_NUMBER = Kind(int, "iu", "a whole number")
+WORD = Kind(str, "U", "one of ")
+ANYTHING = Kind(None, "Uiufb", "text or a number")
+# A gradient and a loss that a problem brings are kept as they are written: how they were printed tells the tolerance.
+CLAIMED_ARRAY = Kind(None, "fiu", "real numbers")
+CLAIMED_NUMBER = Kind(None, "fiu", "a number")
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field: `aliases` are what people write for its key; a WORD is one of `words`, which messages call `noun`."""
+
+    json: Any
+    kind: Kind
+    options: tuple[str, ...] = ()
+    metavar: str | None = None
+    help: str = ""
+    aliases: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    noun: str = ""
+
+    @property
+    def option(self) -> str:
+        """What messages call the option."""
+        return self.options[0].partition("/")[0]
+
+    @property
+    def parameter(self) -> str:
+        """What Python calls the option: its long name."""
+        return self.options[-1].partition("/")[0].removeprefix("--").replace("-", "_")
+
+    @property
+    def expected(self) -> str:
+        """What messages say is expected."""
+        return self.kind.expected + ", ".join(self.words)
+
+
+_LITERAL: Any = Literal
+_VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
+
+
+def _word(
+    words: tuple[str, ...], noun: str, option: str = "", help: str = "", aliases: tuple[str, ...] = ()
+) -> Field:
+    options = (option,) if option else ()
+    return Field(_LITERAL[words], WORD, options, "|".join(words), help, aliases, words, noun)
+
+
+# fmt: off
+FIELDS: Mapping[str, Field] = {
+    "W": Field(list[list[float]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
+        f"W, inputs x classes. {_VALUE}", ("weight", "weights", "kernel")),
+    "x": Field(list[float | list[float]], ARRAY, ("-x", "--inputs"), "VALUE|FILE",
+        f"x, or rows of it. {_VALUE}", ("input", "inputs", "features")),
+    "label": Field(int | str | list[int | float | str | list[float]], LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
+        "A zero-based index, a class name, or a target as a JSON list. With rows of x, a JSON list of them.",
+        ("labels", "y", "target", "targets")),
+    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ("bias",)),
+    "classes": Field(list[str], CLASS_NAMES, ("--classes",), "NAMES",
+        "The classes, in the order of W's columns.", ("class_names", "names")),
+    "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
+        "W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
+        ("transposed",)),
+    "class_weights": Field(list[float], ARRAY, ("--class-weights",), "VALUE|FILE",
+        "A weight for each class, as in PyTorch.", ("weight_of_classes",)),
+    "label_smoothing": Field(float, NUMBER, ("--label-smoothing",), "EPS",
+        "That part of a target is spread over all.", ("smoothing",)),
+    "ignore_index": Field(int, WHOLE_NUMBER, ("--ignore-index",), "LABEL",
+        "Rows with this label do not count.", ("ignore",)),
+    "reduction": _word(REDUCTIONS, "reduction", "--reduction", "Of the rows' losses (mean)."),
+    "dtype": _word(COMPUTED_IN, "precision", "--dtype",
+        "The precision of the float computation, or of the candidate (float64, or the file's).", ("precision",)),
+    "id": Field(Any, ANYTHING),
+    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.
+    "gradient": Field(Raw, CLAIMED_ARRAY),
+    "loss": Field(Raw, CLAIMED_NUMBER),
+    "with_respect_to": _word(tuple(NAMES), "gradient"),
+}
+# fmt: on
+
+# The object in JSON, with a field for each key; what is absent is UNSET.
+ProblemObject: Any = msgspec.defstruct(
+    "ProblemObject",
+    [
+        (key, field.json if field.json is Any else field.json | UnsetType, UNSET)
+        for key, field in FIELDS.items()
+    ],
+    forbid_unknown_fields=True,
+    module=__name__,
+    namespace={
+        "__doc__": """A problem: W, x and label, with b, the classes' names and the options of the loss.
+
+    x is one example, or rows; the label of one example is an index, a name or a target of T numbers, and
+    those of rows are a list of indices or names, or a target for each row.
+    """
+    },
+)
+
+_ALIASES: Mapping[str, str] = {
+    alias: key for key, field in FIELDS.items() for alias in (key.lower(), *field.aliases)
+}
+
+
+def unknown_key(key: str) -> str:
+    """The keys that there are, and the nearest."""
+    near = get_close_matches(key.lower(), _ALIASES, n=1)
+    hint = f"; did you mean {_ALIASES[near[0]]!r}?" if near else ""
+    return f"unknown key {key!r}; the keys of a problem are {', '.join(FIELDS)}{hint}"
