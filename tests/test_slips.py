@@ -140,6 +140,12 @@ def test_a_bias_that_is_the_same_for_every_class_hides_the_bias(bias: Any) -> No
     assert {"bias": "left out"} in found["bias-wrong"]
 
 
+def test_weight_decay_is_hidden_where_the_parameter_is_zero() -> None:
+    for bias, is_hidden in ((np.zeros(5), True), (np.full(5, 0.25), False)):
+        found = hidden_by(hard(CLASSIC.weights, CLASSIC.inputs, [1, 0, 3], bias), "bias")
+        assert ("weight-decay-included" in found) == is_hidden
+
+
 def test_a_symmetric_gradient_hides_a_transpose() -> None:
     found = hidden_by(hard(np.zeros((2, 2)), [[-0.5, 0.5]], [0]))
     assert {"transposed", "scrambled-reshape"} <= {*found}

@@ -130,8 +130,8 @@ def _back(cells: Cells) -> Rounded:
 
 
 def _parameter(cells: Cells) -> Rounded:
-    """What G updates: W or b."""
-    return cells.b if cells.name == "bias" else cells.W
+    """What G updates: W or b, in the shape of G."""
+    return cells.b[..., 0, :] if cells.name == "bias" else cells.W
 
 
 def residual(cells: Cells) -> Rounded:

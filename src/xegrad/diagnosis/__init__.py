@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad.diagnosis.evidence import is_proved
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
@@ -67,6 +68,8 @@ def diagnose(
         reference = exact.gradients[with_respect_to]
         shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
         judgement = judge(problem, exact, shaped, tolerance, open_, with_respect_to)
+        # An entry that is wrong is explained, whether its exact value is certified or not.
+        judgement = replace(judgement, certified=exact.is_certain_of(with_respect_to))
         if judgement.outcome == DIGITS_LOST:
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:

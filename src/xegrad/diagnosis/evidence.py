@@ -14,7 +14,7 @@ AT_MOST = 53.0  # bits of one entry
 
 def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
     """Enough numbers for the free ones, enough digits that they agree in, and no entry that does not fit."""
-    if hypothesis.is_proved:
+    if hypothesis.proved:
         return True
     if not _has_enough_numbers(search, hypothesis):
         return False

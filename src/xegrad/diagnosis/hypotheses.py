@@ -31,10 +31,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     """The hypotheses of each rank that fit where they were tried; each is made when it is asked for."""
     stages = _stages(search)
     arranged, in_layer = _arrangements(search, 1), _in_layer(search, stages)
-    # What has the shape of W; a candidate of another shape is arranged.
-    nothing, alone = (
-        bases.where(lambda one: not search.has_transposed_shape) for bases in (_nothing(search), in_layer)
-    )
+    nothing, alone = _unarranged(_nothing(search)), _unarranged(in_layer)
     adding = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
     # One slip: without a free number, and with one.
     multiples = [*scaled(nothing)]
@@ -55,10 +52,8 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     if search.is_below_float32:
         return
     # Two slips: a layout and a sign, one of these and a step of the layer, two steps of the layer, a factor of any.
-    in_layer, alone = (
-        bases.where(lambda one: _is_paired(search, one.steps[0])) for bases in (in_layer, alone)
-    )
-    once = arranged + alone
+    in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
+    once = arranged + _unarranged(in_layer)
     multiples = [*scaled(once.where(lambda one: one.arrangement.sign > 0))]
     yield itertools.chain(
         _arrangements(search, 2).fitting,
@@ -298,7 +293,7 @@ def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
         other = search.by_other_measure(precision, resolution)
         for hypothesis in next(ranks(other)):
             if slip is not hypothesis.in_order[0][0] and is_proved(other, hypothesis):
-                yield hypothesis.after((slip, form), is_proved=True)
+                yield hypothesis.after((slip, form), proved=True)
         return
 
 

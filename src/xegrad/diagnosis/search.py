@@ -52,7 +52,7 @@ class Hypothesis(NamedTuple):
     arrangement: Arrangement = AS_IT_IS
     widths: Parameters = MappingProxyType({})  # between which two values a free number lies
     free: int = 0  # how many numbers were fitted
-    is_proved: bool = False  # by a measure of its own
+    proved: bool = False  # by a measure of its own
 
     @property
     def in_order(self) -> list[Step]:
@@ -113,7 +113,7 @@ class Search:
         """Whether there are too few digits for two slips."""
         return not {self.tolerance.stored_as, self.tolerance.precision}.isdisjoint(("float16", "bfloat16"))
 
-    @cached_property
+    @property
     def right(self) -> Rounded:
         """The right gradient in the entries looked at first."""
         return self.exact.moved(self.screened.of)
@@ -135,21 +135,19 @@ class Search:
         other = copy.copy(self)
         other.cells = Cells(self.cells.problem, self.cells.name, UNROUNDED)
         other.exact = exact(self.exact.value, UNROUNDED)
-        for name in ("parameter", "right"):
-            other.__dict__.pop(name, None)
         return other
 
-    @cached_property
+    @property
     def parameter(self) -> Rounded | None:
-        """W or b, which the gradient updates."""
-        if not SLIPS["weights-updated"].forms(self.cells):
+        """W or b, which the gradient updates, if it does and has its shape."""
+        if self.has_transposed_shape or not SLIPS["weights-updated"].forms(self.cells):
             return None
         return self.cells.parameter
 
     @property
     def is_parameter(self) -> bool:
         """Whether the candidate is W itself, or has moved from it by next to nothing."""
-        if self.parameter is None or self.has_transposed_shape or self.values.size == 1:
+        if self.parameter is None or self.values.size == 1:
             return False
         weights = self.parameter.value.ravel()
         near = np.abs(self.values - weights) <= 4 * self.cells.arithmetic.u * np.abs(weights)
@@ -205,7 +203,7 @@ class Search:
 
     def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded | None:
         """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
-        if self.parameter is None or self.has_transposed_shape:
+        if self.parameter is None:
             return None
         seen = self.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
         return seen if arrangement.sign > 0 else -seen
