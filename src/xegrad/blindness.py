@@ -15,15 +15,18 @@ from xegrad.derivation import Cells
 from xegrad.errors import InputError
 from xegrad.judgement import Tolerance
 from xegrad.methods import METHODS, Evaluation
+from xegrad.numbers import rounded
+from xegrad.numbers.arithmetic import UNROUNDED
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
-from xegrad.slips import SLIPS
+from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.making import apply, chosen_form, with_slip
 from xegrad.targets import Array, Targets
 
 TRIES = 32
 PROBED = 4096  # entries looked at before all are
+EXCESS = 2.0**12  # times what is allowed: no bound of a slip is as wide
 
 
 @np.errstate(all="ignore")
@@ -45,24 +48,30 @@ def blind_spots(
     allowed = tolerance.allowed(reference, error, 0.0)
     right = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(with_respect_to)
     right = right.replace("G", Rounded(reference, error, right.arithmetic))
-    few = slice(max(1, PROBED // problem.n_classes))
+    unrounded = Cells(right.problem, with_respect_to, UNROUNDED).replace(
+        "G", rounded.exact(reference, UNROUNDED)
+    )
+    few = slice(max(1, PROBED // problem.n_classes)) if with_respect_to == "weights" else slice(None)
 
-    def is_hidden(name: str, form: Parameters) -> bool:
-        slip = SLIPS[name]
-        cells = with_slip(right, slip, form)
-        if slip.is_in_layer and with_respect_to == "weights":
-            # Of a large W a few inputs first: what differs there is not hidden.
-            here = cells.gradient(few)
-            if (np.abs(here.value - reference[few]) > np.maximum(allowed[few], here.error)).any():
-                return False
-        if cells.G.shape != reference.shape:
+    def is_far(slip: Slip, form: Parameters) -> bool:
+        """Whether it differs by so much that its own bound cannot explain it; of a large W, in a few inputs."""
+        cells = with_slip(unrounded, slip, form)
+        made = cells.gradient(few) if slip.is_in_layer else cells.G
+        near = few if slip.is_in_layer else slice(None)
+        if made.shape != reference[near].shape:
+            return True
+        return bool((np.abs(made.value - reference[near]) > EXCESS * allowed[near]).any())
+
+    def is_hidden(slip: Slip, form: Parameters) -> bool:
+        if is_far(slip, form):
             return False
-        wide = allowed if slip.stage == "storage" else np.maximum(allowed, cells.G.error)
-        return bool((np.abs(cells.G.value - reference) <= wide).all())
+        made = with_slip(right, slip, form).G
+        wide = allowed if slip.stage == "storage" else np.maximum(allowed, made.error)
+        return bool((np.abs(made.value - reference) <= wide).all())
 
     hidden = {}
-    for name in SLIPS:
-        forms = tuple(form for form in _forms(right, name) if is_hidden(name, form))
+    for name, slip in SLIPS.items():
+        forms = tuple(form for form in _forms(right, name) if is_hidden(slip, form))
         if forms:
             hidden[name] = forms
     return hidden

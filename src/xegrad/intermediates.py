@@ -73,63 +73,68 @@ def first_wrong_step(
         A name that is no step of this chain, or a step of another size.
     """
     tolerance, resolution = tolerance or Tolerance(), resolution or {}
-    known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
     cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
-    expected = {name: _step(cells, name) for name in known}
-    stable = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
-    gradient = Rounded(exact.gradients["weights"], stable.gradients["weights"], cells.arithmetic)
-    expected |= {"loss": Rounded(exact.loss, stable.loss, cells.arithmetic), "gradient": gradient}
-    if "flat_gradient" in expected:
-        expected["flat_gradient"] = gradient.T.reshape(-1)
-    claims = {}
-    for name, values in steps.items():
+    known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
+    for name in steps:
         if name not in known:
             raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
-        array = np.asarray(values, dtype=np.float64)
-        if array.size != expected[name].value.size and not _is_diagonal(name, array, problem):
+    present = [name for name in known if name in steps]
+    expected = {name: _expected(problem, exact, tolerance, name) for name in present}
+    claims = {name: np.asarray(steps[name], dtype=np.float64) for name in present}
+    for name, values in claims.items():
+        size = expected[name].value.size
+        if values.size != size and not (name == "softmax_jacobian" and values.size == problem.n_classes):
             hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
-            count = f"{array.size} number{'' if array.size == 1 else 's'}"
-            raise InputError(f"{name} has {count}, not {expected[name].value.size}{hint}")
-        claims[name] = array, np.broadcast_to(resolution.get(name, 0.0), array.shape)
+            raise InputError(f"{name} has {_count(values.size)}, not {size}{hint}")
 
-    def is_within(name: str, reference: Rounded) -> bool:
-        values, open_ = claims[name]
-        if values.size != reference.value.size:
+    def is_within(name: str, step: Rounded) -> bool:
+        values, open_ = claims[name], np.broadcast_to(resolution.get(name, 0.0), claims[name].shape)
+        if values.size != step.value.size:
             return False
-        allowed = tolerance.allowed(reference.value, reference.error, open_.reshape(reference.shape))
-        return bool((np.abs(values.reshape(reference.shape) - reference.value) <= allowed).all())
+        allowed = tolerance.allowed(step.value, step.error, open_.reshape(step.shape))
+        return bool((np.abs(values.reshape(step.shape) - step.value) <= allowed).all())
 
-    present = [name for name in known if name in claims]
     wrong = next((name for name in present if not is_within(name, expected[name])), None)
     if wrong is None:
         return Intermediates(tuple(present), None, (), Diagnosis(), {})
     index = present.index(wrong)
-    later, (values, open_) = present[index + 1 :], claims[wrong]
+    later, values = present[index + 1 :], claims[wrong]
+    open_ = np.broadcast_to(resolution.get(wrong, 0.0), values.shape)
     diagnosis = Diagnosis()
     if wrong in ("gradient", "flat_gradient"):
-        folded = [values, open_]
+        gradient = [values, open_]
         if wrong == "flat_gradient":
-            folded = [part.reshape(problem.n_classes, -1).T for part in folded]
-        diagnosis = diagnose(problem, exact, folded[0], tolerance, folded[1])
+            gradient = [part.reshape(problem.n_classes, -1).T for part in gradient]
+        diagnosis = diagnose(problem, exact, gradient[0], tolerance, gradient[1])
         slips = [name for names in diagnosis.names for name in names]
     else:
-        slips = [name for name, made in _made_by_slips(cells, wrong) if is_within(wrong, made)]
+        slips = [name for name, step in _made_by_slips(cells, wrong) if is_within(wrong, step)]
     follows = {}
     if values.size == expected[wrong].value.size:
         # What came after it was computed from the number before it was stored.
         error = tolerance.allowed(values, cells.arithmetic.u * np.abs(values), open_)
-        cell = getattr(cells, CELLS[wrong])
-        claim = Rounded(values, error, cells.arithmetic)
-        after = cells.replace(CELLS[wrong], claim.reshape(*cell.shape))
+        claim = Rounded(values, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
+        after = cells.replace(CELLS[wrong], claim)
         follows = {name: is_within(name, _step(after, name)) for name in later}
     right_later = tuple(name for name in later if is_within(name, expected[name]))
-    return Intermediates(
-        tuple(present[:index]), wrong, tuple(dict.fromkeys(slips)), diagnosis, follows, right_later
-    )
+    before, made_by = tuple(present[:index]), tuple(dict.fromkeys(slips))
+    return Intermediates(before, wrong, made_by, diagnosis, follows, right_later)
 
 
-def _is_diagonal(name: str, values: Array, problem: Problem) -> bool:
-    return name == "softmax_jacobian" and values.size == problem.n_classes
+def _count(size: int) -> str:
+    return f"{size} number{'' if size == 1 else 's'}"
+
+
+def _expected(problem: Problem, exact: Evaluation, tolerance: Tolerance, name: str) -> Rounded:
+    """A step as it should be: the exact values, where they are known."""
+    cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
+    if name not in ("loss", "gradient", "flat_gradient"):
+        return _step(cells, name)
+    bound = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
+    if name == "loss":
+        return Rounded(exact.loss, bound.loss, cells.arithmetic)
+    gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
+    return gradient if name == "gradient" else gradient.T.reshape(-1)
 
 
 def _step(cells: Cells, name: str) -> Rounded:

@@ -238,7 +238,7 @@ def _smoothed(bases: Bases, cells: Cells) -> Iterator[Hypothesis]:
 def _on_grids(search: Search) -> Iterator[Hypothesis]:
     """A temperature, eps of the logarithm, or eta of a later evaluation."""
     for slip in SLIPS.values():
-        if slip.search == "grid":
+        if slip.grid is not None:
             for form in slip.forms(search.cells):
                 yield from on_grid(search, slip, form)
 

@@ -59,11 +59,10 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
     places: Callable[[Cells, Parameters, Indices, Indices], Indices] | None = None
     forms: Callable[[Cells], Sequence[Parameters]] = _one_form  # all that it has on this problem
     example: Parameters = {}  # for samples and blind spots
-    # The free number, if it has one: on a line (the formula is linear in it, and its values at 0 and 1 tell the rest),
-    # between two values of a grid, or the largest entry of the candidate.
+    # The free number, if it has one.  It is sought between two values of the grid, or on a line where there is no grid:
+    # the formula is linear in it, and its values at 0 and 1 tell the rest.  That of `clipped` is the largest entry.
     free: str | None = None
-    search: str = "line"
-    nothing: float | None = 0.0  # the value of the free number that is no slip
+    nothing: float | None = 0.0  # its value that is no slip, if there is one
     grid: Array | None = None
 
     @property

@@ -287,7 +287,6 @@ SLIPS = (
         forms=lambda c: ({"factor": "left out"}, {"factor": "kept"}),
         example={"tau": 2.0, "factor": "left out"},
         free="tau",
-        search="grid",
         nothing=1.0,
         grid=np.geomspace(1 / 64, 64, 97),
     ),
@@ -322,7 +321,6 @@ SLIPS = (
         forms=_update_forms,
         example={"eta": 0.1, "updated": "W"},
         free="eta",
-        search="grid",
         grid=np.geomspace(1e-6, 1e3, 109),
     ),
     Slip(

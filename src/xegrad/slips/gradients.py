@@ -257,7 +257,6 @@ SLIPS = (
         formula=_clipped,
         example={"limit": "half of the third largest"},
         free="limit",
-        search="largest",
         nothing=None,
     ),
     Slip(

@@ -35,8 +35,13 @@ def _laid_out(cells: Cells, slip: Slip, form: Parameters) -> Rounded:
     n_rows, n_columns = cells.shape
     places = slip.places(cells, form, np.arange(n_rows)[:, None], np.arange(n_columns))
     shape = (n_columns, n_rows) if slip.name == "transposed" else cells.G.shape
-    order = np.argsort(places, axis=None)
-    return cells.G.moved(lambda array: array.ravel()[order].reshape(shape))
+
+    def placed(array: Array) -> Array:
+        flat = np.empty(array.size)
+        flat[places.ravel()] = array.ravel()
+        return flat.reshape(shape)
+
+    return cells.G.moved(placed)
 
 
 @np.errstate(all="ignore")

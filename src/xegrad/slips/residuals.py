@@ -106,7 +106,6 @@ SLIPS = (
         formula=_logarithm,
         example={"eps": 0.01},
         free="eps",
-        search="grid",
         grid=np.geomspace(1e-18, 1e3, 85),
     ),
     Slip(
