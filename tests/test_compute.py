@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -320,6 +321,26 @@ def test_without_a_bound_the_verdict_is_open(run: Run) -> None:
         one_line(run(*arguments)).rsplit("difference", 1)[1].count("undecided: 2 of 2 entries have no") == 1
     )
     assert json.loads(run(*arguments, "--json").out)["comparison"]["agree"] is False
+
+
+@pytest.mark.parametrize(
+    ("weights", "arguments", "cause"),
+    [
+        ("[[0,708.5]]", ("-x", "1", "-y", "0"), "1/S of a target nearly overflows"),
+        ("[[0,300]]", ("-x", "1", "-y", "0", "--class-weights", "3e177,1"), "Q/S of a target nearly overflows"),
+        ("[[1e20,1e20]]", ("-x", "[[1],[-1]]", "-y", "[0,0]"), "the logits cancel, or are larger than"),
+        ("[[3e307,3e307]]", ("-x", "1", "-y", "0"), "the logits cancel, or are larger than"),
+        ("[[1e9,1e9]]", ("-x", "1", "-y", "0", "--dtype", "float32"), "the logits cancel, or are larger than"),
+        ("[[0,0]]", ("-x", "1e308", "-y", "0"), "the products with x nearly overflow"),
+        ("[[0,0],[1e308,0]]", ("-x", "[[1,0]]", "-y", "[0]", "--with-respect-to", "x"), "the products with W nearly"),
+    ],
+)  # fmt: skip
+def test_where_there_is_no_bound_the_verdict_says_why(
+    run: Run, weights: str, arguments: tuple[str, ...], cause: str
+) -> None:
+    """Of logits at 1e20 that are equal S is 1/2, and no 1/S is near overflow."""
+    out = one_line(run("compute", "-W", weights, *arguments, "--reduction", "sum"))
+    assert re.search(rf"undecided: \d of \d entries have no bound, since {cause}", out)
 
 
 def test_every_null_in_json_is_named_by_a_warning(run: Run) -> None:

@@ -237,6 +237,21 @@ def test_a_row_that_there_is_not_is_an_error() -> None:
         explain(read("sample_inputs/seed.json"), 1)
 
 
+def test_exact_values_of_which_one_is_not_certified_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = read("sample_inputs/seed.json")
+    exact = METHODS["exact"].evaluate(seed)
+    assert exact.certified is not None
+    certified = {name: np.array(flags) for name, flags in exact.certified.items()}
+    assert explain(seed).entry(1, 2).exact == exact.gradients["weights"][1, 2]
+    certified["weights"][0, 0] = False
+    unsure = replace(exact, certified=certified)
+    monkeypatch.setattr("xegrad.methods.exact.evaluate", lambda problem, with_respect_to=(): unsure)
+    explanation = explain(seed)
+    assert [*explanation.computation.evaluations] == ["chain", "shortcut"]
+    assert explanation.entry(1, 2).exact is None
+    assert not any("exact" in line for step in explanation.steps for line in (*step.worked, step.lost))
+
+
 def test_a_notebook_shows_a_table_with_the_numbers() -> None:
     table = explain(read("sample_inputs/seed.json"))._repr_html_()
     assert table.count("<table>") > 5

@@ -49,7 +49,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def unbounded(self) -> NDArray[np.bool_]:
-        """Entries of two finite numbers for which there is no bound: they neither agree nor differ."""
+        """Entries for which there is no bound, of two finite numbers or of the same infinity twice."""
         return np.isfinite(self.difference) & ~np.isfinite(self.bound)
 
     @property

@@ -121,6 +121,26 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         return f"the probability S of {name} is {probability:.1e}, so small that 1/S overflows"
 
     @property
+    @np.errstate(all="ignore")
+    def cause_of_unbounded(self) -> str:
+        """Why there is no bound on how far chain and shortcut may be apart, of entries that both are numbers."""
+        cells = bounds.cells_of(self.problem)
+        targets, probabilities = cells.Q.value, cells.S.value
+        largest, needed = cells.arithmetic.near_overflow, targets != 0
+        for factor, size in ("1/S", np.ones_like(targets)), ("Q/S", targets):
+            if (np.where(needed, size / probabilities, 0).sum(axis=-1) >= largest).any():
+                return f"{factor} of a target nearly overflows"
+        unresolved = needed & (cells.S.error > probabilities / 2)
+        if (unresolved | np.isinf(cells.S.error)).any():
+            return "the logits cancel, or are larger than floats can resolve"
+        name = next(name for name, against in self.comparisons.items() if against.unbounded.any())
+        factors = {
+            "weights": "the products with x nearly overflow",
+            "inputs": "the products with W nearly overflow",
+        }
+        return factors.get(name, "the sum over the rows nearly overflows")
+
+    @property
     def warnings(self) -> list[str]:
         """What is odd about the targets, and why something is not finite, of one problem."""
         return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite,))]

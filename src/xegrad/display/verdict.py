@@ -39,7 +39,7 @@ def compute_verdict(computation: Computation) -> str:
             )
         case "unbounded":
             return (
-                f"undecided: {of_all} have no bound, since 1/S of a target nearly overflows; they are equal to the "
+                f"undecided: {of_all} have no bound, since {computation.cause_of_unbounded}; they are equal to the "
                 "digits shown at most."
             )
         case "no-exact" if places:
