@@ -1,11 +1,22 @@
-"""Words that are one of those known: completed, checked, and refused with the nearest."""
+"""Options, and words that are one of those known: completed, checked, and refused with the nearest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any
+
+import typer
 
 from xegrad.errors import UsageError
+
+
+def option(usage: str, help: str, *, values: Iterable[str] = (), **limits: Any) -> Any:
+    """An option by what --help says of it: "-o, --output FILE"; the values, if there are any, complete it."""
+    names = [word.rstrip(",") for word in usage.split() if word.startswith("-")]
+    metavar = next((word for word in usage.split() if not word.startswith("-")), None)
+    complete = completing(values) if values else None
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=complete, **limits)
 
 
 def completing(values: Iterable[str]) -> Callable[[str], list[str]]:

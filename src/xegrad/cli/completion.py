@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from xegrad.cli import options
+from xegrad.cli.choices import choice, completing
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_XEGRAD_COMPLETE"  # by which the shell asks
 
 
 def command(
-    shell: Annotated[
-        str, typer.Argument(metavar="|".join(SHELLS), autocompletion=options.completing(SHELLS))
-    ],
+    shell: Annotated[str, typer.Argument(metavar="|".join(SHELLS), autocompletion=completing(SHELLS))],
 ) -> int:
     """Print the completion script of a shell.
 
@@ -27,7 +25,7 @@ def command(
     """
     from typer._completion_shared import get_completion_script
 
-    name = options.choice(shell, SHELLS, "shell")
+    name = choice(shell, SHELLS, "shell")
     script = get_completion_script(prog_name="xegrad", complete_var=VARIABLE, shell=name)
     # Most arguments are files, which fish would no longer offer.
     sys.stdout.write(script.replace(" --no-files", "") + "\n")

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from msgspec.structs import replace
 
-from xegrad.cli import DONE, options, output
+from xegrad.cli import DONE, options
+from xegrad.cli.choices import choices, option
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.display.page import PageSettings
+from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 from xegrad.vocabulary import DEFAULT_METHODS
 
 if TYPE_CHECKING:
+    import msgspec
+
+    from xegrad.cli.stream import Answer
     from xegrad.computation import Computation
+    from xegrad.display.page import PageSettings
     from xegrad.display.text import View
+    from xegrad.formats.ndjson import Line, Stack
+    from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Layout
 
-FORMS = (*output.VIEWS, *output.ARRAYS)
 
-
-@options.takes_problem
+@options.takes_problem(without=["all_entries"])
 def command(
-    context: typer.Context,
+    *,
     request: ProblemOptions,
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help=f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default).",
+        option(
+            "--method NAME",
+            f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default).",
         ),
     ] = None,
     exact: Annotated[
         bool | None,
-        typer.Option(
+        option(
             "--exact/--no-exact",
-            help="The correctly rounded values too; by default where they take less than about 50 ms.",
+            "The correctly rounded values too; by default where they take less than about 50 ms.",
         ),
     ] = None,
     with_respect_to: options.WithRespectTo = None,
-    form: options.Format = None,
-    json: options.Json = False,
-    path: options.Output = None,
-    top: options.Top = 10,
-    heatmap: options.Heatmap = False,
-    digits: options.Digits = 8,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
+    output: OutputOptions,
 ) -> int:
     """The loss and its gradients of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
 
@@ -69,17 +67,16 @@ def command(
     safetensors the weight and bias of torch.nn.Linear, NDJSON a stream, a problem on each line.  A part is also
     read from NPY, a JSON array, a CSV of plain numbers, or, as FILE:KEY, from NPZ and safetensors.
     """
-    methods = None if method is None else options.choices(method, METHODS, "method")
+    methods = None if method is None else choices(method, METHODS, "method")
     if exact is False and "exact" in (methods or ()):
         raise UsageError("--no-exact leaves nothing of --method exact; one of them is meant")
     if request.is_stream:
         from xegrad.cli import stream
 
-        stream.refuse(form, "compute")
         chosen = [*(methods or DEFAULT_METHODS), *(["exact"] if exact else [])]
-        lines = partial(stream.compute_lines, methods=chosen, with_respect_to=with_respect_to)
-        return stream.run(request, lines, path, quiet=quiet)
-    destination = output.destination(form, json, path, request.files, FORMS, quiet=quiet, no_color=no_color)
+        answer = partial(_compute_lines, methods=chosen, with_respect_to=with_respect_to)
+        return stream.run("compute", request, output, answer)
+    destination = output.destination(request.files, FORMS)
     parts = request.read()
     problem = parts.problem()
     names = options.gradients(with_respect_to, problem.bias is not None)
@@ -107,11 +104,63 @@ def command(
     destination.write(
         result=result,
         view=view,
-        page=PageSettings(top=top, digits=digits, heatmaps=heatmap),
         array=partial(_as_array, computed, parts.layout),
         warnings=problem.targets.warnings,
     )
     return DONE
+
+
+def _compute_lines(
+    lines: Sequence[Line], overrides: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
+) -> list[Answer]:
+    """The loss and the gradients of each line, those of one shape together."""
+    from xegrad.cli import stream
+    from xegrad.formats import ndjson
+
+    answers: list[Any] = [None] * len(lines)
+    for stack in ndjson.stacks(lines, overrides):
+        if isinstance(stack, tuple):
+            place, error = stack
+            answers[place] = stream.bad(lines[place], error)
+            continue
+        names = options.gradients(with_respect_to, stack.problem.bias is not None)
+        for place, result in _computed(stack, lines, methods, names):
+            answers[place] = result, DONE
+    return answers
+
+
+def _computed(
+    stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
+) -> Iterator[tuple[int, msgspec.Raw]]:
+    """The place of each problem among the lines, and its result."""
+    from xegrad import computation
+    from xegrad.formats.results import compute_results
+
+    computed = computation.compute(stack.problem, methods, names)
+    if computed.n_problems > 1 and not computed.is_finite:
+        # What is not finite is told problem by problem, and the rest together.
+        finite = computed.finite
+        for chosen in (*([k] for k in (~finite).nonzero()[0].tolist()), finite.nonzero()[0].tolist()):
+            if chosen:
+                places = [stack.places[k] for k in chosen]
+                part = replace(stack, problem=stack.problem.at(chosen), places=places)
+                yield from _computed(part, lines, methods, names)
+        return
+    ids = [lines[place].id for place in stack.places]
+    results = compute_results(computed, stack.layout, ids=ids, warnings=_warnings(computed))
+    yield from zip(stack.places, results, strict=True)
+
+
+def _warnings(computed: Computation) -> list[list[str]]:
+    """Of each problem; looked for one by one only where there may be any."""
+    targets = computed.problem.targets
+    if targets.soft is not None or targets.class_weights is not None:
+        warnings = [one.targets.warnings for one in computed.problem.unstacked()]
+    else:
+        warnings = [[] for _ in range(computed.n_problems)]
+    if not computed.is_finite:
+        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
+    return warnings
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

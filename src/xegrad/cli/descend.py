@@ -5,51 +5,43 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from msgspec.structs import replace
-
 from xegrad import formats
-from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options, output
+from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options
+from xegrad.cli.choices import choice, option
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.display.page import PageSettings
+from xegrad.cli.output import OutputOptions, refuse_inputs, writer
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
+    from xegrad.display.page import PageSettings
     from xegrad.display.text import View
 
 
-@options.takes_problem
+@options.takes_problem(without=["top", "all_entries", "heatmap"])
 def command(
-    context: typer.Context,
+    *,
     request: ProblemOptions,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="How many at most.")] = 1,
+    steps: Annotated[int, option("--steps N", "How many at most.", min=0)] = 1,
     learning_rate: Annotated[
         str,
-        typer.Option(
-            "--learning-rate", metavar="R|auto", help="auto: a line search that never lets the loss grow."
-        ),
+        option("--learning-rate R|auto", "auto: a line search that never lets the loss grow."),
     ] = "auto",
     method: Annotated[
-        str, typer.Option("--method", metavar="|".join(METHODS), help="By which the gradient is computed.")
+        str, option(f"--method {'|'.join(METHODS)}", "By which the gradient is computed.")
     ] = "shortcut",
     tolerance: Annotated[
-        float, typer.Option("--tolerance", metavar="G", min=0, help="The gradient's norm at which to stop.")
+        float, option("--tolerance G", "The gradient's norm at which to stop.", min=0)
     ] = 0.0,
     l2: Annotated[
         float,
-        typer.Option("--l2", metavar="LAMBDA", min=0, help="LAMBDA/2 times the squares of W are added."),
+        option("--l2 LAMBDA", "LAMBDA/2 times the squares of W are added.", min=0),
     ] = 0.0,
     save: Annotated[
         str | None,
-        typer.Option("--save", metavar="FILE|-", help="The problem with its new W and b, as JSON or CSV."),
+        option("--save FILE|-", "The problem with its new W and b, as JSON or CSV."),
     ] = None,
-    form: options.Format = None,
-    json: options.Json = False,
-    path: options.Output = None,
-    digits: options.Digits = 8,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
+    output: OutputOptions,
 ) -> int:
     """Move W, and b where there is one, downhill: full-batch gradient descent, to see and to check.
 
@@ -64,8 +56,8 @@ def command(
     Exit status: 0 done, 1 the learning rate makes the loss grow or overflow, 2 trouble, 130 interrupted.
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
-    name = options.choice(method, METHODS, "method")
-    destination = output.destination(form, json, path, request.files, quiet=quiet, no_color=no_color)
+    name = choice(method, METHODS, "method")
+    destination = output.destination(request.files, is_report=save == "-")
     saving = None if save is None else _saving(save, request.files)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
@@ -78,9 +70,8 @@ def command(
     with screen.progress_bar():
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
-        output.Destination("problem", None if save == "-" else save).put(
-            saving.write_problem(raw.moved(descent.end))
-        )
+        with writer(None if save == "-" else save) as write:
+            write(saving.write_problem(raw.moved(descent.end)))
 
     def result() -> Any:
         from xegrad.formats.results import descend_result
@@ -92,9 +83,7 @@ def command(
 
         return descent_view(descent, rate, page)
 
-    replace(destination, is_report=save == "-").write(
-        result=result, view=view, page=PageSettings(digits=digits), warnings=problem.targets.warnings
-    )
+    destination.write(result=result, view=view, warnings=problem.targets.warnings)
     if descent.interrupted:
         return INTERRUPTED
     return DONE if descent.diverged_at is None else JUDGED_WRONG
@@ -104,7 +93,7 @@ def _saving(target: str, files: list[str]) -> formats.Format:
     """The format of --save, by its suffix; JSON on standard output, or where there is none."""
     if target == "-":
         return formats.FORMATS["json"]
-    output.refuse_inputs(target, files)
+    refuse_inputs(target, files)
     entry = formats.by_suffix(target) or formats.FORMATS["json"]
     if "problem" not in entry.writes:
         writable = ", ".join(known.name for known in formats.FORMATS.values() if "problem" in known.writes)

@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from xegrad.cli import DONE, options, output
+from xegrad.cli import DONE, options
+from xegrad.cli.choices import choice, option
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.display.page import PageSettings
+from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
+    from xegrad.display.page import PageSettings
     from xegrad.display.text import View
 
 
-@options.takes_problem
+@options.takes_problem(without=["top", "all_entries"], digits=6)
 def command(
-    context: typer.Context,
+    *,
     request: ProblemOptions,
-    step: Annotated[str | None, typer.Option("--step", metavar="NAME", help="This step only.")] = None,
-    entry: Annotated[
-        str | None, typer.Option("--entry", metavar="J,I", help="Follow dL/dW of input J and class I.")
-    ] = None,
-    row: Annotated[int, typer.Option("--row", metavar="B", min=0, help="Which row of a batch.")] = 0,
+    step: Annotated[str | None, option("--step NAME", "This step only.")] = None,
+    entry: Annotated[str | None, option("--entry J,I", "Follow dL/dW of input J and class I.")] = None,
+    row: Annotated[int, option("--row B", "Which row of a batch.", min=0)] = 0,
     slip: Annotated[
         str | None,
-        typer.Option(
-            "--slip", metavar="NAME", help="Put the derivation with this mistake beside the right one."
-        ),
+        option("--slip NAME", "Put the derivation with this mistake beside the right one."),
     ] = None,
-    heatmap: options.Heatmap = False,
-    form: options.Format = None,
-    json: options.Json = False,
-    path: options.Output = None,
-    digits: options.Digits = 6,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
+    output: OutputOptions,
 ) -> int:
     """The chain from W, x and the label to dL/dW, factor by factor, in the problem's own numbers.
 
@@ -50,7 +40,7 @@ def command(
     The steps are logits, probabilities, loss, cross_entropy_jacobian (DXE), softmax_jacobian (DS),
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
-    destination = output.destination(form, json, path, request.files, quiet=quiet, no_color=no_color)
+    destination = output.destination(request.files)
     parts = request.read()
     problem = parts.problem()
 
@@ -58,7 +48,7 @@ def command(
     from xegrad.explanation import explain
     from xegrad.explanation.values import STEPS
 
-    only = None if step is None else options.choice(step, STEPS, "step")
+    only = None if step is None else choice(step, STEPS, "step")
     with screen.progress_bar():
         explanation = explain(problem, row)
     followed = None if entry is None else explanation.entry(*_indices(entry))
@@ -80,12 +70,7 @@ def command(
             explanation, page, only=only, entry=followed, transpose=parts.layout.transpose
         )
 
-    destination.write(
-        result=result,
-        view=view,
-        page=PageSettings(digits=digits, heatmaps=heatmap),
-        warnings=problem.targets.warnings,
-    )
+    destination.write(result=result, view=view, warnings=problem.targets.warnings)
     return DONE
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import msgspec
+import typer
 
 from xegrad import formats
-from xegrad.cli.choices import choice
+from xegrad.cli.choices import choice, option
 from xegrad.errors import InputError, UsageError
-from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, LABELS
+from xegrad.problem_spec import ARRAY, FIELDS, LABELS
 from xegrad.vocabulary import NAMES
 
 if TYPE_CHECKING:
@@ -23,13 +24,33 @@ if TYPE_CHECKING:
 class ProblemOptions(msgspec.Struct, frozen=True):
     """What a command line says of its problem: `values` are those of the fields' options, by the fields' keys."""
 
-    values: Mapping[str, Any]
-    problem: list[str] | None = None
-    labels: str | None = None
-    label_column: str | None = None
-    input_format: str | None = None
+    values: Mapping[str, Any] = {}
+    problem: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROBLEM]",
+            help="A file (JSON, CSV, NPZ, safetensors, NDJSON), or - for standard input.",
+            show_default=False,
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        option("--labels FILE", "The labels, or a row of targets for each row of x."),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        option("--label-column NAME", "The column of a data set (-x data.csv) that is the label."),
+    ] = None
+    input_format: Annotated[
+        str | None,
+        option(
+            f"--input-format {'|'.join(formats.FORMATS)}",
+            "Where the suffix does not say it.",
+            values=formats.FORMATS,
+        ),
+    ] = None
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Raise UsageError for a word that is none of those an option knows."""
         for key, value in self.values.items():
             if FIELDS[key].words:
@@ -97,24 +118,20 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         InputError
             A problem or a part that cannot be read.
         """
+        from xegrad.formats.raw_problem import RawProblem
+
         paths = self.paths
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
         self._check_readers(*others)
-        problem = formats.read_problem(paths[0], self.input_format) if paths else None
-        return self.parts() if problem is None else self.parts().over(problem)
+        problem = formats.read_problem(paths[0], self.input_format) if paths else RawProblem()
+        return self.parts().over(problem)
 
     def parts(self) -> RawProblem:
         """What the options give of it."""
         from xegrad.formats.raw_problem import RawProblem
 
-        values = {
-            key: tuple(name.strip() for text in value for name in text.split(","))
-            if FIELDS[key].kind is CLASS_NAMES
-            else value
-            for key, value in self.values.items()
-            if FIELDS[key].kind not in (ARRAY, LABELS)
-        }
+        values = {key: value for key, value in self.values.items() if FIELDS[key].kind not in (ARRAY, LABELS)}
         raw = RawProblem(values, {key: FIELDS[key].option for key in values})
         if self.label_column is not None:
             raw = raw.over(self._data_set(self.label_column))
@@ -163,6 +180,32 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         return data_set.problem
 
 
+# These options come first in the help, those of the other fields after them.
+_FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
+
+
+def problem_annotations() -> Mapping[str, Any]:
+    """The type and the option of every parameter that says something of a problem, in the order of the help."""
+    annotations = {
+        field.parameter: Annotated[
+            field.kind.option | None,
+            option(" ".join((*field.options, field.metavar or "")), field.help, values=field.words),
+        ]
+        for field in FIELDS.values()
+        if field.options
+    }
+    annotations |= get_type_hints(ProblemOptions, include_extras=True)
+    return {name: annotations[name] for name in dict.fromkeys((*_FIRST, *annotations)) if name != "values"}
+
+
+def problem_options(**arguments: Any) -> ProblemOptions:
+    """What these arguments say of a problem, by their parameters."""
+    values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
+    if values["classes"] is not None:
+        values["classes"] = tuple(name.strip() for text in values["classes"] for name in text.split(","))
+    return ProblemOptions({key: value for key, value in values.items() if value is not None}, **arguments)
+
+
 def _part(key: str, text: str, input_format: str | None) -> RawProblem:
     """JSON in brackets, numbers with commas, or else a path."""
     option = FIELDS[key].option
@@ -180,29 +223,19 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         raise InputError(f"{option} {error}", error.part) from None
 
 
-def claimed_gradient(text: str | None, raw: RawProblem) -> Written | None:
-    """The gradient to judge: that of --gradient, else of the problem itself."""
+def claimed(key: str, text: str | None, raw: RawProblem) -> Written | None:
+    """The gradient or the loss to judge: that of its option, else of the problem itself."""
     from xegrad.formats.claim import Written
 
     if text is None:
-        gradient = raw.values.get("gradient")
-        return None if gradient is None else Written(gradient, raw.sources["problem"])
-    if _is_inline(text):
-        return Written(text.encode(errors="replace"), "--gradient")
-    _check_file("--gradient", text)
-    path, key = formats.with_key(text)
+        value = raw.values.get(key)
+        return None if value is None else Written(value, raw.sources["problem"])
+    if key == "loss" or _is_inline(text):
+        return Written(text.encode(errors="replace"), f"--{key}")
+    _check_file(f"--{key}", text)
+    path, file_key = formats.with_key(text)
     data, source = formats.read_bytes(path, "a gradient is expected")
-    return Written(data, f"--gradient {source}", key)
-
-
-def claimed_loss(text: str | None, raw: RawProblem) -> Written | None:
-    """The loss to judge: that of --loss, else of the problem itself."""
-    from xegrad.formats.claim import Written
-
-    if text is not None:
-        return Written(text.encode(errors="replace"), "--loss")
-    loss = raw.values.get("loss")
-    return None if loss is None else Written(loss, raw.sources["problem"])
+    return Written(data, f"--{key} {source}", file_key)
 
 
 def _is_inline(text: str) -> bool:

@@ -7,24 +7,21 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec.structs import replace
 
-from xegrad.cli import options
+from xegrad.cli.choices import choice, option
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
 
 if TYPE_CHECKING:
     from xegrad.display.text import View
 
-# The views of a result: for people.
-VIEWS = ("table", "json", "markdown", "svg", "html")
-ARRAYS = ("csv", "npy")  # forms that hold one gradient
-# The forms, and the suffixes that ask for them.
+# The forms of a result, and the suffixes that ask for them.
 FORMS: Mapping[str, tuple[str, ...]] = {
     "table": (".txt",),
     "json": (".json",),
@@ -34,24 +31,82 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "csv": (".csv",),
     "npy": (".npy",),
 }
-DEFAULT_PAGE = PageSettings()
+ARRAYS = ("csv", "npy")  # forms that hold one gradient
+VIEWS = [form for form in FORMS if form not in ARRAYS]
+
+Write = Callable[[bytes], object]
+Json = Annotated[bool, option("--json", "Short for --format json.")]
+NoColor = Annotated[bool, option("--no-color", "No colours; NO_COLOR does the same.")]
+
+
+class OutputOptions(msgspec.Struct, frozen=True):
+    """What a command line says of its output."""
+
+    form: Annotated[
+        str | None,
+        option(
+            "--format NAME",
+            "table (by default), json, markdown, svg, html; of compute csv and npy, which hold dL/dW.",
+            values=FORMS,
+        ),
+    ] = None
+    json: Json = False
+    path: Annotated[
+        str | None,
+        option("-o, --output FILE", "Write it there, whole or not at all; format from the suffix."),
+    ] = None
+    top: Annotated[int, option("--top K", "How many of the worst entries.", min=1)] = 10
+    all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
+    heatmap: Annotated[bool, option("--heatmap", "Draw the matrices as heat maps too.")] = False
+    digits: Annotated[
+        int,
+        option("--digits D", "Significant digits; 17 shows raw numbers.", min=1, max=17),
+    ] = 8
+    quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
+    no_color: NoColor = False
+
+    @property
+    def file(self) -> str | None:
+        """The file that is written, or None: standard output."""
+        return None if self.path == "-" else self.path
+
+    def destination(
+        self, inputs: Sequence[str] = (), forms: Collection[str] = VIEWS, *, is_report: bool = False
+    ) -> Destination:
+        """What the options come to; `inputs` are the files that must not be written over.
+
+        Raises
+        ------
+        UsageError
+            Two forms, one that this command does not have, a suffix that names none, an output over an input.
+        """
+        if self.json and self.form not in (None, "json"):
+            raise UsageError(f"--json and --format {self.form} ask for two things")
+        form = "json" if self.json else self.form and choice(self.form, forms, "format")
+        if self.file is not None:
+            refuse_inputs(self.file, inputs)
+            form = form or _form_of(self.file, forms)
+        page = PageSettings(
+            top=None if self.all_entries else self.top, digits=self.digits, heatmaps=self.heatmap
+        )
+        return Destination(form or "table", self.file, page, self.quiet, not self.no_color, is_report)
 
 
 class Destination(msgspec.Struct, frozen=True):
     """A form, and a file; None is standard output, or standard error where `is_report`."""
 
     form: str
-    path: str | None = None
-    quiet: bool = False  # nothing on standard output
-    color: bool = True
-    is_report: bool = False  # standard output is for something else
+    path: str | None
+    page: PageSettings
+    quiet: bool  # nothing on standard output
+    color: bool
+    is_report: bool  # standard output is for something else
 
     def write(
         self,
         *,
         result: Callable[[], Any],
         view: Callable[[PageSettings], View],
-        page: PageSettings = DEFAULT_PAGE,
         array: Callable[[str], bytes] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
@@ -73,71 +128,96 @@ class Destination(msgspec.Struct, frozen=True):
         if self.form == "json":
             from xegrad.formats.results import encode
 
-            self.put(encode(result()))
+            self._put(encode(result()))
         elif array is not None and self.form in ARRAYS:
-            self.put(array(self.form))
+            self._put(array(self.form))
         else:
-            self._draw(view, page)
+            self._draw(view)
 
-    def _draw(self, view: Callable[[PageSettings], View], page: PageSettings) -> None:
+    def _draw(self, view: Callable[[PageSettings], View]) -> None:
         """A view as wide as the screen."""
         from xegrad.display import screen
 
         ascii = self.path is None and not screen.is_unicode()
-        shown = view(replace(page, width=screen.width(), ascii=ascii))
+        shown = view(replace(self.page, width=screen.width(), ascii=ascii))
         if ascii:
             shown = screen.in_ascii(shown)
         if self.path is None and self.form == "table" and not self.is_report:
             screen.show(shown, color=self.color)
         else:
-            self.put(screen.as_text(shown, self.form).encode())
+            self._put(screen.as_text(shown, self.form).encode())
 
-    def put(self, data: bytes) -> None:
-        """Write all of it."""
-        if self.path is not None:
-            with whole(self.path) as file:
-                file.write(data)
-            return
-        stream = sys.stderr if self.is_report else sys.stdout
-        stream.flush()
-        stream.buffer.write(data)
-        stream.flush()
+    def _put(self, data: bytes) -> None:
+        with writer(self.path, is_report=self.is_report) as write:
+            write(data)
 
 
-def destination(
-    form: str | None,
-    json: bool,
-    path: str | None,
-    inputs: Sequence[str],
-    forms: Sequence[str] = VIEWS,
-    *,
-    quiet: bool,
-    no_color: bool,
-) -> Destination:
-    """What --format, --json and -o come to; `inputs` are the files that must not be written over.
+@contextlib.contextmanager
+def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
+    """What writes to a file that is there when the block is done, or at once to standard output or error.
 
     Raises
     ------
-    UsageError
-        Two forms, one that this command does not have, a suffix that names none, an output over an input.
+    XegradError
+        The file cannot be written; what was there before still is.
     """
-    if json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} ask for two things")
-    if form is not None:
-        form = options.choice(form, forms, "format")
-    form = "json" if json else form
-    if path is None or path == "-":
-        return Destination(form or "table", None, quiet, not no_color)
-    refuse_inputs(path, inputs)
+    if path is None:
+        stream = sys.stderr if is_report else sys.stdout
+        stream.flush()
+
+        def write(data: bytes) -> None:
+            stream.buffer.write(data)
+            stream.flush()
+
+        yield write
+        return
+    try:
+        with _replaced(Path(path)) as write_to_file:
+            yield write_to_file
+    except OSError as error:
+        raise XegradError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Write]:
+    """What writes to a file beside the one that is meant, which takes its place when the block is done.
+
+    What is no regular file (a pipe, a device) is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file.write
+        return
+    target = path.resolve()
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123
+            yield file.write
+            os.fchmod(file.fileno(), mode)
+        os.replace(name, target)  # noqa: PTH105
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """The process's mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _form_of(path: str, forms: Collection[str]) -> str:
+    """The form that a file's suffix asks for."""
     suffix = Path(path).suffix.lower()
-    if form is None:
-        form = next((name for name in forms if suffix in FORMS[name]), None)
-    if form is None:
-        known = ", ".join(known for name in forms for known in FORMS[name])
-        raise UsageError(
-            f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
-        )
-    return Destination(form, path, quiet, not no_color)
+    for form in forms:
+        if suffix in FORMS[form]:
+            return form
+    known = ", ".join(known for form in forms for known in FORMS[form])
+    raise UsageError(
+        f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
+    )
 
 
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
@@ -150,41 +230,3 @@ def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
                 raise UsageError(
                     f"-o {path} would be written over {source}, which is read; give it another name"
                 )
-
-
-@contextlib.contextmanager
-def whole(path: str) -> Iterator[IO[bytes]]:
-    """A file beside the one that is meant, which takes its place when the block is done.
-
-    What is no regular file (a pipe, a device) is written to as it is.
-
-    Raises
-    ------
-    XegradError
-        It cannot be written; what was there before still is.
-    """
-    try:
-        if Path(path).exists() and not Path(path).is_file():
-            with Path(path).open("wb") as file:
-                yield file
-            return
-        target = Path(path).resolve()
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with open(handle, "wb") as file:  # noqa: PTH123
-                yield file
-                os.fchmod(file.fileno(), mode)
-            os.replace(name, target)  # noqa: PTH105
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise XegradError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

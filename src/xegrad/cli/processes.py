@@ -10,73 +10,73 @@ import contextlib
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 class EndedProcessError(Exception):
-    """A process has ended that had an item, or was to get one: its answer will not come."""
+    """A process has ended that had an item, or was to get one; its arguments are the items without an answer."""
 
 
-class Processes(Generic[Item, Answer]):
-    """Each of them has one item at a time; they end with the `with` block."""
+def answers(
+    function: Callable[[Item], Answer],
+    items: Iterable[Item],
+    n_processes: int,
+    more_is_ready: Callable[[], bool],
+) -> Iterator[Answer]:
+    """The function of each item.  Where no more items are ready, those there are are answered before more are awaited.
 
-    def __init__(self, function: Callable[[Item], Answer], n_processes: int) -> None:
-        self.pending: deque[Item] = deque()  # the items without an answer, the oldest first
-        self._asked: deque[Connection] = deque()  # who has them
-        self._free: deque[Connection] = deque()
-        self._processes = []
+    Raises
+    ------
+    EndedProcessError
+        A process has ended by itself.
+    """
+    busy: deque[tuple[Item, Connection]] = (
+        deque()
+    )  # the items without an answer and who has them, the oldest first
+    with _started(function, n_processes) as free:
+
+        def receive() -> Answer:
+            answer: Answer = busy[0][1].recv()
+            free.append(busy.popleft()[1])
+            return answer
+
+        try:
+            for item in items:
+                if not free:
+                    yield receive()
+                busy.append((item, free.popleft()))
+                busy[-1][1].send(item)
+                while busy and not more_is_ready():
+                    yield receive()
+            while busy:
+                yield receive()
+        except (EOFError, OSError):
+            raise EndedProcessError(*(item for item, _ in busy)) from None
+
+
+@contextlib.contextmanager
+def _started(function: Callable[[Any], Any], n_processes: int) -> Iterator[deque[Connection]]:
+    """Connections to so many processes, which end with the block."""
+    free: deque[Connection] = deque()
+    with contextlib.ExitStack() as stack:
         for _ in range(n_processes):
             ours, theirs = multiprocessing.Pipe()
-            arguments = (theirs, function, [*self._free, ours])
-            process = multiprocessing.Process(target=_serve, args=arguments, daemon=True)
-            self._processes.append(process)
-            self._free.append(ours)
+            free.append(stack.enter_context(ours))
+            process = multiprocessing.Process(target=_serve, args=(theirs, function, [*free]), daemon=True)
             process.start()
+            stack.callback(process.join)
+            stack.callback(process.terminate)
             theirs.close()
-
-    def __enter__(self) -> Processes[Item, Answer]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            if process.pid is not None:
-                process.terminate()
-                process.join()
-        for connection in (*self._free, *self._asked):
-            connection.close()
-
-    @property
-    def all_busy(self) -> bool:
-        """Whether an answer must be received before the next item can be sent."""
-        return not self._free
-
-    def send(self, item: Item) -> None:
-        """Give an item to a process that has none."""
-        self.pending.append(item)
-        self._asked.append(self._free.popleft())
-        try:
-            self._asked[-1].send(item)
-        except OSError:
-            raise EndedProcessError from None
-
-    def receive(self) -> Answer:
-        """The answer to the oldest item."""
-        try:
-            answer: Answer = self._asked[0].recv()
-        except (EOFError, OSError):
-            raise EndedProcessError from None
-        self.pending.popleft()
-        self._free.append(self._asked.popleft())
-        return answer
+        yield free
 
 
 def _serve(
-    connection: Connection, function: Callable[[Item], Answer], parents_ends: Sequence[Connection]
+    connection: Connection, function: Callable[[Any], Any], parents_ends: Sequence[Connection]
 ) -> None:
     """Answer until the parent ends this process, or is gone.
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from xegrad import formats
-from xegrad.cli import options
+from xegrad.cli.choices import choice, choices, option
 from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,26 +20,16 @@ MOST = 1_000_000  # inputs or classes
 
 
 def command(
-    rows: Annotated[
-        int | None, typer.Option("--rows", metavar="B", min=1, max=MOST, help="A random one: B rows (1).")
-    ] = None,
-    inputs: Annotated[
-        int | None, typer.Option("--inputs", metavar="N", min=1, max=MOST, help="N inputs (3).")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option("--classes", metavar="T", min=1, max=MOST, help="T classes (5).")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", min=0, help="Which one (0).")] = None,
+    rows: Annotated[int | None, option("--rows B", "A random one: B rows (1).", min=1, max=MOST)] = None,
+    inputs: Annotated[int | None, option("--inputs N", "N inputs (3).", min=1, max=MOST)] = None,
+    classes: Annotated[int | None, option("--classes T", "T classes (5).", min=1, max=MOST)] = None,
+    seed: Annotated[int | None, option("--seed S", "Which one (0).", min=0)] = None,
     slip: Annotated[
         list[str] | None,
-        typer.Option(
-            "--slip",
-            metavar="NAME",
-            help="With the gradient that these mistakes make; xegrad slips lists them.",
-        ),
+        option("--slip NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
     ] = None,
     output_format: Annotated[
-        str, typer.Option("--format", metavar="|".join(WRITABLE), help="What it is written as.")
+        str, option(f"--format {'|'.join(WRITABLE)}", "What it is written as.")
     ] = "json",
 ) -> int:
     """Print a problem: the derivation's own, or a random one of any size, with a wrong gradient perhaps.
@@ -54,7 +42,7 @@ def command(
 
     A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
     """
-    name = options.choice(output_format, WRITABLE, "format")
+    name = choice(output_format, WRITABLE, "format")
     if slip:
         raw = _with_slips(slip, rows or 4, inputs or 3, classes or 5, seed or 0)
         if name != "json":
@@ -85,7 +73,7 @@ def _with_slips(slips: list[str], n_rows: int, n_inputs: int, n_classes: int, se
     from xegrad.slips import SLIPS
     from xegrad.vocabulary import SYMBOLS
 
-    names = options.choices(slips, SLIPS, "slip")
+    names = choices(slips, SLIPS, "slip")
     problem, of, gradient = problem_with_slips(names, n_rows, n_inputs, n_classes, seed)
     return _raw(problem, gradient, None if of == "weights" else SYMBOLS[of])
 

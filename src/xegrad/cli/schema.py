@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from xegrad.cli import options
+from xegrad.cli.choices import choice, completing
 from xegrad.formats.schemas import SCHEMAS, schema
 
 
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", autocompletion=options.completing(SCHEMAS)),
+        typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", autocompletion=completing(SCHEMAS)),
     ] = None,
 ) -> int:
     """Print the JSON Schema of a problem, or of what a command prints with --json.
@@ -29,6 +29,6 @@ def command(
         for known, (_, summary) in SCHEMAS.items():
             sys.stdout.write(f"{known:10}{summary}\n")
         return 0
-    described = schema(options.choice(name, SCHEMAS, "schema"))
+    described = schema(choice(name, SCHEMAS, "schema"))
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(described), indent=2) + b"\n")
     return 0

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xegrad.cli import DONE, options, output
-from xegrad.display.page import PageSettings
+from xegrad.cli import DONE
+from xegrad.cli.choices import choice
+from xegrad.cli.output import Json, NoColor, OutputOptions
 
 if TYPE_CHECKING:
+    from xegrad.display.page import PageSettings
     from xegrad.display.text import View
 
 
 def command(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None,
-    json: options.Json = False,
-    no_color: options.NoColor = False,
+    json: Json = False,
+    no_color: NoColor = False,
 ) -> int:
     """List the mistakes that verify can name, or explain one.
 
@@ -28,7 +30,7 @@ def command(
     """
     from xegrad.slips import SLIPS
 
-    chosen = list(SLIPS) if name is None else [options.choice(name, SLIPS, "slip")]
+    chosen = list(SLIPS) if name is None else [choice(name, SLIPS, "slip")]
 
     def result() -> Any:
         from xegrad.formats.results import slip_result
@@ -46,5 +48,5 @@ def command(
 
         return slip_view(slip_page(chosen[0]), page.width)
 
-    output.destination(None, json, None, (), quiet=False, no_color=no_color).write(result=result, view=view)
+    OutputOptions(json=json, no_color=no_color).destination().write(result=result, view=view)
     return DONE
