@@ -186,7 +186,7 @@ def claimed_gradient(text: str | None, raw: RawProblem) -> Written | None:
 
     if text is None:
         gradient = raw.values.get("gradient")
-        return None if gradient is None else Written(gradient, raw.sources["problem"])
+        return None if gradient is None else Written(gradient, raw.sources.get("problem", ""))
     if _is_inline(text):
         return Written(text.encode(errors="replace"), "--gradient")
     _check_file("--gradient", text)
@@ -202,7 +202,7 @@ def claimed_loss(text: str | None, raw: RawProblem) -> Written | None:
     if text is not None:
         return Written(text.encode(errors="replace"), "--loss")
     loss = raw.values.get("loss")
-    return None if loss is None else Written(loss, raw.sources["problem"])
+    return None if loss is None else Written(loss, raw.sources.get("problem", ""))
 
 
 def _is_inline(text: str) -> bool:
