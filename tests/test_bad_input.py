@@ -74,6 +74,11 @@ PROBLEMS = {
     "CSV with a nameless class": ("x,a,\n1,2,3\n", "line 1, column 3: a class without a name"),
     "CSV without rows": ("x,a,b\nlabel,0,1\n", "there is no row of numbers"),
     "a ragged CSV": ("x,a,b\n1,2,3\n4,5\n", "line 3 has 2 cells, but the header has 3"),
+    "a short row in CSV": ("x,a,b\n1,2,3\n4\n", "line 3 has 1 cell, but the header has 3"),
+    "a nameless first column in CSV": (
+        ",a,b\n1,2,3\n",
+        "line 1: found ''; in a problem in CSV the header is x",
+    ),
     "text in CSV": ("x,a,b\n1,2,3\n4,5,six\n", "line 3, column 3 is 'six'; a number is expected"),
     "a gap in CSV": ("x,a,b\n1,,3\n", "line 2, column 2 is empty; a number is expected"),
     "NaN in CSV": ("x,a,b\n1,nan,3\n", "line 2, column 2 is 'nan'; every number must be finite"),
@@ -170,7 +175,7 @@ def test_bad_usage_is_refused_in_one_line(run: Run, arguments: tuple[str, ...], 
     [
         ("1,2x\n3,4\n", "line 1, column 2 is '2x' among numbers"),
         ("cat,dog\n", "there are no numbers below the header"),
-        ("1,2\n3\n", "line 2 has 1 cells, but line 1 has 2"),
+        ("1,2\n3\n", "line 2 has 1 cell, but line 1 has 2"),
     ],
     ids=["a bad cell", "a header alone", "a ragged table"],
 )

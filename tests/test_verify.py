@@ -104,6 +104,14 @@ def test_the_right_numbers_with_eight_decimals_are_right_in_every_form(
     assert json.loads(outcome.out)["candidate"]["outcome"] == "right"
 
 
+def test_a_number_beyond_floats_among_printed_ones_is_not_finite(run: Run, file: Any) -> None:
+    lines = [["1e999", *row[1:]] if k == 0 else row for k, row in enumerate(GRADIENT)]
+    text = "\n".join(",".join(map(str, row)) for row in lines)
+    outcome = run("verify", SEED, "--gradient", file("printed.csv", text), "--json")
+    assert outcome.status == 1
+    assert json.loads(outcome.out)["candidate"]["worst"]["yours"] is None
+
+
 def test_printing_can_be_told_apart_from_being_wrong(run: Run, file: Any) -> None:
     path = file("printed.json", GRADIENT)
     assert run("verify", SEED, "--gradient", path, "--decimals", "none", "-q").status == 1

@@ -229,7 +229,7 @@ def claimed(key: str, text: str | None, raw: RawProblem) -> Written | None:
 
     if text is None:
         value = raw.values.get(key)
-        return None if value is None else Written(value, raw.sources["problem"])
+        return None if value is None else Written(value, raw.sources.get("problem", ""))
     if key == "loss" or _is_inline(text):
         return Written(text.encode(errors="replace"), f"--{key}")
     _check_file(f"--{key}", text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,10 @@ class Format(msgspec.Struct, frozen=True):
 
     @property
     def module(self) -> str:
-        """Where its functions are: `load`, and those that write what it can hold."""
+        """Where its functions are: `load`, and those that write what it can hold.
+
+        `load` names no file in its messages and sources: these go on from the name, as in `naming`.
+        """
         return f"xegrad.formats.{self.name}"
 
     def load(self, data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
@@ -49,7 +53,9 @@ class Format(msgspec.Struct, frozen=True):
         """
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
-        return import_module(self.module).load(data, source, part, key)
+        with naming(source):
+            raw: RawProblem = import_module(self.module).load(data, part, key)
+        return raw.read_from(source, is_whole=part is None)
 
     def write_problem(self, problem: RawProblem) -> bytes:
         """A file that holds this problem."""
@@ -71,6 +77,18 @@ FORMATS: Mapping[str, Format] = {
         Format("safetensors", (".safetensors",), has_keys=True),
     )
 }
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors begin with the name of what they are about, if it has one, and may go on with a blank or a colon."""
+    try:
+        yield
+    except InputError as error:
+        if not name:
+            raise
+        colon = "" if str(error).startswith((" ", ":")) else ": "
+        raise InputError(f"{name}{colon}{error}", error.part) from None
 
 
 def read(path: str | Path, input_format: str | None = None) -> Problem:

@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from xegrad import formats
 from xegrad.errors import InputError
-from xegrad.formats import npz, printed
+from xegrad.formats import binary_format, naming, no_keys, npz, printed
 from xegrad.formats.printed import PrintedArray
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
@@ -52,13 +51,17 @@ def read(
     InputError
         What is no array of numbers, or one of another size: where, what was found, what was expected.
     """
-    arrays = {} if gradient is None else _arrays(gradient, name, decimals)
+    arrays: dict[str, PrintedArray] = {}
     judged: dict[str, PrintedArray] = {}
-    if gradient is not None and "gradient" in arrays:
-        in_file = _in_shape(arrays["gradient"], layout.shape(problem, name), gradient.source)
-        arrays["gradient"] = judged[name] = in_file.moved(partial(layout.to_library, name))
+    if gradient is not None:
+        arrays = _arrays(gradient, name, decimals)
+        if "gradient" in arrays:
+            with naming(gradient.source):
+                in_file = _in_shape(arrays["gradient"], layout.shape(problem, name))
+            arrays["gradient"] = judged[name] = in_file.moved(partial(layout.to_library, name))
     if loss is not None:
-        judged["loss"] = _one_number(loss, decimals)
+        with naming(loss.source):
+            judged["loss"] = _one_number(loss.data, decimals)
     elif "loss" in arrays:
         judged["loss"] = arrays["loss"]
     if "loss" in judged and judged["loss"].values.size != 1:
@@ -78,70 +81,64 @@ def read(
 def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, PrintedArray]:
     """The gradient; or the steps of the chain, where an object or a NPZ holds more of them than that of W."""
     data, source, key = written.data, written.source, written.key
-    if isinstance(data, np.ndarray):
-        return {"gradient": printed.of_array(data, source)}
-    binary = formats.binary_format("-", data)
-    if binary is not None:
+    if isinstance(data, bytes) and (binary := binary_format("-", data)) is not None:
         if binary.name == "npz" and key is None and name == "weights":
-            saved = npz.read_arrays(data, source)
-            steps = {step: printed.of_array(saved[step], source) for step in CHAIN if step in saved}
+            with naming(source):
+                saved = npz.read_arrays(data)
+                steps = {step: printed.of_array(saved[step]) for step in CHAIN if step in saved}
             if steps.keys() - {"gradient"}:
                 return steps
-        array = binary.load(data, source, "gradient", key).values["gradient"]
-        return {"gradient": printed.of_array(array, source)}
-    if key is not None:
-        raise formats.no_keys(source, key, "this file")
-    text = printed.without_comments(data.decode())
-    if text.lstrip().startswith("{"):
-        return _from_object(text, source, name, decimals)
-    return {"gradient": printed.of_text(text, source, decimals)}
+        data = binary.load(data, source, "gradient", key).values["gradient"]
+    elif key is not None:
+        raise no_keys(source, key, "this file")
+    with naming(source):
+        if isinstance(data, np.ndarray):
+            return {"gradient": printed.of_array(data)}
+        text = printed.without_comments(data.decode())
+        if text.lstrip().startswith("{"):
+            return _from_object(text, name, decimals)
+        return {"gradient": printed.of_text(text, decimals)}
 
 
-def _one_number(written: Written, decimals: str | None) -> PrintedArray:
+def _one_number(data: bytes | Array, decimals: str | None) -> PrintedArray:
     """A loss; null is JSON's way to say that it is no number."""
-    if isinstance(written.data, np.ndarray):
-        return printed.of_array(written.data, written.source)
-    text = written.data.decode().strip()
-    return printed.one_number("nan" if text == "null" else text, written.source, decimals)
+    if isinstance(data, np.ndarray):
+        return printed.of_array(data)
+    text = data.decode().strip()
+    return printed.one_number("nan" if text == "null" else text, decimals)
 
 
-def _from_object(text: str, source: str, name: str, decimals: str | None) -> dict[str, PrintedArray]:
+def _from_object(text: str, name: str, decimals: str | None) -> dict[str, PrintedArray]:
     """The steps; or what stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
     try:
         value: dict[str, Any] = printed.parsed(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{source}: line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
+            f"line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
         ) from None
     except RecursionError:
-        raise InputError(f"{source}: brackets are nested too deeply to be a gradient") from None
-    if name == "weights":
-        steps = {
-            step: printed.of_rows(rows if isinstance(rows, list) else [rows], f"{source}: {step}", decimals)
-            for step in CHAIN
-            if (rows := value.get(step)) is not None
-        }
-        if steps.keys() - {"gradient"}:
-            return steps
+        raise InputError("brackets are nested too deeply to be a gradient") from None
+    steps = {}
+    for step in CHAIN if name == "weights" else ():
+        if (rows := value.get(step)) is not None:
+            with naming(step):
+                steps[step] = printed.of_rows(rows if isinstance(rows, list) else [rows], decimals)
+    if steps.keys() - {"gradient"}:
+        return steps
     several, symbol = value.get("gradients"), SYMBOLS[name]
     if isinstance(several, dict) and symbol in several:
-        return {"gradient": printed.of_rows(several[symbol], source, decimals)}
+        return {"gradient": printed.of_rows(several[symbol], decimals)}
     if "gradient" not in value or (isinstance(several, dict) and name != "weights"):
         keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
         wanted = "'gradient'" if name == "weights" else f"'gradient', and none {symbol!r} in 'gradients'"
-        raise InputError(f"{source}: the object has no key {wanted}; its keys are {keys or 'none'}")
-    return {"gradient": printed.of_rows(value["gradient"], source, decimals)}
+        raise InputError(f"the object has no key {wanted}; its keys are {keys or 'none'}")
+    return {"gradient": printed.of_rows(value["gradient"], decimals)}
 
 
-def _in_shape(array: PrintedArray, expected: tuple[int, ...], source: str) -> PrintedArray:
+def _in_shape(array: PrintedArray, expected: tuple[int, ...]) -> PrintedArray:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
-
-    Raises
-    ------
-    InputError
-        More or fewer numbers: both shapes.
     """
     shape = array.values.shape
     if shape == expected or (len(expected) == 2 and shape == expected[::-1]):
@@ -149,5 +146,5 @@ def _in_shape(array: PrintedArray, expected: tuple[int, ...], source: str) -> Pr
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
         return array.moved(lambda numbers: numbers.reshape(expected))
     raise InputError(
-        f"{source}: the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
+        f"the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
     )

@@ -12,7 +12,7 @@ from msgspec.structs import astuple
 
 from xegrad.errors import InputError
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import array_of_rows
+from xegrad.formats.values import array_of_rows, check_doubled, short
 from xegrad.problem_spec import (
     ARRAY,
     CLAIMED_ARRAY,
@@ -41,7 +41,7 @@ _array_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[floa
 _labels_decoder = msgspec.json.Decoder(list[int | float | str | list[float]])
 
 
-def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """A problem, an object; or a part: an array of one or two dimensions, or a list of labels.
 
     Raises
@@ -50,23 +50,23 @@ def load(data: bytes, source: str, part: str | None = None, key: str | None = No
         Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
     """
     if part is None:
-        return raw_problem(read_object(data, source), source)
+        return raw_problem(read_object(data))
     if part == "label":
-        value: Any = _decode(_labels_decoder, data, source)
-    else:
-        value = array_of_rows(_decode(_array_decoder, data, source), "$", source)
-    return RawProblem({part: value}, {part: source})
+        return RawProblem({part: _decode(_labels_decoder, data)})
+    return RawProblem({part: array_of_rows(_decode(_array_decoder, data), "$")})
 
 
-def read_object(data: bytes, source: str) -> Any:
+def read_object(data: bytes) -> Any:
     """The ProblemObject as it stands, checked by its types alone.  Raises as `load` does."""
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
         data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
-    fields = _decode(_problem_decoder, data, source)
-    # Cheap to rule out: where no key is doubled, there are as many as were read.
-    n_keys = len(FIELDS) - astuple(fields).count(UNSET)
-    if b"\\" in data or len(_KEY.findall(data)) != n_keys:
-        _refuse_doubled_keys(data, source)
+    fields = _decode(_problem_decoder, data)
+    if b"\\" in data or _has_more_keys(data, [fields]):
+        import json
+
+        # The hook sees the outermost object last.
+        pairs: list[tuple[str, Any]] = json.loads(data, object_pairs_hook=list)
+        check_doubled(key for key, _ in pairs)
     return fields
 
 
@@ -78,26 +78,27 @@ def read_objects(text: bytes) -> list[Any] | None:
         objects: list[Any] = _problem_decoder.decode_lines(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    n_keys = sum(len(FIELDS) - astuple(fields).count(UNSET) for fields in objects)
     n_breaks = text.count(b"\n")
-    if n_breaks + 1 != len(objects) or len(_BETWEEN.findall(text)) != n_breaks:
-        return None
-    if len(_KEY.findall(text)) != n_keys:
-        return None
-    return objects
+    is_one_a_line = n_breaks + 1 == len(objects) and len(_BETWEEN.findall(text)) == n_breaks
+    return objects if is_one_a_line and not _has_more_keys(text, objects) else None
 
 
-def raw_problem(fields: Any, source: str) -> RawProblem:
+def _has_more_keys(text: bytes, objects: list[Any]) -> bool:
+    """Whether there are more keys than were read, as where one is doubled: cheap to rule out."""
+    return len(_KEY.findall(text)) != sum(len(FIELDS) - astuple(fields).count(UNSET) for fields in objects)
+
+
+def raw_problem(fields: Any) -> RawProblem:
     """Lists as arrays, refused where they are ragged."""
-    written = {key: value for key in FIELDS if (value := getattr(fields, key)) is not UNSET}
-    values = {key: _value(value, key, source) for key, value in written.items()}
-    return RawProblem(values, {"problem": source} | dict.fromkeys(values, source))
+    return RawProblem(
+        {key: _value(value, key) for key in FIELDS if (value := getattr(fields, key)) is not UNSET}
+    )
 
 
-def _value(value: Any, key: str, source: str) -> Any:
+def _value(value: Any, key: str) -> Any:
     kind = FIELDS[key].kind
     if kind is ARRAY:
-        return array_of_rows(value, f"$.{key}", source)
+        return array_of_rows(value, f"$.{key}")
     if kind in (CLAIMED_ARRAY, CLAIMED_NUMBER):
         return bytes(value)
     return tuple(value) if kind is CLASS_NAMES else value
@@ -122,11 +123,11 @@ def _encode(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes, source: str) -> Decoded:
+def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes) -> Decoded:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{source}: {_what_is_wrong(error, data)}") from None
+        raise InputError(_what_is_wrong(error, data)) from None
 
 
 def _what_is_wrong(error: Exception, data: bytes) -> str:
@@ -168,8 +169,7 @@ def _value_at(path: str, data: bytes) -> str:
         return ""
     for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
         value = value[key] if key else value[int(index)]
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 30 else text[:29] + "…"
+    return short(_encode(value))
 
 
 def _malformed(message: str, data: bytes) -> str:
@@ -195,15 +195,3 @@ def _malformed(message: str, data: bytes) -> str:
     reason = re.sub(r"^JSON is malformed: | \(byte \d+\)", "", message)
     character = rest[:1].decode(errors="replace")
     return f"{place}: malformed JSON: {reason}" + (f" {character!r}" if reason.endswith("character") else "")
-
-
-def _refuse_doubled_keys(data: bytes, source: str) -> None:
-    import json
-
-    # The hook sees the outermost object last.
-    pairs: list[tuple[str, Any]] = json.loads(data, object_pairs_hook=list)
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise InputError(f"{source}: the key {key!r} is given twice; which of them is meant?")
-        seen.add(key)

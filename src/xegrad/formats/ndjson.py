@@ -10,16 +10,17 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import count, repeat
+from itertools import chain, count, repeat
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from xegrad.errors import InputError, XegradError
-from xegrad.formats import json
+from xegrad.formats import json, labels
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS
@@ -49,15 +50,11 @@ class Stack(msgspec.Struct, frozen=True, eq=False):
     layout: Layout
 
 
-def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """Never: a stream is many problems."""
-    if part is None:
-        raise InputError(
-            f"{source}: NDJSON is a stream of problems, and one is expected here; give it as .json"
-        )
-    raise InputError(
-        f"{source}: NDJSON is a stream of problems, not {'labels' if part == 'label' else 'a part of one'}"
-    )
+    expected = "labels" if part == "label" else "a part of one"
+    rest = "and one is expected here; give it as .json" if part is None else f"not {expected}"
+    raise InputError(f"NDJSON is a stream of problems, {rest}")
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -106,7 +103,7 @@ def lines(chunk: Chunk) -> list[Line]:
 def decoded(text: bytes, number: int) -> Line:
     """A line, or what is wrong with it."""
     try:
-        fields = json.read_object(text, "")
+        fields = json.read_object(text)
     except InputError as error:
         return Line(number, None, shortened(error), _id_of(text))
     except UnicodeDecodeError:
@@ -115,13 +112,13 @@ def decoded(text: bytes, number: int) -> Line:
 
 
 def shortened(error: XegradError) -> str:
-    """The sentence without the name of a source: the line is told apart from it."""
-    return str(error).lstrip(": ").replace("line 1, column", "column")
+    """The sentence without the number of the line, which is told apart from it."""
+    return str(error).lstrip().replace("line 1, column", "column")
 
 
 def raw_problem(line: Line, options: RawProblem) -> RawProblem:
     """The problem of a line that is one, below what the command line says."""
-    return options.over(json.raw_problem(line.fields, ""))
+    return options.over(json.raw_problem(line.fields))
 
 
 # What is raised where the lines of a stack do not fit together, or one of them is no problem.
@@ -226,7 +223,7 @@ def _size(rows: Any) -> Any:
 def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -> Stack:
     """The arrays of all lines at once.  What does not fit raises something: which line it was, and why, is
     found by trying fewer."""
-    first = options.over(json.raw_problem(objects[0], ""))
+    first = options.over(json.raw_problem(objects[0]))
     one = first.problem()
     shape = (len(objects),)
 
@@ -252,27 +249,20 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
 
 
 def _targets(objects: Sequence[Any], one: Problem, options: RawProblem, first: RawProblem) -> Targets:
-    shape = (len(objects),)
-    targets = one.targets
+    """The labels or targets of all lines, those of each as `one`, the problem of the first, has them."""
+    name = "soft" if one.targets.labels is None else "labels"
+    of_one = getattr(one.targets, name)
+    shape = (len(objects), *of_one.shape)
     if "label" in options.values:
-        labels, soft = targets.labels, targets.soft
-        return msgspec.structs.replace(
-            targets,
-            labels=None if labels is None else np.broadcast_to(labels, shape + labels.shape),
-            soft=None if soft is None else np.broadcast_to(soft, shape + soft.shape),
-        )
-    written = [fields.label for fields in objects]
-    if targets.soft is not None:
-        soft = np.array(written, dtype=np.float64).reshape(shape + targets.soft.shape)
-        return msgspec.structs.replace(targets, soft=soft)
+        return replace(one.targets, **{name: np.broadcast_to(of_one, shape)})
+    rows = [fields.label for fields in objects]
     label = first.values["label"]
-    index = {name: k for k, name in enumerate(one.classes or ())}
-    if isinstance(label, str):
-        written = [index[name] for name in written]
-    elif isinstance(label, list) and isinstance(label[0], str):
-        written = [[index[name] for name in names] for names in written]
-    assert targets.labels is not None
-    return msgspec.structs.replace(targets, labels=np.array(written).reshape(shape + targets.labels.shape))
+    if isinstance(label, list) and (first.is_batch or isinstance(label[0], list)):
+        if any(len(of_line) != one.n_rows for of_line in rows):
+            raise ValueError("other numbers of rows")
+        rows = list(chain.from_iterable(rows))
+    targets = labels.targets(rows, len(rows), one.n_classes, one.classes, {})
+    return replace(one.targets, **{name: getattr(targets, name).reshape(shape)})
 
 
 def _id_of(text: bytes) -> Any:

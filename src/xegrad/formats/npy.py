@@ -22,12 +22,11 @@ LONGEST_HEADER = 10_000  # bytes: a longer one is no header that numpy wrote
 _BROKEN = (ValueError, TypeError, EOFError, OSError, SyntaxError, OverflowError, tokenize.TokenError)
 
 
-def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
+def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """The array as a part, in its own precision; nothing is ever unpickled."""
     if part is None:
-        raise InputError(f"{source}: NPY holds one array, not a problem; give it as a part, with -W or -x")
-    array = unpacked(_array, data, source, "NPY")
-    return RawProblem({part: checked(array, FIELDS[part], source)}, {part: source})
+        raise InputError("NPY holds one array, not a problem; give it as a part, with -W or -x")
+    return RawProblem({part: checked(unpacked(_array, data, "NPY"), FIELDS[part])})
 
 
 def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
@@ -37,12 +36,12 @@ def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
     return out.getvalue()
 
 
-def unpacked(reader: Callable[[bytes], Loaded], data: bytes, source: str, kind: str) -> Loaded:
+def unpacked(reader: Callable[[bytes], Loaded], data: bytes, kind: str) -> Loaded:
     """What numpy's reader makes of the bytes; its many errors become one."""
     try:
         return reader(data)
     except _BROKEN as error:
-        raise InputError(f"{source}: cannot be read as {kind}: {' '.join(str(error).split())}") from None
+        raise InputError(f"cannot be read as {kind}: {' '.join(str(error).split())}") from None
 
 
 def _array(data: bytes) -> NDArray[Any]:

@@ -14,34 +14,26 @@ from numpy.typing import NDArray
 from xegrad.errors import InputError
 from xegrad.formats.npy import LONGEST_HEADER, unpacked
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import checked
+from xegrad.formats.values import under_keys
 from xegrad.problem_spec import FIELDS, unknown_key
 
 
-def load(data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
-    """A problem; or a part: what stands under the key, else under the part's own, else the only array there is.
-
-    Raises
-    ------
-    InputError
-        What is no NPZ, an unknown key, an array of another kind or shape than its key asks for.
-    """
-    arrays = read_arrays(data, source)
+def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
+    """A problem; or a part: what stands under the key, else under the part's own, else the only array there is."""
+    arrays = read_arrays(data)
     if part is not None:
-        name = _chosen(arrays, source, part, key)
-        return RawProblem({part: checked(arrays[name], FIELDS[part], f"{source}:{name}")}, {part: source})
+        return RawProblem(under_keys(arrays, {part: _chosen(arrays, part, key)}))
     for name in arrays:
         if name not in FIELDS:
-            raise InputError(f"{source}: {unknown_key(name)}")
-    values = {name: checked(array, FIELDS[name], f"{source}:{name}") for name, array in arrays.items()}
-    return RawProblem(values, {"problem": source} | dict.fromkeys(arrays, source))
+            raise InputError(unknown_key(name))
+    return RawProblem(under_keys(arrays, {name: name for name in arrays}))
 
 
-def read_arrays(data: bytes, source: str) -> Mapping[str, NDArray[Any]]:
+def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
     """Every array by its key."""
     if not data.startswith(b"PK"):
-        raise InputError(f"{source}: cannot be read as NPZ: it is no ZIP file")
-    return unpacked(_arrays, data, source, "NPZ")
+        raise InputError("cannot be read as NPZ: it is no ZIP file")
+    return unpacked(_arrays, data, "NPZ")
 
 
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
@@ -57,12 +49,12 @@ def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _chosen(arrays: Mapping[str, Any], source: str, part: str, key: str | None) -> str:
+def _chosen(arrays: Mapping[str, Any], part: str, key: str | None) -> str:
     wanted = key or part
     if wanted in arrays:
         return wanted
     if key is None and len(arrays) == 1:
         return next(iter(arrays))
     raise InputError(
-        f"{source}: there is no array {wanted!r}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one"
+        f"there is no array {wanted!r}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one"
     )

@@ -15,12 +15,13 @@ import msgspec
 import numpy as np
 
 from xegrad.errors import InputError
-from xegrad.formats.values import why_ragged
+from xegrad.formats.values import check_doubled, check_real, is_number, short, why_ragged
 from xegrad.targets import Array
 
+LARGEST_POWER = 308  # of ten, in float64
 FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
 
-_FIXED = re.compile(r"[-+]?(?:[0-9]+\.?([0-9]*)|\.([0-9]+))(?:[eE]([-+]?[0-9]+))?")
+_NOTATION = re.compile(r"[-+]?([0-9]*)\.?([0-9]*)(?:[eE]([-+]?[0-9]+))?")  # of a number that is finite
 
 # What numpy and torch print around the brackets of an array; anything else would be part of an expression.
 _SCALAR = re.compile(r"(?<![\w.)+-])np\.float\d+\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
@@ -62,10 +63,9 @@ class Token(str):
     __slots__ = ()
 
 
-def of_array(array: Array, source: str) -> PrintedArray:
+def of_array(array: Array) -> PrintedArray:
     """Numbers that are what they are, in the precision of their array."""
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{source}: holds {array.dtype}; real numbers are expected")
+    check_real(array)
     return PrintedArray(array.astype(np.float64), np.broadcast_to(0.0, array.shape), dtype=array.dtype.name)
 
 
@@ -75,14 +75,14 @@ def without_comments(text: str) -> str:
     return _SCALAR.sub(r"\1", "\n".join(lines))
 
 
-def one_number(text: str, source: str, decimals: str | None = None) -> PrintedArray:
+def one_number(text: str, decimals: str | None = None) -> PrintedArray:
     """The text of a single number."""
-    if not _is_number(text):
-        raise InputError(f"{source} is {text[:30]!r}; a number is expected")
-    return of_rows([Token(text)], source, decimals)
+    if not is_number(text):
+        raise InputError(f" is {text[:30]!r}; a number is expected")
+    return of_rows([Token(text)], decimals)
 
 
-def of_text(text: str, source: str, decimals: str | None = None) -> PrintedArray:
+def of_text(text: str, decimals: str | None = None) -> PrintedArray:
     """A JSON array, what numpy and torch print, or lines of numbers.
 
     `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
@@ -94,30 +94,28 @@ def of_text(text: str, source: str, decimals: str | None = None) -> PrintedArray
     """
     if text.lstrip().startswith("["):
         try:
-            return of_rows(parsed(text), source, decimals)
+            return of_rows(parsed(text), decimals)
         except json.JSONDecodeError:
             pass
         except RecursionError:
-            raise InputError(f"{source}: brackets are nested too deeply to be a matrix") from None
-    if "[" in text:
-        return _from_print(text, source, decimals)
-    return of_rows(_lines(text, source), source, decimals)
+            raise InputError("brackets are nested too deeply to be a matrix") from None
+    return _from_print(text, decimals) if "[" in text else of_rows(_lines(text), decimals)
 
 
-def _from_print(text: str, source: str, decimals: str | None) -> PrintedArray:
+def _from_print(text: str, decimals: str | None) -> PrintedArray:
     """What numpy and torch print, understood whole: brackets, a name before them, what the array is after them."""
     if "..." in text:
         raise InputError(
-            f"{source}: the matrix is abbreviated with '...'; print all of it "
+            "the matrix is abbreviated with '...'; print all of it "
             "(numpy.set_printoptions(threshold=sys.maxsize), torch.set_printoptions(profile='full'))"
         )
     before = _BEFORE.match(text)
     assert before is not None  # each piece of it may be absent
     start = before.end()
     if not text.startswith("[", start):
-        raise _not_understood(text[start:] or text, source)
-    end = _end_of_brackets(text, start, source)
-    array = of_rows(_rows(text[start + 1 : end - 1], source), source, decimals)
+        raise _not_understood(text[start:] or text)
+    end = _end_of_brackets(text, start)
+    array = of_rows(_rows(text[start + 1 : end - 1]), decimals)
     dtype = None
     if before["call"] is not None:
         while keyword := _KEYWORD.match(text, end):
@@ -125,17 +123,17 @@ def _from_print(text: str, source: str, decimals: str | None) -> PrintedArray:
             dtype, end = stored[1] if stored else dtype, keyword.end()
         closing = text[end:].lstrip()
         if not closing:
-            raise InputError(f"{source}: the parenthesis after {before['call'].strip()[:-1]} does not close")
+            raise InputError(f"the parenthesis after {before['call'].strip()[:-1]} does not close")
         if not closing.startswith(")"):
-            raise _not_understood(closing, source)
+            raise _not_understood(closing)
         end = len(text) - len(closing) + 1
     if text[end:].strip():
-        raise _not_understood(text[end:], source)
+        raise _not_understood(text[end:])
     scale = float(before["factor"] or 1)
     return msgspec.structs.replace(array.moved(lambda numbers: numbers * scale), dtype=dtype)
 
 
-def _end_of_brackets(text: str, start: int, source: str) -> int:
+def _end_of_brackets(text: str, start: int) -> int:
     """Where the matrix ends that begins at `start`."""
     depth = 0
     for bracket in re.finditer(r"[\[\]]", text[start:]):
@@ -143,11 +141,11 @@ def _end_of_brackets(text: str, start: int, source: str) -> int:
         if depth == 0:
             return start + bracket.end()
         if depth == 3:
-            raise InputError(f"{source}: has three dimensions or more; one or two are expected")
-    raise InputError(f"{source}: the brackets of the matrix do not close")
+            raise InputError("has three dimensions or more; one or two are expected")
+    raise InputError("the brackets of the matrix do not close")
 
 
-def _rows(inside: str, source: str) -> list[Any]:
+def _rows(inside: str) -> list[Any]:
     """The rows between the brackets of a matrix, or the cells between those of a vector."""
     if "[" not in inside:
         return _cells(inside)
@@ -155,7 +153,7 @@ def _rows(inside: str, source: str) -> list[Any]:
     for index, text in enumerate(between):
         comma = "" if index == 0 else ","
         if text.strip().removeprefix(comma).strip():
-            raise _not_understood(text, source)
+            raise _not_understood(text)
     return [_cells(row) for row in re.findall(r"\[([^\[\]]*)\]", inside)]
 
 
@@ -165,119 +163,100 @@ def _cells(row: str) -> list[Token]:
     return [Token(cell) for cell in re.split(r"\s*,\s*|\s+", row)] if row else []
 
 
-def _not_understood(text: str, source: str) -> InputError:
-    text = " ".join(text.split())
-    shown = text if len(text) <= 30 else text[:29] + "…"
+def _not_understood(text: str) -> InputError:
+    shown = short(" ".join(text.split()))
     return InputError(
-        f"{source}: {shown!r} beside the numbers is not understood; an array is expected as numpy, torch or JSON "
+        f"{shown!r} beside the numbers is not understood; an array is expected as numpy, torch or JSON "
         "print it, and nothing else"
     )
 
 
-def _lines(text: str, source: str) -> list[Any]:
+def _lines(text: str) -> list[Any]:
     """Lines of cells between commas, or else blanks; a first line of words, or of indices, is a header.
 
     A header has a cell for each column.  One without commas is made of words: "-G" and "1e-5 *" are none.
     """
     lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip()]
-    if has_commas := "," in text:
-        cells: Any = csv.reader(lines, skipinitialspace=True)
-    else:
-        cells = (line.split() for line in lines)
+    has_commas = "," in text
     try:
+        cells = csv.reader(lines, skipinitialspace=True) if has_commas else map(str.split, lines)
         rows = [[Token(cell.strip().strip('"')) for cell in row] for row in cells]
     except csv.Error as error:
-        raise InputError(f"{source}: malformed CSV: {error}") from None
+        raise InputError(f"malformed CSV: {error}") from None
     if len(rows) > 1 and len(rows[0]) == len(rows[1]):
         header = rows[0]
-        is_names = not any(map(_is_number, header)) and (has_commas or all(map(_WORD.fullmatch, header)))
+        is_names = not any(map(is_number, header)) and (has_commas or all(map(_WORD.fullmatch, header)))
         if is_names or header == [str(index) for index in range(len(header))]:
             rows = rows[1:]
     if not rows:
-        raise InputError(f"{source}: is empty; a gradient is expected")
+        raise InputError("is empty; a gradient is expected")
     return rows
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return cell.isascii() and "_" not in cell
-
-
-def of_rows(rows: Any, source: str, decimals: str | None = None) -> PrintedArray:
+def of_rows(rows: Any, decimals: str | None = None) -> PrintedArray:
     """Rows of the texts of numbers, or one row, refused where they are ragged, and what these texts leave open."""
     if not isinstance(rows, list):
-        kind = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}.get(
-            type(rows), "no array"
-        )
-        raise InputError(f"{source}: the gradient is {kind}; an array is expected")
+        kinds = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}
+        kind = kinds.get(type(rows), "no array")
+        raise InputError(f"the gradient is {kind}; an array is expected")
     nested = any(isinstance(row, list) for row in rows)
     tokens = [
-        _token(cell, source, f"row {index}, column {column}")
+        _token(cell, f"row {index}, column {column}")
         for index, row in enumerate(rows if nested else [rows])
         for column, cell in enumerate(row if isinstance(row, list) else [row])
     ]
     if why := why_ragged(rows, "gradient"):
-        raise InputError(f"{source}: {why}")
+        raise InputError(why)
     if not tokens:
-        raise InputError(f"{source}: the gradient is empty; numbers are expected")
+        raise InputError("the gradient is empty; numbers are expected")
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)
-    values = np.array([float(token) for token in tokens]).reshape(shape)
-    most_decimals = max(_decimals(token) for token in tokens)
-    if decimals == "none" or (decimals is None and not FEWEST <= most_decimals <= MOST):
+    values = np.array(list(map(float, tokens))).reshape(shape)
+    notations = list(map(_notation, tokens))
+    most = max(notation.decimals for notation in notations)
+    if decimals == "none" or (decimals is None and not FEWEST <= most <= MOST):
         return PrintedArray(values, np.broadcast_to(0.0, shape))
-    if decimals is None:
-        units = _printed_units(tokens, most_decimals)
-    else:
-        units = [_unit(token, int(decimals)) for token in tokens]
-    # A shade more than half a unit: what is read is itself rounded to a float.
-    half = np.array(units).reshape(shape) * (0.5 + 2.0**-40)
-    return PrintedArray(values, half, most_decimals if decimals is None else int(decimals))
-
-
-def _printed_units(tokens: list[Token], decimals: int) -> list[float]:
-    """The unit of the last decimal that was printed, which trailing zeros may have left.
-
-    Numbers printed to significant digits have each its own: a number with fewer decimals than the longest,
-    but with as many digits as any, was cut where it ends.
-    """
-    digits = [_significant(token) for token in tokens]
-    most = max(digits)
-    return [
-        _unit(token, _decimals(token) if count == most else decimals)
-        for token, count in zip(tokens, digits, strict=True)
+    n_decimals = most if decimals is None else int(decimals)
+    # A number may have lost the trailing zeros of its column.  Numbers printed to significant digits have each
+    # its own last place: one with fewer decimals than the longest, but with as many digits as any, was cut there.
+    most_digits = max(notation.digits for notation in notations) if decimals is None else None
+    last_places = [
+        notation.last_place(notation.decimals if notation.digits == most_digits else n_decimals)
+        for notation in notations
     ]
+    # A shade more than half a unit: what is read is itself rounded to a float.
+    half = np.array([10.0**place for place in last_places]).reshape(shape) * (0.5 + 2.0**-40)
+    return PrintedArray(values, half, n_decimals)
 
 
-def _token(cell: Any, source: str, place: str) -> Token:
+def _token(cell: Any, place: str) -> Token:
     if cell is None:
         return Token("nan")  # JSON's way to say that a number is none
     if isinstance(cell, list):
-        raise InputError(f"{source}: {place} is a list; the gradient has three dimensions or more")
-    if not isinstance(cell, Token) or not _is_number(cell):
-        raise InputError(f"{source}: {place} is {str(cell)[:30]!r}; a number is expected")
+        raise InputError(f"{place} is a list; the gradient has three dimensions or more")
+    if not isinstance(cell, Token) or not is_number(cell):
+        raise InputError(f"{place} is {str(cell)[:30]!r}; a number is expected")
     return cell
 
 
-def _decimals(token: str) -> int:
-    match = _FIXED.fullmatch(token)
-    return len(match[1] or match[2] or "") if match else 0
+class Notation(msgspec.Struct, frozen=True):
+    """How a number is written: its digits from the first that is not zero, its decimals, its exponent."""
+
+    digits: int = 0
+    decimals: int = 0
+    exponent: int | None = None
+
+    def last_place(self, decimals: int) -> int:
+        """The power of ten of its last digit, or of the last of so many decimals if it has no exponent."""
+        return -decimals if self.exponent is None else min(self.exponent - self.decimals, LARGEST_POWER)
 
 
-def _significant(token: str) -> int:
-    """How many digits a number has, from the first that is not zero."""
-    mantissa = re.split("[eE]", token)[0]
-    return len(re.sub("[^0-9]", "", mantissa).lstrip("0"))
-
-
-def _unit(token: str, decimals: int) -> float:
-    """The column's last decimal; of a number with an exponent its own last digit."""
-    match = _FIXED.fullmatch(token)
-    if match and match[3]:
-        return 10.0 ** (int(match[3]) - _decimals(token))
-    return 10.0**-decimals
+def _notation(token: str) -> Notation:
+    match = _NOTATION.fullmatch(token)
+    if match is None:
+        return Notation()
+    whole, decimals, exponent = match.groups()
+    digits = len((whole + decimals).lstrip("0"))
+    return Notation(digits, len(decimals), None if exponent is None else int(exponent))
 
 
 def parsed(text: str) -> Any:
@@ -288,8 +267,5 @@ def parsed(text: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise InputError(f"the key {key!r} is given twice; which of them is meant?")
+    check_doubled(key for key, _ in pairs)
     return dict(pairs)

@@ -38,6 +38,11 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     rows_are_inputs: bool = False
     labels_are_a_column: bool = False
 
+    def read_from(self, source: str, *, is_whole: bool) -> RawProblem:
+        """The same, its sources beginning with this one, which is that of the whole if it is a whole problem."""
+        keys = ("problem", *self.values) if is_whole else self.values
+        return replace(self, sources={key: source + self.sources.get(key, "") for key in keys})
+
     def over(self, other: RawProblem) -> RawProblem:
         """These values where there are any, the other's where not.
 

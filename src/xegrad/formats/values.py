@@ -2,72 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
+from xegrad.formats import naming
 from xegrad.problem_spec import (
     ANYTHING,
     ARRAY,
     CLAIMED_ARRAY,
     CLAIMED_NUMBER,
     CLASS_NAMES,
+    FIELDS,
     LABELS,
     Field,
 )
 from xegrad.targets import Array
 
 
-def checked(array: NDArray[Any], field: Field, place: str) -> Any:
-    """The value of a field from an array, as its kind asks; `place` is where it came from.
+def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> dict[str, Any]:
+    """The values of fields, each from the array under its key, which messages name."""
+    values = {}
+    for name, key in keys.items():
+        with naming(f":{key}"):
+            values[name] = checked(arrays[key], FIELDS[name])
+    return values
 
-    Raises
-    ------
-    InputError
-        Another type of number, shape or word.
-    """
+
+def checked(array: NDArray[Any], field: Field) -> Any:
+    """The value of a field from an array, as its kind asks; refused if its numbers, shape or word are others."""
     kind = field.kind
     if kind in (ARRAY, CLAIMED_ARRAY):
-        return _real_array(array, place)
+        return _real_array(array)
     if kind is LABELS:
-        return _labels(array, place)
+        return _labels(array)
     is_of_kind = array.dtype.kind in kind.numpy
     if kind is CLASS_NAMES and is_of_kind and array.ndim == 1:
         return tuple(array.tolist())
     if kind is ANYTHING and is_of_kind:
         return array.tolist()
     if kind in (ANYTHING, CLASS_NAMES) or not is_of_kind or array.size != 1:
-        raise InputError(f"{place} is {_shown(array)}; {field.expected} is expected")
+        shown = f"an array of {' x '.join(map(str, array.shape))} {array.dtype}"
+        raise InputError(
+            f" is {repr(array.item()) if array.size == 1 else shown}; {field.expected} is expected"
+        )
     return array.reshape(1) if kind is CLAIMED_NUMBER else array.item()
 
 
-def _real_array(array: NDArray[Any], place: str) -> Array:
-    """Real numbers in one or two dimensions."""
+def check_real(array: NDArray[Any]) -> None:
+    """Raise InputError unless the array holds real numbers."""
     if array.dtype.kind not in ARRAY.numpy:
-        raise InputError(f"{place}: holds {array.dtype}; real numbers are expected")
+        raise InputError(f"holds {array.dtype}; real numbers are expected")
+
+
+def _real_array(array: NDArray[Any]) -> Array:
+    """Real numbers in one or two dimensions."""
+    check_real(array)
     if array.ndim not in (1, 2):
-        raise InputError(f"{place}: has {array.ndim} dimensions; one or two are expected")
+        raise InputError(f"has {array.ndim} dimensions; one or two are expected")
     return array
 
 
-def _labels(array: NDArray[Any], place: str) -> Any:
+def _labels(array: NDArray[Any]) -> Any:
     """An index, a name, or a list of them; two dimensions are targets."""
     if array.dtype.kind == "U" and array.ndim < 2:
         return array.tolist()
     if array.ndim == 0 and array.dtype.kind in "iu":
         return int(array)
-    return _real_array(array, place)
+    return _real_array(array)
 
 
-def array_of_rows(rows: list[Any], path: str, source: str) -> Array:
+def array_of_rows(rows: list[Any], path: str) -> Array:
     """A list of numbers, or rows of them, as an array."""
     if not rows:
-        raise InputError(f"{source}: {path} is empty; numbers are expected")
+        raise InputError(f"{path} is empty; numbers are expected")
     if why := why_ragged(rows, path):
-        raise InputError(f"{source}: {why}")
+        raise InputError(why)
     return np.array(rows, dtype=np.float64)
 
 
@@ -87,9 +100,32 @@ def why_ragged(rows: Sequence[Any], path: str) -> str:
     return ""
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, finite or not, in the digits that every language reads."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text
+
+
+def check_doubled(keys: Iterable[str]) -> None:
+    """Raise InputError where a key stands twice."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise InputError(f"the key {key!r} is given twice; which of them is meant?")
+        seen.add(key)
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """How many there are of something, as a sentence has it."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def short(text: str, longest: int = 30) -> str:
+    """The text, cut where it is too long for a message."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def vector(array: Array, symbol: str) -> Array:
@@ -100,9 +136,3 @@ def vector(array: Array, symbol: str) -> Array:
         return array.ravel()
     shape = " x ".join(map(str, array.shape)) or "one number"
     raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
-
-
-def _shown(array: NDArray[Any]) -> str:
-    if array.size == 1:
-        return repr(array.item())
-    return f"an array of {' x '.join(map(str, array.shape))} {array.dtype}"
