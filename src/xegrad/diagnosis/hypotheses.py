@@ -150,7 +150,8 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
     n_labels = int((labels >= 0).sum()) * (search.cells.problem.n_classes - 1)
     if search.has_transposed_shape or search.cells.name == "inputs" or n_labels <= MOST_LABELS:
         return []
-    entries = Entries(search.screened.rows)
+    rows = search.screened.rows
+    entries = Entries(rows if isinstance(rows, slice) else rows[: max(1, PAIRED // search.shape[1])])
     values, resolution = search.seen(AS_IT_IS, entries)
     exact = search.exact.moved(entries.of)
     moved = np.abs(values - exact.value) > search.allowed(exact, resolution, 1)

@@ -157,8 +157,8 @@ class Search:
 
     @cached_property
     def screened(self) -> Entries:
-        """The entries looked at first: the inputs with the largest x, classes all over, and the entry furthest from
-        right."""
+        """The entries looked at first: that which is furthest from right, before the inputs with the largest x and
+        classes all over."""
         n_rows, n_columns = self.shape
         if self.values.size <= SCREENED:
             return EVERYTHING
@@ -174,7 +174,8 @@ class Search:
             values, resolution = self.seen(AS_IT_IS, EVERYTHING)
             off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
             row, column = divmod(int(np.nan_to_num(off).argmax()), n_columns)
-            rows, columns = np.union1d(rows, row), np.union1d(columns, column)
+            rows = np.concatenate([[row], rows[rows != row]])
+            columns = np.concatenate([[column], columns[columns != column]])
         return Entries(rows, columns)
 
     def indices(self, entries: Entries) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
