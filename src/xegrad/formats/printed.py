@@ -86,11 +86,6 @@ def of_text(text: str, decimals: str | None = None) -> PrintedArray:
     """A JSON array, what numpy and torch print, or lines of numbers.
 
     `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
-
-    Raises
-    ------
-    InputError
-        What is no array of numbers, or has anything beside one: where, what was found, what was expected.
     """
     if text.lstrip().startswith("["):
         try:

@@ -9,21 +9,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from xegrad.formats.results.tree import Tree, encode, nulls, objects
-from xegrad.formats.results.types import (
-    CandidateResult,
-    Check,
-    ComputeResult,
-    DescendResult,
-    ErrorResult,
-    EvaluationResult,
-    ExplainResult,
-    ExplanationResult,
-    SlipResult,
-    StepsResult,
-    VerifyResult,
-    key,
-)
+from xegrad.formats.results import types
+from xegrad.formats.results.tree import Tree, nulls, objects
+from xegrad.formats.results.tree import encode as encode
+from xegrad.formats.results.types import key
 from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
@@ -34,16 +23,6 @@ if TYPE_CHECKING:
     from xegrad.problem import Layout, Problem
     from xegrad.slips import Slip
     from xegrad.verification import Verification
-
-__all__ = [
-    "compute_results",
-    "descend_result",
-    "encode",
-    "error_result",
-    "explain_result",
-    "slip_result",
-    "verify_result",
-]
 
 
 def _result(declared: Any, source: object = None, **values: Any) -> Tree:
@@ -113,11 +92,11 @@ def compute_results(
     # dL/dW alone needs no second name.
     hidden = {"gradients": UNSET} if computation.names == ["weights"] else {}
     evaluations = {
-        name: _result(EvaluationResult, **of_one | hidden | accuracy.get(name, {}))
+        name: _result(types.EvaluationResult, **of_one | hidden | accuracy.get(name, {}))
         for name, of_one in values.items()
     }
     tree = _result(
-        ComputeResult,
+        types.ComputeResult,
         schema="xegrad/compute/1",
         id=list(ids),
         **reported,
@@ -186,7 +165,7 @@ def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequ
     """What `verify --json` prints."""
     checks = [
         _result(
-            Check,
+            types.Check,
             check,
             **_accuracy([check.comparison.summary()]),
             advisory=True if check.advisory else UNSET,
@@ -197,20 +176,20 @@ def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequ
     for name, judged in verification.judgements.items():
         accuracy = _accuracy([judged.comparison.summary()]) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
-        checks.append(_result(Check, name=shown, passed=verification.accepts(name), **accuracy))
+        checks.append(_result(types.Check, name=shown, passed=verification.accepts(name), **accuracy))
         if name != "loss":
             candidate = _candidate(verification, name, accuracy)
     ulps = {f"max_ulp_error of {check['name']}": check["max_ulp_error"] for check in checks}
     reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
     return _result(
-        VerifyResult,
+        types.VerifyResult,
         schema="xegrad/verify/1",
         verified=verification.verified,
         checks=[objects(check, 1)[0] for check in checks],
         id=id,
         candidate=objects(candidate, 1)[0] if candidate else UNSET,
         diagnosis=_explanations(verification, "loss"),
-        steps=UNSET if verification.steps is None else _result(StepsResult, verification.steps),
+        steps=UNSET if verification.steps is None else _result(types.StepsResult, verification.steps),
         warnings=[*warnings, *reasons],
     )
 
@@ -222,7 +201,7 @@ def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
     worst = comparison.summary().worst
     explanations, blind_spots = _explanations(verification, name), verification.blind_spots
     return _result(
-        CandidateResult,
+        types.CandidateResult,
         judged,
         **accuracy,
         bound=np.array([judged.relative_bound]),
@@ -242,7 +221,8 @@ def _explanations(verification: Verification, name: str) -> Any:
     if name not in verification.diagnoses:
         return UNSET
     return [
-        _result(ExplanationResult, explanation) for explanation in verification.diagnoses[name].explanations
+        _result(types.ExplanationResult, explanation)
+        for explanation in verification.diagnoses[name].explanations
     ]
 
 
@@ -264,7 +244,7 @@ def explain_result(
         shown = layout.of("weights", array) if name in ("gradient", "scrambled_gradient") else array
         arrays[name] = (shown + 0.0).tolist()
     row = explanation.row if explanation.problem.n_rows > 1 else UNSET
-    return _result(ExplainResult, schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
+    return _result(types.ExplainResult, schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
 
 
 def descend_result(
@@ -279,7 +259,7 @@ def descend_result(
             f"step {descent.diverged_at} was not taken: the loss would grow past the start, or overflow"
         )
     return _result(
-        DescendResult,
+        types.DescendResult,
         descent,
         schema="xegrad/descend/1",
         id=id,
@@ -295,7 +275,7 @@ def descend_result(
 
 def error_result(line: int, error: str, id: Any) -> Tree:
     """What stands in a stream in the place of a line that is no problem."""
-    return _result(ErrorResult, line=line, error=error, id=id)
+    return _result(types.ErrorResult, line=line, error=error, id=id)
 
 
 def slip_result(slip: Slip) -> Tree:
@@ -304,7 +284,7 @@ def slip_result(slip: Slip) -> Tree:
 
     shown = page(slip.name)
     return _result(
-        SlipResult,
+        types.SlipResult,
         slip,
         formula=shown.formula,
         wrong=shown.explanation.wrong,
