@@ -63,6 +63,7 @@ PROBLEMS = {
     "names twice": (problem_json(classes=["a", "b", "a"]), "classes 0 and 2 are both named 'a'"),
     "too few names": (problem_json(classes=["a", "b"]), "2 class names for 3 classes"),
     "a short target": (problem_json(label=[0.5, 0.5]), "label has 2 numbers but W has 3 classes"),
+    "one class weight": (problem_json(class_weights=[1]), "class_weights has 1 number but W has 3 classes"),
     "a negative target": (problem_json(label=[0.5, -0.5, 1]), "the target of class 1 is -0.5"),
     "CSV without a header": ("1,2,3\n4,5,6\n", "line 1: found '1'; in a problem in CSV the header is x"),
     "CSV with semicolons": ("x;a;b\n1;2;3\n", "found cells separated by semicolons"),

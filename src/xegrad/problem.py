@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from xegrad import notebook
 from xegrad.errors import InputError
 from xegrad.targets import Array, Targets
-from xegrad.vocabulary import AXES, COMPUTED_IN
+from xegrad.vocabulary import AXES, COMPUTED_IN, count
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -201,6 +201,12 @@ class Layout(msgspec.Struct, frozen=True):
         in_library = np.broadcast_to(0.0, [sizes[axis] for axis in AXES[name]])
         return self.of(name, in_library).shape
 
+    def wrong_length(self, size: int, n_inputs: int) -> str:
+        """What is said of an x whose rows have another length than W has inputs."""
+        rows, order = ("column", "(classes, inputs)") if self.transpose else ("row", "(inputs, classes)")
+        entries = count(size, "entry", "entries") + (" in each row" if self.is_batch else "")
+        return f"x has {entries} but W has {count(n_inputs, rows)}; W is read as {order}"
+
 
 def _array(symbol: str, values: ArrayLike) -> Array:
     try:
@@ -232,14 +238,10 @@ def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
     if inputs.shape[-2] == 0:
         raise InputError("x has no rows", "x")
     if inputs.shape[-1] != n_inputs:
-        raise InputError(
-            f"x has {_count(inputs.shape[-1], 'entry', 'entries')} but W has "
-            f"{_count(n_inputs, 'row', 'rows')}; W is read as (inputs, classes)",
-            "x",
-        )
+        raise InputError(Layout(is_batch=False).wrong_length(inputs.shape[-1], n_inputs), "x")
     if bias is not None and list(bias.shape) != [*stack, n_classes]:
-        size = _count(bias.size, "number", "numbers") if bias.ndim == 1 else f"the shape {bias.shape}"
-        raise InputError(f"b has {size} but W has {_count(n_classes, 'class', 'classes')}", "b")
+        size = count(bias.size, "number") if bias.ndim == 1 else f"the shape {bias.shape}"
+        raise InputError(f"b has {size} but W has {count(n_classes, 'class', 'classes')}", "b")
     for symbol, part in (("W", weights), ("x", inputs), ("b", bias)):
         if part is not None and not np.isfinite(part).all():
             where = np.argwhere(~np.isfinite(part))[0].tolist()
@@ -266,7 +268,7 @@ def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
         raise InputError("class names must be strings", "classes")
     if len(names) != n_classes:
         raise InputError(
-            f"{_count(len(names), 'class name', 'class names')} for {_count(n_classes, 'class', 'classes')}",
+            f"{count(len(names), 'class name')} for {count(n_classes, 'class', 'classes')}",
             "classes",
         )
     for index, name in enumerate(names):
@@ -278,7 +280,3 @@ def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
                 f"classes {first} and {index} are both named {name!r}; names must differ", "classes"
             )
     return names
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

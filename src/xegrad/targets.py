@@ -16,7 +16,7 @@ from msgspec.structs import force_setattr, replace
 from numpy.typing import ArrayLike, NDArray
 
 from xegrad.errors import InputError
-from xegrad.vocabulary import REDUCTIONS
+from xegrad.vocabulary import REDUCTIONS, count
 
 Array = NDArray[np.floating[Any]]
 
@@ -189,22 +189,22 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def check(self, rows: tuple[int, ...], n_classes: int) -> None:
         """Raise InputError unless these are targets for rows (B,), or stacks of them, and T classes."""
         if self.soft is not None and self.soft.shape[-1] != n_classes:
-            count = self.soft.shape[-1]
             raise InputError(
-                f"label has {count} number{'' if count == 1 else 's'} but W has {n_classes} classes; "
-                "a target holds one number for each class",
+                f"label has {count(self.soft.shape[-1], 'number')} but W has "
+                f"{count(n_classes, 'class', 'classes')}; a target holds one number for each class",
                 "label",
             )
         shape = self.kept.shape
         if len(shape) == len(rows) == 1 and shape != rows:
-            raise InputError(f"label has {_rows(shape[0])} but x has {rows[0]}", "label")
+            raise InputError(f"label has {count(shape[0], 'row')} but x has {rows[0]}", "label")
         if shape != rows:
             raise InputError(
                 f"targets are for rows of shape {shape}, but x has rows of shape {rows}", "label"
             )
         if self.class_weights is not None and self.class_weights.size != n_classes:
             raise InputError(
-                f"class_weights has {self.class_weights.size} numbers but W has {n_classes} classes",
+                f"class_weights has {count(self.class_weights.size, 'number')} but W has "
+                f"{count(n_classes, 'class', 'classes')}",
                 "class_weights",
             )
         if self.labels is not None:
@@ -261,10 +261,6 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             f"class weights cancel: under mean, the weight of class {labels.item()}, the only one among the labels, is "
             "divided by itself; the reduction sum keeps it"
         ]
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _array(values: Any, part: str = "label") -> NDArray[Any]:

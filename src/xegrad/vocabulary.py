@@ -33,3 +33,8 @@ CHAIN = (
     "flat_gradient",
     "gradient",
 )
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """How many there are of something, as a sentence has it."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,4 +1,7 @@
-"""What problems and arrays are read from and written to: one file a format, and the table of them."""
+"""What problems and arrays are read from and written to: one file a format, and the table of them.
+
+Whatever reads raises InputError for what cannot be read: the place, what was found, what was expected.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,6 @@ class Format(msgspec.Struct, frozen=True):
 
         `source` names them in messages.  A part may bring other values with it: the names of W's columns are
         classes, and a format may say how W is stored.
-
-        Raises
-        ------
-        InputError
-            What cannot be read: place, what was found, what was expected.
         """
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
@@ -160,14 +158,11 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
     """By what it begins with, its suffix, the name in --input-format, or whether it begins as JSON does."""
     if input_format is not None and input_format not in FORMATS:
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
-    if (binary := binary_format(path, data)) is not None:
-        return binary
-    if (entry := by_suffix(path)) is not None:
+    if (entry := binary_format(path, data) or by_suffix(path)) is not None:
         return entry
     if input_format is not None:
         return FORMATS[input_format]
-    suffix = "" if str(path) == "-" else Path(path).suffix.lower()
-    if suffix:
+    if suffix := _suffix(path):
         known = ", ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
         raise InputError(
             f"{path}: the suffix {suffix} is none of {known}; say with --input-format which format it is"
@@ -177,8 +172,11 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
 
 def by_suffix(path: str | Path) -> Format | None:
     """The format that the suffix of a path names, if it names one."""
-    suffix = "" if str(path) == "-" else Path(path).suffix.lower()
-    return next((entry for entry in FORMATS.values() if suffix in entry.suffixes), None)
+    return next((entry for entry in FORMATS.values() if _suffix(path) in entry.suffixes), None)
+
+
+def _suffix(path: str | Path) -> str:
+    return "" if str(path) == "-" else Path(path).suffix.lower()
 
 
 def binary_format(path: str | Path, data: bytes) -> Format | None:

@@ -12,6 +12,7 @@ import numpy as np
 from xegrad.errors import InputError
 from xegrad.formats import binary_format, naming, no_keys, npz, printed
 from xegrad.formats.printed import PrintedArray
+from xegrad.formats.values import listed
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
 from xegrad.verification import Claim
@@ -129,7 +130,7 @@ def _from_object(text: str, name: str, decimals: str | None) -> dict[str, Printe
     if isinstance(several, dict) and symbol in several:
         return {"gradient": printed.of_rows(several[symbol], decimals)}
     if "gradient" not in value or (isinstance(several, dict) and name != "weights"):
-        keys = ", ".join([*value][:8]) + (", …" if len(value) > 8 else "")
+        keys = listed([*value])
         wanted = "'gradient'" if name == "weights" else f"'gradient', and none {symbol!r} in 'gradients'"
         raise InputError(f"the object has no key {wanted}; its keys are {keys or 'none'}")
     return {"gradient": printed.of_rows(value["gradient"], decimals)}

@@ -24,8 +24,9 @@ from xegrad.errors import InputError
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import count, is_number, short
+from xegrad.formats.values import is_number, nearest, short
 from xegrad.targets import Array, Targets
+from xegrad.vocabulary import count
 
 SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them
 HEADER = "the header is x, then the class names"
@@ -65,13 +66,7 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
 
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
-    """A problem in one table; or a part: plain numbers, or labels.
-
-    Raises
-    ------
-    InputError
-        A cell that is no number, a ragged or doubled row, a missing header, by line and column.
-    """
+    """A problem in one table; or a part: plain numbers, or labels."""
     if part is None:
         return _problem(_lines(data))
     if part == "label":
@@ -152,13 +147,7 @@ def _labels(lines: list[Line]) -> Label:
 
 
 def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
-    """The columns of numbers as x, and the named column as labels.
-
-    Raises
-    ------
-    InputError
-        A missing column, one that mixes numbers with anything else, no column of numbers; by line and column.
-    """
+    """The columns of numbers as x, and the named column as labels."""
     with naming(source):
         data_set = _data_set(_lines(data), label_column)
     return msgspec.structs.replace(data_set, problem=data_set.problem.read_from(source, is_whole=False))
@@ -171,8 +160,7 @@ def _data_set(lines: list[Line], label_column: str) -> DataSet:
         if len(names) == 1 and mark in names[0]:
             raise header.error(f": found cells separated by {word}; commas are expected")
     if label_column not in names:
-        near = get_close_matches(label_column, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = nearest(label_column, names)
         raise header.error(f": there is no column {label_column!r} among {', '.join(names)}{hint}")
     if not below:
         raise InputError("there are no rows below the header")
@@ -224,13 +212,7 @@ def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
 
 
 def write_problem(raw: RawProblem) -> bytes:
-    """The problem as one table; a label becomes a one-hot row.
-
-    Raises
-    ------
-    InputError
-        A batch, or options of the loss: they do not fit into the table.
-    """
+    """The problem as one table; a label becomes a one-hot row."""
     problem = raw.problem()
     _, _, *options = zip(astuple(problem.targets), Targets.__struct_defaults__, strict=True)
     has_options = any(isinstance(value, np.ndarray) or value != default for value, default in options)

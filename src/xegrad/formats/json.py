@@ -13,15 +13,7 @@ from msgspec.structs import astuple
 from xegrad.errors import InputError
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import array_of_rows, check_doubled, short
-from xegrad.problem_spec import (
-    ARRAY,
-    CLAIMED_ARRAY,
-    CLAIMED_NUMBER,
-    CLASS_NAMES,
-    FIELDS,
-    ProblemObject,
-    unknown_key,
-)
+from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, ProblemObject, unknown_key
 
 Decoded = TypeVar("Decoded")
 
@@ -42,13 +34,7 @@ _labels_decoder = msgspec.json.Decoder(list[int | float | str | list[float]])
 
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
-    """A problem, an object; or a part: an array of one or two dimensions, or a list of labels.
-
-    Raises
-    ------
-    InputError
-        Malformed JSON by line and column; a wrong type, unknown or doubled key by its path.
-    """
+    """A problem, an object; or a part: an array of one or two dimensions, or a list of labels."""
     if part is None:
         return raw_problem(read_object(data))
     if part == "label":
@@ -57,7 +43,7 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
 
 
 def read_object(data: bytes) -> Any:
-    """The ProblemObject as it stands, checked by its types alone.  Raises as `load` does."""
+    """The ProblemObject as it stands, checked by its types alone, and that no key is doubled."""
     if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
         data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
     fields = _decode(_problem_decoder, data)
@@ -99,7 +85,7 @@ def _value(value: Any, key: str) -> Any:
     kind = FIELDS[key].kind
     if kind is ARRAY:
         return array_of_rows(value, f"$.{key}")
-    if kind in (CLAIMED_ARRAY, CLAIMED_NUMBER):
+    if isinstance(value, Raw):
         return bytes(value)
     return tuple(value) if kind is CLASS_NAMES else value
 

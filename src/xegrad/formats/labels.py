@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
-from xegrad.formats.values import count, vector, why_ragged
+from xegrad.formats.values import listed, nearest, vector, why_ragged
 from xegrad.targets import Array, Targets
+from xegrad.vocabulary import count
 
 
 class LabelText(str):
     """A label from a shell or a cell: a class name if it equals one, else an index."""
 
     __slots__ = ()
+
+
+_INDEX = re.compile("[-+]?[0-9]+")
 
 
 # An index, a class name, text that may be either, a list of these, or targets.
@@ -32,13 +35,7 @@ def targets(
     classes: tuple[str, ...] | None,
     options: Mapping[str, Any],
 ) -> Targets:
-    """The targets of B rows, or of one example, which has no count of rows.
-
-    Raises
-    ------
-    InputError
-        A name that is no class, more or fewer labels than rows, targets that are ragged or no numbers.
-    """
+    """The targets of B rows, or of one example, which has no count of rows."""
     if isinstance(label, int | str):
         return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
     if isinstance(label, np.ndarray):
@@ -69,14 +66,13 @@ def targets(
 
 def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
     """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
-    if all(_is_index(name) for name in label):
+    if all(map(_INDEX.fullmatch, label)):
         return None
     names = tuple(sorted({str(name) for name in label}))
     if len(names) != n_classes:
-        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         raise InputError(
-            f"the labels name {count(len(names), 'class', 'classes')} ({shown}), but W has {n_classes}; name all "
-            "of them, in the order of W's columns, with --classes",
+            f"the labels name {count(len(names), 'class', 'classes')} ({listed(names)}), but W has {n_classes}; "
+            "name all of them, in the order of W's columns, with --classes",
             "label",
         )
     return names
@@ -96,16 +92,12 @@ def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) ->
     if isinstance(label, str):
         if classes and label in classes:
             return classes.index(label)
-        if not (isinstance(label, LabelText) and _is_index(label)):
+        if not (isinstance(label, LabelText) and _INDEX.fullmatch(label)):
             raise InputError(_no_class(label, classes, n_classes), "label")
         label = int(label)
     if not -(2**63) <= label < 2**63:
         raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
     return label
-
-
-def _is_index(text: str) -> bool:
-    return re.fullmatch("[-+]?[0-9]+", text) is not None
 
 
 def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str:
@@ -116,10 +108,7 @@ def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str
             f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
             f"{n_classes - 1}, or the names as classes"
         )
-    near = get_close_matches(name, classes, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
-    return f"label {name!r} is not one of the classes {shown}{hint}"
+    return f"label {name!r} is not one of the classes {listed(classes)}{nearest(name, classes)}"
 
 
 def _soft(rows: Any) -> Array:

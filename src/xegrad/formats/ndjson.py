@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count, repeat
 from operator import attrgetter
 from typing import Any
@@ -126,57 +126,43 @@ _UNFIT = (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError
 
 
 def stacks(lines: Sequence[Line], options: RawProblem) -> Iterator[Stack | tuple[int, str]]:
-    """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it."""
-    whole = _all_of_them(lines, options)
-    if whole is not None:
-        yield from _within_memory(whole)
-        return
-    groups: dict[Any, list[int]] = {}
-    for place, line in enumerate(lines):
-        if line.fields is None:
-            yield place, line.error
-        else:
-            groups.setdefault(_shape(line.fields), []).append(place)
-    for places in groups.values():
-        yield from _stacked(lines, places, options)
+    """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it.
 
-
-def _all_of_them(lines: Sequence[Line], options: RawProblem) -> Stack | None:
-    """One stack of all lines, where their options are the same and their arrays fit: most streams are like that."""
-    objects = [line.fields for line in lines]
-    if len(objects) < 2 or not all(objects):
-        return None
-    shared = list(map(_shared, objects))
-    with_bias = [fields.b is not UNSET for fields in objects]
-    if shared.count(shared[0]) < len(shared) or with_bias.count(with_bias[0]) < len(shared):
-        return None
-    try:
-        return _stack(objects, range(len(objects)), options)
-    except _UNFIT:
-        return None
+    Most streams are one stack.  Where they are not, the lines of each shape are tried, and then halves of these,
+    down to the lines that are to blame.
+    """
+    if lines:
+        yield from _stacked(lines, range(len(lines)), options)
 
 
 def _stacked(
     lines: Sequence[Line], places: Sequence[int], options: RawProblem
 ) -> Iterator[Stack | tuple[int, str]]:
-    """One stack, if it is one; else halves of it, down to the lines that are to blame."""
     if len(places) == 1:
-        try:
-            raw = raw_problem(lines[places[0]], options)
-            problem = raw.problem()
-        except InputError as error:
-            yield places[0], shortened(error)
-            return
-        yield Stack(problem, places, raw.layout)
+        yield _alone(lines[places[0]], places, options)
         return
     try:
         stack = _stack([lines[place].fields for place in places], places, options)
     except _UNFIT:
+        groups: dict[Any, list[int]] = {}
+        for place in places:
+            groups.setdefault(_shape(lines[place].fields), []).append(place)
         middle = len(places) // 2
-        yield from _stacked(lines, places[:middle], options)
-        yield from _stacked(lines, places[middle:], options)
-        return
-    yield from _within_memory(stack)
+        parts = groups.values() if len(groups) > 1 else (places[:middle], places[middle:])
+        for part in parts:
+            yield from _stacked(lines, part, options)
+    else:
+        yield from _within_memory(stack)
+
+
+def _alone(line: Line, places: Sequence[int], options: RawProblem) -> Stack | tuple[int, str]:
+    if line.fields is None:
+        return places[0], line.error
+    try:
+        raw = raw_problem(line, options)
+        return Stack(raw.problem(), places, raw.layout)
+    except InputError as error:
+        return places[0], shortened(error)
 
 
 def _within_memory(stack: Stack) -> Iterator[Stack]:
@@ -200,6 +186,8 @@ _shared, _shared_lists = attrgetter(*_SHARED), attrgetter(*_LISTS)
 
 def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
+    if fields is None:
+        return None
     weights, inputs, label = fields.W, fields.x, fields.label
     shared = _shared(fields)
     if _shared_lists(fields) != _NO_LISTS:
@@ -223,6 +211,10 @@ def _size(rows: Any) -> Any:
 def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -> Stack:
     """The arrays of all lines at once.  What does not fit raises something: which line it was, and why, is
     found by trying fewer."""
+    if not all(objects) or not _all_equal(map(_shared, objects)):
+        raise ValueError("no problem, or other options")
+    if not _all_equal(fields.b is UNSET for fields in objects):
+        raise ValueError("not all have b")
     first = options.over(json.raw_problem(objects[0]))
     one = first.problem()
     shape = (len(objects),)
@@ -246,6 +238,11 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
         places=places,
         layout=first.layout,
     )
+
+
+def _all_equal(values: Iterable[Any]) -> bool:
+    first, *others = values
+    return others.count(first) == len(others)
 
 
 def _targets(objects: Sequence[Any], one: Problem, options: RawProblem, first: RawProblem) -> Targets:

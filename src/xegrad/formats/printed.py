@@ -27,6 +27,9 @@ _NOTATION = re.compile(r"[-+]?([0-9]*)\.?([0-9]*)(?:[eE]([-+]?[0-9]+))?")  # of 
 _SCALAR = re.compile(r"(?<![\w.)+-])np\.float\d+\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
 _NAME = r"[A-Za-z_][\w.]*(?:/[A-Za-z_][\w.]*)*"  # dL/dW, layer.weight.grad; G/4 is none
 _WORD = re.compile(_NAME)
+_CELL_NAME = re.compile(
+    r"\w[^*=]*|."
+)  # of a header with commas: cell names begin as words do; -a and *2 are none
 _BEFORE = re.compile(
     rf"""\s*
     (?: (?:\[[A-Z]+\]\s*)? {_NAME} \s*[=:]\s* )?                      # [INFO] grad =
@@ -86,11 +89,6 @@ def of_text(text: str, decimals: str | None = None) -> PrintedArray:
     """A JSON array, what numpy and torch print, or lines of numbers.
 
     `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
-
-    Raises
-    ------
-    InputError
-        What is no array of numbers, or has anything beside one: where, what was found, what was expected.
     """
     if text.lstrip().startswith("["):
         try:
@@ -185,7 +183,8 @@ def _lines(text: str) -> list[Any]:
         raise InputError(f"malformed CSV: {error}") from None
     if len(rows) > 1 and len(rows[0]) == len(rows[1]):
         header = rows[0]
-        is_names = not any(map(is_number, header)) and (has_commas or all(map(_WORD.fullmatch, header)))
+        name = _CELL_NAME if has_commas else _WORD
+        is_names = not any(map(is_number, header)) and all(map(name.fullmatch, header))
         if is_names or header == [str(index) for index in range(len(header))]:
             rows = rows[1:]
     if not rows:

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from xegrad.errors import InputError
 from xegrad.formats import labels
-from xegrad.formats.values import count, vector
+from xegrad.formats.values import vector
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import ARRAY, FIELDS
 from xegrad.targets import Array, Targets
+from xegrad.vocabulary import count
 
 
 class RawProblem(msgspec.Struct, frozen=True, eq=False):
@@ -44,13 +45,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         return replace(self, sources={key: source + self.sources.get(key, "") for key in keys})
 
     def over(self, other: RawProblem) -> RawProblem:
-        """These values where there are any, the other's where not.
-
-        Raises
-        ------
-        InputError
-            A transposition asked of a W whose format settles its layout.
-        """
+        """These values where there are any, the other's where not."""
         if self.values.get("transpose") and "W" not in self.values and other.rows_are_inputs:
             raise InputError(
                 f"{other.sources['W']}: --transpose does not apply, since each row of a problem in CSV is an "
@@ -69,9 +64,12 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
 
     def moved(self, problem: Problem) -> RawProblem:
         """The same, without its claim, with the W and b of a problem, in the layout of the old W."""
-        changed: dict[str, Any] = {"W": self.layout.of("weights", problem.weights), "b": problem.bias}
-        changed["label"] = labels.as_written(self.values["label"], problem.classes)
-        changed["classes"] = problem.classes
+        changed = {
+            "W": self.layout.of("weights", problem.weights),
+            "b": problem.bias,
+            "label": labels.as_written(self.values["label"], problem.classes),
+            "classes": problem.classes,
+        }
         present = {key: value for key, value in changed.items() if value is not None}
         return replace(self, values={**self.without("gradient", "loss").values, **present})
 
@@ -129,7 +127,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             weights = weights.T
         rows = inputs if self.is_batch else inputs.reshape(1, -1)
         if rows.shape[1] != weights.shape[0]:
-            raise InputError(self._length_of_x(rows.shape[1], weights), "x")
+            raise InputError(self._why_no_fit(rows.shape[1], weights), "x")
         classes = self.values.get("classes")
         if classes is None and self.labels_are_a_column:
             classes = labels.sorted_classes(label, weights.shape[1])
@@ -148,19 +146,14 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             precision=self.values.get("dtype"),
         )
 
-    def _length_of_x(self, size: int, weights: Array) -> str:
+    def _why_no_fit(self, size: int, weights: Array) -> str:
+        """What is wrong with x, whose rows are of this size, and what may be meant."""
         n_inputs, n_classes = weights.shape
-        transpose = self.values.get("transpose")
-        side = "columns" if transpose else "rows"
-        layout = "(classes, inputs)" if transpose else "(inputs, classes)"
-        entries = "1 entry" if size == 1 else f"{size} entries"
-        if self.is_batch:
-            entries += " in each row"
-        side = f"{n_inputs} {side[:-1]}" if n_inputs == 1 else f"{n_inputs} {side}"
-        sizes = f"x has {entries} but W has {side}; W is read as {layout}."
-        if self.is_batch and self.values["x"].shape[0] == n_inputs:
-            return f"{sizes} x is rows x inputs, and yours seems to be the other way round"
-        if size != n_classes:
-            return f"{sizes} x needs one number for each input"
-        other = "(inputs, classes), add --no-transpose" if transpose else "(classes, inputs), add --transpose"
-        return f"{sizes} If yours is {other}"
+        if self.is_batch and len(self.values["x"]) == n_inputs:
+            hint = "x is rows x inputs, and yours seems to be the other way round"
+        elif size != n_classes:
+            hint = "x needs one number for each input"
+        else:
+            other = "(inputs, classes), add --no-" if self.layout.transpose else "(classes, inputs), add --"
+            hint = f"If yours is {other}transpose"
+        return f"{self.layout.wrong_length(size, n_inputs)}. {hint}"

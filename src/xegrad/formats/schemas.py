@@ -37,8 +37,8 @@ def schema(name: str) -> dict[str, Any]:
     absent = {
         field.encode_name for field in msgspec.structs.fields(printed) if UnsetType in get_args(field.type)
     }
-    own = described["$defs"][kind]
-    own["required"] = [name for name in own.get("required", []) if name not in absent]
+    whole = described["$defs"][kind]
+    whole["required"] = [name for name in whole.get("required", []) if name not in absent]
     for definition in described["$defs"].values():
         if "description" in definition:
             definition["description"] = cleandoc(definition["description"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from xegrad.problem_spec import (
     Field,
 )
 from xegrad.targets import Array
+from xegrad.vocabulary import count
 
 
 def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -118,14 +120,20 @@ def check_doubled(keys: Iterable[str]) -> None:
         seen.add(key)
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """How many there are of something, as a sentence has it."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def short(text: str, longest: int = 30) -> str:
     """The text, cut where it is too long for a message."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, as a sentence has them."""
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that is nearest, if one is near."""
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def vector(array: Array, symbol: str) -> Array:

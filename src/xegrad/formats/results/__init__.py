@@ -9,38 +9,29 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from xegrad.formats.results.tree import Result, Tree, encode, nulls, objects
-from xegrad.formats.results.types import ComputeResult, ExplanationResult, StepsResult, key
+from xegrad.formats.results import types
+from xegrad.formats.results.tree import Tree, nulls, objects
+from xegrad.formats.results.tree import encode as encode
+from xegrad.formats.results.types import key
 from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.comparison import Summary
     from xegrad.computation import Computation
     from xegrad.descent import Descent
-    from xegrad.diagnosis import Diagnosis
     from xegrad.explanation import Explanation
     from xegrad.problem import Layout, Problem
     from xegrad.slips import Slip
     from xegrad.verification import Verification
 
-__all__ = [
-    "compute_results",
-    "descend_result",
-    "encode",
-    "error_result",
-    "explain_result",
-    "slip_result",
-    "verify_result",
-]
 
-
-def _fields(value: Any, declared: Any) -> Result:
-    """The fields of a type, from the attributes of the same names."""
-    return {name: getattr(value, name) for name in declared.__struct_fields__}
-
-
-def _id(id: Any) -> Result:
-    return {} if id is UNSET else {"id": id}
+def _result(declared: Any, source: object = None, **values: Any) -> Tree:
+    """The fields of a declared type, in its order: values, else attributes of the source; none that is UNSET."""
+    fields = {
+        name: values[name] if name in values else getattr(source, name, UNSET)
+        for name in declared.__struct_fields__
+    }
+    return {name: value for name, value in fields.items() if value is not UNSET}
 
 
 def _entry(problem: Problem, name: str, flat_index: Any) -> Tree:
@@ -85,7 +76,7 @@ def compute_results(
     }
     if "exact" in values:
         accuracy["exact"] = {"certified": _certified(computation)}
-    comparison = {"comparison": _comparison(computation)} if computation.comparisons else {}
+    comparison = _comparison(computation) if computation.comparisons else None
     *others, last = values
     reported = values[last]
     notes = [list(of_one) for of_one in warnings]
@@ -93,34 +84,31 @@ def compute_results(
         {"probabilities": probabilities, **{name: values[name] for name in others}},
         reported,
         {last: reported},
-        comparison,
+        {"comparison": comparison},
         accuracy,
     ):
         for k, sentence in nulls(part):
             notes[k].append(sentence)
     # dL/dW alone needs no second name.
-    hidden = {"gradients"} if computation.names == ["weights"] else set()
+    hidden = {"gradients": UNSET} if computation.names == ["weights"] else {}
     evaluations = {
-        name: {field: of_one[field] for field in of_one if field not in hidden} | accuracy.get(name, {})
+        name: _result(types.EvaluationResult, **of_one | hidden | accuracy.get(name, {}))
         for name, of_one in values.items()
     }
-    fields = {
-        "schema": "xegrad/compute/1",
-        "id": list(ids),
+    tree = _result(
+        types.ComputeResult,
+        schema="xegrad/compute/1",
+        id=list(ids),
         **reported,
-        "probabilities": probabilities if layout.is_batch else probabilities[:, 0],
-        "method": computation.method,
-        "classes": problem.classes,
+        probabilities=probabilities if layout.is_batch else probabilities[:, 0],
+        method=computation.method,
+        classes=UNSET if problem.classes is None else problem.classes,
         **evaluations,
-        "comparison": None,
-        **comparison,
-        "verdict": computation.verdicts,
-        "warnings": notes,
-    }
-    if problem.classes is None:
-        del fields["classes"]
-    names: Sequence[str] = ComputeResult.__struct_fields__
-    return objects({name: fields[name] for name in names if name in fields}, n_problems)
+        comparison=comparison,
+        verdict=computation.verdicts,
+        warnings=notes,
+    )
+    return objects(tree, n_problems)
 
 
 def _values(computation: Computation, method: str, layout: Layout) -> Tree:
@@ -173,35 +161,37 @@ def _comparison(computation: Computation) -> Tree:
     }
 
 
-def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequence[str] = ()) -> Result:
+def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequence[str] = ()) -> Tree:
     """What `verify --json` prints."""
-    checks: list[Tree] = [
-        {"name": check.name, "passed": check.passed, **_accuracy([check.comparison.summary()])}
-        | ({"advisory": True} if check.advisory else {})
+    checks = [
+        _result(
+            types.Check,
+            check,
+            **_accuracy([check.comparison.summary()]),
+            advisory=True if check.advisory else UNSET,
+        )
         for check in verification.checks
     ]
     candidate: Tree = {}
     for name, judged in verification.judgements.items():
         accuracy = _accuracy([judged.comparison.summary()]) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
-        checks.append({"name": shown, "passed": verification.accepts(name), **accuracy})
+        checks.append(_result(types.Check, name=shown, passed=verification.accepts(name), **accuracy))
         if name != "loss":
             candidate = _candidate(verification, name, accuracy)
     ulps = {f"max_ulp_error of {check['name']}": check["max_ulp_error"] for check in checks}
-    result = {
-        "schema": "xegrad/verify/1",
-        "verified": verification.verified,
-        "checks": [objects(check, 1)[0] for check in checks],
-        **_id(id),
-    }
-    if candidate:
-        (result["candidate"],) = objects(candidate, 1)
-    if "loss" in verification.diagnoses:
-        result["diagnosis"] = _explanations(verification.diagnoses["loss"])
-    if verification.steps is not None:
-        result["steps"] = _fields(verification.steps, StepsResult)
     reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
-    return {**result, "warnings": [*warnings, *reasons]}
+    return _result(
+        types.VerifyResult,
+        schema="xegrad/verify/1",
+        verified=verification.verified,
+        checks=[objects(check, 1)[0] for check in checks],
+        id=id,
+        candidate=objects(candidate, 1)[0] if candidate else UNSET,
+        diagnosis=_explanations(verification, "loss"),
+        steps=UNSET if verification.steps is None else _result(types.StepsResult, verification.steps),
+        warnings=[*warnings, *reasons],
+    )
 
 
 def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
@@ -209,110 +199,99 @@ def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
     judged = verification.judgements[name]
     comparison = judged.comparison
     worst = comparison.summary().worst
-    tree: Tree = {
-        "outcome": judged.outcome,
-        "max_ulp_error": accuracy["max_ulp_error"],
-        "correct_digits": accuracy["correct_digits"],
-        "bound": np.array([judged.relative_bound]),
-        "worst": {
+    explanations, blind_spots = _explanations(verification, name), verification.blind_spots
+    return _result(
+        types.CandidateResult,
+        judged,
+        **accuracy,
+        bound=np.array([judged.relative_bound]),
+        worst={
             **_entry(verification.problem, name, worst),
             "yours": comparison.candidate.flat[worst],
             "exact": comparison.reference.flat[worst],
             "difference": comparison.difference.flat[worst],
         },
-        "pattern": judged.pattern,
-        "wrong_entries": accuracy["wrong_entries"],
-    }
-    if name in verification.diagnoses:
-        tree["diagnosis"] = [_explanations(verification.diagnoses[name])]
-    if verification.blind_spots is not None:
-        tree["blind_spots"] = [verification.blind_spots]
-    return tree
+        diagnosis=UNSET if explanations is UNSET else [explanations],
+        blind_spots=UNSET if blind_spots is None else [blind_spots],
+    )
 
 
-def _explanations(diagnosis: Diagnosis) -> list[Result]:
-    """Every explanation of the best rank that fits."""
-    return [_fields(explanation, ExplanationResult) for explanation in diagnosis.explanations]
+def _explanations(verification: Verification, name: str) -> Any:
+    """Every explanation of the best rank that fits a candidate, if any was looked for."""
+    if name not in verification.diagnoses:
+        return UNSET
+    return [
+        _result(types.ExplanationResult, explanation)
+        for explanation in verification.diagnoses[name].explanations
+    ]
 
 
 def explain_result(
-    explanation: Explanation,
-    layout: Layout,
-    *,
-    id: Any = UNSET,
-    warnings: Sequence[str] = (),
-) -> Result:
+    explanation: Explanation, layout: Layout, *, id: Any = UNSET, warnings: Sequence[str] = ()
+) -> Tree:
     """What `explain --json` prints: every array by its name."""
-    result = {"schema": "xegrad/explain/1", **_id(id)}
+    arrays: Tree = {}
     notes = list(warnings)
-    if explanation.problem.n_rows > 1:
-        result["row"] = explanation.row
     for name, array in explanation.arrays.items():
         if array is None:
             size = " x ".join(map(str, explanation[name].shape))
             notes.append(f"{name} is null: {size} numbers are too many")
-            result[name] = None
+            arrays[name] = None
             continue
         if not np.isfinite(array).all():
             broken = np.count_nonzero(~np.isfinite(array))
             notes.append(f"{name} holds null: {broken} of {array.size} are not finite")
         shown = layout.of("weights", array) if name in ("gradient", "scrambled_gradient") else array
-        result[name] = (shown + 0.0).tolist()
-    return result | {"warnings": notes}
+        arrays[name] = (shown + 0.0).tolist()
+    row = explanation.row if explanation.problem.n_rows > 1 else UNSET
+    return _result(types.ExplainResult, schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
 
 
 def descend_result(
     descent: Descent, layout: Layout, *, id: Any = UNSET, warnings: Sequence[str] = ()
-) -> Result:
+) -> Tree:
     """What `descend --json` prints; W in its own layout."""
     from xegrad.descent import accuracy
 
-    end = descent.end
     notes = [sentence for _, sentence in nulls({"gradient_norm": np.array([descent.gradient_norm])})]
     if descent.diverged_at is not None:
         notes.append(
             f"step {descent.diverged_at} was not taken: the loss would grow past the start, or overflow"
         )
-    return {
-        "schema": "xegrad/descend/1",
-        **_id(id),
-        "loss_before": descent.losses[0],
-        "loss_after": descent.losses[-1],
-        "losses": descent.losses,
-        "steps": descent.steps,
-        "converged": descent.converged,
-        "W": layout.of("weights", end.weights),
-        "b": end.bias,
-        "gradient_norm": descent.gradient_norm,
-        "interrupted": descent.interrupted,
-        "diverged_at": descent.diverged_at,
-        "right_before": accuracy(descent.start),
-        "right_after": accuracy(end),
-        "warnings": [*warnings, *notes],
-    }
+    return _result(
+        types.DescendResult,
+        descent,
+        schema="xegrad/descend/1",
+        id=id,
+        loss_before=descent.losses[0],
+        loss_after=descent.losses[-1],
+        W=layout.of("weights", descent.end.weights),
+        b=descent.end.bias,
+        right_before=accuracy(descent.start),
+        right_after=accuracy(descent.end),
+        warnings=[*warnings, *notes],
+    )
 
 
-def error_result(line: int, error: str, id: Any) -> Result:
+def error_result(line: int, error: str, id: Any) -> Tree:
     """What stands in a stream in the place of a line that is no problem."""
-    return {"line": line, "error": error, **_id(id)}
+    return _result(types.ErrorResult, line=line, error=error, id=id)
 
 
-def slip_result(slip: Slip) -> Result:
+def slip_result(slip: Slip) -> Tree:
     """What `slips NAME --json` prints."""
     from xegrad.slip_page import page
 
     shown = page(slip.name)
-    return {
-        "name": slip.name,
-        "stage": slip.stage,
-        "sentence": slip.sentence,
-        "formula": shown.formula,
-        "how": slip.cause,
-        "wrong": shown.explanation.wrong,
-        "right": shown.explanation.right,
-        "remedy": shown.explanation.remedy,
-        "free": slip.free,
-        "of": SYMBOLS[shown.name],
-        "right_gradient": shown.right,
-        "wrong_gradient": shown.wrong,
-    }
+    return _result(
+        types.SlipResult,
+        slip,
+        formula=shown.formula,
+        how=slip.cause,
+        wrong=shown.explanation.wrong,
+        right=shown.explanation.right,
+        remedy=shown.explanation.remedy,
+        of=SYMBOLS[shown.name],
+        right_gradient=shown.right,
+        wrong_gradient=shown.wrong,
+    )

@@ -13,13 +13,12 @@ import numpy as np
 from msgspec import UNSET
 
 Tree = dict[str, Any]
-Result = dict[str, Any]
 
 LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
 NOT_SHOWN = ("difference", "yours", "exact", "gradient_norm")  # whose warning is without the value
 
 
-def encode(*results: Result | msgspec.Raw | list[Any]) -> bytes:
+def encode(*results: Tree | msgspec.Raw | list[Any]) -> bytes:
     """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
     return _encoder.encode_lines(results)
 
