@@ -384,6 +384,8 @@ def test_what_libraries_print_around_an_array_is_read(
         ("grad/4 =\n1,2\n3,4", "row 0, column 0 is 'grad/4 ='"),
         ("-grad =\n1 2\n3 4", "row 0, column 0 is '-grad'"),
         ("1e-5*\n1\n2", "row 0, column 0 is '1e-5*'"),
+        ("-a,-b\n1,2", "row 0, column 0 is '-a'"),
+        ("*1e-5,b\n1,2", "row 0, column 0 is '*1e-5'"),
     ],
 )
 def test_text_around_a_matrix_is_refused_and_shown(run: Run, file: Any, text: str, shown: str) -> None:
