@@ -15,7 +15,7 @@ from seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from strategies import problems
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
 from xegrad.explanation.steps import BUDGET
-from xegrad.explanation.values import MISTAKE_AT_STEP, STEPS, WITHOUT_BIAS
+from xegrad.explanation.texts import MISTAKE_AT_STEP, STEPS, WITHOUT_BIAS
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Run
 from xegrad import METHODS, Problem, Targets, compare, explain, read
-from xegrad.explanation.values import MISTAKE_AT_STEP
+from xegrad.explanation.texts import MISTAKE_AT_STEP
 from xegrad.slips.making import apply
 
 SEED = "sample_inputs/seed.json"

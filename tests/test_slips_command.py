@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Outcome, Run
 from xegrad import METHODS, SLIPS, read
-from xegrad.explanation.values import MISTAKE_AT_STEP, WITHOUT_BIAS
+from xegrad.explanation.texts import MISTAKE_AT_STEP, WITHOUT_BIAS
 
 SEED = "sample_inputs/seed.json"
 BATCH = "sample_inputs/batch.json"

@@ -15,7 +15,7 @@ from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell
 from seed import GRADIENT, LOSS
 from xegrad import METHODS, Comparison, Judgement, Problem, Targets, Tolerance, read
-from xegrad.display.outcome import gradient_sentence
+from xegrad.display.outcome import outcome_sentence
 
 SEED = "sample_inputs/seed.json"
 SATURATED = "sample_inputs/saturated.json"
@@ -504,7 +504,7 @@ def test_a_gradient_without_a_certified_exact_value_is_undecided() -> None:
     problem = Problem(np.ones((1, 2)), np.ones((1, 1)), Targets(labels=np.array([0])))
     comparison = Comparison(problem.weights, problem.weights, problem.weights)
     judgement = Judgement("weights", comparison, np.array([[True, False]]), derived=True)
-    sentence = gradient_sentence(problem, "weights", judgement, Tolerance(), None)
+    sentence = outcome_sentence(problem, judgement, Tolerance(), None)
     assert sentence.startswith("UNDECIDED: the exact value could not be certified (bound for float64")
 
 

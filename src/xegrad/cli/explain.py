@@ -46,7 +46,7 @@ def command(
 
     from xegrad.display import screen
     from xegrad.explanation import explain
-    from xegrad.explanation.values import STEPS
+    from xegrad.explanation.texts import STEPS
 
     only = None if step is None else choice(step, STEPS, "step")
     with screen.progress_bar():
@@ -63,7 +63,7 @@ def command(
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
 
-            return slip_view(page_on(explanation.alone, slip), page.width, "this problem")
+            return slip_view(page_on(explanation.computation.problem, slip), page.width, "this problem")
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(

@@ -194,7 +194,7 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
         kept = _kept(range(len(texts)), EDGE, target)
         cells, *_ = _with_gaps(np.array([texts], dtype=object)[:, kept], [(0, "")], [(k, "") for k in kept])
         texts = cells[0].tolist()
-    return lines + wrap(f"{slip.of}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
+    return lines + wrap(f"{slip.taken_for}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
 
 
 def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:

@@ -24,105 +24,98 @@ from xegrad.verification import Verification
 from xegrad.vocabulary import SYMBOLS
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
-
-
-def sentences(verification: Verification, decimals: Mapping[str, int | None]) -> dict[str, str]:
-    """One for each judgement, and "both" where they say more together."""
-    problem, tolerance = verification.problem, verification.tolerance
-    by_name = {}
-    for name, judgement in verification.judgements.items():
-        if name == "loss":
-            by_name[name] = loss_sentence(problem, judgement, tolerance, decimals[name])
-        elif verification.misshapen:
-            by_name[name] = MISSHAPEN
-        else:
-            by_name[name] = gradient_sentence(problem, name, judgement, tolerance, decimals[name])
-    if len(by_name) == 2 and not verification.misshapen:
-        gradient, loss = (judgement.outcome for judgement in verification.judgements.values())
-        if both := both_sentence(gradient, loss):
-            by_name["both"] = both
-    return by_name
-
-
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
 
 
+def sentences(verification: Verification, decimals: Mapping[str, int | None]) -> dict[str, str]:
+    """One for each judgement, and "both" where a gradient and a loss say more together."""
+    problem, tolerance, judgements = verification.problem, verification.tolerance, verification.judgements
+    by_name = {
+        name: outcome_sentence(problem, judgement, tolerance, decimals[name])
+        for name, judgement in judgements.items()
+    }
+    if verification.misshapen:
+        return by_name | {name: MISSHAPEN for name in judgements if name != "loss"}
+    if len(by_name) == 2:
+        gradient, loss = (judgement.outcome for judgement in judgements.values())
+        good = (RIGHT, DIGITS_LOST)
+        if gradient in good and loss == WRONG:
+            by_name["both"] = (
+                "right gradient with wrong loss: the mistake is in the loss alone, such as its sign or a constant."
+            )
+        if gradient == WRONG and loss in good:
+            by_name["both"] = (
+                "right loss with wrong gradient: the forward pass is right, and the mistake comes after it."
+            )
+    return by_name
+
+
 def checks_sentence(checks: Sequence[Check]) -> str:
     """How xegrad's own methods did."""
-    counted = [check for check in checks if not check.advisory]
-    failed = [check.name for check in counted if not check.passed]
+    counting = [check for check in checks if not check.advisory]
+    failed = [check.name for check in counting if not check.passed]
     if failed:
-        return f"FAILED: {len(failed)} of {len(counted)} checks: {'; '.join(failed)}."
-    return f"VERIFIED: all {len(counted)} checks passed."
+        return f"FAILED: {len(failed)} of {len(counting)} checks: {'; '.join(failed)}."
+    return f"VERIFIED: all {len(counting)} checks passed."
 
 
-def gradient_sentence(
-    problem: Problem, name: str, judgement: Judgement, tolerance: Tolerance, decimals: int | None
+def outcome_sentence(
+    problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None
 ) -> str:
-    """The outcome, how many entries, what was allowed, and why if that can be known."""
-    comparison, symbol = judgement.comparison, f"dL/d{SYMBOLS[name]}"
-    total = int(comparison.reference.size)
-    printed = f", read as printed to {decimals} decimals" if decimals is not None else ""
+    """The outcome of a gradient or of a loss, what was allowed, and why if that can be known."""
+    word = judgement.outcome.upper().replace("-", " ")
+    undecided = judgement.outcome == UNDECIDED
+    why = _why_undecided(problem, judgement, tolerance, decimals) if undecided else ""
+    if judgement.name == "loss":
+        what, remark = _of_loss(judgement, why)
+    else:
+        what, remark = _of_gradient(problem, judgement, tolerance, why)
+    printed = "" if decimals is None else f", read as printed to {decimals} decimals"
+    return f"{word}: {what} ({_allowed(judgement, tolerance)}{printed}).{remark}"
+
+
+def _of_gradient(problem: Problem, judgement: Judgement, tolerance: Tolerance, why: str) -> tuple[str, str]:
+    """What is so, and a remark on it."""
+    comparison, symbol = judgement.comparison, f"dL/d{SYMBOLS[judgement.name]}"
+    total = comparison.reference.size
     if judgement.outcome == WRONG:
-        count = int(judgement.wrong.sum())
-        where = {"everywhere": "", "one entry": f", at {_worst(problem, name, judgement)}"}.get(
-            judgement.pattern, f", all in {judgement.pattern}" if judgement.pattern.startswith("one") else ""
-        )
-        sentence = (
-            f"WRONG: {count} of {counted(total, 'entry')} {'differs' if count == 1 else 'differ'} from {symbol}{where} "
-            f"({_allowed(judgement, tolerance)}{printed})."
-        )
+        count, pattern = int(judgement.wrong.sum()), judgement.pattern
+        where = f", all in {pattern}" if pattern.startswith("one") else ""
+        if pattern == "one entry":
+            where = f", at {entry_of(problem, judgement.name, int(np.flatnonzero(judgement.wrong)[0]))}"
+        differ = "differs" if count == 1 else "differ"
+        what = f"{count} of {counted(total, 'entry')} {differ} from {symbol}{where}"
         broken = int((~np.isfinite(comparison.candidate)).sum())
-        if broken:
-            cause = cause_of_nonfinite(problem, tolerance.precision)
-            sentence += (
-                f" {counted(broken, 'entry').capitalize()} {'is' if broken == 1 else 'are'} not finite"
-            )
-            sentence += f": {cause}." if cause else "."
-        return sentence
+        if not broken:
+            return what, ""
+        cause = cause_of_nonfinite(problem, tolerance.precision)
+        are = "is" if broken == 1 else "are"
+        return what, f" {counted(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}."
     if judgement.outcome == UNDECIDED:
-        why = _why_undecided(problem, judgement, tolerance, decimals)
-        return f"UNDECIDED: {why} ({_allowed(judgement, tolerance)}{printed})."
-    what = "the only entry is" if total == 1 else f"all {total} entries of {symbol} are"
-    within = f"{what} within {'what a stable computation can give' if tolerance.derived else 'the tolerance'}"
-    if judgement.outcome == DIGITS_LOST:
-        count = int(comparison.no_correct_digit.sum())
-        return (
-            f"DIGITS LOST: {within}, yet {counted(count, 'entry')} {'has' if count == 1 else 'have'} no correct digit. "
-            f"(P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels "
-            f"({_allowed(judgement, tolerance)}{printed})."
-        )
-    return f"RIGHT: {within}; {digits_of(judgement.comparison)} ({_allowed(judgement, tolerance)}{printed})."
+        return why, ""
+    all_entries = "the only entry is" if total == 1 else f"all {total} entries of {symbol} are"
+    limit = "what a stable computation can give" if tolerance.derived else "the tolerance"
+    if judgement.outcome == RIGHT:
+        return f"{all_entries} within {limit}; {digits_of(comparison)}", ""
+    count = int(comparison.no_correct_digit.sum())
+    return (
+        f"{all_entries} within {limit}, yet {counted(count, 'entry')} {'has' if count == 1 else 'have'} no correct "
+        "digit. (P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels"
+    ), ""
 
 
-def loss_sentence(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
-    """The same for a loss."""
+def _of_loss(judgement: Judgement, why: str) -> tuple[str, str]:
+    """What is so, and a remark on it."""
     yours, exact = float(judgement.comparison.candidate[0]), float(judgement.comparison.reference[0])
-    printed = f", read as printed to {decimals} decimals" if decimals is not None else ""
-    allowed = f"{_allowed(judgement, tolerance)}{printed}"
-    if judgement.outcome == WRONG:
-        impossible = ""
-        if yours < 0:
-            impossible = " A loss is never negative: log S is not positive, and the loss is its negative."
-        return f"WRONG: the loss is {exact!r}, not {yours!r} ({allowed}).{impossible}"
-    if judgement.outcome == UNDECIDED:
-        why = _why_undecided(problem, judgement, tolerance, decimals)
-        return f"UNDECIDED: the loss is {exact!r}; {why} ({allowed})."
-    if judgement.outcome == DIGITS_LOST:
-        return f"DIGITS LOST: the loss is {exact!r}, and {yours!r} has no digit of it ({allowed})."
-    return f"RIGHT: the loss, {digits_of(judgement.comparison)} ({allowed})."
-
-
-def both_sentence(gradient: str, loss: str) -> str:
-    """What a right gradient with a wrong loss means, and the reverse; nothing where they are alike."""
-    good = (RIGHT, DIGITS_LOST)
-    if gradient in good and loss == WRONG:
-        return "right gradient with wrong loss: the mistake is in the loss alone, such as its sign or a constant."
-    if gradient == WRONG and loss in good:
-        return "right loss with wrong gradient: the forward pass is right, and the mistake comes after it."
-    return ""
+    negative = " A loss is never negative: log S is not positive, and the loss is its negative."
+    return {
+        WRONG: (f"the loss is {exact!r}, not {yours!r}", negative if yours < 0 else ""),
+        UNDECIDED: (f"the loss is {exact!r}; {why}", ""),
+        DIGITS_LOST: (f"the loss is {exact!r}, and {yours!r} has no digit of it", ""),
+        RIGHT: (f"the loss, {digits_of(judgement.comparison)}", ""),
+    }[judgement.outcome]
 
 
 def _why_undecided(problem: Problem, judgement: Judgement, tolerance: Tolerance, decimals: int | None) -> str:
@@ -152,7 +145,3 @@ def digits_of(comparison: Comparison) -> str:
     """How many digits of the worst entry are correct; past fifteen the last bit decides, and it may vary."""
     digits = int(comparison.correct_digits.min())
     return f"{how_many_correct(digits)} correct digit{'' if digits == 1 else 's'}"
-
-
-def _worst(problem: Problem, name: str, judgement: Judgement) -> str:
-    return entry_of(problem, name, int(np.flatnonzero(judgement.wrong)[0]))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from xegrad.computation import Computation, Place
+from xegrad.computation import Computation
 from xegrad.display.numbers import with_digits
 from xegrad.naming import counted, entry_of
 from xegrad.problem import Problem
@@ -14,28 +12,30 @@ from xegrad.problem import Problem
 
 def compute_verdict(computation: Computation) -> str:
     """Whether chain and shortcut agree, whether they are right, and where and why not."""
-    problem, kind, places = computation.problem, computation.reason.kind, computation.reason.places
+    problem, kind = computation.problem, computation.reason.kind
+    places = [place for place in computation.reason.places if place[0] != "loss"]
     total = sum(against.reference.size for against in computation.comparisons.values())
+    count = counted(len(places), "entry")
     of_all = f"{len(places)} of {counted(total, 'entry')}"
+    everything, are = ("the only entry", "is") if total == 1 else (f"all {total} entries", "are")
+    only = f", {entry_of(problem, *places[0])}" if len(places) == 1 else ""
     match kind:
         case "not-compared":
             names = [
                 f"the {name}" if name in ("chain", "shortcut") else name for name in computation.evaluations
             ]
-            reason = (
-                ""
-                if computation.is_finite
-                else f"; something is not finite: {computation.cause_of_nonfinite}"
-            )
+            cause = computation.cause_of_nonfinite
+            reason = f"; something is not finite: {cause}" if not computation.is_finite else ""
             was = "was" if len(names) == 1 else "were"
             return f"not compared: only {' and '.join(names)} {was} computed, not chain and shortcut{reason}."
         case "not-finite":
             return f"differ: the chain is not finite in {of_all}: {computation.cause_of_nonfinite}."
         case "apart":
-            worst, difference = _furthest_apart(computation, places)
+            differences = [abs(float(computation.comparisons[of].difference.flat[k])) for of, k in places]
+            worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
             return (
                 f"differ: {of_all} are further apart than rounding explains, at most "
-                f"{with_digits(difference, 3)}, at {entry_of(problem, *worst)}."
+                f"{with_digits(differences[worst], 3)}, at {entry_of(problem, *places[worst])}."
             )
         case "unbounded":
             return (
@@ -43,53 +43,29 @@ def compute_verdict(computation: Computation) -> str:
                 "digits shown at most."
             )
         case "no-exact" if places:
-            what = "the only entry is" if total == 1 else f"all {total} entries are"
             return (
-                f"agree: {what} within rounding, but the chain keeps no digit of {counted(len(places), 'entry')}"
-                f"{_only(problem, places)}: {_why_lost(problem, *places[0])}."
-            )
-        case "no-exact":
-            equal = "the only entry is equal" if total == 1 else f"all {total} entries are equal"
-            return f"agree: {equal}, up to what rounding explains."
-        case "uncertified":
-            return _uncertified(problem, places)
-        case "both-wrong":
-            return (
-                f"agree, but both wrong: {counted(len(places), 'entry')} without a correct digit"
-                f"{_only(problem, places)}: {_why_both_lost(problem)}."
-            )
-        case "chain-wrong" | "shortcut-wrong":
-            return (
-                f"agree within rounding, but the {kind.removesuffix('-wrong')} is wrong: "
-                f"{counted(len(places), 'entry')} without a correct digit{_only(problem, places)}: "
+                f"agree: {everything} {are} within rounding, but the chain keeps no digit of {count}{only}: "
                 f"{_why_lost(problem, *places[0])}."
             )
+        case "no-exact":
+            return f"agree: {everything} {are} equal, up to what rounding explains."
+        case "uncertified":
+            loss = len(computation.reason.places) - len(places)
+            what = ["the loss"] * loss + [only[2:] or count] * bool(places)
+            value, are = ("value", "is") if loss + len(places) == 1 else ("values", "are")
+            return (
+                f"undecided: chain and shortcut agree, but the exact {value} of {' and '.join(what)} {are} not "
+                "certified."
+            )
+        case "both-wrong":
+            return f"agree, but both wrong: {count} without a correct digit{only}: {_why_both_lost(problem)}."
+        case "chain-wrong" | "shortcut-wrong":
+            return (
+                f"agree within rounding, but the {kind.removesuffix('-wrong')} is wrong: {count} without a correct "
+                f"digit{only}: {_why_lost(problem, *places[0])}."
+            )
         case _:
-            all_of = "the only entry" if total == 1 else f"all {total} entries"
-            return f"agree and right: {all_of}, up to what rounding explains."
-
-
-def _furthest_apart(computation: Computation, places: Sequence[Place]) -> tuple[Place, float]:
-    """The entry of the largest difference, and that; what is no number counts as the largest."""
-    differences = [abs(float(computation.comparisons[name].difference.flat[index])) for name, index in places]
-    worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
-    return places[worst], differences[worst]
-
-
-def _uncertified(problem: Problem, places: Sequence[Place]) -> str:
-    of_gradients = [place for place in places if place[0] != "loss"]
-    parts = ["the loss"] if len(of_gradients) < len(places) else []
-    if len(of_gradients) == 1:
-        parts.append(entry_of(problem, *of_gradients[0]))
-    elif of_gradients:
-        parts.append(counted(len(of_gradients), "entry"))
-    values = "value of" if len(places) == 1 else "values of"
-    are = "is" if len(places) == 1 else "are"
-    return f"undecided: chain and shortcut agree, but the exact {values} {' and '.join(parts)} {are} not certified."
-
-
-def _only(problem: Problem, places: Sequence[Place]) -> str:
-    return f", {entry_of(problem, *places[0])}" if len(places) == 1 else ""
+            return f"agree and right: {everything}, up to what rounding explains."
 
 
 def _why_both_lost(problem: Problem) -> str:

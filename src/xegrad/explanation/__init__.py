@@ -14,7 +14,8 @@ from xegrad.errors import InputError
 from xegrad.explanation.entry import follow
 from xegrad.explanation.row import WorkedRow
 from xegrad.explanation.steps import MAKERS
-from xegrad.explanation.values import STEPS, Step, WorkedEntry
+from xegrad.explanation.texts import STEPS
+from xegrad.explanation.values import Step, WorkedEntry
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import CHAIN
@@ -31,15 +32,9 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
 
     def __getitem__(self, name: str) -> Step:
         """The step of this name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
+        if name in STEPS:
+            return self.steps[STEPS.index(name)]
         raise InputError(f"there is no step {name!r}; the steps are {', '.join(STEPS)}")
-
-    @property
-    def alone(self) -> Problem:
-        """The row as a problem of its own."""
-        return self.computation.problem
 
     @property
     def scrambled_gradient(self) -> Array:
@@ -61,8 +56,7 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
     @property
     def arrays(self) -> dict[str, Array | None]:
         """Every array by its name; None where it is beyond the budget."""
-        named = {name: self[name].value for name in CHAIN}
-        return named | {"scrambled_gradient": self.scrambled_gradient}
+        return {name: self[name].value for name in CHAIN} | {"scrambled_gradient": self.scrambled_gradient}
 
     def entry(self, input: int, class_: int) -> WorkedEntry:
         """dL/dW[input, class], followed through every factor.
@@ -72,10 +66,8 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
         InputError
             An index out of range.
         """
-        for name, index, size in (
-            ("input", input, self.problem.n_inputs),
-            ("class", class_, self.problem.n_classes),
-        ):
+        sizes = self.problem.n_inputs, self.problem.n_classes
+        for name, index, size in zip(("input", "class"), (input, class_), sizes, strict=True):
             if not 0 <= index < size:
                 raise InputError(f"there is no {name} {index}; they are 0 to {size - 1}")
         with np.errstate(all="ignore"):
@@ -83,35 +75,22 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
 
     def _repr_html_(self) -> str:
         """A table for a notebook."""
-        cells = [
-            f"<tr><td><b>{html.escape(step.symbol)}</b><br>{' × '.join(map(str, step.shape))}</td>"
-            f"<td>{html.escape(step.rule)}<br><code>{html.escape(step.formula)}</code><br>"
-            f"{'<br>'.join(f'<code>{html.escape(line)}</code>' for line in step.worked)}"
-            f"{f'<br><i>{html.escape(step.lost)}</i>' if step.lost else ''}</td><td>{_html(step)}</td></tr>"
-            for step in self.steps
-        ]
-        head = "<tr><th>step</th><th>how</th><th>value</th></tr>"
+        lines = "".join(map(_line, self.steps))
         above = f"<p>{html.escape(self.rows_add_up)}</p>" if self.rows_add_up else ""
-        return f"{above}<table>{head}{''.join(cells)}</table>"
+        return f"{above}<table><tr><th>step</th><th>how</th><th>value</th></tr>{lines}</table>"
 
 
 def explain(problem: Problem, row: int = 0) -> Explanation:
     """The chain of one row, DXE . DS . Dg, with every factor as numbers, beside the shortcut.
 
-    Parameters
-    ----------
-    row : int
-        Which row of a batch.  Its Q holds its share of the reduction, so that rows add up to the batch.
+    Of a batch the row's Q holds its share of the reduction, so that rows add up to the batch; as floats, it is the
+    target that the exact values are for.  These are there where they are quick (`methods.exact.work`) and certified.
+    Of a Jacobian beyond the budget only the corners are built.
 
     Raises
     ------
     InputError
         A stack of problems, or a row that there is not.
-
-    Notes
-    -----
-    Of a batch the row's Q, as floats, is the target that the exact values are for.  These are there where
-    they are quick (`methods.exact.work`).  Of a Jacobian beyond the budget only the corners are built.
     """
     if problem.weights.ndim > 2:
         raise InputError("an explanation is that of one problem, not of a stack")
@@ -134,9 +113,14 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
     )
 
 
-def _html(step: Step) -> str:
-    """A small array as a table, of a large one its structure."""
-    array = step.value
-    if array is None or array.size > notebook.MOST or array.ndim > 2:
-        return html.escape(step.structure)
-    return notebook.table(np.atleast_2d(array).astype(np.float64).tolist())
+def _line(step: Step) -> str:
+    """A step as a line of the table; of a large array its structure."""
+    codes = "".join(f"<br><code>{html.escape(line)}</code>" for line in (step.formula, *step.worked))
+    lost = f"<br><i>{html.escape(step.lost)}</i>" if step.lost else ""
+    value = html.escape(step.structure)
+    if step.value is not None and step.value.size <= notebook.MOST and step.value.ndim <= 2:
+        value = notebook.table(np.atleast_2d(step.value).astype(np.float64).tolist())
+    return (
+        f"<tr><td><b>{html.escape(step.symbol)}</b><br>{' × '.join(map(str, step.shape))}</td>"
+        f"<td>{html.escape(step.rule)}{codes}{lost}</td><td>{value}</td></tr>"
+    )

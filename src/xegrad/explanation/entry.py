@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from xegrad.explanation.row import TERMS, WorkedRow, product, summed
 from xegrad.explanation.values import WorkedEntry
-from xegrad.methods import chain
 
 
 def follow(view: WorkedRow, j: int, i: int) -> WorkedEntry:
-    outer, column = chain.cross_entropy_jacobian(view.probabilities, view.targets), view.softmax_column(i)
-    named = np.flatnonzero(view.targets).tolist()
+    outer, column = view.cross_entropy_jacobian, view.softmax_column(i)
+    named, number, probabilities = view.named, view.factor, view.probabilities
     products = outer * column * view.x[j]
-    x, came = view.factor(view.x[j]), view.outcome("chain", j, i)
-    symbols = [f"DXE[{t}] · DS[{t},{i}] · x[{j}]" for t in named]
-    numbers = [product(view.factor(outer[t]), view.factor(column[t]), x) for t in named]
-    factors = [f"S[{i}] = {view.factor(view.probabilities[i])},  x[{j}] = {x}"]
+    x, came, name = number(view.x[j]), view.outcome("chain", j, i), f"dL/dW[{j},{i}]"
+    factors = [f"S[{i}] = {number(probabilities[i])},  x[{j}] = {x}"]
+    worked = []
     for t in named[:TERMS]:
-        factors.append(
-            f"DXE[{t}] = -Q[{t}] / S[{t}] = -{view.factor(view.targets[t])} / {view.factor(view.probabilities[t])} "
-            f"= {view.factor(outer[t])}"
-        )
+        quotient = f"-{number(view.targets[t])} / {number(probabilities[t])}"
+        factors.append(f"DXE[{t}] = -Q[{t}] / S[{t}] = {quotient} = {number(outer[t])}")
         entry_of_ds = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
-        factors.append(f"DS[{t},{i}] = {entry_of_ds} = {view.factor(column[t])}")
-    name = f"dL/dW[{j},{i}]"
+        factors.append(f"DS[{t},{i}] = {entry_of_ds} = {number(column[t])}")
+        numbers = product(number(outer[t]), number(column[t]), x)
+        worked.append(f"DXE[{t}] · DS[{t},{i}] · x[{j}] = {numbers} = ")
     if len(named) == 1:
-        lines = [f"{name} = {symbols[0]} = {numbers[0]} = {came}"]
+        lines = [f"{name} = {worked[0]}{came}"]
     elif named:
         lines = [f"{name} = Σ_t DXE[t] · DS[t,{i}] · x[{j}], over the {len(named)} t with Q[t] ≠ 0"]
-        lines += [
-            f"{symbol} = {number} = {view.factor(products[t])}"
-            for symbol, number, t in zip(symbols[:TERMS], numbers, named, strict=False)
-        ]
+        lines += [f"{line}{number(products[t])}" for line, t in zip(worked, named, strict=False)]
         if len(named) > TERMS:
-            rest = view.factor(products[named[TERMS:]].sum())
+            rest = number(products[named[TERMS:]].sum())
             lines.append(f"{len(named) - TERMS} more terms, together {rest}")
-        lines.append(f"{name} = {summed([view.factor(products[t]) for t in named])} = {came}")
+        lines.append(f"{name} = {summed([number(products[t]) for t in named])} = {came}")
     else:
         lines = [f"{name} = 0, since Q is 0: this row does not count"]
+    values = {method: float(gradient[j, i]) for method, gradient in view.gradients.items()}
     return WorkedEntry(
         input=j,
         class_=i,
         factors=tuple(factors),
         lines=tuple(lines),
-        chain=float(view.chain[j, i]),
-        shortcut=float(view.shortcut[j, i]),
-        exact=None if view.exact is None else float(view.exact[j, i]),
+        chain=values["chain"],
+        shortcut=values["shortcut"],
+        exact=values.get("exact"),
     )

@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer
 from xegrad.comparison import Comparison
 from xegrad.computation import Computation
+from xegrad.explanation.texts import TEXTS
+from xegrad.explanation.values import Corners, Step, StepText
 from xegrad.methods import chain
 from xegrad.targets import Array
 
@@ -21,6 +24,7 @@ FACTOR, RESULT = 8, 5  # significant digits of a factor, and of what a pocket ca
 class WorkedRow:
     """What the steps share: the numbers of the row, and the entry that the worked lines follow."""
 
+    @np.errstate(all="ignore")
     def __init__(self, computed: Computation) -> None:
         self.computed = computed
         self.problem = computed.problem.rounded
@@ -28,23 +32,17 @@ class WorkedRow:
         self.targets: Array = self.forward.targets[0]
         self.logits: Array = self.forward.logits[0]
         self.probabilities: Array = self.forward.probabilities[0]
+        self.residual: Array = layer.residual(self.forward)[0]
         self.x: Array = self.problem.inputs[0]
         self.n_inputs, self.n_classes = self.problem.n_inputs, self.problem.n_classes
         self.mass = float(self.targets.sum())
         self.target = int(np.argmax(self.targets if self.mass else np.nan_to_num(self.probabilities)))
         self.input = int(np.argmax(np.abs(self.x)))
-        self.chain: Array = computed.evaluations["chain"].gradients["weights"]
-        self.shortcut: Array = computed.evaluations["shortcut"].gradients["weights"]
-        self.u = float(np.finfo(self.problem.dtype).eps) / 2
-
-    @property
-    def exact(self) -> Array | None:
-        evaluation = self.computed.evaluations.get("exact")
-        return None if evaluation is None else evaluation.gradients["weights"]
-
-    @property
-    def residual(self) -> Array:
-        return layer.residual(self.forward)[0]
+        self.named: list[int] = np.flatnonzero(self.targets).tolist()  # the classes of the target
+        self.cross_entropy_jacobian = chain.cross_entropy_jacobian(self.probabilities, self.targets)
+        self.gradients: dict[str, Array] = {
+            name: evaluation.gradients["weights"] for name, evaluation in computed.evaluations.items()
+        }
 
     def comparison(self, method: str) -> Comparison | None:
         """The method's dL/dW against the exact one; where that is not there, the chain against the shortcut."""
@@ -52,12 +50,9 @@ class WorkedRow:
             return self.computed.from_exact[method]["weights"]
         return self.computed.comparisons["weights"] if method == "chain" else None
 
-    def gradient(self, method: str) -> Array:
-        return self.chain if method == "chain" else self.shortcut
-
     def noise(self, method: str) -> NDArray[np.bool_]:
         """Entries of dL/dW, (N, T), of which only rounding is left: no digit is that of the exact value."""
-        values, against = self.gradient(method), self.comparison(method)
+        values, against = self.gradients[method], self.comparison(method)
         if against is None:
             return np.zeros(values.shape, dtype=bool)
         wrong = against.no_correct_digit | (against.reference == 0)
@@ -65,28 +60,25 @@ class WorkedRow:
 
     def outcome(self, method: str, j: int, i: int) -> str:
         """An entry of dL/dW at the end of a worked line."""
-        return "0, up to rounding" if self.noise(method)[j, i] else result(self.gradient(method)[j, i])
+        return "0, up to rounding" if self.noise(method)[j, i] else result(self.gradients[method][j, i])
 
     def lost_entries(self, method: str) -> str:
         """What is not finite, or has no digit of the exact value (or else of the shortcut's), and the first of it."""
-        values = self.gradient(method)
-        against = self.comparison(method)
+        values, against = self.gradients[method], self.comparison(method)
         gone = ~np.isfinite(values) if against is None else against.no_correct_digit
         if not gone.any():
             return ""
-        j, i = (int(index) for index in np.argwhere(gone)[0])
-        count = f"{int(gone.sum())} of {gone.size} entries"
+        j, i = np.argwhere(gone)[0].tolist()
         why = "no digit that is right"
         if not np.isfinite(values[j, i]):
             why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
         known = ""
         if against is not None:
-            known = f", and is {against.reference[j, i] + 0.0:.5g}" + (
-                ", exactly" if self.exact is not None else " by the shortcut"
-            )
+            source = ", exactly" if "exact" in self.gradients else " by the shortcut"
+            known = f", and is {against.reference[j, i] + 0.0:.5g}{source}"
         return (
-            f"{count} {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes out as "
-            f"{result(values[j, i])}{known}."
+            f"{gone.sum()} of {gone.size} entries {'has' if gone.sum() == 1 else 'have'} {why}: dL/dW[{j},{i}] comes "
+            f"out as {result(values[j, i])}{known}."
         )
 
     def factor(self, value: float) -> str:
@@ -96,6 +88,39 @@ class WorkedRow:
     def softmax_column(self, column: int) -> Array:
         """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
         return chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
+
+    def step(
+        self,
+        name: str,
+        worked: Sequence[str],
+        value: Array | Corners | None = None,
+        *,
+        mistaken: Array | None = None,
+        text: StepText | None = None,
+        noise: NDArray[np.bool_] | None = None,
+        lost: str = "",
+        **words: str,
+    ) -> Step:
+        """The step of this name: its text, filled with sizes and `words`, beside its numbers and those of its slip."""
+        text = text or TEXTS[name]
+
+        def filled(sentence: str) -> str:
+            return sentence.format(N=self.n_inputs, T=self.n_classes, **words)
+
+        slip = text.slip and replace(text.slip, instead=filled(text.slip.instead), numbers=mistaken)
+        return Step(
+            text.symbol,
+            filled(text.rule),
+            filled(text.formula),
+            slip,
+            filled(text.structure),
+            name=name,
+            worked=tuple(worked),
+            value=None if isinstance(value, Corners) else value,
+            corners=value if isinstance(value, Corners) else None,
+            noise=noise,
+            lost=lost,
+        )
 
 
 def shown(value: float, digits: int) -> str:
@@ -112,12 +137,13 @@ def result(value: float) -> str:
 
 
 def product(*factors: str) -> str:
+    """a · b · (-c)."""
     first, *rest = factors
     return " · ".join([first, *(f"({factor})" if factor.startswith("-") else factor for factor in rest)])
 
 
 def summed(terms: Sequence[str]) -> str:
-    """a + b - c; of many, the first ones, how many are left out, and the last."""
+    """a + b - c; of many, the first ones, how many are left out, and the last; of none, 0."""
     if len(terms) > TERMS:
         terms = [*terms[: TERMS - 2], f"… ({len(terms) - TERMS + 1} more)", terms[-1]]
-    return " + ".join(terms).replace(" + -", " - ")
+    return " + ".join(terms).replace(" + -", " - ") or "0"

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.targets import Array
-
-# The slip that a step invites, by its identifier.
-MISTAKE_AT_STEP: Mapping[str, str] = {
-    "logits": "bias-wrong",
-    "probabilities": "softmax-twice",
-    "loss": "log-epsilon",
-    "cross_entropy_jacobian": "jacobian-skipped",
-    "softmax_jacobian": "jacobian-diagonal",
-    "weighted_sum_jacobian": "input-missing",
-    "layer_jacobian": "all-zero",
-    "flat_gradient": "scrambled-reshape",
-    "gradient": "scrambled-reshape",
-    "shortcut": "sign-flipped",
-}
-WITHOUT_BIAS = "transposed"  # that of the logits, where there is no b to go wrong
-STEPS = (*MISTAKE_AT_STEP, "comparison", "check")
 
 
 class CommonMistake(msgspec.Struct, frozen=True, eq=False):
@@ -32,33 +14,44 @@ class CommonMistake(msgspec.Struct, frozen=True, eq=False):
 
     name: str
     instead: str
+    taken_for: str = ""  # what the numbers are taken for
     numbers: Array | None = None
-    of: str = ""  # what the numbers are taken for
 
 
 class Corners(msgspec.Struct, frozen=True, eq=False):
     """The first and last rows and columns of a matrix too large to be built, and the target's."""
 
+    shape: tuple[int, ...]  # of the whole
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     values: Array
 
 
-class Step(msgspec.Struct, frozen=True, eq=False):
-    """One factor of the chain, or one thing made of the factors."""
+class StepText(msgspec.Struct, frozen=True, eq=False):
+    """What a step is, without its numbers."""
 
-    name: str
     symbol: str
     rule: str  # in words
     formula: str  # in symbols
+    slip: CommonMistake | None = None
+    structure: str = ""  # which parts of a matrix are zero, and why
+
+
+class Step(StepText, frozen=True, eq=False, kw_only=True):
+    """One factor of the chain, or one thing made of the factors."""
+
+    name: str
     worked: tuple[str, ...]  # in the problem's own numbers
-    shape: tuple[int, ...] = ()
     value: Array | None = None  # None where there is none, or where it is beyond the budget
     corners: Corners | None = None  # then these
-    structure: str = ""  # which parts of a matrix are zero, and why
     noise: NDArray[np.bool_] | None = None  # entries of which only rounding is left
     lost: str = ""  # what floats lose here
-    slip: CommonMistake | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the value, even where only its corners are there."""
+        whole = self.corners if self.value is None else self.value
+        return () if whole is None else whole.shape
 
 
 class WorkedEntry(msgspec.Struct, frozen=True, eq=False):
