@@ -133,22 +133,17 @@ def _usage_message(error: typer.TyperException) -> str:
     """One line and the nearest that exists, in place of typer's usage and hint."""
     context = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
-    command = f"{context.command_path.removeprefix('xegrad ')}: " if context and context.parent else ""
-    if option := getattr(error, "option_name", None):
-        if message.startswith("No such option"):
-            names = (
-                [name for parameter in context.command.params for name in parameter.opts] if context else []
-            )
-            message = f"there is no option {option}{_nearest(option, [*names, '--help'])}"
+    option = getattr(error, "option_name", None)
+    if option and message.startswith("No such option"):
+        options = [name for parameter in context.command.params for name in parameter.opts] if context else []
+        message = f"there is no option {option}{_nearest(option, [*options, '--help'], '--help')}"
     elif message.startswith("No such command"):
         name = message.removeprefix("No such command ")
-        message = f"there is no command {name}{_nearest(name[1:-1], list(COMMANDS))}"
-    message = message[:1].lower() + message[1:]
-    return f"{command}{message}"
+        message = f"there is no command {name}{_nearest(name[1:-1], [*COMMANDS], 'xegrad --help')}"
+    command = f"{context.command_path.removeprefix('xegrad ')}: " if context and context.parent else ""
+    return f"{command}{message[:1].lower()}{message[1:]}"
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def _nearest(word: str, known: list[str], otherwise: str) -> str:
     near = get_close_matches(word, known, n=1) if len(word) > 2 else []
-    return (
-        f"; did you mean {near[0]}?" if near else f"; try {'--help' if word[:1] == '-' else 'xegrad --help'}"
-    )
+    return f"; did you mean {near[0]}?" if near else f"; try {otherwise}"

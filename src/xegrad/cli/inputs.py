@@ -70,19 +70,15 @@ class ProblemOptions(msgspec.Struct, frozen=True):
 
     @property
     def is_stream(self) -> bool:
-        """Whether the problems come as a stream, one on each line."""
-        named = [formats.by_suffix(path) for path in self.paths]
-        return any(
-            entry.name == "ndjson" if entry is not None else self.input_format == "ndjson" for entry in named
-        )
-
-    def check_stream(self) -> None:
-        """Raise UsageError unless every path is a stream, and standard input is asked for once."""
-        for path in self.paths:
-            entry = formats.by_suffix(path)
-            if entry is not None and entry.name != "ndjson":
-                raise UsageError(f"{path} is {entry.name}, among streams of NDJSON; give it apart")
-        self._check_readers()
+        """Whether the problems come as a stream, one on each line; raise UsageError where only some of them do."""
+        by_suffix = {path: format.name for path in self.paths if (format := formats.by_suffix(path))}
+        is_named = self.input_format == "ndjson" and len(by_suffix) < len({*self.paths})
+        if not is_named and "ndjson" not in by_suffix.values():
+            return False
+        for path, name in by_suffix.items():
+            if name != "ndjson":
+                raise UsageError(f"{path} is {name}, among streams of NDJSON; give it apart")
+        return True
 
     @property
     def _readable(self) -> dict[str, str]:
@@ -90,7 +86,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         arrays = {FIELDS[key].option: text for key, text in self.values.items() if FIELDS[key].kind is ARRAY}
         return arrays | ({} if self.labels is None else {"--labels": self.labels})
 
-    def _check_readers(self, *others: tuple[str, str | None]) -> None:
+    def check_readers(self, *others: tuple[str, str | None]) -> None:
         """Raise UsageError where standard input is asked for twice."""
         readers = [path for path in self.paths if path == "-"]
         readers += [option for option, text in (*self._readable.items(), *others) if text == "-"]
@@ -109,23 +105,13 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         return [str(formats.with_key(value)[0]) for value in (*self.paths, *self._readable.values())]
 
     def read(self, *others: tuple[str, str | None]) -> RawProblem:
-        """The problem.  `others` are more options that may ask for standard input.
-
-        Raises
-        ------
-        UsageError
-            Two problems, or standard input asked for twice.
-        InputError
-            A problem or a part that cannot be read.
-        """
-        from xegrad.formats.raw_problem import RawProblem
-
+        """The problem.  `others` are more options that may ask for standard input."""
         paths = self.paths
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
-        self._check_readers(*others)
-        problem = formats.read_problem(paths[0], self.input_format) if paths else RawProblem()
-        return self.parts().over(problem)
+        self.check_readers(*others)
+        problem = formats.read_problem(paths[0], self.input_format) if paths else None
+        return self.parts() if problem is None else self.parts().over(problem)
 
     def parts(self) -> RawProblem:
         """What the options give of it."""

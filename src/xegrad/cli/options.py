@@ -43,13 +43,13 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 parameters.append(parameter)
                 continue
             annotations = _annotations(record)
-            blank: Any = record()
+            preset = dict(zip(record.__struct_fields__, record.__struct_defaults__, strict=True)) | defaults
             names = [field for field in annotations if field not in without]
             records[name] = problem_options if record is ProblemOptions else record, names
             parameters += [
                 context.replace(
                     name=field,
-                    default=defaults.get(field, getattr(blank, field, None)),
+                    default=preset.get(field),
                     annotation=annotations[field],
                 )
                 for field in names

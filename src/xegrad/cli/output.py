@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,13 +72,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
     def destination(
         self, inputs: Sequence[str] = (), forms: Collection[str] = VIEWS, *, is_report: bool = False
     ) -> Destination:
-        """What the options come to; `inputs` are the files that must not be written over.
-
-        Raises
-        ------
-        UsageError
-            Two forms, one that this command does not have, a suffix that names none, an output over an input.
-        """
+        """What the options come to; `inputs` are the files that must not be written over."""
         if self.json and self.form not in (None, "json"):
             raise UsageError(f"--json and --format {self.form} ask for two things")
         form = "json" if self.json else self.form and choice(self.form, forms, "format")
@@ -113,11 +106,6 @@ class Destination(msgspec.Struct, frozen=True):
         """What the form asks for: the `result` as JSON, the `array` in a format, or else the `view` on the page.
 
         Warnings go to standard error first, unless JSON carries them.
-
-        Raises
-        ------
-        XegradError
-            The file cannot be written; what was there before still is.
         """
         silent = self.quiet and self.path is None
         if self.form != "json" or silent:
@@ -135,7 +123,6 @@ class Destination(msgspec.Struct, frozen=True):
             self._draw(view)
 
     def _draw(self, view: Callable[[PageSettings], View]) -> None:
-        """A view as wide as the screen."""
         from xegrad.display import screen
 
         ascii = self.path is None and not screen.is_unicode()
@@ -154,13 +141,7 @@ class Destination(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
-    """What writes to a file that is there when the block is done, or at once to standard output or error.
-
-    Raises
-    ------
-    XegradError
-        The file cannot be written; what was there before still is.
-    """
+    """What writes to a file that is there when the block is done, or at once to standard output or error."""
     if path is None:
         stream = sys.stderr if is_report else sys.stdout
         stream.flush()
@@ -188,6 +169,8 @@ def _replaced(path: Path) -> Iterator[Write]:
         with path.open("wb") as file:
             yield file.write
         return
+    import tempfile  # here, since it takes 2 ms
+
     target = path.resolve()
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

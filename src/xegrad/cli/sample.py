@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad import formats
 from xegrad.cli.choices import choice, choices, option
 from xegrad.errors import UsageError
+from xegrad.vocabulary import SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Problem
-    from xegrad.targets import Array
 
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
@@ -43,43 +44,32 @@ def command(
     A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
     """
     name = choice(output_format, WRITABLE, "format")
+    sizes = rows or (4 if slip else 1), inputs or 3, classes or 5, seed or 0
+    claim: dict[str, Any] = {}
     if slip:
-        raw = _with_slips(slip, rows or 4, inputs or 3, classes or 5, seed or 0)
+        from xegrad.blindness import problem_with_slips
+        from xegrad.slips import SLIPS
+
+        problem, of, gradient = problem_with_slips(choices(slip, SLIPS, "slip"), *sizes)
+        claim = {"gradient": gradient, "with_respect_to": None if of == "weights" else SYMBOLS[of]}
         if name != "json":
             raise UsageError(f"a gradient does not fit into {name}; --slip is written as json")
-    elif rows is None and inputs is None and classes is None and seed is None:
-        from xegrad.slip_page import seed as derivation
+    elif (rows, inputs, classes, seed) == (None,) * 4:
+        from xegrad import slip_page
 
-        raw = _raw(derivation())
+        problem = slip_page.seed()
     else:
-        raw = _random(rows or 1, inputs or 3, classes or 5, seed or 0)
-    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(raw))
+        from xegrad.blindness import problem_without_blind_spots
+
+        problem, remaining = problem_without_blind_spots(*sizes)
+        if remaining:
+            sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
+    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(_raw(problem, claim)))
     return 0
 
 
-def _random(n_rows: int, n_inputs: int, n_classes: int, seed: int) -> RawProblem:
-    """Normal numbers with two decimals; what the problem cannot catch is said on standard error."""
-    from xegrad.blindness import problem_without_blind_spots
-
-    problem, remaining = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
-    if remaining:
-        sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
-    return _raw(problem)
-
-
-def _with_slips(slips: list[str], n_rows: int, n_inputs: int, n_classes: int, seed: int) -> RawProblem:
-    """A problem that brings the wrong gradient along."""
-    from xegrad.blindness import problem_with_slips
-    from xegrad.slips import SLIPS
-    from xegrad.vocabulary import SYMBOLS
-
-    names = choices(slips, SLIPS, "slip")
-    problem, of, gradient = problem_with_slips(names, n_rows, n_inputs, n_classes, seed)
-    return _raw(problem, gradient, None if of == "weights" else SYMBOLS[of])
-
-
-def _raw(problem: Problem, gradient: Array | None = None, with_respect_to: str | None = None) -> RawProblem:
-    """A problem, with a claim perhaps, as it is written."""
+def _raw(problem: Problem, claim: Mapping[str, Any]) -> RawProblem:
+    """A problem and what it claims, as they are written."""
     from xegrad.formats.raw_problem import RawProblem
 
     labels = problem.targets.labels
@@ -91,7 +81,6 @@ def _raw(problem: Problem, gradient: Array | None = None, with_respect_to: str |
         "b": problem.bias,
         "label": int(labels[0]) if single else labels,
         "class_weights": problem.targets.class_weights,
-        "gradient": gradient,
-        "with_respect_to": with_respect_to,
+        **claim,
     }
     return RawProblem({key: value for key, value in values.items() if value is not None})

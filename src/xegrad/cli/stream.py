@@ -50,7 +50,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
         raise UsageError(
             f"{command}: a stream is answered in NDJSON, a line for each problem, not in {output.form}"
         )
-    request.check_stream()
+    request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
@@ -68,10 +68,8 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
                     except OSError:
                         counts -= answered_chunk.counts
                         raise
-                    if answered_chunk.first_bad is not None:
-                        first_bad = (
-                            first_bad or f"; the first is line {answered_chunk.first_bad} of {_name(path)}"
-                        )
+                    if answered_chunk.first_bad is not None and not first_bad:
+                        first_bad = f"; the first is line {answered_chunk.first_bad} of {_name(path)}"
     finally:
         if not output.quiet and (counts.total() or sys.exc_info()[0] is None):
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
