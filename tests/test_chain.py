@@ -61,9 +61,9 @@ def test_blocks_give_the_entries_that_all_at_once_gives(budget: int, problem: Pr
         patch.setattr(chain, "MEMORY_BUDGET", budget)
         parts = method.evaluate(problem, names)
     for name in names:
-        promised = np.isfinite(bound.gradients[name])
-        distance = np.abs(parts.gradients[name][promised] - whole.gradients[name][promised])
-        assert (distance <= 2 * bound.gradients[name][promised]).all()
+        bounded = np.isfinite(bound.gradients[name])
+        distance = np.abs(parts.gradients[name][bounded] - whole.gradients[name][bounded])
+        assert (distance <= 2 * bound.gradients[name][bounded]).all()
 
 
 def test_blocks_of_one_example_are_reported_as_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,7 +315,7 @@ def test_control_characters_in_names_are_spelled_out(run: Run) -> None:
 
 
 def test_without_a_bound_the_verdict_is_open(run: Run) -> None:
-    """1/S is near overflow: both methods give 1, and neither the chain's promise nor a bound exists."""
+    """1/S is near overflow: both methods give 1, and there is no bound, of the chain or between them."""
     arguments = ("compute", "-W", "[[0,708.5]]", "-x", "1", "-y", "0")
     assert (
         one_line(run(*arguments)).rsplit("difference", 1)[1].count("undecided: 2 of 2 entries have no") == 1

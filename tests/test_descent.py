@@ -115,12 +115,12 @@ def assert_is_the_step(case: dict[str, Any], weights: Any, bias: Any) -> None:
     descent = descend(problem, learning_rate=case["learning_rate"], l2=case["l2"])
     u = bounds.PRECISIONS[case["dtype"]].u
     names = ("weights",) if problem.bias is None else ("weights", "bias")
-    promised = bounds.stable(problem, names).gradients
+    bounded = bounds.stable(problem, names).gradients
     for name, other in (("weights", weights), ("bias", bias)):
         if name not in names:
             continue
         start, end = getattr(problem, name), getattr(descent.end, name)
-        bound = 2 * case["learning_rate"] * promised[name] + 8 * u * (np.abs(start) + np.abs(other))
+        bound = 2 * case["learning_rate"] * bounded[name] + 8 * u * (np.abs(start) + np.abs(other))
         assert (np.abs(end.astype(np.float64) - other) <= bound).all()
     # Its loss is that of the problem and the penalty.
     assert descent.losses[0] == pytest.approx(

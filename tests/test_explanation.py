@@ -168,7 +168,7 @@ def test_the_rows_of_a_batch_add_up_to_the_gradient_by_the_chain(given_problem: 
     gradients: list[Any] = [row["gradient"].value for row in rows]
     total = np.sum(gradients, axis=0, dtype=np.float64)
     whole = METHODS["chain"].evaluate(given_problem).gradients["weights"]
-    # Both keep the promise of the chain.
+    # Both keep the bound of the chain.
     bound = 2 * METHODS["chain"].bound(given_problem).gradients["weights"]
     known = np.isfinite(bound) & np.isfinite(total)
     with np.errstate(all="ignore"):

@@ -30,7 +30,7 @@ def precision_for(problem: Problem) -> int:
     return min(HIGHEST, PRECISION + math.ceil(4 * spread / math.log(2)))
 
 
-def assert_keeps_its_promise(method: Method, problem: Problem, truth: dict[str, Any]) -> None:
+def assert_keeps_its_bound(method: Method, problem: Problem, truth: dict[str, Any]) -> None:
     evaluation, bound = method.evaluate(problem, NAMES), method.bound(problem, NAMES)
     for distance, allowed in misses(truth["loss"], evaluation.loss, bound.loss):
         assert distance <= allowed, "loss"
@@ -40,18 +40,20 @@ def assert_keeps_its_promise(method: Method, problem: Problem, truth: dict[str, 
 
 
 def assert_within(first: Any, second: Any, bound: Any) -> None:
-    """Everywhere the bound is a promise, the two are no further apart."""
-    promised = np.isfinite(bound)
-    distance = np.abs(np.asarray(first)[promised] - np.asarray(second)[promised])
-    assert (distance <= bound[promised]).all()
+    """Everywhere there is a bound, the two are no further apart."""
+    bounded = np.isfinite(bound)
+    distance = np.abs(np.asarray(first)[bounded] - np.asarray(second)[bounded])
+    assert (distance <= bound[bounded]).all()
 
 
 @every_method
 @given(problem=problems())
 @laws
-def test_every_entry_is_as_near_to_the_exact_value_as_promised(method: Method, problem: Problem) -> None:
+def test_every_entry_is_as_near_to_the_exact_value_as_its_bound_says(
+    method: Method, problem: Problem
+) -> None:
     truth = exact(problem, precision_for(problem) if method.name == "exact" else PRECISION)
-    assert_keeps_its_promise(method, problem, truth)
+    assert_keeps_its_bound(method, problem, truth)
 
 
 @pytest.fixture(scope="module", params=[np.float64, np.float32], ids=["float64", "float32"])
@@ -63,12 +65,12 @@ def thousands(request: pytest.FixtureRequest) -> list[tuple[Problem, dict[str, A
 
 
 @pytest.mark.parametrize("method", FLOAT_METHODS, ids=lambda method: method.name)
-def test_the_promise_holds_in_thousands_of_random_problems(
+def test_the_bound_holds_in_thousands_of_random_problems(
     method: Method, thousands: list[tuple[Problem, dict[str, Any]]]
 ) -> None:
     """1,250 problems for each float method and precision: 10,000 in all."""
     for problem, truth in thousands:
-        assert_keeps_its_promise(method, problem, truth)
+        assert_keeps_its_bound(method, problem, truth)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
@@ -76,7 +78,7 @@ def test_the_promise_of_the_exact_method_holds_in_a_hundred_random_problems(dtyp
     random = np.random.default_rng(20)
     for _ in range(100):
         problem = random_problem(random, dtype)
-        assert_keeps_its_promise(METHODS["exact"], problem, exact(problem, precision_for(problem)))
+        assert_keeps_its_bound(METHODS["exact"], problem, exact(problem, precision_for(problem)))
 
 
 @every_method
@@ -119,11 +121,13 @@ def test_a_batch_is_the_sum_of_its_rows(method: Method, problem: Problem) -> Non
     problem = folded(problem)
     rows = [one_row(problem, row) for row in range(problem.n_rows)]
     parts = [method.evaluate(row) for row in rows]
-    promises = [method.bound(row) for row in rows]
+    bounds_of_rows = [method.bound(row) for row in rows]
     whole, bound = method.evaluate(problem), method.bound(problem)
     for name in ("loss", "weights"):
         summands = np.stack([value(part, name) for part in parts]).reshape(len(parts), -1).T
-        limits = np.sum([value(promise, name) for promise in promises], axis=0) + value(bound, name)
+        limits = np.sum([value(alone_bound, name) for alone_bound in bounds_of_rows], axis=0) + value(
+            bound, name
+        )
         for total, terms, limit in zip(value(whole, name).flat, summands, np.ravel(limits), strict=True):
             if np.isfinite(limit):
                 assert abs(math.fsum([-total, *terms])) <= limit
@@ -177,11 +181,15 @@ def test_a_stack_of_problems_is_computed_as_each_of_them(
             Targets(labels=labels[k]) if hard else Targets(soft=soft[k]),
             None if bias is None else bias[k],
         )
-        alone, promise = method.evaluate(one, NAMES), method.bound(one, NAMES)
+        alone, alone_bound = method.evaluate(one, NAMES), method.bound(one, NAMES)
         for name in NAMES:
-            assert_within(evaluation.gradients[name][k], alone.gradients[name], 2 * promise.gradients[name])
-            assert np.allclose(bound.gradients[name][k], promise.gradients[name], rtol=1e-6, atol=0)
-        assert_within(np.asarray(evaluation.loss)[k], np.asarray(alone.loss), 2 * np.asarray(promise.loss))
+            assert_within(
+                evaluation.gradients[name][k], alone.gradients[name], 2 * alone_bound.gradients[name]
+            )
+            assert np.allclose(bound.gradients[name][k], alone_bound.gradients[name], rtol=1e-6, atol=0)
+        assert_within(
+            np.asarray(evaluation.loss)[k], np.asarray(alone.loss), 2 * np.asarray(alone_bound.loss)
+        )
 
 
 @given(problem=problems())
@@ -231,7 +239,7 @@ def test_an_entry_moved_by_three_times_its_bound_never_agrees(
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-def test_promises_hold_near_overflow_and_underflow_and_for_any_mass(dtype: Any) -> None:
+def test_bounds_hold_near_overflow_and_underflow_and_for_any_mass(dtype: Any) -> None:
     """Against the exact method, which test_exact holds to mpmath: 500 problems of every size that floats have."""
     random = np.random.default_rng(11)
     for _ in range(500):
@@ -266,7 +274,7 @@ def value(result: Any, name: str) -> Any:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-def test_nothing_is_promised_of_a_sum_that_overflows_on_its_way(dtype: Any) -> None:
+def test_there_is_no_bound_for_a_sum_that_overflows_on_its_way(dtype: Any) -> None:
     """Eight rows of large x and eight of -x: dL/dW is 0, and every partial sum in float is infinite."""
     large = float(np.finfo(dtype).max) / 3
     inputs = np.array([[large]] * 8 + [[-large]] * 8, dtype=dtype)
@@ -277,6 +285,6 @@ def test_nothing_is_promised_of_a_sum_that_overflows_on_its_way(dtype: Any) -> N
     assert np.isinf(bounds.chain_against_shortcut(problem).gradients["weights"]).all()
 
 
-def test_so_many_roundings_that_nothing_is_left_are_no_promise() -> None:
+def test_so_many_roundings_that_nothing_is_left_are_no_bound() -> None:
     assert np.isinf(bounds.gamma(2**25, 2.0**-24))
     assert bounds.gamma(2**23, 2.0**-24) == 1.0
