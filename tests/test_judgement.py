@@ -251,3 +251,25 @@ def test_an_entry_whose_exact_value_is_not_certified_is_never_wrong() -> None:
     judged = judge(problem, unsure, right + np.array([[1.0, 1.0]]), Tolerance())
     assert judged.outcome == WRONG
     assert judged.pattern == "one entry"
+
+
+def test_a_logit_that_is_lost_to_cancellation_moves_every_probability_of_its_row() -> None:
+    """The logit of class 0 is 4 or 0, as its sum is ordered: S is near one-hot or uniform, and neither is wrong."""
+    problem = Problem(
+        np.array([[4.0, 0, 0], [1e19, 0, 0], [-1e19, 0, 0]]), np.ones((1, 3)), Targets(labels=np.array([1]))
+    )
+    exact = METHODS["exact"].evaluate(problem, ("logits",))
+    uniform = np.array([[1 / 3, -2 / 3, 1 / 3]])
+    assert judge(problem, exact, uniform, Tolerance(), with_respect_to="logits").outcome == UNDECIDED
+    checks = {check.name: check.passed for check in check_methods(problem, exact, ("logits",))}
+    assert checks["shortcut, dL/dlogits"] and checks["complex-step, dL/dlogits"]
+
+
+def test_a_logit_may_fall_below_those_whose_exponentials_underflow() -> None:
+    """Class 0 is 1e20 above the others, and uncertain by more than that."""
+    problem = Problem(
+        np.array([[1e20, 0, 0], [1e37, 0, 0], [-1e37, 0, 0]]), np.ones((1, 3)), Targets(labels=np.array([0]))
+    )
+    exact = METHODS["exact"].evaluate(problem, ("logits",))
+    uniform = np.array([[-2 / 3, 1 / 3, 1 / 3]])
+    assert judge(problem, exact, uniform, Tolerance(), with_respect_to="logits").outcome != WRONG

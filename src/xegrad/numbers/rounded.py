@@ -301,7 +301,8 @@ def softmax_error(forward: layer.Forward, exponents: Array) -> Array:
     With O_i = sum_{k != i} E_k and tot = sum E, from the quotients, without taking their difference:
     E_i e^a_i / (E_i e^a_i + sum_{k != i} E_k e^-a_k) - E_i / tot
       = (E_i (e^a_i - 1) O_i + E_i sum_{k != i} E_k (1 - e^-a_k)) / (tot (E_i e^a_i + sum_{k != i} E_k e^-a_k))
-    and its mirror.  Two probabilities are never further apart than 1.
+    and its mirror.  Two probabilities are never further apart than 1, and that of one class is 1.  A quotient of
+    what overflows or underflows is NaN: then nothing more is known.
     """
     up, down = exponentials_error(forward, exponents)
     size, others = forward.exponentials, layer.other_exponentials(forward)
@@ -309,8 +310,9 @@ def softmax_error(forward: layer.Forward, exponents: Array) -> Array:
     highest, lowest = size + up, size - down
     upper = (up * others + size * layer.other_targets(down)) / (highest + layer.other_targets(lowest))
     lower = (down * others + size * layer.other_targets(up)) / (lowest + layer.other_targets(highest))
-    error = np.fmax(upper, lower) / total
-    return np.where(np.isfinite(error), np.minimum(error, 1), 1)
+    error = np.maximum(upper, lower) / total
+    most = min(size.shape[-1] - 1, 1)
+    return np.where(np.isnan(error), most, np.minimum(error, most))
 
 
 def through_softmax(probabilities: Rounded, vector: Rounded) -> Rounded:
