@@ -45,7 +45,7 @@ class Processes(Generic[Item, Answer]):
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             if process.pid is not None:
-                process.terminate()
+                process.kill()  # one that is stopped would not hear an end
                 process.join()
         for connection in (*self._free, *self._asked):
             connection.close()
