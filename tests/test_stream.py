@@ -251,6 +251,23 @@ def test_lines_that_a_killed_process_had_are_named(shared: subprocess.Popen[byte
 
 
 @on_linux
+def test_a_stopped_process_does_not_hold_up_an_interruption(shared: subprocess.Popen[bytes]) -> None:
+    """It hears no request to end."""
+    assert shared.stdin is not None
+    assert shared.stdout is not None
+    shared.stdin.write(LINE.encode())
+    shared.stdin.flush()
+    assert json.loads(shared.stdout.readline())["loss"] > 0
+    processes = children(shared.pid)
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+        while Path(f"/proc/{process}/stat").read_text().split()[2] != "T":
+            os.sched_yield()
+    shared.send_signal(signal.SIGINT)
+    assert shared.wait() == 130
+
+
+@on_linux
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending: signal.Signals) -> None:
     """A killed parent cannot tidy up its file; its processes see that it is gone."""

@@ -35,9 +35,8 @@ def answers(
     EndedProcessError
         A process has ended by itself.
     """
-    busy: deque[tuple[Item, Connection]] = (
-        deque()
-    )  # the items without an answer and who has them, the oldest first
+    # The items without an answer and who has them, the oldest first.
+    busy: deque[tuple[Item, Connection]] = deque()
     with _started(function, n_processes) as free:
 
         def receive() -> Answer:
@@ -70,7 +69,7 @@ def _started(function: Callable[[Any], Any], n_processes: int) -> Iterator[deque
             process = multiprocessing.Process(target=_serve, args=(theirs, function, [*free]), daemon=True)
             process.start()
             stack.callback(process.join)
-            stack.callback(process.terminate)
+            stack.callback(process.kill)  # one that is stopped would not hear an end
             theirs.close()
         yield free
 
