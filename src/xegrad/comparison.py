@@ -107,21 +107,17 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     def _repr_html_(self) -> str:
         """The worst entries, for a notebook."""
-        flat = [part.ravel() for part in (self.candidate, self.reference, self.difference, self.bound)]
-        within = self.within.ravel()
-        shown = self.worst_first[: notebook.MOST].tolist()
+        header = ["entry", "candidate", "reference", "difference", "bound", "within"]
         rows = [
             [
                 ", ".join(map(str, np.unravel_index(index, self.reference.shape))),
-                *(float(part[index]) for part in flat),
-                "yes" if within[index] else "no",
+                *(float(getattr(self, name).flat[index]) for name in header[1:-1]),
+                "yes" if self.within.flat[index] else "no",
             ]
-            for index in shown
+            for index in self.worst_first[: notebook.MOST].tolist()
         ]
-        count = int((~self.within).sum())
-        caption = f"{self.reference.size} entries, {count} beyond their bound"
-        header = ["entry", "candidate", "reference", "difference", "bound", "within"]
-        return notebook.table(rows, header, caption)
+        beyond = np.count_nonzero(~self.within)
+        return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
 
     def summary(self, n_problems: int = 1) -> Summary:
         """The figures of each problem of a stack of K; one problem is a stack of one."""
@@ -134,53 +130,29 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
     comparison: Comparison
     n_problems: int
 
-    def _by_problem(self, entries: NDArray[Any]) -> Any:
-        return entries.reshape(self.n_problems, -1)
+    def _entries(self, name: str) -> Any:
+        """(K, size) a property of the entries, problem by problem."""
+        return getattr(self.comparison, name).reshape(self.n_problems, -1)
 
-    @property
-    def agrees(self) -> NDArray[np.bool_]:
-        """Whether every entry is within its bound."""
-        return self._by_problem(self.comparison.within).all(axis=1)
-
-    @property
-    def max_difference(self) -> Array:
-        """The largest, in size; NaN where any is."""
-        return np.abs(self._by_problem(self.comparison.difference)).max(axis=1)
+    agrees = property(lambda self: self._entries("within").all(axis=1))
+    max_difference = property(
+        lambda self: np.abs(self._entries("difference")).max(axis=1)
+    )  # NaN where any is
+    correct_digits = property(lambda self: self._entries("correct_digits").min(axis=1))  # of the worst entry
+    unresolved = property(lambda self: np.count_nonzero(self._entries("unresolved"), axis=1))
+    no_correct_digit = property(lambda self: np.count_nonzero(self._entries("no_correct_digit"), axis=1))
+    opposite_signs = property(lambda self: np.count_nonzero(self._entries("opposite_signs"), axis=1))
 
     @property
     def max_ulps(self) -> NDArray[np.uint64] | None:
         """The largest; None where any number of any problem is none."""
         ulps = self.comparison.ulps
-        return None if ulps is None else self._by_problem(ulps).max(axis=1)
-
-    @property
-    def correct_digits(self) -> NDArray[np.intp]:
-        """Of the worst entry."""
-        return self._by_problem(self.comparison.correct_digits).min(axis=1)
-
-    @property
-    def unresolved(self) -> NDArray[np.intp]:
-        """How many entries are within a bound that exceeds half of them."""
-        return _count(self._by_problem(self.comparison.unresolved))
-
-    @property
-    def no_correct_digit(self) -> NDArray[np.intp]:
-        """How many entries are not finite or have no digit."""
-        return _count(self._by_problem(self.comparison.no_correct_digit))
-
-    @property
-    def opposite_signs(self) -> NDArray[np.intp]:
-        """How many entries have one sign in one and the other in the other."""
-        return _count(self._by_problem(self.comparison.opposite_signs))
+        return None if ulps is None else ulps.reshape(self.n_problems, -1).max(axis=1)
 
     @property
     def worst(self) -> NDArray[np.intp]:
         """The flat index of the worst entry."""
         return self.comparison._worst_first(self.n_problems)[:, 0]
-
-
-def _count(masks: Any) -> NDArray[np.intp]:
-    return np.count_nonzero(masks, axis=1)
 
 
 def compare(

@@ -55,7 +55,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     from_exact: Mapping[
         str, Mapping[str, Comparison]
-    ]  # the other methods against the exact one, where it is there
+    ]  # the others against the exact method, where it is there
 
     @property
     def method(self) -> str:
@@ -80,12 +80,11 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def finite(self) -> NDArray[np.bool_]:
         """(K,) whether every loss and every entry of every gradient is."""
-        values = [
-            value
+        return ~self._any(
+            ~np.isfinite(value)
             for evaluation in self.evaluations.values()
             for value in (evaluation.loss, *evaluation.gradients.values())
-        ]
-        return ~self._any(~np.isfinite(value) for value in values)
+        )
 
     @property
     def is_finite(self) -> bool:
@@ -97,28 +96,26 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products; or ""."""
         if self.is_finite:
             return ""
-        problem, forward = self.problem, self.forward
-        overflowing = np.argwhere(~np.isfinite(forward.logits))
-        if overflowing.size:
-            place = tuple(overflowing[0])
-            logit = forward.logits[place]
-            return f"the logit of {_class_in_row(problem, place)} overflows to {logit}"
+        logits, probabilities, targets = self.forward.logits, self.forward.probabilities, self.forward.targets
         with np.errstate(all="ignore"):
-            factors = forward.targets / forward.probabilities
-        broken = np.argwhere((forward.targets != 0) & ~np.isfinite(factors))
-        if not broken.size:
+            broken = (targets != 0) & ~np.isfinite(targets / probabilities)
+        overflowing = ~np.isfinite(logits)
+        places = np.argwhere(overflowing if overflowing.any() else broken)
+        if not places.size:
             return "the products with x overflow"
-        place = tuple(broken[0])
-        name, probability = _class_in_row(problem, place), float(forward.probabilities[place])
-        if probability == 0:
+        place = tuple(places[0])
+        name = class_in_full(self.problem, int(place[-1]))
+        if self.problem.n_rows > 1:
+            name += f" in row {place[-2]}"
+        if overflowing.any():
+            return f"the logit of {name} overflows to {logits[place]}"
+        if probabilities[place] == 0:
             return (
                 f"the probability S of {name} underflows to 0, and the chain multiplies 1/S = infinity by 0"
             )
-        if forward.targets[place] > 1:
-            return (
-                f"the target Q of {name} is {float(forward.targets[place]):.3g}, so large that Q/S overflows"
-            )
-        return f"the probability S of {name} is {probability:.1e}, so small that 1/S overflows"
+        if targets[place] > 1:
+            return f"the target Q of {name} is {targets[place]:.3g}, so large that Q/S overflows"
+        return f"the probability S of {name} is {probabilities[place]:.1e}, so small that 1/S overflows"
 
     @property
     @np.errstate(all="ignore")
@@ -158,8 +155,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def reason(self) -> Reason:
         """Why the verdict on one problem is what it is."""
-        kind = self._kinds()[0]
-        masks = self._masks()
+        kind, masks = self._kinds()[0], self._masks()
         if kind == "no-exact":  # they agree, and where they need not have a digit in common they may be wrong
             masks = {kind: {name: against.unresolved for name, against in self.comparisons.items()}}
         places = [
@@ -170,9 +166,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def uncertified(self) -> dict[str, NDArray[np.bool_]]:
         """Where the exact loss, and each entry of each exact gradient, may not be the nearest; none without them."""
-        exact = self.evaluations.get("exact")
-        if exact is None:
+        if "exact" not in self.evaluations:
             return {}
+        exact = self.evaluations["exact"]
         values: dict[str, Any] = {"loss": exact.loss, **exact.gradients}
         certified = exact.certified or dict.fromkeys(values, np.array(False))
         return {name: np.broadcast_to(~certified[name], np.shape(value)) for name, value in values.items()}
@@ -190,20 +186,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
-        outside = {name: ~against.within for name, against in self.comparisons.items()}
-        unbounded = {name: against.unbounded for name, against in self.comparisons.items()}
+        compared = self.comparisons.items()
         chain, shortcut = (
             {name: against.no_correct_digit for name, against in self.from_exact.get(method, {}).items()}
             for method in ("chain", "shortcut")
         )
         common = {name: chain[name] & shortcut[name] for name in chain}
         return {
-            "not-finite": {
-                name: outside[name] & ~np.isfinite(against.candidate)
-                for name, against in self.comparisons.items()
-            },
-            "apart": {name: outside[name] & ~unbounded[name] for name in outside},
-            "unbounded": unbounded,
+            "not-finite": {name: ~(of.within | np.isfinite(of.candidate)) for name, of in compared},
+            "apart": {name: ~(of.within | of.unbounded) for name, of in compared},
+            "unbounded": {name: of.unbounded for name, of in compared},
             "uncertified": self.uncertified,
             "both-wrong": common if self._any(common.values()).any() else shortcut,
             "chain-wrong": chain,
@@ -233,18 +225,16 @@ def methods_for(
     """
     chosen = set(DEFAULT_METHODS if methods is None else methods)
     if exact == "auto":
-        exact = "exact" in chosen if methods is not None else _exact_is_quick(problem)
+        exact = "exact" in chosen
+        if methods is None:
+            from xegrad.methods.exact import work  # it is slow to import
+
+            n_problems = math.prod(problem.weights.shape[:-2])
+            exact = n_problems * work(problem.n_rows, problem.n_inputs, problem.n_classes) < QUICK
     chosen = chosen | {"exact"} if exact else chosen - {"exact"}
     if not chosen:
         raise InputError("no method is left to compute by")
     return [name for name in METHODS if name in chosen]
-
-
-def _exact_is_quick(problem: Problem) -> bool:
-    from xegrad.methods.exact import work  # it is slow to import
-
-    n_problems = math.prod(problem.weights.shape[:-2])
-    return n_problems * work(problem.n_rows, problem.n_inputs, problem.n_classes) < QUICK
 
 
 def compute(
@@ -263,25 +253,16 @@ def compute(
     evaluations = {
         name: METHODS[name].evaluate(problem, names) for name in methods_for(problem, methods, exact)
     }
-    comparisons = {}
+    comparisons, from_exact = {}, {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
         comparisons = {
             name: compare(evaluations["shortcut"], evaluations["chain"], between, name) for name in names
         }
-    from_exact = {}
     if "exact" in evaluations:
-        bounds_by_method = {
-            name: METHODS[name].bound(problem, names) for name in evaluations if name != "exact"
-        }
-        from_exact = {
-            method: {name: compare(evaluations["exact"], evaluations[method], bound, name) for name in names}
-            for method, bound in bounds_by_method.items()
-        }
+        for method in list(evaluations)[:-1]:  # the exact one is the last of the table
+            candidate, bound = evaluations[method], METHODS[method].bound(problem, names)
+            from_exact[method] = {
+                name: compare(evaluations["exact"], candidate, bound, name) for name in names
+            }
     return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, from_exact)
-
-
-def _class_in_row(problem: Problem, place: tuple[Any, ...]) -> str:
-    """The class of an entry of the logits, by its index, and the row of a batch."""
-    row = f" in row {place[-2]}" if problem.n_rows > 1 else ""
-    return f"{class_in_full(problem, int(place[-1]))}{row}"

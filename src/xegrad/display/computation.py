@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -37,12 +37,13 @@ def computation_view(computation: Computation, layout: Layout, page: PageSetting
         if page.heatmaps:
             values = computation.reported.gradients[name]
             gradients.append(gradient_map(computation.problem, name, values, page))
+    is_unsure = any(mask.any() for mask in computation.uncertified.values())
     return [
         wrap(understood(computation.problem, layout), page.width),
         [*by_row, *_losses(computation)],
         *gradients,
         _distances(computation.from_exact, page.width),
-        _legend(computation),
+        [Text(f"{UNCERTIFIED}  not certified: the exact value may be another")] if is_unsure else [],
         headed(compute_verdict(computation), STYLES[computation.verdict], page.width),
     ]
 
@@ -57,28 +58,23 @@ def understood(problem: Problem, layout: Layout) -> str:
             if layout.transpose
             else " W is square; it was read as inputs x classes (--transpose reads it the other way)."
         )
-    targets = problem.targets
     single = "" if problem.dtype == np.float64 else f", in {problem.dtype.name}"
     if layout.is_batch:
-        names = (
-            "" if problem.classes is None else f" The classes: {', '.join(map(printable, problem.classes))}."
-        )
-        if problem.n_classes > ALL_CLASSES:
-            names = ""
+        names = ""
+        if problem.classes is not None and problem.n_classes <= ALL_CLASSES:
+            names = f" The classes: {', '.join(map(printable, problem.classes))}."
         rows = counted(problem.n_rows, "row")
         return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
     optional = "" if _is_plain(problem) else f": {divisor(problem)}"
-    label = int(targets.label_of_rows[0])
+    label = int(problem.targets.label_of_rows[0])
+    target = "The target is soft; its classes are marked >."
     if label >= 0:
         target = f"The label is {class_in_full(problem, label)}, marked >."
-    else:
-        target = "The target is soft; its classes are marked >."
     return f"Softmax layer: {layer}, one example{single}{optional}. {target}{square}"
 
 
 def _is_plain(problem: Problem) -> bool:
-    targets = problem.targets
-    return targets.class_weights is None and not targets.label_smoothing
+    return problem.targets.class_weights is None and not problem.targets.label_smoothing
 
 
 def divisor(problem: Problem) -> str:
@@ -110,7 +106,8 @@ def _as_float(number: Fraction) -> float:
 def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.forward.probabilities
-    losses = computation.reported.losses.astype(np.float64) * _as_float(problem.targets.divisor)
+    targets, likeliest = problem.targets, probabilities.argmax(axis=-1)
+    losses = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
     shown = np.arange(problem.n_rows)
     title: Section = []
     if page.top is not None and problem.n_rows > page.top:
@@ -118,25 +115,31 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
         shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
         title = wrap(f"The {len(shown)} of {problem.n_rows} rows that lose most:", page.width)
-    rows = shown.tolist()
-    labels, likeliest = problem.targets.label_of_rows, probabilities.argmax(axis=-1)
-    cells = {
-        "row": list(map(str, rows)),
-        "S of it": [fraction(float(probabilities[b, labels[b]])) if labels[b] >= 0 else "" for b in rows],
-        "its S": [fraction(float(probabilities[b, likeliest[b]])) for b in rows],
-        "loss": [fraction(float(losses[b])) for b in rows],
-    }
+    rows, labels = shown.tolist(), targets.label_of_rows
+    of_label = [fraction(float(probabilities[b, labels[b]])) if labels[b] >= 0 else "" for b in rows]
+    of_likeliest = [fraction(float(probabilities[b, likeliest[b]])) for b in rows]
+    loss = [fraction(float(losses[b])) for b in rows]
     # The names get what the numbers leave.
-    taken = max(3, len(str(problem.n_rows))) + 10
-    taken += sum(max(map(len, cells[heading])) for heading in ("S of it", "its S", "loss"))
+    taken = 10 + max(3, len(str(problem.n_rows)))
+    taken += sum(max(map(len, cells)) for cells in (of_label, of_likeliest, loss))
     for_name = max(9, (page.width - taken) // 2)
-    without_label = ["soft" if kept else "ignored" for kept in problem.targets.kept.tolist()]
-    cells["label"] = [
-        class_within(problem, int(labels[b]), for_name) if labels[b] >= 0 else without_label[b] for b in rows
+    names = [
+        class_within(problem, int(labels[b]), for_name)
+        if labels[b] >= 0
+        else ("soft" if targets.kept[b] else "ignored")
+        for b in rows
     ]
-    cells["likeliest"] = [class_within(problem, int(likeliest[b]), for_name) for b in rows]
-    headings = ("row", "label", "S of it", "likeliest", "its S", "loss")
-    return title + matrix([Column(cells[heading], heading) for heading in headings])
+    guesses = [class_within(problem, int(likeliest[b]), for_name) for b in rows]
+    return title + matrix(
+        [
+            Column(list(map(str, rows)), "row"),
+            Column(names, "label"),
+            Column(of_label, "S of it"),
+            Column(guesses, "likeliest"),
+            Column(of_likeliest, "its S"),
+            Column(loss, "loss"),
+        ]
+    )
 
 
 def _probabilities(computation: Computation, page: PageSettings) -> Section:
@@ -207,58 +210,38 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
     narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
     if "exact" in numbers and len(numbers) > 2 and _width(numbers) > page.width - narrow - SHORTEST_NAME:
         del numbers["exact"]  # the block below tells how far from it the others are
-    if name in computation.uncertified:
+    unsure = computation.uncertified[name].ravel()[shown] if name in computation.uncertified else np.array(())
+    if unsure.any():  # digits stay below digits
         beside = "exact" if "exact" in numbers else list(numbers)[-1]
-        numbers[beside] = _with_signs(numbers[beside], computation.uncertified[name].ravel()[shown].tolist())
+        signs = np.where(unsure, UNCERTIFIED, " ").tolist()
+        numbers[beside] = list(map(str.__add__, numbers[beside], signs))
     for_class = max(SHORTEST_NAME, page.width - narrow - _width(numbers))
     marks = _marks(problem)
-    columns = []
-    for axis, indices in zip(AXES[name], problem.place(name, shown), strict=True):
-        if axis == "class":
-            cells: Sequence[Text | str] = [
-                _marked(problem, marks, index, for_class) for index in indices.tolist()
-            ]
-        else:
-            cells = list(map(str, indices.tolist()))
-        if axis in axes:
-            columns.append(Column(cells, axis))
-    if len(columns) > 1 and size <= ALL_ENTRIES:
-        columns[0] = Column(_once(columns[0].cells), columns[0].heading)
-    columns += [Column(cells, method) for method, cells in numbers.items()]
+    places = {
+        axis: [
+            _marked(problem, marks, index, for_class) if axis == "class" else Text(str(index))
+            for index in indices
+        ]
+        for axis, indices in zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True)
+        if axis in axes
+    }
+    if len(axes) > 1 and size <= ALL_ENTRIES:  # an index like that above it is left out
+        cells = places[axes[0]]
+        places[axes[0]] = [Text() if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]
+    columns = [Column(column, heading) for heading, column in (places | numbers).items()]
     return [*wrap(title, page.width), *matrix(columns)]
-
-
-def _once(cells: Sequence[Text | str]) -> list[Text | str]:
-    """The cells, of which one like that above it is left empty."""
-    return ["" if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]
 
 
 def _marks(problem: Problem) -> NDArray[np.bool_]:
     """(T,) the classes of one example's target; those of a label alone, however it is smoothed."""
-    if problem.n_rows > 1:
-        return np.zeros(problem.n_classes, dtype=bool)
     label = int(problem.targets.label_of_rows[0])
-    if label >= 0:
-        return np.arange(problem.n_classes) == label
+    if problem.n_rows > 1 or label >= 0:
+        return (np.arange(problem.n_classes) == label) & (problem.n_rows == 1)
     return problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
 
 
 def _width(columns: Mapping[str, list[str]]) -> int:
     return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
-
-
-def _with_signs(cells: Sequence[str], marked: Sequence[bool]) -> list[str]:
-    """The cells with the sign of what is not certified; digits stay below digits."""
-    if not any(marked):
-        return list(cells)
-    return [cell + (UNCERTIFIED if sign else " ") for cell, sign in zip(cells, marked, strict=True)]
-
-
-def _legend(computation: Computation) -> Section:
-    """What the sign means, where it stands."""
-    if any(mask.any() for mask in computation.uncertified.values()):
-        return [Text(f"{UNCERTIFIED}  not certified: the exact value may be another")]
-    return []
 
 
 def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -> Section:
@@ -286,17 +269,11 @@ def _worst(
 
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
     """`rounding` where the bound explains it, `no digit` where it explains anything, else the number."""
-    differences = comparison.difference.ravel()[shown].tolist()
+    numbers = [f"{difference + 0.0:.4e}" for difference in comparison.difference.ravel()[shown].tolist()]
     if digits >= SHOWS_ALL:
-        return [f"{difference + 0.0:.4e}" for difference in differences]
-    within, unresolved = (
-        comparison.within.ravel()[shown].tolist(),
-        comparison.unresolved.ravel()[shown].tolist(),
-    )
-    return [
-        ("no digit" if unresolved[k] else "rounding") if within[k] else f"{difference + 0.0:.4e}"
-        for k, difference in enumerate(differences)
-    ]
+        return numbers
+    within, unresolved = comparison.within.ravel()[shown], comparison.unresolved.ravel()[shown]
+    return np.select([unresolved, within], ["no digit", "rounding"], np.array(numbers, dtype=object)).tolist()
 
 
 def _marked(problem: Problem, marks: NDArray[np.bool_], index: int, width: int = LONGEST) -> Text:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from rich.text import Text
 
 from xegrad.descent import Descent, accuracy
@@ -36,20 +35,16 @@ def sparkline(values: Sequence[float], *, width: int = SPARKLINE, ascii: bool = 
 
 def descent_view(descent: Descent, learning_rate: float | None, page: PageSettings) -> View:
     """The losses and what became of them, a line each, and how it ended last, in a sentence."""
-    digits = page.digits
-    rows = {
-        "loss before": with_digits(descent.losses[0], digits),
-        "loss after": with_digits(descent.losses[-1], digits),
-    }
-    if len(descent.losses) > 1:
-        rows["losses"] = sparkline(descent.losses, width=min(SPARKLINE, page.width - 18), ascii=page.ascii)
+    digits, losses = page.digits, descent.losses
+    rows = {"loss before": with_digits(losses[0], digits), "loss after": with_digits(losses[-1], digits)}
+    if len(losses) > 1:
+        rows["losses"] = sparkline(losses, width=min(SPARKLINE, page.width - 18), ascii=page.ascii)
         rows["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
     if not math.isnan(descent.gradient_norm):
         rows["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
-    accuracies = accuracy(descent.start), accuracy(descent.end)
-    if accuracies[0] is not None and accuracies[1] is not None:
-        labelled = int((descent.end.targets.label_of_rows >= 0).sum())
-        before, after = (round(share * labelled) for share in accuracies if share is not None)
+    labelled = int((descent.end.targets.label_of_rows >= 0).sum())
+    before, after = (round((accuracy(problem) or 0) * labelled) for problem in (descent.start, descent.end))
+    if labelled:
         rows["rows right"] = f"{before} before, {after} after, of {labelled}"
     names = [Text(name, style="bold") for name in rows]
     sentence, style = ending(descent, learning_rate, digits)
@@ -62,19 +57,17 @@ def descent_view(descent: Descent, learning_rate: float | None, page: PageSettin
 def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
     """How it ended, and in which style the first word is written."""
     taken = f"after {counted(descent.steps, 'step')}"
-    if descent.diverged_at is not None:
-        step = f"at step {descent.diverged_at}"
-        if descent.diverged_to is None:
-            return (
-                f"stopped: {step} the gradient is not finite, as that of the chain is where S underflows; W and b are "
-                f"those {taken}.",
-                "bold red",
-            )
-        what = (
-            "the loss, or a number of W or b, overflows"
-            if math.isinf(descent.diverged_to)
-            else f"the loss would grow to {with_digits(descent.diverged_to, digits)}, past that of the start"
+    step, loss = f"at step {descent.diverged_at}", descent.diverged_to
+    if descent.diverged_at is not None and loss is None:
+        return (
+            f"stopped: {step} the gradient is not finite, as that of the chain is where S underflows; W and b are "
+            f"those {taken}.",
+            "bold red",
         )
+    if loss is not None:
+        what = f"the loss would grow to {with_digits(loss, digits)}, past that of the start"
+        if math.isinf(loss):
+            what = "the loss, or a number of W or b, overflows"
         return (
             f"diverged: {step} {what}. The learning rate {learning_rate:g} is too large; W and b are those {taken}.",
             "bold red",
@@ -86,10 +79,6 @@ def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[
             f"converged: {taken} there is nothing more to gain, or the gradient is within the tolerance.",
             "bold green",
         )
-    fell = np.sign(descent.losses[0] - descent.losses[-1])
-    how = {
-        1.0: "the loss has fallen",
-        0.0: "the loss is what it was",
-        -1.0: "the loss has grown by rounding",
-    }[float(fell)]
-    return f"done: {taken} {how}; more steps may go further.", "bold"
+    fell = descent.losses[0] - descent.losses[-1]
+    how = "has fallen" if fell > 0 else "has grown by rounding" if fell else "is what it was"
+    return f"done: {taken} the loss {how}; more steps may go further.", "bold"

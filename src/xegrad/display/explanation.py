@@ -21,6 +21,8 @@ from xegrad.targets import Array
 SLIP_DIGITS = 4
 LEFT_OUT = "…"
 
+Axis = tuple[Callable[[int], str], int]  # what each index is called, and the one that the worked lines follow
+
 
 def explanation_view(
     explanation: Explanation,
@@ -76,14 +78,14 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     else:
         return []
     noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
-    namers = _namers(explanation, step)
-    place = _place(explanation, step)
+    axes = _axes(explanation, step)
+    namers = [name for name, _ in axes]
     is_small = step.value is not None and values.size <= MATRIX_ENTRIES
     lines: Section = []
     for side in (None, EDGE, 2, 1) if is_small else (EDGE, 2, 1):
         kept = [
             list(range(len(axis))) if side is None else _kept(axis, least, at)
-            for axis, least, at in zip(indices, (EDGE, side or 0), place, strict=True)
+            for axis, least, (_, at) in zip(indices, (EDGE, side or 0), axes, strict=True)
         ]
         rows, columns = (
             [(axis[k], name(axis[k])) for k in keep]
@@ -97,13 +99,8 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
         lines.append(Text(f"{NOTHING}: only rounding is left"))
     if not page.heatmaps or step.value is None:
         return [lines]
-    all_rows, all_columns = (
-        [name(index) for index in axis] for axis, name in zip(indices, namers, strict=True)
-    )
-    return [
-        lines,
-        heatmap(values, rows=all_rows, columns=all_columns, width=page.width, ascii=page.ascii),
-    ]
+    names = [list(map(name, axis)) for axis, name in zip(indices, namers, strict=True)]
+    return [lines, heatmap(values, rows=names[0], columns=names[1], width=page.width, ascii=page.ascii)]
 
 
 def grid(texts: Array, rows: Sequence[str], columns: Sequence[str], width: int) -> tuple[Section, int]:
@@ -119,19 +116,6 @@ def grid(texts: Array, rows: Sequence[str], columns: Sequence[str], width: int) 
         for name, column in zip(columns, texts.T, strict=True)
     ]
     return matrix(cells, labels=[label], width=width), len(list(bands(cells, [label], width)))
-
-
-def _place(explanation: Explanation, step: Step) -> tuple[int, int]:
-    """The row and the column of what the worked lines follow."""
-    input, target = explanation.followed
-    flat = target * explanation.problem.n_inputs + input
-    places = {
-        "softmax_jacobian": (target, target),
-        "weighted_sum_jacobian": (target, flat),
-        "layer_jacobian": (target, flat),
-        "flat_gradient": (0, flat),
-    }
-    return places.get(step.name, (input, target) if len(step.shape) == 2 else (0, target))
 
 
 def _kept(indices: Sequence[int], side: int, at: int) -> list[int]:
@@ -154,26 +138,34 @@ def _with_gaps(
     return cells, row_names, column_names
 
 
-def _namers(explanation: Explanation, step: Step) -> tuple[Callable[[int], str], Callable[[int], str]]:
-    """What the rows and the columns of a step's value are called; the label's class is marked >."""
+def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
+    """The rows and the columns of a step's value; the label's class is marked >."""
     problem = explanation.problem
     label = int(problem.targets.label_of_rows[explanation.row])
+    input, target = explanation.followed
 
-    def of_class(index: int) -> str:
-        return f"{'>' if index == label else ''}{class_in_short(problem, index)}"
+    def classes(letter: str = "") -> Axis:
+        return (
+            lambda index: f"{letter}{'>' if index == label else ''}{class_in_short(problem, index)}"
+        ), target
 
     def of_weight(column: int) -> str:
         return "W[{1},{0}]".format(*divmod(column, problem.n_inputs))
 
-    row_letter = {"softmax_jacobian": "S", "weighted_sum_jacobian": "Z", "layer_jacobian": "S"}.get(step.name)
-    if row_letter is not None:
-        columns = (lambda index: f"Z {of_class(index)}") if step.name == "softmax_jacobian" else of_weight
-        return lambda index: f"{row_letter} {of_class(index)}", columns
-    if step.name == "flat_gradient":
-        return lambda _: "flat", of_weight
-    if len(step.shape) == 2:
-        return lambda index: f"input {index}", of_class
-    return lambda _: step.symbol, of_class
+    weights = of_weight, target * problem.n_inputs + input
+    match step.name:
+        case "softmax_jacobian":
+            return classes("S "), classes("Z ")
+        case "weighted_sum_jacobian":
+            return classes("Z "), weights
+        case "layer_jacobian":
+            return classes("S "), weights
+        case "flat_gradient":
+            return (lambda _: "flat", 0), weights
+        case _ if len(step.shape) == 2:
+            return (lambda index: f"input {index}", input), classes()
+        case _:
+            return (lambda _: step.symbol, 0), classes()
 
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:

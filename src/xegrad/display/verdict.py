@@ -25,7 +25,7 @@ def compute_verdict(computation: Computation) -> str:
                 f"the {name}" if name in ("chain", "shortcut") else name for name in computation.evaluations
             ]
             cause = computation.cause_of_nonfinite
-            reason = f"; something is not finite: {cause}" if not computation.is_finite else ""
+            reason = f"; something is not finite: {cause}" if cause else ""
             was = "was" if len(names) == 1 else "were"
             return f"not compared: only {' and '.join(names)} {was} computed, not chain and shortcut{reason}."
         case "not-finite":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,7 +25,6 @@ from xegrad.vocabulary import SYMBOLS
 
 LOSS = "loss"
 WORD = 8  # columns of the word that a line begins with
-_PATTERNS = {"everywhere": "every entry"}
 _WORDS = (("right", "green"), ("WRONG", "bold red"), ("follows", "yellow"))  # of a step
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
 
@@ -36,7 +36,7 @@ def verification_view(
     if verification.checks:
         style = "bold green" if verification.verified else "bold red"
         sentence = outcome.checks_sentence(verification.checks)
-        return [_checks(verification.checks, page.width), headed(sentence, style, page.width)]
+        return [_checks(verification.checks), headed(sentence, style, page.width)]
     view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
     sentences = outcome.sentences(verification, decimals)
     for name in verification.judgements:
@@ -50,24 +50,16 @@ def verification_view(
     return view
 
 
-def _checks(checks: Sequence[Check], width: int) -> Section:
+def _checks(checks: Sequence[Check]) -> Section:
     """A line for each: whether it passed, its name, the digits of its worst entry."""
-    words, figures = [], []
+    rows = []
     for check in checks:
-        word = "passed" if check.passed else "failed"
-        words.append(
-            Text(f"({word})" if check.advisory else word, style="green" if check.passed else "bold red")
-        )
-        without = int(check.comparison.no_correct_digit.sum())
-        figures.append(
-            f"no digit in {without} of {check.comparison.reference.size}"
-            if without
-            else digits_of(check.comparison)
-        )
-    names = [check.name for check in checks]
-    return matrix(
-        [Column(words, left=True, least=WORD), Column(names, left=True), Column(figures, left=True)]
-    )
+        word, style = ("passed", "green") if check.passed else ("failed", "bold red")
+        without, total = int(check.comparison.no_correct_digit.sum()), check.comparison.reference.size
+        figure = f"no digit in {without} of {total}" if without else digits_of(check.comparison)
+        rows.append((Text(f"({word})" if check.advisory else word, style=style), check.name, figure))
+    words, *others = zip(*rows, strict=True)
+    return matrix([Column(words, left=True, least=WORD), *(Column(cells, left=True) for cells in others)])
 
 
 def _judged(verification: Verification, name: str, sentence: str, page: PageSettings) -> View:
@@ -81,10 +73,8 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
         pattern = LOSS if name == LOSS else judgement.pattern
         view += _mistakes(verification.diagnoses[name], pattern if shown_as == WRONG else "", page.width)
     if name != LOSS and verification.blind_spots:
-        text = (
-            f"This problem could not have caught: {', '.join(verification.blind_spots)} "
-            "(xegrad slips NAME explains)."
-        )
+        names = ", ".join(verification.blind_spots)
+        text = f"This problem could not have caught: {names} (xegrad slips NAME explains)."
         view.append(wrap(text, page.width))
     return view
 
@@ -94,16 +84,15 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
     comparison, digits = judgement.comparison, page.digits
     bad = (judgement.wrong if judgement.outcome == WRONG else comparison.no_correct_digit).ravel()
     shown = [index for index in comparison.worst_first.tolist() if bad[index]][: page.top]
-    values = {
-        "yours": comparison.candidate.ravel()[shown].tolist(),
-        "exact": comparison.reference.ravel()[shown].tolist(),
-    }
-    decimals = decimals_for([value for column in values.values() for value in column], digits)
-    values["difference"] = (comparison.difference.ravel()[shown] + 0.0).tolist()
+    yours, exact, difference = (
+        values.ravel()[shown].tolist()
+        for values in (comparison.candidate, comparison.reference, comparison.difference + 0.0)
+    )
+    decimals = decimals_for(yours + exact, digits)
     lines = matrix(
         [
             Column([in_column(value, decimals, digits) for value in column], heading)
-            for heading, column in values.items()
+            for heading, column in (("yours", yours), ("exact", exact), ("difference", difference))
         ],
         labels=[Column([entry_of(problem, name, index) for index in shown], "worst entries", left=True)],
     )
@@ -116,9 +105,8 @@ def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
     """Every explanation of the best rank that fits; where there is none, where the errors are."""
     view = []
     if len(diagnosis.explanations) > 1:
-        view.append(
-            wrap("Each of these makes exactly these numbers; this problem cannot tell them apart.", width)
-        )
+        several = "Each of these makes exactly these numbers; this problem cannot tell them apart."
+        view.append(wrap(several, width))
     for one in diagnosis.explanations:
         title = [Text("WHY", style="bold yellow")]
         if one.slips:
@@ -128,10 +116,10 @@ def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
             title[0].stylize("bold red", 0, len("MISTAKE"))
         view.append([*title, *wrap(one.happened, width, "  "), *code(one.wrong, one.right, width)])
     if not diagnosis.explanations and pattern:
-        where = "" if pattern in (LOSS, "nowhere") else f" What is wrong: {_PATTERNS.get(pattern, pattern)}."
-        view.append(
-            wrap(f"No known mistake makes {'it' if pattern == LOSS else 'these numbers'}.{where}", width)
-        )
+        what = "it" if pattern == LOSS else "these numbers"
+        where = "every entry" if pattern == "everywhere" else pattern
+        where = "" if pattern in (LOSS, "nowhere") else f" What is wrong: {where}."
+        view.append(wrap(f"No known mistake makes {what}.{where}", width))
     return view
 
 
@@ -156,24 +144,17 @@ def _steps(steps: Intermediates, width: int) -> Section:
         return listing([Column(words, least=WORD), Column(names, least=longest)], remarks, width)
 
     slips = [
-        line
+        wrap(f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})", width, " " * (WORD + GAP))
         for name in steps.slips
-        for line in wrap(
-            f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})", width, " " * (WORD + GAP)
-        )
     ]
-    return [*lines(first), *slips, *(lines(later) if later else [])]
+    return [*lines(first), *itertools.chain(*slips), *(lines(later) if later else [])]
 
 
 def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
     """The candidate, and how far from the exact values it is."""
     comparison, name = judgement.comparison, judgement.name
-    view = [
-        [
-            Text(f"yours, of dL/d{SYMBOLS[name]}"),
-            *gradient_map(problem, name, comparison.candidate, page),
-        ]
-    ]
+    title = Text(f"yours, of dL/d{SYMBOLS[name]}")
+    view = [[title, *gradient_map(problem, name, comparison.candidate, page)]]
     if judgement.outcome == WRONG:
         apart = np.where(comparison.within, 0, comparison.difference)
         title = Text("yours minus exact, where that is more than rounding")
