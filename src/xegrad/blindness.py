@@ -25,8 +25,8 @@ from xegrad.slips.making import apply, chosen_form, with_slip
 from xegrad.targets import Array, Targets
 
 TRIES = 32
-PROBED = 4096  # entries looked at before all are
-EXCESS = 2.0**12  # times what is allowed: no bound of a slip is as wide
+PROBED = 4096  # entries of a first, quick look
+EXCESS = 2.0**12  # times the tolerance: a form that is further off is not hidden, whatever its own bound
 
 
 @np.errstate(all="ignore")
@@ -36,11 +36,12 @@ def blind_spots(
     tolerance: Tolerance | None = None,
     with_respect_to: str = "weights",
 ) -> Mapping[str, tuple[Parameters, ...]]:
-    """The slips that this problem could not have caught, by identifier, each with its forms that it hides.
+    """The slips that this problem cannot reveal: the name of each, with its forms that stay hidden.
 
-    A form is hidden if its gradient lies within the bound of the right one, or within the slip's own where
-    that is wider.  A free number has its canonical value: 1/B, which B = 1 hides.  What has no place in the
-    problem (an option that it does not have, a bias) is not hidden by it.
+    A form is hidden if every entry of its gradient is within the tolerance of the right one, or within the form's own
+    error bound where that is wider.  A slip with a free number is tried with the number of its example; for `scaled`
+    that is 1/B, which changes nothing if B = 1.  Slips that need a bias or an option which the problem lacks are left
+    out.
     """
     tolerance = tolerance or Tolerance()
     bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
@@ -54,7 +55,7 @@ def blind_spots(
     few = slice(max(1, PROBED // problem.n_classes)) if with_respect_to == "weights" else slice(None)
 
     def is_far(slip: Slip, form: Parameters) -> bool:
-        """Whether it differs by so much that its own bound cannot explain it; of a large W, in a few inputs."""
+        """Whether it is far from the right gradient, in the first inputs of a large W."""
         cells = with_slip(unrounded, slip, form)
         made = cells.gradient(few) if slip.is_in_layer else cells.G
         near = few if slip.is_in_layer else slice(None)
@@ -78,14 +79,14 @@ def blind_spots(
 
 
 def _forms(cells: Cells, name: str) -> Sequence[Parameters]:
-    """Those of a slip that are tried: each with the free number of the example."""
+    """The forms of a slip that are tried, each with the free number of the example."""
     slip = SLIPS[name]
     if name == "scaled":
         return [{"k": 1 / cells.problem.n_rows}]
     forms = slip.forms(cells)
     if slip.free is not None:
         return [chosen_form(cells, slip, form) for form in forms]
-    # Of all formats that of the example; and the label of the only row is that of any other.
+    # Of the formats of storage only the example; and of a single row, which has no other label, the example too.
     if slip.stage == "storage" or (name == "labels-misaligned" and not forms):
         return [slip.example]
     return forms
@@ -94,10 +95,10 @@ def _forms(cells: Cells, name: str) -> Sequence[Parameters]:
 def problem_without_blind_spots(
     n_rows: int, n_inputs: int, n_classes: int, seed: int
 ) -> tuple[Problem, tuple[str, ...]]:
-    """A random problem of two decimals with as few blind spots as can be, and those that are left.
+    """A random problem with two decimals and few blind spots, and the blind spots that are left.
 
-    W, x and b are normal, W scaled by 1 / sqrt(N) so that logits stay near one; of a few problems the first
-    with the fewest blind spots.  B = 1 always hides 1/B, T = 1 everything.
+    W, x and b are normal, W scaled by 1 / sqrt(N) so that logits stay near one.  Of a few problems this is
+    the first with the fewest blind spots.  B = 1 always hides 1/B, and T = 1 hides every slip.
     """
     random = np.random.default_rng(seed)
     best: tuple[Problem, tuple[str, ...]] | None = None
@@ -120,10 +121,10 @@ def problem_without_blind_spots(
 def problem_with_slips(
     names: Sequence[str], n_rows: int, n_inputs: int, n_classes: int, seed: int
 ) -> tuple[Problem, str, Array]:
-    """A random problem, the gradient in which these slips show, by its name, and that gradient with the slips in it.
+    """A random problem, the name of a gradient that shows these slips, and that gradient with the slips in it.
 
-    dL/dW where they can be made there, else that of b or x.  For an option that is left out, and for targets that
-    do not sum to one, the problem has class weights.
+    It is dL/dW where it shows them, else dL/db, else dL/dx.  The problem has class weights if a slip is an option
+    that is left out or targets that do not sum to one.
 
     Raises
     ------
@@ -143,8 +144,9 @@ def problem_with_slips(
         except InputError as error:
             refusal = refusal or error
             continue
-        right_one = exact.gradients[name]
-        if wrong.shape != right_one.shape or (np.abs(wrong - right_one) > 2 * bound.gradients[name]).any():
+        correct = exact.gradients[name]
+        # Both are rounded, so they may be two bounds apart.
+        if wrong.shape != correct.shape or not (np.abs(wrong - correct) <= 2 * bound.gradients[name]).all():
             return problem, name, wrong
     raise refusal or InputError(
         f"{' and '.join(names)} cannot be told from a right gradient on such a problem"

@@ -1,4 +1,4 @@
-"""What an explanation is made of: the steps of the chain, the slips that they invite, one entry followed."""
+"""The data of an explanation: the steps of the chain, the mistake that each invites, one worked entry."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class CommonMistake(msgspec.Struct, frozen=True, eq=False):
 
     name: str
     instead: str
-    taken_for: str = ""  # what the numbers are taken for
+    taken_for: str = ""  # the quantity that a reader mistakes the numbers for
     numbers: Array | None = None
 
 
 class Corners(msgspec.Struct, frozen=True, eq=False):
-    """The first and last rows and columns of a matrix too large to be built, and the target's."""
+    """The first and last rows and columns of a matrix too large to be built, and those of the target class."""
 
-    shape: tuple[int, ...]  # of the whole
+    shape: tuple[int, ...]  # of the full matrix
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     values: Array
@@ -38,18 +38,18 @@ class StepText(msgspec.Struct, frozen=True, eq=False):
 
 
 class Step(StepText, frozen=True, eq=False, kw_only=True):
-    """One factor of the chain, or one thing made of the factors."""
+    """One factor of the chain, or a product of factors."""
 
     name: str
     worked: tuple[str, ...]  # in the problem's own numbers
-    value: Array | None = None  # None where there is none, or where it is beyond the budget
-    corners: Corners | None = None  # then these
-    noise: NDArray[np.bool_] | None = None  # entries of which only rounding is left
-    lost: str = ""  # what floats lose here
+    value: Array | None = None  # None if the step has none, or if it exceeds the budget
+    corners: Corners | None = None  # shown if the value exceeds the budget
+    noise: NDArray[np.bool_] | None = None  # entries that are nothing but rounding error
+    lost: str = ""  # what floating point loses here
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the value, even where only its corners are there."""
+        """That of the value, or of the full matrix if only its corners are there."""
         whole = self.corners if self.value is None else self.value
         return () if whole is None else whole.shape
 
@@ -59,8 +59,8 @@ class WorkedEntry(msgspec.Struct, frozen=True, eq=False):
 
     input: int
     class_: int
-    factors: tuple[str, ...]  # each as a worked line
-    lines: tuple[str, ...]  # the sum over t with Q_t != 0
+    factors: tuple[str, ...]  # a worked line for each
+    lines: tuple[str, ...]  # the terms of the sum over the classes t with Q_t != 0
     chain: float
     shortcut: float
     exact: float | None

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 class Evaluation(msgspec.Struct, frozen=True, eq=False):
     """The loss, and its gradients by name, from one forward pass.
 
-    Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) are
-    what each row adds to the loss.  Evaluations of blocks of rows add up to that of the whole batch.
-    `certified` holds, for "loss", "losses" and each gradient, where a number is certainly the nearest to the
-    exact one; None from a method that does not know.
+    Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) holds what
+    each row contributes to the loss.  `certified` marks, for "loss", "losses" and each gradient, the numbers that
+    are proven to be the nearest float to the exact value; it is None if the method proves nothing.
     """
 
     loss: float | Array
@@ -36,7 +35,7 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     certified: Mapping[str, NDArray[np.bool_]] | None = None
 
     def is_certain_of(self, name: str) -> bool:
-        """Whether the loss, or each entry of a gradient, is certainly the nearest to the exact value."""
+        """Whether every number under this name is proven to be the nearest float to the exact value."""
         return self.certified is not None and bool(self.certified[name].all())
 
 
@@ -44,10 +43,10 @@ def stacked(problem: Problem, evaluations: Sequence[Evaluation]) -> Evaluation:
     """The evaluation of a stack of problems, from those of its problems one by one."""
     import numpy as np
 
-    stack = problem.weights.shape[:-2]
+    stack_shape = problem.weights.shape[:-2]
 
     def gathered(values: Sequence[Any]) -> Any:
-        return np.reshape(values, stack + np.shape(values[0]))
+        return np.reshape(values, stack_shape + np.shape(values[0]))
 
     certified = [evaluation.certified for evaluation in evaluations if evaluation.certified is not None]
     return Evaluation(
@@ -64,10 +63,10 @@ def stacked(problem: Problem, evaluations: Sequence[Evaluation]) -> Evaluation:
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A line of the table: what the user types, the module that computes, and a summary in a few words.
+    """One entry of the table: what the user types, the module that computes, and a summary in a few words.
 
-    A method that `rounds` sees W, x and b in the precision in which the problem is computed.  An error bound
-    is always for the distance from the exact values, those of W, x and b before that rounding.
+    A method that `rounds` sees W, x and b rounded to the precision of the problem.  Its error bound is still for the
+    distance from the exact values, which are those of W, x and b before that rounding.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Method(msgspec.Struct, frozen=True):
     rounds: bool = True
 
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
-        """The loss and these gradients.  A result that is not finite is a result."""
+        """The loss and these gradients.  Results that are not finite are returned, not raised."""
         problem = problem.rounded if self.rounds else problem
         return import_module(self.module).evaluate(problem, with_respect_to)
 
@@ -85,7 +84,7 @@ class Method(msgspec.Struct, frozen=True):
         return import_module(self.module).bound(problem, with_respect_to)
 
 
-# From the least to the most accurate: of those computed, the last is the one to report.
+# From the least to the most accurate.  If several are computed, the last is the one to report.
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
