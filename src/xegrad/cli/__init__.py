@@ -90,10 +90,12 @@ def _root(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status.  What the library raises becomes one line."""
-    if "_XEGRAD_COMPLETE" in os.environ:  # a shell asks
-        from xegrad.cli import completion
+    if (
+        "_XEGRAD_COMPLETE" in os.environ
+    ):  # a shell asks; typer knows only those of programs that install completion
+        from typer._completion_classes import completion_init
 
-        completion.prepare()
+        completion_init()
     try:
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False)
         sys.stdout.flush()

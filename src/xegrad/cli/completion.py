@@ -30,10 +30,3 @@ def command(
     # Most arguments are files, which fish would no longer offer.
     sys.stdout.write(script.replace(" --no-files", "") + "\n")
     return 0
-
-
-def prepare() -> None:
-    """Teach typer the shells, which it only does for programs that install their own completion."""
-    from typer._completion_classes import completion_init
-
-    completion_init()

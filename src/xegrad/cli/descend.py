@@ -24,8 +24,7 @@ def command(
     request: ProblemOptions,
     steps: Annotated[int, option("--steps N", "How many at most.", min=0)] = 1,
     learning_rate: Annotated[
-        str,
-        option("--learning-rate R|auto", "auto: a line search that never lets the loss grow."),
+        str, option("--learning-rate R|auto", "auto: a line search that never lets the loss grow.")
     ] = "auto",
     method: Annotated[
         str, option(f"--method {'|'.join(METHODS)}", "By which the gradient is computed.")
@@ -33,13 +32,9 @@ def command(
     tolerance: Annotated[
         float, option("--tolerance G", "The gradient's norm at which to stop.", min=0)
     ] = 0.0,
-    l2: Annotated[
-        float,
-        option("--l2 LAMBDA", "LAMBDA/2 times the squares of W are added.", min=0),
-    ] = 0.0,
+    l2: Annotated[float, option("--l2 LAMBDA", "LAMBDA/2 times the squares of W are added.", min=0)] = 0.0,
     save: Annotated[
-        str | None,
-        option("--save FILE|-", "The problem with its new W and b, as JSON or CSV."),
+        str | None, option("--save FILE|-", "The problem with its new W and b, as JSON or CSV.")
     ] = None,
     output: OutputOptions,
 ) -> int:

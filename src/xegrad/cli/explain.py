@@ -23,8 +23,7 @@ def command(
     entry: Annotated[str | None, option("--entry J,I", "Follow dL/dW of input J and class I.")] = None,
     row: Annotated[int, option("--row B", "Which row of a batch.", min=0)] = 0,
     slip: Annotated[
-        str | None,
-        option("--slip NAME", "Put the derivation with this mistake beside the right one."),
+        str | None, option("--slip NAME", "Put the derivation with this mistake beside the right one.")
     ] = None,
     output: OutputOptions,
 ) -> int:

@@ -34,12 +34,10 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         ),
     ] = None
     labels: Annotated[
-        str | None,
-        option("--labels FILE", "The labels, or a row of targets for each row of x."),
+        str | None, option("--labels FILE", "The labels, or a row of targets for each row of x.")
     ] = None
     label_column: Annotated[
-        str | None,
-        option("--label-column NAME", "The column of a data set (-x data.csv) that is the label."),
+        str | None, option("--label-column NAME", "The column of a data set (-x data.csv) that is the label.")
     ] = None
     input_format: Annotated[
         str | None,
@@ -170,7 +168,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
 _FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
 
 
-def problem_annotations() -> Mapping[str, Any]:
+def problem_annotations() -> dict[str, Any]:
     """The type and the option of every parameter that says something of a problem, in the order of the help."""
     annotations = {
         field.parameter: Annotated[

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
 import typer
 
+from xegrad.cli import TROUBLE
 from xegrad.cli.choices import choices, option
 from xegrad.cli.inputs import ProblemOptions, problem_annotations, problem_options
 from xegrad.vocabulary import SYMBOLS
@@ -27,7 +28,7 @@ Command = Callable[..., int]
 
 
 def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable[[Command], Command]:
-    """A command whose signature has, for each record that it takes, the options of the record's fields.
+    """A command of a `request` and other records, whose signature has the options of their fields in their place.
 
     A record is a Struct whose fields are annotated with their options; `without` names those that the command does
     not have, and `defaults` gives it others.  Without a problem it says how it is used.
@@ -42,47 +43,35 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
             if not (isinstance(record, type) and issubclass(record, msgspec.Struct)):
                 parameters.append(parameter)
                 continue
-            annotations = _annotations(record)
+            make: Callable[..., Any] = record
+            annotations = get_type_hints(record, include_extras=True)
+            if record is ProblemOptions:
+                make, annotations = problem_options, problem_annotations()
             preset = dict(zip(record.__struct_fields__, record.__struct_defaults__, strict=True)) | defaults
-            names = [field for field in annotations if field not in without]
-            records[name] = problem_options if record is ProblemOptions else record, names
+            options = {key: annotation for key, annotation in annotations.items() if key not in without}
+            records[name] = make, [*options]
             parameters += [
-                context.replace(
-                    name=field,
-                    default=preset.get(field),
-                    annotation=annotations[field],
-                )
-                for field in names
+                context.replace(name=key, default=preset.get(key), annotation=annotation)
+                for key, annotation in options.items()
             ]
 
         @wraps(command)
         def with_options(context: typer.Context, **arguments: Any) -> int:
             has_candidate = arguments.get("gradient") or arguments.get("loss")
-            for name, (record, fields) in records.items():
-                arguments[name] = record(**{field: arguments.pop(field) for field in fields})
-                if (
-                    isinstance(arguments[name], ProblemOptions)
-                    and arguments[name].is_nothing
-                    and not has_candidate
-                ):
-                    sys.stderr.write(
-                        f"{context.get_usage()}\nxegrad: no problem was given; see {context.command_path} --help\n"
-                    )
-                    return 2
+            for name, (make, options) in records.items():
+                arguments[name] = make(**{option: arguments.pop(option) for option in options})
+            if arguments["request"].is_nothing and not has_candidate:
+                usage, path = context.get_usage(), context.command_path
+                sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
+                return TROUBLE
             return command(**arguments)
 
-        # `inspect.signature`, by which typer learns of the options, looks for it; the type of functions does not
-        # list it.
+        # `inspect.signature`, by which typer learns of the options, looks for it; functions' type does not list it.
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return with_options
 
     return decorated
-
-
-def _annotations(record: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """The type and the option of each field."""
-    return problem_annotations() if record is ProblemOptions else get_type_hints(record, include_extras=True)
 
 
 def gradients(symbols: list[str] | None, has_bias: bool) -> list[str]:

@@ -58,8 +58,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
     all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
     heatmap: Annotated[bool, option("--heatmap", "Draw the matrices as heat maps too.")] = False
     digits: Annotated[
-        int,
-        option("--digits D", "Significant digits; 17 shows raw numbers.", min=1, max=17),
+        int, option("--digits D", "Significant digits; 17 shows raw numbers.", min=1, max=17)
     ] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
     no_color: NoColor = False

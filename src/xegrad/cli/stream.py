@@ -126,17 +126,13 @@ def _shared(
     try:
         yield from processes.answers(answer, chunks, _n_processors(), partial(_is_ready, descriptor))
     except processes.EndedProcessError as error:
-        first, last = error.args[0], error.args[-1]
-        last_line = last.number + last.text.count(b"\n")
+        first, last = error.args[0].number, error.args[-1].number + error.args[-1].text.count(b"\n")
+        lines = (
+            f"line {last} of {source} was" if first == last else f"lines {first} to {last} of {source} were"
+        )
         raise XegradError(
-            f"{_lines(first.number, last_line, source)} read and not answered: "
-            "a process that computed them ended; was there enough memory?"
+            f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
         ) from None
-
-
-def _lines(first: int, last: int, source: str) -> str:
-    """Lines of a file, as the beginning of a sentence."""
-    return f"line {last} of {source} was" if first == last else f"lines {first} to {last} of {source} were"
 
 
 def _chunks(descriptor: int, source: str) -> Iterator[Chunk]:

@@ -45,20 +45,17 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         ),
     ] = None
     stored_as: Annotated[
-        str | None,
-        option(f"--stored-as {'|'.join(STORED)}", "To which the result was then rounded."),
+        str | None, option(f"--stored-as {'|'.join(STORED)}", "To which the result was then rounded.")
     ] = None
     summation: Annotated[str, option("--summation any|pairwise|blocked=N", "How its sums were formed.")] = (
         "any"
     )
     rtol: Annotated[
-        float | None,
-        option("--rtol R", "A relative tolerance, in place of the derived bound.", min=0),
+        float | None, option("--rtol R", "A relative tolerance, in place of the derived bound.", min=0)
     ] = None
     atol: Annotated[float | None, option("--atol A", "An absolute one, likewise.", min=0)] = None
     decimals: Annotated[
-        str | None,
-        option("--decimals D|none", "How many the text was printed with (found by itself)."),
+        str | None, option("--decimals D|none", "How many the text was printed with (found by itself).")
     ] = None
     strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
 
