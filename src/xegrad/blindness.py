@@ -1,4 +1,7 @@
-"""Which slips a problem cannot catch, and problems that catch what can be caught."""
+"""Which slips a problem cannot catch, and problems that catch what can be caught.
+
+See docs/numerics.md, section 10.
+"""
 
 from __future__ import annotations
 

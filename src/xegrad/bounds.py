@@ -2,6 +2,8 @@
 
 Every bound is evaluated in float64, whatever the precision it speaks of, and inflated by 1.01 for its own rounding.
 Where it is infinite there is no bound.
+
+See docs/numerics.md, sections 5 and 6.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ and the same gradient by the chain, DXE = -Q / S, DS = dS/dZ, Dg = dZ/dW, DL = D
 the targets Q of a row.  As it stands this is the error bound of any stable computation.  With one cell replaced it
 is what a mistake makes of the gradient, with a bound of its own; with a cell that someone claims put in, it is what
 follows from that claim.
+
+See docs/numerics.md, section 5.
 """
 
 from __future__ import annotations

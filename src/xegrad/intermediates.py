@@ -1,4 +1,7 @@
-"""The first wrong one of the chain's steps, and whether the later ones follow from it."""
+"""The first wrong one of the chain's steps, and whether the later ones follow from it.
+
+See docs/numerics.md, section 8.
+"""
 
 from __future__ import annotations
 

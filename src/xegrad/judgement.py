@@ -169,8 +169,8 @@ def _judged(
         # A value beyond the largest float is infinite, and is matched or not.
         bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
     )
-    certified = np.array(False) if exact.certified is None else exact.certified[name]
-    return Judgement(name, comparison, np.broadcast_to(certified, reference.shape), derived=tolerance.derived)
+    certified = exact.certified is not None and np.broadcast_to(exact.certified[name], reference.shape)
+    return Judgement(name, comparison, certified, derived=tolerance.derived)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):

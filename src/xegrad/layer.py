@@ -2,6 +2,8 @@
 
 Everything here is accurate where its inputs are: no 1 - S is ever formed from a rounded S, and a
 probability that underflows takes only itself along.  All arrays may have stack axes in front.
+
+See docs/numerics.md, section 3.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Folds labels, soft targets, class weights, smoothing, ignored rows and the reduction into Q."""
+"""Folds labels, soft targets, class weights, smoothing, ignored rows and the reduction into Q.
+
+See docs/loss-options.md, and docs/numerics.md, section 5.3.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 A slip explains a candidate if its own gradient, computed here with a bound on what rounding does to it, is the
 candidate in every entry within twice that bound, and if the candidate holds enough numbers and enough digits
 for that to be no accident.  What does not fit is not named.
+
+See docs/numerics.md, section 10.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The chain: cross-entropy, softmax and weighted sum, each as its Jacobian, multiplied."""
+"""The chain: cross-entropy, softmax and weighted sum, each as its Jacobian, multiplied.
+
+See docs/numerics.md, sections 1.3 and 6.2.
+"""
 
 from __future__ import annotations
 

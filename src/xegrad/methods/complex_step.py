@@ -3,6 +3,8 @@
 Squire and Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review 40
 (1998) 110-112.  No difference is taken, so h can be small, and the loss is written so that a saturated
 class keeps its digits.
+
+See docs/numerics.md, section 6.4.
 """
 
 from __future__ import annotations

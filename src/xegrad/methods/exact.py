@@ -7,6 +7,8 @@ the correctly rounded answer; where not, the precision is doubled (Ziv, Fast eva
 mathematical functions with correctly rounded last bit, ACM TOMS 17 (1991) 410-423).
 
 It does its own forward pass and shares nothing with the float methods.
+
+See docs/numerics.md, section 9.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Central differences: (L(W + h) - L(W - h)) / 2h, one number of W moved at a time.  Advisory.
 
 They give about ten digits where logits are mild, and none of an entry that is small beside the loss.
+
+See docs/numerics.md, section 6.5.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The shortcut: softmax and cross-entropy collapse to a residual."""
+"""The shortcut: softmax and cross-entropy collapse to a residual.
+
+See docs/numerics.md, section 1.4.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 u is half the machine epsilon, eta the smallest subnormal, and gamma_n = n u / (1 - n u) bounds the relative error
 of n roundings (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1).
+
+See docs/numerics.md, sections 2.1 and 4.5.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ and Stability of Numerical Algorithms, 2nd ed., section 3.3).  The error is infi
 In an arithmetic that rounds nothing (`UNROUNDED`) it stays 0.0, and nothing is spent on it.
 
 Arrays may have any stack axes in front, so that one operation serves many problems, or many values of a parameter.
+
+See docs/numerics.md, section 4.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A slip is one entry in the file of its stage.  The order of the table is that in which coincidences are listed:
 the commoner first, with N = T `transposed` before `scrambled-reshape`, with T = 2 `sign-flipped` before
 `classes-permuted`, with B = 1 `scaled` before `option-ignored` and `log-epsilon`.
+
+See docs/slips.md, and docs/numerics.md, section 8.
 """
 
 from __future__ import annotations
