@@ -1,4 +1,7 @@
-"""How far apart two gradients are, in absolute, relative and ulp terms, and whether the bound explains it."""
+"""How far apart two gradients are, in absolute, relative and ulp terms, and whether the bound explains it.
+
+See docs/numerics.md, section 7.
+"""
 
 from __future__ import annotations
 

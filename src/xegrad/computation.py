@@ -1,4 +1,7 @@
-"""A problem, or a stack of them, computed by several methods, and how they compare: what `xegrad compute` shows."""
+"""A problem, or a stack of them, computed by several methods, and how they compare: what `xegrad compute` shows.
+
+See docs/json.md.
+"""
 
 from __future__ import annotations
 

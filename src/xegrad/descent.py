@@ -1,4 +1,7 @@
-"""Steps downhill on a problem: gradient descent over the full batch."""
+"""Steps downhill on a problem: gradient descent over the full batch.
+
+See docs/numerics.md, section 11.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """What a gradient from outside is: right, right without digits, wrong, or not to be decided.
 
 It is measured against the exact values, by what a stable computation in its precision can give.
+
+See docs/numerics.md, section 7, and docs/verify.md.
 """
 
 from __future__ import annotations

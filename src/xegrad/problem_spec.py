@@ -3,6 +3,8 @@
 The options of the command line, the JSON object and its schema, the keys of NPZ and their checks, merging, writing
 and completion follow from this list.  An option of the loss is a row here and a field of `Targets`.
 Imports no numpy, so that --help stays fast.
+
+See docs/architecture.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A problem with what claims to be its gradient, judged and diagnosed: what `xegrad verify` shows."""
+"""A problem with what claims to be its gradient, judged and diagnosed: what `xegrad verify` shows.
+
+See docs/verify.md.
+"""
 
 from __future__ import annotations
 

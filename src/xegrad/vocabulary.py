@@ -1,4 +1,7 @@
-"""The words that files, options and the library share.  Imports nothing, so that --help stays fast."""
+"""The words that files, options and the library share.  Imports nothing, so that --help stays fast.
+
+See docs/glossary.md.
+"""
 
 from collections.abc import Mapping
 

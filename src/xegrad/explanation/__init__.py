@@ -1,4 +1,7 @@
-"""The chain of one problem, factor by factor, as values to show."""
+"""The chain of one problem, factor by factor, as values to show.
+
+See docs/tour.md, and docs/numerics.md, section 1.3.
+"""
 
 from __future__ import annotations
 

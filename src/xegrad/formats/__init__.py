@@ -1,6 +1,8 @@
 """What problems and arrays are read from and written to: one file a format, and the table of them.
 
 Whatever reads raises InputError for what cannot be read: the place, what was found, what was expected.
+
+See docs/formats.md.
 """
 
 from __future__ import annotations

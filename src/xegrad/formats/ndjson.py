@@ -2,6 +2,8 @@
 
 Lines are taken as they come: whatever complete lines one read gave.  Those of one shape become one stack
 of arrays, so that waiting for more never delays a line, and many are as fast as arrays are.
+
+See docs/recipes.md.
 """
 
 from __future__ import annotations

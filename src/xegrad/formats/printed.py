@@ -1,6 +1,8 @@
 """Arrays as text: JSON, CSV, and what numpy and torch print, with what the printing leaves open.
 
 Text is understood whole or refused.  What is not finite is read as such: a wrong gradient is no bad input.
+
+See docs/formats.md.
 """
 
 from __future__ import annotations

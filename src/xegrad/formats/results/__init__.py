@@ -1,4 +1,7 @@
-"""What the commands print as JSON, with the fields that `types` declares."""
+"""What the commands print as JSON, with the fields that `types` declares.
+
+See docs/json.md.
+"""
 
 from __future__ import annotations
 
