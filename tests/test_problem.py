@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xegrad import InputError, Problem, Targets
+from xegrad import METHODS, InputError, Problem, Targets, Tolerance, compute, judge
 from xegrad.problem import Layout
 
 
@@ -139,3 +140,19 @@ def test_a_layout_there_and_back_is_the_same_gradient(transpose: bool, is_batch:
         in_layout = layout.of(name, gradient)
         assert in_layout.shape == layout.shape(problem, name)
         assert np.array_equal(layout.to_library(name, in_layout), gradient)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_problem_is_freed_when_its_last_user_is_done(dtype: Any) -> None:
+    """What is kept with a problem does not hold it: nothing is left for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(thing, Problem) for thing in gc.get_objects())
+        one = problem(weights=np.ones((2, 3), dtype), inputs=np.ones((1, 2), dtype))
+        compute(one)
+        judge(one, METHODS["exact"].evaluate(one), np.ones((2, 3)), Tolerance())
+        del one
+        assert sum(isinstance(thing, Problem) for thing in gc.get_objects()) == before
+    finally:
+        gc.enable()

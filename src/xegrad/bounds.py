@@ -9,6 +9,7 @@ See docs/numerics.md, sections 5 and 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 import msgspec
 import numpy as np
@@ -47,7 +48,12 @@ def cells_of(
 
 @once
 def _cells(problem: Problem, precision: str, terms: Callable[[int], int]) -> Cells:
-    return Cells(problem, arithmetic=Arithmetic(PRECISIONS[precision], terms))
+    """Cells of a twin: a problem that keeps cells that hold it waits for the garbage collector."""
+    wide = problem.astype(np.dtype(np.float64))
+    layer.forward(wide)
+    twin = copy(wide)
+    twin.__dict__["results"] = dict(wide.__dict__["results"])
+    return Cells(twin, arithmetic=Arithmetic(PRECISIONS[precision], terms))
 
 
 @np.errstate(all="ignore")

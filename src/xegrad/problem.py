@@ -30,7 +30,10 @@ def once(
         results: dict[Any, Any] = problem.__dict__.setdefault("results", {})
         key = (function, arguments, *named.items())
         if key not in results:
-            results[key] = function(problem, *arguments, **named)
+            result = function(problem, *arguments, **named)
+            if result is problem:  # a problem that holds itself waits for the garbage collector
+                return result
+            results[key] = result
         return results[key]
 
     return remembering
