@@ -38,9 +38,7 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
     converged: bool  # the norm is within the tolerance, or the loss can fall no further in floats
     interrupted: bool = False
     diverged_at: int | None = None
-    diverged_to: float | None = (
-        None  # the loss there, perhaps infinite; None where the gradient was not finite
-    )
+    diverged_to: float | None = None  # the loss there, or infinity; None where the gradient was not finite
 
     @property
     def steps(self) -> int:
@@ -50,8 +48,7 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
     @property
     def largest_change(self) -> float:
         """The largest change of an entry of W."""
-        wide = np.float64
-        return float(np.abs(self.end.weights.astype(wide) - self.start.weights.astype(wide)).max())
+        return float(np.abs(np.subtract(self.end.weights, self.start.weights, dtype=np.float64)).max())
 
 
 class _Point(msgspec.Struct, frozen=True, eq=False):
@@ -114,13 +111,8 @@ def descend(
     on_step : callable, optional
         Hears after each step of its number and its loss.
 
-    KeyboardInterrupt ends the descent after the step, with what there is.
-
-    Raises
-    ------
-    InputError
-        A stack of problems, a loss that is not finite at the start, a learning rate, tolerance, l2 or number of
-        steps that means nothing, or an unknown method.
+    KeyboardInterrupt ends the descent after the step, with what there is.  An argument that means nothing, and a
+    loss that is not finite at the start, is an InputError.
 
     Notes
     -----
@@ -137,14 +129,13 @@ def descend(
     losses = [point.loss]
     length = _surely_short(start, l2) if learning_rate is None else learning_rate
     converged, interrupted = point.norm <= tolerance, False
-    diverged_at: int | None = None
-    diverged_to: float | None = None
+    diverged: tuple[int, float | None] | tuple[None, None] = None, None
     try:
         for step in progress.track(range(1, steps + 1), "descend"):
             if converged:
                 break
             if not math.isfinite(point.norm):
-                diverged_at = step
+                diverged = step, None
                 break
             if learning_rate is None:
                 taken = _shortened(point, length, l2)
@@ -156,7 +147,7 @@ def descend(
                 moved = _moved(point, length)
                 loss = math.inf if moved is None else _objective(moved, l2)
                 if moved is None or _grew(start, losses[0], moved, loss, l2):
-                    diverged_at, diverged_to = step, loss
+                    diverged = step, loss
                     break
                 there = moved
             arrived = _Point(step, there, loss, _slope(there, method, l2))
@@ -169,16 +160,8 @@ def descend(
                 on_step(step, loss)
     except KeyboardInterrupt:
         interrupted = True
-    return Descent(
-        start=start,
-        end=point.problem,
-        losses=tuple(losses[: point.step + 1]),
-        gradient_norm=point.norm,
-        converged=converged,
-        interrupted=interrupted,
-        diverged_at=diverged_at,
-        diverged_to=diverged_to,
-    )
+    reached = tuple(losses[: point.step + 1])
+    return Descent(start, point.problem, reached, point.norm, converged, interrupted, *diverged)
 
 
 def _check(

@@ -68,12 +68,22 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return wrong if isinstance(self.certified, bool) else wrong & self.certified
 
     @property
+    @np.errstate(all="ignore")
+    def _relative_bounds(self) -> Array:
+        """Of each exact value that is not 0, the bound as a part of it."""
+        reference = np.abs(self.comparison.reference)
+        return self.comparison.bound[reference != 0] / reference[reference != 0]
+
+    @property
+    def relative_bound(self) -> float:
+        """The widest of them; 0 where all values are 0."""
+        return float(self._relative_bounds.max(initial=0))
+
+    @property
     def vacuous(self) -> bool:
         """Whether the bound exceeds half of every entry that is not 0: it could not catch a thing."""
-        reference = np.abs(self.comparison.reference)
-        return bool(
-            reference.any() and (self.comparison.bound[reference != 0] > reference[reference != 0] / 2).all()
-        )
+        relative = self._relative_bounds
+        return relative.size > 0 and bool((relative > 1 / 2).all())
 
     @property
     def outcome(self) -> str:
@@ -83,15 +93,6 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         if not np.all(self.certified) or self.comparison.unbounded.any() or (self.derived and self.vacuous):
             return UNDECIDED
         return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
-
-    @property
-    def relative_bound(self) -> float:
-        """The bound as a part of the value, for the entry where it is widest; 0 where all values are 0."""
-        reference = np.abs(self.comparison.reference)
-        if not reference.any():
-            return 0.0
-        with np.errstate(all="ignore"):
-            return float((self.comparison.bound[reference != 0] / reference[reference != 0]).max())
 
     @property
     def pattern(self) -> str:
@@ -198,17 +199,13 @@ def check_methods(
     for name, method in METHODS.items():
         if name == "exact" or steps > MAX_WORK.get(name, np.inf):
             continue
-        evaluation = method.evaluate(problem, with_respect_to)
-        bound = method.bound(problem, with_respect_to)
-        evaluations[name] = evaluation
-        advisory = name == "finite-difference"
+        evaluation, bound = method.evaluate(problem, with_respect_to), method.bound(problem, with_respect_to)
+        evaluations[name], advisory = evaluation, name == "finite-difference"
         checks += [
             Check(_of(name, of), compare(exact, evaluation, bound, of), advisory) for of in with_respect_to
         ]
         loss = Comparison(
-            reference=np.array([exact.loss]),
-            candidate=np.array([evaluation.loss], dtype=np.float64),
-            bound=np.array([bound.loss]),
+            *(np.array([value], np.float64) for value in (exact.loss, evaluation.loss, bound.loss))
         )
         losses.append(Check(f"{name}, loss", loss, advisory))
     if {"chain", "shortcut"} <= evaluations.keys():
