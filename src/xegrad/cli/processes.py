@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+
 
 class EndedProcessError(Exception):
     """A process has ended that had an item, or was to get one; its arguments are the items without an answer."""
@@ -63,15 +65,34 @@ def _started(function: Callable[[Any], Any], n_processes: int) -> Iterator[deque
     """Connections to so many processes, which end with the block."""
     free: deque[Connection] = deque()
     with contextlib.ExitStack() as stack:
-        for _ in range(n_processes):
-            ours, theirs = multiprocessing.Pipe()
-            free.append(stack.enter_context(ours))
-            process = multiprocessing.Process(target=_serve, args=(theirs, function, [*free]), daemon=True)
-            process.start()
-            stack.callback(process.join)
-            stack.callback(process.kill)  # one that is stopped would not hear an end
-            theirs.close()
+        with _interruptions_held():
+            for _ in range(n_processes):
+                ours, theirs = multiprocessing.Pipe()
+                free.append(stack.enter_context(ours))
+                process = multiprocessing.Process(
+                    target=_serve, args=(theirs, function, [*free]), daemon=True
+                )
+                process.start()
+                stack.callback(process.join)
+                stack.callback(process.kill)  # one that has just begun, or is stopped, would not hear an end
+                theirs.close()
         yield free
+
+
+@contextlib.contextmanager
+def _interruptions_held() -> Iterator[None]:
+    """Interruptions within the block come at its end: an exception in the middle of a fork would be lost."""
+    held: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: held.append(number)) for number in INTERRUPTIONS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def _serve(
@@ -82,8 +103,8 @@ def _serve(
     Only the parent may hold its ends of the pipes: else nobody would hear that it is gone.  An interruption is for the
     parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     for end in parents_ends:
         end.close()
     with contextlib.suppress(EOFError, OSError):

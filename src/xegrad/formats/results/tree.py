@@ -26,36 +26,43 @@ def encode(*results: Tree | msgspec.Raw | list[Any]) -> bytes:
 _encoder = msgspec.json.Encoder(enc_hook=np.ndarray.tolist)
 
 
+Columns = list[list[bytes]]  # of each place in a template, the text for each problem
+Texts = dict[int, list[bytes]]  # of an array that may stand in several places, by its identity
+
+
 def objects(tree: Tree, n_problems: int) -> list[msgspec.Raw]:
-    """The K objects of a tree, as text; a field is absent where a list has UNSET.
+    """The K objects of a tree, as text; a field but the last is absent where a list has UNSET.
 
     What all objects have in common is written once, and so is an array that stands in several places.
     """
-    columns: list[list[bytes]] = []
-    texts: dict[int, list[bytes]] = {}
-
-    def template(branch: Any) -> bytes:
-        if isinstance(branch, dict):
-            return b"{" + b"".join(map(member, branch, branch.values())).removesuffix(b",") + b"}"
-        if isinstance(branch, list):
-            columns.append(list(map(_encoder.encode, branch)))
-        elif isinstance(branch, np.ndarray):
-            columns.append(texts.get(id(branch)) or texts.setdefault(id(branch), _texts(branch)))
-        else:
-            return _encoder.encode(branch).replace(b"%", b"%%")
-        return b"%b"
-
-    def member(name: str, branch: Any) -> bytes:
-        if isinstance(branch, list) and UNSET in branch:
-            columns.append(
-                [b"" if value is UNSET else _encoder.encode({name: value})[1:-1] + b"," for value in branch]
-            )
-            return b"%b"
-        return _encoder.encode(name) + b":" + template(branch) + b","
-
-    whole = template(tree)
+    columns: Columns = []
+    whole = _template(tree, columns, {})
     rows = zip(*columns, strict=True) if columns else [()] * n_problems
     return [msgspec.Raw(whole % row) for row in rows]
+
+
+def _template(branch: Any, columns: Columns, texts: Texts) -> bytes:
+    """The text of a part of a tree, with %b where the problems differ; what stands there is added to the columns."""
+    if isinstance(branch, dict):
+        members = [_member(name, value, columns, texts) for name, value in branch.items()]
+        return b"{" + b"".join(members).removesuffix(b",") + b"}"
+    if isinstance(branch, list):
+        columns.append(list(map(_encoder.encode, branch)))
+    elif isinstance(branch, np.ndarray):
+        columns.append(texts.get(id(branch)) or texts.setdefault(id(branch), _texts(branch)))
+    else:
+        return _encoder.encode(branch).replace(b"%", b"%%")
+    return b"%b"
+
+
+def _member(name: str, branch: Any, columns: Columns, texts: Texts) -> bytes:
+    """A field and its value, with the comma."""
+    if isinstance(branch, list) and UNSET in branch:
+        columns.append(
+            [b"" if value is UNSET else _encoder.encode({name: value})[1:-1] + b"," for value in branch]
+        )
+        return b"%b"
+    return _encoder.encode(name) + b":" + _template(branch, columns, texts) + b","
 
 
 def _texts(array: Any) -> list[bytes]:
