@@ -38,11 +38,7 @@ def objects(tree: Tree, n_problems: int) -> list[msgspec.Raw]:
     columns: Columns = []
     whole = _template(tree, columns, {})
     rows = zip(*columns, strict=True) if columns else [()] * n_problems
-    texts_of_rows = [msgspec.Raw(whole % row) for row in rows]
-    # The two functions hold each other, and these: else the text would wait for the garbage collector.
-    columns.clear()
-    texts.clear()
-    return texts_of_rows
+    return [msgspec.Raw(whole % row) for row in rows]
 
 
 def _template(branch: Any, columns: Columns, texts: Texts) -> bytes:
