@@ -64,14 +64,13 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
         (one for one in multiples if not one.free),
     )
     # And one of two with a number on a line, or the largest entry.
-    early = [stage for stage in stages if STAGES.index(stage.name) < STAGES.index("target")]
     yield itertools.chain(
         (one for one in multiples if one.free),
         *(after(once, slip) for slip in adding),
         after(_named_multiples(nothing), SLIPS["weight-decay-included"]),
         clipped(once),
         _smoothed(arranged, search.cells),
-        *(_smoothed(_unarranged(_in_layer(search, [stage])), stage.cells()) for stage in early),
+        *(_smoothed_after(search, stage) for stage in stages if stage.name in ("bias", "probabilities")),
     )
 
 
@@ -234,6 +233,15 @@ def _smoothed(bases: Bases, cells: Cells) -> Iterator[Hypothesis]:
         return bases.search.gradient(with_slip(cells, slip, {"eps": eps}), bases.search.screened)
 
     return on_line(bases, slip, formula)
+
+
+def _smoothed_after(search: Search, stage: Stage) -> Iterator[Hypothesis]:
+    """Targets smoothed, where a slip was made before."""
+    cells = stage.cells()
+    bases = Bases(
+        search, [Hypothesis((step,)) for step in stage.steps], search.gradient(cells, search.screened)
+    )
+    return _smoothed(_unarranged(bases), cells)
 
 
 def _on_grids(search: Search) -> Iterator[Hypothesis]:
