@@ -47,10 +47,10 @@ def _entry(problem: Problem, name: str, flat_index: Any) -> Tree:
 
 def _max_ulps(summaries: Sequence[Summary]) -> Any:
     """(K,) the largest over several gradients; None where any of them has a NaN."""
-    ulps = [summary.max_ulps for summary in summaries]
+    ulps: list[Any] = [summary.max_ulps for summary in summaries]
     if any(of_one is None for of_one in ulps):
         return np.full(summaries[0].n_problems, None)
-    return np.max(ulps, axis=0)  # type: ignore[arg-type]
+    return np.max(ulps, axis=0)
 
 
 def _accuracy(summaries: Sequence[Summary]) -> Tree:
