@@ -64,8 +64,8 @@ def test_a_stack_of_replaced_cells_is_a_stack_of_gradients(seed: Problem) -> Non
     taus = np.array([0.5, 1.0, 2.0])[:, None, None]
     cooled = cells.replace("Z", cells.Z / taus)
     assert cooled.G.shape == (3, 3, 5)
-    assert_near(cooled.take(1).G, cells.G.value)
-    assert_near(cooled.gradient(slice(1, 2))[2], seed.inputs[:, 1:2].T @ cooled.take(2).R.value)
+    assert_near(cooled.G[1], cells.G.value)
+    assert_near(cooled.gradient(slice(1, 2))[2], seed.inputs[:, 1:2].T @ cooled.R[2].value)
 
 
 def test_every_cell_is_made_of_cells_and_nothing_of_itself() -> None:

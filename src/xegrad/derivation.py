@@ -75,13 +75,6 @@ class Cells:
         forward = layer.forward(self.problem)
         return forward if self.Z.value is forward.logits else None
 
-    def take(self, index: Any) -> Cells:
-        """Of a stack of replaced cells, one (or some): whatever has the stack's axis."""
-        kept = {
-            name: number[index] if number.value.ndim > 2 else number for name, number in self.known.items()
-        }
-        return Cells(self.problem, self.name, self.arithmetic, kept)
-
     @property
     def shape(self) -> tuple[int, int]:
         """The rows and columns of G; that of b has one row."""
