@@ -21,7 +21,7 @@ from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
-from xegrad.slips.making import apply, chosen_form, with_slip
+from xegrad.slips.making import apply, with_slip
 from xegrad.targets import Array, Targets
 
 TRIES = 32
@@ -72,22 +72,19 @@ def blind_spots(
 
     hidden = {}
     for name, slip in SLIPS.items():
-        forms = tuple(form for form in _forms(right, name) if is_hidden(slip, form))
+        forms = tuple(form for form in _forms(right, slip) if is_hidden(slip, form))
         if forms:
             hidden[name] = forms
     return hidden
 
 
-def _forms(cells: Cells, name: str) -> Sequence[Parameters]:
+def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:
     """The forms of a slip that are tried, each with the free number of the example."""
-    slip = SLIPS[name]
-    if name == "scaled":
-        return [{"k": 1 / cells.problem.n_rows}]
     forms = slip.forms(cells)
     if slip.free is not None:
-        return [chosen_form(cells, slip, form) for form in forms]
+        return [{**form, slip.free: slip.number.example_on(cells)} for form in forms]
     # Of the formats of storage only the example; and of a single row, which has no other label, the example too.
-    if slip.stage == "storage" or (name == "labels-misaligned" and not forms):
+    if slip.example and (slip.stage == "storage" or not forms):
         return [slip.example]
     return forms
 

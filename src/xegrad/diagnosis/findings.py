@@ -66,7 +66,7 @@ def explained(
             "n_classes": problem.n_classes,
             "n_others": problem.n_classes - 1,
         }
-        lines = slip.message, slip.wrong, slip.right, slip.remedy
+        lines = slip.message, *slip.code, slip.remedy
         parts.append([line.format_map({**sizes, **words}) for line in lines])
         if "named" in details:
             words["k"] = f"{words['named']} = {float(details['k']):.6g}"
@@ -86,7 +86,7 @@ def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, f
     digits = 6 if width is None else 12
     if width is not None and width[1] > width[0] and value:
         digits = min(12, max(1, math.floor(-math.log10((width[1] - width[0]) / abs(value)))))
-    while name == slip.free and float(f"{value:.{digits}g}") == slip.nothing and digits < 17:
+    while name == slip.free and float(f"{value:.{digits}g}") == slip.number.nothing and digits < 17:
         digits += 1
     return f"{value:.{digits}g}"
 

@@ -129,7 +129,8 @@ def _is_number(slip: Slip, lower: float, upper: float) -> bool:
         return bool(0 < lower <= upper and lower <= 1)
     if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
         return False
-    return bool(lower <= upper and not (slip.nothing is not None and lower <= slip.nothing <= upper))
+    nothing = slip.number.nothing
+    return bool(lower <= upper and not (nothing is not None and lower <= nothing <= upper))
 
 
 def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float) -> tuple[float, float]:
@@ -202,7 +203,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
     """
     if search.is_constant or search.has_transposed_shape:
         return
-    name, grid = str(slip.free), slip.grid
+    name, grid = str(slip.free), slip.number.grid
     assert grid is not None
     most = max(COARSEST, NUMBERS // search.cells.S.value.size)
     grid = grid[:: max(1, math.ceil(grid.size / most))]

@@ -247,7 +247,7 @@ def _smoothed_after(search: Search, stage: Stage) -> Iterator[Hypothesis]:
 def _on_grids(search: Search) -> Iterator[Hypothesis]:
     """A temperature, eps of the logarithm, or eta of a later evaluation."""
     for slip in SLIPS.values():
-        if slip.grid is not None:
+        if slip.number.grid is not None:
             for form in slip.forms(search.cells):
                 yield from on_grid(search, slip, form)
 

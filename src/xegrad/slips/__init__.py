@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from xegrad.slips import forward, gradients, residuals
 from xegrad.slips.entry import STAGES as STAGES
 from xegrad.slips.entry import Slip as Slip
@@ -26,6 +28,8 @@ _FIRST = (
     "option-ignored",
     "sign-flipped",
 )
-_ENTRIES = {slip.name: slip for slip in (*gradients.SLIPS, *forward.SLIPS, *residuals.SLIPS)}
+_ENTRIES = gradients.SLIPS | forward.SLIPS | residuals.SLIPS
 
-SLIPS: Mapping[str, Slip] = {name: _ENTRIES[name] for name in dict.fromkeys((*_FIRST, *_ENTRIES))}
+SLIPS: Mapping[str, Slip] = {
+    name: replace(_ENTRIES[name], name=name) for name in dict.fromkeys((*_FIRST, *_ENTRIES))
+}

@@ -8,19 +8,13 @@ from msgspec.structs import replace
 from xegrad.derivation import Cells, effective_targets, residual
 from xegrad.numbers import rounded
 from xegrad.numbers.rounded import Rounded, exact, sigmoid, softmax
-from xegrad.slips.entry import Parameters, Slip
+from xegrad.slips.entry import FreeNumber, Parameters, Slip, each
 
 MOST_LABELS = 256  # wrong labels of single rows that are tried one by one; past these the candidate is asked
 MOST_SHIFTS = 8
 
 
 # The logits.
-
-
-def _bias_forms(c: Cells) -> list[Parameters]:
-    if c.problem.bias is None:
-        return []
-    return [{"bias": "left out"}, {"bias": "twice"}, {"bias": "target only"}]
 
 
 def _bias(c: Cells, form: Parameters) -> Rounded:
@@ -35,8 +29,7 @@ def _bias(c: Cells, form: Parameters) -> Rounded:
 def _update_forms(c: Cells) -> list[Parameters]:
     if c.name == "inputs":  # carried back with another W, which is no change of the logits
         return []
-    forms: list[Parameters] = [{"updated": "W"}]
-    return forms if c.problem.bias is None else [*forms, {"updated": "W and b"}]
+    return each("updated", "W") if c.problem.bias is None else each("updated", "W", "W and b")
 
 
 def _logits_after_update(c: Cells, form: Parameters) -> Rounded:
@@ -48,11 +41,6 @@ def _logits_after_update(c: Cells, form: Parameters) -> Rounded:
 
 
 # The probabilities.
-
-
-def _axis_forms(c: Cells) -> list[Parameters]:
-    rows: list[Parameters] = [{"axis": "rows"}] if c.problem.n_rows > 1 else []
-    return [*rows, {"axis": "one"}, {"axis": "all"}]
 
 
 def _softmax_over(c: Cells, form: Parameters) -> Rounded:
@@ -78,9 +66,7 @@ def _label_forms(c: Cells) -> list[Parameters]:
     """Another class for one row, each; or the next or the last class for every row of a batch."""
     labels, n_classes = c.problem.targets.label_of_rows, c.problem.n_classes
     rows = np.flatnonzero(labels >= 0).tolist()
-    forms: list[Parameters] = []
-    if c.problem.n_rows > 1 and rows:
-        forms = [{"shift": 1}, {"shift": -1}]
+    forms = each("shift", 1, -1) if c.problem.n_rows > 1 and rows else []
     if len(rows) * (n_classes - 1) <= MOST_LABELS:
         for row in rows:
             others = (other for other in range(n_classes) if other != labels[row])
@@ -91,11 +77,10 @@ def _label_forms(c: Cells) -> list[Parameters]:
 def _other_labels(c: Cells, form: Parameters) -> Rounded:
     targets, labels = c.problem.targets, c.problem.targets.label_of_rows
     hard = labels >= 0
-    changed = labels.copy()
     if "shift" in form:
         changed = (labels + form["shift"]) % c.problem.n_classes
     else:
-        changed[form["row"]] = form["instead"]
+        changed = np.where(np.arange(labels.size) == form["row"], form["instead"], labels)
     if targets.soft is not None:
         one_hot = np.eye(c.problem.n_classes)[changed]
         return effective_targets(c, replace(targets, soft=np.where(hard[:, None], one_hot, targets.soft)))
@@ -129,14 +114,12 @@ def _other_rows(c: Cells, form: Parameters) -> Rounded:
 
 def _option_forms(c: Cells) -> list[Parameters]:
     targets = c.problem.targets
-    forms: list[Parameters] = []
-    if targets.class_weights is not None:
-        forms.append({"option": "class_weights"})
-    if targets.label_smoothing:
-        forms.append({"option": "label_smoothing"})
-    if targets.ignore_index is not None and not targets.kept.all():
-        forms.append({"option": "ignore_index"})
-    return forms
+    is_used = {
+        "class_weights": targets.class_weights is not None,
+        "label_smoothing": targets.label_smoothing > 0,
+        "ignore_index": targets.ignore_index is not None and not targets.kept.all(),
+    }
+    return each("option", *(option for option, used in is_used.items() if used))
 
 
 def _without_option(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
@@ -156,197 +139,151 @@ def _without_option(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
     return {"Q": c.Q * scale, "q": rounded.where(kept[:, None], c.q, largest) * scale}
 
 
-def _smoothed(c: Cells, form: Parameters) -> Rounded:
-    """(1 - eps) Q + eps q/T, whose sum is q."""
-    return c.Q * (1 - form["eps"]) + c.q * (form["eps"] / c.problem.n_classes)
-
-
 def _sum_forms(c: Cells) -> list[Parameters]:
     rows = 1 / float(c.problem.targets.divisor or 1)
-    return [{"mass": mass} for mass in dict.fromkeys((1.0, rows)) if (c.q.value != mass).any()]
+    return each("mass", *(mass for mass in dict.fromkeys((1.0, rows)) if (c.q.value != mass).any()))
 
 
-SLIPS = (
-    Slip(
-        name="softmax-over-wrong-axis",
+SLIPS = {
+    "softmax-over-wrong-axis": Slip(
         stage="probabilities",
         sentence="The softmax is normalised over another axis than the classes.",
         equation="S = exp(Z) / sum over axis {axis}",
         message="The softmax was normalised over the wrong axis ({axis}): for each example\n"
         "the {n_classes} probabilities no longer sum to one over the classes.",
-        wrong="e / e.sum(axis=0)    # or e.sum(), or an axis of length one",
-        right="e / e.sum(axis=-1, keepdims=True)",
+        code=(
+            "e / e.sum(axis=0)    # or e.sum(), or an axis of length one",
+            "e / e.sum(axis=-1, keepdims=True)",
+        ),
         remedy="Normalise over the classes: the last axis of Z.",
         cause="The default axis of a softmax is not always the last, and a row vector has an axis of length one.",
-        cell="S",
         formula=_softmax_over,
-        forms=_axis_forms,
-        example={"axis": "rows"},
+        forms=lambda c: each("axis", *(["rows"] if c.problem.n_rows > 1 else []), "one", "all"),
     ),
-    Slip(
-        name="labels-misaligned",
+    "labels-misaligned": Slip(
         stage="target",
         sentence="Each row is compared with the label of another row.",
         equation="R_r = q S_r - Q_(r+k)",
         message="Row r was compared with the label of row r + ({k}); the ends are {ends}.\n"
         "The {n_rows} probabilities are right, and so are the labels, but not side by side.",
-        wrong="S - Y[r + k]",
-        right="S - Y[r]",
+        code=("S - Y[r + k]", "S - Y[r]"),
         remedy="Shift, shuffle or drop rows of x and of the labels together.",
         cause="One of the two was shuffled, sorted or cut by itself.",
-        cell="Q",
         formula=_other_rows,
         forms=_row_forms,
         example={"k": 1, "ends": "wrapped"},
     ),
-    Slip(
-        name="wrong-label",
+    "wrong-label": Slip(
         stage="target",
         sentence="One row, or every row, has another class than its label.",
         equation="R = q S - Q', Q' of another class",
         message="{which}\nThe classes are counted from zero.",
-        wrong="S[label + 1] -= 1    # a label counted from one",
-        right="S[label] -= 1",
+        code=("S[label + 1] -= 1    # a label counted from one", "S[label] -= 1"),
         remedy="Count classes from zero, and look the label up in this problem's order of classes.",
         cause="Labels counted from one, or an order of classes that is not the problem's.",
-        cell="Q",
         formula=_other_labels,
         forms=_label_forms,
     ),
-    Slip(
-        name="option-ignored",
+    "option-ignored": Slip(
         stage="target",
         sentence="An option of the loss is left out.",
         equation="the gradient without {option}",
         message="This is the gradient of the same problem without its {option}:\n"
         "that option of the loss did not reach the backward pass.",
-        wrong="cross_entropy(Z, y)",
-        right="cross_entropy(Z, y, {option}=...)",
+        code=("cross_entropy(Z, y)", "cross_entropy(Z, y, {option}=...)"),
         remedy="Apply {option} in the backward pass as in the loss.",
         cause="The option was added to the loss, and the gradient written by hand was not told.",
-        cell="Q",
         formula=_without_option,
         forms=_option_forms,
     ),
-    Slip(
-        name="label-smoothed",
+    "label-smoothed": Slip(
         stage="target",
         sentence="The labels are smoothed though the problem does not say so.",
         equation="R = q S - ((1 - eps) Q + eps q/T)",
         message="The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
         "(or by {eps_of_others} over the other {n_others} alone); the problem does not say so.",
-        wrong="y = (1 - eps) * y + eps / T",
-        right="y = y",
+        code=("y = (1 - eps) * y + eps / T", "y = y"),
         remedy="Leave the smoothing out, or state it in the problem: label_smoothing {eps}.",
         cause="A default of the training code that the problem does not have.",
-        cell="Q",
-        formula=_smoothed,
-        example={"eps": 0.1},
-        free="eps",
+        formula=lambda c, form: c.Q * (1 - form["eps"]) + c.q * (form["eps"] / c.problem.n_classes),
+        number=FreeNumber("eps", 0.1),
     ),
-    Slip(
-        name="sigmoid-instead-of-softmax",
+    "sigmoid-instead-of-softmax": Slip(
         stage="probabilities",
         sentence="Each class has a sigmoid of its own in the softmax's place.",
         equation="R = q sigma(Z) - Q",
         message="Each logit went through a sigmoid by itself;\nthe {n_classes} classes do not compete.",
-        wrong="p = 1 / (1 + np.exp(-z))",
-        right="p = np.exp(z - z.max()); p /= p.sum()",
+        code=("p = 1 / (1 + np.exp(-z))", "p = np.exp(z - z.max()); p /= p.sum()"),
         remedy="Use the softmax over the classes.",
         cause="Code for two classes, or for many labels at once, used for one of many classes.",
-        cell="S",
         formula=lambda c, form: sigmoid(c.Z),
     ),
-    Slip(
-        name="target-sum-ignored",
+    "target-sum-ignored": Slip(
         stage="target",
         sentence="S - Q where the targets of a row do not sum to one.",
         equation="R = {mass} S - Q",
         message="S is multiplied with {mass} in every row, but a target's own sum belongs there:\n"
         "S - Q is right only where each row of Q sums to one.",
-        wrong="S - Q",
-        right="Q.sum(axis=1, keepdims=True) * S - Q",
+        code=("S - Q", "Q.sum(axis=1, keepdims=True) * S - Q"),
         remedy="Multiply S with the sum of the row's targets.",
         cause="The shortcut S - y is derived for targets that sum to one.",
-        cell="q",
-        formula=lambda c, form: exact(np.full_like(c.q.value, form["mass"]), c.arithmetic),
+        formula=lambda c, form: {"q": exact(np.full_like(c.q.value, form["mass"]), c.arithmetic)},
         forms=_sum_forms,
     ),
-    Slip(
-        name="temperature",
+    "temperature": Slip(
         stage="probabilities",
         sentence="The logits are divided by a temperature.",
         equation="S = softmax(Z / tau); the factor 1/tau is {factor}",
         message="The softmax is that of Z / tau with tau = {tau};\nthe factor 1/tau of its derivative is {factor}.",
-        wrong="softmax(z / tau)",
-        right="softmax(z)",
+        code=("softmax(z / tau)", "softmax(z)"),
         remedy="Leave the temperature out of the training loss, or divide W and b by it in the problem.",
         cause="A temperature for sampling or distillation left in the loss.",
-        cell="S",
         formula=_cooled,
-        forms=lambda c: ({"factor": "left out"}, {"factor": "kept"}),
-        example={"tau": 2.0, "factor": "left out"},
-        free="tau",
-        nothing=1.0,
-        grid=np.geomspace(1 / 64, 64, 97),
+        forms=lambda c: each("factor", "left out", "kept"),
+        number=FreeNumber("tau", 2.0, nothing=1.0, grid=np.geomspace(1 / 64, 64, 97)),
     ),
-    Slip(
-        name="bias-wrong",
+    "bias-wrong": Slip(
         stage="bias",
         sentence="b is left out of the logits, counted twice, or in the target's logit only.",
         equation="Z = X W + b, with b {bias}",
         message="The logits hold b {bias}:\nevery probability is that of other logits.",
-        wrong="z = x @ W    # or b added where W already holds it",
-        right="z = x @ W + b",
+        code=("z = x @ W    # or b added where W already holds it", "z = x @ W + b"),
         remedy="Add b once, to every logit.",
         cause="A bias folded into W as a row of ones, and added again; or lost in the fold.",
-        cell="Z",
         formula=_bias,
-        forms=_bias_forms,
-        example={"bias": "left out"},
+        forms=lambda c: [] if c.problem.bias is None else each("bias", "left out", "twice", "target only"),
     ),
-    Slip(
-        name="evaluated-after-update",
+    "evaluated-after-update": Slip(
         stage="bias",
         sentence="The right gradient, of the weights after the step.",
         equation="G at W - eta G",
         message="This is the gradient at W - eta G with eta = {eta} ({updated} updated):\n"
         "right, but for the weights after a step.",
-        wrong="W -= eta * grad(W); g = grad(W)",
-        right="g = grad(W); W -= eta * g",
+        code=("W -= eta * grad(W); g = grad(W)", "g = grad(W); W -= eta * g"),
         remedy="Take the gradient before the step, or copy W: an update in place changes it.",
         cause="An update in place before the gradient is read.",
-        cell="Z",
         formula=_logits_after_update,
         forms=_update_forms,
-        example={"eta": 0.1, "updated": "W"},
-        free="eta",
-        grid=np.geomspace(1e-6, 1e3, 109),
+        number=FreeNumber("eta", 0.1, grid=np.geomspace(1e-6, 1e3, 109)),
     ),
-    Slip(
-        name="target-not-subtracted",
+    "target-not-subtracted": Slip(
         stage="target",
         sentence="The target is never subtracted.",
         equation="R = q S",
         message="The residual is S alone:\n1 was not subtracted from the probability of the label.",
-        wrong="dz = p",
-        right="dz = p.copy(); dz[label] -= 1",
+        code=("dz = p", "dz = p.copy(); dz[label] -= 1"),
         remedy="Subtract the target from the probabilities.",
         cause="The line that subtracts was lost, or changed a copy.",
-        cell="Q",
         formula=lambda c, form: {"Q": exact(np.zeros_like(c.Q.value), c.arithmetic), "q": c.q},
     ),
-    Slip(
-        name="softmax-missing",
+    "softmax-missing": Slip(
         stage="probabilities",
         sentence="The logits stand where the probabilities belong.",
         equation="R = q Z - Q",
         message="The residual is Z - y: the logits were taken\nfor probabilities, without a softmax.",
-        wrong="dz = z - y",
-        right="dz = softmax(z) - y",
+        code=("dz = z - y", "dz = softmax(z) - y"),
         remedy="Put the logits through the softmax.",
         cause="A function that returns logits taken for one that returns probabilities.",
-        cell="S",
         formula=lambda c, form: c.Z,
     ),
-)
+}

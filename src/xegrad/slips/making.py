@@ -76,33 +76,31 @@ def chosen_form(cells: Cells, slip: Slip, parameters: Parameters) -> Parameters:
     forms = slip.forms(cells)
     if not forms or (slip.stage == "added W" and cells.G.shape != cells.parameter.shape):
         raise InputError(f"{slip.name} cannot be made on this problem, with respect to {cells.name}")
-    names = {*forms[0], *slip.example, slip.free}
-    wanted = {name: value for name, value in parameters.items() if name in names}
-    fixed = {name: value for name, value in wanted.items() if name != slip.free}
-    example = {name: value for name, value in slip.example.items() if name != slip.free}
+    names = {*slip.example}.union(*forms)
+    fixed = {name: value for name, value in parameters.items() if name in names}
     matching = [
-        form for asked in ({**example, **fixed}, fixed) for form in forms if asked.items() <= form.items()
+        form
+        for asked in ({**slip.example, **fixed}, fixed)
+        for form in forms
+        if asked.items() <= form.items()
     ]
     if not matching:
         if slip.places is not None:  # an order of the classes that has no name
-            return wanted
-        raise InputError(f"{slip.name} has no form {wanted} on this problem")
+            return fixed
+        raise InputError(f"{slip.name} has no form {fixed} on this problem")
     if slip.free is None:
         return matching[0]
-    return {**matching[0], slip.free: _number(cells, slip, wanted.get(slip.free))}
+    return {**matching[0], slip.free: _number(cells, slip, parameters.get(slip.free))}
 
 
 def _number(cells: Cells, slip: Slip, number: float | str | None) -> float:
     """A free number as it is asked for, or that of the example; a factor may have a name."""
-    if slip.name == "scaled" and not isinstance(number, int | float):
+    if isinstance(number, str):
         factors = named_factors(cells, cells.G.value)
-        if number is None:
-            number = slip.example["k"] if slip.example["k"] in factors else "2"
         if number not in factors:
             raise InputError(f"there is no factor {number!r} here; there are {', '.join(factors)}")
         return factors[number]
-    if slip.name == "clipped" and number is None:
-        # Below the entries of two inputs at least; with two classes an input has two of one size.
-        sizes = np.sort(np.abs(cells.G.value).ravel())[::-1]
-        return float(sizes[min(2 if cells.problem.n_classes > 2 else 3, sizes.size - 1)]) / 2
-    return float(slip.example[str(slip.free)] if number is None else number)
+    if number is None:
+        number = slip.number.example_on(cells)
+        return 2.0 if number == slip.number.nothing else number  # 1/B of a single row
+    return float(number)
