@@ -16,20 +16,10 @@ from xegrad.targets import Array
 Parameters = Mapping[str, Any]  # numbers and names; a free number may be a stack of them
 Indices = NDArray[np.intp]
 
-# In the order in which they act, with the cell that is replaced; a pair is two of them.
-_CELLS = {
-    "bias": "Z",
-    "probabilities": "S",
-    "target": "Q",
-    "residual": "R",  # how dL/dZ is formed from S and Q
-    "input": "R",  # how it is carried back
-    "layout": "G",
-    "sign": "G",
-    "factor": "G",
-    "added W": "G",
-    "storage": "G",
-}
-STAGES = tuple(_CELLS)
+# In the order in which they act; a pair is two of them.  Those in the layer change the cell that stands beside them:
+# "residual" how R is formed from S and Q, "input" how it is carried back.  The others change G.
+_IN_LAYER = {"bias": "Z", "probabilities": "S", "target": "Q", "residual": "R", "input": "R"}
+STAGES = (*_IN_LAYER, "layout", "sign", "factor", "added W", "storage")
 
 
 class FreeNumber(msgspec.Struct, frozen=True, eq=False):
@@ -76,12 +66,12 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
     @property
     def cell(self) -> str:
         """What it replaces."""
-        return self.other_cell or _CELLS[self.stage]
+        return self.other_cell or _IN_LAYER.get(self.stage, "G")
 
     @property
     def is_in_layer(self) -> bool:
         """Whether it is made before there is a gradient."""
-        return self.cell != "G"
+        return self.stage in _IN_LAYER
 
     @property
     def free(self) -> str | None:
