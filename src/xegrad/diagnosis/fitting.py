@@ -14,7 +14,7 @@ from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search, Se
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
-from xegrad.slips.gradients import named_factors
+from xegrad.slips.formulas import named_factors
 from xegrad.targets import Array
 
 CLIPPED_AT_LEAST = 2  # entries at the limit

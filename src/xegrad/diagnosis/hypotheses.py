@@ -17,8 +17,7 @@ from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, STAGES
 from xegrad.slips.entry import Parameters
-from xegrad.slips.forward import MOST_LABELS
-from xegrad.slips.gradients import named_factors, named_orders
+from xegrad.slips.formulas import MOST_LABELS, named_factors, named_orders
 from xegrad.slips.making import with_slip
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs

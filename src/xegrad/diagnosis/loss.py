@@ -16,7 +16,7 @@ from xegrad.methods import Evaluation
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.slips.gradients import named_factors
+from xegrad.slips.formulas import named_factors
 from xegrad.slips.making import with_slip
 
 # Where the slip's own sentence speaks of a gradient.

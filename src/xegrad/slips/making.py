@@ -13,7 +13,7 @@ from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.entry import Parameters
-from xegrad.slips.gradients import named_factors
+from xegrad.slips.formulas import named_factors
 from xegrad.targets import Array
 
 
