@@ -107,40 +107,36 @@ def first_wrong_step(
         "flat_gradient": gradient.T.reshape(-1),
     }
     expected = {name: known_exactly.get(name) or _step(cells, name) for name in present}
-    claims = {}
-    for name in present:
-        values, size = np.asarray(steps[name], dtype=np.float64), expected[name].value.size
-        if values.size != size and not (name == "softmax_jacobian" and values.size == problem.n_classes):
+    claims = {name: Rounded(steps[name], resolution.get(name, 0.0), cells.arithmetic) for name in present}
+    for name, claim in claims.items():
+        found, size = claim.value.size, expected[name].value.size
+        if found != size and not (name == "softmax_jacobian" and found == problem.n_classes):
             hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
-            raise InputError(f"{name} has {count(values.size, 'number')}, not {size}{hint}")
-        claims[name] = values, np.broadcast_to(resolution.get(name, 0.0), values.shape)
+            raise InputError(f"{name} has {count(found, 'number')}, not {size}{hint}")
 
     def is_within(name: str, step: Rounded) -> bool:
-        values, open_ = claims[name]
-        if values.size != step.value.size:
+        if claims[name].value.size != step.value.size:
             return False
-        allowed = tolerance.allowed(step.value, step.error, open_.reshape(step.shape))
-        return bool((np.abs(values.reshape(step.shape) - step.value) <= allowed).all())
+        claim = claims[name].reshape(*step.shape)
+        allowed = tolerance.allowed(step.value, step.error, claim.error)
+        return bool((np.abs(claim.value - step.value) <= allowed).all())
 
     wrong = next((name for name in present if not is_within(name, expected[name])), None)
     if wrong is None:
         return Intermediates(tuple(present), None, (), Diagnosis(), {})
     index = present.index(wrong)
-    later, (values, open_) = present[index + 1 :], claims[wrong]
-    diagnosis = Diagnosis()
+    later, claim, diagnosis = present[index + 1 :], claims[wrong], Diagnosis()
     if wrong in ("gradient", "flat_gradient"):
-        parts = [values, open_]
-        if wrong == "flat_gradient":
-            parts = [part.reshape(problem.n_classes, -1).T for part in parts]
-        diagnosis = diagnose(problem, exact, parts[0], tolerance, parts[1])
+        candidate = claim if wrong == "gradient" else claim.reshape(problem.n_classes, -1).T
+        diagnosis = diagnose(problem, exact, candidate.value, tolerance, candidate.error)
         slips = [name for names in diagnosis.names for name in names]
     else:
         slips = [name for name, made in _with_slips(cells, wrong) if is_within(wrong, _step(made, wrong))]
     follows = {}
-    if values.size == expected[wrong].value.size:
+    if claim.value.size == expected[wrong].value.size:
         # What came after it was computed from the number before it was stored.
-        error = tolerance.allowed(values, cells.arithmetic.u * np.abs(values), open_)
-        claim = Rounded(values, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
+        error = tolerance.allowed(claim.value, cells.arithmetic.u * np.abs(claim.value), claim.error)
+        claim = Rounded(claim.value, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
         after = cells.replace(CELLS[wrong], claim)
         follows = {name: is_within(name, _step(after, name)) for name in later}
     right_later = tuple(name for name in later if is_within(name, expected[name]))
