@@ -55,9 +55,8 @@ def blind_spots(
 
     def is_hidden(slip: Slip, form: Parameters) -> bool:
         # Most are far from right in values alone, and in the first inputs of a large W.
-        seen = few if slip.is_in_layer else slice(None)
         cells = with_slip(unrounded, slip, form)
-        made = cells.gradient(seen) if slip.is_in_layer else cells.G
+        seen, made = (few, cells.gradient(few)) if slip.is_in_layer else (slice(None), cells.G)
         near = reference[seen]
         if made.shape != near.shape or (np.abs(made.value - near) > EXCESS * allowed[seen]).any():
             return False

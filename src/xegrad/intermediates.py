@@ -102,14 +102,16 @@ def first_wrong_step(
     bound = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
     gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
     known_exactly = {
-        "loss": Rounded(exact.loss, bound.loss, cells.arithmetic),
+        "loss": Rounded(np.asarray(exact.loss), bound.loss, cells.arithmetic),
         "gradient": gradient,
         "flat_gradient": gradient.T.reshape(-1),
     }
     expected = {name: known_exactly.get(name) or _step(cells, name) for name in present}
-    claims = {name: Rounded(steps[name], resolution.get(name, 0.0), cells.arithmetic) for name in present}
-    for name, claim in claims.items():
-        found, size = claim.value.size, expected[name].value.size
+    claims = {}
+    for name in present:
+        values = np.asarray(steps[name], dtype=np.float64)
+        claims[name] = Rounded(values, resolution.get(name, 0.0), cells.arithmetic)
+        found, size = values.size, expected[name].value.size
         if found != size and not (name == "softmax_jacobian" and found == problem.n_classes):
             hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
             raise InputError(f"{name} has {count(found, 'number')}, not {size}{hint}")

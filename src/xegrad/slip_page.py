@@ -64,7 +64,7 @@ def page_on(problem: Problem, name: str, of: str = "weights", problem_name: str 
     InputError
         It cannot be made there, or cannot be told from what is right.
     """
-    slip, wrong = SLIPS[name], apply(problem, [name], of)
+    wrong, slip = apply(problem, [name], of), SLIPS[name]
     exact = METHODS["exact"].evaluate(problem, (of, "logits"))
     for explanation in diagnose(problem, exact, wrong, with_respect_to=of).explanations:
         if explanation.slips == (name,):
