@@ -30,19 +30,21 @@ Step = tuple[Slip, Parameters]
 Seen = tuple[Array, Array]  # some entries of a candidate, and what printing left open of them
 
 
+FLIPPED: Step = (SLIPS["sign-flipped"], {})
+
+
 class Arrangement(NamedTuple):
     """A layout and a sign, which are undone: where each entry of the gradient is found in the candidate."""
 
     steps: tuple[Step, ...] = ()
-    sign: int = 1
+
+    @property
+    def sign(self) -> int:
+        """That of the candidate."""
+        return -1 if self.steps[-1:] == (FLIPPED,) else 1
 
 
 AS_IT_IS = Arrangement()
-
-
-def arrangement(sign: int, *layout: Step) -> Arrangement:
-    """A layout, or none, and the sign after it."""
-    return Arrangement(layout if sign > 0 else (*layout, (SLIPS["sign-flipped"], {})), sign)
 
 
 class Hypothesis(NamedTuple):
@@ -109,11 +111,6 @@ class Search:
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
 
     @property
-    def is_below_float32(self) -> bool:
-        """Whether there are too few digits for two slips."""
-        return not {self.tolerance.stored_as, self.tolerance.precision}.isdisjoint(("float16", "bfloat16"))
-
-    @property
     def right(self) -> Rounded:
         """The right gradient in the entries looked at first."""
         return self.exact.moved(self.screened.of)
@@ -178,35 +175,22 @@ class Search:
             columns = np.concatenate([[column], columns[columns != column]])
         return Entries(rows, columns)
 
-    def indices(self, entries: Entries) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Row and column of each, as they broadcast."""
-        rows, columns = np.arange(self.shape[0]), np.arange(self.shape[1])
-        return rows[entries.rows][:, None], columns[entries.columns]
-
-    def places(self, arrangement: Arrangement, entries: Entries) -> NDArray[np.intp]:
-        """The flat index of each of those entries in the candidate."""
-        i, k = self.indices(entries)
-        for slip, form in arrangement.steps:
-            if slip.places is not None:
-                return slip.places(self.cells, form, i, k)
-        return i * self.shape[1] + k
-
     def rearranged(self, array: Array, arrangement: Arrangement, entries: Entries) -> Array:
         """Some entries of an array of the candidate's size with the arrangement undone, but for its sign."""
-        if not arrangement.steps:
-            return entries.of(array.reshape(self.shape))
-        return array.reshape(-1)[self.places(arrangement, entries)]
+        for slip, form in arrangement.steps:
+            if slip.places is not None:
+                rows, columns = (np.arange(size)[of] for size, of in zip(self.shape, entries, strict=True))
+                return array.reshape(-1)[slip.places(self.cells, form, rows[:, None], columns)]
+        return entries.of(array.reshape(self.shape))
 
-    def seen(self, arrangement: Arrangement, entries: Entries) -> Seen:
+    def seen(self, arrangement: Arrangement, entries: Entries = EVERYTHING) -> Seen:
         """The candidate and its resolution with the arrangement undone."""
         values = arrangement.sign * self.rearranged(self.values, arrangement, entries)
         return values, self.rearranged(self.resolution, arrangement, entries)
 
-    def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded | None:
+    def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded:
         """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
-        if self.parameter is None:
-            return None
-        seen = self.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
+        seen = self.cells.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
         return seen if arrangement.sign > 0 else -seen
 
     @cached_property
@@ -223,7 +207,7 @@ class Search:
             if self.shape[0] != self.shape[1]:
                 layouts = [steps for steps in layouts if steps[0][0] is not transposed]
             layouts.insert(0, ())
-        return [arrangement(sign, *steps) for sign in (1, -1) for steps in layouts]
+        return [Arrangement((*layout, *sign)) for sign in ((), (FLIPPED,)) for layout in layouts]
 
     # What a hypothesis predicts.
 
@@ -236,29 +220,20 @@ class Search:
 
     def predicted(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Rounded:
         """What it makes of these entries, before the arrangement."""
-        in_layer = [step for step in hypothesis.steps if step[0].is_in_layer]
-        if in_layer:
-            cells = self.cells
-            for slip, form in in_layer:
-                cells = with_slip(cells, slip, form)
-            gradient = self.gradient(cells, entries)
-        else:
-            gradient = self.exact.moved(entries.of)
-        parameter = self.parameter_seen(hypothesis.arrangement, entries)
+        cells = self.cells.replace("G", self.exact.moved(entries.of))
         for step in hypothesis.steps:
-            if not step[0].is_in_layer:
-                gradient = self.changed(gradient, step, parameter, entries)
-        return gradient
+            if step[0].stage == "added W":
+                cells = cells.replace("parameter", self.parameter_seen(hypothesis.arrangement, entries))
+            cells = self.with_step(cells, step, entries)
+        return cells.G
 
-    def changed(self, gradient: Rounded, step: Step, parameter: Rounded | None, entries: Entries) -> Rounded:
-        """What becomes of some entries of a gradient, or of each of a stack."""
+    def with_step(self, cells: Cells, step: Step, entries: Entries) -> Cells:
+        """The derivation of some entries of G, or a stack of such, with one more slip."""
         slip, form = step
         if slip.stage == "storage":
-            return self._stored(gradient, form, entries)
-        cells = self.cells.replace("G", gradient)
-        if parameter is not None:
-            cells = cells.replace("parameter", parameter)
-        return with_slip(cells, slip, form).G
+            return cells.replace("G", self._stored(cells.G, form, entries))
+        cells = with_slip(cells, slip, form)
+        return cells.replace("G", self.gradient(cells, entries)) if slip.is_in_layer else cells
 
     def _stored(self, gradient: Rounded, form: Parameters, entries: Entries) -> Rounded:
         """The numbers as they were before they were stored, off by half of what that rounds away."""
