@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from xegrad.diagnosis.evidence import is_proved
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
-from xegrad.diagnosis.findings import in_words, lost_digits
+from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.loss import diagnose_loss as diagnose_loss
 from xegrad.diagnosis.search import Hypothesis, Search
@@ -76,7 +76,9 @@ def diagnose(
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(tuple(in_words(search, hypothesis) for hypothesis in _best(search)))
+    return Diagnosis(
+        tuple(explained(search.cells, one.in_order, one.widths, search.values.size) for one in _best(search))
+    )
 
 
 def _best(search: Search) -> list[Hypothesis]:
@@ -85,7 +87,7 @@ def _best(search: Search) -> list[Hypothesis]:
         is_right = not search.exact.value.any()  # whatever its shape
         return [] if is_right else [Hypothesis(((SLIPS["all-zero"], {}),))]
     if search.is_parameter:
-        return [Hypothesis(((SLIPS["weights-updated"], {"eta": 0.0}),), free=1)]
+        return [Hypothesis(((SLIPS["weights-updated"], {"eta": "too small to tell"}),), free=1)]
     for rank in ranks(search):
         proved = [hypothesis for hypothesis in rank if is_proved(search, hypothesis)]
         if proved:

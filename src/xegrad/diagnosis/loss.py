@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from xegrad import bounds
 from xegrad.diagnosis.evidence import EVIDENCE
-from xegrad.diagnosis.findings import Diagnosis, details_of, explained
-from xegrad.diagnosis.search import Step
+from xegrad.diagnosis.findings import Diagnosis, explained
 from xegrad.judgement import Tolerance
 from xegrad.methods import Evaluation
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
+from xegrad.slips.entry import Parameters
 from xegrad.slips.gradients import named_factors
 from xegrad.slips.making import with_slip
 
@@ -45,25 +45,27 @@ def diagnose_loss(
         return Diagnosis()
     cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
     right = Rounded(float(exact.loss), float(bound), cells.arithmetic)
-    predictions: list[tuple[Step, Rounded]] = [((SLIPS["sign-flipped"], {}), -right)]
-    for name, factor in named_factors(cells, np.zeros(1)).items():  # two logarithms' bases are among them
-        predictions.append(((SLIPS["scaled"], {"k": factor, "named": name}), right * factor))
-    for name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
-        slip = SLIPS[name]
-        predictions += [((slip, form), with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
-    apart, slip = cells.S - cells.Q, SLIPS["squared-error"]
+    apart = cells.S - cells.Q
     squared = (apart * apart).sum(axis=-1).sum(axis=-1)
-    half, whole = slip.forms(cells)
-    for form, factor in ((half, 0.5), (whole, 1.0), (whole, 1 / apart.value.size)):
-        predictions.append(((slip, form), squared * factor))
+    factors = (1, 0.5), (2, 1.0), (2, 1 / apart.value.size)
+    predictions: dict[str, list[tuple[Parameters, Rounded]]] = {
+        "sign-flipped": [({}, -right)],
+        # Two logarithms' bases are among them.
+        "scaled": [
+            ({"k": k, "named": name}, right * k) for name, k in named_factors(cells, np.zeros(1)).items()
+        ],
+        "squared-error": [({"factor": factor}, squared * k) for factor, k in factors],
+    }
     explanations = []
-    for (slip, form), predicted in predictions:
-        # Twice the bound of a slip, as for a gradient; the digits by one of them.
-        allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))
-        bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
-        if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
-            one = explained(cells.problem, [(slip, details_of(cells, slip, form))], {}, 1)
-            sentence = SENTENCES.get(slip.name, slip.sentence).format_map({"k": one.texts.get("k", "")})
-            explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
-    order = [*SLIPS]
-    return Diagnosis(tuple(sorted(explanations, key=lambda one: order.index(one.slips[0]))))
+    for name, slip in SLIPS.items():
+        if name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
+            predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
+        for form, predicted in predictions.get(name, ()):
+            # Twice the bound of a slip, as for a gradient; the digits by one of them.
+            allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))
+            bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
+            if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
+                one = explained(cells, [(slip, form)], {}, 1)
+                sentence = SENTENCES.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
+                explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
+    return Diagnosis(tuple(explanations))

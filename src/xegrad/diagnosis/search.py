@@ -196,17 +196,15 @@ class Search:
     @cached_property
     def arrangements(self) -> list[Arrangement]:
         """No layout, or one of those known; each with either sign."""
-        layouts: list[tuple[Step, ...]] = []
-        for slip in SLIPS.values():
-            if slip.places is not None:
-                layouts += [((slip, form),) for form in slip.forms(self.cells)]
-        transposed, scrambled = SLIPS["transposed"], SLIPS["scrambled-reshape"]
+        layouts: list[tuple[Step, ...]] = [
+            ((slip, form),)
+            for slip in SLIPS.values()
+            if slip.places is not None and (slip.name != "transposed" or self.shape[0] == self.shape[1])
+            for form in slip.forms(self.cells)
+        ]
+        layouts.insert(0, ())
         if self.has_transposed_shape:
-            layouts = [((transposed, {}),), ((scrambled, {"form": "reshaped"}),)]
-        else:
-            if self.shape[0] != self.shape[1]:
-                layouts = [steps for steps in layouts if steps[0][0] is not transposed]
-            layouts.insert(0, ())
+            layouts = [((SLIPS["transposed"], {}),), ((SLIPS["scrambled-reshape"], {"form": "reshaped"}),)]
         return [Arrangement((*layout, *sign)) for sign in ((), (FLIPPED,)) for layout in layouts]
 
     # What a hypothesis predicts.
