@@ -76,9 +76,7 @@ def diagnose(
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(
-        tuple(explained(search.cells, one.in_order, one.widths, search.values.size) for one in _best(search))
-    )
+    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in _best(search)))
 
 
 def _best(search: Search) -> list[Hypothesis]:
@@ -99,9 +97,8 @@ def _listed(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     """In the order of the catalogue; the forms of one slip are listed, those of a pair are one."""
     order = {name: index for index, name in enumerate(SLIPS)}
     kept: dict[Any, Hypothesis] = {}
-    for hypothesis in sorted(hypotheses, key=lambda one: [order[slip.name] for slip, _ in one.in_order]):
-        names = tuple(slip.name for slip, _ in hypothesis.in_order)
-        form = hypothesis.in_order[0][1].items()
+    for hypothesis in sorted(hypotheses, key=lambda one: [order[name] for name in one.names]):
+        names, form = hypothesis.names, hypothesis.in_order[0][1].items()
         forms = () if len(names) > 1 else tuple((k, v) for k, v in form if k not in hypothesis.widths)
         kept.setdefault((names, forms), hypothesis)
     return list(kept.values())

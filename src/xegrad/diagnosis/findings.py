@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xegrad import bounds, layer
 from xegrad.derivation import Cells
-from xegrad.diagnosis.search import Search, Step
+from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.slips import Slip
 from xegrad.slips.entry import Parameters
 
@@ -44,18 +44,18 @@ class Diagnosis(msgspec.Struct, frozen=True, eq=False):
         return tuple(explanation.slips for explanation in self.explanations)
 
 
-def explained(
-    cells: Cells, steps: Sequence[Step], widths: Mapping[str, tuple[float, float]], entries: int
-) -> Explanation:
-    """Slips in words; every entry of what they explain is within its bound."""
+def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation:
+    """A hypothesis in words; every entry of what it explains is within its bound."""
     texts: dict[str, str] = {}
     parameters: dict[str, float | int | str] = {}
     parts = []
     n_rows, n_inputs, n_classes = cells.problem.n_rows, cells.problem.n_inputs, cells.problem.n_classes
     sizes = {"n_rows": n_rows, "n_inputs": n_inputs, "n_classes": n_classes, "n_others": n_classes - 1}
-    for slip, form in steps:
+    for slip, form in hypothesis.in_order:
         details = _details(cells, slip, form)
-        words = {name: _text(slip, name, value, widths.get(name)) for name, value in details.items()}
+        words = {
+            name: _text(slip, name, value, hypothesis.widths.get(name)) for name, value in details.items()
+        }
         lines = slip.message, slip.wrong, slip.right, slip.remedy
         parts.append([line.format_map({**sizes, **words}) for line in lines])
         if "named" in details:
@@ -64,9 +64,8 @@ def explained(
             if name not in SENTENCES:
                 key = f"{name} of {slip.name}" if name in parameters else name
                 parameters[key], texts[key] = value, words[name]
-    names = tuple(slip.name for slip, _ in steps)
     sentences = ("\n".join(each) for each in zip(*parts, strict=True))
-    return Explanation(names, parameters, texts, entries, entries, *sentences)
+    return Explanation(hypothesis.names, parameters, texts, entries, entries, *sentences)
 
 
 def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, float] | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xegrad.derivation import Cells
-from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search, Seen, Step
+from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, Seen, Step
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
@@ -67,14 +67,14 @@ class Bases:
     @cached_property
     def seen(self) -> Seen:
         """The candidate and what printing left open, with the arrangement of each undone."""
-        parts = [self.search.seen(one.arrangement, self.search.screened) for one in self.hypotheses]
+        parts = [self.search.seen(one, self.search.screened) for one in self.hypotheses]
         return np.stack([values for values, _ in parts]), np.stack([resolution for _, resolution in parts])
 
     @cached_property
     def parameter(self) -> Rounded:
         """W or b, as each sees it."""
         search = self.search
-        return stacked([search.parameter_seen(one.arrangement, search.screened) for one in self.hypotheses])
+        return stacked([search.parameter_seen(one, search.screened) for one in self.hypotheses])
 
     @property
     def fitting(self) -> Iterator[Hypothesis]:
@@ -171,7 +171,7 @@ def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float
     """What all entries leave of the interval around k."""
     at_zero, at_one, at_k = (hypothesis.after((slip, {str(slip.free): number})) for number in (0.0, 1.0, k))
     slope = search.without_errors.predicted(at_one).value - search.without_errors.predicted(at_zero).value
-    lower, upper = open_interval(search, search.predicted(at_k), slope, search.seen(hypothesis.arrangement))
+    lower, upper = open_interval(search, search.predicted(at_k), slope, search.seen(hypothesis))
     return k + float(lower), k + float(upper)
 
 
@@ -189,7 +189,7 @@ def clipped(bases: Bases) -> Iterator[Hypothesis]:
         return
     step = SLIPS["clipped"], {"limit": limit, "at_limit": at_limit}
     for hypothesis in bases.after(step, widths={"limit": (limit, limit)}, free=1).fitting:
-        if at_limit < size.size or len(hypothesis.in_order) == 1:
+        if at_limit < size.size or len(hypothesis.steps) == 1:
             yield hypothesis
 
 
@@ -201,7 +201,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
 
     Brackets and roots are sought without errors, which cost as much again several times.
     """
-    if search.is_constant or search.has_transposed_shape:
+    if search.is_constant or search.has_transposed_shape:  # the second only spares the time
         return
     name, grid = str(slip.free), slip.grid
     assert grid is not None
@@ -212,7 +212,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
         hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
         return search.without_errors.predicted(hypothesis, search.screened).value
 
-    values, resolution = search.seen(AS_IT_IS, search.screened)
+    values, resolution = search.seen(NOTHING, search.screened)
     right, made = search.right, value_at(grid)
     # Between two values of the grid each entry of one that fits lies between its two ends, give or take as
     # much again, what it curves (an entry need not be monotone there), and its error, in excess.

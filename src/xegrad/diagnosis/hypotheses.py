@@ -10,7 +10,7 @@ import numpy as np
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
 from xegrad.diagnosis.fitting import Bases, clipped, on_grid, on_line
-from xegrad.diagnosis.search import AS_IT_IS, FLIPPED, Arrangement, Entries, Hypothesis, Search, Step
+from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search, Step
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.numbers.rounded import stacked
 from xegrad.slips import SLIPS, STAGES
@@ -30,20 +30,11 @@ ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     """The hypotheses of each rank that fit where they were tried; each is made when it is asked for."""
-    for rank in _ranks(search):
-        # Seen as it is, a candidate of another shape than W is nothing.
-        yield (one for one in rank if one.arrangement.steps or not search.has_transposed_shape)
-
-
-def _ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     groups = _groups(search)
     stages = [_in_layer(search, steps) for steps in groups] if _is_small(search) else []
     in_layer = Bases.together(stages or (_in_layer(search, steps) for steps in groups))
-    nothing = Bases(search, [Hypothesis()])
-    arranged, twice = (
-        Bases(search, [Hypothesis(arrangement=one) for one in search.arrangements if len(one.steps) == count])
-        for count in (1, 2)
-    )
+    nothing = Bases(search, [NOTHING])
+    arranged = Bases(search, [Hypothesis((step,)) for step in (*search.layouts, FLIPPED)])
     # One slip: without a free number, and with one.
     multiples = [*on_line(nothing, SCALED)]
     stored = (one for form in _forms_stored(search) for one in nothing.after((STORED, form)).fitting)
@@ -68,9 +59,9 @@ def _ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     # Two slips: a layout and a sign, one of these and a step of the layer, two steps of the layer, a factor of any.
     in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
     once = Bases.together([arranged, in_layer])
-    multiples = [*on_line(once.where(lambda one: one.arrangement.sign > 0), SCALED)]
+    multiples = [one for one in on_line(once, SCALED) if one.sign > 0]
     yield itertools.chain(
-        twice.fitting,
+        Bases(search, [Hypothesis((step, FLIPPED)) for step in search.layouts]).fitting,
         _in_any_order(search, FLIPPED),
         _arranged_after_layer(arranged, in_layer),
         _pairs_of_layer(search, stages),
@@ -150,7 +141,7 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
         return []
     rows = search.screened.rows
     entries = Entries(rows if isinstance(rows, slice) else rows[: max(1, PAIRED // search.shape[1])])
-    values, resolution = search.seen(AS_IT_IS, entries)
+    values, resolution = search.seen(NOTHING, entries)
     exact = search.exact.moved(entries.of)
     moved = np.abs(values - exact.value) > search.allowed(exact, resolution, 1)
     columns = np.flatnonzero(moved.any(axis=0)).tolist()
@@ -167,7 +158,7 @@ def _arranged_after_layer(arranged: Bases, in_layer: Bases) -> Iterator[Hypothes
     """A slip of the layer, and then a layout or the sign."""
     seen = arranged.seen[0][:, None], arranged.seen[1][:, None]
     for index, k in np.argwhere(arranged.search.fits(in_layer.cells.G, seen)).tolist():
-        yield in_layer.hypotheses[k]._replace(arrangement=arranged.hypotheses[index].arrangement)
+        yield in_layer.hypotheses[k].after(*arranged.hypotheses[index].steps)
 
 
 def _pairs_of_layer(search: Search, stages: Sequence[Bases]) -> Iterator[Hypothesis]:
@@ -190,10 +181,10 @@ def _pairs_of_layer(search: Search, stages: Sequence[Bases]) -> Iterator[Hypothe
 
 def _in_any_order(search: Search, *sign: Step) -> Iterator[Hypothesis]:
     """Columns in any order: matched by a sum of their entries with generic positive weights, in sorted order."""
-    if search.cells.name == "inputs":
+    if search.cells.name == "inputs" or search.has_transposed_shape:
         return
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
-    values, resolution = search.seen(Arrangement(sign))
+    values, resolution = search.seen(Hypothesis(sign))
     right, candidate = generic @ search.exact.value, generic @ values
     # Whatever the order and the sign, the sizes of these sums add up to the same.
     apart = abs(np.abs(right).sum() - np.abs(candidate).sum()) - 2.0**-30 * np.abs(candidate).sum()
@@ -205,7 +196,7 @@ def _in_any_order(search: Search, *sign: Step) -> Iterator[Hypothesis]:
     known = [one for one, _ in named_orders(problem.n_classes, problem.classes).values()]
     if not any((order == one).all() for one in (np.arange(order.size), *known)):
         step = SLIPS["classes-permuted"], {"order": " ".join(map(str, order.tolist()))}
-        yield from Bases(search, [Hypothesis(arrangement=Arrangement((step, *sign)))]).fitting
+        yield from Bases(search, [Hypothesis((step, *sign))]).fitting
 
 
 def _forms_stored(search: Search) -> Iterator[Parameters]:

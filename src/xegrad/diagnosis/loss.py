@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.diagnosis.evidence import EVIDENCE
 from xegrad.diagnosis.findings import Diagnosis, explained
+from xegrad.diagnosis.search import Hypothesis
 from xegrad.judgement import Tolerance
 from xegrad.methods import Evaluation
 from xegrad.numbers.rounded import Rounded
@@ -65,7 +66,7 @@ def diagnose_loss(
             allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))
             bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
             if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
-                one = explained(cells, [(slip, form)], {}, 1)
+                one = explained(cells, Hypothesis(((slip, form),)), 1)
                 sentence = SENTENCES.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
                 explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
     return Diagnosis(tuple(explanations))

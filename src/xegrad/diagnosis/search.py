@@ -33,25 +33,13 @@ Seen = tuple[Array, Array]  # some entries of a candidate, and what printing lef
 FLIPPED: Step = (SLIPS["sign-flipped"], {})
 
 
-class Arrangement(NamedTuple):
-    """A layout and a sign, which are undone: where each entry of the gradient is found in the candidate."""
-
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def sign(self) -> int:
-        """That of the candidate."""
-        return -1 if self.steps[-1:] == (FLIPPED,) else 1
-
-
-AS_IT_IS = Arrangement()
-
-
 class Hypothesis(NamedTuple):
-    """Slips that may have made a candidate: steps with their parameters, and the arrangement after them."""
+    """Slips that may have made a candidate, with their parameters.
+
+    A layout and a sign are undone in the candidate, and not made in what is predicted.
+    """
 
     steps: tuple[Step, ...] = ()
-    arrangement: Arrangement = AS_IT_IS
     widths: Parameters = MappingProxyType({})  # between which two values a free number lies
     free: int = 0  # how many numbers were fitted
     proved: bool = False  # by a measure of its own
@@ -59,11 +47,29 @@ class Hypothesis(NamedTuple):
     @property
     def in_order(self) -> list[Step]:
         """All its slips, in the order in which they act."""
-        return sorted((*self.steps, *self.arrangement.steps), key=lambda step: STAGES.index(step[0].stage))
+        return sorted(self.steps, key=lambda step: STAGES.index(step[0].stage))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of its slips."""
+        return tuple(slip.name for slip, _ in self.in_order)
+
+    @property
+    def layout(self) -> Step | None:
+        """Where each entry of the gradient is found in the candidate, if not in its own place."""
+        return next((step for step in self.steps if step[0].places is not None), None)
+
+    @property
+    def sign(self) -> int:
+        """That of the candidate."""
+        return -1 if FLIPPED in self.steps else 1
 
     def after(self, *steps: Step, **fields: Any) -> Hypothesis:
         """The same with another step."""
         return self._replace(steps=(*self.steps, *steps), **fields)
+
+
+NOTHING = Hypothesis()
 
 
 class Entries(NamedTuple):
@@ -168,44 +174,43 @@ class Search:
             size = size.sum(axis=0 if self.cells.name == "weights" else 1)
             rows = np.argpartition(-size, count - 1)[:count]
         if not self.has_transposed_shape:
-            values, resolution = self.seen(AS_IT_IS, EVERYTHING)
+            values, resolution = self.seen(NOTHING)
             off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
             row, column = divmod(int(np.nan_to_num(off).argmax()), n_columns)
             rows = np.concatenate([[row], rows[rows != row]])
             columns = np.concatenate([[column], columns[columns != column]])
         return Entries(rows, columns)
 
-    def rearranged(self, array: Array, arrangement: Arrangement, entries: Entries) -> Array:
-        """Some entries of an array of the candidate's size with the arrangement undone, but for its sign."""
-        for slip, form in arrangement.steps:
-            if slip.places is not None:
-                rows, columns = (np.arange(size)[of] for size, of in zip(self.shape, entries, strict=True))
-                return array.reshape(-1)[slip.places(self.cells, form, rows[:, None], columns)]
-        return entries.of(array.reshape(self.shape))
+    def rearranged(self, array: Array, hypothesis: Hypothesis, entries: Entries) -> Array:
+        """Some entries of an array of the candidate's size with the layout undone, and not the sign."""
+        if hypothesis.layout is None:
+            return entries.of(array.reshape(self.shape))
+        slip, form = hypothesis.layout
+        assert slip.places is not None
+        rows, columns = (np.arange(size)[of] for size, of in zip(self.shape, entries, strict=True))
+        return array.reshape(-1)[slip.places(self.cells, form, rows[:, None], columns)]
 
-    def seen(self, arrangement: Arrangement, entries: Entries = EVERYTHING) -> Seen:
-        """The candidate and its resolution with the arrangement undone."""
-        values = arrangement.sign * self.rearranged(self.values, arrangement, entries)
-        return values, self.rearranged(self.resolution, arrangement, entries)
+    def seen(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Seen:
+        """The candidate and its resolution with the layout and the sign undone."""
+        values = hypothesis.sign * self.rearranged(self.values, hypothesis, entries)
+        return values, self.rearranged(self.resolution, hypothesis, entries)
 
-    def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded:
+    def parameter_seen(self, hypothesis: Hypothesis, entries: Entries) -> Rounded:
         """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
-        seen = self.cells.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
-        return seen if arrangement.sign > 0 else -seen
+        seen = self.cells.parameter.moved(lambda array: self.rearranged(array, hypothesis, entries))
+        return seen if hypothesis.sign > 0 else -seen
 
-    @cached_property
-    def arrangements(self) -> list[Arrangement]:
-        """No layout, or one of those known; each with either sign."""
-        layouts: list[tuple[Step, ...]] = [
-            ((slip, form),)
+    @property
+    def layouts(self) -> list[Step]:
+        """Those that are known and that the candidate's shape may have."""
+        if self.has_transposed_shape:
+            return [(SLIPS["transposed"], {}), (SLIPS["scrambled-reshape"], {"form": "reshaped"})]
+        return [
+            (slip, form)
             for slip in SLIPS.values()
             if slip.places is not None and (slip.name != "transposed" or self.shape[0] == self.shape[1])
             for form in slip.forms(self.cells)
         ]
-        layouts.insert(0, ())
-        if self.has_transposed_shape:
-            layouts = [((SLIPS["transposed"], {}),), ((SLIPS["scrambled-reshape"], {"form": "reshaped"}),)]
-        return [Arrangement((*layout, *sign)) for sign in ((), (FLIPPED,)) for layout in layouts]
 
     # What a hypothesis predicts.
 
@@ -217,12 +222,13 @@ class Search:
         return gradient.in_any_way(2)
 
     def predicted(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Rounded:
-        """What it makes of these entries, before the arrangement."""
+        """What it makes of these entries, before the layout and the sign."""
         cells = self.cells.replace("G", self.exact.moved(entries.of))
         for step in hypothesis.steps:
             if step[0].stage == "added W":
-                cells = cells.replace("parameter", self.parameter_seen(hypothesis.arrangement, entries))
-            cells = self.with_step(cells, step, entries)
+                cells = cells.replace("parameter", self.parameter_seen(hypothesis, entries))
+            if step[0].stage not in ("layout", "sign"):
+                cells = self.with_step(cells, step, entries)
         return cells.G
 
     def with_step(self, cells: Cells, step: Step, entries: Entries) -> Cells:
