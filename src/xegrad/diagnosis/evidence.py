@@ -17,7 +17,7 @@ def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
     if hypothesis.proved:
         return True
     # Seen as it is, a candidate of another shape than W is nothing.
-    if search.has_transposed_shape and hypothesis.layout is None:
+    if search.has_transposed_shape and all(slip.places is None for slip, _ in hypothesis.steps):
         return False
     if not _has_enough_numbers(search, hypothesis):
         return False
@@ -42,7 +42,7 @@ def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
     }[search.cells.name]
     if [slip.stage for slip, _ in hypothesis.steps] == ["added W"]:
         return search.values.size > hypothesis.free
-    return min(independent, search.values.size) > hypothesis.free
+    return independent > hypothesis.free
 
 
 def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:

@@ -51,7 +51,7 @@ def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation
     parts = []
     n_rows, n_inputs, n_classes = cells.problem.n_rows, cells.problem.n_inputs, cells.problem.n_classes
     sizes = {"n_rows": n_rows, "n_inputs": n_inputs, "n_classes": n_classes, "n_others": n_classes - 1}
-    for slip, form in hypothesis.in_order:
+    for slip, form in hypothesis.steps:
         details = _details(cells, slip, form)
         words = {
             name: _text(slip, name, value, hypothesis.widths.get(name)) for name, value in details.items()

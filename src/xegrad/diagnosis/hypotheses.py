@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
@@ -228,13 +229,14 @@ def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
     for form in _forms_stored(search):
         if form.get("format", "float32") != "float32":
             continue
-        precision, resolution = search.tolerance.precision, search.resolution
+        tolerance, resolution = search.tolerance, search.resolution
         if "decimals" in form:
             resolution = np.full_like(resolution, 0.5 * 10.0 ** -form["decimals"])
         else:
-            precision = "float32"
-        other = search.by_other_measure(precision, resolution)
+            tolerance = replace(tolerance, precision="float32")
+        problem, exact, name = search.cells.problem, search.exact_evaluation, search.cells.name
+        other = Search(problem, exact, search.candidate, tolerance, resolution, name)
         for hypothesis in next(ranks(other)):
-            if hypothesis.in_order[0][0] is not STORED and is_proved(other, hypothesis):
+            if hypothesis.steps[0][0] is not STORED and is_proved(other, hypothesis):
                 yield hypothesis.after((STORED, form), proved=True)
         return

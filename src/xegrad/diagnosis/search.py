@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds
@@ -39,25 +38,15 @@ class Hypothesis(NamedTuple):
     A layout and a sign are undone in the candidate, and not made in what is predicted.
     """
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = ()  # in the order in which they act
     widths: Parameters = MappingProxyType({})  # between which two values a free number lies
     free: int = 0  # how many numbers were fitted
     proved: bool = False  # by a measure of its own
 
     @property
-    def in_order(self) -> list[Step]:
-        """All its slips, in the order in which they act."""
-        return sorted(self.steps, key=lambda step: STAGES.index(step[0].stage))
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Those of its slips."""
-        return tuple(slip.name for slip, _ in self.in_order)
-
-    @property
-    def layout(self) -> Step | None:
-        """Where each entry of the gradient is found in the candidate, if not in its own place."""
-        return next((step for step in self.steps if step[0].places is not None), None)
+        return tuple(slip.name for slip, _ in self.steps)
 
     @property
     def sign(self) -> int:
@@ -66,7 +55,8 @@ class Hypothesis(NamedTuple):
 
     def after(self, *steps: Step, **fields: Any) -> Hypothesis:
         """The same with another step."""
-        return self._replace(steps=(*self.steps, *steps), **fields)
+        in_order = sorted((*self.steps, *steps), key=lambda step: STAGES.index(step[0].stage))
+        return self._replace(steps=tuple(in_order), **fields)
 
 
 NOTHING = Hypothesis()
@@ -126,12 +116,6 @@ class Search:
         """Whether all entries are equal: any number can be fitted to them."""
         return bool((self.values == self.values[0]).all())
 
-    def by_other_measure(self, precision: str, resolution: Array) -> Search:
-        """The same candidate, judged as one of another precision, or of fewer digits."""
-        tolerance = replace(self.tolerance, precision=precision)
-        problem, name = self.cells.problem, self.cells.name
-        return Search(problem, self.exact_evaluation, self.candidate, tolerance, resolution, name)
-
     @cached_property
     def without_errors(self) -> Search:
         """The same search for values alone, which cost a fraction of what their errors do."""
@@ -183,12 +167,11 @@ class Search:
 
     def rearranged(self, array: Array, hypothesis: Hypothesis, entries: Entries) -> Array:
         """Some entries of an array of the candidate's size with the layout undone, and not the sign."""
-        if hypothesis.layout is None:
-            return entries.of(array.reshape(self.shape))
-        slip, form = hypothesis.layout
-        assert slip.places is not None
-        rows, columns = (np.arange(size)[of] for size, of in zip(self.shape, entries, strict=True))
-        return array.reshape(-1)[slip.places(self.cells, form, rows[:, None], columns)]
+        for slip, form in hypothesis.steps:
+            if slip.places is not None:
+                rows, columns = (np.arange(size)[of] for size, of in zip(self.shape, entries, strict=True))
+                return array.reshape(-1)[slip.places(self.cells, form, rows[:, None], columns)]
+        return entries.of(array.reshape(self.shape))
 
     def seen(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Seen:
         """The candidate and its resolution with the layout and the sign undone."""
