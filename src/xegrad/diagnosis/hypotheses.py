@@ -24,7 +24,6 @@ from xegrad.targets import Array
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
-IN_LAYER = STAGES[: STAGES.index("layout")]
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
 ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
@@ -93,9 +92,9 @@ def _groups(search: Search) -> list[list[Step]]:
     """Those without a free number, by their stages, labels of single rows apart; one by one where that is large."""
     steps = [
         (slip, form)
-        for stage in IN_LAYER
+        for stage in STAGES
         for slip in SLIPS.values()
-        if slip.stage == stage and slip.free is None
+        if slip.stage == stage and slip.is_in_layer and slip.free is None
         for form in slip.forms(search.cells)
     ]
     steps += [(SLIPS["wrong-label"], form) for form in _labels_pointed_to(search)]
@@ -140,8 +139,8 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
     n_labels = int((labels >= 0).sum()) * (search.cells.problem.n_classes - 1)
     if search.cells.name == "inputs" or n_labels <= MOST_LABELS:
         return []
-    rows = search.screened.rows
-    entries = Entries(rows if isinstance(rows, slice) else rows[: max(1, PAIRED // search.shape[1])])
+    rows = np.arange(search.shape[0])[search.screened.rows]
+    entries = Entries(rows[: max(1, PAIRED // search.shape[1])])
     values, resolution = search.seen(NOTHING, entries)
     exact = search.exact.moved(entries.of)
     moved = np.abs(values - exact.value) > search.allowed(exact, resolution, 1)
@@ -226,9 +225,8 @@ def _holds(form: Parameters, values: Array, u: float) -> bool:
 
 def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
     """Of a candidate that is float32, or has so many decimals, in every entry: the singles by that measure."""
-    for form in _forms_stored(search):
-        if form.get("format", "float32") != "float32":
-            continue
+    forms = (form for form in _forms_stored(search) if form.get("format", "float32") == "float32")
+    for form in itertools.islice(forms, 1):
         tolerance, resolution = search.tolerance, search.resolution
         if "decimals" in form:
             resolution = np.full_like(resolution, 0.5 * 10.0 ** -form["decimals"])
@@ -239,4 +237,3 @@ def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
         for hypothesis in next(ranks(other)):
             if hypothesis.steps[0][0] is not STORED and is_proved(other, hypothesis):
                 yield hypothesis.after((STORED, form), proved=True)
-        return

@@ -95,11 +95,8 @@ class Search:
         self.cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(name)
         self.shape = self.cells.shape
         bound = bounds.stable(problem, (name,), precision=tolerance.precision, terms=tolerance.terms)
-        self.exact = Rounded(
-            exact_evaluation.gradients[name].reshape(self.shape),
-            bound.gradients[name].reshape(self.shape),
-            self.cells.arithmetic,
-        )
+        value, error = exact_evaluation.gradients[name], bound.gradients[name]
+        self.exact = Rounded(value, error, self.cells.arithmetic).reshape(*self.shape)
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
         self.candidate = candidate
@@ -125,18 +122,16 @@ class Search:
         return other
 
     @property
-    def parameter(self) -> Rounded | None:
-        """W or b, which the gradient updates, if it does and has its shape."""
-        if self.has_transposed_shape or not SLIPS["weights-updated"].forms(self.cells):
-            return None
-        return self.cells.parameter
+    def has_parameter(self) -> bool:
+        """Whether the gradient updates W or b, and the candidate has its shape."""
+        return not self.has_transposed_shape and bool(SLIPS["weights-updated"].forms(self.cells))
 
     @property
     def is_parameter(self) -> bool:
         """Whether the candidate is W itself, or has moved from it by next to nothing."""
-        if self.parameter is None or self.values.size == 1:
+        if not self.has_parameter or self.values.size == 1:
             return False
-        weights = self.parameter.value.ravel()
+        weights = self.cells.parameter.value.ravel()
         near = np.abs(self.values - weights) <= 4 * self.cells.arithmetic.u * np.abs(weights)
         return bool(weights.any() and near.all())
 
@@ -237,8 +232,7 @@ class Search:
 
     def allowed(self, gradient: Rounded, resolution: Array, times: int) -> Array:
         """So many times the bound, and what printing left open."""
-        allowed: Array = self.tolerance.allowed(gradient.value, times * gradient.error, resolution)
-        return allowed
+        return np.asarray(self.tolerance.allowed(gradient.value, times * gradient.error, resolution))
 
     def fits(self, gradient: Rounded, seen: Seen) -> NDArray[np.bool_]:
         """Whether every entry is within twice the bound; one answer for each of a stack."""
