@@ -119,12 +119,6 @@ def interval_on_line(bases: Bases, slip: Slip) -> tuple[Array, Array]:
     flat = (*sharp.shape[:-2], -1)
     best = np.nan_to_num(np.where(slope != 0, sharp, -1), nan=-1).reshape(flat).argmax(axis=-1)[..., None]
     guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
-    # Most lines are far from the candidate, which needs no exact bound: what is allowed at k is at most 1 + |k| times
-    # this, and so is what it leaves open of k, times the slope.
-    far = np.abs(values - zero.value - guess * slope) > 4 * (1 + np.abs(guess)) * loose
-    if far.any(axis=(-2, -1)).all():
-        nowhere = np.full(guess.shape[:-2], np.inf)
-        return nowhere, -nowhere
     lower, upper = open_interval(search, formula(guess), slope, bases.seen)
     return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -98,11 +99,10 @@ def _groups(search: Search) -> list[list[Step]]:
         for form in slip.forms(search.cells)
     ]
     steps += [(SLIPS["wrong-label"], form) for form in _labels_pointed_to(search)]
-    if not _is_small(search):
-        return [[step] for step in steps]
-    groups: dict[tuple[str, bool], list[Step]] = {}
+    groups: dict[Any, list[Step]] = {}
     for step in steps:
-        groups.setdefault((step[0].stage, _is_paired(search, step)), []).append(step)
+        key = (step[0].stage, _is_paired(search, step)) if _is_small(search) else len(groups)
+        groups.setdefault(key, []).append(step)
     return list(groups.values())
 
 
