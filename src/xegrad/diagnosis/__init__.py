@@ -32,8 +32,8 @@ from xegrad.slips.gradients import named_factors
 from xegrad.slips.making import with_slip
 from xegrad.targets import Array
 
-# Of a loss, where the slip's own sentence speaks of a gradient.
-SENTENCES = {
+# Where the slip's own sentence speaks of a gradient.
+OF_A_LOSS = {
     "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
     "scaled": "The loss is multiplied with {k}.",
     "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
@@ -130,7 +130,7 @@ def diagnose_loss(
             bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
             if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
                 one = explained(cells, Hypothesis(((slip, form),)), 1)
-                sentence = SENTENCES.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
+                sentence = OF_A_LOSS.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
                 explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
     return Diagnosis(tuple(explanations))
 

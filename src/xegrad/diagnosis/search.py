@@ -28,7 +28,6 @@ SCREENED = 256  # entries that are looked at before all are
 Step = tuple[Slip, Parameters]
 Seen = tuple[Array, Array]  # some entries of a candidate, and what printing left open of them
 
-
 FLIPPED: Step = (SLIPS["sign-flipped"], {})
 
 
