@@ -129,7 +129,7 @@ def on_line(bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
     A multiple by a constant that has a name has no free number.
     """
     name, search = str(slip.free), bases.search
-    if search.is_constant or (slip.stage == "added W" and not search.has_parameter):
+    if search.is_constant or not slip.forms(search.cells):
         return
     for hypothesis, lower, upper in zip(bases.hypotheses, *interval_on_line(bases, slip), strict=True):
         if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:

@@ -121,14 +121,10 @@ class Search:
         return other
 
     @property
-    def has_parameter(self) -> bool:
-        """Whether the gradient updates W or b, and the candidate has its shape."""
-        return not self.has_transposed_shape and bool(SLIPS["weights-updated"].forms(self.cells))
-
-    @property
     def is_parameter(self) -> bool:
         """Whether the candidate is W itself, or has moved from it by next to nothing."""
-        if not self.has_parameter or self.values.size == 1:
+        is_updated = SLIPS["weights-updated"].forms(self.cells)  # by this gradient
+        if not is_updated or self.has_transposed_shape or self.values.size == 1:
             return False
         weights = self.cells.parameter.value.ravel()
         near = np.abs(self.values - weights) <= 4 * self.cells.arithmetic.u * np.abs(weights)
