@@ -19,13 +19,11 @@ from xegrad import layer
 from xegrad.derivation import Cells
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic
-from xegrad.numbers.arithmetic import Precision as Precision
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import gamma as gamma
 from xegrad.numbers.arithmetic import pairwise as pairwise
 from xegrad.numbers.rounded import Rounded, exact
-from xegrad.numbers.rounded import softmax_error as softmax_error
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
@@ -63,8 +61,6 @@ def stable(
     *,
     precision: str | None = None,
     terms: Callable[[int], int] = any_order,
-    underflow: float = 0.0,
-    parts: float = 0.0,
 ) -> Bound:
     """That of any stable computation: maximum subtracted, sums in any order, q S - Q or better.
 
@@ -74,20 +70,21 @@ def stable(
         In which it computes; that of the problem by default.  The exact values are for W, x and b in float64.
     terms : callable
         How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
-    underflow : float
-        How many more etas each residual may be off by, for a target of mass one.
-    parts : float
-        How many times (T + 4) u of the parts of a residual are added: 0 where it is formed at the end.
     """
-    cells = cells_of(problem, precision, terms)
-    if underflow or parts:
-        error = underflow * cells.arithmetic.eta * np.maximum(cells.q.value, 1)
-        error = error + parts * (problem.n_classes + 4) * cells.arithmetic.u * _parts_of_residual(cells)
-        cells = cells.replace("R", cells.R.less_certain(error))
-    return Bound(
-        _inflated(cells.stable_loss.error),
-        {name: _inflated(cells.of(name).G.error) for name in with_respect_to},
-    )
+    return _bound(cells_of(problem, precision, terms), with_respect_to)
+
+
+@np.errstate(all="ignore")
+def complex_step(problem: Problem, with_respect_to: Sequence[str], step: float) -> Bound:
+    """That of a stable computation with two changes: what underflows loses eta / h, and the imaginary part is a sum of
+    T parts before it is a residual, of size P_m + q (1 - S_m) for the largest class m, q S_i + Q_i for the others."""
+    cells = cells_of(problem)
+    arithmetic, targets, mass = cells.arithmetic, cells.Q.value, cells.q.value
+    forward = layer.forward(cells.problem)
+    largest = layer.other_targets(targets) + mass * _complement(forward)
+    parts = np.where(forward.is_maximum, largest, targets + mass * cells.S.value)
+    error = 4 / step * arithmetic.eta * np.maximum(mass, 1) + (problem.n_classes + 4) * arithmetic.u * parts
+    return _bound(cells.replace("R", cells.R.less_certain(error)), with_respect_to)
 
 
 def stored(values: Array, bound: Array, format_name: str) -> Array:
@@ -104,15 +101,9 @@ def chain(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
     """
     cells = cells_of(problem)
     underflow = _chain_underflow(cells)
+    loss = np.where(_logarithm_is_lost(cells).any(axis=-1), np.inf, cells.stable_loss.error)
     cells = cells.replace("R", cells.R.less_certain(underflow))
-    lost = _logarithm_is_lost(cells).any(axis=-1)
-    return Bound(
-        np.where(lost, np.inf, _inflated(cells.stable_loss.error)),
-        {
-            name: _inflated(_with_products(cells.of(name).G.error, underflow, name))
-            for name in with_respect_to
-        },
-    )
+    return Bound(_inflated(loss), _with_products(cells, with_respect_to, underflow))
 
 
 @np.errstate(all="ignore")
@@ -142,15 +133,10 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     underflow = _chain_underflow(cells)
     # Each of the two is off by half, and by its own sum over rows or classes; W and x are the same in both.
     residual = np.abs(cells.R.value) + (cells.q.value * cells.S.error if arithmetic.rounds_inputs else 0)
-    half = Rounded(residual, (apart + underflow) / 2, arithmetic)
-    sides = cells.replace("X", exact(cells.X.value, arithmetic)).replace(
-        "W", exact(cells.W.value, arithmetic)
-    )
-    sides = sides.replace("R", half)
-    gradients = {
-        name: _inflated(_with_products(2 * sides.of(name).G.error, underflow, name))
-        for name in with_respect_to
-    }
+    sides = cells.replace("X", exact(cells.X.value, arithmetic))
+    sides = sides.replace("W", exact(cells.W.value, arithmetic))
+    sides = sides.replace("R", Rounded(residual, (apart + underflow) / 2, arithmetic))
+    gradients = _with_products(sides, with_respect_to, underflow, sums=2)
     scale = 1 + np.log(n_classes) + np.abs(forward.shifted)
     losses = np.where(targets != 0, targets * scale, 0).sum(axis=-1)
     losses = 2 * (2 * n_classes + n_rows + 6) * arithmetic.u * losses
@@ -161,13 +147,6 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
 def _complement(forward: layer.Forward) -> Array:
     """1 - S, (B, T), with its digits."""
     return layer.other_exponentials(forward) / (1 + forward.others)
-
-
-def _parts_of_residual(cells: Cells) -> Array:
-    """The parts of r_m = P_m - q (1 - S_m) and r_i = q S_i - Q_i, (B, T), each a sum of T terms."""
-    forward, targets, mass = layer.forward(cells.problem), cells.Q.value, cells.q.value
-    largest = layer.other_targets(targets) + mass * _complement(forward)
-    return np.where(forward.is_maximum, largest, targets + mass * cells.S.value)
 
 
 def _least_probabilities(cells: Cells) -> Array:
@@ -191,9 +170,21 @@ def _chain_underflow(cells: Cells) -> Array:
     return np.where(magnified < precision.largest / 4, underflow, np.inf)
 
 
-def _with_products(error: Array, underflow: Array, name: str) -> Array:
-    """For W the chain's products with x underflow once more: S_t (delta_ti - S_i) x_j, before 1 / S_t magnifies it."""
-    return error + underflow.sum(axis=-2, keepdims=True) if name == "weights" else error
+def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:
+    """What these cells come to."""
+    gradients = {name: _inflated(cells.of(name).G.error) for name in with_respect_to}
+    return Bound(_inflated(cells.stable_loss.error), gradients)
+
+
+def _with_products(
+    cells: Cells, with_respect_to: Sequence[str], underflow: Array, sums: int = 1
+) -> Mapping[str, Array]:
+    """Those of G, in so many sums over rows or classes.  For W the chain's products with x underflow once more:
+    S_t (delta_ti - S_i) x_j, before 1 / S_t magnifies it."""
+    errors = {name: sums * cells.of(name).G.error for name in with_respect_to}
+    if "weights" in errors:
+        errors["weights"] += underflow.sum(axis=-2, keepdims=True)
+    return {name: _inflated(error) for name, error in errors.items()}
 
 
 def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:

@@ -132,7 +132,7 @@ def _expected(problem: Problem, exact: Evaluation, tolerance: Tolerance, name: s
         return _step(cells, name)
     bound = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
     if name == "loss":
-        return Rounded(exact.loss, bound.loss, cells.arithmetic)
+        return Rounded(np.asarray(exact.loss), bound.loss, cells.arithmetic)
     gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
     return gradient if name == "gradient" else gradient.T.reshape(-1)
 

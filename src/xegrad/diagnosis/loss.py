@@ -44,7 +44,7 @@ def diagnose_loss(
     if not math.isfinite(loss) or abs(loss - exact.loss) <= tolerance.allowed(exact.loss, bound, resolution):
         return Diagnosis()
     cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
-    right = Rounded(float(exact.loss), float(bound), cells.arithmetic)
+    right = Rounded(np.asarray(exact.loss), float(bound), cells.arithmetic)
     predictions: list[tuple[Step, Rounded]] = [((SLIPS["sign-flipped"], {}), -right)]
     for name, factor in named_factors(cells, np.zeros(1)).items():  # two logarithms' bases are among them
         predictions.append(((SLIPS["scaled"], {"k": factor, "named": name}), right * factor))

@@ -48,9 +48,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """The error bound of a stable computation with two changes: what underflows loses eta / STEP, and the
-    imaginary part is the sum of its parts before it is a residual."""
-    return bounds.stable(problem, with_respect_to, underflow=4 / STEP, parts=1.0)
+    """That of a stable computation, with what the imaginary part loses before it is a residual."""
+    return bounds.complex_step(problem, with_respect_to, STEP)
 
 
 def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:
