@@ -59,11 +59,7 @@ def pairwise(n: int) -> int:
 
 def blocked(block: int) -> Callable[[int], int]:
     """By blocks of so many terms, whose sums are then summed."""
-
-    def terms(n: int) -> int:
-        return min(n, block + math.ceil(n / block))
-
-    return terms
+    return lambda n: min(n, block + math.ceil(n / block))
 
 
 class Arithmetic(msgspec.Struct, frozen=True):
