@@ -29,11 +29,9 @@ MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
     """The loss in real arithmetic, and dL/dZ from one loss for each logit moved by ih, pulled back."""
-    logits = np.zeros((*problem.inputs.shape[:-1], problem.n_classes), dtype=problem.dtype)
     with np.errstate(all="ignore"):
-        logits += problem.inputs @ problem.weights
-        if problem.bias is not None:
-            logits += problem.bias[..., None, :]
+        bias = 0 if problem.bias is None else problem.bias[..., None, :]
+        logits = problem.inputs @ problem.weights + bias
         targets = problem.targets.effective(problem.n_classes, problem.dtype)
         losses, residual = np.zeros(logits.shape[:-1]), np.zeros_like(logits)
         for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
