@@ -21,7 +21,6 @@ from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
-from xegrad.numbers.arithmetic import gamma as gamma
 from xegrad.numbers.arithmetic import pairwise as pairwise
 from xegrad.numbers.rounded import Rounded, exact
 from xegrad.problem import Problem, once
@@ -75,7 +74,7 @@ def stable(
 
 
 @np.errstate(all="ignore")
-def complex_step(problem: Problem, with_respect_to: Sequence[str], step: float) -> Bound:
+def complex_step(problem: Problem, with_respect_to: Sequence[str] = ("weights",), *, step: float) -> Bound:
     """That of a stable computation with two changes: what underflows loses eta / h, and the imaginary part is a sum of
     T parts before it is a residual, of size P_m + q (1 - S_m) for the largest class m, q S_i + Q_i for the others."""
     cells = cells_of(problem)
@@ -163,9 +162,8 @@ def _chain_underflow(cells: Cells) -> Array:
     targets, precision = cells.Q.value, cells.arithmetic.precision
     least = _least_probabilities(cells)
     least = np.where(least >= 2 * precision.eta, least, 0)  # what underflows in this precision
-    magnified = np.divide(targets, least, out=np.zeros_like(targets), where=targets != 0).sum(
-        axis=-1, keepdims=True
-    )
+    magnified = np.divide(targets, least, out=np.zeros_like(targets), where=targets != 0)
+    magnified = magnified.sum(axis=-1, keepdims=True)
     underflow = precision.eta * (2 + cells.problem.n_classes + magnified)
     return np.where(magnified < precision.largest / 4, underflow, np.inf)
 

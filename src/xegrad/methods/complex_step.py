@@ -10,13 +10,13 @@ See docs/numerics.md, section 6.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer, progress
-from xegrad.bounds import Bound
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
@@ -27,27 +27,24 @@ STEP = 2.0**-30
 MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 
+bound = partial(bounds.complex_step, step=STEP)
+
+
+@np.errstate(all="ignore")
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
     """The loss in real arithmetic, and dL/dZ from one loss for each logit moved by ih, pulled back."""
-    with np.errstate(all="ignore"):
-        bias = 0 if problem.bias is None else problem.bias[..., None, :]
-        logits = problem.inputs @ problem.weights + bias
-        targets = problem.targets.effective(problem.n_classes, problem.dtype)
-        losses, residual = np.zeros(logits.shape[:-1]), np.zeros_like(logits)
-        for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
-            losses[row] = loss(logits[row], targets[row], int(logits[row].argmax()))
-            residual[row] = _derivatives(logits[row], targets[row])
-        total = losses.sum(axis=-1)
+    bias = 0 if problem.bias is None else problem.bias[..., None, :]
+    logits = problem.inputs @ problem.weights + bias
+    targets = problem.targets.effective(problem.n_classes, problem.dtype)
+    losses, residual = np.zeros(logits.shape[:-1]), np.zeros_like(logits)
+    for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
+        losses[row] = loss(logits[row], targets[row], int(logits[row].argmax()))
+        residual[row] = _derivatives(logits[row], targets[row])
     return Evaluation(
-        loss=total,
+        loss=losses.sum(axis=-1),
         losses=losses,
         gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
     )
-
-
-def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """That of a stable computation, with what the imaginary part loses before it is a residual."""
-    return bounds.complex_step(problem, with_respect_to, STEP)
 
 
 def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:

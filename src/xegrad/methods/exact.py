@@ -14,6 +14,7 @@ See docs/numerics.md, section 9.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from functools import cache, partial
@@ -196,9 +197,7 @@ def _enclosures(problem: IntegerProblem, digits: int) -> Mapping[str, Callable[[
 def _exponentials(shifted: Sequence[int], scale: int, digits: int, bits: int) -> list[tuple[int, int]]:
     """The ends of exp(D) for D = shifted / 2**scale <= 0, over 2**bits.
 
-    D is rounded to `digits` digits, off by |D| 10**(1 - digits) / 2, and exp, which `decimal` rounds to
-    nearest whatever its rounding mode, by half a unit of its last digit.  |D| < 5000 for all that are not
-    below one unit anyway, so the whole is off by a relative 10**(5 - digits) at most.
+    D and exp are each rounded to `digits` digits, by a relative 10**(5 - digits) at most in all (section 9.2).
     """
     rounding = Context(prec=digits, Emin=MIN_EMIN, Emax=MAX_EMAX)
     roomy = Context(prec=digits + bits, Emin=MIN_EMIN, Emax=MAX_EMAX)
@@ -253,12 +252,9 @@ def _residuals(problem: IntegerProblem, exponentials: Exponentials) -> Enclosure
     sum_k E_k is 1 + s with all the digits of s, so that q S_m - Q_m needs no other form: integers do not cancel.
     """
     bits, masses = exponentials.bits, problem.masses[:, None]
-    lower_totals, upper_totals = (
-        end.sum(axis=1, keepdims=True) for end in (exponentials.lower, exponentials.upper)
-    )
-    lower = (masses * exponentials.lower << bits) // upper_totals
-    upper = -((-masses * exponentials.upper << bits) // lower_totals)
-    targets = problem.targets << bits
+    low, high, targets = exponentials.lower, exponentials.upper, problem.targets << bits
+    lower = (masses * low << bits) // high.sum(axis=1, keepdims=True)
+    upper = -((-masses * high << bits) // low.sum(axis=1, keepdims=True))
     return Enclosure.between(lower - targets, upper - targets, problem.divisor, bits)
 
 
@@ -277,17 +273,15 @@ def _inputs_gradient(problem: IntegerProblem, residuals: Enclosure) -> Enclosure
 def _vanishes(problem: IntegerProblem, b: int, j: int) -> bool:
     """Whether sum_i W_ji r_i of row b is exactly zero.
 
-    Times sum_k E_k it is sum_i (q W_ji - a) exp(D_i) with a = sum_k W_jk Q_k, and powers of e with
-    different rational exponents are linearly independent over the rationals (Lindemann): it is zero only
-    if the coefficients of each exponent are.
+    Times sum_k E_k it is sum_i (q W_ji - a) exp(D_i) with a = sum_k W_jk Q_k, which is zero only if the coefficients
+    of each exponent are (Lindemann, section 9.3).
     """
-    weights, targets = problem.weights[j], problem.targets[b]
-    coefficients: dict[int, int] = {}
-    for exponent, coefficient in zip(
-        problem.shifted[b], problem.masses[b] * weights - (weights * targets).sum(), strict=True
-    ):
-        coefficients[exponent] = coefficients.get(exponent, 0) + coefficient
-    return not any(coefficients.values())
+    weights = problem.weights[j]
+    coefficients = problem.masses[b] * weights - (weights * problem.targets[b]).sum()
+    of_exponents: dict[int, int] = defaultdict(int)
+    for exponent, coefficient in zip(problem.shifted[b], coefficients, strict=True):
+        of_exponents[exponent] += coefficient
+    return not any(of_exponents.values())
 
 
 def _quotient(numerator: int, denominator: int) -> float:

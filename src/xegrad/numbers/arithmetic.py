@@ -94,16 +94,11 @@ class Arithmetic(msgspec.Struct, frozen=True):
         return self.u > PRECISIONS["float64"].u
 
     def gamma(self, n: Any) -> Any:
-        """gamma_n; infinite where so many roundings may lose everything."""
-        return gamma(n, self.u)
+        """gamma_n = n u / (1 - n u); infinite where so many roundings may lose everything."""
+        steps = n * self.u
+        if isinstance(n, int):
+            return steps / (1 - steps) if steps < 1 else np.inf
+        return np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)
 
 
 UNROUNDED = Arithmetic(Precision(0.0, 0.0, math.inf))  # values alone, where no error is asked for
-
-
-def gamma(n: Any, u: float) -> Any:
-    """gamma_n = n u / (1 - n u); infinite where so many roundings may lose everything."""
-    if isinstance(n, int):
-        return n * u / (1 - n * u) if n * u < 1 else np.inf
-    steps = np.asarray(n * u, dtype=np.float64)
-    return np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)
