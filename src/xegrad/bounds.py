@@ -13,12 +13,12 @@ from copy import copy
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer
 from xegrad.derivation import Cells
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
-from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import pairwise as pairwise
@@ -50,7 +50,7 @@ def _cells(problem: Problem, precision: str, terms: Callable[[int], int]) -> Cel
     layer.forward(wide)
     twin = copy(wide)
     twin.__dict__["results"] = dict(wide.__dict__["results"])
-    return Cells(twin, arithmetic=Arithmetic(PRECISIONS[precision], terms))
+    return Cells(twin, arithmetic=replace(PRECISIONS[precision], terms=terms))
 
 
 @np.errstate(all="ignore")
@@ -159,13 +159,13 @@ def _chain_underflow(cells: Cells) -> Array:
     S_t (delta_ti - S_i) underflows by eta, and Q_t / S_t magnifies that; T products with it underflow
     themselves.  Infinite where Q_t / S_t overflows: the chain is then infinity times 0.
     """
-    targets, precision = cells.Q.value, cells.arithmetic.precision
+    targets, arithmetic = cells.Q.value, cells.arithmetic
     least = _least_probabilities(cells)
-    least = np.where(least >= 2 * precision.eta, least, 0)  # what underflows in this precision
+    least = np.where(least >= 2 * arithmetic.eta, least, 0)  # what underflows in this precision
     magnified = np.divide(targets, least, out=np.zeros_like(targets), where=targets != 0)
     magnified = magnified.sum(axis=-1, keepdims=True)
-    underflow = precision.eta * (2 + cells.problem.n_classes + magnified)
-    return np.where(magnified < precision.largest / 4, underflow, np.inf)
+    underflow = arithmetic.eta * (2 + cells.problem.n_classes + magnified)
+    return np.where(magnified < arithmetic.largest / 4, underflow, np.inf)
 
 
 def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:

@@ -20,7 +20,7 @@ import numpy as np
 
 from xegrad import layer
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import Arithmetic
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.problem import Problem
 from xegrad.targets import Targets
@@ -35,7 +35,7 @@ class Cells(msgspec.Struct, eq=False):
 
     problem: Problem
     name: str = "weights"
-    arithmetic: Arithmetic = Arithmetic()
+    arithmetic: Arithmetic = PRECISIONS["float64"]
     known: dict[str, Rounded] = {}
 
     def __post_init__(self) -> None:

@@ -73,15 +73,14 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     forward = layer.forward(problem)
     probabilities, targets = forward.probabilities, forward.targets
     logarithms = np.log(probabilities, out=np.zeros_like(probabilities), where=targets != 0)
-    gradients = {}
-    for name in with_respect_to:
-        if name == "weights":
-            gradients[name] = _weights_gradient(problem, probabilities, targets)
-        else:
-            logits_gradient = _logits_gradient(probabilities, targets)
-            gradients[name] = layer.pull_back(problem, logits_gradient, name)
     losses = 0 - (targets * logarithms).sum(axis=-1)
-    return Evaluation(loss=losses.sum(axis=-1), losses=losses, gradients=gradients)
+    gradients = {
+        name: _weights_gradient(problem, probabilities, targets)
+        if name == "weights"
+        else layer.pull_back(problem, _logits_gradient(probabilities, targets), name)
+        for name in with_respect_to
+    }
+    return Evaluation(losses.sum(axis=-1), losses, gradients)
 
 
 def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) -> Array:

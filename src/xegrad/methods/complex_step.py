@@ -40,11 +40,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
         losses[row] = loss(logits[row], targets[row], int(logits[row].argmax()))
         residual[row] = _derivatives(logits[row], targets[row])
-    return Evaluation(
-        loss=losses.sum(axis=-1),
-        losses=losses,
-        gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
-    )
+    gradients = {name: layer.pull_back(problem, residual, name) for name in with_respect_to}
+    return Evaluation(losses.sum(axis=-1), losses, gradients)
 
 
 def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:

@@ -140,12 +140,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         rounded |= {name: enclosures[name]().nearest() for name in uncertain}
         uncertain = [name for name in names if not rounded[name][1].all()]
         digits *= 2
-    return Evaluation(
-        loss=float(rounded["loss"][0]),
-        losses=rounded["losses"][0],
-        gradients={name: rounded[name][0] for name in with_respect_to},
-        certified={name: rounded[name][1] for name in names},
-    )
+    gradients = {name: rounded[name][0] for name in with_respect_to}
+    certified = {name: rounded[name][1] for name in names}
+    return Evaluation(float(rounded["loss"][0]), rounded["losses"][0], gradients, certified)
 
 
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:

@@ -29,11 +29,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     if problem.weights.ndim > 2:
         return stacked(problem, [evaluate(one, with_respect_to) for one in problem.unstacked()])
     forward = layer.forward(problem)
-    return Evaluation(
-        loss=forward.loss,
-        losses=forward.losses,
-        gradients={name: _gradient(problem, forward, name) for name in with_respect_to},
-    )
+    gradients = {name: _gradient(problem, forward, name) for name in with_respect_to}
+    return Evaluation(forward.loss, forward.losses, gradients)
 
 
 @np.errstate(all="ignore")

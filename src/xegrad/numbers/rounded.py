@@ -187,7 +187,7 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
 def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
     """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
     value = np.asarray(value, dtype=np.float64)
-    if not arithmetic.rounds_inputs or (held := arithmetic.precision.holds(value)).all():
+    if not arithmetic.rounds_inputs or (held := arithmetic.holds(value)).all():
         return exact(value, arithmetic)
     return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
@@ -322,7 +322,7 @@ def sigmoid(logits: Rounded) -> Rounded:
     arithmetic = logits.arithmetic
     values = 1 / (1 + np.exp(-logits.value))
     moved = values * (1 - values) * np.expm1(logits.error + 8 * arithmetic.u)
-    return Rounded(values, moved + 2 / arithmetic.precision.largest, arithmetic).in_any_way(4)
+    return Rounded(values, moved + 2 / arithmetic.largest, arithmetic).in_any_way(4)
 
 
 def log(number: Rounded) -> Rounded:
