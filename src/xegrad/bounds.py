@@ -109,13 +109,10 @@ def chain(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
 def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
     """How far apart the chain and the accurate shortcut can be, both from the same logits.
 
-    The errors of the logits and exponentials are in both, and cancel.  What is left, with
-    A_i = sum_t |Q_t| |delta_ti - S_i| = Q_i (1 - S_i) + P_i S_i and n the number of Q_t that are not 0:
-    gamma_{n+T+10} A_i for the products and their sum, and gamma_{T+3} Q_i S_i for the chain's 1 - S_i
-    from a rounded S_i.  The second can exceed the residual itself: then the chain has no digit of it.
-
-    For the losses: log S_t by the logarithm of S_t and by log1p(s) - D_t, |log S_t| <= |D_t| + ln T, each
-    off by (T + 6) u of (1 + |D_t| + ln T), and two sums over T classes and B rows.
+    The errors of the logits and exponentials are in both, and cancel.  What is left (6.3), with
+    A_i = Q_i (1 - S_i) + P_i S_i and n the number of Q_t that are not 0: gamma_{n+T+10} A_i for the products and
+    their sum, and gamma_{T+3} Q_i S_i for the chain's 1 - S_i from a rounded S_i.  The second can exceed the residual
+    itself: then the chain has no digit of it.  For the losses: 2 (2 T + B + 6) u sum_t Q_t (1 + |D_t| + ln T) (6.4).
     """
     cells = cells_of(problem)
     arithmetic, n_classes, n_rows = cells.arithmetic, problem.n_classes, problem.n_rows
@@ -154,10 +151,9 @@ def _least_probabilities(cells: Cells) -> Array:
 
 
 def _chain_underflow(cells: Cells) -> Array:
-    """eta (2 + T + v), (B, 1), with v = sum_t |Q_t| / S_t.
+    """eta (2 + T + v), (B, 1), with v = sum_t Q_t / S_t (6.1).
 
-    S_t (delta_ti - S_i) underflows by eta, and Q_t / S_t magnifies that; T products with it underflow
-    themselves.  Infinite where Q_t / S_t overflows: the chain is then infinity times 0.
+    Infinite where Q_t / S_t overflows: the chain is then infinity times 0.
     """
     targets, arithmetic = cells.Q.value, cells.arithmetic
     least = _least_probabilities(cells)

@@ -38,8 +38,9 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     targets = problem.targets.effective(problem.n_classes, problem.dtype)
     losses, residual = np.zeros(logits.shape[:-1]), np.zeros_like(logits)
     for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
-        losses[row] = loss(logits[row], targets[row], int(logits[row].argmax()))
-        residual[row] = _derivatives(logits[row], targets[row])
+        largest = int(logits[row].argmax())
+        losses[row] = loss(logits[row], targets[row], largest)
+        residual[row] = _derivatives(logits[row], targets[row], largest)
     gradients = {name: layer.pull_back(problem, residual, name) for name in with_respect_to}
     return Evaluation(losses.sum(axis=-1), losses, gradients)
 
@@ -56,10 +57,9 @@ def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:
     )
 
 
-def _derivatives(logits: Array, targets: Array) -> Array:
+def _derivatives(logits: Array, targets: Array, largest: int) -> Array:
     """dL/dz of one row, (T,): block by block, the imaginary parts of the losses with one logit moved."""
     n_classes = len(logits)
-    largest = int(logits.argmax())
     step = 1j * logits.dtype.type(STEP)
     block = max(1, MEMORY_BUDGET // (2 * logits.itemsize * n_classes))
     derivatives = np.empty_like(logits)

@@ -35,12 +35,10 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 @np.errstate(all="ignore")
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """h^2 / 6 times the largest third derivative, and what rounding does to two losses, over 2 h.
+    """h^2 / 6 times the largest third derivative (6.6), and what rounding does to two losses, over 2 h (6.7).
 
     A move h of one number moves the logits of row b by h d_b: d = x_bj for W_ji, 1 for b and the logits, and
-    for x_bj at most the spread of W_j, since a common shift changes nothing.  So the third derivative is at
-    most sum_b q_b |d_b|^3 / (6 sqrt 3).  Each loss is within the error bound of a stable one, which a small move
-    at most doubles; a moved logit is rounded by u (|z| + h |d|), which moves the loss by 2 q as much.
+    for x_bj at most the spread of W_j.  So the third derivative is at most sum_b q_b |d_b|^3 / (6 sqrt 3).
     """
     wide, precision = problem.astype(np.dtype(np.float64)), bounds.PRECISIONS[problem.dtype.name]
     forward = layer.forward(wide)

@@ -256,9 +256,8 @@ def concatenated(several: Sequence[Rounded]) -> Rounded:
 def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     """S over the last axis; `forward` is the forward pass of these logits, where it is there already.
 
-    S_i is largest where E_i is largest and the other E_k are smallest, and the other way round.  Two probabilities
-    are never further apart than 1, and that of one class is 1.  A quotient of what overflows or underflows is NaN:
-    then nothing more is known.  The sum of E and the quotient add (T + 3) u S.
+    Its error is (4.12) and (4.13).  The probability of one class is 1, and exact.  A quotient of what overflows or
+    underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
     forward = forward or layer.softmax(logits.value, np.zeros(()))
     arithmetic, probabilities = logits.arithmetic, forward.probabilities
@@ -278,8 +277,7 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
 def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     """log S = D - log1p(s), from the logits and not from S.
 
-    log sum E moves by at most log(1 + sum_k S_k (e^a_k - 1)), and by at most the largest a_k; D_k by e_k.  The sum
-    of E and its logarithm add (T + 9) u (1 + ln T), what is formed of them 4 u (|D_k| + ln T) (4.15).
+    log sum E moves as (4.14) says, and D_k by e_k; what is formed of them adds its roundings (4.15).
     """
     forward = forward or layer.softmax(logits.value, np.zeros(()))
     exponents, (up, _) = _exponents(logits, forward)
@@ -296,9 +294,7 @@ def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounde
 def _exponents(logits: Rounded, forward: layer.Forward) -> tuple[Array, Array]:
     """a (4.8), the error of log E, and (2, B, T) how far each E moves with it: up, E (e^a - 1), and down, E (1 - e^-a).
 
-    E = exp(Z - Z_m) is off by e from the logits (the maximum's own error is in every class of a row, and cancels in
-    S), by u |Z - Z_m| from the subtraction, and exp itself by a few u.  Where a is large, E may have underflowed
-    though E e^a has not: then from the exponent itself.
+    Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
     """
     shifted, exponentials, u = forward.shifted, forward.exponentials, logits.arithmetic.u
     exponents = logits.error + u * np.abs(shifted) + 8 * u
