@@ -25,9 +25,7 @@ def cross_entropy_jacobian(probabilities: Array, targets: Array) -> Array:
 
     Infinite where S_t has underflowed to 0; what it is multiplied with is then 0, and the product NaN.
     """
-    jacobian = np.zeros_like(probabilities)
-    np.divide(-targets, probabilities, out=jacobian, where=targets != 0)
-    return jacobian
+    return np.divide(-targets, probabilities, out=np.zeros_like(probabilities), where=targets != 0)
 
 
 def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Array:

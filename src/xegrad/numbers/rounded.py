@@ -120,11 +120,8 @@ class Rounded(msgspec.Struct, eq=False):
     def __rtruediv__(self, other: Any) -> Rounded:
         return self._lifted(other) / self
 
-    def __matmul__(self, other: Any) -> Rounded:
-        return product(self, self._lifted(other))
-
-    def __rmatmul__(self, other: Any) -> Rounded:
-        return product(self._lifted(other), self)
+    def __matmul__(self, other: Rounded) -> Rounded:
+        return product(self, other)
 
     def sum(self, axis: int, keepdims: bool = False) -> Rounded:
         """gamma of the additions times what is added up; to add an exact 0 rounds nothing (4.6)."""
