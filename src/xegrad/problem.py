@@ -121,6 +121,11 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         """What the float methods see: W, x and b rounded to the precision in which they compute."""
         return self.astype(self.dtype)
 
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """That of a gradient, which `AXES` names, of one problem."""
+        sizes = {"row": self.n_rows, "input": self.n_inputs, "class": self.n_classes}
+        return tuple(sizes[axis] for axis in AXES[name])
+
     def place(self, name: str, flat_index: Any) -> tuple[Any, ...]:
         """The indices of an entry of a gradient, which `AXES` names, or those of many."""
         if name == "bias":
@@ -200,9 +205,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
         """That of a gradient in this layout."""
-        sizes = {"row": problem.n_rows, "input": problem.n_inputs, "class": problem.n_classes}
-        in_library = np.broadcast_to(0.0, [sizes[axis] for axis in AXES[name]])
-        return self.of(name, in_library).shape
+        return self.of(name, np.broadcast_to(0.0, problem.shape_of(name))).shape
 
     def wrong_length(self, size: int, n_inputs: int) -> str:
         """What is said of an x whose rows have another length than W has inputs."""

@@ -108,7 +108,7 @@ def diagnose_loss(
     if not math.isfinite(loss) or abs(loss - exact.loss) <= tolerance.allowed(exact.loss, bound, resolution):
         return Diagnosis()
     cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
-    right = Rounded(float(exact.loss), float(bound), cells.arithmetic)
+    right = Rounded(np.asarray(exact.loss), float(bound), cells.arithmetic)
     apart = cells.S - cells.Q
     squared = (apart * apart).sum(axis=-1).sum(axis=-1)
     factors = (1, 0.5), (2, 1.0), (2, 1 / apart.value.size)
