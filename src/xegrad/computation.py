@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer
+from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
 from xegrad.methods import METHODS, Evaluation
@@ -56,9 +57,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
-    from_exact: Mapping[
-        str, Mapping[str, Comparison]
-    ]  # the others against the exact method, where it is there
+    error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
 
     @property
     def method(self) -> str:
@@ -74,6 +73,18 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     def names(self) -> list[str]:
         """The gradients that were computed."""
         return list(self.reported.gradients)
+
+    @property
+    def from_exact(self) -> dict[str, dict[str, Comparison]]:
+        """By method and gradient, the others against the exact method, where it is there."""
+        return {
+            method: {name: self.against_exact(method, name) for name in self.names}
+            for method in self.error_bounds
+        }
+
+    def against_exact(self, method: str, name: str) -> Comparison:
+        """A gradient by a method, or its "loss", against the exact one."""
+        return compare(self.evaluations["exact"], self.evaluations[method], self.error_bounds[method], name)
 
     @property
     def n_problems(self) -> int:
@@ -256,16 +267,11 @@ def compute(
     evaluations = {
         name: METHODS[name].evaluate(problem, names) for name in methods_for(problem, methods, exact)
     }
-    comparisons, from_exact = {}, {}
+    comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
-        comparisons = {
-            name: compare(evaluations["shortcut"], evaluations["chain"], between, name) for name in names
-        }
-    if "exact" in evaluations:
-        for method in list(evaluations)[:-1]:  # the exact one is the last of the table
-            candidate, bound = evaluations[method], METHODS[method].bound(problem, names)
-            from_exact[method] = {
-                name: compare(evaluations["exact"], candidate, bound, name) for name in names
-            }
-    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, from_exact)
+        for name in names:
+            comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
+    others = [name for name in evaluations if name != "exact" and "exact" in evaluations]
+    error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
+    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)

@@ -19,9 +19,9 @@ from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, fraction, how_
 from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, PageSettings
 from xegrad.display.text import Column, Section, View, headed, matrix, wrap
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, counted, layer_in_words, printable
+from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
 from xegrad.problem import Layout, Problem
-from xegrad.vocabulary import AXES, SYMBOLS
+from xegrad.vocabulary import AXES, SYMBOLS, count
 
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
@@ -63,7 +63,7 @@ def understood(problem: Problem, layout: Layout) -> str:
         names = ""
         if problem.classes is not None and problem.n_classes <= ALL_CLASSES:
             names = f" The classes: {', '.join(map(printable, problem.classes))}."
-        rows = counted(problem.n_rows, "row")
+        rows = count(problem.n_rows, "row")
         return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
     optional = "" if _is_plain(problem) else f": {divisor(problem)}"
     label = int(problem.targets.label_of_rows[0])
@@ -81,7 +81,7 @@ def divisor(problem: Problem) -> str:
     """mean over 3 of 4 rows (1 ignored), weights sum to 7.5, label smoothing 0.1."""
     targets, n_rows = problem.targets, problem.n_rows
     kept = int(targets.kept.sum())
-    rows = counted(n_rows, "row")
+    rows = count(n_rows, "row")
     if kept < n_rows:
         rows = f"{kept} of {rows} ({n_rows - kept} ignored)"
     parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]

@@ -16,12 +16,12 @@ from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
 from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
-from xegrad.naming import counted, entry_of
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
+from xegrad.naming import entry_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.verification import Verification
-from xegrad.vocabulary import SYMBOLS
+from xegrad.verification import Check, Verification
+from xegrad.vocabulary import SYMBOLS, count
 
 LOSS = "loss"
 WORD = 8  # columns of the word that a line begins with
@@ -111,8 +111,8 @@ def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
         title = [Text("WHY", style="bold yellow")]
         if one.slips:
             what = "all" if one.explains == one.entries else f"{one.explains} of"
-            count = f"explains {what} {counted(one.entries, 'entry')}" if one.entries > 1 else "explains it"
-            title = wrap(f"MISTAKE {' + '.join(one.slips)} ({count})", width)
+            what = f"{what} {count(one.entries, 'entry')}" if one.entries > 1 else "it"
+            title = wrap(f"MISTAKE {' + '.join(one.slips)} (explains {what})", width)
             title[0].stylize("bold red", 0, len("MISTAKE"))
         view.append([*title, *wrap(one.happened, width, "  "), *code(one.wrong, one.right, width)])
     if not diagnosis.explanations and pattern:
