@@ -43,13 +43,6 @@ VERDICT_OF: Mapping[str, str] = {
 Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
-class Reason(msgspec.Struct, frozen=True):
-    """Why a verdict is what it is, one of `VERDICT_OF`, and the entries to blame."""
-
-    kind: str
-    places: tuple[Place, ...] = ()
-
-
 class Computation(msgspec.Struct, frozen=True, eq=False):
     """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient."""
 
@@ -101,14 +94,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         )
 
     @property
-    def is_finite(self) -> bool:
-        """Whether all of it is."""
-        return bool(self.finite.all())
-
-    @property
     def cause_of_nonfinite(self) -> str:
         """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products; or ""."""
-        if self.is_finite:
+        if self.finite.all():
             return ""
         logits, probabilities, targets = self.forward.logits, self.forward.probabilities, self.forward.targets
         with np.errstate(all="ignore"):
@@ -167,15 +155,13 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         return self.verdicts[0]
 
     @property
-    def reason(self) -> Reason:
-        """Why the verdict on one problem is what it is."""
+    def reason(self) -> tuple[str, list[Place]]:
+        """Why the verdict on one problem is what it is, one of `VERDICT_OF`, and the entries to blame."""
         kind, masks = self._kinds()[0], self._masks()
         if kind == "no-exact":  # they agree, and where they need not have a digit in common they may be wrong
             masks = {kind: {name: against.unresolved for name, against in self.comparisons.items()}}
-        places = [
-            (name, k) for name, mask in masks.get(kind, {}).items() for k in np.flatnonzero(mask).tolist()
-        ]
-        return Reason(kind, tuple(places))
+        blamed = masks.get(kind, {}).items()
+        return kind, [(name, k) for name, mask in blamed for k in np.flatnonzero(mask).tolist()]
 
     @property
     def uncertified(self) -> dict[str, NDArray[np.bool_]]:

@@ -165,8 +165,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The indices of an entry of a gradient, which `AXES` names, or those of many."""
         if name == "bias":
             return (flat_index,)
-        first, last = divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
-        return first, last
+        return divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
 
     def _repr_html_(self) -> str:
         """W, with b below it, and the rows of x with their labels, for a notebook."""
@@ -212,19 +211,14 @@ class Layout(msgspec.Struct, frozen=True):
 
     def of(self, name: str, gradient: Array) -> Array:
         """A gradient of a problem, or of a stack, from the library's layout."""
-        if name == "weights":
-            return gradient.swapaxes(-1, -2) if self.transpose else gradient
-        if name in ("inputs", "logits") and not self.is_batch:
-            return gradient[..., 0, :]
-        return gradient
+        if name == "weights" and self.transpose:
+            return gradient.swapaxes(-1, -2)
+        return gradient[..., 0, :] if "row" in AXES[name] and not self.is_batch else gradient
 
     def to_library(self, name: str, gradient: Array) -> Array:
         """A gradient in this layout, in the library's: the inverse of `of`."""
-        if name == "weights":
-            return self.of(name, gradient)
-        if name in ("inputs", "logits") and not self.is_batch:
-            return gradient[..., None, :]
-        return gradient
+        has_no_row = "row" in AXES[name] and not self.is_batch
+        return gradient[..., None, :] if has_no_row else self.of(name, gradient)
 
     def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
         """That of a gradient in this layout."""

@@ -13,8 +13,8 @@ from xegrad.vocabulary import DEFAULT_METHODS, count
 
 def compute_verdict(computation: Computation) -> str:
     """Whether chain and shortcut agree, whether they are right, and where and why not."""
-    problem, kind = computation.problem, computation.reason.kind
-    places = [place for place in computation.reason.places if place[0] != "loss"]
+    problem, (kind, blamed) = computation.problem, computation.reason
+    places = [place for place in blamed if place[0] != "loss"]
     total = sum(against.reference.size for against in computation.comparisons.values())
     entries = count(len(places), "entry")
     of_all = f"{len(places)} of {count(total, 'entry')}"
@@ -47,10 +47,8 @@ def compute_verdict(computation: Computation) -> str:
         case "no-exact":
             return f"agree: {everything} {are} equal, up to what rounding explains."
         case "uncertified":
-            loss = len(computation.reason.places) - len(places)
-            what = ["the loss"] * loss + [only or entries] * bool(places)
-            values_are = ("value", "is") if loss + len(places) == 1 else ("values", "are")
-            unsure = f" of {' and '.join(what)} ".join(values_are)
+            what = " and ".join(["the loss"] * (places != blamed) + [only or entries] * bool(places))
+            unsure = f"value of {what} is" if len(blamed) == 1 else f"values of {what} are"
             return f"undecided: chain and shortcut agree, but the exact {unsure} not certified."
         case "both-wrong":
             return f"agree, but both wrong: {without_digit}: {_why_both_lost(problem)}."
