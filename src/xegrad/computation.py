@@ -111,13 +111,12 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
             name += f" in row {place[-2]}"
         if overflowing.any():
             return f"the logit of {name} overflows to {logits[place]}"
+        probability = f"the probability S of {name}"
         if probabilities[place] == 0:
-            return (
-                f"the probability S of {name} underflows to 0, and the chain multiplies 1/S = infinity by 0"
-            )
+            return f"{probability} underflows to 0, and the chain multiplies 1/S = infinity by 0"
         if targets[place] > 1:
             return f"the target Q of {name} is {targets[place]:.3g}, so large that Q/S overflows"
-        return f"the probability S of {name} is {probabilities[place]:.1e}, so small that 1/S overflows"
+        return f"{probability} is {probabilities[place]:.1e}, so small that 1/S overflows"
 
     @property
     @np.errstate(all="ignore")
@@ -133,11 +132,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         if (unresolved | np.isinf(cells.S.error)).any():
             return "the logits cancel, or are larger than floats can resolve"
         name = next(name for name, against in self.comparisons.items() if against.unbounded.any())
-        factors = {
-            "weights": "the products with x nearly overflow",
-            "inputs": "the products with W nearly overflow",
-        }
-        return factors.get(name, "the sum over the rows nearly overflows")
+        if name in ("weights", "inputs"):
+            return f"the products with {'x' if name == 'weights' else 'W'} nearly overflow"
+        return "the sum over the rows nearly overflows"
 
     @property
     def warnings(self) -> list[str]:
@@ -178,8 +175,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         if not self.comparisons:
             return ["not-compared"] * self.n_problems
         masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
-        if "exact" not in self.evaluations:
-            masks["no-exact"] = np.ones(self.n_problems, dtype=bool)
+        masks["no-exact"] = np.full(self.n_problems, "exact" not in self.evaluations)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
         kinds = [kind for kind in VERDICT_OF if kind in masks]
         return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()

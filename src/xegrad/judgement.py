@@ -76,23 +76,16 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return float(self._relative_bounds.max(initial=0))
 
     @property
-    def vacuous(self) -> bool:
-        """Whether the bound exceeds half of every entry that is not 0: it could not catch a thing."""
-        relative = self._relative_bounds
-        return relative.size > 0 and bool((relative > 1 / 2).all())
-
-    @property
     def outcome(self) -> str:
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        if (
-            not np.all(self.certified)
-            or self.comparison.unbounded.any()
-            or (self.tolerance.derived and self.vacuous)
-        ):
+        against, relative = self.comparison, self._relative_bounds
+        # A bound that exceeds half of every entry that is not 0 could not catch a thing.
+        is_vacuous = self.tolerance.derived and relative.size > 0 and relative.min() > 1 / 2
+        if is_vacuous or against.unbounded.any() or not np.all(self.certified):
             return UNDECIDED
-        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
+        return DIGITS_LOST if against.no_correct_digit.any() else RIGHT
 
     @property
     def pattern(self) -> str:
@@ -107,14 +100,11 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
             return "the same numbers in other places"
         if count == total:
             return "everywhere"
-        if wrong.ndim == 2:
-            first, second = AXES[self.name]
-            rows, columns = wrong.any(axis=1), wrong.any(axis=0)
+        for axis, other in ((1, 0), (0, 1)) if wrong.ndim == 2 else ():
             # Of a gradient of one row or column that would be everywhere.
-            if columns.sum() == 1 and wrong.shape[1] > 1:
-                return f"one {second}"
-            if rows.sum() == 1 and wrong.shape[0] > 1:
-                return "one row of the batch" if first == "row" else f"one {first}"
+            if wrong.any(axis=other).sum() == 1 and wrong.shape[axis] > 1:
+                what = AXES[self.name][axis]
+                return "one row of the batch" if what == "row" else f"one {what}"
         return "several entries"
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -16,17 +16,14 @@ from xegrad.errors import Faults, InputError, refuse
 from xegrad.targets import Array, Targets, array_of, sealed
 from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
 
-Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def once(
-    function: Callable[Concatenate[Problem, Arguments], Result],
-) -> Callable[Concatenate[Problem, Arguments], Result]:
+def once(function: Function) -> Function:
     """A function of a problem that is evaluated once: a problem never changes, so the result is kept with it."""
 
     @wraps(function)
-    def remembering(problem: Problem, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def remembering(problem: Problem, /, *arguments: Any, **named: Any) -> Any:
         results: dict[Any, Any] = problem.__dict__.setdefault("results", {})
         key = (function, arguments, *named.items())
         if key not in results:
@@ -36,7 +33,7 @@ def once(
             results[key] = result
         return results[key]
 
-    return remembering
+    return cast(Function, remembering)
 
 
 class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):

@@ -146,9 +146,9 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         if self.label_smoothing:
             eps = number(np.asarray(self.label_smoothing))
             share = eps / n_classes
-            y = (1 - eps) * y + (
-                share if self.ignore_index is None else share * number(1.0 * self.kept[..., None])
-            )
+            if self.ignore_index is not None:
+                share = share * number(1.0 * self.kept[..., None])
+            y = (1 - eps) * y + share
         if self.class_weights is None or self.labels is None or self.reduction != "mean":
             y = y if self.class_weights is None else y * number(self.class_weights)
             n_kept = self.kept.sum(axis=-1)[..., None, None]
@@ -173,11 +173,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         """Why these are no targets for rows (B,), or stacks of them, and T classes."""
         kept, classes = self.kept, count(n_classes, "class")
         if self.soft is not None and self.soft.shape[-1] != n_classes:
-            numbers = count(self.soft.shape[-1], "number")
-            yield (
-                f"label has {numbers} but W has {classes}; a target holds one number for each class",
-                "label",
-            )
+            unlike = f"label has {count(self.soft.shape[-1], 'number')} but W has {classes}"
+            yield f"{unlike}; a target holds one number for each class", "label"
         if kept.ndim == len(rows) == 1 and kept.shape != rows:
             yield f"label has {count(len(kept), 'row')} but x has {rows[0]}", "label"
         if kept.shape != rows:
@@ -206,17 +203,11 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         """What is allowed but hardly ever meant."""
         if self.labels is not None:
             labels = np.unique(self.labels[self.kept])
-            if (
-                self.class_weights is None
-                or self.reduction != "mean"
-                or self.label_smoothing
-                or labels.size > 1
-            ):
+            is_weighted = self.class_weights is not None and self.reduction == "mean"
+            if not is_weighted or self.label_smoothing or labels.size > 1:
                 return []
-            weight = f"the weight of class {labels.item()}, the only one among the labels"
-            return [
-                f"class weights cancel: under mean, {weight}, is divided by itself; the reduction sum keeps it"
-            ]
+            weight = f"under mean, the weight of class {labels.item()}, the only one among the labels"
+            return [f"class weights cancel: {weight}, is divided by itself; the reduction sum keeps it"]
         assert self.soft is not None
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so
         # their exact sum (fsum) is off by u; fsum rounds once more.

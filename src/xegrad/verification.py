@@ -5,12 +5,12 @@ See docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
-from xegrad import bounds
 from xegrad.blindness import blind_spots
 from xegrad.comparison import Comparison
 from xegrad.computation import compute
@@ -43,23 +43,16 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
     dtype: str | None = None
 
 
-def tolerance_for(
-    problem: Problem,
-    claim: Claim,
-    *,
-    stored_as: str | None = None,
-    terms: Callable[[int], int] = bounds.any_order,
-    rtol: float | None = None,
-    atol: float | None = None,
-) -> Tolerance:
+def in_precision_of(problem: Problem, claim: Claim, tolerance: Tolerance) -> Tolerance:
     """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
 
     What is in a half-precision file was computed in float32 and then stored so.
     """
     precision = problem.precision or claim.dtype or problem.dtype.name
-    if claim.dtype in HALF and stored_as is None:
-        precision, stored_as = problem.precision or "float32", claim.dtype
-    return Tolerance(precision if precision in COMPUTED_IN else "float64", stored_as, terms, rtol, atol)
+    if claim.dtype in HALF and tolerance.stored_as is None:
+        precision = problem.precision or "float32"
+        tolerance = replace(tolerance, stored_as=claim.dtype)
+    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):

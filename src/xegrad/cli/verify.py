@@ -142,6 +142,7 @@ def _verify(
     """Judge what is claimed, or else check xegrad's own methods; and the decimals that were printed of each."""
     from xegrad import verification
     from xegrad.formats import claim
+    from xegrad.judgement import Tolerance
     from xegrad.methods.exact import work
 
     gradient, loss = claimed("gradient", judging.gradient, raw), claimed("loss", judging.loss, raw)
@@ -162,14 +163,13 @@ def _verify(
     candidate = claim.read(
         problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
     )
-    tolerance = verification.tolerance_for(
-        problem,
-        candidate,
+    tolerance = Tolerance(
         stored_as=judging.stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
     )
+    tolerance = verification.in_precision_of(problem, candidate, tolerance)
     try:
         verified = verification.verify(problem, candidate, tolerance, strict=judging.strict)
     except InputError as error:  # a step of another size
