@@ -9,10 +9,10 @@ from typing import Any, TypeVar, cast
 import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xegrad import notebook
-from xegrad.errors import Faults, InputError, refuse
+from xegrad.errors import Faults, refuse
 from xegrad.targets import Array, Targets, array_of, sealed
 from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
 
@@ -74,7 +74,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        arrays = {name: _real_array(SYMBOLS[name], part) for name, part in self._parts.items()}
+        arrays = {name: array_of(SYMBOLS[name], part) for name, part in self._parts.items()}
         single = all(array.dtype == np.float32 for array in arrays.values())
         for name, array in arrays.items():
             force_setattr(self, name, sealed(array, np.float32 if single else np.float64))
@@ -228,13 +228,6 @@ class Layout(msgspec.Struct, frozen=True):
         rows, order = ("column", "(classes, inputs)") if self.transpose else ("row", "(inputs, classes)")
         entries = count(size, "entry") + (" in each row" if self.is_batch else "")
         return f"x has {entries} but W has {count(n_inputs, rows)}; W is read as {order}"
-
-
-def _real_array(symbol: str, values: ArrayLike) -> Array:
-    array = array_of(symbol, values)
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{symbol} must be made of real numbers, not {array.dtype}", symbol)
-    return array
 
 
 def _first_entry(name: str, part: Array, which: NDArray[np.bool_]) -> str:

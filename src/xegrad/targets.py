@@ -6,14 +6,14 @@ See docs/loss-options.md, and docs/numerics.md, section 5.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xegrad.errors import Faults, InputError, refuse
 from xegrad.vocabulary import REDUCTIONS, count
@@ -64,19 +64,38 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def __post_init__(self) -> None:
         if (self.labels is None) == (self.soft is None):
             raise InputError("targets are either labels or soft targets", "label")
-        for name, checked in (("labels", _labels), ("soft", _soft), ("class_weights", _weights)):
+        for name, (kinds, dtype, n_axes, expected) in _ARRAYS.items():
+            part = name if name == "class_weights" else "label"
             if (values := getattr(self, name)) is not None:
-                force_setattr(self, name, checked(values))
-        refuse(self._wrong_options())
+                array = array_of(part, values, kinds, expected)
+                if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
+                    raise InputError(
+                        f"label {array.max()} is out of range; labels are zero-based indices", part
+                    )
+                force_setattr(self, name, sealed(array, dtype, n_axes))
+        refuse(self._faults())
         force_setattr(self, "label_smoothing", float(self.label_smoothing))
 
-    def _wrong_options(self) -> Faults:
-        if self.ignore_index is not None:
-            if self.soft is not None:
+    def _faults(self) -> Faults:
+        if self.soft is not None:
+            if not np.isfinite(self.soft).all():
+                yield "a soft target is made of finite numbers", "label"
+            for *_, row, index in np.argwhere(self.soft < 0).tolist():
+                where = f"class {index} in row {row}" if self.soft.shape[-2] > 1 else f"class {index}"
+                value = float(self.soft[self.soft < 0][0])
+                yield f"the target of {where} is {value!r}; targets are never negative", "label"
+            if self.ignore_index is not None:
                 because = "but the targets are soft: only a label can be ignored"
                 yield f"ignore_index is {self.ignore_index}, {because}", "ignore_index"
-            if not isinstance(self.ignore_index, int | np.integer):
-                yield f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
+        if self.class_weights is not None:
+            if self.class_weights.ndim != 1:
+                yield _ARRAYS["class_weights"][-1], "class_weights"
+            for index, weight in enumerate(self.class_weights.tolist()):
+                if not 0 <= weight < math.inf:
+                    wrong = f"the weight of class {index} is {weight!r}"
+                    yield f"{wrong}; weights are finite and never negative", "class_weights"
+        if self.ignore_index is not None and not isinstance(self.ignore_index, int | np.integer):
+            yield f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
         smoothing = self.label_smoothing
         if not isinstance(smoothing, int | float | np.floating) or not 0 <= smoothing <= 1:
             yield f"label_smoothing is {smoothing!r}; it goes from 0 to 1", "label_smoothing"
@@ -222,18 +241,29 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         return [f"{those}; they are used as they are"]
 
 
-def array_of(part: str, values: Any) -> NDArray[Any]:
-    """An array of what was given as a part of a problem."""
+# Of each array: the kinds of its numbers, its type, its axes at least, and what is expected.
+_ARRAYS: Mapping[str, tuple[str, Any, int, str]] = {
+    "labels": ("iu", np.intp, 1, "labels are whole numbers, one for each row"),
+    "soft": ("fiu", np.float64, 2, "a soft target is made of real numbers, one for each class"),
+    "class_weights": ("fiu", np.float64, 1, "class_weights is one real number for each class"),
+}
+
+
+def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
+    """What was given as a part of a problem, as an array of numbers of these kinds."""
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{part} is not an array: {error}", part) from None
+    if array.dtype.kind not in kinds:
+        raise InputError(expected or f"{part} must be made of real numbers, not {array.dtype}", part)
+    return array
 
 
-def sealed(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """A copy of this type, read-only."""
+def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
+    """A copy of this type, of so many axes at least, read-only."""
     with np.errstate(all="ignore"):
-        array = np.array(values, dtype=dtype)
+        array = np.array(values, dtype=dtype, ndmin=n_axes)
     array.flags.writeable = False
     return array
 
@@ -243,38 +273,3 @@ def _sum(row: list[float]) -> float:
         return math.fsum(row)
     except OverflowError:
         return math.inf
-
-
-def _labels(values: ArrayLike) -> NDArray[np.intp]:
-    labels = np.atleast_1d(array_of("label", values))
-    if labels.dtype.kind not in "iu":
-        raise InputError("labels are whole numbers, one for each row", "label")
-    if labels.size and labels.max() > np.iinfo(np.intp).max:
-        raise InputError(f"label {labels.max()} is out of range; labels are zero-based indices", "label")
-    return sealed(labels, np.intp)
-
-
-def _soft(values: ArrayLike) -> Array:
-    soft = np.atleast_2d(array_of("label", values))
-    if soft.dtype.kind not in "fiu":
-        raise InputError("a soft target is made of real numbers, one for each class", "label")
-    soft = sealed(soft, np.float64)
-    if not np.isfinite(soft).all():
-        raise InputError("a soft target is made of finite numbers", "label")
-    for *_, row, index in np.argwhere(soft < 0).tolist():
-        where = f"class {index} in row {row}" if soft.shape[-2] > 1 else f"class {index}"
-        value = float(soft[soft < 0][0])
-        raise InputError(f"the target of {where} is {value!r}; targets are never negative", "label")
-    return soft
-
-
-def _weights(values: ArrayLike) -> Array:
-    weights = np.atleast_1d(array_of("class_weights", values))
-    if weights.dtype.kind not in "fiu" or weights.ndim != 1:
-        raise InputError("class_weights is one real number for each class", "class_weights")
-    weights = sealed(weights, np.float64)
-    for index, weight in enumerate(weights.tolist()):
-        if not 0 <= weight < math.inf:
-            fault = f"the weight of class {index} is {weight!r}; weights are finite and never negative"
-            raise InputError(fault, "class_weights")
-    return weights
