@@ -20,7 +20,7 @@ from xegrad.judgement import (
     Tolerance,
     judge,
 )
-from xegrad.verification import check_methods
+from xegrad.verification import verify_methods
 
 NOT_WRONG = {RIGHT, DIGITS_LOST, UNDECIDED}
 
@@ -223,9 +223,9 @@ def test_an_infinite_candidate_is_wrong_and_nothing_raises() -> None:
 
 def test_methods_pass_their_own_check_and_a_chain_that_is_nan_does_not() -> None:
     mild = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
-    assert all(check.passed for check in check_methods(mild, ["weights"]))
+    assert all(check.passed for check in verify_methods(mild, ["weights"]).checks)
     dead = Problem(np.array([[1.0, 2000.0]]), np.array([[1.0]]), Targets(labels=np.array([0])))
-    checks = check_methods(dead, ["weights"])
+    checks = verify_methods(dead, ["weights"]).checks
     failed = {check.name for check in checks if not check.passed and not check.advisory}
     assert failed == {"chain", "chain, loss", "chain against shortcut"}
 
@@ -259,7 +259,7 @@ def test_a_logit_that_is_lost_to_cancellation_moves_every_probability_of_its_row
     exact = METHODS["exact"].evaluate(problem, ("logits",))
     uniform = np.array([[1 / 3, -2 / 3, 1 / 3]])
     assert judge(problem, exact, uniform, Tolerance(), with_respect_to="logits").outcome == UNDECIDED
-    checks = {check.name: check.passed for check in check_methods(problem, ["logits"])}
+    checks = {check.name: check.passed for check in verify_methods(problem, ["logits"]).checks}
     assert checks["shortcut, dL/dlogits"] and checks["complex-step, dL/dlogits"]
 
 

@@ -78,9 +78,10 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     diagnoses: Mapping[str, Diagnosis] = {}  # of what is wrong, or has lost its digits
     steps: Intermediates | None = None
     blind_spots: Sequence[str] | None = None  # the slips that a right gradient does not rule out
-    checks: Sequence[Check] = ()
     misshapen: bool = False  # whether a gradient has a row where it should have a column
     strict: bool = False
+    decimals: Mapping[str, int | None] = {}  # as of the claim
+    checks: Sequence[Check] = ()
 
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
@@ -130,16 +131,13 @@ def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool
         parts = {name: values for name, (values, _) in claim.steps.items()}
         opened = {name: resolution for name, (_, resolution) in claim.steps.items()}
         steps = first_wrong_step(problem, exact, parts, tolerance, opened)
-    return Verification(problem, tolerance, judgements, diagnoses, steps, blind, (), misshapen, strict)
+    return Verification(
+        problem, tolerance, judgements, diagnoses, steps, blind, misshapen, strict, claim.decimals
+    )
 
 
 def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:
-    """Check xegrad's own methods against the exact one, and against each other."""
-    return Verification(problem, Tolerance(), checks=check_methods(problem, with_respect_to))
-
-
-def check_methods(problem: Problem, with_respect_to: Sequence[str]) -> list[Check]:
-    """Every float method's gradients and loss against the exact ones, and the chain against the shortcut."""
+    """Check every float method's gradients and loss against the exact ones, and the chain against the shortcut."""
     steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
     methods = [name for name in METHODS if steps <= MAX_WORK.get(name, np.inf)]
     computed = compute(problem, methods, with_respect_to)
@@ -148,8 +146,9 @@ def check_methods(problem: Problem, with_respect_to: Sequence[str]) -> list[Chec
         symbol = "" if of == "weights" else f", dL/d{SYMBOLS[of]}" if of in SYMBOLS else f", {of}"
         return Check(method + symbol, comparison, method == "finite-difference")
 
-    return [
+    checks = [
         *(check(method, of, one) for method, by in computed.from_exact.items() for of, one in by.items()),
         *(check("chain against shortcut", of, one) for of, one in computed.comparisons.items()),
         *(check(method, "loss", computed.against_exact(method, "loss")) for method in computed.error_bounds),
     ]
+    return Verification(problem, Tolerance(), checks=checks)

@@ -30,11 +30,11 @@ BOTH: Mapping[tuple[str, ...], str] = {  # what the outcomes of a gradient and o
 }
 
 
-def sentences(verification: Verification, decimals: Mapping[str, int | None]) -> dict[str, str]:
+def sentences(verification: Verification) -> dict[str, str]:
     """One for each judgement, and "both" where a gradient and a loss say more together."""
     judgements = verification.judgements
     by_name = {
-        name: outcome_sentence(verification.problem, judgement, decimals[name])
+        name: outcome_sentence(verification.problem, judgement, verification.decimals.get(name))
         for name, judgement in judgements.items()
     }
     if verification.misshapen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from rich.text import Text
@@ -34,16 +34,14 @@ LATER = {  # a step after the first wrong one: whether it is right, and whether 
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
 
 
-def verification_view(
-    verification: Verification, decimals: Mapping[str, int | None], page: PageSettings
-) -> View:
+def verification_view(verification: Verification, page: PageSettings) -> View:
     """The outcome: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
     if verification.checks:
         style = "bold green" if verification.verified else "bold red"
         sentence = outcome.checks_sentence(verification.checks)
         return [_checks(verification.checks), headed(sentence, style, page.width)]
     view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
-    sentences = outcome.sentences(verification, decimals)
+    sentences = outcome.sentences(verification)
     for name in verification.judgements:
         view += _judged(verification, name, sentences[name], page)
     if "both" in sentences:
