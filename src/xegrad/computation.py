@@ -246,14 +246,13 @@ def compute(
     default.  A stack of problems is computed as one.
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
-    evaluations = {
-        name: METHODS[name].evaluate(problem, names) for name in methods_for(problem, methods, exact)
-    }
+    chosen = methods_for(problem, methods, exact)
+    evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
         for name in names:
             comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
-    others = [name for name in evaluations if name != "exact" and "exact" in evaluations]
+    others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
     error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
     return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)

@@ -115,10 +115,9 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         neighbours do not overlap.  Of n others with the same distribution exactly one falls within a clear bound with
         a chance of at most (1 - 1/n)^(n - 1), which is 0.4 for n = 7 and less for more: 0.4^7 for `CLEAR` of them.
         """
-        comparison, wrong = self.comparison, self.wrong
-        candidate, reference, bound = (
-            values[wrong] for values in (comparison.candidate, comparison.reference, comparison.bound)
-        )
+        against, wrong = self.comparison, self.wrong
+        parts = (against.candidate, against.reference, against.bound)
+        candidate, reference, bound = (values[wrong] for values in parts)
         order = np.argsort(reference)
         reference, bound = reference[order], bound[order]
         if not (np.abs(np.sort(candidate) - reference) <= bound).all():
@@ -142,15 +141,11 @@ def judge(
     bound = bounds.stable(problem, names, precision=tolerance.precision, terms=tolerance.terms)
     reference = numbers_of(exact, with_respect_to)
     allowed = tolerance.allowed(reference, numbers_of(bound, with_respect_to), resolution)
-    comparison = Comparison(
-        reference=reference,
-        candidate=np.atleast_1d(candidate).astype(np.float64),
-        # A value beyond the largest float is infinite, and is matched or not.
-        bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
-    )
-    certified = exact.certified is not None and np.broadcast_to(
-        exact.certified[with_respect_to], reference.shape
-    )
+    # A value beyond the largest float is infinite, and is matched or not.
+    allowed = np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed))
+    comparison = Comparison(reference, np.atleast_1d(candidate).astype(np.float64), allowed)
+    flags = exact.certified
+    certified = flags is not None and np.broadcast_to(flags[with_respect_to], reference.shape)
     return Judgement(with_respect_to, comparison, certified, tolerance)
 
 

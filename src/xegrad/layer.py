@@ -112,6 +112,5 @@ def pull_back(problem: Problem, residual: Array, with_respect_to: str) -> Array:
         return residual @ problem.weights.swapaxes(-1, -2)
     if with_respect_to == "logits":
         return residual
-    raise InputError(
-        f"there is no gradient with respect to {with_respect_to!r}; there are weights, bias, inputs and logits"
-    )
+    there_are = "there are weights, bias, inputs and logits"
+    raise InputError(f"there is no gradient with respect to {with_respect_to!r}; {there_are}")

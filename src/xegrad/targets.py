@@ -65,14 +65,13 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         if (self.labels is None) == (self.soft is None):
             raise InputError("targets are either labels or soft targets", "label")
         for name, (kinds, dtype, n_axes, expected) in _ARRAYS.items():
-            part = name if name == "class_weights" else "label"
-            if (values := getattr(self, name)) is not None:
-                array = array_of(part, values, kinds, expected)
-                if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
-                    raise InputError(
-                        f"label {array.max()} is out of range; labels are zero-based indices", part
-                    )
-                force_setattr(self, name, sealed(array, dtype, n_axes))
+            part, values = name if name == "class_weights" else "label", getattr(self, name)
+            if values is None:
+                continue
+            array = array_of(part, values, kinds, expected)
+            if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
+                raise InputError(f"label {array.max()} is out of range; labels are zero-based indices", part)
+            force_setattr(self, name, sealed(array, dtype, n_axes))
         refuse(self._faults())
         force_setattr(self, "label_smoothing", float(self.label_smoothing))
 

@@ -91,11 +91,9 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     @property
     def verified(self) -> bool:
         """Whether every check passed, and everything that is claimed is right."""
-        return (
-            all(check.passed for check in self.checks if not check.advisory)
-            and all(map(self.accepts, self.judgements))
-            and (self.steps is None or self.steps.wrong is None)
-        )
+        passed = all(check.passed for check in self.checks if not check.advisory)
+        no_wrong_step = self.steps is None or self.steps.wrong is None
+        return passed and no_wrong_step and all(map(self.accepts, self.judgements))
 
 
 def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:

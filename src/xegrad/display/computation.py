@@ -174,9 +174,8 @@ def _losses(computation: Computation) -> Iterator[Text]:
 def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
     """The entries of a gradient by each method, and how far chain and shortcut are apart."""
     problem, comparison = computation.problem, computation.comparisons.get(name)
-    gradients = {
-        method: evaluation.gradients[name].ravel() for method, evaluation in computation.evaluations.items()
-    }
+    evaluations, digits = computation.evaluations.items(), page.digits
+    gradients = {method: evaluation.gradients[name].ravel() for method, evaluation in evaluations}
     size = computation.reported.gradients[name].size
     title, shown = f"dL/d{SYMBOLS[name]}", np.arange(size)
     if size > ALL_ENTRIES:
@@ -184,12 +183,10 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
         title += f" has {size} entries; {which} {order}:"
     values = {method: entries[shown].tolist() for method, entries in gradients.items()}
-    decimals = decimals_for(itertools.chain.from_iterable(values.values()), page.digits)
-    numbers = {
-        method: [in_column(v, decimals, page.digits) for v in column] for method, column in values.items()
-    }
+    decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
+    numbers = {method: [in_column(v, decimals, digits) for v in column] for method, column in values.items()}
     if comparison is not None:
-        numbers["difference"] = _differences(comparison, shown, page.digits)
+        numbers["difference"] = _differences(comparison, shown, digits)
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
     narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
     if "exact" in numbers and len(numbers) > 2 and _width(numbers) > page.width - narrow - SHORTEST_NAME:
@@ -200,13 +197,10 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
         signs = np.where(unsure, UNCERTIFIED, " ").tolist()
         numbers[beside] = list(map(str.__add__, numbers[beside], signs))
     for_class = max(SHORTEST_NAME, page.width - narrow - _width(numbers))
-    places = {
-        axis: _class_cells(problem, indices, for_class)
-        if axis == "class"
-        else list(map(Text, map(str, indices)))
-        for axis, indices in zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True)
-        if axis in axes
-    }
+    indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
+    places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
+    if "class" in axes:
+        places["class"] = _class_cells(problem, indices["class"], for_class)
     if len(axes) > 1 and size <= ALL_ENTRIES:  # an index like that above it is left out
         cells = places[axes[0]]
         places[axes[0]] = [Text() if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,15 +18,9 @@ SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
-BOTH: Mapping[tuple[str, ...], str] = {  # what the outcomes of a gradient and of a loss say together
-    (
-        RIGHT,
-        WRONG,
-    ): "right gradient with wrong loss: the mistake is in the loss alone, such as its sign or a constant.",
-    (
-        WRONG,
-        RIGHT,
-    ): "right loss with wrong gradient: the forward pass is right, and the mistake comes after it.",
+APART = {  # what a gradient and a loss say together, of which one is wrong: by the outcome of the gradient
+    RIGHT: "right gradient with wrong loss: the mistake is in the loss alone, such as its sign or a constant.",
+    WRONG: "right loss with wrong gradient: the forward pass is right, and the mistake comes after it.",
 }
 
 
@@ -39,9 +33,9 @@ def sentences(verification: Verification) -> dict[str, str]:
     }
     if verification.misshapen:
         return by_name | {name: MISSHAPEN for name in judgements if name != "loss"}
-    outcomes = [judgement.outcome for judgement in judgements.values()]
-    together = BOTH.get(tuple(RIGHT if outcome == DIGITS_LOST else outcome for outcome in outcomes))
-    return by_name if together is None else by_name | {"both": together}
+    good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
+    outcomes = [good.get(judgement.outcome, judgement.outcome) for judgement in judgements.values()]
+    return by_name | {"both": APART[outcomes[0]]} if {*outcomes} == {RIGHT, WRONG} else by_name
 
 
 def checks_sentence(checks: Sequence[Check]) -> str:
@@ -66,10 +60,8 @@ def _of_gradient(problem: Problem, judgement: Judgement, undecided: str) -> tupl
     """What is so, and a remark on it."""
     comparison, tolerance, pattern = judgement.comparison, judgement.tolerance, judgement.pattern
     symbol, total = f"dL/d{SYMBOLS[judgement.name]}", comparison.reference.size
-    wrong, lost, broken = (
-        int(entries.sum())
-        for entries in (judgement.wrong, comparison.no_correct_digit, ~np.isfinite(comparison.candidate))
-    )
+    wrong, lost = int(judgement.wrong.sum()), int(comparison.no_correct_digit.sum())
+    broken = int((~np.isfinite(comparison.candidate)).sum())
     where = f", all in {pattern}" if pattern.startswith("one") else ""
     if pattern == "one entry":
         where = f", at {entry_of(problem, judgement.name, int(np.flatnonzero(judgement.wrong)[0]))}"
@@ -110,10 +102,8 @@ def _why_undecided(problem: Problem, judgement: Judgement, decimals: int | None)
         return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"
     if problem.n_inputs < SHORT:
         return f"{precision} does not resolve numbers of this size: rounding {half}"
-    unresolved = f"the sum of {problem.n_inputs} products in a logit is not resolved in {precision}"
-    return (
-        f"{unresolved}: rounding alone {half}. --rtol decides, or --summation if you know how it was formed"
-    )
+    logits = f"the sum of {problem.n_inputs} products in a logit is not resolved in {precision}"
+    return f"{logits}: rounding alone {half}. --rtol decides, or --summation if you know how it was formed"
 
 
 def _allowed(judgement: Judgement) -> str:

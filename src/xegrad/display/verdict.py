@@ -28,9 +28,8 @@ def compute_verdict(computation: Computation) -> str:
             were = "was" if len(names) == 1 else "were"
             cause = computation.cause_of_nonfinite
             reason = f"; something is not finite: {cause}" if cause else ""
-            return (
-                f"not compared: only {' and '.join(names)} {were} computed, not chain and shortcut{reason}."
-            )
+            only = f"only {' and '.join(names)} {were} computed"
+            return f"not compared: {only}, not chain and shortcut{reason}."
         case "not-finite":
             return f"differ: the chain is not finite in {of_all}: {computation.cause_of_nonfinite}."
         case "apart":
