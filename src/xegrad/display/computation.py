@@ -53,24 +53,21 @@ def understood(problem: Problem, layout: Layout) -> str:
     layer = layer_in_words(problem, transpose=layout.transpose)
     square = ""
     if problem.n_inputs == problem.n_classes > 1:
-        square = (
-            " W is square; it was read as classes x inputs, as --transpose says."
-            if layout.transpose
-            else " W is square; it was read as inputs x classes (--transpose reads it the other way)."
-        )
+        read_as = "inputs x classes (--transpose reads it the other way)"
+        if layout.transpose:
+            read_as = "classes x inputs, as --transpose says"
+        square = f" W is square; it was read as {read_as}."
     single = "" if problem.dtype == np.float64 else f", in {problem.dtype.name}"
-    if layout.is_batch:
-        names = ""
-        if problem.classes is not None and problem.n_classes <= ALL_CLASSES:
-            names = f" The classes: {', '.join(map(printable, problem.classes))}."
-        rows = count(problem.n_rows, "row")
-        return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
-    optional = "" if _is_plain(problem) else f": {divisor(problem)}"
-    label = int(problem.targets.label_of_rows[0])
-    target = "The target is soft; its classes are marked >."
-    if label >= 0:
-        target = f"The label is {class_in_full(problem, label)}, marked >."
-    return f"Softmax layer: {layer}, one example{single}{optional}. {target}{square}"
+    rows = count(problem.n_rows, "row") if layout.is_batch else "one example"
+    options = f": {divisor(problem)}" if layout.is_batch or not _is_plain(problem) else ""
+    label, classes = int(problem.targets.label_of_rows[0]), ""
+    if not layout.is_batch:
+        classes = " The target is soft; its classes are marked >."
+        if label >= 0:
+            classes = f" The label is {class_in_full(problem, label)}, marked >."
+    elif problem.classes is not None and problem.n_classes <= ALL_CLASSES:
+        classes = f" The classes: {', '.join(map(printable, problem.classes))}."
+    return f"Softmax layer: {layer}, {rows}{single}{options}.{classes}{square}"
 
 
 def _is_plain(problem: Problem) -> bool:
@@ -86,10 +83,9 @@ def divisor(problem: Problem) -> str:
         rows = f"{kept} of {rows} ({n_rows - kept} ignored)"
     parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]
     if targets.class_weights is not None:
-        if targets.reduction == "mean" and targets.labels is not None:
-            parts.append(f"weights sum to {_as_float(targets.divisor):.6g}")
-        else:
-            parts.append("with class weights")
+        divides = targets.reduction == "mean" and targets.labels is not None
+        weights = f"weights sum to {_as_float(targets.divisor):.6g}" if divides else "with class weights"
+        parts.append(weights)
     if targets.label_smoothing:
         parts.append(f"label smoothing {targets.label_smoothing:g}")
     return ", ".join(parts)
@@ -179,7 +175,7 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
     size = computation.reported.gradients[name].size
     title, shown = f"dL/d{SYMBOLS[name]}", np.arange(size)
     if size > ALL_ENTRIES:
-        shown, order = _worst(gradients, comparison, page.top)
+        shown, order = _worst(next(iter(gradients.values())), comparison, page.top)
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
         title += f" has {size} entries; {which} {order}:"
     values = {method: entries[shown].tolist() for method, entries in gradients.items()}
@@ -237,16 +233,12 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -
     return matrix(columns, labels=[labels], width=width) if columns else []
 
 
-def _worst(
-    gradients: Mapping[str, np.ndarray[Any, Any]], comparison: Comparison | None, top: int | None
-) -> tuple[Any, str]:
+def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple[Any, str]:
+    """Which entries to show of many, and what they have in common."""
     if comparison is None:
-        values = next(iter(gradients.values()))
         return np.lexsort((np.arange(values.size), -np.abs(values)))[:top], "largest"
-    shown = comparison.worst_first[:top]
-    if comparison.agrees:
-        return shown, "in which rounding can hide most"
-    return shown, "that differ most"
+    order = "in which rounding can hide most" if comparison.agrees else "that differ most"
+    return comparison.worst_first[:top], order
 
 
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
