@@ -5,8 +5,6 @@ See docs/numerics.md, section 7.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -91,18 +89,16 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        return self._worst_first(1)[0]
+        return self._in_rows(1)._row_by_row[0]
 
-    def _worst_first(self, n_problems: int) -> NDArray[np.intp]:
-        """The same for each problem of a stack, (K, size)."""
-        shape = (n_problems, -1)
-        size = np.abs(self.difference).reshape(shape)
-        reference = self.reference.reshape(shape)
+    @property
+    def _row_by_row(self) -> NDArray[np.intp]:
+        """The same of each row of (K, size) entries."""
+        size = np.abs(self.difference)
         not_a_number = np.isnan(size)
-        beyond = ~self.within.reshape(shape) & ~not_a_number
+        beyond = ~self.within & ~not_a_number
         with np.errstate(all="ignore"):
-            open_part = self.bound.reshape(shape) / np.abs(reference)
-        open_part = np.where(reference == 0, 0, open_part)
+            open_part = np.where(self.reference == 0, 0, self.bound / np.abs(self.reference))
         steps = np.zeros_like(open_part)
         np.log10(open_part, out=steps, where=open_part > 0)
         rest = np.where(open_part > 0, np.round(steps, 2), -np.inf)
@@ -122,51 +118,47 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
 
+    def _in_rows(self, n_problems: int) -> Comparison:
+        """The entries of each problem of a stack as a row."""
+        parts = (self.reference, self.candidate, self.bound)
+        return Comparison(*(part.reshape(n_problems, -1) for part in parts))
+
     def summary(self, n_problems: int = 1) -> Summary:
         """The figures of each problem of a stack of K; one problem is a stack of one."""
-        return Summary(self, n_problems)
+        return Summary(self._in_rows(n_problems), n_problems)
 
 
 class Summary(msgspec.Struct, frozen=True, eq=False):
     """The figures of a comparison, (K,) each, of K problems of one shape."""
 
-    comparison: Comparison
+    entries: Comparison  # (K, size)
     n_problems: int
 
-    def _entries(self, name: str) -> Any:
-        """(K, size) a property of the entries, problem by problem."""
-        return getattr(self.comparison, name).reshape(self.n_problems, -1)
-
-    agrees = property(lambda self: self._entries("within").all(axis=1))
-    max_difference = property(
-        lambda self: np.abs(self._entries("difference")).max(axis=1)
-    )  # NaN where any is
-    correct_digits = property(lambda self: self._entries("correct_digits").min(axis=1))  # of the worst entry
-    unresolved = property(lambda self: np.count_nonzero(self._entries("unresolved"), axis=1))
-    no_correct_digit = property(lambda self: np.count_nonzero(self._entries("no_correct_digit"), axis=1))
-    opposite_signs = property(lambda self: np.count_nonzero(self._entries("opposite_signs"), axis=1))
+    agrees = property(lambda self: self.entries.within.all(axis=1))
+    max_difference = property(lambda self: np.abs(self.entries.difference).max(axis=1))  # NaN where any is
+    correct_digits = property(lambda self: self.entries.correct_digits.min(axis=1))  # of the worst entry
+    unresolved = property(lambda self: np.count_nonzero(self.entries.unresolved, axis=1))
+    no_correct_digit = property(lambda self: np.count_nonzero(self.entries.no_correct_digit, axis=1))
+    opposite_signs = property(lambda self: np.count_nonzero(self.entries.opposite_signs, axis=1))
+    worst = property(lambda self: self.entries._row_by_row[:, 0])  # its flat index
 
     @property
     def max_ulps(self) -> NDArray[np.uint64] | None:
         """The largest; None where any number of any problem is none."""
-        ulps = self.comparison.ulps
-        return None if ulps is None else ulps.reshape(self.n_problems, -1).max(axis=1)
+        ulps = self.entries.ulps
+        return None if ulps is None else ulps.max(axis=1)
 
-    @property
-    def worst(self) -> NDArray[np.intp]:
-        """The flat index of the worst entry."""
-        return self.comparison._worst_first(self.n_problems)[:, 0]
+
+def numbers_of(part: Evaluation | Bound, name: str) -> Array:
+    """A gradient, or the one number of a "loss"."""
+    return np.array([part.loss], dtype=np.float64) if name == "loss" else part.gradients[name]
 
 
 def compare(
     reference: Evaluation, candidate: Evaluation, bound: Bound, with_respect_to: str = "weights"
 ) -> Comparison:
-    """One gradient of two evaluations, under a bound on how far apart they can be."""
-    return Comparison(
-        reference=reference.gradients[with_respect_to],
-        candidate=candidate.gradients[with_respect_to],
-        bound=bound.gradients[with_respect_to],
-    )
+    """One gradient of two evaluations, or their "loss", under a bound on how far apart they can be."""
+    return Comparison(*(numbers_of(part, with_respect_to) for part in (reference, candidate, bound)))
 
 
 def _position(values: Array) -> NDArray[np.uint64]:

@@ -137,7 +137,7 @@ def _computed(
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
-    if computed.n_problems > 1 and not computed.is_finite:
+    if computed.n_problems > 1 and not computed.finite.all():
         # What is not finite is told problem by problem, and the rest together.
         finite = computed.finite
         for chosen in (*([k] for k in (~finite).nonzero()[0].tolist()), finite.nonzero()[0].tolist()):
@@ -158,7 +158,7 @@ def _warnings(computed: Computation) -> list[list[str]]:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     else:
         warnings = [[] for _ in range(computed.n_problems)]
-    if not computed.is_finite:
+    if not computed.finite.all():
         warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
     return warnings
 

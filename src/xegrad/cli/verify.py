@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,7 +119,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     from xegrad.display import screen
 
     with screen.progress_bar():
-        verification, decimals = _verify(raw, judging, screen.announce)
+        verification = _verify(raw, judging, screen.announce)
     warnings = verification.problem.targets.warnings
 
     def result() -> Any:
@@ -130,7 +130,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
 
-        return verification_view(verification, decimals, page)
+        return verification_view(verification, page)
 
     destination.write(result=result, view=view, warnings=warnings)
     return DONE if verification.verified else JUDGED_WRONG
@@ -138,10 +138,11 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
 def _verify(
     raw: RawProblem, judging: JudgingOptions, announce: Callable[[float], None] = lambda _: None
-) -> tuple[Verification, Mapping[str, int | None]]:
-    """Judge what is claimed, or else check xegrad's own methods; and the decimals that were printed of each."""
+) -> Verification:
+    """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
+    from xegrad.judgement import Tolerance
     from xegrad.methods.exact import work
 
     gradient, loss = claimed("gradient", judging.gradient, raw), claimed("loss", judging.loss, raw)
@@ -152,7 +153,7 @@ def _verify(
     if gradient is None and loss is None:
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
-        return verification.verify_methods(problem, names), {}
+        return verification.verify_methods(problem, names)
     if symbols is None:
         names = [NAMES["W"]]
     if gradient is not None and len(names) > 1:
@@ -162,19 +163,17 @@ def _verify(
     candidate = claim.read(
         problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
     )
-    tolerance = verification.tolerance_for(
-        problem,
-        candidate,
+    tolerance = Tolerance(
         stored_as=judging.stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
     )
+    tolerance = verification.in_precision_of(problem, candidate, tolerance)
     try:
-        verified = verification.verify(problem, candidate, tolerance, strict=judging.strict)
+        return verification.verify(problem, candidate, tolerance, strict=judging.strict)
     except InputError as error:  # a step of another size
         raise InputError(f"{'' if gradient is None else gradient.source + ': '}{error}") from None
-    return verified, candidate.decimals
 
 
 def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions) -> list[Answer]:
@@ -190,7 +189,7 @@ def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: Judg
             raw = ndjson.raw_problem(line, overrides)
             if not raw.values.keys() & {"gradient", "loss"}:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            verification, _ = _verify(raw, judging)
+            verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
             return stream.bad(line, ndjson.shortened(error))
         result = verify_result(verification, id=raw.id, warnings=verification.problem.targets.warnings)

@@ -11,7 +11,7 @@ from xegrad.descent import Descent, accuracy
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import SPARKLINE, PageSettings
 from xegrad.display.text import Column, View, headed, matrix
-from xegrad.naming import counted
+from xegrad.vocabulary import count
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
@@ -56,7 +56,7 @@ def descent_view(descent: Descent, learning_rate: float | None, page: PageSettin
 
 def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
     """How it ended, and in which style the first word is written."""
-    taken = f"after {counted(descent.steps, 'step')}"
+    taken = f"after {count(descent.steps, 'step')}"
     step, loss = f"at step {descent.diverged_at}", descent.diverged_to
     if descent.diverged_at is not None and loss is None:
         return (

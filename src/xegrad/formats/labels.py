@@ -71,7 +71,7 @@ def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
     names = tuple(sorted({str(name) for name in label}))
     if len(names) != n_classes:
         raise InputError(
-            f"the labels name {count(len(names), 'class', 'classes')} ({listed(names)}), but W has {n_classes}; "
+            f"the labels name {count(len(names), 'class')} ({listed(names)}), but W has {n_classes}; "
             "name all of them, in the order of W's columns, with --classes",
             "label",
         )
