@@ -14,8 +14,7 @@ from numpy.testing import assert_allclose
 from seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from strategies import problems
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
-from xegrad.explanation.steps import BUDGET
-from xegrad.explanation.texts import MISTAKE_AT_STEP, STEPS, WITHOUT_BIAS
+from xegrad.explanation.steps import BUDGET, STEPS
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [
@@ -25,6 +24,19 @@ SCRAMBLED = [
 ]
 CROSS_ENTROPY_JACOBIAN = [0, 0, -4.60864, 0, 0]
 X = [0.1, 0.5, 0.4]
+# The slip that each step invites, where there is a b.
+INVITED = {
+    "logits": "bias-wrong",
+    "probabilities": "softmax-twice",
+    "loss": "log-epsilon",
+    "cross_entropy_jacobian": "jacobian-skipped",
+    "softmax_jacobian": "jacobian-diagonal",
+    "weighted_sum_jacobian": "input-missing",
+    "layer_jacobian": "all-zero",
+    "flat_gradient": "scrambled-reshape",
+    "gradient": "scrambled-reshape",
+    "shortcut": "sign-flipped",
+}
 
 
 def problem(n_inputs: int, n_classes: int, label: int = 0) -> Problem:
@@ -123,10 +135,10 @@ def test_the_slip_of_the_softmax_jacobian_is_its_diagonal_with_numbers() -> None
 def test_every_step_but_the_last_two_invites_a_slip() -> None:
     seed = read("sample_inputs/seed.json")
     steps = explain(replace(seed, bias=np.zeros(5))).steps
-    assert {step.name: step.slip.name for step in steps if step.slip is not None} == MISTAKE_AT_STEP
+    assert {step.name: step.slip.name for step in steps if step.slip is not None} == INVITED
     without = explain(seed)["logits"].slip
     assert without is not None
-    assert without.name == WITHOUT_BIAS
+    assert without.name == "transposed"
     assert [step.name for step in steps if step.slip is None] == ["comparison", "check"]
 
 

@@ -16,8 +16,7 @@ from xegrad.computation import Computation
 from xegrad.errors import InputError
 from xegrad.explanation.entry import follow
 from xegrad.explanation.row import WorkedRow
-from xegrad.explanation.steps import MAKERS
-from xegrad.explanation.texts import STEPS
+from xegrad.explanation.steps import MAKERS, STEPS
 from xegrad.explanation.values import Step, WorkedEntry
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
@@ -69,8 +68,8 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
         InputError
             An index out of range.
         """
-        sizes = self.problem.n_inputs, self.problem.n_classes
-        for name, index, size in zip(("input", "class"), (input, class_), sizes, strict=True):
+        problem = self.problem
+        for name, index, size in (("input", input, problem.n_inputs), ("class", class_, problem.n_classes)):
             if not 0 <= index < size:
                 raise InputError(f"there is no {name} {index}; they are 0 to {size - 1}")
         with np.errstate(all="ignore"):
@@ -108,12 +107,10 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
     computed = computation.compute(one, with_respect_to=("weights",))
     if any(unsure.any() for unsure in computed.uncertified.values()):
         computed = computation.compute(one, with_respect_to=("weights",), exact=False)
-    view = WorkedRow(computed)
+    worked = WorkedRow(computed)
     with np.errstate(all="ignore"):
-        steps = tuple(make(view) for make in MAKERS)
-    return Explanation(
-        problem=problem, row=row, computation=computed, followed=(view.input, view.target), steps=steps
-    )
+        steps = tuple(make(worked) for make in MAKERS)
+    return Explanation(problem, row, computed, (worked.input, worked.target), steps)
 
 
 def _line(step: Step) -> str:

@@ -6,15 +6,15 @@ from xegrad.explanation.row import TERMS, WorkedRow, product, summed
 from xegrad.explanation.values import WorkedEntry
 
 
-def follow(view: WorkedRow, j: int, i: int) -> WorkedEntry:
-    outer, column = view.cross_entropy_jacobian, view.softmax_column(i)
-    named, number, probabilities = view.named, view.factor, view.probabilities
-    products = outer * column * view.x[j]
-    x, came, name = number(view.x[j]), view.outcome("chain", j, i), f"dL/dW[{j},{i}]"
+def follow(row: WorkedRow, j: int, i: int) -> WorkedEntry:
+    outer, column = row.cross_entropy_jacobian, row.softmax_column(i)
+    named, number, probabilities = row.named, row.factor, row.probabilities
+    products = outer * column * row.x[j]
+    x, came, name = number(row.x[j]), row.outcome("chain", j, i), f"dL/dW[{j},{i}]"
     factors = [f"S[{i}] = {number(probabilities[i])},  x[{j}] = {x}"]
     worked = []
     for t in named[:TERMS]:
-        quotient = f"-{number(view.targets[t])} / {number(probabilities[t])}"
+        quotient = f"-{number(row.targets[t])} / {number(probabilities[t])}"
         factors.append(f"DXE[{t}] = -Q[{t}] / S[{t}] = {quotient} = {number(outer[t])}")
         entry_of_ds = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
         factors.append(f"DS[{t},{i}] = {entry_of_ds} = {number(column[t])}")
@@ -31,13 +31,5 @@ def follow(view: WorkedRow, j: int, i: int) -> WorkedEntry:
         lines.append(f"{name} = {summed([number(products[t]) for t in named])} = {came}")
     else:
         lines = [f"{name} = 0, since Q is 0: this row does not count"]
-    values = {method: float(gradient[j, i]) for method, gradient in view.gradients.items()}
-    return WorkedEntry(
-        input=j,
-        class_=i,
-        factors=tuple(factors),
-        lines=tuple(lines),
-        chain=values["chain"],
-        shortcut=values["shortcut"],
-        exact=values.get("exact"),
-    )
+    values = {method: float(gradient[j, i]) for method, gradient in row.gradients.items()}
+    return WorkedEntry(j, i, tuple(factors), tuple(lines), **values)

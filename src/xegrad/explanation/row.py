@@ -6,14 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer
 from xegrad.comparison import Comparison
 from xegrad.computation import Computation
-from xegrad.explanation.texts import TEXTS
-from xegrad.explanation.values import Corners, Step, StepText
 from xegrad.methods import chain
 from xegrad.targets import Array
 
@@ -88,39 +85,6 @@ class WorkedRow:
     def softmax_column(self, column: int) -> Array:
         """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
         return chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
-
-    def step(
-        self,
-        name: str,
-        worked: Sequence[str],
-        value: Array | Corners | None = None,
-        *,
-        mistaken: Array | None = None,
-        text: StepText | None = None,
-        noise: NDArray[np.bool_] | None = None,
-        lost: str = "",
-        **words: str,
-    ) -> Step:
-        """The step of this name: its text, filled with sizes and `words`, beside its numbers and those of its slip."""
-        text = text or TEXTS[name]
-
-        def filled(sentence: str) -> str:
-            return sentence.format(N=self.n_inputs, T=self.n_classes, **words)
-
-        slip = text.slip and replace(text.slip, instead=filled(text.slip.instead), numbers=mistaken)
-        return Step(
-            text.symbol,
-            filled(text.rule),
-            filled(text.formula),
-            slip,
-            filled(text.structure),
-            name=name,
-            worked=tuple(worked),
-            value=None if isinstance(value, Corners) else value,
-            corners=value if isinstance(value, Corners) else None,
-            noise=noise,
-            lost=lost,
-        )
 
 
 def shown(value: float, digits: int) -> str:

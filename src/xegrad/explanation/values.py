@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -27,25 +29,20 @@ class Corners(msgspec.Struct, frozen=True, eq=False):
     values: Array
 
 
-class StepText(msgspec.Struct, frozen=True, eq=False):
-    """What a step is, without its numbers."""
-
-    symbol: str
-    rule: str  # in words
-    formula: str  # in symbols
-    slip: CommonMistake | None = None
-    structure: str = ""  # which parts of a matrix are zero, and why
-
-
-class Step(StepText, frozen=True, eq=False, kw_only=True):
+class Step(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One factor of the chain, or a product of factors."""
 
     name: str
-    worked: tuple[str, ...]  # in the problem's own numbers
+    symbol: str
+    rule: str  # in words
+    formula: str  # in symbols
+    worked: Sequence[str]  # in the problem's own numbers
     value: Array | None = None  # None if the step has none, or if it exceeds the budget
     corners: Corners | None = None  # shown if the value exceeds the budget
     noise: NDArray[np.bool_] | None = None  # entries that are nothing but rounding error
+    structure: str = ""  # which parts of a matrix are zero, and why
     lost: str = ""  # what floating point loses here
+    slip: CommonMistake | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,4 +60,4 @@ class WorkedEntry(msgspec.Struct, frozen=True, eq=False):
     lines: tuple[str, ...]  # the terms of the sum over the classes t with Q_t != 0
     chain: float
     shortcut: float
-    exact: float | None
+    exact: float | None = None
