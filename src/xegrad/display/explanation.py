@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.text import Text
 
-from xegrad.display.heatmap import heatmap
+from xegrad.display.heatmap import cut, heatmap
 from xegrad.display.numbers import MANY, NOTHING, aligned
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, SLIP_NUMBERS, PageSettings
-from xegrad.display.text import Column, Section, View, bands, matrix, wrap
+from xegrad.display.text import Column, Section, View, matrix, wrap
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
@@ -21,6 +22,7 @@ from xegrad.targets import Array
 SLIP_DIGITS = 4
 LEFT_OUT = "…"
 
+Indices = NDArray[np.intp]
 Axis = tuple[Callable[[int], str], int]  # what each index is called, and the one that the worked lines follow
 
 
@@ -57,9 +59,8 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
         below += wrap(step.lost, page.width, "floats lose: ", style="yellow")
     if step.slip is not None:
         below += _slip(step.slip, explanation.followed[1], page)
-    if step.value is None and step.corners is None:
-        return [[*head, *below]]
-    return [head, *_value(explanation, step, page), below]
+    value = _value(explanation, step, page)
+    return [head, *value, below] if value else [[*head, *below]]
 
 
 def _indented(text: str, width: int, style: str = "") -> Section:
@@ -72,70 +73,64 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
         return [[Text(f"    {step.symbol} = {shown(float(step.value), MANY)}")]]
     if step.value is not None:
         values = np.atleast_2d(step.value)
-        indices = [list(range(size)) for size in values.shape]
+        indices = [np.arange(size) for size in values.shape]
     elif step.corners is not None:
-        values, indices = step.corners.values, [list(step.corners.rows), list(step.corners.columns)]
+        values, indices = step.corners.values, [np.array(step.corners.rows), np.array(step.corners.columns)]
     else:
         return []
     noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
     axes = _axes(explanation, step)
-    namers = [name for name, _ in axes]
+    names = [
+        np.array([name(index) for index in axis.tolist()], dtype=object)
+        for axis, (name, _) in zip(indices, axes, strict=True)
+    ]
     is_small = step.value is not None and values.size <= MATRIX_ENTRIES
-    lines: Section = []
-    for side in (None, EDGE, 2, 1) if is_small else (EDGE, 2, 1):
-        kept = [
-            list(range(len(axis))) if side is None else _kept(axis, least, at)
-            for axis, least, (_, at) in zip(indices, (EDGE, side or 0), axes, strict=True)
-        ]
+    for side in (values.size, EDGE, 2, 1) if is_small else (EDGE, 2, 1):
         rows, columns = (
-            [(axis[k], name(axis[k])) for k in keep]
-            for axis, keep, name in zip(indices, kept, namers, strict=True)
+            _kept(axis, least, followed)
+            for axis, least, (_, followed) in zip(indices, (max(side, EDGE), side), axes, strict=True)
         )
-        texts = aligned(values[np.ix_(*kept)], page.digits, noise[np.ix_(*kept)])
-        lines, n_bands = grid(*_with_gaps(texts, rows, columns), page.width)
-        if n_bands == 1 or (side is None and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
+        table = np.full((rows.size + 1, columns.size + 1), "", dtype=object)
+        table[1:, 0], table[0, 1:] = names[0][rows], names[1][columns]
+        there = np.ix_(rows, columns)
+        table[1:, 1:] = aligned(values[there], page.digits, noise[there])
+        for axis, kept in enumerate((indices[0][rows], indices[1][columns])):
+            table = np.insert(table, 1 + _gaps(kept), LEFT_OUT, axis=axis)
+        lines = grid(table, page.width)
+        n_bands = (len(lines) + 1) // (len(table) + 1)  # with an empty line between two of them
+        if n_bands == 1 or (side == values.size and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
             break
-    if (texts == NOTHING).any():
+    if (table == NOTHING).any():
         lines.append(Text(f"{NOTHING}: only rounding is left"))
     if not page.heatmaps or step.value is None:
         return [lines]
-    names = [list(map(name, axis)) for axis, name in zip(indices, namers, strict=True)]
-    return [lines, heatmap(values, rows=names[0], columns=names[1], width=page.width, ascii=page.ascii)]
+    rows, columns = (texts.tolist() for texts in names)
+    return [lines, heatmap(values, rows=rows, columns=columns, width=page.width, ascii=page.ascii)]
 
 
-def grid(texts: Array, rows: Sequence[str], columns: Sequence[str], width: int) -> tuple[Section, int]:
-    """A matrix of texts under its names, in as many bands as the width asks for; and how many these are."""
-    row_names = [_cut(name, width // 4) for name in rows]
+def grid(table: Array, width: int) -> Section:
+    """A matrix of texts whose first row and column are names, in as many bands as the width asks for."""
+    row_names = [cut(name, width // 4) for name in table[1:, 0]]
     for_name = max(4, (width - max(map(len, row_names))) // 4)
-    label = Column([Text(name, style="bold") for name in row_names])
-    cells = [
+    columns = [
         Column(
             [Text(text, style="dim" if text in ("0", LEFT_OUT) else "") for text in column],
-            _cut(name, for_name),
+            cut(name, for_name),
         )
-        for name, column in zip(columns, texts.T, strict=True)
+        for name, *column in table[:, 1:].T
     ]
-    return matrix(cells, labels=[label], width=width), len(list(bands(cells, [label], width)))
+    return matrix(columns, labels=[Column([Text(name, style="bold") for name in row_names])], width=width)
 
 
-def _kept(indices: Sequence[int], side: int, at: int) -> list[int]:
-    """The positions of so many indices at each end, and of the one at which something is to be seen."""
-    size = len(indices)
-    ends = {*range(min(side, size)), *range(max(0, size - side), size)}
-    return sorted(ends | {k for k, index in enumerate(indices) if index == at})
+def _kept(indices: Indices, side: int, followed: int) -> Indices:
+    """The positions of so many indices at each end, and of the one that is followed."""
+    position = np.arange(indices.size)
+    return np.flatnonzero((position < side) | (position >= indices.size - side) | (indices == followed))
 
 
-def _with_gaps(
-    cells: Array, rows: list[tuple[int, str]], columns: list[tuple[int, str]]
-) -> tuple[Array, list[str], list[str]]:
-    """The cells with a gap wherever an index does not follow the one before."""
-    gaps = [[k for k in range(1, len(side)) if side[k][0] != side[k - 1][0] + 1] for side in (rows, columns)]
-    cells = np.insert(np.insert(cells, gaps[0], LEFT_OUT, axis=0), gaps[1], LEFT_OUT, axis=1)
-    row_names, column_names = (
-        np.insert(np.array([name for _, name in side], dtype=object), gap, LEFT_OUT).tolist()
-        for side, gap in zip((rows, columns), gaps, strict=True)
-    )
-    return cells, row_names, column_names
+def _gaps(indices: Indices) -> Indices:
+    """The positions before which some indices are left out."""
+    return np.flatnonzero(np.diff(indices) > 1) + 1
 
 
 def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
@@ -176,16 +171,14 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
     if len(values) > 1:
-        blank = " "  # in the place of the names of columns
-        _, *made = grid(
-            aligned(values, digits), ["      "] * len(values), [blank] * values.shape[1], page.width
-        )[0]
+        table = np.full((len(values) + 1, values.shape[1] + 1), " ", dtype=object)
+        table[:, 0], table[1:, 1:] = " " * 6, aligned(values, digits)
+        _, *made = grid(table, page.width)
         return lines + (made if len(made) < SLIP_NUMBERS else [])
-    texts = [shown(value, digits) for value in values[0].tolist()]
-    if len(texts) > SLIP_NUMBERS:
-        kept = _kept(range(len(texts)), EDGE, target)
-        cells, *_ = _with_gaps(np.array([texts], dtype=object)[:, kept], [(0, "")], [(k, "") for k in kept])
-        texts = cells[0].tolist()
+    texts = np.array([shown(value, digits) for value in values[0].tolist()], dtype=object)
+    if texts.size > SLIP_NUMBERS:
+        kept = _kept(np.arange(texts.size), EDGE, target)
+        texts = np.insert(texts[kept], _gaps(kept), LEFT_OUT)
     return lines + wrap(f"{slip.taken_for}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
 
 
@@ -213,7 +206,3 @@ def _understood(explanation: Explanation, transpose: bool) -> str:
     if transpose:
         text += " Your W is classes x inputs; here it is turned."
     return f"{text} {explanation.rows_add_up}".rstrip()
-
-
-def _cut(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1] + LEFT_OUT

@@ -50,7 +50,7 @@ def heatmap(
         Column([_glyph(value, largest, shades, ascii) for value in column], least=span)
         for column in cells.T.tolist()
     ]
-    names = Column([_cut(name, label, ascii) for name in row_names], least=label)
+    names = Column([cut(name, label, "~" if ascii else "…") for name in row_names], least=label)
     lines = [_header(column_names, label, span), *matrix(glyphs, labels=[names], gap=1)]
     lines += _legend(values, largest, shades, ascii)
     if tall * wide > 1:
@@ -135,9 +135,10 @@ def _header(names: Sequence[str], label: int, span: int) -> Text:
     room = len(names) * (span + 1) - 1
     first, last = names[0], names[-1]
     if len(first) + len(last) + 4 > room:
-        return Text(f"{'':{label}} {_cut(first, room, True)}", style="bold")
+        return Text(f"{'':{label}} {cut(first, room, '~')}", style="bold")
     return Text(f"{'':{label}} {first}{' .. ':^{room - len(first) - len(last)}}{last}", style="bold")
 
 
-def _cut(name: str, length: int, ascii: bool) -> str:
-    return name if len(name) <= length else name[: length - 1] + ("~" if ascii else "…")
+def cut(name: str, length: int, ending: str = "…") -> str:
+    """The name, or as much of it as fits."""
+    return name if len(name) <= length else name[: length - 1] + ending
