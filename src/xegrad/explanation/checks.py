@@ -84,7 +84,7 @@ def check(row: WorkedRow) -> Step:
 def _slope(row: WorkedRow, j: int, i: int) -> str:
     """The central difference in W[j, i], to the digits that it is good for."""
     step = finite_difference.STEP
-    move = np.where(np.arange(row.n_classes) == i, step * row.x[j], 0).astype(row.x.dtype)
+    move = np.where(row.classes == i, step * row.x[j], 0).astype(row.x.dtype)
     above, below = (
         float(layer.softmax(row.forward.logits + sign * move, row.forward.targets).loss) for sign in (1, -1)
     )

@@ -7,7 +7,7 @@ from xegrad.explanation.values import WorkedEntry
 
 
 def follow(row: WorkedRow, j: int, i: int) -> WorkedEntry:
-    outer, column = row.cross_entropy_jacobian, row.softmax_column(i)
+    outer, column = row.cross_entropy_jacobian, row.softmax_jacobian(row.classes, i)
     named, number, probabilities = row.named, row.factor, row.probabilities
     products = outer * column * row.x[j]
     x, came, name = number(row.x[j]), row.outcome("chain", j, i), f"dL/dW[{j},{i}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class WorkedRow:
         self.residual: Array = layer.residual(self.forward)[0]
         self.x: Array = self.problem.inputs[0]
         self.n_inputs, self.n_classes = self.problem.n_inputs, self.problem.n_classes
+        self.classes = np.arange(self.n_classes)
         self.mass = float(self.targets.sum())
         self.target = int(np.argmax(self.targets if self.mass else np.nan_to_num(self.probabilities)))
         self.input = int(np.argmax(np.abs(self.x)))
@@ -82,9 +84,9 @@ class WorkedRow:
         """A number that one calculates with."""
         return shown(float(value), FACTOR if self.problem.dtype == np.float64 else FACTOR - 2)
 
-    def softmax_column(self, column: int) -> Array:
-        """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
-        return chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
+    def softmax_jacobian(self, t: Any, i: Any) -> Any:
+        """S_t (delta_ti - S_i), as the chain forms it, of one entry or of arrays of them."""
+        return self.probabilities[t] * (np.equal(t, i) - self.probabilities[i])
 
 
 def shown(value: float, digits: int) -> str:

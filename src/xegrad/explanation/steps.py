@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from xegrad import layer
 from xegrad.explanation import checks
 from xegrad.explanation.row import WorkedRow, product, result, summed
 from xegrad.explanation.values import CommonMistake, Corners, Step
-from xegrad.methods import chain
 from xegrad.targets import Array
 from xegrad.vocabulary import CHAIN
 
@@ -21,18 +21,17 @@ KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
 
 def _matrix(
-    row: WorkedRow, width: int, column: int, rows_of: Callable[[slice], Array]
+    row: WorkedRow, n: int, entries: Callable[[Any, Any], Array]
 ) -> tuple[Array | None, Corners | None]:
-    """The whole of a Jacobian, (T, width), or the corners of one beyond the budget, with this column too."""
-    height = row.n_classes
+    """The whole of a Jacobian with n columns a class, or the corners of one beyond the budget."""
+    height, width = row.n_classes, row.n_classes * n
     if height * width <= BUDGET:
-        return rows_of(slice(0, height)), None
+        return entries(row.classes[:, None], np.arange(width)), None
     rows, columns = (
         tuple(sorted({*range(size)[:EDGE], followed, *range(size)[-EDGE:]}))
-        for size, followed in ((height, row.target), (width, column))
+        for size, followed in ((height, row.target), (width, row.target * n + row.input % n))
     )
-    parts = [rows_of(slice(index, index + 1))[:, list(columns)] for index in rows]
-    return None, Corners((height, width), rows, columns, np.concatenate(parts))
+    return None, Corners((height, width), rows, columns, entries(*np.ix_(rows, columns)))
 
 
 def _logits(row: WorkedRow) -> Step:
@@ -147,20 +146,21 @@ def _cross_entropy_jacobian(row: WorkedRow) -> Step:
 
 def _softmax_jacobian(row: WorkedRow) -> Step:
     t, s, number = row.target, row.probabilities, row.factor
-    column = row.softmax_column(t)
-    worked = [f"DS[{t},{t}] = {number(s[t])} · (1 - {number(s[t])}) = {result(column[t])}"]
+    slope = row.softmax_jacobian(t, t)
+    worked = [f"DS[{t},{t}] = {number(s[t])} · (1 - {number(s[t])}) = {result(slope)}"]
     if row.n_classes > 1:
-        i = int(np.argmax(np.where(np.arange(row.n_classes) == t, -1, np.nan_to_num(s))))
-        worked.append(f"DS[{t},{i}] = -{number(s[t])} · {number(s[i])} = {result(column[i])}")
+        i = int(np.argmax(np.where(row.classes == t, -1, np.nan_to_num(s))))
+        slope = row.softmax_jacobian(t, i)
+        worked.append(f"DS[{t},{i}] = -{number(s[t])} · {number(s[i])} = {result(slope)}")
     complement = layer.other_exponentials(row.forward)[0] / (1 + row.forward.others[0])
     lost = ""
     for k in np.flatnonzero((np.abs((1 - s) - complement) >= complement / 2) & (complement != 0))[:1]:
         lost = (
             f"S[{k}] is rounded so near to 1 that 1 - S[{k}] is {result(1 - s[k])}; it is {complement[k]:.5g}, the "
-            f"sum of the other probabilities. DS[{k},{k}] = {result(row.softmax_column(k)[k])} has no digit of it."
+            f"sum of the other probabilities. DS[{k},{k}] = {result(row.softmax_jacobian(k, k))} has no digit of it."
         )
     diagonal = np.where(row.targets != 0, -row.targets * (1 - s), 0)
-    value, corners = _matrix(row, row.n_classes, t, lambda rows: chain.softmax_jacobian(s, rows))
+    value, corners = _matrix(row, 1, row.softmax_jacobian)
     return Step(
         name="softmax_jacobian",
         symbol="DS",
@@ -177,14 +177,8 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
 
 
 def _weighted_sum_jacobian(row: WorkedRow) -> Step:
-    n, t, j, index = row.n_inputs, row.target, row.input, np.arange(row.n_classes)
-    # Its rows are those of DL where the softmax is left out: the identity in the place of DS.
-    value, corners = _matrix(
-        row,
-        row.n_classes * n,
-        t * n + j,
-        lambda rows: chain.layer_jacobian((index[rows, None] == index).astype(row.x.dtype), row.x),
-    )
+    n, t, j = row.n_inputs, row.target, row.input
+    value, corners = _matrix(row, n, lambda i, k: (i == k // n) * row.x[k % n])
     where = f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t"
     return Step(
         name="weighted_sum_jacobian",
@@ -204,14 +198,9 @@ def _weighted_sum_jacobian(row: WorkedRow) -> Step:
 
 def _layer_jacobian(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
-    slope, x = float(row.softmax_column(t)[t]), float(row.x[j])
+    slope, x = float(row.softmax_jacobian(t, t)), float(row.x[j])
     numbers = product(row.factor(slope), row.factor(x))
-    value, corners = _matrix(
-        row,
-        row.n_classes * n,
-        t * n + j,
-        lambda rows: chain.layer_jacobian(chain.softmax_jacobian(row.probabilities, rows), row.x),
-    )
+    value, corners = _matrix(row, n, lambda i, k: row.softmax_jacobian(i, k // n) * row.x[k % n])
     return Step(
         name="layer_jacobian",
         symbol="DL",
@@ -228,7 +217,7 @@ def _layer_jacobian(row: WorkedRow) -> Step:
 
 def _flat_gradient(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
-    outer, column = row.cross_entropy_jacobian, row.softmax_column(t) * row.x[j]
+    outer, column = row.cross_entropy_jacobian, row.softmax_jacobian(row.classes, t) * row.x[j]
     terms = [product(row.factor(outer[k]), row.factor(column[k])) for k in row.named]
     return Step(
         name="flat_gradient",
