@@ -14,8 +14,7 @@ from msgspec.structs import replace
 from xegrad import computation, notebook
 from xegrad.computation import Computation
 from xegrad.errors import InputError
-from xegrad.explanation.entry import follow
-from xegrad.explanation.row import WorkedRow
+from xegrad.explanation.row import WorkedRow, follow
 from xegrad.explanation.steps import MAKERS, STEPS
 from xegrad.explanation.values import Step, WorkedEntry
 from xegrad.problem import Problem

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xegrad import layer
 from xegrad.comparison import Comparison
 from xegrad.computation import Computation
+from xegrad.explanation.values import WorkedEntry
 from xegrad.methods import chain
 from xegrad.targets import Array
 
@@ -87,6 +88,36 @@ class WorkedRow:
     def softmax_jacobian(self, t: Any, i: Any) -> Any:
         """S_t (delta_ti - S_i), as the chain forms it, of one entry or of arrays of them."""
         return self.probabilities[t] * (np.equal(t, i) - self.probabilities[i])
+
+
+def follow(row: WorkedRow, j: int, i: int) -> WorkedEntry:
+    """An entry of dL/dW, followed through every factor as a sum for a pocket calculator."""
+    outer, column = row.cross_entropy_jacobian, row.softmax_jacobian(row.classes, i)
+    named, number, probabilities = row.named, row.factor, row.probabilities
+    products = outer * column * row.x[j]
+    x, came, name = number(row.x[j]), row.outcome("chain", j, i), f"dL/dW[{j},{i}]"
+    factors = [f"S[{i}] = {number(probabilities[i])},  x[{j}] = {x}"]
+    worked = []
+    for t in named[:TERMS]:
+        quotient = f"-{number(row.targets[t])} / {number(probabilities[t])}"
+        factors.append(f"DXE[{t}] = -Q[{t}] / S[{t}] = {quotient} = {number(outer[t])}")
+        entry_of_ds = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
+        factors.append(f"DS[{t},{i}] = {entry_of_ds} = {number(column[t])}")
+        numbers = product(number(outer[t]), number(column[t]), x)
+        worked.append(f"DXE[{t}] · DS[{t},{i}] · x[{j}] = {numbers} = ")
+    if len(named) == 1:
+        lines = [f"{name} = {worked[0]}{came}"]
+    elif named:
+        lines = [f"{name} = Σ_t DXE[t] · DS[t,{i}] · x[{j}], over the {len(named)} t with Q[t] ≠ 0"]
+        lines += [f"{line}{number(products[t])}" for line, t in zip(worked, named, strict=False)]
+        if len(named) > TERMS:
+            rest = number(products[named[TERMS:]].sum())
+            lines.append(f"{len(named) - TERMS} more terms, together {rest}")
+        lines.append(f"{name} = {summed([number(products[t]) for t in named])} = {came}")
+    else:
+        lines = [f"{name} = 0, since Q is 0: this row does not count"]
+    values = {method: float(gradient[j, i]) for method, gradient in row.gradients.items()}
+    return WorkedEntry(j, i, tuple(factors), tuple(lines), **values)
 
 
 def shown(value: float, digits: int) -> str:
