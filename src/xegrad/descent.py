@@ -62,7 +62,6 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
     length: float = 0.0  # of the step that led here
 
     @property
-    @np.errstate(all="ignore")
     def penalty(self) -> float:
         """l2/2 sum W^2; without l2 there is none, though the sum of squares may overflow."""
         return (
@@ -70,14 +69,12 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
         )
 
     @cached_property
-    @np.errstate(all="ignore")
     def loss(self) -> float:
         """L + l2/2 sum W^2; infinite where it is no number."""
         loss = float(layer.forward(self.problem).loss) + self.penalty
         return math.inf if math.isnan(loss) else loss
 
     @cached_property
-    @np.errstate(all="ignore")
     def slope(self) -> dict[str, Array]:
         """dL/dW + l2 W, and dL/db where there is a b, in the precision of the problem."""
         problem = self.problem
@@ -89,7 +86,6 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
         return slope
 
     @cached_property
-    @np.errstate(all="ignore")
     def norm(self) -> float:
         """Of all of the slope as one vector; its squares may overflow though it does not."""
         largest = float(np.max([np.abs(part).max() for part in self.slope.values()]))
@@ -103,12 +99,10 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
         """1 / (l2 + 1/2 sum_b q_b (|x_b|^2 + 1)), the 1 only where there is a b; 1 where all of that is 0."""
         problem = self.problem
         mass = problem.targets.effective(problem.n_classes, np.dtype(np.float64)).sum(axis=-1)
-        with np.errstate(over="ignore"):
-            squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
-            most = self.l2 + float((mass * squares).sum()) / 2
+        squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
+        most = self.l2 + float((mass * squares).sum()) / 2
         return min(1 / most, LARGEST) if 0 < most < math.inf else 1.0
 
-    @np.errstate(all="ignore")
     def moved(self, length: float) -> _Point | None:
         """W - eta dL/dW, and b likewise; None where a number overflows."""
         moved = {name: getattr(self.problem, name) - length * part for name, part in self.slope.items()}
@@ -129,7 +123,6 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
             length /= 2
         return None
 
-    @np.errstate(all="ignore")
     def next_length(self, before: _Point) -> float:
         """s'y / y'y, with s the step and y the change of the slope; twice the last where rounding left no y.
 
@@ -169,6 +162,7 @@ def accuracy(problem: Problem) -> float | None:
     return float((guesses == labels)[labelled].mean())
 
 
+@np.errstate(all="ignore")
 def descend(
     problem: Problem,
     *,

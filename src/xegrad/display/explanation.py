@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ SLIP_DIGITS = 4
 LEFT_OUT = "…"
 
 Indices = NDArray[np.intp]
-Axis = tuple[Callable[[int], str], int]  # what each index is called, and the one that the worked lines follow
+Axis = tuple[Callable[[Any], str], int]  # what each index is called, and the one that the worked lines follow
 
 
 def explanation_view(
@@ -80,10 +81,7 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
         return []
     noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
     axes = _axes(explanation, step)
-    names = [
-        np.array([name(index) for index in axis.tolist()], dtype=object)
-        for axis, (name, _) in zip(indices, axes, strict=True)
-    ]
+    names = [list(map(name, axis)) for axis, (name, _) in zip(indices, axes, strict=True)]
     is_small = step.value is not None and values.size <= MATRIX_ENTRIES
     for side in (values.size, EDGE, 2, 1) if is_small else (EDGE, 2, 1):
         rows, columns = (
@@ -91,7 +89,7 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
             for axis, least, (_, followed) in zip(indices, (max(side, EDGE), side), axes, strict=True)
         )
         table = np.full((rows.size + 1, columns.size + 1), "", dtype=object)
-        table[1:, 0], table[0, 1:] = names[0][rows], names[1][columns]
+        table[1:, 0], table[0, 1:] = np.take(names[0], rows), np.take(names[1], columns)
         there = np.ix_(rows, columns)
         table[1:, 1:] = aligned(values[there], page.digits, noise[there])
         for axis, kept in enumerate((indices[0][rows], indices[1][columns])):
@@ -104,8 +102,7 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
         lines.append(Text(f"{NOTHING}: only rounding is left"))
     if not page.heatmaps or step.value is None:
         return [lines]
-    rows, columns = (texts.tolist() for texts in names)
-    return [lines, heatmap(values, rows=rows, columns=columns, width=page.width, ascii=page.ascii)]
+    return [lines, heatmap(values, rows=names[0], columns=names[1], width=page.width, ascii=page.ascii)]
 
 
 def grid(table: Array, width: int) -> Section:
