@@ -70,39 +70,31 @@ def _indented(text: str, width: int, style: str = "") -> Section:
 
 def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     """The value whole where it is small, else its edges and what the worked lines follow."""
+    if step.numbers is None:
+        return []
     if step.value is not None and step.value.ndim == 0:
         return [[Text(f"    {step.symbol} = {shown(float(step.value), MANY)}")]]
-    if step.value is not None:
-        values = np.atleast_2d(step.value)
-        indices = [np.arange(size) for size in values.shape]
-    elif step.corners is not None:
-        values, indices = step.corners.values, [np.array(step.corners.rows), np.array(step.corners.columns)]
-    else:
-        return []
-    noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
-    axes = _axes(explanation, step)
-    names = [list(map(name, axis)) for axis, (name, _) in zip(indices, axes, strict=True)]
-    is_small = step.value is not None and values.size <= MATRIX_ENTRIES
-    for side in (values.size, EDGE, 2, 1) if is_small else (EDGE, 2, 1):
-        rows, columns = (
-            _kept(axis, least, followed)
-            for axis, least, (_, followed) in zip(indices, (max(side, EDGE), side), axes, strict=True)
-        )
+    height, width = (1, *step.shape)[-2:]
+    (row_name, row), (column_name, column) = _axes(explanation, step)
+    size = height * width
+    for side in (size, EDGE, 2, 1) if size <= MATRIX_ENTRIES else (EDGE, 2, 1):
+        rows, columns = kept(height, max(side, EDGE), row), kept(width, side, column)
         table = np.full((rows.size + 1, columns.size + 1), "", dtype=object)
-        table[1:, 0], table[0, 1:] = np.take(names[0], rows), np.take(names[1], columns)
-        there = np.ix_(rows, columns)
-        table[1:, 1:] = aligned(values[there], page.digits, noise[there])
-        for axis, kept in enumerate((indices[0][rows], indices[1][columns])):
-            table = np.insert(table, 1 + _gaps(kept), LEFT_OUT, axis=axis)
+        table[1:, 0], table[0, 1:] = list(map(row_name, rows)), list(map(column_name, columns))
+        noise = None if step.noise is None else np.atleast_2d(step.noise)[np.ix_(rows, columns)]
+        table[1:, 1:] = aligned(step.at(rows, columns), page.digits, noise)
+        for axis, indices in enumerate((rows, columns)):
+            table = np.insert(table, 1 + _gaps(indices), LEFT_OUT, axis=axis)
         lines = grid(table, page.width)
         n_bands = (len(lines) + 1) // (len(table) + 1)  # with an empty line between two of them
-        if n_bands == 1 or (side == values.size and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
+        if n_bands == 1 or (side == size and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
             break
     if (table == NOTHING).any():
         lines.append(Text(f"{NOTHING}: only rounding is left"))
     if not page.heatmaps or step.value is None:
         return [lines]
-    return [lines, heatmap(values, rows=names[0], columns=names[1], width=page.width, ascii=page.ascii)]
+    names = {"rows": list(map(row_name, range(height))), "columns": list(map(column_name, range(width)))}
+    return [lines, heatmap(step.value, **names, width=page.width, ascii=page.ascii)]
 
 
 def grid(table: Array, width: int) -> Section:
@@ -119,14 +111,13 @@ def grid(table: Array, width: int) -> Section:
     return matrix(columns, labels=[Column([Text(name, style="bold") for name in row_names])], width=width)
 
 
-def _kept(indices: Indices, side: int, followed: int) -> Indices:
-    """The positions of so many indices at each end, and of the one that is followed."""
-    position = np.arange(indices.size)
-    return np.flatnonzero((position < side) | (position >= indices.size - side) | (indices == followed))
+def kept(size: int, side: int, followed: int) -> Indices:
+    """Of so many indices, those at each end, and the one that is followed."""
+    return np.array(sorted({*range(size)[:side], followed, *range(size)[-side:]}))
 
 
 def _gaps(indices: Indices) -> Indices:
-    """The positions before which some indices are left out."""
+    """The places before which some indices are left out."""
     return np.flatnonzero(np.diff(indices) > 1) + 1
 
 
@@ -174,8 +165,8 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
         return lines + (made if len(made) < SLIP_NUMBERS else [])
     texts = np.array([shown(value, digits) for value in values[0].tolist()], dtype=object)
     if texts.size > SLIP_NUMBERS:
-        kept = _kept(np.arange(texts.size), EDGE, target)
-        texts = np.insert(texts[kept], _gaps(kept), LEFT_OUT)
+        indices = kept(texts.size, EDGE, target)
+        texts = np.insert(texts[indices], _gaps(indices), LEFT_OUT)
     return lines + wrap(f"{slip.taken_for}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
 
 

@@ -86,7 +86,7 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
 
     Of a batch the row's Q holds its share of the reduction, so that rows add up to the batch; as floats, it is the
     target that the exact values are for.  These are there where they are quick (`methods.exact.work`) and certified.
-    Of a Jacobian beyond the budget only the corners are built.
+    Of a Jacobian beyond the budget only what is shown is built.
 
     Raises
     ------

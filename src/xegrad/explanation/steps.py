@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from xegrad import bounds, layer
 from xegrad.explanation.row import FACTOR, RESULT, WorkedRow, product, result, summed
-from xegrad.explanation.values import CommonMistake, Corners, Step
+from xegrad.explanation.values import CommonMistake, Jacobian, Step
 from xegrad.methods import METHODS, finite_difference
-from xegrad.targets import Array
 from xegrad.vocabulary import CHAIN
 
-BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
-EDGE = 3  # rows and columns at each edge of a corner
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
-
-
-def _matrix(
-    row: WorkedRow, n: int, entries: Callable[[Any, Any], Array]
-) -> tuple[Array | None, Corners | None]:
-    """The whole of a Jacobian with n columns a class, or the corners of one beyond the budget."""
-    height, width = row.n_classes, row.n_classes * n
-    if height * width <= BUDGET:
-        return entries(row.classes[:, None], np.arange(width)), None
-    rows, columns = (
-        tuple(sorted({*range(size)[:EDGE], followed, *range(size)[-EDGE:]}))
-        for size, followed in ((height, row.target), (width, row.target * n + row.input % n))
-    )
-    return None, Corners((height, width), rows, columns, entries(*np.ix_(rows, columns)))
 
 
 def _logits(row: WorkedRow) -> Step:
@@ -60,7 +42,7 @@ def _logits(row: WorkedRow) -> Step:
         rule=f"{rule}.",
         formula=formula,
         worked=[f"Z[{t}] = {summed(terms)} = {result(row.logits[t])}"],
-        value=row.logits,
+        numbers=row.logits,
         noise=np.isfinite(sizes) & (np.abs(row.logits) <= rounding) & (row.logits != 0),
         lost=lost,
         slip=slip,
@@ -92,7 +74,7 @@ def _probabilities(row: WorkedRow) -> Step:
             f"m = Z[{m}] = {number(row.logits[m])},  Σ_k e^(Z[k] - m) = {number(total)}",
             f"S[{t}] = e^({number(shifted[t])}) / {number(total)} = {result(s[t])}",
         ],
-        value=s,
+        numbers=s,
         lost=lost,
         slip=CommonMistake("softmax-twice", "the softmax of what already is one", "S", twice),
     )
@@ -118,7 +100,7 @@ def _loss(row: WorkedRow) -> Step:
         "target. Classes with Q = 0 do not count.",
         formula="L = -Σ_t Q[t] · ln S[t]",
         worked=[f"L = {summed(terms)} = {result(by_chain)}"],
-        value=np.asarray(loss),
+        numbers=np.asarray(loss),
         lost=lost,
         slip=CommonMistake("log-epsilon", "ln(S + 1e-7), against ln 0", "L", np.atleast_1d(shifted)),
     )
@@ -138,7 +120,7 @@ def _cross_entropy_jacobian(row: WorkedRow) -> Step:
         "is, the more it matters.",
         formula="DXE[t] = -Q[t] / S[t], and 0 where Q[t] = 0",
         worked=[f"{quotient(t)} = {result(value[t])}"],
-        value=value,
+        numbers=value,
         lost=f"{quotient(infinite[0])} is infinite." if infinite.size else "",
         slip=CommonMistake("jacobian-skipped", "the softmax forgotten: DXE taken for dL/dZ", "dL/dZ", value),
     )
@@ -160,7 +142,6 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
             f"sum of the other probabilities. DS[{k},{k}] = {result(row.softmax_jacobian(k, k))} has no digit of it."
         )
     diagonal = np.where(row.targets != 0, -row.targets * (1 - s), 0)
-    value, corners = _matrix(row, 1, row.softmax_jacobian)
     return Step(
         name="softmax_jacobian",
         symbol="DS",
@@ -168,8 +149,7 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
         "other. Every row and every column sums to 0.",
         formula="DS[t,i] = S[t] · (1 - S[t]) if i = t, else -S[t] · S[i]",
         worked=worked,
-        value=value,
-        corners=corners,
+        numbers=Jacobian((row.n_classes, row.n_classes), row.softmax_jacobian),
         structure="Symmetric, and no block is zero: positive on the diagonal, negative elsewhere.",
         lost=lost,
         slip=CommonMistake("jacobian-diagonal", "only the diagonal", "dL/dZ", diagonal),
@@ -178,7 +158,6 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
 
 def _weighted_sum_jacobian(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
-    value, corners = _matrix(row, n, lambda i, k: (i == k // n) * row.x[k % n])
     where = f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t"
     return Step(
         name="weighted_sum_jacobian",
@@ -187,8 +166,7 @@ def _weighted_sum_jacobian(row: WorkedRow) -> Step:
         f"with the weights of other classes. Column i·{n} + j is W[j,i]: class by class.",
         formula=f"Dg[t, i·{n} + j] = x[j] if i = t, else 0",
         worked=[f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {row.factor(row.x[j])}"],
-        value=value,
-        corners=corners,
+        numbers=Jacobian((row.n_classes, row.n_classes * n), lambda i, k: (i == k // n) * row.x[k % n]),
         structure=f"Zero but for one block a row: row t holds x in {where}.",
         slip=CommonMistake(
             "input-missing", "x left out: the same in every row of W", "dL/dW[j]", row.residual
@@ -200,7 +178,6 @@ def _layer_jacobian(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
     slope, x = float(row.softmax_jacobian(t, t)), float(row.x[j])
     numbers = product(row.factor(slope), row.factor(x))
-    value, corners = _matrix(row, n, lambda i, k: row.softmax_jacobian(i, k // n) * row.x[k % n])
     return Step(
         name="layer_jacobian",
         symbol="DL",
@@ -208,8 +185,9 @@ def _layer_jacobian(row: WorkedRow) -> Step:
         "left of each sum.",
         formula=f"DL[t, i·{n} + j] = DS[t,i] · x[j]",
         worked=[f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {numbers} = {result(slope * x)}"],
-        value=value,
-        corners=corners,
+        numbers=Jacobian(
+            (row.n_classes, row.n_classes * n), lambda i, k: row.softmax_jacobian(i, k // n) * row.x[k % n]
+        ),
         structure="Each column of DS, times every x in turn: zero where that x is.",
         slip=CommonMistake("all-zero", "its rows added up without DXE, which gives 0 everywhere"),
     )
@@ -226,7 +204,7 @@ def _flat_gradient(row: WorkedRow) -> Step:
         f"class by class, {n} at a time.",
         formula=f"flat[i·{n} + j] = Σ_t DXE[t] · DL[t, i·{n} + j]",
         worked=[f"flat[{t * n + j}] = {summed(terms)} = {row.outcome('chain', j, t)}"],
-        value=row.gradients["chain"].T.reshape(-1),
+        numbers=row.gradients["chain"].T.reshape(-1),
         noise=row.noise("chain").T.reshape(-1),
         lost=row.lost_entries("chain"),
         slip=CommonMistake(
@@ -255,7 +233,7 @@ def _gradient(row: WorkedRow) -> Step:
         rule="The row folded into W's layout, a row for each input and a column for each class.",
         formula=f"dL/dW[j,i] = flat[i·{n} + j], which is flat.reshape({n_classes}, {n}).T",
         worked=[f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {row.outcome('chain', j, t)}"],
-        value=value,
+        numbers=value,
         noise=noise,
         slip=CommonMistake("scrambled-reshape", instead, "dL/dW", scrambled),
     )
@@ -276,7 +254,7 @@ def _shortcut(row: WorkedRow) -> Step:
             f"dL/dZ[{t}] = {difference} = {result(residual[t])}",
             f"dL/dW[{j},{t}] = {numbers} = {row.outcome('shortcut', j, t)}",
         ],
-        value=row.gradients["shortcut"],
+        numbers=row.gradients["shortcut"],
         noise=row.noise("shortcut"),
         lost=row.lost_entries("shortcut"),
         slip=CommonMistake("sign-flipped", "Q - S, the sign flipped", "dL/dZ", 0 - residual),
