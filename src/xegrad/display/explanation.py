@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,8 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
     head = [
         Text(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline"),
         *wrap(step.rule, page.width),
-        *_indented(step.formula, page.width, "cyan"),
-        *(line for worked in step.worked for line in _indented(worked, page.width)),
+        *_indented([step.formula], page.width, "cyan"),
+        *_indented(step.worked, page.width),
     ]
     below = wrap(step.structure, page.width) if step.structure else []
     if step.lost:
@@ -64,8 +64,8 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
     return [head, *value, below] if value else [[*head, *below]]
 
 
-def _indented(text: str, width: int, style: str = "") -> Section:
-    return wrap(text, width, "    ", " " * 6, style)
+def _indented(texts: Sequence[str], width: int, style: str = "") -> Section:
+    return [line for text in texts for line in wrap(text, width, "    ", " " * 6, style)]
 
 
 def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
@@ -128,27 +128,22 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
     input, target = explanation.followed
 
     def classes(letter: str = "") -> Axis:
-        return (
-            lambda index: f"{letter}{'>' if index == label else ''}{class_in_short(problem, index)}"
-        ), target
+        return lambda k: f"{letter}{'>' if k == label else ''}{class_in_short(problem, k)}", target
 
     def of_weight(column: int) -> str:
         return "W[{1},{0}]".format(*divmod(column, problem.n_inputs))
 
     weights = of_weight, target * problem.n_inputs + input
-    match step.name:
-        case "softmax_jacobian":
-            return classes("S "), classes("Z ")
-        case "weighted_sum_jacobian":
-            return classes("Z "), weights
-        case "layer_jacobian":
-            return classes("S "), weights
-        case "flat_gradient":
-            return (lambda _: "flat", 0), weights
-        case _ if len(step.shape) == 2:
-            return (lambda index: f"input {index}", input), classes()
-        case _:
-            return (lambda _: step.symbol, 0), classes()
+    of_row: Axis = (lambda _: step.symbol), 0
+    if len(step.shape) == 2:
+        of_row = (lambda index: f"input {index}"), input
+    axes: dict[str, tuple[Axis, Axis]] = {
+        "softmax_jacobian": (classes("S "), classes("Z ")),
+        "weighted_sum_jacobian": (classes("Z "), weights),
+        "layer_jacobian": (classes("S "), weights),
+        "flat_gradient": ((lambda _: "flat", 0), weights),
+    }
+    return axes.get(step.name, (of_row, classes()))
 
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
@@ -175,8 +170,8 @@ def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:
     results = {"chain": entry.chain, "shortcut": entry.shortcut, "exact": entry.exact}
     return [
         wrap(f"dL/dW of input {entry.input} and {place}, through every factor:", page.width),
-        [line for factor in entry.factors for line in _indented(factor, page.width)],
-        [line for worked in entry.lines for line in _indented(worked, page.width)],
+        _indented(entry.factors, page.width),
+        _indented(entry.lines, page.width),
         [
             Text(f"{name:8}  {shown(value, page.digits + 2)}")
             for name, value in results.items()

@@ -15,7 +15,7 @@ from xegrad import computation, notebook
 from xegrad.computation import Computation
 from xegrad.errors import InputError
 from xegrad.explanation.row import WorkedRow, follow
-from xegrad.explanation.steps import MAKERS, STEPS
+from xegrad.explanation.steps import STEPS
 from xegrad.explanation.values import Step, WorkedEntry
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
@@ -33,8 +33,9 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
 
     def __getitem__(self, name: str) -> Step:
         """The step of this name."""
-        if name in STEPS:
-            return self.steps[STEPS.index(name)]
+        for step in self.steps:
+            if step.name == name:
+                return step
         raise InputError(f"there is no step {name!r}; the steps are {', '.join(STEPS)}")
 
     @property
@@ -108,7 +109,7 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
         computed = computation.compute(one, with_respect_to=("weights",), exact=False)
     worked = WorkedRow(computed)
     with np.errstate(all="ignore"):
-        steps = tuple(make(worked) for make in MAKERS)
+        steps = tuple(replace(make(worked), name=name) for name, make in STEPS.items())
     return Explanation(problem, row, computed, (worked.input, worked.target), steps)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from xegrad import bounds, layer
 from xegrad.explanation.row import FACTOR, RESULT, WorkedRow, product, result, summed
 from xegrad.explanation.values import CommonMistake, Jacobian, Step
 from xegrad.methods import METHODS, finite_difference
-from xegrad.vocabulary import CHAIN
 
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
@@ -37,7 +36,6 @@ def _logits(row: WorkedRow) -> Step:
     for k in np.flatnonzero(~np.isfinite(row.logits))[:1]:
         lost = f"Z[{k}] is {float(row.logits[k])}: the sum is larger than any float."
     return Step(
-        name="logits",
         symbol="Z",
         rule=f"{rule}.",
         formula=formula,
@@ -65,7 +63,6 @@ def _probabilities(row: WorkedRow) -> Step:
         )
     twice = layer.softmax(row.forward.probabilities, row.forward.targets).probabilities[0]
     return Step(
-        name="probabilities",
         symbol="S",
         rule="e to the power of each logit, divided by their sum, so that all add up to 1. The largest logit m is "
         "subtracted first: that changes nothing, and no power overflows.",
@@ -94,7 +91,6 @@ def _loss(row: WorkedRow) -> Step:
         lost = f"The logarithm of a rounded S gives {result(by_chain)}{known}."
     shifted = 0 - (row.targets * np.log(row.probabilities + KERAS_EPSILON)).sum()
     return Step(
-        name="loss",
         symbol="L",
         rule="How surprised the layer is by what was asked for: minus the logarithm of the probability of the "
         "target. Classes with Q = 0 do not count.",
@@ -114,7 +110,6 @@ def _cross_entropy_jacobian(row: WorkedRow) -> Step:
 
     infinite = np.flatnonzero(np.isinf(value))
     return Step(
-        name="cross_entropy_jacobian",
         symbol="DXE",
         rule="dL/dS: how the loss moves with each probability. Only those of the target count, and the smaller one "
         "is, the more it matters.",
@@ -143,7 +138,6 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
         )
     diagonal = np.where(row.targets != 0, -row.targets * (1 - s), 0)
     return Step(
-        name="softmax_jacobian",
         symbol="DS",
         rule="dS/dZ: how each probability (a row) moves with each logit (a column): up with its own, down with every "
         "other. Every row and every column sums to 0.",
@@ -160,7 +154,6 @@ def _weighted_sum_jacobian(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
     where = f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t"
     return Step(
-        name="weighted_sum_jacobian",
         symbol="Dg",
         rule="dZ/dW: how each logit moves with each weight: by the input that the weight multiplies, and not at all "
         f"with the weights of other classes. Column i·{n} + j is W[j,i]: class by class.",
@@ -179,7 +172,6 @@ def _layer_jacobian(row: WorkedRow) -> Step:
     slope, x = float(row.softmax_jacobian(t, t)), float(row.x[j])
     numbers = product(row.factor(slope), row.factor(x))
     return Step(
-        name="layer_jacobian",
         symbol="DL",
         rule="dS/dW = DS · Dg: how each probability moves with each weight. Since Dg is mostly zeros, one term is "
         "left of each sum.",
@@ -198,7 +190,6 @@ def _flat_gradient(row: WorkedRow) -> Step:
     outer, column = row.cross_entropy_jacobian, row.softmax_jacobian(row.classes, t) * row.x[j]
     terms = [product(row.factor(outer[k]), row.factor(column[k])) for k in row.named]
     return Step(
-        name="flat_gradient",
         symbol="DXE·DL",
         rule="dL/dW as one row: DXE says how much each probability matters, DL how it moves with each weight. Still "
         f"class by class, {n} at a time.",
@@ -228,7 +219,6 @@ def _gradient(row: WorkedRow) -> Step:
             f"{result(flat[n])}; there it is flat[1] = {result(flat[1])}"
         )
     return Step(
-        name="gradient",
         symbol="dL/dW",
         rule="The row folded into W's layout, a row for each input and a column for each class.",
         formula=f"dL/dW[j,i] = flat[i·{n} + j], which is flat.reshape({n_classes}, {n}).T",
@@ -245,7 +235,6 @@ def _shortcut(row: WorkedRow) -> Step:
     difference = f"{q}{number(row.probabilities[t])} - {number(row.targets[t])}"
     numbers = product(number(residual[t]), number(row.x[j]))
     return Step(
-        name="shortcut",
         symbol="dL/dW",
         rule="All of it at once: in DXE · DS nearly everything cancels, and dL/dZ is what the layer says minus what "
         "was asked for, here without the rounding of 1 - S. q is the sum of Q.",
@@ -275,7 +264,6 @@ def _comparison(row: WorkedRow) -> Step:
         else:
             worked.append(f"all of {total}: the {name} has digits of the exact value")
     return Step(
-        name="comparison",
         symbol="chain = shortcut?",
         rule="The long way and the short way, entry by entry. That they agree does not make them right: both may "
         "have lost the same digits.",
@@ -299,7 +287,6 @@ def _check(row: WorkedRow) -> Step:
         exact = row.gradients["exact"][j, i] + 0.0
         worked.append(f"dL/dW[{j},{i}] = {exact:.{FACTOR}g}, exactly, to the digits shown")
     return Step(
-        name="check",
         symbol="check",
         rule="Raising all logits alike changes no probability, so dL/dZ sums to 0. A weight that is moved by a "
         "little moves the loss by its entry of dL/dW.",
@@ -323,18 +310,18 @@ def _slope(row: WorkedRow, j: int, i: int) -> str:
     return "no digit: the entry is too small for it" if math.isfinite(difference) else "no number"
 
 
-MAKERS: tuple[Callable[[WorkedRow], Step], ...] = (
-    _logits,
-    _probabilities,
-    _loss,
-    _cross_entropy_jacobian,
-    _softmax_jacobian,
-    _weighted_sum_jacobian,
-    _layer_jacobian,
-    _flat_gradient,
-    _gradient,
-    _shortcut,
-    _comparison,
-    _check,
-)
-STEPS = (*CHAIN, "shortcut", "comparison", "check")  # their names
+# By their names, in the order of the chain.
+STEPS: Mapping[str, Callable[[WorkedRow], Step]] = {
+    "logits": _logits,
+    "probabilities": _probabilities,
+    "loss": _loss,
+    "cross_entropy_jacobian": _cross_entropy_jacobian,
+    "softmax_jacobian": _softmax_jacobian,
+    "weighted_sum_jacobian": _weighted_sum_jacobian,
+    "layer_jacobian": _layer_jacobian,
+    "flat_gradient": _flat_gradient,
+    "gradient": _gradient,
+    "shortcut": _shortcut,
+    "comparison": _comparison,
+    "check": _check,
+}

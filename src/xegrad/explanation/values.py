@@ -35,7 +35,7 @@ class Jacobian(msgspec.Struct, frozen=True, eq=False):
 class Step(msgspec.Struct, frozen=True, eq=False, kw_only=True, dict=True):
     """One factor of the chain, or a product of factors."""
 
-    name: str
+    name: str = ""  # in the table of the steps
     symbol: str
     rule: str  # in words
     formula: str  # in symbols
