@@ -64,9 +64,8 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def penalty(self) -> float:
         """l2/2 sum W^2; without l2 there is none, though the sum of squares may overflow."""
-        return (
-            self.l2 / 2 * float(np.square(self.problem.weights, dtype=np.float64).sum()) if self.l2 else 0.0
-        )
+        weights = self.problem.weights
+        return self.l2 / 2 * float(np.square(weights, dtype=np.float64).sum()) if self.l2 else 0.0
 
     @cached_property
     def loss(self) -> float:

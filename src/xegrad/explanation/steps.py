@@ -32,9 +32,10 @@ def _logits(row: WorkedRow) -> Step:
             instead, mistaken = "it runs, since W is square", problem.weights @ row.x
         slip = CommonMistake("transposed", f"W on the wrong side, W · x: {instead}", "Z", mistaken)
     rounding = (row.n_inputs + 1) * float(np.finfo(problem.dtype).eps) / 2 * sizes
+    broken = np.flatnonzero(~np.isfinite(row.logits))
     lost = ""
-    for k in np.flatnonzero(~np.isfinite(row.logits))[:1]:
-        lost = f"Z[{k}] is {float(row.logits[k])}: the sum is larger than any float."
+    if broken.size:
+        lost = f"Z[{broken[0]}] is {float(row.logits[broken[0]])}: the sum is larger than any float."
     return Step(
         symbol="Z",
         rule=f"{rule}.",
@@ -130,8 +131,10 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
         slope = row.softmax_jacobian(t, i)
         worked.append(f"DS[{t},{i}] = -{number(s[t])} · {number(s[i])} = {result(slope)}")
     complement = layer.other_exponentials(row.forward)[0] / (1 + row.forward.others[0])
+    gone = np.flatnonzero((np.abs((1 - s) - complement) >= complement / 2) & (complement != 0))
     lost = ""
-    for k in np.flatnonzero((np.abs((1 - s) - complement) >= complement / 2) & (complement != 0))[:1]:
+    if gone.size:
+        k = int(gone[0])
         lost = (
             f"S[{k}] is rounded so near to 1 that 1 - S[{k}] is {result(1 - s[k])}; it is {complement[k]:.5g}, the "
             f"sum of the other probabilities. DS[{k},{k}] = {result(row.softmax_jacobian(k, k))} has no digit of it."
@@ -152,6 +155,7 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
 
 def _weighted_sum_jacobian(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
+    shape = row.n_classes, row.n_classes * n
     where = f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t"
     return Step(
         symbol="Dg",
@@ -159,7 +163,8 @@ def _weighted_sum_jacobian(row: WorkedRow) -> Step:
         f"with the weights of other classes. Column i·{n} + j is W[j,i]: class by class.",
         formula=f"Dg[t, i·{n} + j] = x[j] if i = t, else 0",
         worked=[f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {row.factor(row.x[j])}"],
-        numbers=Jacobian((row.n_classes, row.n_classes * n), lambda i, k: (i == k // n) * row.x[k % n]),
+        # Column k is W[k % n, k // n].
+        numbers=Jacobian(shape, lambda t, k: (t == k // n) * row.x[k % n]),
         structure=f"Zero but for one block a row: row t holds x in {where}.",
         slip=CommonMistake(
             "input-missing", "x left out: the same in every row of W", "dL/dW[j]", row.residual
@@ -169,7 +174,7 @@ def _weighted_sum_jacobian(row: WorkedRow) -> Step:
 
 def _layer_jacobian(row: WorkedRow) -> Step:
     n, t, j = row.n_inputs, row.target, row.input
-    slope, x = float(row.softmax_jacobian(t, t)), float(row.x[j])
+    slope, x, shape = float(row.softmax_jacobian(t, t)), float(row.x[j]), (row.n_classes, row.n_classes * n)
     numbers = product(row.factor(slope), row.factor(x))
     return Step(
         symbol="DL",
@@ -177,9 +182,7 @@ def _layer_jacobian(row: WorkedRow) -> Step:
         "left of each sum.",
         formula=f"DL[t, i·{n} + j] = DS[t,i] · x[j]",
         worked=[f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {numbers} = {result(slope * x)}"],
-        numbers=Jacobian(
-            (row.n_classes, row.n_classes * n), lambda i, k: row.softmax_jacobian(i, k // n) * row.x[k % n]
-        ),
+        numbers=Jacobian(shape, lambda t, k: row.softmax_jacobian(t, k // n) * row.x[k % n]),
         structure="Each column of DS, times every x in turn: zero where that x is.",
         slip=CommonMistake("all-zero", "its rows added up without DXE, which gives 0 everywhere"),
     )
