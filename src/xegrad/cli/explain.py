@@ -45,7 +45,7 @@ def command(
 
     from xegrad.display import screen
     from xegrad.explanation import explain
-    from xegrad.explanation.texts import STEPS
+    from xegrad.explanation.steps import STEPS
 
     only = None if step is None else choice(step, STEPS, "step")
     with screen.progress_bar():
