@@ -8,6 +8,7 @@ See docs/formats.md.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Format(msgspec.Struct, frozen=True):
-    """A line of the table: its name, module and suffixes, and what it begins with if it is no text.
+    """A line of the table: its name, its suffixes, and what it begins with if it is no text.
 
     `writes` says what can be written in it: "problem", "gradient" (dL/dW alone), or nothing.
     """
@@ -34,7 +35,7 @@ class Format(msgspec.Struct, frozen=True):
     name: str
     suffixes: tuple[str, ...]
     writes: tuple[str, ...] = ()
-    begins: bytes | None = None
+    begins: bytes | None = None  # a regular expression
     has_keys: bool = False  # so that FILE:KEY names one of its arrays
 
     @property
@@ -72,9 +73,10 @@ FORMATS: Mapping[str, Format] = {
         Format("json", (".json",), writes=("problem",)),
         Format("csv", (".csv",), writes=("problem", "gradient")),
         Format("ndjson", (".ndjson", ".jsonl")),
-        Format("npy", (".npy",), writes=("gradient",), begins=b"\x93NUMPY"),
-        Format("npz", (".npz",), begins=b"PK\x03\x04", has_keys=True),
-        Format("safetensors", (".safetensors",), has_keys=True),
+        Format("npy", (".npy",), writes=("gradient",), begins=rb"\x93NUMPY"),
+        Format("npz", (".npz",), begins=rb"PK\x03\x04", has_keys=True),
+        # The length of a header, and the header: an object in JSON.
+        Format("safetensors", (".safetensors",), begins=rb".{4}\0{4}\{", has_keys=True),
     )
 }
 
@@ -99,19 +101,14 @@ def read(path: str | Path, input_format: str | None = None) -> Problem:
     InputError
         The file cannot be read or is no problem: file, place, what was found, what was expected.
     """
-    return read_problem(path, input_format).problem()
+    return read_raw(path, input_format).problem()
 
 
-def read_problem(path: str | Path, input_format: str | None = None) -> RawProblem:
-    """What a file says of a problem, its values unchecked against each other."""
-    data, source = read_bytes(path, "a problem is expected: W, x and label")
-    return format_of(path, data, input_format).load(data, source)
-
-
-def read_part(path: str | Path, part: str, input_format: str | None = None) -> RawProblem:
-    """A part from FILE or FILE:KEY."""
-    path, key = with_key(path)
-    data, source = read_bytes(path, f"{'labels' if part == 'label' else 'numbers'} are expected")
+def read_raw(path: str | Path, input_format: str | None = None, part: str | None = None) -> RawProblem:
+    """What a file says of a problem, its values unchecked against each other; or a part, from FILE or FILE:KEY."""
+    path, key = (path, None) if part is None else with_key(path)
+    expected = {None: "a problem is expected: W, x and label", "label": "labels are expected"}
+    data, source = read_bytes(path, expected.get(part, "numbers are expected"))
     return format_of(path, data, input_format).load(data, source, part, key)
 
 
@@ -141,13 +138,12 @@ def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
         raise InputError(f"{source}: is a folder; a file is expected") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if binary_format(path, data) is not None:
-        return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise InputError(f"{source}: is empty; {expected}")
     try:
-        data.decode()
+        if binary_format(data) is None:
+            data.decode()
     except UnicodeDecodeError as error:
         kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise InputError(
@@ -160,7 +156,7 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
     """By what it begins with, its suffix, the name in --input-format, or whether it begins as JSON does."""
     if input_format is not None and input_format not in FORMATS:
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
-    if (entry := binary_format(path, data) or by_suffix(path)) is not None:
+    if (entry := binary_format(data) or by_suffix(path)) is not None:
         return entry
     if input_format is not None:
         return FORMATS[input_format]
@@ -181,14 +177,7 @@ def _suffix(path: str | Path) -> str:
     return "" if str(path) == "-" else Path(path).suffix.lower()
 
 
-def binary_format(path: str | Path, data: bytes) -> Format | None:
-    """A format that is no text: by its first bytes, or for safetensors by its length and its header's."""
-    for entry in FORMATS.values():
-        if entry.begins is not None and data.startswith(entry.begins):
-            return entry
-    named = by_suffix(path)
-    if named is not None and named.name == "safetensors":
-        return named
-    if data[8:9] == b"{" and 0 < int.from_bytes(data[:8], "little") <= len(data) - 8:
-        return FORMATS["safetensors"]
-    return None
+def binary_format(data: bytes) -> Format | None:
+    """The format that is no text and begins as these bytes do."""
+    binary = (entry for entry in FORMATS.values() if entry.begins is not None)
+    return next((entry for entry in binary if re.match(entry.begins or b"", data, re.DOTALL)), None)
