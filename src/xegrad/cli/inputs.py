@@ -155,13 +155,12 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
-        data_set = csv.read_data_set(data, source, label_column)
-        if data_set.left_out:
+        raw, columns, left_out = csv.read_data_set(data, source, label_column)
+        if left_out:
             sys.stderr.write(
-                f"xegrad: {source}: x is {', '.join(data_set.columns)}; left out, since not numbers: "
-                f"{', '.join(data_set.left_out)}\n"
+                f"xegrad: {source}: x is {', '.join(columns)}; left out, since not numbers: {', '.join(left_out)}\n"
             )
-        return data_set.problem
+        return raw
 
 
 # These options come first in the help, those of the other fields after them.

@@ -84,7 +84,7 @@ def raw_problem(fields: Any) -> RawProblem:
 def _value(value: Any, key: str) -> Any:
     kind = FIELDS[key].kind
     if kind is ARRAY:
-        return array_of_rows(value, f"$.{key}")
+        return array_of_rows(value, f"$.{key}", key)
     if isinstance(value, Raw):
         return bytes(value)
     return tuple(value) if kind is CLASS_NAMES else value
