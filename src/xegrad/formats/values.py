@@ -52,8 +52,7 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         )
     if kind is CLAIMED_NUMBER:
         return array
-    values = array.tolist() if kind in (CLASS_NAMES, ANYTHING) else array.item()
-    return tuple(values) if kind is CLASS_NAMES else values
+    return array.tolist() if kind in (CLASS_NAMES, ANYTHING) else array.item()
 
 
 def check_real(array: NDArray[Any]) -> None:
