@@ -34,6 +34,16 @@ def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> d
     return values
 
 
+def chosen(arrays: Mapping[str, Any], part: str, names: Sequence[str], others: Sequence[str]) -> str:
+    """The key of a part's array: the one of its names that is there, or else the only other that it may have."""
+    fitting = [name for name in names if name in arrays] or others
+    if len(fitting) == 1:
+        return fitting[0]
+    wanted = " or ".join(map(repr, names))
+    problem = f"{' and '.join(fitting)} could each be {part}" if fitting else f"there is no array {wanted}"
+    raise InputError(f"{problem}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one")
+
+
 def checked(array: NDArray[Any], field: Field) -> Any:
     """The value of a field from an array, as its kind asks; refused if its numbers, shape or word are others."""
     kind = field.kind
