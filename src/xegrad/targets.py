@@ -310,7 +310,10 @@ def _checked_soft(values: ArrayLike | None) -> Array:
 def _checked_weights(values: ArrayLike) -> Array:
     weights = np.atleast_1d(_array(values, "class_weights"))
     if weights.dtype.kind not in "fiu" or weights.ndim != 1:
-        raise InputError("class_weights is one real number for each class", "class_weights")
+        raise InputError(
+            f"class_weights is one real number for each class, not {weights.dtype} of the shape {weights.shape}",
+            "class_weights",
+        )
     weights = weights.astype(np.float64)
     for index, weight in enumerate(weights.tolist()):
         if not 0 <= weight < math.inf:

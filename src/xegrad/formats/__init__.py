@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,28 +23,24 @@ from xegrad.errors import InputError
 if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Problem
-    from xegrad.targets import Array
 
 
 class Format(msgspec.Struct, frozen=True):
-    """A line of the table: its name, its suffixes, and what it begins with if it is no text.
-
-    `writes` says what can be written in it: "problem", "gradient" (dL/dW alone), or nothing.
-    """
+    """A line of the table: its name, its suffixes, and what it begins with if it is no text."""
 
     name: str
     suffixes: tuple[str, ...]
-    writes: tuple[str, ...] = ()
+    writes_problem: bool = False
     begins: bytes | None = None  # a regular expression
     has_keys: bool = False  # so that FILE:KEY names one of its arrays
 
     @property
-    def module(self) -> str:
-        """Where its functions are: `load`, and those that write what it can hold.
+    def module(self) -> Any:
+        """Its functions: `load`, and those that write what it can hold, `write_problem` and `write_array`.
 
         `load` names no file in its messages and sources: these go on from the name, as in `naming`.
         """
-        return f"xegrad.formats.{self.name}"
+        return import_module(f"xegrad.formats.{self.name}")
 
     def load(self, data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
         """What is in these bytes: a problem, or the part "W", "x", "label", ..., or what stands under a key.
@@ -55,25 +51,17 @@ class Format(msgspec.Struct, frozen=True):
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
         with naming(source):
-            raw: RawProblem = import_module(self.module).load(data, part, key)
+            raw: RawProblem = self.module.load(data, part, key)
         return raw.read_from(source, is_whole=part is None)
-
-    def write_problem(self, problem: RawProblem) -> bytes:
-        """A file that holds this problem."""
-        return import_module(self.module).write_problem(problem)
-
-    def write_array(self, array: Array, names: tuple[str, ...] | None) -> bytes:
-        """A file that holds an array; the names are those of its columns."""
-        return import_module(self.module).write_array(array, names)
 
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
-        Format("json", (".json",), writes=("problem",)),
-        Format("csv", (".csv",), writes=("problem", "gradient")),
+        Format("json", (".json",), writes_problem=True),
+        Format("csv", (".csv",), writes_problem=True),
         Format("ndjson", (".ndjson", ".jsonl")),
-        Format("npy", (".npy",), writes=("gradient",), begins=rb"\x93NUMPY"),
+        Format("npy", (".npy",), begins=rb"\x93NUMPY"),
         Format("npz", (".npz",), begins=rb"PK\x03\x04", has_keys=True),
         # The length of a header, and the header: an object in JSON.
         Format("safetensors", (".safetensors",), begins=rb".{4}\0{4}\{", has_keys=True),

@@ -51,7 +51,7 @@ def targets(
         )
     if n_rows is None or are_targets:
         soft = label if isinstance(label, np.ndarray) else array_of_rows(label, "label", "label")
-        return Targets(soft=soft if n_rows is not None else vector(soft, "label")[None, :], **options)
+        return Targets(soft=vector(soft) if n_rows is None else soft, **options)
     if are_names:
         # A column of names may have a header.
         has_header = len(label) == n_rows + 1 and isinstance(label[0], LabelText)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -166,12 +166,9 @@ def _within_memory(stack: Stack) -> Iterator[Stack]:
     """The stack, or parts of it of which the chain has a bounded number of entries in memory."""
     problem, places = stack.problem, stack.places
     most = max(1, STACK // (problem.n_rows * problem.n_classes**2 * problem.n_inputs))
-    if len(places) <= most:
-        yield stack
-        return
     for start in range(0, len(places), most):
         some = slice(start, start + most)
-        yield Stack(problem.at(some), places[some], stack.layout)
+        yield stack if most >= len(places) else Stack(problem.at(some), places[some], stack.layout)
 
 
 _ARRAYS = {key: name for key, name in NAMES.items() if key in FIELDS}
@@ -212,8 +209,8 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
             of_lines = np.array([getattr(fields, key) for fields in objects], dtype=np.float64)
             moved = first.layout.to_library(name, of_lines)
             arrays[name] = moved.reshape(len(objects), *of_one.shape)
-    targets = _targets(objects, one, options, first)
-    return Stack(replace(one, targets=targets, **arrays), places, first.layout)
+    problem = replace(one, targets=_targets(objects, one, options), **arrays)
+    return Stack(problem, places, first.layout)
 
 
 def _all_equal(values: Iterable[Any]) -> bool:
@@ -221,21 +218,20 @@ def _all_equal(values: Iterable[Any]) -> bool:
     return others.count(first) == len(others)
 
 
-def _targets(objects: Sequence[Any], one: Problem, options: RawProblem, first: RawProblem) -> Targets:
+def _targets(objects: Sequence[Any], one: Problem, options: RawProblem) -> Targets:
     """The labels or targets of all lines, those of each as `one`, the problem of the first, has them."""
     name = "soft" if one.targets.labels is None else "labels"
     of_one = getattr(one.targets, name)
     shape = (len(objects), *of_one.shape)
     if "label" in options.values:
         return replace(one.targets, **{name: np.broadcast_to(of_one, shape)})
-    rows = [fields.label for fields in objects]
-    label = first.values["label"]
-    if isinstance(label, list) and (first.is_batch or isinstance(label[0], list)):
-        if any(len(of_line) != one.n_rows for of_line in rows):
-            raise ValueError("other numbers of rows")
-        rows = list(chain.from_iterable(rows))
-    targets = labels.targets(rows, len(rows), one.n_classes, one.classes, {})
-    return replace(one.targets, **{name: getattr(targets, name).reshape(shape)})
+    of_lines = [fields.label for fields in objects]
+    if name == "soft":
+        array: Any = np.array(of_lines)
+    else:
+        flat = np.array(of_lines, dtype=object).reshape(shape).ravel().tolist()
+        array = labels.targets(flat, len(flat), one.n_classes, one.classes, {}).labels
+    return replace(one.targets, **{name: array.reshape(shape)})
 
 
 def _id_of(text: bytes) -> Any:

@@ -132,7 +132,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         if classes is None and self.labels_are_a_column:
             classes = labels.sorted_classes(label, weights.shape[1])
         options = {
-            name: vector(self.values[name], name) if FIELDS[name].kind is ARRAY else self.values[name]
+            name: vector(self.values[name]) if FIELDS[name].kind is ARRAY else self.values[name]
             for name in Targets.__struct_fields__
             if name in self.values
         }
@@ -141,7 +141,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             weights=weights,
             inputs=rows,
             targets=labels.targets(label, n_rows, weights.shape[1], classes, options),
-            bias=vector(self.values["b"], "b") if "b" in self.values else None,
+            bias=vector(self.values["b"]) if "b" in self.values else None,
             classes=classes,
             precision=self.values.get("dtype"),
         )

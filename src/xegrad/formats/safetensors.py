@@ -27,10 +27,10 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     name = chosen(tensors, symbol, [key] if key else [*names], inner)
     keys = {symbol: name}
     if part is None:
-        layer, _, _ = name.rpartition(".")
-        for other in tensors:
-            if _last(other) in _NAMES["b"] and other.rpartition(".")[0] == layer:
-                keys.setdefault("b", other)
+        layer = name.removesuffix(_last(name))
+        for bias in _NAMES["b"]:
+            if layer + bias in tensors:
+                keys["b"] = layer + bias
     values = under_keys(tensors, keys)
     if (transpose := names.get(_last(name))) is not None:
         values["transpose"] = transpose

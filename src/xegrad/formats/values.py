@@ -128,9 +128,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def vector(array: Array, symbol: str) -> Array:
+def vector(array: Array) -> Array:
     """b or a target as (T,): a row or a column of numbers."""
-    if array.ndim == 1 or 1 in array.shape:
-        return array.ravel()
-    shape = " x ".join(map(str, array.shape)) or "one number"
-    raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
+    return array.ravel() if 1 in array.shape else array
