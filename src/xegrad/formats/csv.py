@@ -76,7 +76,7 @@ def _problem(lines: list[Line]) -> RawProblem:
     """W is always (inputs, classes)."""
     header, *below = lines
     _check_header(header)
-    _check_widths(below, header, "the header")
+    _check_widths(lines)
     values: dict[str, Any] = {}
     for word, key in SPECIAL_ROWS.items():
         rows = [line for line in below if line.cells[0].lower() == word]
@@ -131,14 +131,14 @@ def read_data_set(
 ) -> tuple[RawProblem, tuple[str, ...], tuple[str, ...]]:
     """The columns of numbers as x and the named one as labels; the names of x's columns, and of those left out."""
     with naming(source):
-        header, *below = _lines(data)
+        header, *below = lines = _lines(data)
         names = header.cells
         if label_column not in names:
             hint = nearest(label_column, names)
             raise header.error(f": there is no column {label_column!r} among {', '.join(names)}{hint}")
         if not below:
             raise InputError("there are no rows below the header")
-        _check_widths(below, header, "the header")
+        _check_widths(lines)
         label = names.index(label_column)
         for line in below:
             if not line.cells[label]:
@@ -167,22 +167,22 @@ def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
 
 def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
     """A table of numbers, and the names above them."""
+    _check_widths(lines)
     first, *below = lines
-    names = None
     words = [k for k, cell in enumerate(first.cells) if not is_number(cell)]
     if 0 < len(words) < len(first.cells):
         shown = repr(short(first.cells[words[0]]))
         raise first.error(f" is {shown} among numbers; a row holds numbers, a header only names", words[0])
-    if words:
-        if not below:
-            raise InputError("there are no numbers below the header")
-        names, lines = _names(first.cells), below
-    _check_widths(lines, lines[0], f"line {lines[0].number}")
-    return _matrix(lines, range(len(lines[0].cells))), names
+    if words and not below:
+        raise InputError("there are no numbers below the header")
+    table = _matrix(below if words else lines, range(len(first.cells)))
+    return table, _names(first.cells) if words else None
 
 
-def _check_widths(lines: list[Line], first: Line, name: str) -> None:
+def _check_widths(lines: list[Line]) -> None:
     """Raise InputError unless all lines have as many cells as the first."""
+    first = lines[0]
+    name = f"line {first.number}" if is_number(first.cells[0]) else "the header"
     for line in lines:
         if len(line.cells) != len(first.cells):
             raise line.error(f" has {count(len(line.cells), 'cell')}, but {name} has {len(first.cells)}")

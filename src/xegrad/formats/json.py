@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,8 +14,6 @@ from xegrad.errors import InputError
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import array_of_rows, check_doubled, short
 from xegrad.problem_spec import ARRAY, FIELDS, ProblemObject, unknown_key
-
-Decoded = TypeVar("Decoded")
 
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
@@ -106,7 +104,7 @@ def _encode(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes) -> Decoded:
+def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:

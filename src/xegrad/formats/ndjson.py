@@ -118,9 +118,9 @@ def shortened(error: XegradError) -> str:
     return str(error).lstrip().replace("line 1, column", "column")
 
 
-def raw_problem(line: Line, options: RawProblem) -> RawProblem:
-    """The problem of a line that is one, below what the command line says."""
-    return options.over(json.raw_problem(line.fields))
+def raw_problem(fields: Any, options: RawProblem) -> RawProblem:
+    """The problem of a line, below what the command line says."""
+    return options.over(json.raw_problem(fields))
 
 
 # What is raised where the lines of a stack do not fit together, or one of them is no problem.
@@ -156,7 +156,7 @@ def _alone(line: Line, place: int, options: RawProblem) -> Stack | tuple[int, st
     if line.fields is None:
         return place, line.error
     try:
-        raw = raw_problem(line, options)
+        raw = raw_problem(line.fields, options)
         return Stack(raw.problem(), [place], raw.layout)
     except InputError as error:
         return place, shortened(error)
@@ -197,7 +197,7 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
         raise ValueError("no problem, or other options")
     if not _all_equal(fields.b is UNSET for fields in objects):
         raise ValueError("not all have b")
-    first = options.over(json.raw_problem(objects[0]))
+    first = raw_problem(objects[0], options)
     one = first.problem()
     arrays: dict[str, Any] = {}
     for key, name in _ARRAYS.items():
