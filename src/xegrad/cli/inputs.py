@@ -155,11 +155,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
-        raw, columns, left_out = csv.read_data_set(data, source, label_column)
-        if left_out:
-            sys.stderr.write(
-                f"xegrad: {source}: x is {', '.join(columns)}; left out, since not numbers: {', '.join(left_out)}\n"
-            )
+        raw, note = csv.read_data_set(data, source, label_column)
+        if note:
+            sys.stderr.write(f"xegrad: {source}: {note}\n")
         return raw
 
 

@@ -126,10 +126,8 @@ def _labels(lines: list[Line]) -> Label:
     return [LabelText(cell) for cell in cells]
 
 
-def read_data_set(
-    data: bytes, source: str, label_column: str
-) -> tuple[RawProblem, tuple[str, ...], tuple[str, ...]]:
-    """The columns of numbers as x and the named one as labels; the names of x's columns, and of those left out."""
+def read_data_set(data: bytes, source: str, label_column: str) -> tuple[RawProblem, str]:
+    """The columns of numbers as x and the named one as labels; and a sentence on those that are neither, if any."""
     with naming(source):
         header, *below = lines = _lines(data)
         names = header.cells
@@ -148,11 +146,10 @@ def read_data_set(
             raise InputError("no column holds numbers alone")
         values = {"x": _matrix(below, columns), "label": [LabelText(line.cells[label]) for line in below]}
     raw = RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True)
-    return (
-        raw.read_from(source, is_whole=False),
-        tuple(names[k] for k in columns),
-        tuple(name for k, name in enumerate(names) if k not in (*columns, label)),
-    )
+    left_out = [name for k, name in enumerate(names) if k not in (*columns, label)]
+    in_x = ", ".join(names[k] for k in columns)
+    note = f"x is {in_x}; left out, since not numbers: {', '.join(left_out)}" if left_out else ""
+    return raw.read_from(source, is_whole=False), note
 
 
 def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
@@ -169,14 +166,16 @@ def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
     """A table of numbers, and the names above them."""
     _check_widths(lines)
     first, *below = lines
-    words = [k for k, cell in enumerate(first.cells) if not is_number(cell)]
-    if 0 < len(words) < len(first.cells):
+    columns = range(len(first.cells))
+    words = [k for k in columns if not is_number(first.cells[k])]
+    if not words:
+        return _matrix(lines, columns), None
+    if len(words) < len(columns):
         shown = repr(short(first.cells[words[0]]))
         raise first.error(f" is {shown} among numbers; a row holds numbers, a header only names", words[0])
-    if words and not below:
+    if not below:
         raise InputError("there are no numbers below the header")
-    table = _matrix(below if words else lines, range(len(first.cells)))
-    return table, _names(first.cells) if words else None
+    return _matrix(below, columns), _names(first.cells)
 
 
 def _check_widths(lines: list[Line]) -> None:
