@@ -35,9 +35,6 @@ NUMBER = Kind(float, "fiu", "a number")
 WHOLE_NUMBER = Kind(int, "iu", "a whole number")
 WORD = Kind(str, "U", "one of ")
 ANYTHING = Kind(None, "Uiufb", "text or a number")
-# A gradient and a loss that a problem brings are kept as they are written: how they were printed tells the tolerance.
-CLAIMED_ARRAY = Kind(None, "fiu", "real numbers")
-CLAIMED_NUMBER = Kind(None, "fiu", "a number")
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -101,9 +98,10 @@ FIELDS: Mapping[str, Field] = {
         "The precision of the float computation, or of the candidate (float64, or the file's).",
         ("precision",), "precision"),
     "id": Field(Any, ANYTHING),
-    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.
-    "gradient": Field(Raw, CLAIMED_ARRAY),
-    "loss": Field(Raw, CLAIMED_NUMBER),
+    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.  They are kept as
+    # they are written: how they were printed tells the tolerance.
+    "gradient": Field(Raw, ARRAY),
+    "loss": Field(Raw, NUMBER),
     "with_respect_to": Field(Literal[tuple(NAMES)], WORD),
 }
 # fmt: on

@@ -80,9 +80,9 @@ def raw_problem(fields: Any) -> RawProblem:
 
 
 def _value(value: Any, key: str) -> Any:
-    if FIELDS[key].kind is ARRAY:
-        return array_of_rows(value, f"$.{key}", key)
-    return bytes(value) if isinstance(value, Raw) else value
+    if isinstance(value, Raw):
+        return bytes(value)
+    return array_of_rows(value, f"$.{key}", key) if FIELDS[key].kind is ARRAY else value
 
 
 def write_problem(problem: RawProblem) -> bytes:

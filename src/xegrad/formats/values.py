@@ -7,20 +7,12 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+from msgspec import Raw
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.formats import naming
-from xegrad.problem_spec import (
-    ANYTHING,
-    ARRAY,
-    CLAIMED_ARRAY,
-    CLAIMED_NUMBER,
-    CLASS_NAMES,
-    FIELDS,
-    LABELS,
-    Field,
-)
+from xegrad.problem_spec import ANYTHING, ARRAY, CLASS_NAMES, FIELDS, LABELS, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
@@ -49,7 +41,7 @@ def checked(array: NDArray[Any], field: Field) -> Any:
     kind = field.kind
     if kind is LABELS and array.ndim < 2 and array.dtype.kind in ("U" if array.ndim else "iuU"):
         return array.tolist()
-    if kind in (ARRAY, CLAIMED_ARRAY, LABELS):
+    if kind in (ARRAY, LABELS):
         check_real(array)
         if array.ndim not in (1, 2):
             raise InputError(f"has {array.ndim} dimensions; one or two are expected")
@@ -60,7 +52,7 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         raise InputError(
             f" is {repr(array.item()) if array.size == 1 else shown}; {field.expected} is expected"
         )
-    if kind is CLAIMED_NUMBER:
+    if field.json is Raw:
         return array
     return array.tolist() if kind in (CLASS_NAMES, ANYTHING) else array.item()
 
