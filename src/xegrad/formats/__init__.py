@@ -126,12 +126,13 @@ def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
         raise InputError(f"{source}: is a folder; a file is expected") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if binary_format(data) is not None:
+        return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise InputError(f"{source}: is empty; {expected}")
     try:
-        if binary_format(data) is None:
-            data.decode()
+        data.decode()
     except UnicodeDecodeError as error:
         kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise InputError(
@@ -148,7 +149,7 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
         return entry
     if input_format is not None:
         return FORMATS[input_format]
-    if suffix := _suffix(path):
+    if suffix := Path(path).suffix.lower():
         known = ", ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
         raise InputError(
             f"{path}: the suffix {suffix} is none of {known}; say with --input-format which format it is"
@@ -158,11 +159,8 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
 
 def by_suffix(path: str | Path) -> Format | None:
     """The format that the suffix of a path names, if it names one."""
-    return next((entry for entry in FORMATS.values() if _suffix(path) in entry.suffixes), None)
-
-
-def _suffix(path: str | Path) -> str:
-    return "" if str(path) == "-" else Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower()
+    return next((entry for entry in FORMATS.values() if suffix in entry.suffixes), None)
 
 
 def binary_format(data: bytes) -> Format | None:

@@ -237,7 +237,5 @@ def _targets(objects: Sequence[Any], one: Problem, options: RawProblem) -> Targe
 def _id_of(text: bytes) -> Any:
     """The id of a line that is an object, though not a problem."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError):
-        value = msgspec.json.decode(text)
-        if isinstance(value, dict) and "id" in value:
-            return value["id"]
+        return msgspec.json.decode(text, type=dict[str, Any]).get("id", UNSET)
     return UNSET
