@@ -8,7 +8,6 @@ See docs/formats.md.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class Format(msgspec.Struct, frozen=True):
-    """A line of the table: its name, its suffixes, and what it begins with if it is no text."""
+    """A line of the table: its name, its suffixes, and what it is known by if it is no text."""
 
     name: str
     suffixes: tuple[str, ...]
     writes_problem: bool = False
-    begins: bytes | None = None  # a regular expression
+    mark: tuple[bytes, int] | None = None  # bytes near the beginning, and where they are
     has_keys: bool = False  # so that FILE:KEY names one of its arrays
 
     @property
@@ -61,10 +60,10 @@ FORMATS: Mapping[str, Format] = {
         Format("json", (".json",), writes_problem=True),
         Format("csv", (".csv",), writes_problem=True),
         Format("ndjson", (".ndjson", ".jsonl")),
-        Format("npy", (".npy",), begins=rb"\x93NUMPY"),
-        Format("npz", (".npz",), begins=rb"PK\x03\x04", has_keys=True),
-        # The length of a header, and the header: an object in JSON.
-        Format("safetensors", (".safetensors",), begins=rb".{4}\0{4}\{", has_keys=True),
+        Format("npy", (".npy",), mark=(b"\x93NUMPY", 0)),
+        Format("npz", (".npz",), mark=(b"PK\x03\x04", 0), has_keys=True),
+        # The length of a header in eight bytes, four of them 0, and the header: an object in JSON.
+        Format("safetensors", (".safetensors",), mark=(b"\0\0\0\0{", 4), has_keys=True),
     )
 }
 
@@ -164,6 +163,6 @@ def by_suffix(path: str | Path) -> Format | None:
 
 
 def binary_format(data: bytes) -> Format | None:
-    """The format that is no text and begins as these bytes do."""
-    binary = (entry for entry in FORMATS.values() if entry.begins is not None)
-    return next((entry for entry in binary if re.match(entry.begins or b"", data, re.DOTALL)), None)
+    """The format that is no text and has its mark in these bytes."""
+    marked = (entry for entry in FORMATS.values() if entry.mark and data.startswith(*entry.mark))
+    return next(marked, None)
