@@ -26,7 +26,7 @@ NOT_LISTED: dict[str, set[str]] = {
     ("room", "modules"),
     [
         ("methods", [method.module for method in METHODS.values()]),
-        ("formats", [entry.module for entry in FORMATS.values()]),
+        ("formats", [entry.module.__name__ for entry in FORMATS.values()]),
         ("cli", [module for module, _ in COMMANDS.values()]),
     ],
 )

@@ -88,7 +88,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                 yield f"ignore_index is {self.ignore_index}, {because}", "ignore_index"
         if self.class_weights is not None:
             if self.class_weights.ndim != 1:
-                yield _ARRAYS["class_weights"][-1], "class_weights"
+                shape = self.class_weights.shape
+                yield f"{_ARRAYS['class_weights'][-1]}, not an array of the shape {shape}", "class_weights"
             for index, weight in enumerate(self.class_weights.tolist()):
                 if not 0 <= weight < math.inf:
                     wrong = f"the weight of class {index} is {weight!r}"

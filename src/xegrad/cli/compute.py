@@ -173,4 +173,5 @@ def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:
     has_classes = name != "inputs" and not (name == "weights" and layout.transpose)
     gradient = layout.of(name, computed.reported.gradients[name]) + 0.0
     columns = computed.problem.classes if has_classes else None
-    return formats.FORMATS[form].write_array(gradient, columns)
+    written: bytes = formats.FORMATS[form].module.write_array(gradient, columns)
+    return written

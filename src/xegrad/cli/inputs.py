@@ -108,7 +108,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
         self.check_readers(*others)
-        problem = formats.read_problem(paths[0], self.input_format) if paths else None
+        problem = formats.read_raw(paths[0], self.input_format) if paths else None
         return self.parts() if problem is None else self.parts().over(problem)
 
     def parts(self) -> RawProblem:
@@ -138,7 +138,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError(f"{' and '.join(ask)} both give the labels; one of them does")
         if self.labels is not None:
             _check_file("--labels", self.labels, "a file is expected; -y takes a value")
-            raw = formats.read_part(self.labels, "label", self.input_format)
+            raw = formats.read_raw(self.labels, self.input_format, "label")
             return RawProblem(raw.values, {"label": f"--labels {raw.sources['label']}"})
         if text is None:
             return RawProblem()
@@ -155,13 +155,10 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
-        data_set = csv.read_data_set(data, source, label_column)
-        if data_set.left_out:
-            sys.stderr.write(
-                f"xegrad: {source}: x is {', '.join(data_set.columns)}; left out, since not numbers: "
-                f"{', '.join(data_set.left_out)}\n"
-            )
-        return data_set.problem
+        raw, note = csv.read_data_set(data, source, label_column)
+        if note:
+            sys.stderr.write(f"xegrad: {source}: {note}\n")
+        return raw
 
 
 # These options come first in the help, those of the other fields after them.
@@ -202,7 +199,7 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         return msgspec.structs.replace(part, values={key: part.values[key].ravel()})
     _check_file(option, text)
     try:
-        return formats.read_part(text, key, input_format)
+        return formats.read_raw(text, input_format, key)
     except InputError as error:
         raise InputError(f"{option} {error}", error.part) from None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xegrad.problem import Problem
 
 
-WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
+WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.writes_problem]
 MOST = 1_000_000  # inputs or classes
 
 
@@ -64,7 +64,7 @@ def command(
         problem, remaining = problem_without_blind_spots(*sizes)
         if remaining:
             sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
-    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(_raw(problem, claim)))
+    sys.stdout.buffer.write(formats.FORMATS[name].module.write_problem(_raw(problem, claim)))
     return 0
 
 

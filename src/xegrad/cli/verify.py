@@ -186,7 +186,7 @@ def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: Judg
         if line.fields is None:
             return stream.bad(line, line.error)
         try:
-            raw = ndjson.raw_problem(line, overrides)
+            raw = ndjson.raw_problem(line.fields, overrides)
             if not raw.values.keys() & {"gradient", "loss"}:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)
