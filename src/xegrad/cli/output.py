@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec.structs import replace
 
 from xegrad.cli.choices import choice, option
 from xegrad.display.page import PageSettings
@@ -68,6 +67,11 @@ class OutputOptions(msgspec.Struct, frozen=True):
         """The file that is written, or None: standard output."""
         return None if self.path == "-" else self.path
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is written."""
+        return self.quiet and self.file is None
+
     def destination(
         self, inputs: Sequence[str] = (), forms: Collection[str] = VIEWS, *, is_report: bool = False
     ) -> Destination:
@@ -78,21 +82,16 @@ class OutputOptions(msgspec.Struct, frozen=True):
         if self.file is not None:
             refuse_inputs(self.file, inputs)
             form = form or _form_of(self.file, forms)
-        page = PageSettings(
-            top=None if self.all_entries else self.top, digits=self.digits, heatmaps=self.heatmap
-        )
-        return Destination(form or "table", self.file, page, self.quiet, not self.no_color, is_report)
+        return Destination(self, form or "table", self.file, is_report)
 
 
 class Destination(msgspec.Struct, frozen=True):
     """A form, and a file; None is standard output, or standard error where `is_report`."""
 
+    options: OutputOptions
     form: str
     path: str | None
-    page: PageSettings
-    quiet: bool  # nothing on standard output
-    color: bool
-    is_report: bool  # standard output is for something else
+    is_report: bool
 
     def write(
         self,
@@ -106,7 +105,7 @@ class Destination(msgspec.Struct, frozen=True):
 
         Warnings go to standard error first, unless JSON carries them.
         """
-        silent = self.quiet and self.path is None
+        silent = self.options.is_silent
         if self.form != "json" or silent:
             for warning in warnings:
                 sys.stderr.write(f"xegrad: warning: {warning}\n")
@@ -124,12 +123,13 @@ class Destination(msgspec.Struct, frozen=True):
     def _draw(self, view: Callable[[PageSettings], View]) -> None:
         from xegrad.display import screen
 
-        ascii = self.path is None and not screen.is_unicode()
-        shown = view(replace(self.page, width=screen.width(), ascii=ascii))
+        options, ascii = self.options, self.path is None and not screen.is_unicode()
+        top = None if options.all_entries else options.top
+        shown = view(PageSettings(screen.width(), options.digits, top, options.heatmap, ascii))
         if ascii:
             shown = screen.in_ascii(shown)
         if self.path is None and self.form == "table" and not self.is_report:
-            screen.show(shown, color=self.color)
+            screen.show(shown, color=not options.no_color)
         else:
             self._put(screen.as_text(shown, self.form).encode())
 
@@ -168,26 +168,17 @@ def _replaced(path: Path) -> Iterator[Write]:
         with path.open("wb") as file:
             yield file.write
         return
-    import tempfile  # here, since it takes 2 ms
-
     target = path.resolve()
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
-        with open(handle, "wb") as file:  # noqa: PTH123
+        with beside.open("xb") as file:
+            if target.exists():
+                beside.chmod(target.stat().st_mode & 0o777)
             yield file.write
-            os.fchmod(file.fileno(), mode)
-        os.replace(name, target)  # noqa: PTH105
+        beside.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _form_of(path: str, forms: Collection[str]) -> str:

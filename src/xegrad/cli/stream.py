@@ -54,7 +54,6 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     answer = partial(answered, work=work, overrides=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
-    silent = output.quiet and output.file is None
     try:
         with (
             _writer(output.file, request.files) as write,
@@ -64,7 +63,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
                 for answered_chunk in _in_order(path, answer):
                     counts += answered_chunk.counts  # before: whoever reads may interrupt at once
                     try:
-                        write(b"" if silent else answered_chunk.text)
+                        write(b"" if output.is_silent else answered_chunk.text)
                     except OSError:
                         counts -= answered_chunk.counts
                         raise
