@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec.structs import replace
 
-from xegrad.cli import DONE, options
+from xegrad.cli import DONE, TROUBLE, options
 from xegrad.cli.choices import choices, option
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
@@ -17,8 +17,6 @@ from xegrad.methods import METHODS
 from xegrad.vocabulary import DEFAULT_METHODS
 
 if TYPE_CHECKING:
-    import msgspec
-
     from xegrad.cli.stream import Answer
     from xegrad.computation import Computation
     from xegrad.display.page import PageSettings
@@ -112,55 +110,46 @@ def command(
 
 def _compute_lines(
     lines: Sequence[Line], overrides: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
-) -> list[Answer]:
+) -> Iterator[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
-    from xegrad.cli import stream
     from xegrad.formats import ndjson
 
-    answers: list[Any] = [None] * len(lines)
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
-            place, error = stack
-            answers[place] = stream.bad(lines[place], error)
-            continue
-        names = options.gradients(with_respect_to, stack.problem.bias is not None)
-        for place, result in _computed(stack, lines, methods, names):
-            answers[place] = result, DONE
-    return answers
+            yield *stack, TROUBLE
+        else:
+            names = options.gradients(with_respect_to, stack.problem.bias is not None)
+            yield from _computed(stack, lines, methods, names)
 
 
 def _computed(
     stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
-) -> Iterator[tuple[int, msgspec.Raw]]:
-    """The place of each problem among the lines, and its result."""
+) -> Iterator[Answer]:
+    """The results of the problems of a stack."""
     from xegrad import computation
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
-    if computed.n_problems > 1 and not computed.is_finite:
+    targets = computed.problem.targets
+    if computed.n_problems == 1:
+        warnings = [computed.warnings]
+    elif not (finite := computed.finite).all():
         # What is not finite is told problem by problem, and the rest together.
-        finite = computed.finite
-        for chosen in (*([k] for k in (~finite).nonzero()[0].tolist()), finite.nonzero()[0].tolist()):
+        alone, together = (~finite).nonzero()[0].reshape(-1, 1), finite.nonzero()[0]
+        for chosen in (*alone.tolist(), together.tolist()):
             if chosen:
                 places = [stack.places[k] for k in chosen]
                 part = replace(stack, problem=stack.problem.at(chosen), places=places)
                 yield from _computed(part, lines, methods, names)
         return
-    ids = [lines[place].id for place in stack.places]
-    results = compute_results(computed, stack.layout, ids=ids, warnings=_warnings(computed))
-    yield from zip(stack.places, results, strict=True)
-
-
-def _warnings(computed: Computation) -> list[list[str]]:
-    """Of each problem; looked for one by one only where there may be any."""
-    targets = computed.problem.targets
-    if targets.soft is not None or targets.class_weights is not None:
-        warnings = [one.targets.warnings for one in computed.problem.unstacked()]
+    elif targets.soft is None and targets.class_weights is None:
+        warnings = [[]] * computed.n_problems  # there is nothing to warn of, and looking takes long
     else:
-        warnings = [[] for _ in range(computed.n_problems)]
-    if not computed.is_finite:
-        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
-    return warnings
+        warnings = [one.targets.warnings for one in computed.problem.unstacked()]
+    ids = [lines[place].id for place in stack.places]
+    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
+    for place, result in zip(stack.places, results, strict=True):
+        yield place, result, DONE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

@@ -29,8 +29,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "csv": (".csv",),
     "npy": (".npy",),
 }
-ARRAYS = ("csv", "npy")  # forms that hold one gradient
-VIEWS = [form for form in FORMS if form not in ARRAYS]
+VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
 Write = Callable[[bytes], object]
 Json = Annotated[bool, option("--json", "Short for --format json.")]
@@ -115,7 +114,7 @@ class Destination(msgspec.Struct, frozen=True):
             from xegrad.formats.results import encode
 
             self._put(encode(result()))
-        elif array is not None and self.form in ARRAYS:
+        elif array is not None and self.form not in VIEWS:
             self._put(array(self.form))
         else:
             self._draw(view)

@@ -9,7 +9,6 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,18 +19,20 @@ import msgspec
 from xegrad import progress
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.cli.output import FORMS, OutputOptions, Write, refuse_inputs, writer
+from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
 from xegrad.errors import InputError, UsageError, XegradError
 
 if TYPE_CHECKING:
     from xegrad.formats.ndjson import Chunk, Line
     from xegrad.formats.raw_problem import RawProblem
 
+OTHER_SUFFIXES = {suffix for form, suffixes in FORMS.items() if form != "json" for suffix in suffixes}
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
-# What a command makes of some lines: for each a line of output, as a value, and its exit status.
-Answer = tuple["dict[str, Any] | msgspec.Raw", int]
-Work = Callable[["Sequence[Line]", "RawProblem"], list[Answer]]
+# What a command makes of some lines, in any order: the place of each, and its result or what is wrong with it (where
+# its exit status is TROUBLE).
+Answer = tuple[int, "dict[str, Any] | msgspec.Raw | str", int]
+Work = Callable[["Sequence[Line]", "RawProblem"], Iterable[Answer]]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -46,17 +47,20 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
     from xegrad.display import screen
 
+    ndjson = "a stream is answered in NDJSON, a line for each problem"
     if output.form not in (None, "json"):
-        raise UsageError(
-            f"{command}: a stream is answered in NDJSON, a line for each problem, not in {output.form}"
-        )
+        raise UsageError(f"{command}: {ndjson}, not in {output.form}")
+    if output.file is not None:
+        refuse_inputs(output.file, request.files)
+        if Path(output.file).suffix.lower() in OTHER_SUFFIXES:
+            raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
     try:
         with (
-            _writer(output.file, request.files) as write,
+            writer(output.file) as write,
             screen.progress_bar(beside_output=output.file is None and not output.quiet),
         ):
             for path in request.paths:
@@ -85,17 +89,14 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
     from xegrad.formats import ndjson, results
 
     lines = ndjson.lines(chunk)
-    answers = work(lines, overrides)
-    counts = Counter(status for _, status in answers)
-    bad = (line.number for line, (_, status) in zip(lines, answers, strict=True) if status == TROUBLE)
-    return Answered(results.encode(*(result for result, _ in answers)), counts, next(bad, None))
-
-
-def bad(line: Line, error: str) -> Answer:
-    """What stands in the place of a line that is no problem."""
-    from xegrad.formats import results
-
-    return results.error_result(line.number, error, line.id), TROUBLE
+    answers: list[Any] = [None] * len(lines)
+    statuses = [TROUBLE] * len(lines)
+    for place, result, status in work(lines, overrides):
+        if isinstance(result, str):
+            result = results.error_result(lines[place].number, result, lines[place].id)
+        answers[place], statuses[place] = result, status
+    bad = (line.number for line, status in zip(lines, statuses, strict=True) if status == TROUBLE)
+    return Answered(results.encode(*answers), Counter(statuses), next(bad, None))
 
 
 def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
@@ -170,15 +171,3 @@ def _is_ready(descriptor: int) -> bool:
 def _n_processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _writer(path: str | None, inputs: Sequence[str]) -> AbstractContextManager[Write]:
-    """What writes the answers to standard output, or to a file that is there when all is done."""
-    if path is not None:
-        refuse_inputs(path, inputs)
-        suffix = Path(path).suffix.lower()
-        if any(suffix in suffixes for form, suffixes in FORMS.items() if form != "json"):
-            raise UsageError(
-                f"-o {path}: a stream is answered in NDJSON, a line for each problem; call it .ndjson"
-            )
-    return writer(path)

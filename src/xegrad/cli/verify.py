@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from xegrad.cli import DONE, JUDGED_WRONG, options
+from xegrad import formats
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options
 from xegrad.cli.choices import choice, choices, option
 from xegrad.cli.inputs import ProblemOptions, claimed
 from xegrad.cli.output import OutputOptions
@@ -170,30 +171,29 @@ def _verify(
         rtol=judging.rtol,
         atol=judging.atol,
     )
-    try:
+    with formats.naming("" if gradient is None else gradient.source):  # a step of another size
         verified = verification.verify(problem, candidate, tolerance, strict=judging.strict)
-    except InputError as error:  # a step of another size
-        raise InputError(f"{'' if gradient is None else gradient.source + ': '}{error}") from None
     return verified, candidate.decimals
 
 
-def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions) -> list[Answer]:
+def _verify_lines(
+    lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions
+) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
-    from xegrad.cli import stream
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
-    def one(line: Line) -> Answer:
-        if line.fields is None:
-            return stream.bad(line, line.error)
+    for place, line in enumerate(lines):
         try:
+            if line.fields is None:
+                raise InputError(line.error)
             raw = ndjson.raw_problem(line, overrides)
             if not raw.values.keys() & {"gradient", "loss"}:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification, _ = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            return stream.bad(line, ndjson.shortened(error))
-        result = verify_result(verification, id=raw.id, warnings=verification.problem.targets.warnings)
-        return result, DONE if verification.verified else JUDGED_WRONG
-
-    return list(map(one, lines))
+            yield place, ndjson.shortened(error), TROUBLE
+            continue
+        warnings = verification.problem.targets.warnings
+        status = DONE if verification.verified else JUDGED_WRONG
+        yield place, verify_result(verification, id=raw.id, warnings=warnings), status
