@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
     "formats": {"claim", "labels", "printed", "raw_problem", "schemas", "values"},
-    "cli": {"choices", "options", "inputs", "output", "processes", "stream"},
+    "cli": {"choices", "inputs", "output", "processes", "stream"},
 }
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec.structs import replace
 
-from xegrad.cli import DONE, TROUBLE, options
-from xegrad.cli.choices import choices, option
-from xegrad.cli.inputs import ProblemOptions
+from xegrad.cli import DONE, TROUBLE
+from xegrad.cli.choices import choices, gradients, option
+from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
-from xegrad.vocabulary import DEFAULT_METHODS
+from xegrad.vocabulary import DEFAULT_METHODS, NAMES
 
 if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
@@ -26,16 +26,13 @@ if TYPE_CHECKING:
     from xegrad.problem import Layout
 
 
-@options.takes_problem(without=["all_entries"])
+@takes_problem(without=["all_entries"])
 def command(
     *,
     request: ProblemOptions,
     method: Annotated[
         list[str] | None,
-        option(
-            "--method NAME",
-            f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default).",
-        ),
+        option("NAME", f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default)."),
     ] = None,
     exact: Annotated[
         bool | None,
@@ -44,7 +41,10 @@ def command(
             "The correctly rounded values too; by default where they take less than about 50 ms.",
         ),
     ] = None,
-    with_respect_to: options.WithRespectTo = None,
+    with_respect_to: Annotated[
+        list[str] | None,
+        option(",".join(NAMES), "Which gradients (W, and b where there is one).", values=NAMES),
+    ] = None,
     output: OutputOptions,
 ) -> int:
     """The loss and its gradients of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
@@ -77,7 +77,7 @@ def command(
     destination = output.destination(request.files, FORMS)
     parts = request.read()
     problem = parts.problem()
-    names = options.gradients(with_respect_to, problem.bias is not None)
+    names = gradients(with_respect_to, problem.bias is not None)
 
     from xegrad import computation
     from xegrad.display import screen
@@ -118,7 +118,7 @@ def _compute_lines(
         if isinstance(stack, tuple):
             yield *stack, TROUBLE
         else:
-            names = options.gradients(with_respect_to, stack.problem.bias is not None)
+            names = gradients(with_respect_to, stack.problem.bias is not None)
             yield from _computed(stack, lines, methods, names)
 
 

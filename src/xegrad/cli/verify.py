@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from xegrad import formats
-from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE, options
-from xegrad.cli.choices import choice, choices, option
-from xegrad.cli.inputs import ProblemOptions, claimed
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
+from xegrad.cli.choices import choice, choices, gradients, option
+from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import NAMES, SYMBOLS
@@ -34,29 +34,22 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     gradient: Annotated[
         str | None,
         option(
-            "--gradient VALUE|FILE",
+            "VALUE|FILE",
             "The gradient to judge, in W's layout: JSON, CSV, NPY, NPZ, what numpy prints, or -.",
         ),
     ] = None
-    loss: Annotated[str | None, option("--loss VALUE", "The loss to judge.")] = None
+    loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
-        list[str] | None,
-        option(
-            f"--with-respect-to {','.join(SYMBOLS.values())}", "Which gradient it is (W), or which to check."
-        ),
+        list[str] | None, option(",".join(NAMES), "Which gradient it is (W), or which to check.")
     ] = None
-    stored_as: Annotated[
-        str | None, option(f"--stored-as {'|'.join(STORED)}", "To which the result was then rounded.")
-    ] = None
-    summation: Annotated[str, option("--summation any|pairwise|blocked=N", "How its sums were formed.")] = (
-        "any"
-    )
+    stored_as: Annotated[str | None, option("|".join(STORED), "To which the result was then rounded.")] = None
+    summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
     rtol: Annotated[
-        float | None, option("--rtol R", "A relative tolerance, in place of the derived bound.", min=0)
+        float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
     ] = None
-    atol: Annotated[float | None, option("--atol A", "An absolute one, likewise.", min=0)] = None
+    atol: Annotated[float | None, option("A", "An absolute one, likewise.", min=0)] = None
     decimals: Annotated[
-        str | None, option("--decimals D|none", "How many the text was printed with (found by itself).")
+        str | None, option("D|none", "How many the text was printed with (found by itself).")
     ] = None
     strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
 
@@ -71,7 +64,7 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
         if self.with_respect_to:
-            choices(self.with_respect_to, SYMBOLS.values(), "gradient")
+            choices(self.with_respect_to, NAMES, "gradient")
 
 
 def _roundings(summation: str) -> Callable[[int], int]:
@@ -88,7 +81,7 @@ def _roundings(summation: str) -> Callable[[int], int]:
     return bounds.blocked(int(size))
 
 
-@options.takes_problem()
+@takes_problem()
 def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputOptions) -> int:
     """Judge a gradient against the exact one, by a bound that is derived.
 
@@ -149,7 +142,7 @@ def _verify(
     problem = raw.problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
-    names = options.gradients(symbols, problem.bias is not None)
+    names = gradients(symbols, problem.bias is not None)
     if gradient is None and loss is None:
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
