@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import typer
@@ -12,15 +13,18 @@ from xegrad.errors import UsageError
 from xegrad.vocabulary import NAMES
 
 
-def option(usage: str, help: str, *, values: Iterable[str] = (), **limits: Any) -> Any:
+def option(usage: str, help: str, *, values: Collection[str] = (), noun: str = "", **limits: Any) -> Any:
     """An option by what --help says of it: "-o, --output FILE", or FILE where its parameter is called like it.
 
-    The values, if there are any, complete it.
+    The values, if there are any, complete it; where a noun says what they are, it takes no other.
     """
     names = [word.rstrip(",") for word in usage.split() if word.startswith("-")]
-    metavar = next((word for word in usage.split() if not word.startswith("-")), None)
-    complete = completing(values) if values else None
-    return typer.Option(*names, metavar=metavar, help=help, autocompletion=complete, **limits)
+    metavar = next((word for word in usage.split() if not word.startswith("-")), "|".join(values) or None)
+    if values:
+        limits["autocompletion"] = completing(values)
+    if noun:
+        limits["parser"] = partial(choice, known=values, what=noun)
+    return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
 def completing(values: Iterable[str]) -> Callable[[str], list[str]]:

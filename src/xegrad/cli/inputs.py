@@ -14,7 +14,7 @@ import typer
 
 from xegrad import formats
 from xegrad.cli import TROUBLE
-from xegrad.cli.choices import choice, option
+from xegrad.cli.choices import option
 from xegrad.errors import InputError, UsageError
 from xegrad.problem_spec import ARRAY, FIELDS, LABELS
 from xegrad.vocabulary import NAMES
@@ -47,20 +47,8 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     ] = None
     input_format: Annotated[
         str | None,
-        option(
-            f"--input-format {'|'.join(formats.FORMATS)}",
-            "Where the suffix does not say it.",
-            values=formats.FORMATS,
-        ),
+        option("--input-format", "Where the suffix does not say it.", values=formats.FORMATS, noun="format"),
     ] = None
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a word that is none of those an option knows."""
-        for key, value in self.values.items():
-            if FIELDS[key].words:
-                choice(value, FIELDS[key].words, FIELDS[key].noun)
-        if self.input_format is not None:
-            choice(self.input_format, formats.FORMATS, "format")
 
     @property
     def paths(self) -> list[str]:
@@ -276,7 +264,12 @@ def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
             default=None,
             annotation=Annotated[
                 field.kind.option | None,
-                option(" ".join((*field.options, field.metavar or "")), field.help, values=field.words),
+                option(
+                    " ".join((*field.options, field.metavar or "")),
+                    field.help,
+                    values=field.words,
+                    noun=field.noun,
+                ),
             ],
         )
         for field in FIELDS.values()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad import formats
-from xegrad.cli.choices import choice, choices, option
+from xegrad.cli.choices import choices, option
 from xegrad.errors import UsageError
 from xegrad.vocabulary import SYMBOLS
 
@@ -30,7 +30,7 @@ def command(
         option("--slip NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
     ] = None,
     output_format: Annotated[
-        str, option(f"--format {'|'.join(WRITABLE)}", "What it is written as.")
+        str, option("--format", "What it is written as.", values=WRITABLE, noun="format")
     ] = "json",
 ) -> int:
     """Print a problem: the derivation's own, or a random one of any size, with a wrong gradient perhaps.
@@ -43,7 +43,6 @@ def command(
 
     A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
     """
-    name = choice(output_format, WRITABLE, "format")
     sizes = rows or (4 if slip else 1), inputs or 3, classes or 5, seed or 0
     claim: dict[str, Any] = {}
     if slip:
@@ -52,8 +51,8 @@ def command(
 
         problem, of, gradient = problem_with_slips(choices(slip, SLIPS, "slip"), *sizes)
         claim = {"gradient": gradient, "with_respect_to": None if of == "weights" else SYMBOLS[of]}
-        if name != "json":
-            raise UsageError(f"a gradient does not fit into {name}; --slip is written as json")
+        if output_format != "json":
+            raise UsageError(f"a gradient does not fit into {output_format}; --slip is written as json")
     elif (rows, inputs, classes, seed) == (None,) * 4:
         from xegrad import slip_page
 
@@ -64,7 +63,7 @@ def command(
         problem, remaining = problem_without_blind_spots(*sizes)
         if remaining:
             sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
-    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(_raw(problem, claim)))
+    sys.stdout.buffer.write(formats.FORMATS[output_format].write_problem(_raw(problem, claim)))
     return 0
 
 

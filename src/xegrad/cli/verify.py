@@ -11,7 +11,7 @@ import msgspec
 
 from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
-from xegrad.cli.choices import choice, choices, gradients, option
+from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
@@ -42,7 +42,10 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     with_respect_to: Annotated[
         list[str] | None, option(",".join(NAMES), "Which gradient it is (W), or which to check.")
     ] = None
-    stored_as: Annotated[str | None, option("|".join(STORED), "To which the result was then rounded.")] = None
+    stored_as: Annotated[
+        str | None,
+        option("--stored-as", "To which the result was then rounded.", values=STORED, noun="precision"),
+    ] = None
     summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
     rtol: Annotated[
         float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
@@ -58,8 +61,6 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         for name, value in (("--rtol", self.rtol), ("--atol", self.atol)):
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{name} is {value}; a finite number is expected")
-        if self.stored_as is not None:
-            choice(self.stored_as, STORED, "precision")
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
