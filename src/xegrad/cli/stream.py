@@ -21,6 +21,7 @@ from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
 from xegrad.errors import InputError, UsageError, XegradError
+from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
     from xegrad.formats.ndjson import Chunk, Line
@@ -71,16 +72,13 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
                     except OSError:
                         counts -= answered_chunk.counts
                         raise
-                    if answered_chunk.first_bad is not None and not first_bad:
+                    if answered_chunk.first_bad and not first_bad:
                         first_bad = f"; the first is line {answered_chunk.first_bad} of {_name(path)}"
     finally:
-        if not output.quiet and (counts.total() or sys.exc_info()[0] is None):
+        if not output.quiet and (counts or sys.exc_info()[0] is None):
+            lines, done, bad = count(counts.total(), "line"), counts[DONE], counts[TROUBLE]
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
-            total = counts.total()
-            sys.stderr.write(
-                f"xegrad: {total} line{'' if total == 1 else 's'}: {counts[DONE]} done, {wrong}"
-                f"{counts[TROUBLE]} bad{first_bad}\n"
-            )
+            sys.stderr.write(f"xegrad: {lines}: {done} done, {wrong}{bad} bad{first_bad}\n")
     return max(counts, default=DONE)
 
 
@@ -113,26 +111,20 @@ def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answer
             done += len(chunk.text) + 1
             if done <= WORTHWHILE or _n_processors() == 1:
                 yield answer(chunk)
-            else:
-                yield from _shared(chain([chunk], chunks), answer, descriptor, source)
+                continue
+            from xegrad.cli import processes
+
+            more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
+            yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
 
 
-def _shared(
-    chunks: Iterable[Chunk], answer: Callable[[Chunk], Answered], descriptor: int, source: str
-) -> Iterator[Answered]:
-    """The answers by a process for each processor."""
-    from xegrad.cli import processes
-
-    try:
-        yield from processes.answers(answer, chunks, _n_processors(), partial(_is_ready, descriptor))
-    except processes.EndedProcessError as error:
-        first, last = error.args[0].number, error.args[-1].number + error.args[-1].text.count(b"\n")
-        lines = (
-            f"line {last} of {source} was" if first == last else f"lines {first} to {last} of {source} were"
-        )
-        raise XegradError(
-            f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
-        ) from None
+def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:
+    """What is wrong where nobody answers chunks, from this one to that one."""
+    start, end = first.number, last.number + last.text.count(b"\n")
+    lines = f"line {end} of {source} was" if start == end else f"lines {start} to {end} of {source} were"
+    return XegradError(
+        f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
+    )
 
 
 def _chunks(descriptor: int, source: str) -> Iterator[Chunk]:
