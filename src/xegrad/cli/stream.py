@@ -36,12 +36,8 @@ Answer = tuple[int, "dict[str, Any] | msgspec.Raw | str", int]
 Work = Callable[["Sequence[Line]", "RawProblem"], Iterable[Answer]]
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """The lines of output for a chunk, how many came out with each status, and the first that was bad."""
-
-    text: bytes
-    counts: Counter[int]
-    first_bad: int | None
+# The lines of output for a chunk, how many came out with each status, and the number of the first that was bad.
+Answered = tuple[bytes, Counter[int], int | None]
 
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
@@ -65,20 +61,21 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
             screen.progress_bar(beside_output=output.file is None and not output.quiet),
         ):
             for path in request.paths:
-                for answered_chunk in _in_order(path, answer):
-                    counts += answered_chunk.counts  # before: whoever reads may interrupt at once
+                source = "standard input" if path == "-" else path
+                for text, of_chunk, bad in _in_order(path, source, answer):
+                    counts += of_chunk  # before: whoever reads may interrupt at once
                     try:
-                        write(b"" if output.is_silent else answered_chunk.text)
+                        write(b"" if output.is_silent else text)
                     except OSError:
-                        counts -= answered_chunk.counts
+                        counts -= of_chunk
                         raise
-                    if answered_chunk.first_bad and not first_bad:
-                        first_bad = f"; the first is line {answered_chunk.first_bad} of {_name(path)}"
+                    if bad and not first_bad:
+                        first_bad = f"; the first is line {bad} of {source}"
     finally:
         if not output.quiet and (counts or sys.exc_info()[0] is None):
-            lines, done, bad = count(counts.total(), "line"), counts[DONE], counts[TROUBLE]
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
-            sys.stderr.write(f"xegrad: {lines}: {done} done, {wrong}{bad} bad{first_bad}\n")
+            outcomes = f"{counts[DONE]} done, {wrong}{counts[TROUBLE]} bad{first_bad}"
+            sys.stderr.write(f"xegrad: {count(counts.total(), 'line')}: {outcomes}\n")
     return max(counts, default=DONE)
 
 
@@ -94,12 +91,11 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
             result = results.error_result(lines[place].number, result, lines[place].id)
         answers[place], statuses[place] = result, status
     bad = (line.number for line, status in zip(lines, statuses, strict=True) if status == TROUBLE)
-    return Answered(results.encode(*answers), Counter(statuses), next(bad, None))
+    return results.encode(*answers), Counter(statuses), next(bad, None)
 
 
-def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
+def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
     """The answers to the chunks of a file, in their order; those of a long one by every processor."""
-    source = _name(path)
     with contextlib.ExitStack() as stack:
         with _reading(source):
             descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
@@ -148,11 +144,6 @@ def _reading(source: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _name(path: str) -> str:
-    """What messages call a file."""
-    return "standard input" if path == "-" else path
 
 
 def _is_ready(descriptor: int) -> bool:
