@@ -39,11 +39,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             show_default=False,
         ),
     ] = None
-    labels: Annotated[
-        str | None, option("--labels FILE", "The labels, or a row of targets for each row of x.")
-    ] = None
+    labels: Annotated[str | None, option("FILE", "The labels, or a row of targets for each row of x.")] = None
     label_column: Annotated[
-        str | None, option("--label-column NAME", "The column of a data set (-x data.csv) that is the label.")
+        str | None, option("NAME", "The column of a data set (-x data.csv) that is the label.")
     ] = None
     input_format: Annotated[
         str | None,
@@ -258,23 +256,14 @@ def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
     if record is not ProblemOptions:
         return parameters
     values = parameters.pop("values")
-    of_fields = {
-        field.parameter: values.replace(
-            name=field.parameter,
-            default=None,
-            annotation=Annotated[
-                field.kind.option | None,
-                option(
-                    " ".join((*field.options, field.metavar or "")),
-                    field.help,
-                    values=field.words,
-                    noun=field.noun,
-                ),
-            ],
-        )
-        for field in FIELDS.values()
-        if field.options
-    }
+    of_fields = {}
+    for field in FIELDS.values():
+        if field.options:
+            name, usage = field.parameter, " ".join((*field.options, field.metavar or ""))
+            own = option(usage, field.help, values=field.words, noun=field.noun)
+            of_fields[name] = values.replace(
+                name=name, default=None, annotation=Annotated[field.kind.option | None, own]
+            )
     parameters = of_fields | parameters
     return {name: parameters[name] for name in dict.fromkeys((*_FIRST, *parameters))}
 

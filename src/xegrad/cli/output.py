@@ -52,12 +52,10 @@ class OutputOptions(msgspec.Struct, frozen=True):
         str | None,
         option("-o, --output FILE", "Write it there, whole or not at all; format from the suffix."),
     ] = None
-    top: Annotated[int, option("--top K", "How many of the worst entries.", min=1)] = 10
+    top: Annotated[int, option("K", "How many of the worst entries.", min=1)] = 10
     all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
     heatmap: Annotated[bool, option("--heatmap", "Draw the matrices as heat maps too.")] = False
-    digits: Annotated[
-        int, option("--digits D", "Significant digits; 17 shows raw numbers.", min=1, max=17)
-    ] = 8
+    digits: Annotated[int, option("D", "Significant digits; 17 shows raw numbers.", min=1, max=17)] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
     no_color: NoColor = False
 

@@ -21,13 +21,13 @@ MOST = 1_000_000  # inputs or classes
 
 
 def command(
-    rows: Annotated[int | None, option("--rows B", "A random one: B rows (1).", min=1, max=MOST)] = None,
-    inputs: Annotated[int | None, option("--inputs N", "N inputs (3).", min=1, max=MOST)] = None,
-    classes: Annotated[int | None, option("--classes T", "T classes (5).", min=1, max=MOST)] = None,
-    seed: Annotated[int | None, option("--seed S", "Which one (0).", min=0)] = None,
+    rows: Annotated[int | None, option("B", "A random one: B rows (1).", min=1, max=MOST)] = None,
+    inputs: Annotated[int | None, option("N", "N inputs (3).", min=1, max=MOST)] = None,
+    classes: Annotated[int | None, option("T", "T classes (5).", min=1, max=MOST)] = None,
+    seed: Annotated[int | None, option("S", "Which one (0).", min=0)] = None,
     slip: Annotated[
         list[str] | None,
-        option("--slip NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
+        option("NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
     ] = None,
     output_format: Annotated[
         str, option("--format", "What it is written as.", values=WRITABLE, noun="format")
