@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,15 +19,15 @@ from xegrad.errors import UsageError, XegradError
 if TYPE_CHECKING:
     from xegrad.display.text import View
 
-# The forms of a result, and the suffixes that ask for them.
-FORMS: Mapping[str, tuple[str, ...]] = {
-    "table": (".txt",),
-    "json": (".json",),
-    "markdown": (".md",),
-    "svg": (".svg",),
-    "html": (".html",),
-    "csv": (".csv",),
-    "npy": (".npy",),
+# The forms of a result, and the suffix that asks for each.
+FORMS = {
+    "table": ".txt",
+    "json": ".json",
+    "markdown": ".md",
+    "svg": ".svg",
+    "html": ".html",
+    "csv": ".csv",
+    "npy": ".npy",
 }
 VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
@@ -78,7 +78,11 @@ class OutputOptions(msgspec.Struct, frozen=True):
         form = "json" if self.json else self.form and choice(self.form, forms, "format")
         if self.file is not None:
             refuse_inputs(self.file, inputs)
-            form = form or _form_of(self.file, forms)
+            suffix, known = Path(self.file).suffix.lower(), {FORMS[one]: one for one in forms}
+            form = form or known.get(suffix)
+            if form is None:
+                what = f"the suffix {suffix or 'is missing; it'} is none of {', '.join(known)}"
+                raise UsageError(f"-o {self.file}: {what}; --format decides, too")
         return Destination(self, form or "table", self.file, is_report)
 
 
@@ -102,35 +106,29 @@ class Destination(msgspec.Struct, frozen=True):
 
         Warnings go to standard error first, unless JSON carries them.
         """
-        silent = self.options.is_silent
-        if self.form != "json" or silent:
+        options = self.options
+        if self.form != "json" or options.is_silent:
             for warning in warnings:
                 sys.stderr.write(f"xegrad: warning: {warning}\n")
-        if silent:
+        if options.is_silent:
             return
         if self.form == "json":
             from xegrad.formats.results import encode
 
-            self._put(encode(result()))
+            data = encode(result())
         elif array is not None and self.form not in VIEWS:
-            self._put(array(self.form))
+            data = array(self.form)
         else:
-            self._draw(view)
+            from xegrad.display import screen
 
-    def _draw(self, view: Callable[[PageSettings], View]) -> None:
-        from xegrad.display import screen
-
-        options, ascii = self.options, self.path is None and not screen.is_unicode()
-        top = None if options.all_entries else options.top
-        shown = view(PageSettings(screen.width(), options.digits, top, options.heatmap, ascii))
-        if ascii:
-            shown = screen.in_ascii(shown)
-        if self.path is None and self.form == "table" and not self.is_report:
-            screen.show(shown, color=not options.no_color)
-        else:
-            self._put(screen.as_text(shown, self.form).encode())
-
-    def _put(self, data: bytes) -> None:
+            ascii = self.path is None and not screen.is_unicode()
+            top = None if options.all_entries else options.top
+            page = PageSettings(screen.width(), options.digits, top, options.heatmap, ascii)
+            shown = screen.in_ascii(view(page)) if ascii else view(page)
+            if self.path is None and self.form == "table" and not self.is_report:
+                screen.show(shown, color=not options.no_color)
+                return
+            data = screen.as_text(shown, self.form).encode()
         with writer(self.path, is_report=self.is_report) as write:
             write(data)
 
@@ -176,18 +174,6 @@ def _replaced(path: Path) -> Iterator[Write]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def _form_of(path: str, forms: Collection[str]) -> str:
-    """The form that a file's suffix asks for."""
-    suffix = Path(path).suffix.lower()
-    for form in forms:
-        if suffix in FORMS[form]:
-            return form
-    known = ", ".join(known for form in forms for known in FORMS[form])
-    raise UsageError(
-        f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
-    )
 
 
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:

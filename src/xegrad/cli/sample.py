@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from xegrad import formats
 from xegrad.cli.choices import choices, option
 from xegrad.errors import UsageError
 from xegrad.vocabulary import SYMBOLS
-
-if TYPE_CHECKING:
-    from xegrad.formats.raw_problem import RawProblem
-    from xegrad.problem import Problem
-
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
 MOST = 1_000_000  # inputs or classes
@@ -43,6 +37,8 @@ def command(
 
     A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
     """
+    from xegrad.formats.raw_problem import RawProblem
+
     sizes = rows or (4 if slip else 1), inputs or 3, classes or 5, seed or 0
     claim: dict[str, Any] = {}
     if slip:
@@ -63,23 +59,16 @@ def command(
         problem, remaining = problem_without_blind_spots(*sizes)
         if remaining:
             sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
-    sys.stdout.buffer.write(formats.FORMATS[output_format].write_problem(_raw(problem, claim)))
-    return 0
-
-
-def _raw(problem: Problem, claim: Mapping[str, Any]) -> RawProblem:
-    """A problem and what it claims, as they are written."""
-    from xegrad.formats.raw_problem import RawProblem
-
-    labels = problem.targets.labels
-    assert labels is not None
-    single = problem.n_rows == 1
+    labels: Any = problem.targets.labels
+    is_single = problem.n_rows == 1
     values = {
         "W": problem.weights,
-        "x": problem.inputs[0] if single else problem.inputs,
+        "x": problem.inputs[0] if is_single else problem.inputs,
         "b": problem.bias,
-        "label": int(labels[0]) if single else labels,
+        "label": labels.item() if is_single else labels,
         "class_weights": problem.targets.class_weights,
         **claim,
     }
-    return RawProblem({key: value for key, value in values.items() if value is not None})
+    raw = RawProblem({key: value for key, value in values.items() if value is not None})
+    sys.stdout.buffer.write(formats.FORMATS[output_format].write_problem(raw))
+    return 0

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from xegrad.formats.ndjson import Chunk, Line
     from xegrad.formats.raw_problem import RawProblem
 
-OTHER_SUFFIXES = {suffix for form, suffixes in FORMS.items() if form != "json" for suffix in suffixes}
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
 # What a command makes of some lines, in any order: the place of each, and its result or what is wrong with it (where
@@ -49,7 +48,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
         raise UsageError(f"{command}: {ndjson}, not in {output.form}")
     if output.file is not None:
         refuse_inputs(output.file, request.files)
-        if Path(output.file).suffix.lower() in OTHER_SUFFIXES:
+        if Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
             raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
