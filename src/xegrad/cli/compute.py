@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec.structs import replace
 
+from xegrad import formats
 from xegrad.cli import DONE, TROUBLE
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, takes_problem
@@ -99,12 +100,8 @@ def command(
 
         return computation_view(computed, parts.layout, page)
 
-    destination.write(
-        result=result,
-        view=view,
-        array=partial(_as_array, computed, parts.layout),
-        warnings=problem.targets.warnings,
-    )
+    array = partial(_as_array, computed, parts.layout)
+    destination.write(result=result, view=view, array=array, warnings=problem.targets.warnings)
     return DONE
 
 
@@ -130,18 +127,17 @@ def _computed(
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
-    targets = computed.problem.targets
-    if computed.n_problems == 1:
-        warnings = [computed.warnings]
-    elif not (finite := computed.finite).all():
+    targets, finite = computed.problem.targets, computed.finite
+    if computed.n_problems > 1 and not finite.all():
         # What is not finite is told problem by problem, and the rest together.
         alone, together = (~finite).nonzero()[0].reshape(-1, 1), finite.nonzero()[0]
-        for chosen in (*alone.tolist(), together.tolist()):
-            if chosen:
-                places = [stack.places[k] for k in chosen]
-                part = replace(stack, problem=stack.problem.at(chosen), places=places)
-                yield from _computed(part, lines, methods, names)
+        for chosen in filter(None, (*alone.tolist(), together.tolist())):
+            places = [stack.places[k] for k in chosen]
+            part = replace(stack, problem=stack.problem.at(chosen), places=places)
+            yield from _computed(part, lines, methods, names)
         return
+    if computed.n_problems == 1:
+        warnings = [computed.warnings]
     elif targets.soft is None and targets.class_weights is None:
         warnings = [[]] * computed.n_problems  # there is nothing to warn of, and looking takes long
     else:
@@ -154,8 +150,6 @@ def _computed(
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:
     """The only gradient, or that of W, in a format for arrays."""
-    from xegrad import formats
-
     if len(computed.names) > 1 and "weights" not in computed.names:
         raise UsageError(f"{form} holds one gradient; name it with --with-respect-to")
     name = computed.names[0]

@@ -144,10 +144,8 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         data, source = formats.read_bytes(path, "a data set is expected")
         data_set = csv.read_data_set(data, source, label_column)
         if data_set.left_out:
-            sys.stderr.write(
-                f"xegrad: {source}: x is {', '.join(data_set.columns)}; left out, since not numbers: "
-                f"{', '.join(data_set.left_out)}\n"
-            )
+            columns, left_out = ", ".join(data_set.columns), ", ".join(data_set.left_out)
+            sys.stderr.write(f"xegrad: {source}: x is {columns}; left out, since not numbers: {left_out}\n")
         return data_set.problem
 
 

@@ -106,11 +106,11 @@ def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> It
             done += len(chunk.text) + 1
             if done <= WORTHWHILE or _n_processors() == 1:
                 yield answer(chunk)
-                continue
-            from xegrad.cli import processes
+            else:
+                from xegrad.cli import processes
 
-            more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
-            yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
+                more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
+                yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
 
 
 def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:
