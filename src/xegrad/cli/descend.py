@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad import formats
-from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options
+from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
 from xegrad.cli.choices import choice, option
-from xegrad.cli.inputs import ProblemOptions
+from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions, refuse_inputs, writer
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xegrad.display.text import View
 
 
-@options.takes_problem(without=["top", "all_entries", "heatmap"])
+@takes_problem(without=["top", "all_entries", "heatmap"])
 def command(
     *,
     request: ProblemOptions,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from xegrad.cli import DONE, options
+from xegrad.cli import DONE
 from xegrad.cli.choices import choice, option
-from xegrad.cli.inputs import ProblemOptions
+from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xegrad.display.text import View
 
 
-@options.takes_problem(without=["top", "all_entries"], digits=6)
+@takes_problem(without=["top", "all_entries"], digits=6)
 def command(
     *,
     request: ProblemOptions,
