@@ -180,7 +180,7 @@ def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequ
         accuracy = _accuracy([judged.comparison.summary()]) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(_result(types.Check, name=shown, passed=verification.accepts(name), **accuracy))
-        if name != "loss":
+        if name != "loss" and not candidate:
             candidate = _candidate(verification, name, accuracy)
     ulps = {f"max_ulp_error of {check['name']}": check["max_ulp_error"] for check in checks}
     reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
@@ -202,7 +202,7 @@ def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
     judged = verification.judgements[name]
     comparison = judged.comparison
     worst = comparison.summary().worst
-    explanations, blind_spots = _explanations(verification, name), verification.blind_spots
+    explanations, blind_spots = _explanations(verification, name), verification.blind_spots.get(name)
     return _result(
         types.CandidateResult,
         judged,
