@@ -5,8 +5,6 @@ See docs/numerics.md, section 7.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +89,9 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        return self._worst_first(1)[0]
+        return self.worst_first_of(1)[0]
 
-    def _worst_first(self, n_problems: int) -> NDArray[np.intp]:
+    def worst_first_of(self, n_problems: int) -> NDArray[np.intp]:
         """The same for each problem of a stack, (K, size)."""
         shape = (n_problems, -1)
         size = np.abs(self.difference).reshape(shape)
@@ -121,41 +119,6 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         ]
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
-
-    def summary(self, n_problems: int = 1) -> Summary:
-        """The figures of each problem of a stack of K; one problem is a stack of one."""
-        return Summary(self, n_problems)
-
-
-class Summary(msgspec.Struct, frozen=True, eq=False):
-    """The figures of a comparison, (K,) each, of K problems of one shape."""
-
-    comparison: Comparison
-    n_problems: int
-
-    def _entries(self, name: str) -> Any:
-        """(K, size) a property of the entries, problem by problem."""
-        return getattr(self.comparison, name).reshape(self.n_problems, -1)
-
-    agrees = property(lambda self: self._entries("within").all(axis=1))
-    max_difference = property(
-        lambda self: np.abs(self._entries("difference")).max(axis=1)
-    )  # NaN where any is
-    correct_digits = property(lambda self: self._entries("correct_digits").min(axis=1))  # of the worst entry
-    unresolved = property(lambda self: np.count_nonzero(self._entries("unresolved"), axis=1))
-    no_correct_digit = property(lambda self: np.count_nonzero(self._entries("no_correct_digit"), axis=1))
-    opposite_signs = property(lambda self: np.count_nonzero(self._entries("opposite_signs"), axis=1))
-
-    @property
-    def max_ulps(self) -> NDArray[np.uint64] | None:
-        """The largest; None where any number of any problem is none."""
-        ulps = self.comparison.ulps
-        return None if ulps is None else ulps.reshape(self.n_problems, -1).max(axis=1)
-
-    @property
-    def worst(self) -> NDArray[np.intp]:
-        """The flat index of the worst entry."""
-        return self.comparison._worst_first(self.n_problems)[:, 0]
 
 
 def compare(

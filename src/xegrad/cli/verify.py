@@ -125,7 +125,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     def result() -> Any:
         from xegrad.formats.results import verify_result
 
-        return verify_result(verification, id=raw.id, warnings=warnings)
+        return verify_result(verification, id=raw.id)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
@@ -193,7 +193,7 @@ def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: Judg
             verification, _ = _verify(raw, judging)
         except (InputError, UsageError) as error:
             return stream.bad(line, ndjson.shortened(error))
-        result = verify_result(verification, id=raw.id, warnings=verification.problem.targets.warnings)
+        result = verify_result(verification, id=raw.id)
         return result, DONE if verification.verified else JUDGED_WRONG
 
     return list(map(one, lines))

@@ -199,6 +199,7 @@ def _shape(fields: Any) -> Any:
         _size(inputs),
         (len(label), type(label[0])) if isinstance(label, list) and label else type(label),
         fields.b is UNSET,
+        fields.id is UNSET,
         shared,
     )
 
@@ -215,8 +216,8 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
     found by trying fewer."""
     if not all(objects) or not _all_equal(map(_shared, objects)):
         raise ValueError("no problem, or other options")
-    if not _all_equal(fields.b is UNSET for fields in objects):
-        raise ValueError("not all have b")
+    if not _all_equal((fields.b is UNSET, fields.id is UNSET) for fields in objects):
+        raise ValueError("not all have b, or not all an id")
     first = options.over(json.raw_problem(objects[0]))
     one = first.problem()
     shape = (len(objects),)
