@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xegrad.descent import Descent
     from xegrad.explanation import Explanation
     from xegrad.problem import Layout, Problem
-    from xegrad.slips import Slip
+    from xegrad.slip_page import Page
     from xegrad.verification import Verification
 
 Fields = dict[str, Any]
@@ -271,20 +271,17 @@ def error_result(line: int, error: str, id: Any) -> Any:
     return types.ErrorResult(line, error, id)
 
 
-def slip_result(slip: Slip) -> types.SlipResult:
+def slip_result(page: Page) -> types.SlipResult:
     """What `slips NAME --json` prints."""
-    from xegrad.slip_page import page
-
-    shown = page(slip.name)
     return _result(
         types.SlipResult,
-        slip,
-        formula=shown.formula,
-        how=slip.cause,
-        wrong=shown.explanation.wrong,
-        right=shown.explanation.right,
-        remedy=shown.explanation.remedy,
-        of=SYMBOLS[shown.name],
-        right_gradient=shown.right,
-        wrong_gradient=shown.wrong,
+        page.slip,
+        formula=page.formula,
+        how=page.slip.cause,
+        wrong=page.explanation.wrong,
+        right=page.explanation.right,
+        remedy=page.explanation.remedy,
+        of=SYMBOLS[page.name],
+        right_gradient=page.right,
+        wrong_gradient=page.wrong,
     )
