@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from conftest import Run
+from xegrad.cli.schema import SCHEMAS
 from xegrad.formats.results.tree import each, objects
-from xegrad.formats.schemas import SCHEMAS
 
 SAMPLES = sorted(Path("sample_inputs").glob("*.json"))
 OPTIONS = [
