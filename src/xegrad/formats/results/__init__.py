@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xegrad.computation import Computation
     from xegrad.descent import Descent
     from xegrad.explanation import Explanation
+    from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
     from xegrad.slip_page import Page
     from xegrad.verification import Verification
@@ -169,6 +170,10 @@ def _comparison(computation: Computation) -> Fields:
 
 def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
     """What `verify --json` prints."""
+    diagnoses: Fields = {  # every explanation of the best rank that fits
+        name: [_result(types.ExplanationResult, one) for one in diagnosis.explanations]
+        for name, diagnosis in verification.diagnoses.items()
+    }
     checks = [
         _result(types.Check, one, **_accuracy(_together([one.comparison])), advisory=one.advisory or UNSET)
         for one in verification.checks
@@ -179,7 +184,7 @@ def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
         if name != "loss":
-            candidate = _candidate(verification, name, accuracy)
+            candidate = _candidate(verification, judged, accuracy, diagnoses.get(name, UNSET))
     ulps = {f"max_ulp_error of {check.name}": check.max_ulp_error for check in checks}
     reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
     tree = types.VerifyResult(
@@ -188,16 +193,17 @@ def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
         checks=checks,
         id=id,
         candidate=candidate,
-        diagnosis=_explanations(verification, "loss"),
+        diagnosis=diagnoses.get("loss", UNSET),
         steps=UNSET if verification.steps is None else _result(types.StepsResult, verification.steps),
         warnings=[*verification.problem.targets.warnings, *reasons],
     )
     return objects(tree)[0]
 
 
-def _candidate(verification: Verification, name: str, accuracy: Fields) -> types.CandidateResult:
+def _candidate(
+    verification: Verification, judged: Judgement, accuracy: Fields, diagnosis: Any
+) -> types.CandidateResult:
     """A gradient from outside, judged; `wrong_entries` counts those that nothing explains."""
-    judged = verification.judgements[name]
     comparison, blind_spots = judged.comparison, verification.blind_spots
     worst = comparison.worst_first[:1]
     return _result(
@@ -206,21 +212,14 @@ def _candidate(verification: Verification, name: str, accuracy: Fields) -> types
         **accuracy,
         bound=np.array([judged.relative_bound]),
         worst={
-            **_entry(verification.problem, name, worst),
+            **_entry(verification.problem, judged.name, worst),
             "yours": comparison.candidate.flat[worst],
             "exact": comparison.reference.flat[worst],
             "difference": comparison.difference.flat[worst],
         },
-        diagnosis=_explanations(verification, name),
+        diagnosis=diagnosis,
         blind_spots=UNSET if blind_spots is None else blind_spots,
     )
-
-
-def _explanations(verification: Verification, name: str) -> Any:
-    """Every explanation of the best rank that fits a candidate, if any was looked for."""
-    if name not in verification.diagnoses:
-        return UNSET
-    return [_result(types.ExplanationResult, one) for one in verification.diagnoses[name].explanations]
 
 
 def explain_result(explanation: Explanation, layout: Layout, *, id: Any) -> Any:
