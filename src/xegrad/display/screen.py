@@ -84,7 +84,8 @@ def in_ascii(view: View) -> View:
 
     def plain(line: Text) -> Text:
         for character, instead in PLAIN.items():
-            line = Text(instead).join(line.split(character, allow_blank=True))
+            if character in line.plain:
+                line = Text(instead).join(line.split(character, allow_blank=True))
         return line
 
     return [list(map(plain, section)) for section in view]

@@ -106,7 +106,7 @@ def compute_results(
     }
     tree = types.ComputeResult(
         schema="xegrad/compute/1",
-        id=UNSET if UNSET in ids else each(ids),
+        id=UNSET if ids[0] is UNSET else each(ids),
         **reported,
         probabilities=probabilities,
         method=computation.method,
