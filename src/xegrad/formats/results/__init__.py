@@ -77,7 +77,7 @@ def compute_results(
     warnings: Sequence[Sequence[str]] = ((),),
 ) -> list[msgspec.Raw]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
-    problem, names = computation.problem, computation.names
+    classes = computation.problem.classes
     probabilities = _of_each(computation, layout, "logits", computation.forward.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
     accuracy: Fields = {
@@ -99,7 +99,7 @@ def compute_results(
     ):
         notes[k].append(sentence)
     # dL/dW alone needs no second name.
-    hidden = {"gradients": UNSET} if names == ["weights"] else {}
+    hidden = {"gradients": UNSET} if computation.names == ["weights"] else {}
     evaluations = {
         name: types.EvaluationResult(**of_one | hidden | accuracy.get(name, {}))
         for name, of_one in values.items()
@@ -110,7 +110,7 @@ def compute_results(
         **reported,
         probabilities=probabilities,
         method=computation.method,
-        classes=UNSET if problem.classes is None else problem.classes,
+        classes=UNSET if classes is None else classes,
         **evaluations,
         comparison=comparison,
         verdict=each(computation.verdicts),
@@ -127,10 +127,8 @@ def _of_each(computation: Computation, layout: Layout, name: str, array: Any) ->
 def _values(computation: Computation, method: str, layout: Layout) -> Fields:
     """The loss and the gradients by one method, in the layout of the problem."""
     evaluation, n_problems = computation.evaluations[method], computation.n_problems
-    gradients = {
-        SYMBOLS[name]: _of_each(
-            computation, layout, name, gradient + 0.0
-        )  # an exact zero has no sign to tell
+    gradients = {  # + 0.0, since an exact zero has no sign to tell
+        SYMBOLS[name]: _of_each(computation, layout, name, gradient + 0.0)
         for name, gradient in evaluation.gradients.items()
     }
     values: Fields = {"loss": np.reshape(evaluation.loss, n_problems)}
