@@ -89,18 +89,16 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        return self.worst_first_of(1)[0]
+        return self.in_rows(1).row_by_row[0]
 
-    def worst_first_of(self, n_problems: int) -> NDArray[np.intp]:
-        """The same for each problem of a stack, (K, size)."""
-        shape = (n_problems, -1)
-        size = np.abs(self.difference).reshape(shape)
-        reference = self.reference.reshape(shape)
+    @property
+    def row_by_row(self) -> NDArray[np.intp]:
+        """The same of each row of (K, size) entries."""
+        size = np.abs(self.difference)
         not_a_number = np.isnan(size)
-        beyond = ~self.within.reshape(shape) & ~not_a_number
+        beyond = ~self.within & ~not_a_number
         with np.errstate(all="ignore"):
-            open_part = self.bound.reshape(shape) / np.abs(reference)
-        open_part = np.where(reference == 0, 0, open_part)
+            open_part = np.where(self.reference == 0, 0, self.bound / np.abs(self.reference))
         steps = np.zeros_like(open_part)
         np.log10(open_part, out=steps, where=open_part > 0)
         rest = np.where(open_part > 0, np.round(steps, 2), -np.inf)
@@ -119,6 +117,11 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         ]
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
+
+    def in_rows(self, n_problems: int) -> Comparison:
+        """The entries of each problem of a stack as a row."""
+        parts = (self.reference, self.candidate, self.bound)
+        return Comparison(*(part.reshape(n_problems, -1) for part in parts))
 
 
 def compare(

@@ -5,7 +5,7 @@ See docs/json.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,27 +45,25 @@ def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
     return {"of": SYMBOLS[name], **indices}
 
 
-def _together(comparisons: Collection[Comparison], n_problems: int = 1) -> Comparison:
+def _together(comparisons: Iterable[Comparison], n_problems: int) -> Comparison:
     """Several gradients of K problems as one, (K, entries)."""
-
-    def entries(name: str) -> Any:
-        return np.concatenate([getattr(one, name).reshape(n_problems, -1) for one in comparisons], axis=1)
-
-    return Comparison(entries("reference"), entries("candidate"), entries("bound"))
+    rows = [one.in_rows(n_problems) for one in comparisons]
+    parts = zip(*((one.reference, one.candidate, one.bound) for one in rows), strict=True)
+    return Comparison(*(np.concatenate(arrays, axis=1) for arrays in parts))
 
 
-def _max_ulps(together: Comparison) -> Any:
+def _max_ulps(rows: Comparison) -> Any:
     """(K,) the largest; NaN where any number of any problem is none."""
-    ulps = together.ulps
-    return np.full(len(together.reference), np.nan) if ulps is None else ulps.max(axis=1)
+    ulps = rows.ulps
+    return np.full(len(rows.reference), np.nan) if ulps is None else ulps.max(axis=1)
 
 
-def _accuracy(together: Comparison) -> Fields:
-    """How far from the exact values."""
+def _accuracy(rows: Comparison) -> Fields:
+    """How far from the exact values, (K,) each."""
     return {
-        "max_ulp_error": _max_ulps(together),
-        "correct_digits": together.correct_digits.min(axis=1),
-        "wrong_entries": np.count_nonzero(together.no_correct_digit, axis=1),
+        "max_ulp_error": _max_ulps(rows),
+        "correct_digits": rows.correct_digits.min(axis=1),
+        "wrong_entries": np.count_nonzero(rows.no_correct_digit, axis=1),
     }
 
 
@@ -145,12 +143,12 @@ def _comparison(computation: Computation) -> Fields:
     """The chain against the shortcut: the figures of all gradients together."""
     problem, n_problems, compared = computation.problem, computation.n_problems, computation.comparisons
     together = _together(compared.values(), n_problems)
-    each_gradient = [_together([one], n_problems) for one in compared.values()]
+    each_gradient = [one.in_rows(n_problems) for one in compared.values()]
     agree = np.array([one.within.all(axis=1) for one in each_gradient])
     differences = np.array([np.abs(one.difference).max(axis=1) for one in each_gradient])
     # The worst entry is of the gradient that disagrees, or else of the first; of several, that which differs most.
     which = np.where(agree, -1, np.nan_to_num(differences, nan=np.inf)).argmax(axis=0)
-    worst = np.choose(which, [one.worst_first_of(n_problems)[:, 0] for one in compared.values()])
+    worst = np.choose(which, [one.row_by_row[:, 0] for one in each_gradient])
     names = list(compared)
     entries: Any = _entry(problem, names[0], worst)
     if len(names) > 1:
@@ -173,12 +171,12 @@ def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
         for name, diagnosis in verification.diagnoses.items()
     }
     checks = [
-        _result(types.Check, one, **_accuracy(_together([one.comparison])), advisory=one.advisory or UNSET)
+        _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)
         for one in verification.checks
     ]
     candidate: types.CandidateResult | UnsetType = UNSET
     for name, judged in verification.judgements.items():
-        accuracy = _accuracy(_together([judged.comparison])) | {"wrong_entries": int(judged.wrong.sum())}
+        accuracy = _accuracy(judged.comparison.in_rows(1)) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
         if name != "loss":
