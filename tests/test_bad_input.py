@@ -177,8 +177,9 @@ def test_bad_usage_is_refused_in_one_line(run: Run, arguments: tuple[str, ...], 
         ("1,2x\n3,4\n", "line 1, column 2 is '2x' among numbers"),
         ("cat,dog\n", "there are no numbers below the header"),
         ("1,2\n3\n", "line 2 has 1 cell, but line 1 has 2"),
+        ("a;b\n1;2\n", "line 1: found cells separated by semicolons; commas are expected"),
     ],
-    ids=["a bad cell", "a header alone", "a ragged table"],
+    ids=["a bad cell", "a header alone", "a ragged table", "semicolons"],
 )
 def test_a_table_that_is_no_w_is_refused_by_line_and_column(
     run: Run, tmp_path: Path, table: str, expected: str

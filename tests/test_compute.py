@@ -542,11 +542,11 @@ def moved(computed: Computation, index: int, by: float) -> Computation:
 
 def without_digit(computed: Computation, method: str, index: int) -> Computation:
     """The computation, with one entry of a method's dL/dW twice what it is, as far as the exact values tell."""
-    compared = computed.from_exact[method]["weights"]
-    candidate = compared.candidate.copy()
+    evaluation = computed.evaluations[method]
+    candidate = evaluation.gradients["weights"].copy()
     candidate.flat[index] *= 2
-    from_exact = {**computed.from_exact, method: {"weights": replace(compared, candidate=candidate)}}
-    return replace(computed, from_exact=from_exact)
+    doubled = replace(evaluation, gradients={**evaluation.gradients, "weights": candidate})
+    return replace(computed, evaluations={**computed.evaluations, method: doubled})
 
 
 def test_each_verdict_has_its_sentence() -> None:

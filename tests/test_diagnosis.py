@@ -24,7 +24,7 @@ from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
-from xegrad.slips.gradients import in_format
+from xegrad.slips.formulas import in_format
 from xegrad.slips.making import apply
 
 # As the derivation prints it: the flat gradient cut by reshape(W.shape).

@@ -14,7 +14,7 @@ import pytest
 from conftest import Run, Shell, problem_json
 from seed import GRADIENT, HALF_A_UNIT, LOSS
 from xegrad import progress
-from xegrad.explanation.texts import STEPS
+from xegrad.explanation.steps import STEPS
 
 SEED = "sample_inputs/seed.json"
 WIDTHS = (60, 80, 120)

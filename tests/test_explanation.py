@@ -14,8 +14,10 @@ from numpy.testing import assert_allclose
 from seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from strategies import problems
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
-from xegrad.explanation.steps import BUDGET
-from xegrad.explanation.texts import MISTAKE_AT_STEP, STEPS, WITHOUT_BIAS
+from xegrad.display.explanation import kept
+from xegrad.display.page import EDGE
+from xegrad.explanation.steps import STEPS
+from xegrad.explanation.values import BUDGET
 
 # Typed from the derivation: dL/dW as it prints it, scrambled by reshape(3, 5).
 SCRAMBLED = [
@@ -25,6 +27,19 @@ SCRAMBLED = [
 ]
 CROSS_ENTROPY_JACOBIAN = [0, 0, -4.60864, 0, 0]
 X = [0.1, 0.5, 0.4]
+# The slip that each step invites, where there is a b.
+INVITED = {
+    "logits": "bias-wrong",
+    "probabilities": "softmax-twice",
+    "loss": "log-epsilon",
+    "cross_entropy_jacobian": "jacobian-skipped",
+    "softmax_jacobian": "jacobian-diagonal",
+    "weighted_sum_jacobian": "input-missing",
+    "layer_jacobian": "all-zero",
+    "flat_gradient": "scrambled-reshape",
+    "gradient": "scrambled-reshape",
+    "shortcut": "sign-flipped",
+}
 
 
 def problem(n_inputs: int, n_classes: int, label: int = 0) -> Problem:
@@ -123,10 +138,10 @@ def test_the_slip_of_the_softmax_jacobian_is_its_diagonal_with_numbers() -> None
 def test_every_step_but_the_last_two_invites_a_slip() -> None:
     seed = read("sample_inputs/seed.json")
     steps = explain(replace(seed, bias=np.zeros(5))).steps
-    assert {step.name: step.slip.name for step in steps if step.slip is not None} == MISTAKE_AT_STEP
+    assert {step.name: step.slip.name for step in steps if step.slip is not None} == INVITED
     without = explain(seed)["logits"].slip
     assert without is not None
-    assert without.name == WITHOUT_BIAS
+    assert without.name == "transposed"
     assert [step.name for step in steps if step.slip is None] == ["comparison", "check"]
 
 
@@ -196,18 +211,18 @@ def test_of_a_large_layer_only_corners_are_built() -> None:
     assert BUDGET < 1100 * 1100
     assert step.value is None
     assert step.shape == (1100, 1100 * 40)
-    assert step.corners is not None
-    assert step.corners.rows == (0, 1, 2, 700, 1097, 1098, 1099)
+    rows, columns = kept(1100, EDGE, 700), kept(1100 * 40, EDGE, 700 * 40 + explanation.followed[0])
+    assert rows.tolist() == [0, 1, 2, 700, 1097, 1098, 1099]
+    corners = step.at(rows, columns)
     s, x = explanation["probabilities"].value, explanation.computation.problem.inputs[0]
     assert s is not None
-    for k, row in enumerate(step.corners.rows):
-        for i, column in enumerate(step.corners.columns):
+    for k, row in enumerate(rows.tolist()):
+        for i, column in enumerate(columns.tolist()):
             index, input = divmod(column, 40)
             exact = s[row] * ((row == index) - s[index]) * x[input]
-            assert step.corners.values[k, i] == pytest.approx(exact, rel=1e-14)
-    zero = explanation["weighted_sum_jacobian"].corners
-    assert zero is not None
-    assert [zero.values[0, 0], zero.values[0, -1], zero.values[-1, -1]] == [x[0], 0, x[39]]
+            assert corners[k, i] == pytest.approx(exact, rel=1e-14)
+    zero = explanation["weighted_sum_jacobian"].at(rows, columns)
+    assert [zero[0, 0], zero[0, -1], zero[-1, -1]] == [x[0], 0, x[39]]
 
 
 def test_an_explanation_of_float32_is_in_float32() -> None:

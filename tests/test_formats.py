@@ -142,7 +142,7 @@ def test_a_file_that_was_cut_is_refused_in_one_line(
     np.savez(out, **seed_arrays)
     whole = {
         "cut.npz": out.getvalue(),
-        "cut.npy": FORMATS["npy"].write_array(seed_arrays["W"], None),
+        "cut.npy": FORMATS["npy"].module.write_array(seed_arrays["W"], None),
         "cut.safetensors": save({"weight": seed_arrays["W"]}),
     }[name]
     for length in range(0, len(whole) - 1, 37):

@@ -18,10 +18,9 @@ from xegrad.judgement import (
     WRONG,
     Judgement,
     Tolerance,
-    check_methods,
     judge,
-    judge_loss,
 )
+from xegrad.verification import verify_methods
 
 NOT_WRONG = {RIGHT, DIGITS_LOST, UNDECIDED}
 
@@ -43,7 +42,7 @@ def test_a_right_gradient_in_any_order_of_summation_is_never_wrong(dtype: str) -
         for name, dot in ORDERS.items():
             candidate = gradient(problem, dtype, dot)
             assert judge(problem, exact, candidate, Tolerance(precision=dtype)).outcome in NOT_WRONG, name
-        judged = judge_loss(problem, exact, loss(problem, dtype), Tolerance(precision=dtype))
+        judged = judge(problem, exact, loss(problem, dtype), Tolerance(precision=dtype), 0.0, "loss")
         assert judged.outcome in NOT_WRONG
 
 
@@ -224,10 +223,9 @@ def test_an_infinite_candidate_is_wrong_and_nothing_raises() -> None:
 
 def test_methods_pass_their_own_check_and_a_chain_that_is_nan_does_not() -> None:
     mild = Problem(np.array([[1.0, 2.0]]), np.array([[0.5]]), Targets(labels=np.array([0])))
-    exact = METHODS["exact"].evaluate(mild)
-    assert all(check.passed for check in check_methods(mild, exact))
+    assert all(check.passed for check in verify_methods(mild, ["weights"]).checks)
     dead = Problem(np.array([[1.0, 2000.0]]), np.array([[1.0]]), Targets(labels=np.array([0])))
-    checks = check_methods(dead, METHODS["exact"].evaluate(dead))
+    checks = verify_methods(dead, ["weights"]).checks
     failed = {check.name for check in checks if not check.passed and not check.advisory}
     assert failed == {"chain", "chain, loss", "chain against shortcut"}
 
@@ -238,7 +236,7 @@ def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:
     flags = {"loss": np.array(False), "weights": np.array([[True, True]])}
     unsure = type(exact)(exact.loss, exact.losses, exact.gradients, flags)
     assert judge(problem, unsure, exact.gradients["weights"], Tolerance()).outcome == RIGHT
-    assert judge_loss(problem, unsure, float(exact.loss), Tolerance()).outcome == UNDECIDED
+    assert judge(problem, unsure, float(exact.loss), Tolerance(), 0.0, "loss").outcome == UNDECIDED
 
 
 def test_an_entry_whose_exact_value_is_not_certified_is_never_wrong() -> None:
@@ -261,7 +259,7 @@ def test_a_logit_that_is_lost_to_cancellation_moves_every_probability_of_its_row
     exact = METHODS["exact"].evaluate(problem, ("logits",))
     uniform = np.array([[1 / 3, -2 / 3, 1 / 3]])
     assert judge(problem, exact, uniform, Tolerance(), with_respect_to="logits").outcome == UNDECIDED
-    checks = {check.name: check.passed for check in check_methods(problem, exact, ("logits",))}
+    checks = {check.name: check.passed for check in verify_methods(problem, ["logits"]).checks}
     assert checks["shortcut, dL/dlogits"] and checks["complex-step, dL/dlogits"]
 
 

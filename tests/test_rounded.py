@@ -10,12 +10,13 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, any_order, pairwise
+from xegrad.numbers.arithmetic import PRECISIONS, any_order, pairwise
 from xegrad.numbers.rounded import Rounded, entered, exact, product, where
 
-FLOAT32 = Arithmetic(PRECISIONS["float32"])
+FLOAT32 = PRECISIONS["float32"]
 SCALES = (1e-44, 1e-38, 1e-20, 1e-3, 1.0, 30.0, 1e20, 1e37)
 SHAPE = (3, 4)
 
@@ -187,7 +188,7 @@ def test_a_quotient_by_what_may_be_zero_has_no_bound_and_zero_over_it_is_zero() 
 
 
 def test_numbers_enter_float64_as_they_are_and_other_formats_rounded_where_these_do_not_hold_them() -> None:
-    assert entered(np.array([0.1, 0.0]), Arithmetic()).error == 0.0
+    assert entered(np.array([0.1, 0.0]), PRECISIONS["float64"]).error == 0.0
     assert entered(np.array([0.5, 0.0, 2.0**-149]), FLOAT32).error == 0.0
     assert entered(np.array([0.1, 0.5]), FLOAT32).error.tolist() == [0.1 * 2.0**-24 + 2.0**-149, 0.0]
 
@@ -215,7 +216,7 @@ def test_the_way_in_which_a_sum_is_formed_narrows_its_error() -> None:
     ones = np.ones((1, 1024))
     errors = [
         float((exact(ones, one) @ exact(ones.T, one)).error.item())
-        for one in (FLOAT32, Arithmetic(PRECISIONS["float32"], pairwise))
+        for one in (FLOAT32, replace(FLOAT32, terms=pairwise))
     ]
     assert errors[0] / errors[1] == pytest.approx(any_order(1024) / pairwise(1024), rel=1e-3)
 

@@ -33,7 +33,7 @@ def hard(weights: Any, inputs: Any, labels: list[int], bias: Any = None) -> Prob
 @pytest.mark.parametrize("slip", SLIPS.values(), ids=lambda slip: slip.name)
 def test_every_entry_says_what_happens_and_how_it_is_mended(slip: Any) -> None:
     assert slip.stage in STAGES
-    assert all((slip.sentence, slip.equation, slip.wrong, slip.right, slip.remedy, slip.cause))
+    assert all((slip.sentence, slip.equation, *slip.code, slip.remedy, slip.cause))
     assert slip.sentence.endswith(".")
     assert slip.message.count("\n") == 1 or slip.name in {"wrong-label", "all-zero", "scaled"}
     assert sum(map(bool, (slip.formula, slip.places))) == 1

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from conftest import Run, one_line
-from xegrad import METHODS, SLIPS, read
-from xegrad.explanation.texts import MISTAKE_AT_STEP, WITHOUT_BIAS
+from xegrad import METHODS, SLIPS, explain, read
 
 SEED = "sample_inputs/seed.json"
 BATCH = "sample_inputs/batch.json"
@@ -238,7 +238,9 @@ def test_an_unknown_slip_is_refused_with_the_nearest(run: Run) -> None:
 
 
 def test_the_slips_that_a_step_invites_are_in_the_catalogue() -> None:
-    assert {*MISTAKE_AT_STEP.values(), WITHOUT_BIAS} <= {*SLIPS}
+    seed = read(SEED)
+    steps = [step for bias in (None, np.zeros(5)) for step in explain(replace(seed, bias=bias)).steps]
+    assert {step.slip.name for step in steps if step.slip is not None} <= {*SLIPS}
 
 
 def test_a_random_sample_says_what_it_cannot_catch(run: Run) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xegrad import METHODS, InputError, Problem, Targets
-from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
+from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.numbers.rounded import entered
 from xegrad.vocabulary import REDUCTIONS
 
@@ -167,7 +167,7 @@ def random_targets(random: np.random.Generator) -> tuple[Targets, int]:
 
 def errors(stated: Targets, n_classes: int, dtype: np.dtype[Any]) -> Any:
     """How far from the exact ones the effective targets of a computation in this precision may be."""
-    arithmetic = Arithmetic(PRECISIONS[dtype.name])
+    arithmetic = PRECISIONS[dtype.name]
     over = stated.over(lambda array: entered(array, arithmetic), n_classes)
     return np.broadcast_to(over.error, over.value.shape)
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import Run
 from torch_layer import EVERY_COMBINATION, NAMES, certified, draw, evaluate, rows, unreduced
 from xegrad import METHODS, InputError, Problem, Targets, bounds, layer
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge, judge_loss
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge
 
 torch = pytest.importorskip("torch")
 
@@ -103,9 +103,9 @@ def outcomes_in_float32(problem: Problem, form: str) -> list[str]:
     computed, exact = evaluate(problem, "float32", form), METHODS["exact"].evaluate(problem, NAMES)
     tolerance = Tolerance(precision="float32")
     judged = [judge(problem, exact, computed.gradients[name], tolerance, 0.0, name) for name in NAMES]
-    judged.append(judge_loss(problem, exact, computed.loss, tolerance))
+    judged.append(judge(problem, exact, computed.loss, tolerance, 0.0, "loss"))
     for row, loss in zip(rows(problem), computed.losses.tolist(), strict=True):
-        judged.append(judge_loss(row, METHODS["exact"].evaluate(row), loss, tolerance))
+        judged.append(judge(row, METHODS["exact"].evaluate(row), loss, tolerance, 0.0, "loss"))
     return [judgement.outcome for judgement in judged]
 
 

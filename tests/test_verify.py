@@ -499,8 +499,8 @@ def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: R
 def test_a_gradient_without_a_certified_exact_value_is_undecided() -> None:
     problem = Problem(np.ones((1, 2)), np.ones((1, 1)), Targets(labels=np.array([0])))
     comparison = Comparison(problem.weights, problem.weights, problem.weights)
-    judgement = Judgement("weights", comparison, np.array([[True, False]]), derived=True)
-    sentence = outcome_sentence(problem, judgement, Tolerance(), None)
+    judgement = Judgement("weights", comparison, np.array([[True, False]]), Tolerance())
+    sentence = outcome_sentence(problem, judgement, None)
     assert sentence.startswith("UNDECIDED: the exact value could not be certified (bound for float64")
 
 

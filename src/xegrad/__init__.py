@@ -37,35 +37,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Bound": "bounds",
-    "Claim": "verification",
-    "Comparison": "comparison",
-    "Computation": "computation",
-    "Descent": "descent",
-    "Diagnosis": "diagnosis",
-    "Evaluation": "methods",
-    "Explanation": "explanation",
-    "InputError": "errors",
-    "Judgement": "judgement",
-    "METHODS": "methods",
-    "Problem": "problem",
-    "SLIPS": "slips",
-    "Targets": "targets",
-    "Tolerance": "judgement",
-    "Verification": "verification",
-    "XegradError": "errors",
-    "blind_spots": "blindness",
-    "compare": "comparison",
-    "compute": "computation",
-    "descend": "descent",
-    "diagnose": "diagnosis",
-    "explain": "explanation",
-    "first_wrong_step": "intermediates",
-    "judge": "judgement",
-    "read": "formats",
-    "verify": "verification",
+_NAMES = {
+    "blindness": ("blind_spots",),
+    "bounds": ("Bound",),
+    "comparison": ("Comparison", "compare"),
+    "computation": ("Computation", "compute"),
+    "descent": ("Descent", "descend"),
+    "diagnosis": ("Diagnosis", "diagnose"),
+    "errors": ("InputError", "XegradError"),
+    "explanation": ("Explanation", "explain"),
+    "formats": ("read",),
+    "intermediates": ("first_wrong_step",),
+    "judgement": ("Judgement", "Tolerance", "judge"),
+    "methods": ("METHODS", "Evaluation"),
+    "problem": ("Problem",),
+    "slips": ("SLIPS",),
+    "targets": ("Targets",),
+    "verification": ("Claim", "Verification", "verify"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [*_HOMES]
 

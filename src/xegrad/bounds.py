@@ -13,19 +13,16 @@ from copy import copy
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer
 from xegrad.derivation import Cells
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
-from xegrad.numbers.arithmetic import Arithmetic
-from xegrad.numbers.arithmetic import Precision as Precision
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
-from xegrad.numbers.arithmetic import gamma as gamma
 from xegrad.numbers.arithmetic import pairwise as pairwise
 from xegrad.numbers.rounded import Rounded, exact
-from xegrad.numbers.rounded import softmax_error as softmax_error
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
@@ -53,7 +50,7 @@ def _cells(problem: Problem, precision: str, terms: Callable[[int], int]) -> Cel
     layer.forward(wide)
     twin = copy(wide)
     twin.__dict__["results"] = dict(wide.__dict__["results"])
-    return Cells(twin, arithmetic=Arithmetic(PRECISIONS[precision], terms))
+    return Cells(twin, arithmetic=replace(PRECISIONS[precision], terms=terms))
 
 
 @np.errstate(all="ignore")
@@ -63,8 +60,6 @@ def stable(
     *,
     precision: str | None = None,
     terms: Callable[[int], int] = any_order,
-    underflow: float = 0.0,
-    parts: float = 0.0,
 ) -> Bound:
     """That of any stable computation: maximum subtracted, sums in any order, q S - Q or better.
 
@@ -74,20 +69,21 @@ def stable(
         In which it computes; that of the problem by default.  The exact values are for W, x and b in float64.
     terms : callable
         How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
-    underflow : float
-        How many more etas each residual may be off by, for a target of mass one.
-    parts : float
-        How many times (T + 4) u of the parts of a residual are added: 0 where it is formed at the end.
     """
-    cells = cells_of(problem, precision, terms)
-    if underflow or parts:
-        error = underflow * cells.arithmetic.eta * np.maximum(cells.q.value, 1)
-        error = error + parts * (problem.n_classes + 4) * cells.arithmetic.u * _parts_of_residual(cells)
-        cells = cells.replace("R", cells.R.less_certain(error))
-    return Bound(
-        _inflated(cells.stable_loss.error),
-        {name: _inflated(cells.of(name).G.error) for name in with_respect_to},
-    )
+    return _bound(cells_of(problem, precision, terms), with_respect_to)
+
+
+@np.errstate(all="ignore")
+def complex_step(problem: Problem, with_respect_to: Sequence[str] = ("weights",), *, step: float) -> Bound:
+    """That of a stable computation with two changes: what underflows loses eta / h, and the imaginary part is a sum of
+    T parts before it is a residual, of size P_m + q (1 - S_m) for the largest class m, q S_i + Q_i for the others."""
+    cells = cells_of(problem)
+    arithmetic, targets, mass = cells.arithmetic, cells.Q.value, cells.q.value
+    forward = layer.forward(cells.problem)
+    largest = layer.other_targets(targets) + mass * _complement(forward)
+    parts = np.where(forward.is_maximum, largest, targets + mass * cells.S.value)
+    error = 4 / step * arithmetic.eta * np.maximum(mass, 1) + (problem.n_classes + 4) * arithmetic.u * parts
+    return _bound(cells.replace("R", cells.R.less_certain(error)), with_respect_to)
 
 
 def stored(values: Array, bound: Array, format_name: str) -> Array:
@@ -104,28 +100,19 @@ def chain(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
     """
     cells = cells_of(problem)
     underflow = _chain_underflow(cells)
+    loss = np.where(_logarithm_is_lost(cells).any(axis=-1), np.inf, cells.stable_loss.error)
     cells = cells.replace("R", cells.R.less_certain(underflow))
-    lost = _logarithm_is_lost(cells).any(axis=-1)
-    return Bound(
-        np.where(lost, np.inf, _inflated(cells.stable_loss.error)),
-        {
-            name: _inflated(_with_products(cells.of(name).G.error, underflow, name))
-            for name in with_respect_to
-        },
-    )
+    return Bound(_inflated(loss), _with_products(cells, with_respect_to, underflow))
 
 
 @np.errstate(all="ignore")
 def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
     """How far apart the chain and the accurate shortcut can be, both from the same logits.
 
-    The errors of the logits and exponentials are in both, and cancel.  What is left, with
-    A_i = sum_t |Q_t| |delta_ti - S_i| = Q_i (1 - S_i) + P_i S_i and n the number of Q_t that are not 0:
-    gamma_{n+T+10} A_i for the products and their sum, and gamma_{T+3} Q_i S_i for the chain's 1 - S_i
-    from a rounded S_i.  The second can exceed the residual itself: then the chain has no digit of it.
-
-    For the losses: log S_t by the logarithm of S_t and by log1p(s) - D_t, |log S_t| <= |D_t| + ln T, each
-    off by (T + 6) u of (1 + |D_t| + ln T), and two sums over T classes and B rows.
+    The errors of the logits and exponentials are in both, and cancel.  What is left (6.3), with
+    A_i = Q_i (1 - S_i) + P_i S_i and n the number of Q_t that are not 0: gamma_{n+T+10} A_i for the products and
+    their sum, and gamma_{T+3} Q_i S_i for the chain's 1 - S_i from a rounded S_i.  The second can exceed the residual
+    itself: then the chain has no digit of it.  For the losses: 2 (2 T + B + 6) u sum_t Q_t (1 + |D_t| + ln T) (6.4).
     """
     cells = cells_of(problem)
     arithmetic, n_classes, n_rows = cells.arithmetic, problem.n_classes, problem.n_rows
@@ -142,15 +129,10 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     underflow = _chain_underflow(cells)
     # Each of the two is off by half, and by its own sum over rows or classes; W and x are the same in both.
     residual = np.abs(cells.R.value) + (cells.q.value * cells.S.error if arithmetic.rounds_inputs else 0)
-    half = Rounded(residual, (apart + underflow) / 2, arithmetic)
-    sides = cells.replace("X", exact(cells.X.value, arithmetic)).replace(
-        "W", exact(cells.W.value, arithmetic)
-    )
-    sides = sides.replace("R", half)
-    gradients = {
-        name: _inflated(_with_products(2 * sides.of(name).G.error, underflow, name))
-        for name in with_respect_to
-    }
+    sides = cells.replace("X", exact(cells.X.value, arithmetic))
+    sides = sides.replace("W", exact(cells.W.value, arithmetic))
+    sides = sides.replace("R", Rounded(residual, (apart + underflow) / 2, arithmetic))
+    gradients = _with_products(sides, with_respect_to, underflow, sums=2)
     scale = 1 + np.log(n_classes) + np.abs(forward.shifted)
     losses = np.where(targets != 0, targets * scale, 0).sum(axis=-1)
     losses = 2 * (2 * n_classes + n_rows + 6) * arithmetic.u * losses
@@ -163,37 +145,40 @@ def _complement(forward: layer.Forward) -> Array:
     return layer.other_exponentials(forward) / (1 + forward.others)
 
 
-def _parts_of_residual(cells: Cells) -> Array:
-    """The parts of r_m = P_m - q (1 - S_m) and r_i = q S_i - Q_i, (B, T), each a sum of T terms."""
-    forward, targets, mass = layer.forward(cells.problem), cells.Q.value, cells.q.value
-    largest = layer.other_targets(targets) + mass * _complement(forward)
-    return np.where(forward.is_maximum, largest, targets + mass * cells.S.value)
-
-
 def _least_probabilities(cells: Cells) -> Array:
     """S - dS, or 0: a chain whose logits are not resolved may meet an underflow that is not here."""
     return np.maximum(cells.S.value - cells.S.error, 0)
 
 
 def _chain_underflow(cells: Cells) -> Array:
-    """eta (2 + T + v), (B, 1), with v = sum_t |Q_t| / S_t.
+    """eta (2 + T + v), (B, 1), with v = sum_t Q_t / S_t (6.1).
 
-    S_t (delta_ti - S_i) underflows by eta, and Q_t / S_t magnifies that; T products with it underflow
-    themselves.  Infinite where Q_t / S_t overflows: the chain is then infinity times 0.
+    Infinite where Q_t / S_t overflows: the chain is then infinity times 0.
     """
-    targets, precision = cells.Q.value, cells.arithmetic.precision
+    targets, arithmetic = cells.Q.value, cells.arithmetic
     least = _least_probabilities(cells)
-    least = np.where(least >= 2 * precision.eta, least, 0)  # what underflows in this precision
-    magnified = np.divide(targets, least, out=np.zeros_like(targets), where=targets != 0).sum(
-        axis=-1, keepdims=True
-    )
-    underflow = precision.eta * (2 + cells.problem.n_classes + magnified)
-    return np.where(magnified < precision.largest / 4, underflow, np.inf)
+    least = np.where(least >= 2 * arithmetic.eta, least, 0)  # what underflows in this precision
+    magnified = np.divide(targets, least, out=np.zeros_like(targets), where=targets != 0)
+    magnified = magnified.sum(axis=-1, keepdims=True)
+    underflow = arithmetic.eta * (2 + cells.problem.n_classes + magnified)
+    return np.where(magnified < arithmetic.largest / 4, underflow, np.inf)
 
 
-def _with_products(error: Array, underflow: Array, name: str) -> Array:
-    """For W the chain's products with x underflow once more: S_t (delta_ti - S_i) x_j, before 1 / S_t magnifies it."""
-    return error + underflow.sum(axis=-2, keepdims=True) if name == "weights" else error
+def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:
+    """What these cells come to."""
+    gradients = {name: _inflated(cells.of(name).G.error) for name in with_respect_to}
+    return Bound(_inflated(cells.stable_loss.error), gradients)
+
+
+def _with_products(
+    cells: Cells, with_respect_to: Sequence[str], underflow: Array, sums: int = 1
+) -> Mapping[str, Array]:
+    """Those of G, in so many sums over rows or classes.  For W the chain's products with x underflow once more:
+    S_t (delta_ti - S_i) x_j, before 1 / S_t magnifies it."""
+    errors = {name: sums * cells.of(name).G.error for name in with_respect_to}
+    if "weights" in errors:
+        errors["weights"] += underflow.sum(axis=-2, keepdims=True)
+    return {name: _inflated(error) for name, error in errors.items()}
 
 
 def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:

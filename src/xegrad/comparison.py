@@ -124,15 +124,16 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         return Comparison(*(part.reshape(n_problems, -1) for part in parts))
 
 
+def numbers_of(part: Evaluation | Bound, name: str) -> Array:
+    """A gradient, or the one number of a "loss"."""
+    return np.array([part.loss], dtype=np.float64) if name == "loss" else part.gradients[name]
+
+
 def compare(
     reference: Evaluation, candidate: Evaluation, bound: Bound, with_respect_to: str = "weights"
 ) -> Comparison:
-    """One gradient of two evaluations, under a bound on how far apart they can be."""
-    return Comparison(
-        reference=reference.gradients[with_respect_to],
-        candidate=candidate.gradients[with_respect_to],
-        bound=bound.gradients[with_respect_to],
-    )
+    """One gradient of two evaluations, or their "loss", under a bound on how far apart they can be."""
+    return Comparison(*(numbers_of(part, with_respect_to) for part in (reference, candidate, bound)))
 
 
 def _position(values: Array) -> NDArray[np.uint64]:

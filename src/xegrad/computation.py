@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer
+from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
 from xegrad.methods import METHODS, Evaluation
@@ -42,13 +43,6 @@ VERDICT_OF: Mapping[str, str] = {
 Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
-class Reason(msgspec.Struct, frozen=True):
-    """Why a verdict is what it is, one of `VERDICT_OF`, and the entries to blame."""
-
-    kind: str
-    places: tuple[Place, ...] = ()
-
-
 class Computation(msgspec.Struct, frozen=True, eq=False):
     """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient."""
 
@@ -56,9 +50,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
-    from_exact: Mapping[
-        str, Mapping[str, Comparison]
-    ]  # the others against the exact method, where it is there
+    error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
 
     @property
     def method(self) -> str:
@@ -76,6 +68,18 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         return list(self.reported.gradients)
 
     @property
+    def from_exact(self) -> dict[str, dict[str, Comparison]]:
+        """By method and gradient, the others against the exact method, where it is there."""
+        return {
+            method: {name: self.against_exact(method, name) for name in self.names}
+            for method in self.error_bounds
+        }
+
+    def against_exact(self, method: str, name: str) -> Comparison:
+        """A gradient by a method, or its "loss", against the exact one."""
+        return compare(self.evaluations["exact"], self.evaluations[method], self.error_bounds[method], name)
+
+    @property
     def n_problems(self) -> int:
         """K; 1 for a problem that is no stack."""
         return int(np.prod(self.problem.weights.shape[:-2], dtype=int))
@@ -90,14 +94,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         )
 
     @property
-    def is_finite(self) -> bool:
-        """Whether all of it is."""
-        return bool(self.finite.all())
-
-    @property
     def cause_of_nonfinite(self) -> str:
         """Why a method gave what is not finite: overflowing logits, an underflowing S_t, or large products; or ""."""
-        if self.is_finite:
+        if self.finite.all():
             return ""
         logits, probabilities, targets = self.forward.logits, self.forward.probabilities, self.forward.targets
         with np.errstate(all="ignore"):
@@ -112,13 +111,12 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
             name += f" in row {place[-2]}"
         if overflowing.any():
             return f"the logit of {name} overflows to {logits[place]}"
+        probability = f"the probability S of {name}"
         if probabilities[place] == 0:
-            return (
-                f"the probability S of {name} underflows to 0, and the chain multiplies 1/S = infinity by 0"
-            )
+            return f"{probability} underflows to 0, and the chain multiplies 1/S = infinity by 0"
         if targets[place] > 1:
             return f"the target Q of {name} is {targets[place]:.3g}, so large that Q/S overflows"
-        return f"the probability S of {name} is {probabilities[place]:.1e}, so small that 1/S overflows"
+        return f"{probability} is {probabilities[place]:.1e}, so small that 1/S overflows"
 
     @property
     @np.errstate(all="ignore")
@@ -134,11 +132,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         if (unresolved | np.isinf(cells.S.error)).any():
             return "the logits cancel, or are larger than floats can resolve"
         name = next(name for name, against in self.comparisons.items() if against.unbounded.any())
-        factors = {
-            "weights": "the products with x nearly overflow",
-            "inputs": "the products with W nearly overflow",
-        }
-        return factors.get(name, "the sum over the rows nearly overflows")
+        if name in ("weights", "inputs"):
+            return f"the products with {'x' if name == 'weights' else 'W'} nearly overflow"
+        return "the sum over the rows nearly overflows"
 
     @property
     def warnings(self) -> list[str]:
@@ -156,15 +152,13 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         return self.verdicts[0]
 
     @property
-    def reason(self) -> Reason:
-        """Why the verdict on one problem is what it is."""
+    def reason(self) -> tuple[str, list[Place]]:
+        """Why the verdict on one problem is what it is, one of `VERDICT_OF`, and the entries to blame."""
         kind, masks = self._kinds()[0], self._masks()
         if kind == "no-exact":  # they agree, and where they need not have a digit in common they may be wrong
             masks = {kind: {name: against.unresolved for name, against in self.comparisons.items()}}
-        places = [
-            (name, k) for name, mask in masks.get(kind, {}).items() for k in np.flatnonzero(mask).tolist()
-        ]
-        return Reason(kind, tuple(places))
+        blamed = masks.get(kind, {}).items()
+        return kind, [(name, k) for name, mask in blamed for k in np.flatnonzero(mask).tolist()]
 
     @property
     def uncertified(self) -> dict[str, NDArray[np.bool_]]:
@@ -181,8 +175,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         if not self.comparisons:
             return ["not-compared"] * self.n_problems
         masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
-        if "exact" not in self.evaluations:
-            masks["no-exact"] = np.ones(self.n_problems, dtype=bool)
+        masks["no-exact"] = np.full(self.n_problems, "exact" not in self.evaluations)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
         kinds = [kind for kind in VERDICT_OF if kind in masks]
         return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
@@ -253,19 +246,13 @@ def compute(
     default.  A stack of problems is computed as one.
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
-    evaluations = {
-        name: METHODS[name].evaluate(problem, names) for name in methods_for(problem, methods, exact)
-    }
-    comparisons, from_exact = {}, {}
+    chosen = methods_for(problem, methods, exact)
+    evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
+    comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
-        comparisons = {
-            name: compare(evaluations["shortcut"], evaluations["chain"], between, name) for name in names
-        }
-    if "exact" in evaluations:
-        for method in list(evaluations)[:-1]:  # the exact one is the last of the table
-            candidate, bound = evaluations[method], METHODS[method].bound(problem, names)
-            from_exact[method] = {
-                name: compare(evaluations["exact"], candidate, bound, name) for name in names
-            }
-    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, from_exact)
+        for name in names:
+            comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
+    others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
+    error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
+    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)

@@ -12,7 +12,7 @@ See docs/numerics.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -20,30 +20,26 @@ import numpy as np
 
 from xegrad import layer
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import Arithmetic
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.problem import Problem
 from xegrad.targets import Targets
 
 
-class Cells:
+class Cells(msgspec.Struct, eq=False):
     """The cells of one problem; each is computed when it is first asked for.
 
     `problem` holds W, X and b in float64, `name` says with respect to what G is.  All cells but W, b and Dg are
     (B, T) or larger, with any stack axes in front.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        name: str = "weights",
-        arithmetic: Arithmetic | None = None,
-        known: Mapping[str, Rounded] | None = None,
-    ) -> None:
-        self.problem = problem.astype(np.dtype(np.float64))
-        self.name = name
-        self.arithmetic = arithmetic or Arithmetic()
-        self.known = dict(known or {})
+    problem: Problem
+    name: str = "weights"
+    arithmetic: Arithmetic = PRECISIONS["float64"]
+    known: dict[str, Rounded] = {}
+
+    def __post_init__(self) -> None:
+        self.problem = self.problem.astype(np.dtype(np.float64))
 
     def __getattr__(self, cell: str) -> Rounded:
         if cell not in CELLS:
@@ -52,22 +48,21 @@ class Cells:
             self.known[cell] = CELLS[cell].formula(self)
         return self.known[cell]
 
+    def _known_without(self, cells: Set[str]) -> dict[str, Rounded]:
+        return {cell: number for cell, number in self.known.items() if cell not in cells}
+
     def replace(self, cell: str, value: Rounded) -> Cells:
         """The derivation with something else in the place of a cell: what is made of it follows."""
-        kept = {name: number for name, number in self.known.items() if name not in DOWNSTREAM[cell]}
-        return Cells(self.problem, self.name, self.arithmetic, kept | {cell: value})
+        known = self._known_without(DOWNSTREAM[cell])
+        return Cells(self.problem, self.name, self.arithmetic, known | {cell: value})
 
     def of(self, name: str) -> Cells:
         """The same derivation with respect to something else."""
         if name == self.name:
             return self
         self.R  # noqa: B018 (computed here, it is the same for all of them)
-        kept = {
-            cell: number
-            for cell, number in self.known.items()
-            if cell not in DOWNSTREAM["back"] | {"parameter"}
-        }
-        return Cells(self.problem, name, self.arithmetic, kept)
+        known = self._known_without(DOWNSTREAM["back"] | {"parameter"})
+        return Cells(self.problem, name, self.arithmetic, known)
 
     @property
     def forward(self) -> layer.Forward | None:
@@ -78,13 +73,8 @@ class Cells:
     @property
     def shape(self) -> tuple[int, int]:
         """The rows and columns of G; that of b has one row."""
-        n_rows, n_inputs, n_classes = self.problem.n_rows, self.problem.n_inputs, self.problem.n_classes
-        return {
-            "weights": (n_inputs, n_classes),
-            "bias": (1, n_classes),
-            "inputs": (n_rows, n_inputs),
-            "logits": (n_rows, n_classes),
-        }[self.name]
+        *rows, columns = self.problem.shape_of(self.name)
+        return rows[0] if rows else 1, columns
 
     def gradient(self, rows: Any = slice(None), columns: Any = slice(None)) -> Rounded:
         """G, or some of its rows and columns."""
@@ -119,16 +109,6 @@ def _logits(cells: Cells) -> Rounded:
     return product(cells.X, cells.W, bias, layer.forward(cells.problem).logits)
 
 
-def _back(cells: Cells) -> Rounded:
-    """By what R is carried back: X' for W, W' for X, and nothing for b and the logits."""
-    return cells.W.T if cells.name == "inputs" else cells.X.T
-
-
-def _parameter(cells: Cells) -> Rounded:
-    """What G updates: W or b, in the shape of G."""
-    return cells.b[..., 0, :] if cells.name == "bias" else cells.W
-
-
 def residual(cells: Cells) -> Rounded:
     """q S - Q, or whatever comes to the same: q is added up and S multiplied in T + 4 roundings at most."""
     count = cells.problem.n_classes + 4
@@ -141,18 +121,9 @@ def _loss(targets: Rounded, logarithms: Rounded) -> Rounded:
     return -terms.sum(axis=-1).sum(axis=-1)
 
 
-def _loss_of_probabilities(cells: Cells) -> Rounded:
-    return _loss(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0)))
-
-
-def _cross_entropy_jacobian(cells: Cells) -> Rounded:
-    return -(cells.Q / cells.S)
-
-
 def _softmax_jacobian(cells: Cells) -> Rounded:
     """S_t (delta_ti - S_i), (..., T, T), of each row."""
-    identity = np.eye(cells.problem.n_classes)
-    return cells.S[..., :, None] * (identity - cells.S[..., None, :])
+    return cells.S[..., :, None] * (np.eye(cells.problem.n_classes) - cells.S[..., None, :])
 
 
 def _weighted_sum_jacobian(cells: Cells) -> Rounded:
@@ -169,14 +140,18 @@ CELLS: Mapping[str, Cell] = {
     "Z": Cell(("X", "W", "b"), _logits),
     "S": Cell(("Z",), lambda cells: rounded.softmax(cells.Z, cells.forward)),
     "R": Cell(("q", "S", "Q"), residual),
-    "back": Cell(("X", "W"), _back),
+    # By what R is carried back: W' for X, X' for W, and nothing for b and the logits.
+    "back": Cell(("X", "W"), lambda cells: cells.W.T if cells.name == "inputs" else cells.X.T),
     "G": Cell(("back", "R"), lambda cells: cells.gradient()),
-    "parameter": Cell(("W", "b"), _parameter),
+    # What G updates: W or b, in the shape of G.
+    "parameter": Cell(("W", "b"), lambda cells: cells.b[..., 0, :] if cells.name == "bias" else cells.W),
     # The loss from the logits, and from S; the chain of one row.
     "log_S": Cell(("Z",), lambda cells: rounded.log_softmax(cells.Z, cells.forward)),
     "stable_loss": Cell(("Q", "log_S"), lambda cells: _loss(cells.Q, cells.log_S)),
-    "loss": Cell(("Q", "S"), _loss_of_probabilities),
-    "DXE": Cell(("Q", "S"), _cross_entropy_jacobian),
+    "loss": Cell(
+        ("Q", "S"), lambda cells: _loss(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0)))
+    ),
+    "DXE": Cell(("Q", "S"), lambda cells: -(cells.Q / cells.S)),
     "DS": Cell(("S",), _softmax_jacobian),
     "Dg": Cell(("X",), _weighted_sum_jacobian),
     "DL": Cell(("DS", "Dg"), lambda cells: cells.DS[..., 0, :, :] @ cells.Dg),

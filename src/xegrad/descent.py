@@ -6,7 +6,8 @@ See docs/numerics.md, section 11.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -51,16 +52,39 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
         return float(np.abs(np.subtract(self.end.weights, self.start.weights, dtype=np.float64)).max())
 
 
-class _Point(msgspec.Struct, frozen=True, eq=False):
-    """Where a descent is after so many steps."""
+class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """Where a descent is after so many steps, and what there is to know of it, computed when it is asked for."""
 
-    step: int
     problem: Problem
-    loss: float
-    slope: Mapping[str, Array]  # of what is made small, by "weights" and "bias"
+    method: str
+    l2: float
+    step: int = 0
+    length: float = 0.0  # of the step that led here
 
     @property
-    @np.errstate(all="ignore")
+    def penalty(self) -> float:
+        """l2/2 sum W^2; without l2 there is none, though the sum of squares may overflow."""
+        weights = self.problem.weights
+        return self.l2 / 2 * float(np.square(weights, dtype=np.float64).sum()) if self.l2 else 0.0
+
+    @cached_property
+    def loss(self) -> float:
+        """L + l2/2 sum W^2; infinite where it is no number."""
+        loss = float(layer.forward(self.problem).loss) + self.penalty
+        return math.inf if math.isnan(loss) else loss
+
+    @cached_property
+    def slope(self) -> dict[str, Array]:
+        """dL/dW + l2 W, and dL/db where there is a b, in the precision of the problem."""
+        problem = self.problem
+        names = ("weights",) if problem.bias is None else ("weights", "bias")
+        gradients = METHODS[self.method].evaluate(problem, names).gradients
+        slope = {name: gradient.astype(problem.dtype) for name, gradient in gradients.items()}
+        if self.l2:
+            slope["weights"] = slope["weights"] + self.l2 * problem.weights
+        return slope
+
+    @cached_property
     def norm(self) -> float:
         """Of all of the slope as one vector; its squares may overflow though it does not."""
         largest = float(np.max([np.abs(part).max() for part in self.slope.values()]))
@@ -68,6 +92,60 @@ class _Point(msgspec.Struct, frozen=True, eq=False):
             return largest
         parts = [part.astype(np.float64) / largest for part in self.slope.values()]
         return largest * math.hypot(*(float(np.linalg.norm(part)) for part in parts))
+
+    @property
+    def surely_short(self) -> float:
+        """1 / (l2 + 1/2 sum_b q_b (|x_b|^2 + 1)), the 1 only where there is a b; 1 where all of that is 0."""
+        problem = self.problem
+        mass = problem.targets.effective(problem.n_classes, np.dtype(np.float64)).sum(axis=-1)
+        squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
+        most = self.l2 + float((mass * squares).sum()) / 2
+        return min(1 / most, LARGEST) if 0 < most < math.inf else 1.0
+
+    def moved(self, length: float) -> _Point | None:
+        """W - eta dL/dW, and b likewise; None where a number overflows."""
+        moved = {name: getattr(self.problem, name) - length * part for name, part in self.slope.items()}
+        if not all(np.isfinite(part).all() for part in moved.values()):
+            return None
+        return _Point(replace(self.problem, **moved), self.method, self.l2, self.step + 1, length)
+
+    def lowered(self, length: float) -> _Point | None:
+        """Where the first of length, length / 2, .. leads that lessens the loss enough.
+
+        None where the fall that the slope foretells, eta |g|^2, is below what a loss in this precision can show.
+        """
+        least = float(np.finfo(self.problem.dtype).eps) / 2 * self.loss
+        while (fall := length * self.norm * self.norm) > least:
+            there = self.moved(length)
+            if there is not None and there.loss <= self.loss - SUFFICIENT * fall:
+                return there
+            length /= 2
+        return None
+
+    def next_length(self, before: _Point) -> float:
+        """s'y / y'y, with s the step and y the change of the slope; twice the last where rounding left no y.
+
+        s = -eta g_before and y = g - g_before, so with c = g_before - g it is eta g_before'c / c'c.
+        """
+        along = square = 0.0
+        for name, old in before.slope.items():
+            change = old.astype(np.float64) - self.slope[name]
+            along += float((old * change).sum())
+            square += float((change * change).sum())
+        quotient = along / square if 0 < along < math.inf and 0 < square < math.inf else 2.0
+        return min(self.length * quotient, LONGEST * self.surely_short, LARGEST)
+
+    def has_grown_since(self, start: _Point) -> bool:
+        """Whether the loss exceeds that of the start by more than the rounding of both explains."""
+        if self.loss <= start.loss:
+            return False
+        u = bounds.PRECISIONS["float64"].u
+        rounding = sum(
+            float(bounds.stable(point.problem, ()).loss)
+            + (point.problem.weights.size + 3) * u * point.penalty
+            for point in (start, self)
+        )
+        return not (math.isfinite(rounding) and self.loss - start.loss <= rounding)
 
 
 def accuracy(problem: Problem) -> float | None:
@@ -83,6 +161,7 @@ def accuracy(problem: Problem) -> float | None:
     return float((guesses == labels)[labelled].mean())
 
 
+@np.errstate(all="ignore")
 def descend(
     problem: Problem,
     *,
@@ -122,46 +201,38 @@ def descend(
     M = l2 + 1/2 sum_b q_b (|x_b|^2 + 1), and a step of 1 / M always lessens the loss but for rounding.
     """
     _check(problem, steps, learning_rate, method, tolerance, l2)
-    start = problem.rounded
-    point = _Point(0, start, _objective(start, l2), _slope(start, method, l2))
-    if not math.isfinite(point.loss):
-        raise InputError(f"the loss is {point.loss} before the first step: no step can be judged by it")
-    losses = [point.loss]
-    length = _surely_short(start, l2) if learning_rate is None else learning_rate
-    converged, interrupted = point.norm <= tolerance, False
+    here = start = _Point(problem.rounded, method, l2)
+    if not math.isfinite(start.loss):
+        raise InputError(f"the loss is {start.loss} before the first step: no step can be judged by it")
+    losses = [start.loss]
+    length, at_the_bottom, interrupted = start.surely_short, False, False
     diverged: tuple[int, float | None] | tuple[None, None] = None, None
     try:
         for step in progress.track(range(1, steps + 1), "descend"):
-            if converged:
+            if here.norm <= tolerance:
                 break
-            if not math.isfinite(point.norm):
+            if not math.isfinite(here.norm):
                 diverged = step, None
                 break
             if learning_rate is None:
-                taken = _shortened(point, length, l2)
-                if taken is None:
-                    converged = point.norm < STEEPEST
+                there = here.lowered(length)
+                if there is None:
+                    at_the_bottom = here.norm < STEEPEST
                     break
-                length, there, loss = taken
+                length = there.next_length(here)
             else:
-                moved = _moved(point, length)
-                loss = math.inf if moved is None else _objective(moved, l2)
-                if moved is None or _grew(start, losses[0], moved, loss, l2):
-                    diverged = step, loss
+                there = here.moved(learning_rate)
+                if there is None or there.has_grown_since(start):
+                    diverged = step, math.inf if there is None else there.loss
                     break
-                there = moved
-            arrived = _Point(step, there, loss, _slope(there, method, l2))
-            if learning_rate is None:
-                length = _next_length(point, arrived, length, l2)
-            losses.append(loss)
-            point = arrived  # the step is taken: whatever interrupts now finds it whole
-            converged = point.norm <= tolerance
+            losses.append(there.loss)
+            here = there  # the step is taken: whatever interrupts now finds it whole
             if on_step is not None:
-                on_step(step, loss)
+                on_step(step, here.loss)
     except KeyboardInterrupt:
         interrupted = True
-    reached = tuple(losses[: point.step + 1])
-    return Descent(start, point.problem, reached, point.norm, converged, interrupted, *diverged)
+    reached, converged = tuple(losses[: here.step + 1]), at_the_bottom or here.norm <= tolerance
+    return Descent(start.problem, here.problem, reached, here.norm, converged, interrupted, *diverged)
 
 
 def _check(
@@ -178,91 +249,3 @@ def _check(
     for name, value in (("tolerance", tolerance), ("l2", l2)):
         if not 0 <= value < math.inf:
             raise InputError(f"{name} is {value}; a number from 0 is expected")
-
-
-@np.errstate(all="ignore")
-def _objective(problem: Problem, l2: float) -> float:
-    """L + l2/2 sum W^2; infinite where it is no number."""
-    loss = float(layer.forward(problem).loss) + _penalty(problem, l2)
-    return math.inf if math.isnan(loss) else loss
-
-
-@np.errstate(all="ignore")
-def _penalty(problem: Problem, l2: float) -> float:
-    # Without l2 there is none, though the sum of squares may overflow.
-    return l2 / 2 * float(np.square(problem.weights, dtype=np.float64).sum()) if l2 else 0.0
-
-
-@np.errstate(all="ignore")
-def _slope(problem: Problem, method: str, l2: float) -> dict[str, Array]:
-    """dL/dW + l2 W, and dL/db where there is a b, in the precision of the problem."""
-    names = ("weights",) if problem.bias is None else ("weights", "bias")
-    gradients = METHODS[method].evaluate(problem, names).gradients
-    slope = {name: gradient.astype(problem.dtype) for name, gradient in gradients.items()}
-    if l2:
-        slope["weights"] = slope["weights"] + l2 * problem.weights
-    return slope
-
-
-@np.errstate(all="ignore")
-def _moved(point: _Point, length: float) -> Problem | None:
-    """W - eta dL/dW, and b likewise; None where a number overflows."""
-    problem, slope = point.problem, point.slope
-    weights = problem.weights - length * slope["weights"]
-    bias = None if problem.bias is None else problem.bias - length * slope["bias"]
-    if not np.isfinite(weights).all() or not (bias is None or np.isfinite(bias).all()):
-        return None
-    return replace(problem, weights=weights, bias=bias)
-
-
-def _shortened(point: _Point, length: float, l2: float) -> tuple[float, Problem, float] | None:
-    """The first of length, length / 2, .. that lessens the loss enough, with the problem and the loss there.
-
-    None where the fall that the slope foretells, eta |g|^2, is below what a loss in this precision can show.
-    """
-    norm = point.norm
-    least = float(np.finfo(point.problem.dtype).eps) / 2 * point.loss
-    while length * norm * norm > least:
-        there = _moved(point, length)
-        if there is not None:
-            loss = _objective(there, l2)
-            if loss <= point.loss - SUFFICIENT * length * norm * norm:
-                return length, there, loss
-        length /= 2
-    return None
-
-
-def _surely_short(problem: Problem, l2: float) -> float:
-    """1 / (l2 + 1/2 sum_b q_b (|x_b|^2 + 1)), the 1 only where there is a b; 1 where all of that is 0."""
-    mass = problem.targets.effective(problem.n_classes, np.dtype(np.float64)).sum(axis=-1)
-    with np.errstate(over="ignore"):
-        squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
-        most = l2 + float((mass * squares).sum()) / 2
-    return min(1 / most, LARGEST) if 0 < most < math.inf else 1.0
-
-
-@np.errstate(all="ignore")
-def _next_length(before: _Point, after: _Point, length: float, l2: float) -> float:
-    """s'y / y'y, with s the step and y the change of the slope; twice the last where rounding left no y.
-
-    s = -eta g and y = g_after - g, so with c = g - g_after it is eta g'c / c'c.
-    """
-    along = square = 0.0
-    for name, old in before.slope.items():
-        change = old.astype(np.float64) - after.slope[name]
-        along += float((old * change).sum())
-        square += float((change * change).sum())
-    quotient = along / square if 0 < along < math.inf and 0 < square < math.inf else 2.0
-    return min(length * quotient, LONGEST * _surely_short(after.problem, l2), LARGEST)
-
-
-def _grew(start: Problem, first: float, there: Problem, loss: float, l2: float) -> bool:
-    """Whether a loss exceeds that of the start by more than the rounding of both explains."""
-    if loss <= first:
-        return False
-    u = bounds.PRECISIONS["float64"].u
-    rounding = sum(
-        float(bounds.stable(problem, ()).loss) + (problem.weights.size + 3) * u * _penalty(problem, l2)
-        for problem in (start, there)
-    )
-    return not (math.isfinite(rounding) and loss - first <= rounding)

@@ -1,5 +1,9 @@
 """Every error xegrad raises on purpose."""
 
+from collections.abc import Iterator
+
+Faults = Iterator[tuple[str, str]]  # what is wrong, in a sentence, and the part that it is about
+
 
 class XegradError(Exception):
     """Something the caller can mend.  The command prints it as one line and exits with 2."""
@@ -19,3 +23,9 @@ class InputError(XegradError):
 
 class UsageError(XegradError):
     """The command was called in a way that means nothing, or two things."""
+
+
+def refuse(faults: Faults) -> None:
+    """Raise InputError of the first fault, if there is one."""
+    for sentence, part in faults:
+        raise InputError(sentence, part)

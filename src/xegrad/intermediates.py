@@ -5,7 +5,8 @@ See docs/numerics.md, section 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.slips.making import with_slip
 from xegrad.targets import Array
-from xegrad.vocabulary import CHAIN
+from xegrad.vocabulary import CHAIN, count
 
 OF_A_BATCH = ("logits", "probabilities", "loss", "gradient")
 CELLS = {
@@ -34,6 +35,25 @@ CELLS = {
     "layer_jacobian": "DL",
     "flat_gradient": "flat",
     "gradient": "G",
+}
+
+
+_NEGATED = ("sign-flipped", operator.neg)
+# The slips that are looked for in one step alone, and what each makes of it.
+MISTAKES: Mapping[str, Sequence[tuple[str, Callable[[Rounded], Rounded]]]] = {
+    "probabilities": [("softmax-twice", softmax)],
+    "loss": [_NEGATED],
+    "cross_entropy_jacobian": [_NEGATED],
+    "softmax_jacobian": [
+        ("jacobian-diagonal", lambda step: step.moved(lambda array: np.diagonal(array, axis1=-2, axis2=-1))),
+        ("jacobian-diagonal", lambda step: step * np.eye(step.shape[-1])),
+        _NEGATED,
+    ],
+    # Input by input, as W's memory is laid out, where the columns run class by class.
+    "weighted_sum_jacobian": [
+        ("scrambled-reshape", lambda step: step.reshape(len(step.value), len(step.value), -1).T)
+    ],
+    "layer_jacobian": [_NEGATED],
 }
 
 
@@ -79,62 +99,51 @@ def first_wrong_step(
         if name not in known:
             raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
     present = [name for name in known if name in steps]
-    expected = {name: _expected(problem, exact, tolerance, name) for name in present}
-    claims = {name: np.asarray(steps[name], dtype=np.float64) for name in present}
-    for name, values in claims.items():
-        size = expected[name].value.size
-        if values.size != size and not (name == "softmax_jacobian" and values.size == problem.n_classes):
+    bound = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
+    gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
+    known_exactly = {
+        "loss": Rounded(np.asarray(exact.loss), bound.loss, cells.arithmetic),
+        "gradient": gradient,
+        "flat_gradient": gradient.T.reshape(-1),
+    }
+    expected = {name: known_exactly.get(name) or _step(cells, name) for name in present}
+    claims = {}
+    for name in present:
+        values = np.asarray(steps[name], dtype=np.float64)
+        claims[name] = Rounded(values, resolution.get(name, 0.0), cells.arithmetic)
+        found, size = values.size, expected[name].value.size
+        if found != size and not (name == "softmax_jacobian" and found == problem.n_classes):
             hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
-            raise InputError(f"{name} has {_count(values.size)}, not {size}{hint}")
+            raise InputError(f"{name} has {count(found, 'number')}, not {size}{hint}")
 
     def is_within(name: str, step: Rounded) -> bool:
-        values, open_ = claims[name], np.broadcast_to(resolution.get(name, 0.0), claims[name].shape)
-        if values.size != step.value.size:
+        if claims[name].value.size != step.value.size:
             return False
-        allowed = tolerance.allowed(step.value, step.error, open_.reshape(step.shape))
-        return bool((np.abs(values.reshape(step.shape) - step.value) <= allowed).all())
+        claim = claims[name].reshape(*step.shape)
+        allowed = tolerance.allowed(step.value, step.error, claim.error)
+        return bool((np.abs(claim.value - step.value) <= allowed).all())
 
     wrong = next((name for name in present if not is_within(name, expected[name])), None)
     if wrong is None:
         return Intermediates(tuple(present), None, (), Diagnosis(), {})
     index = present.index(wrong)
-    later, values = present[index + 1 :], claims[wrong]
-    open_ = np.broadcast_to(resolution.get(wrong, 0.0), values.shape)
-    diagnosis = Diagnosis()
+    later, claim, diagnosis = present[index + 1 :], claims[wrong], Diagnosis()
     if wrong in ("gradient", "flat_gradient"):
-        gradient = [values, open_]
-        if wrong == "flat_gradient":
-            gradient = [part.reshape(problem.n_classes, -1).T for part in gradient]
-        diagnosis = diagnose(problem, exact, gradient[0], tolerance, gradient[1])
+        candidate = claim if wrong == "gradient" else claim.reshape(problem.n_classes, -1).T
+        diagnosis = diagnose(problem, exact, candidate.value, tolerance, candidate.error)
         slips = [name for names in diagnosis.names for name in names]
     else:
-        slips = [name for name, step in _made_by_slips(cells, wrong) if is_within(wrong, step)]
+        slips = [name for name, made in _with_slips(cells, wrong) if is_within(wrong, _step(made, wrong))]
     follows = {}
-    if values.size == expected[wrong].value.size:
+    if claim.value.size == expected[wrong].value.size:
         # What came after it was computed from the number before it was stored.
-        error = tolerance.allowed(values, cells.arithmetic.u * np.abs(values), open_)
-        claim = Rounded(values, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
+        error = tolerance.allowed(claim.value, cells.arithmetic.u * np.abs(claim.value), claim.error)
+        claim = Rounded(claim.value, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
         after = cells.replace(CELLS[wrong], claim)
         follows = {name: is_within(name, _step(after, name)) for name in later}
     right_later = tuple(name for name in later if is_within(name, expected[name]))
     before, made_by = tuple(present[:index]), tuple(dict.fromkeys(slips))
     return Intermediates(before, wrong, made_by, diagnosis, follows, right_later)
-
-
-def _count(size: int) -> str:
-    return f"{size} number{'' if size == 1 else 's'}"
-
-
-def _expected(problem: Problem, exact: Evaluation, tolerance: Tolerance, name: str) -> Rounded:
-    """A step as it should be: the exact values, where they are known."""
-    cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
-    if name not in ("loss", "gradient", "flat_gradient"):
-        return _step(cells, name)
-    bound = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
-    if name == "loss":
-        return Rounded(exact.loss, bound.loss, cells.arithmetic)
-    gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
-    return gradient if name == "gradient" else gradient.T.reshape(-1)
 
 
 def _step(cells: Cells, name: str) -> Rounded:
@@ -145,26 +154,11 @@ def _step(cells: Cells, name: str) -> Rounded:
     return Rounded(step.value, 2 * bounds.INFLATION * step.error, step.arithmetic)
 
 
-def _made_by_slips(cells: Cells, name: str) -> Iterator[tuple[str, Rounded]]:
-    """What slips make of a step, by name."""
-    if name in ("logits", "probabilities", "loss"):
+def _with_slips(cells: Cells, step: str) -> Iterator[tuple[str, Cells]]:
+    """The slips that may have made a step, and the derivation with each in it."""
+    if step in ("logits", "probabilities", "loss"):
         for slip in SLIPS.values():
             if slip.free is None and slip.stage in ("bias", "probabilities", "target"):
-                for form in slip.forms(cells):
-                    yield slip.name, _step(with_slip(cells, slip, form), name)
-    if name == "probabilities":
-        yield "softmax-twice", _step(cells.replace("S", softmax(cells.S)), name)
-    right = _step(cells, name)
-    if name == "softmax_jacobian":
-        diagonal = right.moved(lambda array: np.diagonal(array, axis1=-2, axis2=-1))
-        yield "jacobian-diagonal", diagonal
-        yield "jacobian-diagonal", diagonal.moved(lambda array: np.eye(array.size) * array)
-    if name in ("cross_entropy_jacobian", "softmax_jacobian", "layer_jacobian", "loss"):
-        yield "sign-flipped", -right
-    if name == "weighted_sum_jacobian":
-        # Laid out input by input, as W's memory is, where the columns run class by class.
-        n_classes = cells.problem.n_classes
-        yield (
-            "scrambled-reshape",
-            right.reshape(n_classes, n_classes, -1).moved(lambda array: array.swapaxes(-1, -2)),
-        )
+                yield from ((slip.name, with_slip(cells, slip, form)) for form in slip.forms(cells))
+    for name, change in MISTAKES.get(step, ()):
+        yield name, cells.replace(CELLS[step], change(getattr(cells, CELLS[step])))

@@ -7,7 +7,7 @@ See docs/numerics.md, section 7, and docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer
-from xegrad.comparison import Comparison, compare
-from xegrad.methods import METHODS, Evaluation
+from xegrad.comparison import Comparison, numbers_of
+from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import AXES, SYMBOLS
-
-# Steps of work (losses of one row, class by class) past which a method is left out of the check.
-MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
+from xegrad.vocabulary import AXES
 
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
@@ -58,8 +55,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
     name: str  # of the gradient, or "loss"
     comparison: Comparison
     certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
-    derived: bool  # whether the bound is
-    with_respect_to: str = "weights"
+    tolerance: Tolerance
 
     @property
     def wrong(self) -> Any:
@@ -80,19 +76,16 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return float(self._relative_bounds.max(initial=0))
 
     @property
-    def vacuous(self) -> bool:
-        """Whether the bound exceeds half of every entry that is not 0: it could not catch a thing."""
-        relative = self._relative_bounds
-        return relative.size > 0 and bool((relative > 1 / 2).all())
-
-    @property
     def outcome(self) -> str:
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        if not np.all(self.certified) or self.comparison.unbounded.any() or (self.derived and self.vacuous):
+        against, relative = self.comparison, self._relative_bounds
+        # A bound that exceeds half of every entry that is not 0 could not catch a thing.
+        is_vacuous = self.tolerance.derived and relative.size > 0 and relative.min() > 1 / 2
+        if is_vacuous or against.unbounded.any() or not np.all(self.certified):
             return UNDECIDED
-        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
+        return DIGITS_LOST if against.no_correct_digit.any() else RIGHT
 
     @property
     def pattern(self) -> str:
@@ -107,14 +100,11 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
             return "the same numbers in other places"
         if count == total:
             return "everywhere"
-        if wrong.ndim == 2:
-            first, second = AXES[self.name]
-            rows, columns = wrong.any(axis=1), wrong.any(axis=0)
+        for axis, other in ((1, 0), (0, 1)) if wrong.ndim == 2 else ():
             # Of a gradient of one row or column that would be everywhere.
-            if columns.sum() == 1 and wrong.shape[1] > 1:
-                return f"one {second}"
-            if rows.sum() == 1 and wrong.shape[0] > 1:
-                return "one row of the batch" if first == "row" else f"one {first}"
+            if wrong.any(axis=other).sum() == 1 and wrong.shape[axis] > 1:
+                what = AXES[self.name][axis]
+                return "one row of the batch" if what == "row" else f"one {what}"
         return "several entries"
 
     @property
@@ -125,10 +115,9 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         neighbours do not overlap.  Of n others with the same distribution exactly one falls within a clear bound with
         a chance of at most (1 - 1/n)^(n - 1), which is 0.4 for n = 7 and less for more: 0.4^7 for `CLEAR` of them.
         """
-        comparison, wrong = self.comparison, self.wrong
-        candidate, reference, bound = (
-            values[wrong] for values in (comparison.candidate, comparison.reference, comparison.bound)
-        )
+        against, wrong = self.comparison, self.wrong
+        parts = (against.candidate, against.reference, against.bound)
+        candidate, reference, bound = (values[wrong] for values in parts)
         order = np.argsort(reference)
         reference, bound = reference[order], bound[order]
         if not (np.abs(np.sort(candidate) - reference) <= bound).all():
@@ -142,82 +131,22 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
 def judge(
     problem: Problem,
     exact: Evaluation,
-    candidate: Array,
+    candidate: Array | float,
     tolerance: Tolerance,
     resolution: Array | float = 0.0,
     with_respect_to: str = "weights",
 ) -> Judgement:
-    """A candidate gradient, in the library's layout, against the exact one."""
-    reference = exact.gradients[with_respect_to]
-    bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
-    allowed = tolerance.allowed(reference, bound.gradients[with_respect_to], resolution)
-    return _judged(with_respect_to, reference, candidate, allowed, exact, tolerance)
-
-
-def judge_loss(
-    problem: Problem, exact: Evaluation, loss: float, tolerance: Tolerance, resolution: float = 0.0
-) -> Judgement:
-    """A candidate loss against the exact one."""
-    bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
-    allowed = tolerance.allowed(exact.loss, bound, resolution)
-    return _judged("loss", np.array([exact.loss]), np.array([loss]), allowed, exact, tolerance)
-
-
-def _judged(
-    name: str, reference: Array, candidate: Array, allowed: Any, exact: Evaluation, tolerance: Tolerance
-) -> Judgement:
-    comparison = Comparison(
-        reference=reference,
-        candidate=candidate.astype(np.float64),
-        # A value beyond the largest float is infinite, and is matched or not.
-        bound=np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed)),
-    )
-    certified = exact.certified is not None and np.broadcast_to(exact.certified[name], reference.shape)
-    return Judgement(name, comparison, certified, derived=tolerance.derived)
-
-
-class Check(msgspec.Struct, frozen=True, eq=False):
-    """One of xegrad's own methods against the exact values, or against another."""
-
-    name: str
-    comparison: Comparison
-    advisory: bool = False  # reported, but not counted
-
-    @property
-    def passed(self) -> bool:
-        """Whether every entry is within its bound, or has digits where there is none; never NaN."""
-        comparison = self.comparison
-        return bool((comparison.within | (comparison.unbounded & ~comparison.no_correct_digit)).all())
-
-
-def check_methods(
-    problem: Problem, exact: Evaluation, with_respect_to: Sequence[str] = ("weights",)
-) -> list[Check]:
-    """Every float method's gradients and loss against the exact ones, and the chain against the shortcut."""
-    steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
-    evaluations, checks, losses = {}, [], []
-    for name, method in METHODS.items():
-        if name == "exact" or steps > MAX_WORK.get(name, np.inf):
-            continue
-        evaluation, bound = method.evaluate(problem, with_respect_to), method.bound(problem, with_respect_to)
-        evaluations[name], advisory = evaluation, name == "finite-difference"
-        checks += [
-            Check(_of(name, of), compare(exact, evaluation, bound, of), advisory) for of in with_respect_to
-        ]
-        loss = Comparison(
-            *(np.array([value], np.float64) for value in (exact.loss, evaluation.loss, bound.loss))
-        )
-        losses.append(Check(f"{name}, loss", loss, advisory))
-    if {"chain", "shortcut"} <= evaluations.keys():
-        between = bounds.chain_against_shortcut(problem, with_respect_to)
-        for of in with_respect_to:
-            comparison = compare(evaluations["shortcut"], evaluations["chain"], between, of)
-            checks.append(Check(_of("chain against shortcut", of), comparison))
-    return [*checks, *losses]
-
-
-def _of(name: str, gradient: str) -> str:
-    return name if gradient == "weights" else f"{name}, dL/d{SYMBOLS[gradient]}"
+    """A candidate gradient, in the library's layout, or a "loss", against the exact one."""
+    names = () if with_respect_to == "loss" else (with_respect_to,)
+    bound = bounds.stable(problem, names, precision=tolerance.precision, terms=tolerance.terms)
+    reference = numbers_of(exact, with_respect_to)
+    allowed = tolerance.allowed(reference, numbers_of(bound, with_respect_to), resolution)
+    # A value beyond the largest float is infinite, and is matched or not.
+    allowed = np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed))
+    comparison = Comparison(reference, np.atleast_1d(candidate).astype(np.float64), allowed)
+    flags = exact.certified
+    certified = flags is not None and np.broadcast_to(flags[with_respect_to], reference.shape)
+    return Judgement(with_respect_to, comparison, certified, tolerance)
 
 
 def cause_of_nonfinite(problem: Problem, precision: str) -> str:
@@ -226,20 +155,14 @@ def cause_of_nonfinite(problem: Problem, precision: str) -> str:
     logits = layer.forward(problem).logits
     top = logits.max(axis=-1)
     if (top > largest).any():
-        return (
-            f"a logit is {top.max():.6g}, and exp of more than {largest} overflows in {precision}: subtract the "
-            "row's maximum before exp"
-        )
+        overflow = f"a logit is {top.max():.6g}, and exp of more than {largest} overflows in {precision}"
+        return f"{overflow}: subtract the row's maximum before exp"
     if (top < smallest).any():
-        return (
-            f"all logits of a row are below {smallest}, where exp underflows to 0 in {precision}, and 0/0 is no "
-            "number: subtract the row's maximum, not max(0, maximum)"
-        )
+        underflow = f"all logits of a row are below {smallest}, where exp underflows to 0 in {precision}"
+        return f"{underflow}, and 0/0 is no number: subtract the row's maximum, not max(0, maximum)"
     targets = problem.targets.effective(problem.n_classes, problem.dtype)
     shifted = logits - top[..., None]
-    if ((targets != 0) & (shifted < smallest)).any():
-        return (
-            "the probability of a target class underflows to 0, and the chain's 1/S times 0 is no number: use the "
-            "shortcut"
-        )
-    return ""
+    if not ((targets != 0) & (shifted < smallest)).any():
+        return ""
+    underflow = "the probability of a target class underflows to 0"
+    return f"{underflow}, and the chain's 1/S times 0 is no number: use the shortcut"

@@ -69,14 +69,8 @@ def softmax(logits: Array, targets: Array) -> Forward:
     is_maximum = np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[..., None]
     shifted = logits - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
-    return Forward(
-        targets=targets,
-        logits=logits,
-        is_maximum=is_maximum,
-        shifted=shifted,
-        exponentials=exponentials,
-        others=np.where(is_maximum, 0, exponentials).sum(axis=-1, keepdims=True),
-    )
+    others = np.where(is_maximum, 0, exponentials).sum(axis=-1, keepdims=True)
+    return Forward(targets, logits, is_maximum, shifted, exponentials, others)
 
 
 def other_targets(targets: Array) -> Array:
@@ -118,6 +112,5 @@ def pull_back(problem: Problem, residual: Array, with_respect_to: str) -> Array:
         return residual @ problem.weights.swapaxes(-1, -2)
     if with_respect_to == "logits":
         return residual
-    raise InputError(
-        f"there is no gradient with respect to {with_respect_to!r}; there are weights, bias, inputs and logits"
-    )
+    there_are = "there are weights, bias, inputs and logits"
+    raise InputError(f"there is no gradient with respect to {with_respect_to!r}; {there_are}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xegrad.vocabulary import AXES, SYMBOLS
+from xegrad.vocabulary import AXES, SYMBOLS, count
 
 if TYPE_CHECKING:
     from xegrad.problem import Problem
@@ -62,14 +62,8 @@ def entry_of(problem: Problem, name: str, flat_index: int) -> str:
     return f"{SYMBOLS[name]}[{', '.join(places)}]"
 
 
-def counted(count: int, noun: str) -> str:
-    """1 entry, 2 entries."""
-    plural = {"entry": "entries", "class": "classes"}.get(noun, f"{noun}s")
-    return f"{count} {noun if count == 1 else plural}"
-
-
 def layer_in_words(problem: Problem, *, transpose: bool) -> str:
     """W 3 inputs x 5 classes and b."""
-    sizes = [counted(problem.n_inputs, "input"), counted(problem.n_classes, "class")]
+    sizes = [count(problem.n_inputs, "input"), count(problem.n_classes, "class")]
     bias = " and b" if problem.bias is not None else ""
     return f"W {' x '.join(reversed(sizes) if transpose else sizes)}{bias}"

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from xegrad import notebook
-from xegrad.errors import InputError
-from xegrad.targets import Array, Targets
-from xegrad.vocabulary import AXES, COMPUTED_IN, count
+from xegrad.errors import Faults, refuse
+from xegrad.targets import Array, Targets, array_of, sealed
+from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
 
-Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def once(
-    function: Callable[Concatenate[Problem, Arguments], Result],
-) -> Callable[Concatenate[Problem, Arguments], Result]:
+def once(function: Function) -> Function:
     """A function of a problem that is evaluated once: a problem never changes, so the result is kept with it."""
 
     @wraps(function)
-    def remembering(problem: Problem, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def remembering(problem: Problem, /, *arguments: Any, **named: Any) -> Any:
         results: dict[Any, Any] = problem.__dict__.setdefault("results", {})
         key = (function, arguments, *named.items())
         if key not in results:
@@ -36,7 +33,7 @@ def once(
             results[key] = result
         return results[key]
 
-    return remembering
+    return cast(Function, remembering)
 
 
 class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -77,24 +74,64 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        arrays = [_array("W", self.weights), _array("x", self.inputs)]
-        if self.bias is not None:
-            arrays.append(_array("b", self.bias))
-        single = all(part.dtype == np.float32 for part in arrays)
-        dtype = np.dtype(np.float32 if single else np.float64)
-        weights, inputs, *rest = (_sealed(part, dtype) for part in arrays)
-        bias = rest[0] if rest else None
-        _check_shapes(weights, inputs, bias)
-        if self.precision is not None and self.precision != dtype:
-            _check_precision(self.precision, {"W": weights, "x": inputs, "b": bias})
-        force_setattr(self, "weights", weights)
-        force_setattr(self, "inputs", inputs)
-        force_setattr(self, "bias", bias)
-        if not isinstance(self.targets, Targets):
-            raise InputError("targets must be Targets(labels=...) or Targets(soft=...)", "label")
-        self.targets.check(inputs.shape[:-1], self.n_classes)
+        arrays = {name: array_of(SYMBOLS[name], part) for name, part in self._parts.items()}
+        single = all(array.dtype == np.float32 for array in arrays.values())
+        for name, array in arrays.items():
+            force_setattr(self, name, sealed(array, np.float32 if single else np.float64))
         if self.classes is not None:
-            force_setattr(self, "classes", _checked_classes(self.classes, self.n_classes))
+            names = (self.classes,) if isinstance(self.classes, str) else tuple(self.classes)
+            force_setattr(self, "classes", names)
+        refuse(self._faults())
+
+    def _faults(self) -> Faults:
+        weights, inputs, bias = self.weights, self.inputs, self.bias
+        if weights.ndim < 2:
+            yield f"W must have two dimensions, (inputs, classes), not {weights.ndim}", "W"
+        *stack, n_inputs, n_classes = weights.shape
+        if 0 in stack:
+            yield "W is an empty stack", "W"
+        if n_inputs == 0 or n_classes == 0:
+            yield f"W is {n_inputs} x {n_classes}; a layer has at least one input and one class", "W"
+        if inputs.ndim < 2 or list(inputs.shape[:-2]) != stack:
+            yield f"inputs must be (B, N) beside W; their shape is {inputs.shape}", "x"
+        if inputs.shape[-2] == 0:
+            yield "x has no rows", "x"
+        if inputs.shape[-1] != n_inputs:
+            yield Layout(is_batch=False).wrong_length(inputs.shape[-1], n_inputs), "x"
+        if bias is not None and list(bias.shape) != [*stack, n_classes]:
+            size = count(bias.size, "number") if bias.ndim == 1 else f"the shape {bias.shape}"
+            yield f"b has {size} but W has {count(n_classes, 'class')}", "b"
+        if self.precision not in (None, *COMPUTED_IN):
+            yield f"the precision is {self.precision!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype"
+        largest = float(np.finfo(np.float32).max)
+        for name, part in self._parts.items():
+            if not np.isfinite(part).all():
+                first = _first_entry(name, part, ~np.isfinite(part))
+                yield f"{first}; every number must be finite", SYMBOLS[name]
+            if self.precision == "float32" and (np.abs(part) > largest).any():
+                first = _first_entry(name, part, np.abs(part) > largest)
+                yield f"{first}, but the largest number of float32 is {largest:.2g}", SYMBOLS[name]
+        if not isinstance(self.targets, Targets):
+            yield "targets must be Targets(labels=...) or Targets(soft=...)", "label"
+        yield from self.targets.faults(inputs.shape[:-1], n_classes)
+        names = self.classes
+        if names is None:
+            return
+        if not all(isinstance(name, str) for name in names):
+            yield "class names must be strings", "classes"
+        if len(names) != n_classes:
+            yield f"{count(len(names), 'class name')} for {count(n_classes, 'class')}", "classes"
+        for index, name in enumerate(names):
+            if not name:
+                yield f"class {index} has no name: it is empty", "classes"
+            if (same := names.index(name)) != index:
+                yield f"classes {same} and {index} are both named {name!r}; names must differ", "classes"
+
+    @property
+    def _parts(self) -> dict[str, Array]:
+        """W, X, and b where there is one."""
+        parts = {"weights": self.weights, "inputs": self.inputs}
+        return parts if self.bias is None else parts | {"bias": self.bias}
 
     @property
     def n_rows(self) -> int:
@@ -121,12 +158,16 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         """What the float methods see: W, x and b rounded to the precision in which they compute."""
         return self.astype(self.dtype)
 
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """That of a gradient, which `AXES` names, of one problem."""
+        sizes = {"row": self.n_rows, "input": self.n_inputs, "class": self.n_classes}
+        return tuple(sizes[axis] for axis in AXES[name])
+
     def place(self, name: str, flat_index: Any) -> tuple[Any, ...]:
         """The indices of an entry of a gradient, which `AXES` names, or those of many."""
         if name == "bias":
             return (flat_index,)
-        first, last = divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
-        return first, last
+        return divmod(flat_index, self.n_inputs if name == "inputs" else self.n_classes)
 
     def _repr_html_(self) -> str:
         """W, with b below it, and the rows of x with their labels, for a notebook."""
@@ -148,32 +189,20 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def unstacked(self) -> Iterator[Problem]:
         """The problems of a stack, one by one; a problem that is no stack yields itself."""
-        stack = self.weights.shape[:-2]
-        for k in np.ndindex(stack):
-            yield self.at(k)
+        yield from map(self.at, np.ndindex(self.weights.shape[:-2]))
 
     def at(self, index: Any) -> Problem:
         """One problem of a stack, or some of them."""
-        return replace(
-            self,
-            weights=self.weights[index],
-            inputs=self.inputs[index],
-            targets=self.targets.at(index),
-            bias=None if self.bias is None else self.bias[index],
-        )
+        parts = {name: part[index] for name, part in self._parts.items()}
+        return replace(self, targets=self.targets.at(index), **parts)
 
     @once
     def astype(self, dtype: np.dtype[Any]) -> Problem:
         """The problem whose W, x and b are these, rounded to `dtype`; the targets stay as they are."""
         if dtype == self.weights.dtype and self.precision is None:
             return self
-        return replace(
-            self,
-            weights=self.weights.astype(dtype),
-            inputs=self.inputs.astype(dtype),
-            bias=None if self.bias is None else self.bias.astype(dtype),
-            precision=None,
-        )
+        parts = {name: part.astype(dtype) for name, part in self._parts.items()}
+        return replace(self, precision=None, **parts)
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -184,102 +213,27 @@ class Layout(msgspec.Struct, frozen=True):
 
     def of(self, name: str, gradient: Array) -> Array:
         """A gradient of a problem, or of a stack, from the library's layout."""
-        if name == "weights":
-            return gradient.swapaxes(-1, -2) if self.transpose else gradient
-        if name in ("inputs", "logits") and not self.is_batch:
-            return gradient[..., 0, :]
-        return gradient
+        if name == "weights" and self.transpose:
+            return gradient.swapaxes(-1, -2)
+        return gradient[..., 0, :] if "row" in AXES[name] and not self.is_batch else gradient
 
     def to_library(self, name: str, gradient: Array) -> Array:
         """A gradient in this layout, in the library's: the inverse of `of`."""
-        if name == "weights":
-            return self.of(name, gradient)
-        if name in ("inputs", "logits") and not self.is_batch:
-            return gradient[..., None, :]
-        return gradient
+        has_no_row = "row" in AXES[name] and not self.is_batch
+        return gradient[..., None, :] if has_no_row else self.of(name, gradient)
 
     def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
         """That of a gradient in this layout."""
-        sizes = {"row": problem.n_rows, "input": problem.n_inputs, "class": problem.n_classes}
-        in_library = np.broadcast_to(0.0, [sizes[axis] for axis in AXES[name]])
-        return self.of(name, in_library).shape
+        return self.of(name, np.broadcast_to(0.0, problem.shape_of(name))).shape
 
     def wrong_length(self, size: int, n_inputs: int) -> str:
         """What is said of an x whose rows have another length than W has inputs."""
         rows, order = ("column", "(classes, inputs)") if self.transpose else ("row", "(inputs, classes)")
-        entries = count(size, "entry", "entries") + (" in each row" if self.is_batch else "")
+        entries = count(size, "entry") + (" in each row" if self.is_batch else "")
         return f"x has {entries} but W has {count(n_inputs, rows)}; W is read as {order}"
 
 
-def _array(symbol: str, values: ArrayLike) -> Array:
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{symbol} is not an array: {error}", symbol) from None
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{symbol} must be made of real numbers, not {array.dtype}", symbol)
-    return array
-
-
-def _sealed(values: Array, dtype: np.dtype[Any]) -> Array:
-    with np.errstate(all="ignore"):
-        array = np.array(values, dtype=dtype)
-    array.flags.writeable = False
-    return array
-
-
-def _check_shapes(weights: Array, inputs: Array, bias: Array | None) -> None:
-    if weights.ndim < 2:
-        raise InputError(f"W must have two dimensions, (inputs, classes), not {weights.ndim}", "W")
-    *stack, n_inputs, n_classes = weights.shape
-    if 0 in stack:
-        raise InputError("W is an empty stack", "W")
-    if n_inputs == 0 or n_classes == 0:
-        raise InputError(f"W is {n_inputs} x {n_classes}; a layer has at least one input and one class", "W")
-    if inputs.ndim < 2 or list(inputs.shape[:-2]) != stack:
-        raise InputError(f"inputs must be (B, N) beside W; their shape is {inputs.shape}", "x")
-    if inputs.shape[-2] == 0:
-        raise InputError("x has no rows", "x")
-    if inputs.shape[-1] != n_inputs:
-        raise InputError(Layout(is_batch=False).wrong_length(inputs.shape[-1], n_inputs), "x")
-    if bias is not None and list(bias.shape) != [*stack, n_classes]:
-        size = count(bias.size, "number") if bias.ndim == 1 else f"the shape {bias.shape}"
-        raise InputError(f"b has {size} but W has {count(n_classes, 'class', 'classes')}", "b")
-    for symbol, part in (("W", weights), ("x", inputs), ("b", bias)):
-        if part is not None and not np.isfinite(part).all():
-            where = np.argwhere(~np.isfinite(part))[0].tolist()
-            value = float(part[tuple(where)])
-            raise InputError(f"{symbol}{where} is {value}; every number must be finite", symbol)
-
-
-def _check_precision(name: str, parts: Mapping[str, Array | None]) -> None:
-    if name not in COMPUTED_IN:
-        raise InputError(f"the precision is {name!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype")
-    largest = float(np.finfo(name).max)
-    for symbol, part in parts.items():
-        if part is not None and part.dtype == np.float64 and (np.abs(part) > largest).any():
-            where = np.argwhere(np.abs(part) > largest)[0].tolist()
-            raise InputError(
-                f"{symbol}{where} is {float(part[tuple(where)])!r}, but the largest number of {name} is {largest:.2g}",
-                symbol,
-            )
-
-
-def _checked_classes(names: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if not all(isinstance(name, str) for name in names):
-        raise InputError("class names must be strings", "classes")
-    if len(names) != n_classes:
-        raise InputError(
-            f"{count(len(names), 'class name')} for {count(n_classes, 'class', 'classes')}",
-            "classes",
-        )
-    for index, name in enumerate(names):
-        if not name:
-            raise InputError(f"class {index} has no name: it is empty", "classes")
-        first = names.index(name)
-        if first != index:
-            raise InputError(
-                f"classes {first} and {index} are both named {name!r}; names must differ", "classes"
-            )
-    return names
+def _first_entry(name: str, part: Array, which: NDArray[np.bool_]) -> str:
+    """W[0, 1] is nan: the first of those entries."""
+    where = np.argwhere(which)[0].tolist()
+    return f"{SYMBOLS[name]}{where} is {float(part[tuple(where)])!r}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -35,13 +35,10 @@ NUMBER = Kind(float, "fiu", "a number")
 WHOLE_NUMBER = Kind(int, "iu", "a whole number")
 WORD = Kind(str, "U", "one of ")
 ANYTHING = Kind(None, "Uiufb", "text or a number")
-# A gradient and a loss that a problem brings are kept as they are written: how they were printed tells the tolerance.
-CLAIMED_ARRAY = Kind(None, "fiu", "real numbers")
-CLAIMED_NUMBER = Kind(None, "fiu", "a number")
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A field: `aliases` are what people write for its key; a WORD is one of `words`, which messages call `noun`."""
+    """A field: `aliases` are what people write for its key; a WORD is one of those of its type, each a `noun`."""
 
     json: Any
     kind: Kind
@@ -49,8 +46,12 @@ class Field(msgspec.Struct, frozen=True):
     metavar: str | None = None
     help: str = ""
     aliases: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
     noun: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a WORD may be."""
+        return get_args(self.json) if self.kind is WORD else ()
 
     @property
     def option(self) -> str:
@@ -68,16 +69,7 @@ class Field(msgspec.Struct, frozen=True):
         return self.kind.expected + ", ".join(self.words)
 
 
-_LITERAL: Any = Literal
 _VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
-
-
-def _word(
-    words: tuple[str, ...], noun: str, option: str = "", help: str = "", aliases: tuple[str, ...] = ()
-) -> Field:
-    options = (option,) if option else ()
-    return Field(_LITERAL[words], WORD, options, "|".join(words), help, aliases, words, noun)
-
 
 # fmt: off
 FIELDS: Mapping[str, Field] = {
@@ -100,14 +92,17 @@ FIELDS: Mapping[str, Field] = {
         "That part of a target is spread over all.", ("smoothing",)),
     "ignore_index": Field(int, WHOLE_NUMBER, ("--ignore-index",), "LABEL",
         "Rows with this label do not count.", ("ignore",)),
-    "reduction": _word(REDUCTIONS, "reduction", "--reduction", "Of the rows' losses (mean)."),
-    "dtype": _word(COMPUTED_IN, "precision", "--dtype",
-        "The precision of the float computation, or of the candidate (float64, or the file's).", ("precision",)),
+    "reduction": Field(Literal[REDUCTIONS], WORD, ("--reduction",), "|".join(REDUCTIONS),
+        "Of the rows' losses (mean).", noun="reduction"),
+    "dtype": Field(Literal[COMPUTED_IN], WORD, ("--dtype",), "|".join(COMPUTED_IN),
+        "The precision of the float computation, or of the candidate (float64, or the file's).",
+        ("precision",), "precision"),
     "id": Field(Any, ANYTHING),
-    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.
-    "gradient": Field(Raw, CLAIMED_ARRAY),
-    "loss": Field(Raw, CLAIMED_NUMBER),
-    "with_respect_to": _word(tuple(NAMES), "gradient"),
+    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.  They are kept as
+    # they are written: how they were printed tells the tolerance.
+    "gradient": Field(Raw, ARRAY),
+    "loss": Field(Raw, NUMBER),
+    "with_respect_to": Field(Literal[tuple(NAMES)], WORD),
 }
 # fmt: on
 

@@ -18,16 +18,15 @@ from xegrad.targets import Array, Targets
 
 
 class Page(msgspec.Struct, frozen=True, eq=False):
-    """The slip, the problem, the gradient that it changes, right and wrong, and what is said of it there."""
+    """The slip, the gradient that it changes on a problem, right and wrong, and what is said of it there."""
 
     slip: Slip
-    problem: Problem
     name: str  # of the gradient
     right: Array
     wrong: Array
     explanation: Explanation
-    is_seed: bool
     residuals: tuple[Array, Array] | None  # dL/dZ right and wrong, where the slip is made before x comes in
+    problem_name: str
 
     @property
     def formula(self) -> str:
@@ -49,23 +48,15 @@ def seed() -> Problem:
 
 
 def page(name: str) -> Page:
-    """The slip on the derivation's example, where it can be made and seen there, else on a random batch.
-
-    Raises
-    ------
-    InputError
-        There is no such slip.
-    """
-    if name not in SLIPS:
-        raise InputError(f"there is no slip {name!r}; there are {', '.join(SLIPS)}")
+    """The slip on the derivation's example, where it can be made and seen there, else on a random batch."""
     try:
-        return page_on(seed(), name, is_seed=True)
+        return page_on(seed(), name, problem_name="the derivation's example (xegrad sample)")
     except InputError:
         problem, of, _ = problem_with_slips([name], 4, 3, 4, 0)
-        return page_on(problem, name, of)
+        return page_on(problem, name, of, "a batch of four rows")
 
 
-def page_on(problem: Problem, name: str, of: str = "weights", *, is_seed: bool = False) -> Page:
+def page_on(problem: Problem, name: str, of: str = "weights", problem_name: str = "this problem") -> Page:
     """The slip on a problem.
 
     Raises
@@ -73,12 +64,12 @@ def page_on(problem: Problem, name: str, of: str = "weights", *, is_seed: bool =
     InputError
         It cannot be made there, or cannot be told from what is right.
     """
-    wrong = apply(problem, [name], of)
+    wrong, slip = apply(problem, [name], of), SLIPS[name]
     exact = METHODS["exact"].evaluate(problem, (of, "logits"))
     for explanation in diagnose(problem, exact, wrong, with_respect_to=of).explanations:
         if explanation.slips == (name,):
             residuals = None
-            if SLIPS[name].is_in_layer and SLIPS[name].stage != "input":
+            if slip.is_in_layer and slip.stage != "input":
                 residuals = exact.gradients["logits"], apply(problem, [name], "logits")
-            return Page(SLIPS[name], problem, of, exact.gradients[of], wrong, explanation, is_seed, residuals)
+            return Page(slip, of, exact.gradients[of], wrong, explanation, residuals, problem_name)
     raise InputError(f"{name} cannot be told from the right gradient on this problem")

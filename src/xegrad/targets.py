@@ -6,16 +6,16 @@ See docs/loss-options.md, and docs/numerics.md, section 5.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from xegrad.errors import InputError
+from xegrad.errors import Faults, InputError, refuse
 from xegrad.vocabulary import REDUCTIONS, count
 
 Array = NDArray[np.floating[Any]]
@@ -64,58 +64,62 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def __post_init__(self) -> None:
         if (self.labels is None) == (self.soft is None):
             raise InputError("targets are either labels or soft targets", "label")
-        if self.labels is not None:
-            force_setattr(self, "labels", _checked_labels(self.labels))
-        else:
-            force_setattr(self, "soft", _checked_soft(self.soft))
-            if self.ignore_index is not None:
-                raise InputError(
-                    f"ignore_index is {self.ignore_index}, but the targets are soft: only a label can be ignored",
-                    "ignore_index",
-                )
-        if self.class_weights is not None:
-            force_setattr(self, "class_weights", _checked_weights(self.class_weights))
-        if self.ignore_index is not None and not isinstance(self.ignore_index, int | np.integer):
-            raise InputError(
-                f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
-            )
-        if (
-            not isinstance(self.label_smoothing, int | float | np.floating)
-            or not 0 <= self.label_smoothing <= 1
-        ):
-            raise InputError(
-                f"label_smoothing is {self.label_smoothing!r}; it goes from 0 to 1", "label_smoothing"
-            )
+        for name, (kinds, dtype, n_axes, expected) in _ARRAYS.items():
+            part, values = name if name == "class_weights" else "label", getattr(self, name)
+            if values is None:
+                continue
+            array = array_of(part, values, kinds, expected)
+            if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
+                raise InputError(f"label {array.max()} is out of range; labels are zero-based indices", part)
+            force_setattr(self, name, sealed(array, dtype, n_axes))
+        refuse(self._faults())
         force_setattr(self, "label_smoothing", float(self.label_smoothing))
+
+    def _faults(self) -> Faults:
+        if self.soft is not None:
+            if not np.isfinite(self.soft).all():
+                yield "a soft target is made of finite numbers", "label"
+            for *_, row, index in np.argwhere(self.soft < 0).tolist():
+                where = f"class {index} in row {row}" if self.soft.shape[-2] > 1 else f"class {index}"
+                value = float(self.soft[self.soft < 0][0])
+                yield f"the target of {where} is {value!r}; targets are never negative", "label"
+            if self.ignore_index is not None:
+                because = "but the targets are soft: only a label can be ignored"
+                yield f"ignore_index is {self.ignore_index}, {because}", "ignore_index"
+        if self.class_weights is not None:
+            if self.class_weights.ndim != 1:
+                shape = self.class_weights.shape
+                yield f"{_ARRAYS['class_weights'][-1]}, not an array of the shape {shape}", "class_weights"
+            for index, weight in enumerate(self.class_weights.tolist()):
+                if not 0 <= weight < math.inf:
+                    wrong = f"the weight of class {index} is {weight!r}"
+                    yield f"{wrong}; weights are finite and never negative", "class_weights"
+        if self.ignore_index is not None and not isinstance(self.ignore_index, int | np.integer):
+            yield f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
+        smoothing = self.label_smoothing
+        if not isinstance(smoothing, int | float | np.floating) or not 0 <= smoothing <= 1:
+            yield f"label_smoothing is {smoothing!r}; it goes from 0 to 1", "label_smoothing"
         if self.reduction not in REDUCTIONS:
-            raise InputError(
-                f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
-            )
+            yield f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
 
     def at(self, index: Any) -> Targets:
         """Those of one problem of a stack, or of some."""
-        return replace(
-            self,
-            labels=None if self.labels is None else self.labels[index],
-            soft=None if self.soft is None else self.soft[index],
-        )
+        name = "labels" if self.soft is None else "soft"
+        return replace(self, **{name: getattr(self, name)[index]})
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """(B,) the rows that count: all that are not ignored."""
-        if self.labels is None:
-            assert self.soft is not None
-            return np.ones(self.soft.shape[:-1], dtype=bool)
-        if self.ignore_index is None:
-            return np.ones(self.labels.shape, dtype=bool)
-        return self.labels != self.ignore_index
+        if self.ignore_index is not None:
+            return np.asarray(self.labels) != self.ignore_index
+        shape = np.asarray(self.labels).shape if self.soft is None else self.soft.shape[:-1]
+        return np.ones(shape, dtype=bool)
 
     @property
     def label_of_rows(self) -> NDArray[np.intp]:
         """(B,) the class of each row that has one (a label, or one-hot), and -1 for soft and ignored rows."""
-        if self.labels is not None:
-            return self.labels if self.ignore_index is None else np.where(self.kept, self.labels, -1)
-        assert self.soft is not None
+        if self.soft is None:
+            return np.where(self.kept, np.asarray(self.labels), -1)
         one_hot = ((self.soft == 1).sum(axis=-1) == 1) & ((self.soft != 0).sum(axis=-1) == 1)
         return np.where(one_hot, self.soft.argmax(axis=-1), -1)
 
@@ -154,13 +158,16 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         divided by their sum are taken over a power of two, which cancels, so that no sum of floats overflows; numbers
         that are `exact` need none.
         """
-        y = number(self._one_hot(n_classes) if self.soft is None else self.soft)
+        y = self.soft
+        if y is None:
+            y = (self.label_of_rows[..., None] == np.arange(n_classes)).astype(np.float64)
+        y = number(y)
         if self.label_smoothing:
             eps = number(np.asarray(self.label_smoothing))
             share = eps / n_classes
-            y = (1 - eps) * y + (
-                share if self.ignore_index is None else share * number(1.0 * self.kept[..., None])
-            )
+            if self.ignore_index is not None:
+                share = share * number(1.0 * self.kept[..., None])
+            y = (1 - eps) * y + share
         if self.class_weights is None or self.labels is None or self.reduction != "mean":
             y = y if self.class_weights is None else y * number(self.class_weights)
             n_kept = self.kept.sum(axis=-1)[..., None, None]
@@ -175,69 +182,52 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         shares = number(weights) / number(of_rows).sum(axis=-1, keepdims=True)
         return y * shares[..., None, :]
 
-    def _one_hot(self, n_classes: int) -> Array:
-        """(B, T) 1 at the label of each row that counts, and 0 elsewhere."""
-        assert self.labels is not None
-        return ((self.labels[..., None] == np.arange(n_classes)) & self.kept[..., None]).astype(np.float64)
-
     @property
     def _weights_of_rows(self) -> Array:
         """(B,) the class weight of each row's label, and 0 for an ignored row."""
-        assert self.labels is not None and self.class_weights is not None
-        return np.where(self.kept, self.class_weights[np.where(self.kept, self.labels, 0)], 0)
+        assert self.class_weights is not None
+        return np.where(self.kept, self.class_weights[self.label_of_rows], 0)
 
-    def check(self, rows: tuple[int, ...], n_classes: int) -> None:
-        """Raise InputError unless these are targets for rows (B,), or stacks of them, and T classes."""
+    def faults(self, rows: tuple[int, ...], n_classes: int) -> Faults:
+        """Why these are no targets for rows (B,), or stacks of them, and T classes."""
+        kept, classes = self.kept, count(n_classes, "class")
         if self.soft is not None and self.soft.shape[-1] != n_classes:
-            raise InputError(
-                f"label has {count(self.soft.shape[-1], 'number')} but W has "
-                f"{count(n_classes, 'class', 'classes')}; a target holds one number for each class",
-                "label",
-            )
-        shape = self.kept.shape
-        if len(shape) == len(rows) == 1 and shape != rows:
-            raise InputError(f"label has {count(shape[0], 'row')} but x has {rows[0]}", "label")
-        if shape != rows:
-            raise InputError(
-                f"targets are for rows of shape {shape}, but x has rows of shape {rows}", "label"
-            )
+            unlike = f"label has {count(self.soft.shape[-1], 'number')} but W has {classes}"
+            yield f"{unlike}; a target holds one number for each class", "label"
+        if kept.ndim == len(rows) == 1 and kept.shape != rows:
+            yield f"label has {count(len(kept), 'row')} but x has {rows[0]}", "label"
+        if kept.shape != rows:
+            yield f"targets are for rows of shape {kept.shape}, but x has rows of shape {rows}", "label"
         if self.class_weights is not None and self.class_weights.size != n_classes:
-            raise InputError(
-                f"class_weights has {count(self.class_weights.size, 'number')} but W has "
-                f"{count(n_classes, 'class', 'classes')}",
-                "class_weights",
-            )
-        if self.labels is not None:
-            self._check_labels(self.labels, n_classes)
-
-    def _check_labels(self, labels: NDArray[np.intp], n_classes: int) -> None:
-        kept = self.kept
-        wrong = labels[kept & ((labels < 0) | (labels >= n_classes))]
+            numbers = count(self.class_weights.size, "number")
+            yield f"class_weights has {numbers} but W has {classes}", "class_weights"
+        if self.labels is None:
+            return
+        wrong = self.labels[kept & ((self.labels < 0) | (self.labels >= n_classes))]
         if wrong.size:
             allowed = f"0 to {n_classes - 1}" if n_classes > 1 else "only 0, since there is one class"
-            hint = (
-                "; to ignore such rows, as PyTorch does, say ignore_index -100"
-                if IGNORED_BY_TORCH in wrong
-                else ""
-            )
-            raise InputError(
-                f"label {wrong.flat[0]} is out of range; labels are zero-based: {allowed}{hint}", "label"
-            )
+            if IGNORED_BY_TORCH in wrong:
+                allowed += "; to ignore such rows, as PyTorch does, say ignore_index -100"
+            yield f"label {wrong.flat[0]} is out of range; labels are zero-based: {allowed}", "label"
         if self.reduction != "mean":
             return
         if not kept.any(axis=-1).all():
-            raise InputError(
-                f"every row has the label {self.ignore_index}, which is ignored: the mean over no row is 0/0",
-                "label",
-            )
+            ignored = f"every row has the label {self.ignore_index}, which is ignored"
+            yield f"{ignored}: the mean over no row is 0/0", "label"
         if self.class_weights is not None and not self._weights_of_rows.any(axis=-1).all():
-            raise InputError("the class weights of all labels are 0: their mean is 0/0", "class_weights")
+            yield "the class weights of all labels are 0: their mean is 0/0", "class_weights"
 
     @property
     def warnings(self) -> list[str]:
         """What is allowed but hardly ever meant."""
-        if self.soft is None:
-            return self._weights_cancel()
+        if self.labels is not None:
+            labels = np.unique(self.labels[self.kept])
+            is_weighted = self.class_weights is not None and self.reduction == "mean"
+            if not is_weighted or self.label_smoothing or labels.size > 1:
+                return []
+            weight = f"under mean, the weight of class {labels.item()}, the only one among the labels"
+            return [f"class weights cancel: {weight}, is divided by itself; the reduction sum keeps it"]
+        assert self.soft is not None
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so
         # their exact sum (fsum) is off by u; fsum rounds once more.
         sums = [_sum(row) for row in self.soft.reshape(-1, self.soft.shape[-1]).tolist()]
@@ -247,27 +237,35 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         index, total = off[0]
         if len(sums) == 1:
             return [f"the target sums to {total:.12g}, not to 1; it is used as it is"]
-        return [
-            f"{len(off)} of {len(sums)} targets do not sum to 1 (that of row {index} to {total:.12g}); they are used "
-            "as they are"
-        ]
-
-    def _weights_cancel(self) -> list[str]:
-        assert self.labels is not None
-        labels = np.unique(self.labels[self.kept])
-        if self.class_weights is None or self.reduction != "mean" or labels.size > 1 or self.label_smoothing:
-            return []
-        return [
-            f"class weights cancel: under mean, the weight of class {labels.item()}, the only one among the labels, is "
-            "divided by itself; the reduction sum keeps it"
-        ]
+        those = f"{len(off)} of {len(sums)} targets do not sum to 1 (that of row {index} to {total:.12g})"
+        return [f"{those}; they are used as they are"]
 
 
-def _array(values: Any, part: str = "label") -> NDArray[Any]:
+# Of each array: the kinds of its numbers, its type, its axes at least, and what is expected.
+_ARRAYS: Mapping[str, tuple[str, Any, int, str]] = {
+    "labels": ("iu", np.intp, 1, "labels are whole numbers, one for each row"),
+    "soft": ("fiu", np.float64, 2, "a soft target is made of real numbers, one for each class"),
+    "class_weights": ("fiu", np.float64, 1, "class_weights is one real number for each class"),
+}
+
+
+def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
+    """What was given as a part of a problem, as an array of numbers of these kinds."""
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{part} is not an array: {error}", part) from None
+    if array.dtype.kind not in kinds:
+        raise InputError(expected or f"{part} must be made of real numbers, not {array.dtype}", part)
+    return array
+
+
+def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
+    """A copy of this type, of so many axes at least, read-only."""
+    with np.errstate(all="ignore"):
+        array = np.array(values, dtype=dtype, ndmin=n_axes)
+    array.flags.writeable = False
+    return array
 
 
 def _sum(row: list[float]) -> float:
@@ -275,48 +273,3 @@ def _sum(row: list[float]) -> float:
         return math.fsum(row)
     except OverflowError:
         return math.inf
-
-
-def _checked_labels(values: ArrayLike) -> NDArray[np.intp]:
-    labels = np.atleast_1d(_array(values))
-    if labels.dtype.kind not in "iu":
-        raise InputError("labels are whole numbers, one for each row", "label")
-    if labels.size and labels.max() > np.iinfo(np.intp).max:
-        raise InputError(f"label {labels.max()} is out of range; labels are zero-based indices", "label")
-    labels = labels.astype(np.intp)
-    labels.flags.writeable = False
-    return labels
-
-
-def _checked_soft(values: ArrayLike | None) -> Array:
-    soft = np.atleast_2d(_array(values))
-    if soft.dtype.kind not in "fiu":
-        raise InputError("a soft target is made of real numbers, one for each class", "label")
-    with np.errstate(all="ignore"):
-        soft = soft.astype(np.float64)
-    if not np.isfinite(soft).all():
-        raise InputError("a soft target is made of finite numbers", "label")
-    if (soft < 0).any():
-        *_, row, index = np.argwhere(soft < 0)[0].tolist()
-        where = f" in row {row}" if soft.shape[-2] > 1 else ""
-        raise InputError(
-            f"the target of class {index}{where} is {float(soft[soft < 0][0])!r}; targets are never negative",
-            "label",
-        )
-    soft.flags.writeable = False
-    return soft
-
-
-def _checked_weights(values: ArrayLike) -> Array:
-    weights = np.atleast_1d(_array(values, "class_weights"))
-    if weights.dtype.kind not in "fiu" or weights.ndim != 1:
-        raise InputError("class_weights is one real number for each class", "class_weights")
-    weights = weights.astype(np.float64)
-    for index, weight in enumerate(weights.tolist()):
-        if not 0 <= weight < math.inf:
-            raise InputError(
-                f"the weight of class {index} is {weight!r}; weights are finite and never negative",
-                "class_weights",
-            )
-    weights.flags.writeable = False
-    return weights

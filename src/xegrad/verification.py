@@ -5,30 +5,25 @@ See docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
-from xegrad import bounds
 from xegrad.blindness import blind_spots
+from xegrad.comparison import Comparison
+from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import (
-    DIGITS_LOST,
-    RIGHT,
-    WRONG,
-    Check,
-    Judgement,
-    Tolerance,
-    check_methods,
-    judge,
-    judge_loss,
-)
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge
 from xegrad.methods import METHODS
 from xegrad.problem import Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import COMPUTED_IN
+from xegrad.vocabulary import COMPUTED_IN, SYMBOLS
+
+# Steps of work (losses of one row, class by class) past which a method is left out of the check.
+MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
 HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
 
@@ -48,23 +43,30 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
     dtype: str | None = None
 
 
-def tolerance_for(
-    problem: Problem,
-    claim: Claim,
-    *,
-    stored_as: str | None = None,
-    terms: Callable[[int], int] = bounds.any_order,
-    rtol: float | None = None,
-    atol: float | None = None,
-) -> Tolerance:
+def in_precision_of(problem: Problem, claim: Claim, tolerance: Tolerance) -> Tolerance:
     """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
 
     What is in a half-precision file was computed in float32 and then stored so.
     """
     precision = problem.precision or claim.dtype or problem.dtype.name
-    if claim.dtype in HALF and stored_as is None:
-        precision, stored_as = problem.precision or "float32", claim.dtype
-    return Tolerance(precision if precision in COMPUTED_IN else "float64", stored_as, terms, rtol, atol)
+    if claim.dtype in HALF and tolerance.stored_as is None:
+        precision = problem.precision or "float32"
+        tolerance = replace(tolerance, stored_as=claim.dtype)
+    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
+
+
+class Check(msgspec.Struct, frozen=True, eq=False):
+    """One of xegrad's own methods against the exact values, or against another."""
+
+    name: str
+    comparison: Comparison
+    advisory: bool = False  # reported, but not counted
+
+    @property
+    def passed(self) -> bool:
+        """Whether every entry is within its bound, or has digits where there is none; never NaN."""
+        comparison = self.comparison
+        return bool((comparison.within | (comparison.unbounded & ~comparison.no_correct_digit)).all())
 
 
 class Verification(msgspec.Struct, frozen=True, eq=False):
@@ -75,12 +77,11 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     judgements: Mapping[str, Judgement] = {}  # of a gradient, by its name, and of a "loss"
     diagnoses: Mapping[str, Diagnosis] = {}  # of what is wrong, or has lost its digits
     steps: Intermediates | None = None
-    blind_spots: Sequence[str] | None = (
-        None  # the slips that a right gradient does not rule out on this problem
-    )
-    checks: Sequence[Check] = ()
+    blind_spots: Sequence[str] | None = None  # the slips that a right gradient does not rule out
     misshapen: bool = False  # whether a gradient has a row where it should have a column
     strict: bool = False
+    decimals: Mapping[str, int | None] = {}  # as of the claim
+    checks: Sequence[Check] = ()
 
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
@@ -90,11 +91,9 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     @property
     def verified(self) -> bool:
         """Whether every check passed, and everything that is claimed is right."""
-        return (
-            all(check.passed for check in self.checks if not check.advisory)
-            and all(map(self.accepts, self.judgements))
-            and (self.steps is None or self.steps.wrong is None)
-        )
+        passed = all(check.passed for check in self.checks if not check.advisory)
+        no_wrong_step = self.steps is None or self.steps.wrong is None
+        return passed and no_wrong_step and all(map(self.accepts, self.judgements))
 
 
 def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:
@@ -114,30 +113,40 @@ def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool
     if claim.gradient is not None:
         values, resolution = claim.gradient
         expected = exact.gradients[claim.name].shape
-        whole, left_open = (
-            values.reshape(expected),
-            np.broadcast_to(resolution, values.shape).reshape(expected),
-        )
-        judged = judge(problem, exact, whole, tolerance, left_open, claim.name)
-        judgements[claim.name] = judged
         misshapen = values.shape != expected
+        left_open = np.broadcast_to(resolution, values.shape).reshape(expected)
+        judged = judge(problem, exact, values.reshape(expected), tolerance, left_open, claim.name)
+        judgements[claim.name] = judged
         if misshapen or judged.outcome in (WRONG, DIGITS_LOST):
             diagnoses[claim.name] = diagnose(problem, exact, values, tolerance, resolution, claim.name)
         elif judged.outcome == RIGHT and tolerance.derived:
             blind = [*blind_spots(problem, exact, tolerance, claim.name)]
     if claim.loss is not None:
-        loss, left = claim.loss
-        judgements["loss"] = judge_loss(problem, exact, loss, tolerance, left)
+        judgements["loss"] = judge(problem, exact, claim.loss[0], tolerance, claim.loss[1], "loss")
         if judgements["loss"].outcome == WRONG:
-            diagnoses["loss"] = diagnose_loss(problem, exact, loss, tolerance, left)
+            diagnoses["loss"] = diagnose_loss(problem, exact, claim.loss[0], tolerance, claim.loss[1])
     if claim.steps:
         parts = {name: values for name, (values, _) in claim.steps.items()}
         opened = {name: resolution for name, (_, resolution) in claim.steps.items()}
         steps = first_wrong_step(problem, exact, parts, tolerance, opened)
-    return Verification(problem, tolerance, judgements, diagnoses, steps, blind, (), misshapen, strict)
+    return Verification(
+        problem, tolerance, judgements, diagnoses, steps, blind, misshapen, strict, claim.decimals
+    )
 
 
 def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:
-    """Check xegrad's own methods against the exact one, and against each other."""
-    exact = METHODS["exact"].evaluate(problem, with_respect_to)
-    return Verification(problem, Tolerance(), checks=check_methods(problem, exact, with_respect_to))
+    """Check every float method's gradients and loss against the exact ones, and the chain against the shortcut."""
+    steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
+    methods = [name for name in METHODS if steps <= MAX_WORK.get(name, np.inf)]
+    computed = compute(problem, methods, with_respect_to)
+
+    def check(method: str, of: str, comparison: Comparison) -> Check:
+        symbol = "" if of == "weights" else f", dL/d{SYMBOLS[of]}" if of in SYMBOLS else f", {of}"
+        return Check(method + symbol, comparison, method == "finite-difference")
+
+    checks = [
+        *(check(method, of, one) for method, by in computed.from_exact.items() for of, one in by.items()),
+        *(check("chain against shortcut", of, one) for of, one in computed.comparisons.items()),
+        *(check(method, "loss", computed.against_exact(method, "loss")) for method in computed.error_bounds),
+    ]
+    return Verification(problem, Tolerance(), checks=checks)

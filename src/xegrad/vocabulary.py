@@ -38,6 +38,7 @@ CHAIN = (
 )
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """How many there are of something, as a sentence has it."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+def count(number: int, noun: str) -> str:
+    """1 entry, 2 entries."""
+    plural = {"entry": "entries", "class": "classes"}.get(noun, f"{noun}s")
+    return f"{number} {noun if number == 1 else plural}"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -14,28 +14,29 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
+from xegrad.cli.choices import nearest
 from xegrad.errors import XegradError
 from xegrad.naming import printable
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
-# name: (module with a function `command`, what it does in a few words)
+# What each command does in a few words; it is the function `command` of the module of its name.
 COMMANDS = {
-    "compute": (
-        "xegrad.cli.compute",
-        "The loss and its gradients by the chain, by the shortcut and exactly, side by side.",
-    ),
-    "verify": ("xegrad.cli.verify", "Whether a gradient is right, to how many digits, and where not."),
-    "explain": ("xegrad.cli.explain", "The chain factor by factor, in the problem's own numbers."),
-    "descend": ("xegrad.cli.descend", "W and b moved downhill, until there is no more to gain."),
-    "slips": ("xegrad.cli.slips", "The mistakes that verify can name, and what each is."),
-    "sample": ("xegrad.cli.sample", "A problem to start from."),
-    "schema": ("xegrad.cli.schema", "The JSON Schema of what is read and printed."),
-    "completion": ("xegrad.cli.completion", "What a shell reads to complete commands and options."),
+    "compute": "The loss and its gradients by the chain, by the shortcut and exactly, side by side.",
+    "verify": "Whether a gradient is right, to how many digits, and where not.",
+    "explain": "The chain factor by factor, in the problem's own numbers.",
+    "descend": "W and b moved downhill, until there is no more to gain.",
+    "slips": "The mistakes that verify can name, and what each is.",
+    "sample": "A problem to start from.",
+    "schema": "The JSON Schema of what is read and printed.",
+    "completion": "What a shell reads to complete commands and options.",
 }
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_plain_typer = partial(
+    typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 
 
 class Commands(TyperGroup):
@@ -47,23 +48,16 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module, _ = COMMANDS[cmd_name]
-        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        app.command(cmd_name, context_settings=SETTINGS)(import_module(module).command)
+        app = _plain_typer()
+        app.command(cmd_name, context_settings=SETTINGS)(import_module(f"xegrad.cli.{cmd_name}").command)
         return typer.main.get_command(app)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl([*COMMANDS.items()])
 
 
-app = typer.Typer(
-    cls=Commands,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings=SETTINGS,
-    pretty_exceptions_enable=False,
-)
+app = _plain_typer(cls=Commands, context_settings=SETTINGS)
 
 
 def _print_version(asked: bool) -> None:
@@ -90,9 +84,8 @@ def _root(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status.  What the library raises becomes one line."""
-    if (
-        "_XEGRAD_COMPLETE" in os.environ
-    ):  # a shell asks; typer knows only those of programs that install completion
+    if "_XEGRAD_COMPLETE" in os.environ:
+        # A shell asks; typer knows only those of programs that install completion.
         from typer._completion_classes import completion_init
 
         completion_init()
@@ -147,5 +140,4 @@ def _usage_message(error: typer.TyperException) -> str:
 
 
 def _nearest(word: str, known: list[str], otherwise: str) -> str:
-    near = get_close_matches(word, known, n=1) if len(word) > 2 else []
-    return f"; did you mean {near[0]}?" if near else f"; try {otherwise}"
+    return (len(word) > 2 and nearest(word, known)) or f"; try {otherwise}"

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import typer
 
 from xegrad.errors import UsageError
+from xegrad.vocabulary import NAMES
 
 
-def option(usage: str, help: str, *, values: Iterable[str] = (), **limits: Any) -> Any:
-    """An option by what --help says of it: "-o, --output FILE"; the values, if there are any, complete it."""
+def option(usage: str, help: str, *, values: Collection[str] = (), noun: str = "", **limits: Any) -> Any:
+    """An option by what --help says of it: "-o, --output FILE", or FILE where its parameter is called like it.
+
+    The values, if there are any, complete it; where a noun says what they are, it takes no other.
+    """
     names = [word.rstrip(",") for word in usage.split() if word.startswith("-")]
-    metavar = next((word for word in usage.split() if not word.startswith("-")), None)
-    complete = completing(values) if values else None
-    return typer.Option(*names, metavar=metavar, help=help, autocompletion=complete, **limits)
+    metavar = next((word for word in usage.split() if not word.startswith("-")), "|".join(values) or None)
+    if values:
+        limits["autocompletion"] = completing(values)
+    if noun:
+        limits["parser"] = partial(choice, known=values, what=noun)
+    return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
 def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
@@ -36,10 +44,15 @@ def choices(texts: Iterable[str], known: Iterable[str], what: str) -> list[str]:
     chosen = [name.strip() for text in texts for name in text.split(",")]
     for name in chosen:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = nearest(name, known)
             raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
     return [name for name in known if name in chosen]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that is nearest, if one is near."""
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def choice(text: str, known: Iterable[str], what: str) -> str:
@@ -48,3 +61,9 @@ def choice(text: str, known: Iterable[str], what: str) -> str:
     if len(chosen) != 1:
         raise UsageError(f"one {what} is expected, not {text}")
     return chosen[0]
+
+
+def gradients(symbols: list[str] | None, has_bias: bool) -> list[str]:
+    """The names in --with-respect-to, as the library calls them: W, and b where there is one, by default."""
+    chosen = choices(symbols or (["W", "b"] if has_bias else ["W"]), NAMES, "gradient")
+    return [NAMES[symbol] for symbol in chosen]

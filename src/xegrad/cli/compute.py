@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec.structs import replace
 
-from xegrad.cli import DONE, options
-from xegrad.cli.choices import choices, option
-from xegrad.cli.inputs import ProblemOptions
+from xegrad import formats
+from xegrad.cli import DONE, TROUBLE
+from xegrad.cli.choices import choices, gradients, option
+from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
-from xegrad.vocabulary import DEFAULT_METHODS
+from xegrad.vocabulary import DEFAULT_METHODS, NAMES
 
 if TYPE_CHECKING:
-    import msgspec
-
     from xegrad.cli.stream import Answer
     from xegrad.computation import Computation
     from xegrad.display.page import PageSettings
@@ -28,16 +27,13 @@ if TYPE_CHECKING:
     from xegrad.problem import Layout
 
 
-@options.takes_problem(without=["all_entries"])
+@takes_problem(without=["all_entries"])
 def command(
     *,
     request: ProblemOptions,
     method: Annotated[
         list[str] | None,
-        option(
-            "--method NAME",
-            f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default).",
-        ),
+        option("NAME", f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default)."),
     ] = None,
     exact: Annotated[
         bool | None,
@@ -46,7 +42,10 @@ def command(
             "The correctly rounded values too; by default where they take less than about 50 ms.",
         ),
     ] = None,
-    with_respect_to: options.WithRespectTo = None,
+    with_respect_to: Annotated[
+        list[str] | None,
+        option(",".join(NAMES), "Which gradients (W, and b where there is one).", values=NAMES),
+    ] = None,
     output: OutputOptions,
 ) -> int:
     """The loss and its gradients of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
@@ -79,7 +78,7 @@ def command(
     destination = output.destination(request.files, FORMS)
     parts = request.read()
     problem = parts.problem()
-    names = options.gradients(with_respect_to, problem.bias is not None)
+    names = gradients(with_respect_to, problem.bias is not None)
 
     from xegrad import computation
     from xegrad.display import screen
@@ -101,76 +100,61 @@ def command(
 
         return computation_view(computed, parts.layout, page)
 
-    destination.write(
-        result=result,
-        view=view,
-        array=partial(_as_array, computed, parts.layout),
-        warnings=problem.targets.warnings,
-    )
+    array = partial(_as_array, computed, parts.layout)
+    destination.write(result=result, view=view, array=array, warnings=problem.targets.warnings)
     return DONE
 
 
 def _compute_lines(
     lines: Sequence[Line], overrides: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
-) -> list[Answer]:
+) -> Iterator[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
-    from xegrad.cli import stream
     from xegrad.formats import ndjson
 
-    answers: list[Any] = [None] * len(lines)
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
-            place, error = stack
-            answers[place] = stream.bad(lines[place], error)
-            continue
-        names = options.gradients(with_respect_to, stack.problem.bias is not None)
-        for place, result in _computed(stack, lines, methods, names):
-            answers[place] = result, DONE
-    return answers
+            yield *stack, TROUBLE
+        else:
+            names = gradients(with_respect_to, stack.problem.bias is not None)
+            yield from _computed(stack, lines, methods, names)
 
 
 def _computed(
     stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
-) -> Iterator[tuple[int, msgspec.Raw]]:
-    """The place of each problem among the lines, and its result."""
+) -> Iterator[Answer]:
+    """The results of the problems of a stack."""
     from xegrad import computation
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names)
-    if computed.n_problems > 1 and not computed.is_finite:
+    targets, finite = computed.problem.targets, computed.finite
+    if computed.n_problems > 1 and not finite.all():
         # What is not finite is told problem by problem, and the rest together.
-        finite = computed.finite
-        for chosen in (*([k] for k in (~finite).nonzero()[0].tolist()), finite.nonzero()[0].tolist()):
-            if chosen:
-                places = [stack.places[k] for k in chosen]
-                part = replace(stack, problem=stack.problem.at(chosen), places=places)
-                yield from _computed(part, lines, methods, names)
+        alone, together = (~finite).nonzero()[0].reshape(-1, 1), finite.nonzero()[0]
+        for chosen in filter(None, (*alone.tolist(), together.tolist())):
+            places = [stack.places[k] for k in chosen]
+            part = replace(stack, problem=stack.problem.at(chosen), places=places)
+            yield from _computed(part, lines, methods, names)
         return
-    ids = [lines[place].id for place in stack.places]
-    results = compute_results(computed, stack.layout, ids=ids, warnings=_warnings(computed))
-    yield from zip(stack.places, results, strict=True)
-
-
-def _warnings(computed: Computation) -> list[list[str]]:
-    """Of each problem; looked for one by one only where there may be any."""
-    targets = computed.problem.targets
-    if targets.soft is not None or targets.class_weights is not None:
-        warnings = [one.targets.warnings for one in computed.problem.unstacked()]
+    if computed.n_problems == 1:
+        warnings = [computed.warnings]
+    elif targets.soft is None and targets.class_weights is None:
+        warnings = [[]] * computed.n_problems  # there is nothing to warn of, and looking takes long
     else:
-        warnings = [[] for _ in range(computed.n_problems)]
-    if not computed.is_finite:
-        warnings[0] = [*warnings[0], computed.cause_of_nonfinite]
-    return warnings
+        warnings = [one.targets.warnings for one in computed.problem.unstacked()]
+    ids = [lines[place].id for place in stack.places]
+    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
+    for place, result in zip(stack.places, results, strict=True):
+        yield place, result, DONE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:
     """The only gradient, or that of W, in a format for arrays."""
-    from xegrad import formats
-
     if len(computed.names) > 1 and "weights" not in computed.names:
         raise UsageError(f"{form} holds one gradient; name it with --with-respect-to")
     name = computed.names[0]
     has_classes = name != "inputs" and not (name == "weights" and layout.transpose)
     gradient = layout.of(name, computed.reported.gradients[name]) + 0.0
     columns = computed.problem.classes if has_classes else None
-    return formats.FORMATS[form].write_array(gradient, columns)
+    written: bytes = formats.FORMATS[form].module.write_array(gradient, columns)
+    return written

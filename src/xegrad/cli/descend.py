@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad import formats
-from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, options
+from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
 from xegrad.cli.choices import choice, option
-from xegrad.cli.inputs import ProblemOptions
+from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions, refuse_inputs, writer
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xegrad.display.text import View
 
 
-@options.takes_problem(without=["top", "all_entries", "heatmap"])
+@takes_problem(without=["top", "all_entries", "heatmap"])
 def command(
     *,
     request: ProblemOptions,
@@ -66,7 +66,7 @@ def command(
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         with writer(None if save == "-" else save) as write:
-            write(saving.write_problem(raw.moved(descent.end)))
+            write(saving.module.write_problem(raw.moved(descent.end)))
 
     def result() -> Any:
         from xegrad.formats.results import descend_result
@@ -90,8 +90,8 @@ def _saving(target: str, files: list[str]) -> formats.Format:
         return formats.FORMATS["json"]
     refuse_inputs(target, files)
     entry = formats.by_suffix(target) or formats.FORMATS["json"]
-    if "problem" not in entry.writes:
-        writable = ", ".join(known.name for known in formats.FORMATS.values() if "problem" in known.writes)
+    if not entry.writes_problem:
+        writable = ", ".join(known.name for known in formats.FORMATS.values() if known.writes_problem)
         raise UsageError(
             f"--save {target}: a problem cannot be written as {entry.name}; {writable} can hold one"
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from xegrad.cli import DONE, options
+from xegrad.cli import DONE
 from xegrad.cli.choices import choice, option
-from xegrad.cli.inputs import ProblemOptions
+from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xegrad.display.text import View
 
 
-@options.takes_problem(without=["top", "all_entries"], digits=6)
+@takes_problem(without=["top", "all_entries"], digits=6)
 def command(
     *,
     request: ProblemOptions,
@@ -45,7 +45,7 @@ def command(
 
     from xegrad.display import screen
     from xegrad.explanation import explain
-    from xegrad.explanation.texts import STEPS
+    from xegrad.explanation.steps import STEPS
 
     only = None if step is None else choice(step, STEPS, "step")
     with screen.progress_bar():
@@ -62,7 +62,7 @@ def command(
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
 
-            return slip_view(page_on(explanation.computation.problem, slip), page.width, "this problem")
+            return slip_view(page_on(explanation.computation.problem, slip), page.width)
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from xegrad import formats
-from xegrad.cli.choices import choice, option
+from xegrad.cli import TROUBLE
+from xegrad.cli.choices import option
 from xegrad.errors import InputError, UsageError
 from xegrad.problem_spec import ARRAY, FIELDS, LABELS
 from xegrad.vocabulary import NAMES
@@ -19,6 +22,9 @@ from xegrad.vocabulary import NAMES
 if TYPE_CHECKING:
     from xegrad.formats.claim import Written
     from xegrad.formats.raw_problem import RawProblem
+
+
+Command = Callable[..., int]
 
 
 class ProblemOptions(msgspec.Struct, frozen=True):
@@ -33,28 +39,14 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             show_default=False,
         ),
     ] = None
-    labels: Annotated[
-        str | None, option("--labels FILE", "The labels, or a row of targets for each row of x.")
-    ] = None
+    labels: Annotated[str | None, option("FILE", "The labels, or a row of targets for each row of x.")] = None
     label_column: Annotated[
-        str | None, option("--label-column NAME", "The column of a data set (-x data.csv) that is the label.")
+        str | None, option("NAME", "The column of a data set (-x data.csv) that is the label.")
     ] = None
     input_format: Annotated[
         str | None,
-        option(
-            f"--input-format {'|'.join(formats.FORMATS)}",
-            "Where the suffix does not say it.",
-            values=formats.FORMATS,
-        ),
+        option("--input-format", "Where the suffix does not say it.", values=formats.FORMATS, noun="format"),
     ] = None
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a word that is none of those an option knows."""
-        for key, value in self.values.items():
-            if FIELDS[key].words:
-                choice(value, FIELDS[key].words, FIELDS[key].noun)
-        if self.input_format is not None:
-            choice(self.input_format, formats.FORMATS, "format")
 
     @property
     def paths(self) -> list[str]:
@@ -62,21 +54,17 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         if self.problem:
             return self.problem
         has_parts = self.labels is not None or any(key in self.values for key in (*NAMES, "label"))
-        if has_parts or sys.stdin is None or sys.stdin.isatty():
-            return []
-        return ["-"]
+        return [] if has_parts or sys.stdin.isatty() else ["-"]
 
     @property
     def is_stream(self) -> bool:
         """Whether the problems come as a stream, one on each line; raise UsageError where only some of them do."""
-        by_suffix = {path: format.name for path in self.paths if (format := formats.by_suffix(path))}
-        is_named = self.input_format == "ndjson" and len(by_suffix) < len({*self.paths})
-        if not is_named and "ndjson" not in by_suffix.values():
-            return False
-        for path, name in by_suffix.items():
-            if name != "ndjson":
+        unnamed = "ndjson" if self.input_format == "ndjson" else ""
+        names = {path: entry.name if (entry := formats.by_suffix(path)) else unnamed for path in self.paths}
+        for path, name in names.items():
+            if "ndjson" in names.values() and name not in ("ndjson", ""):
                 raise UsageError(f"{path} is {name}, among streams of NDJSON; give it apart")
-        return True
+        return "ndjson" in names.values()
 
     @property
     def _readable(self) -> dict[str, str]:
@@ -94,8 +82,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     @property
     def is_nothing(self) -> bool:
         """Whether nothing was given, and standard input is a terminal."""
-        others = (self.labels, self.label_column, self.input_format)
-        return not self.paths and not self.values and not any(others)
+        return not (self.paths or self.values or self.labels or self.label_column or self.input_format)
 
     @property
     def files(self) -> list[str]:
@@ -108,7 +95,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         if len(paths) > 1:
             raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
         self.check_readers(*others)
-        problem = formats.read_problem(paths[0], self.input_format) if paths else None
+        problem = formats.read_raw(paths[0], self.input_format) if paths else None
         return self.parts() if problem is None else self.parts().over(problem)
 
     def parts(self) -> RawProblem:
@@ -138,13 +125,13 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError(f"{' and '.join(ask)} both give the labels; one of them does")
         if self.labels is not None:
             _check_file("--labels", self.labels, "a file is expected; -y takes a value")
-            raw = formats.read_part(self.labels, "label", self.input_format)
+            raw = formats.read_raw(self.labels, self.input_format, "label")
             return RawProblem(raw.values, {"label": f"--labels {raw.sources['label']}"})
         if text is None:
             return RawProblem()
-        if not text.strip().startswith("["):
-            return RawProblem({"label": LabelText(text.strip())}, {"label": "-y"})
-        return formats.FORMATS["json"].load(text.strip().encode(errors="replace"), "-y", "label")
+        if text.lstrip().startswith("["):
+            return _part("label", text.strip(), self.input_format)
+        return RawProblem({"label": LabelText(text.strip())}, {"label": "-y"})
 
     def _data_set(self, label_column: str) -> RawProblem:
         """The rows and labels of -x FILE; a note says which columns were left out."""
@@ -155,39 +142,10 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
-        data_set = csv.read_data_set(data, source, label_column)
-        if data_set.left_out:
-            sys.stderr.write(
-                f"xegrad: {source}: x is {', '.join(data_set.columns)}; left out, since not numbers: "
-                f"{', '.join(data_set.left_out)}\n"
-            )
-        return data_set.problem
-
-
-# These options come first in the help, those of the other fields after them.
-_FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
-
-
-def problem_annotations() -> dict[str, Any]:
-    """The type and the option of every parameter that says something of a problem, in the order of the help."""
-    annotations = {
-        field.parameter: Annotated[
-            field.kind.option | None,
-            option(" ".join((*field.options, field.metavar or "")), field.help, values=field.words),
-        ]
-        for field in FIELDS.values()
-        if field.options
-    }
-    annotations |= get_type_hints(ProblemOptions, include_extras=True)
-    return {name: annotations[name] for name in dict.fromkeys((*_FIRST, *annotations)) if name != "values"}
-
-
-def problem_options(**arguments: Any) -> ProblemOptions:
-    """What these arguments say of a problem, by their parameters."""
-    values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
-    if values["classes"] is not None:
-        values["classes"] = tuple(name.strip() for text in values["classes"] for name in text.split(","))
-    return ProblemOptions({key: value for key, value in values.items() if value is not None}, **arguments)
+        raw, note = csv.read_data_set(data, source, label_column)
+        if note:
+            sys.stderr.write(f"xegrad: {source}: {note}\n")
+        return raw
 
 
 def _part(key: str, text: str, input_format: str | None) -> RawProblem:
@@ -202,7 +160,7 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         return msgspec.structs.replace(part, values={key: part.values[key].ravel()})
     _check_file(option, text)
     try:
-        return formats.read_part(text, key, input_format)
+        return formats.read_raw(text, input_format, key)
     except InputError as error:
         raise InputError(f"{option} {error}", error.part) from None
 
@@ -238,6 +196,78 @@ def _check_file(
 def _is_vector(text: str) -> bool:
     """Whether a value is numbers with commas between; a file called 3 is ./3."""
     try:
-        return text.isascii() and not set(text) & set("_\n") and bool([float(c) for c in text.split(",")])
+        return text.isascii() and not set(text) & set("_\n") and bool([*map(float, text.split(","))])
     except ValueError:
         return False
+
+
+# These options come first in the help, those of the other fields after them.
+_FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
+
+
+def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable[[Command], Command]:
+    """A command of a `request` and other records, whose signature has the options of their fields in their place.
+
+    A record is a Struct whose fields are annotated with their options; `without` names those that the command does
+    not have, and `defaults` gives it others.  Without a problem it says how it is used.
+    """
+
+    def decorated(command: Command) -> Command:
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [context]
+        records: dict[str, tuple[Any, Collection[str]]] = {}  # what makes each, and of which options
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+            record = parameter.annotation
+            if not (isinstance(record, type) and issubclass(record, msgspec.Struct)):
+                parameters.append(parameter)
+                continue
+            options = {key: one for key, one in _parameters(record).items() if key not in without}
+            records[name] = (_problem_options if record is ProblemOptions else record), options.keys()
+            parameters += [
+                one.replace(kind=context.kind, default=defaults.get(key, one.default))
+                for key, one in options.items()
+            ]
+
+        @wraps(command)
+        def with_options(context: typer.Context, **arguments: Any) -> int:
+            has_candidate = arguments.get("gradient") or arguments.get("loss")
+            for name, (make, options) in records.items():
+                arguments[name] = make(**{option: arguments.pop(option) for option in options})
+            if arguments["request"].is_nothing and not has_candidate:
+                usage, path = context.get_usage(), context.command_path
+                sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
+                return TROUBLE
+            return command(**arguments)
+
+        # `inspect.signature`, by which typer learns of the options, looks for it; functions' type does not list it.
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_options
+
+    return decorated
+
+
+def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
+    """The options of a record in the order of the help; the `values` of a problem are those of its fields."""
+    parameters = dict(inspect.signature(record, eval_str=True).parameters)
+    if record is not ProblemOptions:
+        return parameters
+    values = parameters.pop("values")
+    of_fields = {}
+    for field in FIELDS.values():
+        if field.options:
+            name, usage = field.parameter, " ".join((*field.options, field.metavar or ""))
+            own = option(usage, field.help, values=field.words, noun=field.noun)
+            of_fields[name] = values.replace(
+                name=name, default=None, annotation=Annotated[field.kind.option | None, own]
+            )
+    parameters = of_fields | parameters
+    return {name: parameters[name] for name in dict.fromkeys((*_FIRST, *parameters))}
+
+
+def _problem_options(**arguments: Any) -> ProblemOptions:
+    """What these arguments say of a problem, by their parameters."""
+    values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
+    if values["classes"] is not None:
+        values["classes"] = tuple(name.strip() for text in values["classes"] for name in text.split(","))
+    return ProblemOptions({key: value for key, value in values.items() if value is not None}, **arguments)

@@ -6,12 +6,11 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec.structs import replace
 
 from xegrad.cli.choices import choice, option
 from xegrad.display.page import PageSettings
@@ -20,18 +19,17 @@ from xegrad.errors import UsageError, XegradError
 if TYPE_CHECKING:
     from xegrad.display.text import View
 
-# The forms of a result, and the suffixes that ask for them.
-FORMS: Mapping[str, tuple[str, ...]] = {
-    "table": (".txt",),
-    "json": (".json",),
-    "markdown": (".md",),
-    "svg": (".svg",),
-    "html": (".html",),
-    "csv": (".csv",),
-    "npy": (".npy",),
+# The forms of a result, and the suffix that asks for each.
+FORMS = {
+    "table": ".txt",
+    "json": ".json",
+    "markdown": ".md",
+    "svg": ".svg",
+    "html": ".html",
+    "csv": ".csv",
+    "npy": ".npy",
 }
-ARRAYS = ("csv", "npy")  # forms that hold one gradient
-VIEWS = [form for form in FORMS if form not in ARRAYS]
+VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
 Write = Callable[[bytes], object]
 Json = Annotated[bool, option("--json", "Short for --format json.")]
@@ -54,12 +52,10 @@ class OutputOptions(msgspec.Struct, frozen=True):
         str | None,
         option("-o, --output FILE", "Write it there, whole or not at all; format from the suffix."),
     ] = None
-    top: Annotated[int, option("--top K", "How many of the worst entries.", min=1)] = 10
+    top: Annotated[int, option("K", "How many of the worst entries.", min=1)] = 10
     all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
     heatmap: Annotated[bool, option("--heatmap", "Draw the matrices as heat maps too.")] = False
-    digits: Annotated[
-        int, option("--digits D", "Significant digits; 17 shows raw numbers.", min=1, max=17)
-    ] = 8
+    digits: Annotated[int, option("D", "Significant digits; 17 shows raw numbers.", min=1, max=17)] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
     no_color: NoColor = False
 
@@ -67,6 +63,11 @@ class OutputOptions(msgspec.Struct, frozen=True):
     def file(self) -> str | None:
         """The file that is written, or None: standard output."""
         return None if self.path == "-" else self.path
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is written."""
+        return self.quiet and self.file is None
 
     def destination(
         self, inputs: Sequence[str] = (), forms: Collection[str] = VIEWS, *, is_report: bool = False
@@ -77,22 +78,21 @@ class OutputOptions(msgspec.Struct, frozen=True):
         form = "json" if self.json else self.form and choice(self.form, forms, "format")
         if self.file is not None:
             refuse_inputs(self.file, inputs)
-            form = form or _form_of(self.file, forms)
-        page = PageSettings(
-            top=None if self.all_entries else self.top, digits=self.digits, heatmaps=self.heatmap
-        )
-        return Destination(form or "table", self.file, page, self.quiet, not self.no_color, is_report)
+            suffix, known = Path(self.file).suffix.lower(), {FORMS[one]: one for one in forms}
+            form = form or known.get(suffix)
+            if form is None:
+                what = f"the suffix {suffix or 'is missing; it'} is none of {', '.join(known)}"
+                raise UsageError(f"-o {self.file}: {what}; --format decides, too")
+        return Destination(self, form or "table", self.file, is_report)
 
 
 class Destination(msgspec.Struct, frozen=True):
     """A form, and a file; None is standard output, or standard error where `is_report`."""
 
+    options: OutputOptions
     form: str
     path: str | None
-    page: PageSettings
-    quiet: bool  # nothing on standard output
-    color: bool
-    is_report: bool  # standard output is for something else
+    is_report: bool
 
     def write(
         self,
@@ -106,34 +106,29 @@ class Destination(msgspec.Struct, frozen=True):
 
         Warnings go to standard error first, unless JSON carries them.
         """
-        silent = self.quiet and self.path is None
-        if self.form != "json" or silent:
+        options = self.options
+        if self.form != "json" or options.is_silent:
             for warning in warnings:
                 sys.stderr.write(f"xegrad: warning: {warning}\n")
-        if silent:
+        if options.is_silent:
             return
         if self.form == "json":
             from xegrad.formats.results import encode
 
-            self._put(encode(result()))
-        elif array is not None and self.form in ARRAYS:
-            self._put(array(self.form))
+            data = encode(result())
+        elif array is not None and self.form not in VIEWS:
+            data = array(self.form)
         else:
-            self._draw(view)
+            from xegrad.display import screen
 
-    def _draw(self, view: Callable[[PageSettings], View]) -> None:
-        from xegrad.display import screen
-
-        ascii = self.path is None and not screen.is_unicode()
-        shown = view(replace(self.page, width=screen.width(), ascii=ascii))
-        if ascii:
-            shown = screen.in_ascii(shown)
-        if self.path is None and self.form == "table" and not self.is_report:
-            screen.show(shown, color=self.color)
-        else:
-            self._put(screen.as_text(shown, self.form).encode())
-
-    def _put(self, data: bytes) -> None:
+            ascii = self.path is None and not screen.is_unicode()
+            top = None if options.all_entries else options.top
+            page = PageSettings(screen.width(), options.digits, top, options.heatmap, ascii)
+            shown = screen.in_ascii(view(page)) if ascii else view(page)
+            if self.path is None and self.form == "table" and not self.is_report:
+                screen.show(shown, color=not options.no_color)
+                return
+            data = screen.as_text(shown, self.form).encode()
         with writer(self.path, is_report=self.is_report) as write:
             write(data)
 
@@ -168,38 +163,17 @@ def _replaced(path: Path) -> Iterator[Write]:
         with path.open("wb") as file:
             yield file.write
         return
-    import tempfile  # here, since it takes 2 ms
-
     target = path.resolve()
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
-        with open(handle, "wb") as file:  # noqa: PTH123
+        with beside.open("xb") as file:
+            if target.exists():
+                beside.chmod(target.stat().st_mode & 0o777)
             yield file.write
-            os.fchmod(file.fileno(), mode)
-        os.replace(name, target)  # noqa: PTH105
+        beside.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _form_of(path: str, forms: Collection[str]) -> str:
-    """The form that a file's suffix asks for."""
-    suffix = Path(path).suffix.lower()
-    for form in forms:
-        if suffix in FORMS[form]:
-            return form
-    known = ", ".join(known for form in forms for known in FORMS[form])
-    raise UsageError(
-        f"-o {path}: the suffix {suffix or 'is missing; it'} is none of {known}; --format decides, too"
-    )
 
 
 def refuse_inputs(path: str, inputs: Sequence[str]) -> None:

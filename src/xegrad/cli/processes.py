@@ -20,22 +20,17 @@ Answer = TypeVar("Answer")
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
-class EndedProcessError(Exception):
-    """A process has ended that had an item, or was to get one; its arguments are the items without an answer."""
-
-
 def answers(
     function: Callable[[Item], Answer],
     items: Iterable[Item],
     n_processes: int,
     more_is_ready: Callable[[], bool],
+    ended: Callable[[Item, Item], Exception],
 ) -> Iterator[Answer]:
     """The function of each item.  Where no more items are ready, those there are are answered before more are awaited.
 
-    Raises
-    ------
-    EndedProcessError
-        A process has ended by itself.
+    Where a process has ended by itself that had an item, or was to get one, raises what `ended` makes of the first and
+    the last item without an answer.
     """
     # The items without an answer and who has them, the oldest first.
     busy: deque[tuple[Item, Connection]] = deque()
@@ -57,7 +52,7 @@ def answers(
             while busy:
                 yield receive()
         except (EOFError, OSError):
-            raise EndedProcessError(*(item for item, _ in busy)) from None
+            raise ended(busy[0][0], busy[-1][0]) from None
 
 
 @contextlib.contextmanager

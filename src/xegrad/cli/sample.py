@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from xegrad import formats
-from xegrad.cli.choices import choice, choices, option
+from xegrad.cli.choices import choices, option
 from xegrad.errors import UsageError
 from xegrad.vocabulary import SYMBOLS
 
-if TYPE_CHECKING:
-    from xegrad.formats.raw_problem import RawProblem
-    from xegrad.problem import Problem
-
-
-WRITABLE = [entry.name for entry in formats.FORMATS.values() if "problem" in entry.writes]
+WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.writes_problem]
 MOST = 1_000_000  # inputs or classes
 
 
 def command(
-    rows: Annotated[int | None, option("--rows B", "A random one: B rows (1).", min=1, max=MOST)] = None,
-    inputs: Annotated[int | None, option("--inputs N", "N inputs (3).", min=1, max=MOST)] = None,
-    classes: Annotated[int | None, option("--classes T", "T classes (5).", min=1, max=MOST)] = None,
-    seed: Annotated[int | None, option("--seed S", "Which one (0).", min=0)] = None,
+    rows: Annotated[int | None, option("B", "A random one: B rows (1).", min=1, max=MOST)] = None,
+    inputs: Annotated[int | None, option("N", "N inputs (3).", min=1, max=MOST)] = None,
+    classes: Annotated[int | None, option("T", "T classes (5).", min=1, max=MOST)] = None,
+    seed: Annotated[int | None, option("S", "Which one (0).", min=0)] = None,
     slip: Annotated[
         list[str] | None,
-        option("--slip NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
+        option("NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
     ] = None,
     output_format: Annotated[
-        str, option(f"--format {'|'.join(WRITABLE)}", "What it is written as.")
+        str, option("--format", "What it is written as.", values=WRITABLE, noun="format")
     ] = "json",
 ) -> int:
     """Print a problem: the derivation's own, or a random one of any size, with a wrong gradient perhaps.
@@ -43,7 +37,8 @@ def command(
 
     A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
     """
-    name = choice(output_format, WRITABLE, "format")
+    from xegrad.formats.raw_problem import RawProblem
+
     sizes = rows or (4 if slip else 1), inputs or 3, classes or 5, seed or 0
     claim: dict[str, Any] = {}
     if slip:
@@ -52,8 +47,8 @@ def command(
 
         problem, of, gradient = problem_with_slips(choices(slip, SLIPS, "slip"), *sizes)
         claim = {"gradient": gradient, "with_respect_to": None if of == "weights" else SYMBOLS[of]}
-        if name != "json":
-            raise UsageError(f"a gradient does not fit into {name}; --slip is written as json")
+        if output_format != "json":
+            raise UsageError(f"a gradient does not fit into {output_format}; --slip is written as json")
     elif (rows, inputs, classes, seed) == (None,) * 4:
         from xegrad import slip_page
 
@@ -64,23 +59,16 @@ def command(
         problem, remaining = problem_without_blind_spots(*sizes)
         if remaining:
             sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
-    sys.stdout.buffer.write(formats.FORMATS[name].write_problem(_raw(problem, claim)))
-    return 0
-
-
-def _raw(problem: Problem, claim: Mapping[str, Any]) -> RawProblem:
-    """A problem and what it claims, as they are written."""
-    from xegrad.formats.raw_problem import RawProblem
-
-    labels = problem.targets.labels
-    assert labels is not None
-    single = problem.n_rows == 1
+    labels: Any = problem.targets.labels
+    is_single = problem.n_rows == 1
     values = {
         "W": problem.weights,
-        "x": problem.inputs[0] if single else problem.inputs,
+        "x": problem.inputs[0] if is_single else problem.inputs,
         "b": problem.bias,
-        "label": int(labels[0]) if single else labels,
+        "label": labels.item() if is_single else labels,
         "class_weights": problem.targets.class_weights,
         **claim,
     }
-    return RawProblem({key: value for key, value in values.items() if value is not None})
+    raw = RawProblem({key: value for key, value in values.items() if value is not None})
+    sys.stdout.buffer.write(formats.FORMATS[output_format].module.write_problem(raw))
+    return 0

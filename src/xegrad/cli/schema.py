@@ -43,10 +43,10 @@ def command(
 
     import msgspec
 
-    from xegrad.formats import json
+    from xegrad import problem_spec
     from xegrad.formats.results import types
 
-    kind = getattr(json if name == "problem" else types, SCHEMAS[name][0])
+    kind = getattr(problem_spec if name == "problem" else types, SCHEMAS[name][0])
     # A field of no known type may hold anything.
     described = msgspec.json.schema(kind, schema_hook=lambda _: {})
     for definition in described["$defs"].values():

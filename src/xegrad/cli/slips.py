@@ -40,14 +40,10 @@ def command(
         return results if name is None else results[0]
 
     def view(page: PageSettings) -> View:
-        if name is None:
-            from xegrad.display.slip import slips_view
-
-            return slips_view(page.width)
-        from xegrad.display.slip import slip_view
+        from xegrad.display.slip import slip_view, slips_view
         from xegrad.slip_page import page as slip_page
 
-        return slip_view(slip_page(chosen[0]), page.width)
+        return slips_view(page.width) if name is None else slip_view(slip_page(chosen[0]), page.width)
 
     OutputOptions(json=json, no_color=no_color).destination().write(result=result, view=view)
     return DONE

@@ -9,7 +9,6 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,8 +19,9 @@ import msgspec
 from xegrad import progress
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.cli.output import FORMS, OutputOptions, Write, refuse_inputs, writer
+from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
 from xegrad.errors import InputError, UsageError, XegradError
+from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
     from xegrad.formats.ndjson import Chunk, Line
@@ -29,55 +29,52 @@ if TYPE_CHECKING:
 
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
-# What a command makes of some lines: for each a line of output, as a value, and its exit status.
-Answer = tuple["dict[str, Any] | msgspec.Raw", int]
-Work = Callable[["Sequence[Line]", "RawProblem"], list[Answer]]
+# What a command makes of some lines, in any order: the place of each, and its result or what is wrong with it (where
+# its exit status is TROUBLE).
+Answer = tuple[int, "dict[str, Any] | msgspec.Raw | str", int]
+Work = Callable[["Sequence[Line]", "RawProblem"], Iterable[Answer]]
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """The lines of output for a chunk, how many came out with each status, and the first that was bad."""
-
-    text: bytes
-    counts: Counter[int]
-    first_bad: int | None
+# The lines of output for a chunk, how many came out with each status, and the number of the first that was bad.
+Answered = tuple[bytes, Counter[int], int | None]
 
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
     from xegrad.display import screen
 
+    ndjson = "a stream is answered in NDJSON, a line for each problem"
     if output.form not in (None, "json"):
-        raise UsageError(
-            f"{command}: a stream is answered in NDJSON, a line for each problem, not in {output.form}"
-        )
+        raise UsageError(f"{command}: {ndjson}, not in {output.form}")
+    if output.file is not None:
+        refuse_inputs(output.file, request.files)
+        if Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
+            raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
     counts: Counter[int] = Counter()
     first_bad = ""
-    silent = output.quiet and output.file is None
     try:
         with (
-            _writer(output.file, request.files) as write,
+            writer(output.file) as write,
             screen.progress_bar(beside_output=output.file is None and not output.quiet),
         ):
             for path in request.paths:
-                for answered_chunk in _in_order(path, answer):
-                    counts += answered_chunk.counts  # before: whoever reads may interrupt at once
+                source = "standard input" if path == "-" else path
+                for text, of_chunk, bad in _in_order(path, source, answer):
+                    counts += of_chunk  # before: whoever reads may interrupt at once
                     try:
-                        write(b"" if silent else answered_chunk.text)
+                        write(b"" if output.is_silent else text)
                     except OSError:
-                        counts -= answered_chunk.counts
+                        counts -= of_chunk
                         raise
-                    if answered_chunk.first_bad is not None and not first_bad:
-                        first_bad = f"; the first is line {answered_chunk.first_bad} of {_name(path)}"
+                    if bad and not first_bad:
+                        first_bad = f"; the first is line {bad} of {source}"
     finally:
-        if not output.quiet and (counts.total() or sys.exc_info()[0] is None):
+        if not output.quiet and (counts or sys.exc_info()[0] is None):
             wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
-            total = counts.total()
-            sys.stderr.write(
-                f"xegrad: {total} line{'' if total == 1 else 's'}: {counts[DONE]} done, {wrong}"
-                f"{counts[TROUBLE]} bad{first_bad}\n"
-            )
+            outcomes = f"{counts[DONE]} done, {wrong}{counts[TROUBLE]} bad{first_bad}"
+            sys.stderr.write(f"xegrad: {count(counts.total(), 'line')}: {outcomes}\n")
     return max(counts, default=DONE)
 
 
@@ -86,22 +83,18 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
     from xegrad.formats import ndjson, results
 
     lines = ndjson.lines(chunk)
-    answers = work(lines, overrides)
-    counts = Counter(status for _, status in answers)
-    bad = (line.number for line, (_, status) in zip(lines, answers, strict=True) if status == TROUBLE)
-    return Answered(results.encode(*(result for result, _ in answers)), counts, next(bad, None))
+    answers: list[Any] = [None] * len(lines)
+    statuses = [TROUBLE] * len(lines)
+    for place, result, status in work(lines, overrides):
+        if isinstance(result, str):
+            result = results.error_result(lines[place].number, result, lines[place].id)
+        answers[place], statuses[place] = result, status
+    bad = (line.number for line, status in zip(lines, statuses, strict=True) if status == TROUBLE)
+    return results.encode(*answers), Counter(statuses), next(bad, None)
 
 
-def bad(line: Line, error: str) -> Answer:
-    """What stands in the place of a line that is no problem."""
-    from xegrad.formats import results
-
-    return results.error_result(line.number, error, line.id), TROUBLE
-
-
-def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
+def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
     """The answers to the chunks of a file, in their order; those of a long one by every processor."""
-    source = _name(path)
     with contextlib.ExitStack() as stack:
         with _reading(source):
             descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
@@ -114,25 +107,19 @@ def _in_order(path: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answer
             if done <= WORTHWHILE or _n_processors() == 1:
                 yield answer(chunk)
             else:
-                yield from _shared(chain([chunk], chunks), answer, descriptor, source)
+                from xegrad.cli import processes
+
+                more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
+                yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
 
 
-def _shared(
-    chunks: Iterable[Chunk], answer: Callable[[Chunk], Answered], descriptor: int, source: str
-) -> Iterator[Answered]:
-    """The answers by a process for each processor."""
-    from xegrad.cli import processes
-
-    try:
-        yield from processes.answers(answer, chunks, _n_processors(), partial(_is_ready, descriptor))
-    except processes.EndedProcessError as error:
-        first, last = error.args[0].number, error.args[-1].number + error.args[-1].text.count(b"\n")
-        lines = (
-            f"line {last} of {source} was" if first == last else f"lines {first} to {last} of {source} were"
-        )
-        raise XegradError(
-            f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
-        ) from None
+def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:
+    """What is wrong where nobody answers chunks, from this one to that one."""
+    start, end = first.number, last.number + last.text.count(b"\n")
+    lines = f"line {end} of {source} was" if start == end else f"lines {start} to {end} of {source} were"
+    return XegradError(
+        f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
+    )
 
 
 def _chunks(descriptor: int, source: str) -> Iterator[Chunk]:
@@ -158,11 +145,6 @@ def _reading(source: str) -> Iterator[None]:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _name(path: str) -> str:
-    """What messages call a file."""
-    return "standard input" if path == "-" else path
-
-
 def _is_ready(descriptor: int) -> bool:
     """Whether reading would not wait; a file never does."""
     return bool(select.select([descriptor], [], [], 0)[0])
@@ -171,15 +153,3 @@ def _is_ready(descriptor: int) -> bool:
 def _n_processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _writer(path: str | None, inputs: Sequence[str]) -> AbstractContextManager[Write]:
-    """What writes the answers to standard output, or to a file that is there when all is done."""
-    if path is not None:
-        refuse_inputs(path, inputs)
-        suffix = Path(path).suffix.lower()
-        if any(suffix in suffixes for form, suffixes in FORMS.items() if form != "json"):
-            raise UsageError(
-                f"-o {path}: a stream is answered in NDJSON, a line for each problem; call it .ndjson"
-            )
-    return writer(path)

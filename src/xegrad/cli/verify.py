@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from xegrad.cli import DONE, JUDGED_WRONG, options
-from xegrad.cli.choices import choice, choices, option
-from xegrad.cli.inputs import ProblemOptions, claimed
+from xegrad import formats
+from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
+from xegrad.cli.choices import choices, gradients, option
+from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import NAMES, SYMBOLS
@@ -33,29 +34,25 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     gradient: Annotated[
         str | None,
         option(
-            "--gradient VALUE|FILE",
+            "VALUE|FILE",
             "The gradient to judge, in W's layout: JSON, CSV, NPY, NPZ, what numpy prints, or -.",
         ),
     ] = None
-    loss: Annotated[str | None, option("--loss VALUE", "The loss to judge.")] = None
+    loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
-        list[str] | None,
-        option(
-            f"--with-respect-to {','.join(SYMBOLS.values())}", "Which gradient it is (W), or which to check."
-        ),
+        list[str] | None, option(",".join(NAMES), "Which gradient it is (W), or which to check.")
     ] = None
     stored_as: Annotated[
-        str | None, option(f"--stored-as {'|'.join(STORED)}", "To which the result was then rounded.")
+        str | None,
+        option("--stored-as", "To which the result was then rounded.", values=STORED, noun="precision"),
     ] = None
-    summation: Annotated[str, option("--summation any|pairwise|blocked=N", "How its sums were formed.")] = (
-        "any"
-    )
+    summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
     rtol: Annotated[
-        float | None, option("--rtol R", "A relative tolerance, in place of the derived bound.", min=0)
+        float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
     ] = None
-    atol: Annotated[float | None, option("--atol A", "An absolute one, likewise.", min=0)] = None
+    atol: Annotated[float | None, option("A", "An absolute one, likewise.", min=0)] = None
     decimals: Annotated[
-        str | None, option("--decimals D|none", "How many the text was printed with (found by itself).")
+        str | None, option("D|none", "How many the text was printed with (found by itself).")
     ] = None
     strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
 
@@ -64,13 +61,11 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         for name, value in (("--rtol", self.rtol), ("--atol", self.atol)):
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{name} is {value}; a finite number is expected")
-        if self.stored_as is not None:
-            choice(self.stored_as, STORED, "precision")
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
         if self.with_respect_to:
-            choices(self.with_respect_to, SYMBOLS.values(), "gradient")
+            choices(self.with_respect_to, NAMES, "gradient")
 
 
 def _roundings(summation: str) -> Callable[[int], int]:
@@ -87,7 +82,7 @@ def _roundings(summation: str) -> Callable[[int], int]:
     return bounds.blocked(int(size))
 
 
-@options.takes_problem()
+@takes_problem()
 def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputOptions) -> int:
     """Judge a gradient against the exact one, by a bound that is derived.
 
@@ -119,7 +114,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     from xegrad.display import screen
 
     with screen.progress_bar():
-        verification, decimals = _verify(raw, judging, screen.announce)
+        verification = _verify(raw, judging, screen.announce)
     warnings = verification.problem.targets.warnings
 
     def result() -> Any:
@@ -130,7 +125,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
 
-        return verification_view(verification, decimals, page)
+        return verification_view(verification, page)
 
     destination.write(result=result, view=view, warnings=warnings)
     return DONE if verification.verified else JUDGED_WRONG
@@ -138,21 +133,22 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
 def _verify(
     raw: RawProblem, judging: JudgingOptions, announce: Callable[[float], None] = lambda _: None
-) -> tuple[Verification, Mapping[str, int | None]]:
-    """Judge what is claimed, or else check xegrad's own methods; and the decimals that were printed of each."""
+) -> Verification:
+    """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
+    from xegrad.judgement import Tolerance
     from xegrad.methods.exact import work
 
     gradient, loss = claimed("gradient", judging.gradient, raw), claimed("loss", judging.loss, raw)
     problem = raw.problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
-    names = options.gradients(symbols, problem.bias is not None)
+    names = gradients(symbols, problem.bias is not None)
     if gradient is None and loss is None:
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
-        return verification.verify_methods(problem, names), {}
+        return verification.verify_methods(problem, names)
     if symbols is None:
         names = [NAMES["W"]]
     if gradient is not None and len(names) > 1:
@@ -162,38 +158,34 @@ def _verify(
     candidate = claim.read(
         problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
     )
-    tolerance = verification.tolerance_for(
-        problem,
-        candidate,
+    tolerance = Tolerance(
         stored_as=judging.stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
     )
-    try:
-        verified = verification.verify(problem, candidate, tolerance, strict=judging.strict)
-    except InputError as error:  # a step of another size
-        raise InputError(f"{'' if gradient is None else gradient.source + ': '}{error}") from None
-    return verified, candidate.decimals
+    tolerance = verification.in_precision_of(problem, candidate, tolerance)
+    with formats.naming("" if gradient is None else gradient.source):  # a step of another size
+        return verification.verify(problem, candidate, tolerance, strict=judging.strict)
 
 
-def _verify_lines(lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions) -> list[Answer]:
+def _verify_lines(
+    lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions
+) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
-    from xegrad.cli import stream
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
-    def one(line: Line) -> Answer:
-        if line.fields is None:
-            return stream.bad(line, line.error)
+    for place, line in enumerate(lines):
         try:
-            raw = ndjson.raw_problem(line, overrides)
+            if line.fields is None:
+                raise InputError(line.error)
+            raw = ndjson.raw_problem(line.fields, overrides)
             if not raw.values.keys() & {"gradient", "loss"}:
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            verification, _ = _verify(raw, judging)
+            verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            return stream.bad(line, ndjson.shortened(error))
-        result = verify_result(verification, id=raw.id)
-        return result, DONE if verification.verified else JUDGED_WRONG
-
-    return list(map(one, lines))
+            yield place, ndjson.shortened(error), TROUBLE
+            continue
+        status = DONE if verification.verified else JUDGED_WRONG
+        yield place, verify_result(verification, id=raw.id), status

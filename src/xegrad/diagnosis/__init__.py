@@ -9,23 +9,35 @@ See docs/numerics.md, section 10.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad.diagnosis.evidence import is_proved
+from xegrad import bounds
+from xegrad.diagnosis.evidence import EVIDENCE, is_proved
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
-from xegrad.diagnosis.findings import in_words, lost_digits
+from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
-from xegrad.diagnosis.loss import diagnose_loss as diagnose_loss
 from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge
 from xegrad.methods import Evaluation
+from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
+from xegrad.slips.entry import Parameters
+from xegrad.slips.formulas import named_factors
+from xegrad.slips.making import with_slip
 from xegrad.targets import Array
+
+# Where the slip's own sentence speaks of a gradient.
+OF_A_LOSS = {
+    "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
+    "scaled": "The loss is multiplied with {k}.",
+    "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
+}
 
 
 @np.errstate(all="ignore")
@@ -76,7 +88,51 @@ def diagnose(
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(tuple(in_words(search, hypothesis) for hypothesis in _best(search)))
+    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in _best(search)))
+
+
+@np.errstate(all="ignore")
+def diagnose_loss(
+    problem: Problem,
+    exact: Evaluation,
+    loss: float,
+    tolerance: Tolerance | None = None,
+    resolution: float = 0.0,
+) -> Diagnosis:
+    """What one number can tell: sign, named constants, another label or axis, squared error, an option left out.
+
+    Nothing with a free number: one number always fits it.  A name needs the digits of any other.
+    """
+    tolerance = tolerance or Tolerance()
+    bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
+    if not math.isfinite(loss) or abs(loss - exact.loss) <= tolerance.allowed(exact.loss, bound, resolution):
+        return Diagnosis()
+    cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
+    right = Rounded(np.asarray(exact.loss), float(bound), cells.arithmetic)
+    apart = cells.S - cells.Q
+    squared = (apart * apart).sum(axis=-1).sum(axis=-1)
+    factors = (1, 0.5), (2, 1.0), (2, 1 / apart.value.size)
+    predictions: dict[str, list[tuple[Parameters, Rounded]]] = {
+        "sign-flipped": [({}, -right)],
+        # Two logarithms' bases are among them.
+        "scaled": [
+            ({"k": k, "named": name}, right * k) for name, k in named_factors(cells, np.zeros(1)).items()
+        ],
+        "squared-error": [({"factor": factor}, squared * k) for factor, k in factors],
+    }
+    explanations = []
+    for name, slip in SLIPS.items():
+        if name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
+            predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
+        for form, predicted in predictions.get(name, ()):
+            # Twice the bound of a slip, as for a gradient; the digits by one of them.
+            allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))
+            bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
+            if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
+                one = explained(cells, Hypothesis(((slip, form),)), 1)
+                sentence = OF_A_LOSS.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
+                explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
+    return Diagnosis(tuple(explanations))
 
 
 def _best(search: Search) -> list[Hypothesis]:
@@ -85,7 +141,7 @@ def _best(search: Search) -> list[Hypothesis]:
         is_right = not search.exact.value.any()  # whatever its shape
         return [] if is_right else [Hypothesis(((SLIPS["all-zero"], {}),))]
     if search.is_parameter:
-        return [Hypothesis(((SLIPS["weights-updated"], {"eta": 0.0}),), free=1)]
+        return [Hypothesis(((SLIPS["weights-updated"], {"eta": "too small to tell"}),), free=1)]
     for rank in ranks(search):
         proved = [hypothesis for hypothesis in rank if is_proved(search, hypothesis)]
         if proved:
@@ -97,9 +153,8 @@ def _listed(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     """In the order of the catalogue; the forms of one slip are listed, those of a pair are one."""
     order = {name: index for index, name in enumerate(SLIPS)}
     kept: dict[Any, Hypothesis] = {}
-    for hypothesis in sorted(hypotheses, key=lambda one: [order[slip.name] for slip, _ in one.in_order]):
-        names = tuple(slip.name for slip, _ in hypothesis.in_order)
-        form = hypothesis.in_order[0][1].items()
+    for hypothesis in sorted(hypotheses, key=lambda one: [order[name] for name in one.names]):
+        names, form = hypothesis.names, hypothesis.steps[0][1].items()
         forms = () if len(names) > 1 else tuple((k, v) for k, v in form if k not in hypothesis.widths)
         kept.setdefault((names, forms), hypothesis)
     return list(kept.values())

@@ -16,16 +16,18 @@ def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
     """Enough numbers for the free ones, enough digits that they agree in, and no entry that does not fit."""
     if hypothesis.proved:
         return True
+    # Seen as it is, a candidate of another shape than W is nothing.
+    if search.has_transposed_shape and all(slip.places is None for slip, _ in hypothesis.steps):
+        return False
     if not _has_enough_numbers(search, hypothesis):
         return False
     needed = EVIDENCE
-    if any(slip.name == "classes-permuted" for slip, _ in hypothesis.in_order):
+    if "classes-permuted" in hypothesis.names:
         needed += math.lgamma(search.cells.problem.n_classes + 1) / math.log(2)
     # Entries that are added only add evidence, so those looked at first may be enough.
     if not any(_bits(search, hypothesis, entries) >= needed for entries in (search.screened, EVERYTHING)):
         return False
-    seen = search.seen(hypothesis.arrangement, EVERYTHING)
-    return bool(search.fits(search.predicted(hypothesis), seen))
+    return bool(search.fits(search.predicted(hypothesis), search.seen(hypothesis)))
 
 
 def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
@@ -38,21 +40,19 @@ def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
         "inputs": kept * min(problem.n_inputs, others),
         "logits": kept * others,
     }[search.cells.name]
-    steps = hypothesis.in_order
-    if any(slip.stage == "added W" for slip, _ in steps):
-        return search.values.size > hypothesis.free and (len(steps) == 1 or independent > hypothesis.free)
+    if [slip.stage for slip, _ in hypothesis.steps] == ["added W"]:
+        return search.values.size > hypothesis.free
     return independent > hypothesis.free
 
 
 def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:
     """The digits in which some entries agree, in bits, without the most telling entry for a free number."""
-    gradient, arrangement = search.predicted(hypothesis, entries), hypothesis.arrangement
-    values, resolution = search.seen(arrangement, entries)
+    gradient, names = search.predicted(hypothesis, entries), hypothesis.names
+    values, resolution = search.seen(hypothesis, entries)
     telling = np.abs(values)
-    names = [slip.name for slip, _ in hypothesis.in_order]
     if "low-precision" not in names and not search.has_transposed_shape:
         # Two mistakes may cancel, and then the candidate is not wrong by them.
-        right = arrangement.sign * search.rearranged(search.exact.value, arrangement, entries)
+        right = hypothesis.sign * search.rearranged(search.exact.value, hypothesis, entries)
         if (np.abs(gradient.value - right) <= search.allowed(gradient, resolution, 2)).all():
             return 0.0
         # What is fitted must tell the candidate from the right one: of one that is right but for a few

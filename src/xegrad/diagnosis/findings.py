@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from xegrad import bounds, layer
 from xegrad.derivation import Cells
-from xegrad.diagnosis.search import Hypothesis, Search, Step
-from xegrad.problem import Problem
+from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.slips import Slip
 from xegrad.slips.entry import Parameters
 
@@ -45,28 +44,19 @@ class Diagnosis(msgspec.Struct, frozen=True, eq=False):
         return tuple(explanation.slips for explanation in self.explanations)
 
 
-def in_words(search: Search, hypothesis: Hypothesis) -> Explanation:
-    """A hypothesis in words; every entry of a candidate that it explains is within its bound."""
-    steps = [(slip, _details_seen(search, slip, form)) for slip, form in hypothesis.in_order]
-    return explained(search.cells.problem, steps, hypothesis.widths, search.values.size)
-
-
-def explained(
-    problem: Problem, steps: Sequence[Step], widths: Mapping[str, tuple[float, float]], entries: int
-) -> Explanation:
-    """Slips with their details in words, which explain all entries."""
+def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation:
+    """A hypothesis in words; every entry of what it explains is within its bound."""
     texts: dict[str, str] = {}
     parameters: dict[str, float | int | str] = {}
     parts = []
-    for slip, details in steps:
-        words = {name: _text(slip, name, value, widths.get(name)) for name, value in details.items()}
-        sizes = {
-            "n_rows": problem.n_rows,
-            "n_inputs": problem.n_inputs,
-            "n_classes": problem.n_classes,
-            "n_others": problem.n_classes - 1,
+    n_rows, n_inputs, n_classes = cells.problem.n_rows, cells.problem.n_inputs, cells.problem.n_classes
+    sizes = {"n_rows": n_rows, "n_inputs": n_inputs, "n_classes": n_classes, "n_others": n_classes - 1}
+    for slip, form in hypothesis.steps:
+        details = _details(cells, slip, form)
+        words = {
+            name: _text(slip, name, value, hypothesis.widths.get(name)) for name, value in details.items()
         }
-        lines = slip.message, slip.wrong, slip.right, slip.remedy
+        lines = slip.message, *slip.code, slip.remedy
         parts.append([line.format_map({**sizes, **words}) for line in lines])
         if "named" in details:
             words["k"] = f"{words['named']} = {float(details['k']):.6g}"
@@ -74,9 +64,8 @@ def explained(
             if name not in SENTENCES:
                 key = f"{name} of {slip.name}" if name in parameters else name
                 parameters[key], texts[key] = value, words[name]
-    happened, wrong, right, remedy = ("\n".join(each) for each in zip(*parts, strict=True))
-    names = tuple(slip.name for slip, _ in steps)
-    return Explanation(names, parameters, texts, entries, entries, happened, wrong, right, remedy)
+    sentences = ("\n".join(each) for each in zip(*parts, strict=True))
+    return Explanation(hypothesis.names, parameters, texts, entries, entries, *sentences)
 
 
 def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, float] | None) -> str:
@@ -86,54 +75,49 @@ def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, f
     digits = 6 if width is None else 12
     if width is not None and width[1] > width[0] and value:
         digits = min(12, max(1, math.floor(-math.log10((width[1] - width[0]) / abs(value)))))
-    while name == slip.free and float(f"{value:.{digits}g}") == slip.nothing and digits < 17:
+    while name == slip.free and float(f"{value:.{digits}g}") == slip.number.nothing and digits < 17:
         digits += 1
     return f"{value:.{digits}g}"
 
 
-def _details_seen(search: Search, slip: Slip, form: Parameters) -> Parameters:
-    """The parameters, and what follows from them and from the candidate."""
-    if slip.name == "weights-updated" and search.is_parameter:
-        return {"eta": "too small to tell"}
-    if slip.name == "classes-permuted":
-        assert slip.places is not None
-        columns = np.arange(search.shape[1])
-        places = slip.places(search.cells, form, np.zeros_like(columns), columns)
-        return {**form, "columns": " ".join(map(str, np.argsort(places).tolist()))}
-    return details_of(search.cells, slip, form)
-
-
-def details_of(cells: Cells, slip: Slip, form: Parameters) -> Parameters:
+def _details(cells: Cells, slip: Slip, form: Parameters) -> Parameters:
     """The parameters, and what follows from them."""
-    problem = cells.problem
+    problem, n_classes = cells.problem, cells.problem.n_classes
     if slip.name == "scaled":
         which = f"that is {form['named']} here." if "named" in form else "no constant that is known."
         return {**form, "which": which}
+    if slip.name == "classes-permuted":
+        assert slip.places is not None
+        columns = np.arange(n_classes)
+        order = np.argsort(slip.places(cells, form, np.zeros_like(columns), columns))
+        return {**form, "columns": " ".join(map(str, order.tolist()))}
     if slip.name == "scrambled-reshape":
-        n, t = problem.n_inputs, problem.n_classes
-        cut = f"the flat gradient runs class by class, {n} inputs each, and reshape({n}, {t}) cuts it into rows of {t}."
-        fold = f"they lie input by input, {t} classes each, and were folded as if they ran class by class."
-        return {**form, "which": fold if form["form"] == "folded" else cut}
+        n = problem.n_inputs
+        which = (
+            f"the flat gradient runs class by class, {n} inputs each, "
+            f"and reshape({n}, {n_classes}) cuts it into rows of {n_classes}."
+        )
+        if form["form"] == "folded":
+            which = f"they lie input by input, {n_classes} classes each, and were folded as if they ran class by class."
+        return {**form, "which": which}
     if slip.name == "label-smoothed":
-        n_classes = problem.n_classes
         return {**form, "eps_of_others": form["eps"] * (n_classes - 1) / n_classes}
     if slip.name == "weight-decay-included":
         return {**form, "lambda_of_square": form["lambda"] / 2}
     if slip.name == "wrong-label":
         if "shift" in form:
             return {**form, "which": f"Every label is taken for the class {form['shift']:+d} from it."}
-        names = problem.classes or [str(c) for c in range(problem.n_classes)]
+        names = problem.classes or range(n_classes)
         row = f"In row {form['row']} the" if problem.n_rows > 1 else "The"
-        other, label = (names[form[key]] for key in ("instead", "label"))
+        other, label = names[form["instead"]], names[form["label"]]
         return {**form, "which": f"{row} label is taken to be class {other}, but it is class {label}."}
-    if slip.name == "low-precision":
-        return {"format": f"{form['decimals']} decimals", **form} if "decimals" in form else form
+    if slip.name == "low-precision" and "decimals" in form:
+        return {"format": f"{form['decimals']} decimals", **form}
     if slip.name == "all-zero":
         largest = float(np.abs(layer.residual(layer.forward(problem))).max())
+        why = "A Jacobian summed over its rows is 0, and so is an array never written to."
         if largest <= cells.arithmetic.u * cells.q.value.max():
             why = f"The largest exact residual is {largest:.3g}, below what S_c - 1 keeps of S_c = 1: saturated."
-        else:
-            why = "A Jacobian summed over its rows is 0, and so is an array never written to."
         return {"why": why}
     return form
 
@@ -142,56 +126,48 @@ def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, .
     """Why a candidate within its bound has no digit in some entries."""
     cells, problem, u = search.cells, search.cells.problem, search.cells.arithmetic.u
     lost = lost.reshape(search.shape)
+    exact, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
+    stored = bounds.PRECISIONS.get(format_name or "")
+    smallest = stored.eta / stored.u if stored else 0.0
     # An error of u in S_c, times q, carried back: what S_c - 1 leaves of entries near 0.
     sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
     kept = layer.pull_back(sizes, cells.q.value * cells.S.value, cells.name).reshape(search.shape)
-    error = np.abs(search.values.reshape(search.shape) - search.exact.value)
     forward = layer.forward(problem)
     complement = layer.other_exponentials(forward) / (1 + forward.others)
     least = float(np.where(forward.targets > 0, complement, 1).min())
-    texts: list[tuple[tuple[str, ...], int, str, str, str, str]] = []
-    if search.tolerance.stored_as is not None:
-        stored = bounds.PRECISIONS[search.tolerance.stored_as]
-        small = lost & (np.abs(search.exact.value) <= stored.eta / stored.u)
-        texts.append(
-            (
-                ("low-precision",),
-                int(small.sum()),
-                f"The smallest normal number of {search.tolerance.stored_as} is {stored.eta / stored.u:.3g}:\n"
-                "what is smaller keeps fewer digits, or none.",
-                f"dW.astype({search.tolerance.stored_as})",
-                "dW.astype(float32)",
-                "Store the gradient in a wider format, or scale the loss before it is stored.",
-            )
-        )
-    cancelled = lost & (error <= 2 * u * kept)
-    if least < 0.5:
-        texts.append(
-            (
-                (),
-                int(cancelled.sum()),
-                f"S_c is near 1: the exact 1 - S_c is {least:.3g}, and S_c - 1 from a rounded S_c keeps\n"
-                f"nothing below {u:.3g}, half the distance from 1 to the next number.",
-                "s[label] - 1",
-                "-(e.sum() - e[label]) / e.sum()    # the other exponentials, added up",
-                "Add up the other exponentials; never subtract S_c from 1.",
-            )
-        )
+    cancelled = np.abs(search.values.reshape(search.shape) - exact) <= 2 * u * kept
     spread = float(np.max(cells.Z.error))
-    if spread > 0.05:
-        texts.append(
-            (
-                (),
-                int(lost.sum()),
-                f"The logits are off by up to {spread:.3g}: their sums cancel in {search.tolerance.precision},\n"
-                "and what follows from them is not resolved.",
-                "x @ W",
-                "x.astype(float64) @ W.astype(float64)",
-                "Compute the logits in a wider format.",
-            )
-        )
+    causes: list[tuple[NDArray[np.bool_] | bool, tuple[str, ...], str, str, str, str]] = [
+        (
+            np.abs(exact) <= smallest,
+            ("low-precision",),
+            f"The smallest normal number of {format_name} is {smallest:.3g}:\n"
+            "what is smaller keeps fewer digits, or none.",
+            f"dW.astype({format_name})",
+            "dW.astype(float32)",
+            "Store the gradient in a wider format, or scale the loss before it is stored.",
+        ),
+        (
+            cancelled & (least < 0.5),
+            (),
+            f"S_c is near 1: the exact 1 - S_c is {least:.3g}, and S_c - 1 from a rounded S_c keeps\n"
+            f"nothing below {u:.3g}, half the distance from 1 to the next number.",
+            "s[label] - 1",
+            "-(e.sum() - e[label]) / e.sum()    # the other exponentials, added up",
+            "Add up the other exponentials; never subtract S_c from 1.",
+        ),
+        (
+            spread > 0.05,
+            (),
+            f"The logits are off by up to {spread:.3g}: their sums cancel in {precision},\n"
+            "and what follows from them is not resolved.",
+            "x @ W",
+            "x.astype(float64) @ W.astype(float64)",
+            "Compute the logits in a wider format.",
+        ),
+    ]
     return tuple(
-        Explanation(slips, {}, {}, count, lost.size, happened, wrong, mended, remedy)
-        for slips, count, happened, wrong, mended, remedy in texts
-        if count
+        Explanation(slips, {}, {}, int((lost & where).sum()), lost.size, *sentences)
+        for where, slips, *sentences in causes
+        if (lost & where).any()
     )

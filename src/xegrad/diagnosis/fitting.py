@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Hypothesis, Search, Seen
+from xegrad.derivation import Cells
+from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, Seen, Step
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
-from xegrad.slips.gradients import named_factors
+from xegrad.slips.formulas import named_factors
 from xegrad.targets import Array
 
 CLIPPED_AT_LEAST = 2  # entries at the limit
@@ -22,46 +23,63 @@ NUMBERS = 100_000  # of the grid of a free number; larger problems have a coarse
 COARSEST = 13  # of its values
 EXCESS = 2.0**12  # how many bounds of the right gradient an entry may be off on the grid
 
-Formula = Callable[[Any], Rounded]  # what a free number makes of the gradient, or each of a stack of numbers
-
 
 class Bases:
-    """Hypotheses to which one more step may be added, and the gradient of each in the entries looked at first.
+    """Hypotheses to which one more step may be added, and the derivation of each as a stack.
 
-    All arrays are stacks, (K, rows, columns).
+    Its G, (K, rows, columns), has the entries looked at first.
     """
 
-    def __init__(self, search: Search, hypotheses: Sequence[Hypothesis], gradient: Rounded) -> None:
+    def __init__(self, search: Search, hypotheses: Sequence[Hypothesis], cells: Cells | None = None) -> None:
         self.search = search
         self.hypotheses = hypotheses
-        self.gradient = gradient
+        if cells is None:
+            right = search.right.broadcast_to((len(hypotheses), *search.right.shape))
+            cells = search.cells.replace("G", right)
+        self.cells = cells
 
-    def __add__(self, other: Bases) -> Bases:
-        gradient = concatenated([self.gradient, other.gradient])
-        return Bases(self.search, [*self.hypotheses, *other.hypotheses], gradient)
+    @staticmethod
+    def together(several: Iterable[Bases]) -> Bases:
+        """All of them, for steps that follow from G alone."""
+        parts = [(one.search, one.hypotheses, one.cells.G) for one in several]
+        search, hypotheses, gradients = zip(*parts, strict=True)
+        cells = search[0].cells.replace("G", concatenated(gradients))
+        return Bases(search[0], [*itertools.chain(*hypotheses)], cells)
 
     def where(self, is_wanted: Callable[[Hypothesis], bool]) -> Bases:
         """Some of them."""
         which = [k for k, hypothesis in enumerate(self.hypotheses) if is_wanted(hypothesis)]
-        return Bases(self.search, [self.hypotheses[k] for k in which], self.gradient[which])
+        cells = self.cells.replace("G", self.cells.G[which])
+        return Bases(self.search, [self.hypotheses[k] for k in which], cells)
+
+    def with_step(self, step: Step) -> Cells:
+        """The derivations with one more step in each."""
+        cells = self.cells
+        if step[0].stage == "added W":
+            cells = cells.replace("parameter", self.parameter)
+        return self.search.with_step(cells, step, self.search.screened)
+
+    def after(self, step: Step, **fields: Any) -> Bases:
+        """Each with one more step."""
+        hypotheses = [one.after(step, **fields) for one in self.hypotheses]
+        return Bases(self.search, hypotheses, self.with_step(step))
 
     @cached_property
     def seen(self) -> Seen:
         """The candidate and what printing left open, with the arrangement of each undone."""
-        parts = [self.search.seen(one.arrangement, self.search.screened) for one in self.hypotheses]
+        parts = [self.search.seen(one, self.search.screened) for one in self.hypotheses]
         return np.stack([values for values, _ in parts]), np.stack([resolution for _, resolution in parts])
 
     @cached_property
-    def parameter(self) -> Rounded | None:
+    def parameter(self) -> Rounded:
         """W or b, as each sees it."""
-        parts = [self.search.parameter_seen(one.arrangement, self.search.screened) for one in self.hypotheses]
-        known = [part for part in parts if part is not None]
-        return stacked(known) if known else None
+        search = self.search
+        return stacked([search.parameter_seen(one, search.screened) for one in self.hypotheses])
 
     @property
     def fitting(self) -> Iterator[Hypothesis]:
         """Those that fit as they are."""
-        fits = self.search.fits(self.gradient, self.seen) if self.hypotheses else ()
+        fits = self.search.fits(self.cells.G, self.seen) if self.hypotheses else ()
         return itertools.compress(self.hypotheses, fits)
 
 
@@ -84,43 +102,54 @@ def open_interval(search: Search, at: Rounded, slope: Array, seen: Seen) -> tupl
     return np.where(fits, lower, np.inf), np.where(fits, upper, -np.inf)
 
 
-def interval_on_line(search: Search, formula: Formula, seen: Seen) -> tuple[Array, Array]:
-    """Between what k lies if the candidate is f(k), linear in k, for each of a stack.
+def interval_on_line(bases: Bases, slip: Slip) -> tuple[Array, Array]:
+    """Between what the free number k lies if the candidate is f(k), linear in k, for each of a stack.
 
     f(0) and f(1) tell the slope, and the entry that knows k best about which k: there the bounds are those of f.
     """
+
+    def formula(k: Any) -> Rounded:
+        return bases.with_step((slip, {str(slip.free): k})).G
+
     zero, one = formula(0.0), formula(1.0)
     slope = one.value - zero.value
-    values, resolution = seen
+    search, (values, resolution) = bases.search, bases.seen
     loose = search.allowed(zero, resolution, 2) + search.allowed(one, resolution, 2)
     sharp, quotient = np.broadcast_arrays(np.abs(slope) / loose, (values - zero.value) / slope)
     flat = (*sharp.shape[:-2], -1)
     best = np.nan_to_num(np.where(slope != 0, sharp, -1), nan=-1).reshape(flat).argmax(axis=-1)[..., None]
     guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
-    # Most lines are far from the candidate, which needs no exact bound: what is allowed at k is at most 1 + |k| times
-    # this, and so is what it leaves open of k, times the slope.
-    far = np.abs(values - zero.value - guess * slope) > 4 * (1 + np.abs(guess)) * loose
-    if far.any(axis=(-2, -1)).all():
-        nowhere = np.full(guess.shape[:-2], np.inf)
-        return nowhere, -nowhere
-    lower, upper = open_interval(search, formula(guess), slope, seen)
+    lower, upper = open_interval(search, formula(guess), slope, bases.seen)
     return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
 
 
-def on_line(bases: Bases, slip: Slip, formula: Formula) -> Iterator[Hypothesis]:
-    """Each of them with a slip more, whose free number is on a line; what is screened is fitted in all entries."""
+def on_line(bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
+    """Each of them with a slip more, whose free number is on a line; what is screened is fitted in all entries.
+
+    A multiple by a constant that has a name has no free number.
+    """
     name, search = str(slip.free), bases.search
-    if search.is_constant or not bases.hypotheses:
+    if search.is_constant or not slip.forms(search.cells):
         return
-    intervals = interval_on_line(search, formula, bases.seen)
-    for hypothesis, lower, upper in zip(bases.hypotheses, *intervals, strict=True):
+    for hypothesis, lower, upper in zip(bases.hypotheses, *interval_on_line(bases, slip), strict=True):
         if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:
             lower, upper = _in_all_entries(search, hypothesis, slip, (lower + upper) / 2)
         if _is_number(slip, lower, upper):
+            named: Parameters = {}
+            if slip.name == "scaled":
+                factors = named_factors(search.cells, search.predicted(hypothesis).value)
+                named = _between(lower, upper, factors)
             number = float(lower + upper) / 2
-            number = min(number, 1.0) if slip.name == "label-smoothed" else number
+            form = named or {name: min(number, 1.0) if slip.name == "label-smoothed" else number}
             widths = {name: (float(lower), float(upper))}
-            yield hypothesis.after((slip, {name: number}), widths=widths, free=1)
+            yield hypothesis.after((slip, form), widths=widths, free=0 if named else 1)
+
+
+def _between(lower: float, upper: float, factors: Mapping[str, float]) -> Parameters:
+    """The first of the constants in an interval, or of their negatives, and the names of all."""
+    signed = {sign + name: -k if sign else k for sign in ("", "-") for name, k in factors.items()}
+    named = {name: k for name, k in signed.items() if lower <= k <= upper}
+    return {"k": next(iter(named.values())), "named": ", ".join(named)} if named else {}
 
 
 def _is_number(slip: Slip, lower: float, upper: float) -> bool:
@@ -129,48 +158,16 @@ def _is_number(slip: Slip, lower: float, upper: float) -> bool:
         return bool(0 < lower <= upper and lower <= 1)
     if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
         return False
-    return bool(lower <= upper and not (slip.nothing is not None and lower <= slip.nothing <= upper))
+    nothing = slip.number.nothing
+    return bool(lower <= upper and not (nothing is not None and lower <= nothing <= upper))
 
 
 def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float) -> tuple[float, float]:
     """What all entries leave of the interval around k."""
-
-    def with_number(number: float) -> Hypothesis:
-        return hypothesis.after((slip, {str(slip.free): number}))
-
-    zero, one = (search.without_errors.predicted(with_number(number)).value for number in (0.0, 1.0))
-    seen = search.seen(hypothesis.arrangement, EVERYTHING)
-    lower, upper = open_interval(search, search.predicted(with_number(k)), one - zero, seen)
+    at_zero, at_one, at_k = (hypothesis.after((slip, {str(slip.free): number})) for number in (0.0, 1.0, k))
+    slope = search.without_errors.predicted(at_one).value - search.without_errors.predicted(at_zero).value
+    lower, upper = open_interval(search, search.predicted(at_k), slope, search.seen(hypothesis))
     return k + float(lower), k + float(upper)
-
-
-def after(bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
-    """Each of them with a slip of the gradient more, whose number is on a line: a factor, or W added."""
-    if slip.stage == "added W" and bases.parameter is None:
-        return iter(())
-
-    def formula(k: Any) -> Rounded:
-        step, search = (slip, {str(slip.free): k}), bases.search
-        return search.changed(bases.gradient, step, bases.parameter, search.screened)
-
-    return on_line(bases, slip, formula)
-
-
-def scaled(bases: Bases) -> Iterator[Hypothesis]:
-    """Multiples; one by a constant that has a name has no free number."""
-    for hypothesis in after(bases, SLIPS["scaled"]):
-        *before, (slip, form) = hypothesis.steps
-        lower, upper = hypothesis.widths["k"]
-        gradient = bases.search.predicted(hypothesis._replace(steps=tuple(before))).value
-        named = {
-            ("-" if sign < 0 else "") + name: sign * value
-            for sign in (1, -1)
-            for name, value in named_factors(bases.search.cells, gradient).items()
-            if lower <= sign * value <= upper
-        }
-        if named:
-            form = {"k": next(iter(named.values())), "named": ", ".join(named)}
-        yield hypothesis._replace(steps=(*before, (slip, form)), free=0 if named else 1)
 
 
 # The largest entry.
@@ -179,17 +176,16 @@ def scaled(bases: Bases) -> Iterator[Hypothesis]:
 def clipped(bases: Bases) -> Iterator[Hypothesis]:
     """Clipped at the largest entry, if there are two such, and in a pair one that is smaller."""
     search, size = bases.search, np.abs(bases.search.values)
-    limit, slip = float(size.max()), SLIPS["clipped"]
+    limit = float(size.max())
     at_limit = int((size == limit).sum())
     # With two classes the entries of a row differ in their sign alone: they count once.
     different = at_limit // 2 if search.cells.problem.n_classes == 2 else at_limit
     if different < CLIPPED_AT_LEAST or search.is_constant:
         return
-    step = slip, {"limit": limit, "at_limit": at_limit}
-    gradient = search.changed(bases.gradient, step, None, search.screened)
-    for hypothesis in Bases(search, bases.hypotheses, gradient).fitting:
-        if at_limit < size.size or not hypothesis.in_order:
-            yield hypothesis.after(step, widths={"limit": (limit, limit)}, free=1)
+    step = SLIPS["clipped"], {"limit": limit, "at_limit": at_limit}
+    for hypothesis in bases.after(step, widths={"limit": (limit, limit)}, free=1).fitting:
+        if at_limit < size.size or len(hypothesis.steps) == 1:
+            yield hypothesis
 
 
 # Between two values of a grid.
@@ -200,9 +196,9 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
 
     Brackets and roots are sought without errors, which cost as much again several times.
     """
-    if search.is_constant or search.has_transposed_shape:
+    if search.is_constant or search.has_transposed_shape:  # the second only spares the time
         return
-    name, grid = str(slip.free), slip.grid
+    name, grid = str(slip.free), slip.number.grid
     assert grid is not None
     most = max(COARSEST, NUMBERS // search.cells.S.value.size)
     grid = grid[:: max(1, math.ceil(grid.size / most))]
@@ -211,7 +207,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
         hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
         return search.without_errors.predicted(hypothesis, search.screened).value
 
-    values, resolution = search.seen(AS_IT_IS, search.screened)
+    values, resolution = search.seen(NOTHING, search.screened)
     right, made = search.right, value_at(grid)
     # Between two values of the grid each entry of one that fits lies between its two ends, give or take as
     # much again, what it curves (an entry need not be monotone there), and its error, in excess.

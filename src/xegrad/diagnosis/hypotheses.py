@@ -3,114 +3,126 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
-from xegrad.diagnosis.fitting import Bases, after, clipped, on_grid, on_line, scaled
-from xegrad.diagnosis.search import AS_IT_IS, EVERYTHING, Entries, Hypothesis, Search, Step, arrangement
+from xegrad.diagnosis.fitting import Bases, clipped, on_grid, on_line
+from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search, Step
 from xegrad.numbers.arithmetic import PRECISIONS
-from xegrad.numbers.rounded import Rounded, concatenated, stacked
+from xegrad.numbers.rounded import stacked
 from xegrad.slips import SLIPS, STAGES
 from xegrad.slips.entry import Parameters
-from xegrad.slips.forward import MOST_LABELS
-from xegrad.slips.gradients import named_factors, named_orders
+from xegrad.slips.formulas import MOST_LABELS, named_factors, named_orders
 from xegrad.slips.making import with_slip
+from xegrad.targets import Array
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
-IN_LAYER = STAGES[: STAGES.index("layout")]
+SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
+ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 
 def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     """The hypotheses of each rank that fit where they were tried; each is made when it is asked for."""
-    stages = _stages(search)
-    arranged, in_layer = _arrangements(search, 1), _in_layer(search, stages)
-    nothing, alone = _unarranged(_nothing(search)), _unarranged(in_layer)
-    adding = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
+    groups = _groups(search)
+    stages = [_in_layer(search, steps) for steps in groups] if _is_small(search) else []
+    in_layer = Bases.together(stages or (_in_layer(search, steps) for steps in groups))
+    nothing = Bases(search, [NOTHING])
+    arranged = Bases(search, [Hypothesis((step,)) for step in (*search.layouts, FLIPPED)])
     # One slip: without a free number, and with one.
-    multiples = [*scaled(nothing)]
+    multiples = [*on_line(nothing, SCALED)]
+    stored = (one for form in _forms_stored(search) for one in nothing.after((STORED, form)).fitting)
     yield itertools.chain(
         arranged.fitting,
-        _in_any_order(search, 1),
-        alone.fitting,
-        _stored(search),
+        _in_any_order(search),
+        in_layer.fitting,
+        itertools.islice(stored, 1),
         (one for one in multiples if not one.free),
+    )
+    grids = (
+        (slip, form)
+        for slip in SLIPS.values()
+        if slip.number.grid is not None
+        for form in slip.forms(search.cells)
     )
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(after(nothing, slip) for slip in adding),
-        _smoothed(nothing, search.cells),
+        *(on_line(nothing, slip) for slip in (*ADDING, SMOOTHED)),
         clipped(nothing),
-        _on_grids(search),
+        *(on_grid(search, slip, form) for slip, form in grids),
     )
-    if search.is_below_float32:
-        return
+    if not {search.tolerance.stored_as, search.tolerance.precision}.isdisjoint(("float16", "bfloat16")):
+        return  # too few digits for two slips
     # Two slips: a layout and a sign, one of these and a step of the layer, two steps of the layer, a factor of any.
     in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
-    once = arranged + _unarranged(in_layer)
-    multiples = [*scaled(once.where(lambda one: one.arrangement.sign > 0))]
+    once = Bases.together([arranged, in_layer])
+    multiples = [one for one in on_line(once, SCALED) if one.sign > 0]
     yield itertools.chain(
-        _arrangements(search, 2).fitting,
-        _in_any_order(search, -1),
+        Bases(search, [Hypothesis((step, FLIPPED)) for step in search.layouts]).fitting,
+        _in_any_order(search, FLIPPED),
         _arranged_after_layer(arranged, in_layer),
         _pairs_of_layer(search, stages),
         _stored_pairs(search),
         (one for one in multiples if not one.free),
     )
     # And one of two with a number on a line, or the largest entry.
+    factors = named_factors(search.cells, search.exact.value).items()
+    named = Bases.together(nothing.after((SCALED, {"k": k, "named": name})) for name, k in factors)
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(after(once, slip) for slip in adding),
-        after(_named_multiples(nothing), SLIPS["weight-decay-included"]),
+        *(on_line(once, slip) for slip in ADDING),
+        on_line(named, SLIPS["weight-decay-included"]),
         clipped(once),
-        _smoothed(arranged, search.cells),
-        *(_smoothed_after(search, stage) for stage in stages if stage.name in ("bias", "probabilities")),
+        on_line(arranged, SMOOTHED),
+        *(
+            on_line(_in_layer(search, steps), SMOOTHED)
+            for steps in groups
+            if steps[0][0].stage in ("bias", "probabilities")
+        ),
     )
 
 
-# Hypotheses as stacks.
+# Slips of the layer.
 
 
-def _nothing(search: Search) -> Bases:
-    """No slip yet."""
-    return Bases(search, [Hypothesis()], search.right[None])
+def _groups(search: Search) -> list[list[Step]]:
+    """Those without a free number, by their stages, labels of single rows apart; one by one where that is large."""
+    steps = [
+        (slip, form)
+        for stage in STAGES
+        for slip in SLIPS.values()
+        if slip.stage == stage and slip.is_in_layer and slip.free is None
+        for form in slip.forms(search.cells)
+    ]
+    steps += [(SLIPS["wrong-label"], form) for form in _labels_pointed_to(search)]
+    groups: dict[Any, list[Step]] = {}
+    for step in steps:
+        key = (step[0].stage, _is_paired(search, step)) if _is_small(search) else len(groups)
+        groups.setdefault(key, []).append(step)
+    return list(groups.values())
 
 
-def _arrangements(search: Search, count: int) -> Bases:
-    """So many of a layout and the sign."""
-    hypotheses = [Hypothesis(arrangement=one) for one in search.arrangements if len(one.steps) == count]
-    return Bases(search, hypotheses, search.right.broadcast_to((len(hypotheses), *search.right.shape)))
+def _is_small(search: Search) -> bool:
+    """Whether the problem is small enough for pairs; W may have 64 entries for each logit."""
+    return search.cells.S.value.size <= PAIRED and search.values.size <= 64 * PAIRED
 
 
-def _unarranged(bases: Bases) -> Bases:
-    """Those of them that can be seen in the candidate as they are: none if it has another shape than W."""
-    return bases.where(lambda one: not bases.search.has_transposed_shape)
+def _is_paired(search: Search, step: Step) -> bool:
+    """Not the label of one row of a batch: there are too many."""
+    return search.cells.problem.n_rows == 1 or "row" not in step[1]
 
 
-class Stage(NamedTuple):
-    """Slips of one stage of the layer, and the derivations with each of them as a stack."""
-
-    name: str
-    steps: list[Step]
-    cells: Callable[[], Cells]
-
-
-def _stages(search: Search) -> list[Stage]:
-    """Every slip of the layer without a free number: a stack for each stage, or for each slip where that is large."""
-    stages = []
-    for name in IN_LAYER:
-        steps = [*_steps(search, name)]
-        if steps and _is_small(search):
-            stages.append(Stage(name, steps, cache(partial(_with_each, search.cells, steps))))
-        else:
-            stages += [Stage(name, [step], partial(_with_each, search.cells, [step])) for step in steps]
-    return stages
+def _in_layer(search: Search, steps: Sequence[Step]) -> Bases:
+    """One slip, of one stage."""
+    cells = _with_each(search.cells, steps)
+    cells = cells.replace("G", search.gradient(cells, search.screened))
+    return Bases(search, [Hypothesis((step,)) for step in steps], cells)
 
 
 def _with_each(cells: Cells, steps: Sequence[Step]) -> Cells:
@@ -122,36 +134,16 @@ def _with_each(cells: Cells, steps: Sequence[Step]) -> Cells:
     return cells
 
 
-def _is_small(search: Search) -> bool:
-    """Whether the problem is small enough for pairs; W may have 64 entries for each logit."""
-    return search.cells.S.value.size <= PAIRED and search.values.size <= 64 * PAIRED
-
-
-def _in_layer(search: Search, stages: Sequence[Stage]) -> Bases:
-    """One slip of the layer."""
-    hypotheses = [Hypothesis((step,)) for stage in stages for step in stage.steps]
-    gradients = [search.gradient(stage.cells(), search.screened) for stage in stages]
-    return Bases(search, hypotheses, concatenated(gradients))
-
-
-def _steps(search: Search, stage: str) -> Iterator[Step]:
-    for slip in SLIPS.values():
-        if slip.stage == stage and slip.free is None:
-            yield from ((slip, form) for form in slip.forms(search.cells))
-            if slip.name == "wrong-label":
-                yield from ((slip, form) for form in _labels_pointed_to(search))
-
-
 def _labels_pointed_to(search: Search) -> list[Parameters]:
     """In a large problem: a wrong label of one row moves two columns and no other, and each of their
     rows with either label could be the one."""
     labels = search.cells.problem.targets.label_of_rows
     n_labels = int((labels >= 0).sum()) * (search.cells.problem.n_classes - 1)
-    if search.has_transposed_shape or search.cells.name == "inputs" or n_labels <= MOST_LABELS:
+    if search.cells.name == "inputs" or n_labels <= MOST_LABELS:
         return []
-    rows = search.screened.rows
-    entries = Entries(rows if isinstance(rows, slice) else rows[: max(1, PAIRED // search.shape[1])])
-    values, resolution = search.seen(AS_IT_IS, entries)
+    rows = np.arange(search.shape[0])[search.screened.rows]
+    entries = Entries(rows[: max(1, PAIRED // search.shape[1])])
+    values, resolution = search.seen(NOTHING, entries)
     exact = search.exact.moved(entries.of)
     moved = np.abs(values - exact.value) > search.allowed(exact, resolution, 1)
     columns = np.flatnonzero(moved.any(axis=0)).tolist()
@@ -164,152 +156,86 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
     ]
 
 
-# One slip.
+def _arranged_after_layer(arranged: Bases, in_layer: Bases) -> Iterator[Hypothesis]:
+    """A slip of the layer, and then a layout or the sign."""
+    seen = arranged.seen[0][:, None], arranged.seen[1][:, None]
+    for index, k in np.argwhere(arranged.search.fits(in_layer.cells.G, seen)).tolist():
+        yield in_layer.hypotheses[k].after(*arranged.hypotheses[index].steps)
 
 
-def _in_any_order(search: Search, sign: int) -> Iterator[Hypothesis]:
+def _pairs_of_layer(search: Search, stages: Sequence[Bases]) -> Iterator[Hypothesis]:
+    """Slips of two stages: the later one where the earlier one was made."""
+    paired = [stage for stage in stages if _is_paired(search, stage.hypotheses[0].steps[0])]
+    for first, second in itertools.combinations(paired, 2):
+        steps = [one.steps[0] for one in second.hypotheses]
+        if steps[0][0].stage == "target":  # whatever became of S
+            both = first.cells.replace("Q", second.cells.Q[:, None]).replace("q", second.cells.q[:, None])
+        else:
+            both = _with_each(first.cells, steps)
+        gradient = search.gradient(both, search.screened)
+        pairs = [one.after(step) for step in steps for one in first.hypotheses]
+        gradient = gradient.reshape(len(pairs), *gradient.shape[-2:])
+        yield from Bases(search, pairs, search.cells.replace("G", gradient)).fitting
+
+
+# Orders of the classes, and storage.
+
+
+def _in_any_order(search: Search, *sign: Step) -> Iterator[Hypothesis]:
     """Columns in any order: matched by a sum of their entries with generic positive weights, in sorted order."""
     if search.cells.name == "inputs" or search.has_transposed_shape:
         return
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
-    values, resolution = search.seen(AS_IT_IS, EVERYTHING)
-    right, candidate = generic @ search.exact.value, sign * (generic @ values)
+    values, resolution = search.seen(Hypothesis(sign))
+    right, candidate = generic @ search.exact.value, generic @ values
     # Whatever the order and the sign, the sizes of these sums add up to the same.
     apart = abs(np.abs(right).sum() - np.abs(candidate).sum()) - 2.0**-30 * np.abs(candidate).sum()
     if apart > (generic @ search.allowed(search.exact, resolution, 2)).sum():
         return
     order = np.empty(search.shape[1], dtype=np.intp)
     order[np.argsort(candidate)] = np.argsort(right)
-    slip, problem = SLIPS["classes-permuted"], search.cells.problem
+    problem = search.cells.problem
     known = [one for one, _ in named_orders(problem.n_classes, problem.classes).values()]
-    if any((order == one).all() for one in (np.arange(order.size), *known)):
-        return
-    i, k = search.indices(search.screened)
-    places = i * order.size + np.argsort(order)[k]
-    seen = sign * search.values[places], search.resolution.reshape(-1)[places]
-    if search.fits(search.right, seen).all():
-        step = slip, {"order": " ".join(map(str, order.tolist()))}
-        yield Hypothesis(arrangement=arrangement(sign, step))
+    if not any((order == one).all() for one in (np.arange(order.size), *known)):
+        step = SLIPS["classes-permuted"], {"order": " ".join(map(str, order.tolist()))}
+        yield from Bases(search, [Hypothesis((step, *sign))]).fitting
 
 
-def _stored(search: Search) -> Iterator[Hypothesis]:
-    """The right numbers, each rounded to a format with fewer digits: only if every entry is one of its values."""
-    slip = SLIPS["low-precision"]
-    for form in slip.forms(search.cells):
-        if _is_stored(search, form):
-            hypothesis = Hypothesis(((slip, form),))
-            gradient = search.predicted(hypothesis, search.screened)
-            if search.fits(gradient, search.seen(AS_IT_IS, search.screened)).all():
-                yield hypothesis
-                return
-
-
-def _is_stored(search: Search, form: Parameters) -> bool:
-    """Whether every entry is a value of the format, or of so many decimals; the first few are asked first."""
+def _forms_stored(search: Search) -> Iterator[Parameters]:
+    """The formats, and the decimals, of which every entry is a value; the first few are asked first."""
     if search.has_transposed_shape:
-        return False
-    u, formats = search.cells.arithmetic.u, list(PRECISIONS)
-    if "decimals" in form and search.resolution.any():
-        return False
-    computed_in = search.tolerance.stored_as or search.tolerance.precision
-    if "format" in form and formats.index(form["format"]) <= formats.index(computed_in):
-        return False
-    for values in (search.values[:PAIRED], search.values):
-        if "format" in form:
-            same = PRECISIONS[form["format"]].holds(values)
-        else:
-            same = np.abs(np.round(values, form["decimals"]) - values) <= 4 * u * np.abs(values)
-        if not same.all():
-            return False
-    # Decimals finer than the floats themselves are those of any number.
-    return "format" in form or 10.0 ** -form["decimals"] > 16 * u * np.abs(search.values).max()
-
-
-def _smoothed(bases: Bases, cells: Cells) -> Iterator[Hypothesis]:
-    """Targets smoothed by eps, in the derivations that the bases are made of."""
-    slip = SLIPS["label-smoothed"]
-
-    def formula(eps: Any) -> Rounded:
-        return bases.search.gradient(with_slip(cells, slip, {"eps": eps}), bases.search.screened)
-
-    return on_line(bases, slip, formula)
-
-
-def _smoothed_after(search: Search, stage: Stage) -> Iterator[Hypothesis]:
-    """Targets smoothed, where a slip was made before."""
-    cells = stage.cells()
-    bases = Bases(
-        search, [Hypothesis((step,)) for step in stage.steps], search.gradient(cells, search.screened)
-    )
-    return _smoothed(_unarranged(bases), cells)
-
-
-def _on_grids(search: Search) -> Iterator[Hypothesis]:
-    """A temperature, eps of the logarithm, or eta of a later evaluation."""
-    for slip in SLIPS.values():
-        if slip.grid is not None:
-            for form in slip.forms(search.cells):
-                yield from on_grid(search, slip, form)
-
-
-# Two slips.
-
-
-def _is_paired(search: Search, step: Step) -> bool:
-    """Not the label of one row of a batch: there are too many."""
-    return search.cells.problem.n_rows == 1 or "row" not in step[1]
-
-
-def _arranged_after_layer(arranged: Bases, in_layer: Bases) -> Iterator[Hypothesis]:
-    """A slip of the layer, and then a layout or the sign."""
-    seen = arranged.seen[0][:, None], arranged.seen[1][:, None]
-    for index, k in np.argwhere(arranged.search.fits(in_layer.gradient, seen)).tolist():
-        yield in_layer.hypotheses[k]._replace(arrangement=arranged.hypotheses[index].arrangement)
-
-
-def _pairs_of_layer(search: Search, stages: Sequence[Stage]) -> Iterator[Hypothesis]:
-    """Slips of two stages: the later one where the earlier one was made."""
-    if search.has_transposed_shape or not _is_small(search):
         return
-    earlier: list[tuple[list[Step], Cells]] = []
-    for stage in stages:
-        steps = [step for step in stage.steps if _is_paired(search, step)]
-        if not steps:
-            continue
-        cells = stage.cells() if len(steps) == len(stage.steps) else _with_each(search.cells, steps)
-        for first_steps, first_cells in earlier:
-            if stage.name == "target":  # whatever became of S
-                both = first_cells.replace("Q", cells.Q[:, None]).replace("q", cells.q[:, None])
-            else:
-                both = _with_each(first_cells, steps)
-            gradient = search.gradient(both, search.screened)
-            pairs = [Hypothesis((first, second)) for second in steps for first in first_steps]
-            yield from Bases(search, pairs, gradient.reshape(len(pairs), *gradient.shape[-2:])).fitting
-        earlier.append((steps, cells))
+    u, formats = search.cells.arithmetic.u, list(PRECISIONS)
+    computed_in = search.tolerance.stored_as or search.tolerance.precision
+    # Decimals finer than the floats themselves are those of any number.
+    finest = np.inf if search.resolution.any() else 16 * u * np.abs(search.values).max()
+    for form in STORED.forms(search.cells):
+        if "format" in form:
+            is_coarser = formats.index(form["format"]) > formats.index(computed_in)
+        else:
+            is_coarser = 10.0 ** -form["decimals"] > finest
+        if is_coarser and all(_holds(form, values, u) for values in (search.values[:PAIRED], search.values)):
+            yield form
+
+
+def _holds(form: Parameters, values: Array, u: float) -> bool:
+    """Whether all of them are values of the format, or of so many decimals."""
+    if "format" in form:
+        return bool(PRECISIONS[form["format"]].holds(values).all())
+    return bool((np.abs(np.round(values, form["decimals"]) - values) <= 4 * u * np.abs(values)).all())
 
 
 def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
     """Of a candidate that is float32, or has so many decimals, in every entry: the singles by that measure."""
-    slip = SLIPS["low-precision"]
-    for form in slip.forms(search.cells):
-        if form.get("format", "float32") != "float32" or not _is_stored(search, form):
-            continue
-        precision, resolution = search.tolerance.precision, search.resolution
+    forms = (form for form in _forms_stored(search) if form.get("format", "float32") == "float32")
+    for form in itertools.islice(forms, 1):
+        tolerance, resolution = search.tolerance, search.resolution
         if "decimals" in form:
             resolution = np.full_like(resolution, 0.5 * 10.0 ** -form["decimals"])
         else:
-            precision = "float32"
-        other = search.by_other_measure(precision, resolution)
+            tolerance = replace(tolerance, precision="float32")
+        problem, exact, name = search.cells.problem, search.exact_evaluation, search.cells.name
+        other = Search(problem, exact, search.candidate, tolerance, resolution, name)
         for hypothesis in next(ranks(other)):
-            if slip is not hypothesis.in_order[0][0] and is_proved(other, hypothesis):
-                yield hypothesis.after((slip, form), proved=True)
-        return
-
-
-def _named_multiples(nothing: Bases) -> Bases:
-    """The right gradient times each constant that has a name."""
-    search = nothing.search
-    factors = named_factors(search.cells, search.exact.value) if nothing.hypotheses else {}
-    steps = [(SLIPS["scaled"], {"k": factor, "named": name}) for name, factor in factors.items()]
-    gradient = search.right * np.array([*factors.values()]).reshape(-1, 1, 1)
-    return Bases(search, [Hypothesis((step,)) for step in steps], gradient)
+            if hypothesis.steps[0][0] is not STORED and is_proved(other, hypothesis):
+                yield hypothesis.after((STORED, form), proved=True)

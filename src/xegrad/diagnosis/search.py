@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds
@@ -29,39 +28,37 @@ SCREENED = 256  # entries that are looked at before all are
 Step = tuple[Slip, Parameters]
 Seen = tuple[Array, Array]  # some entries of a candidate, and what printing left open of them
 
-
-class Arrangement(NamedTuple):
-    """A layout and a sign, which are undone: where each entry of the gradient is found in the candidate."""
-
-    steps: tuple[Step, ...] = ()
-    sign: int = 1
-
-
-AS_IT_IS = Arrangement()
-
-
-def arrangement(sign: int, *layout: Step) -> Arrangement:
-    """A layout, or none, and the sign after it."""
-    return Arrangement(layout if sign > 0 else (*layout, (SLIPS["sign-flipped"], {})), sign)
+FLIPPED: Step = (SLIPS["sign-flipped"], {})
 
 
 class Hypothesis(NamedTuple):
-    """Slips that may have made a candidate: steps with their parameters, and the arrangement after them."""
+    """Slips that may have made a candidate, with their parameters.
 
-    steps: tuple[Step, ...] = ()
-    arrangement: Arrangement = AS_IT_IS
+    A layout and a sign are undone in the candidate, and not made in what is predicted.
+    """
+
+    steps: tuple[Step, ...] = ()  # in the order in which they act
     widths: Parameters = MappingProxyType({})  # between which two values a free number lies
     free: int = 0  # how many numbers were fitted
     proved: bool = False  # by a measure of its own
 
     @property
-    def in_order(self) -> list[Step]:
-        """All its slips, in the order in which they act."""
-        return sorted((*self.steps, *self.arrangement.steps), key=lambda step: STAGES.index(step[0].stage))
+    def names(self) -> tuple[str, ...]:
+        """Those of its slips."""
+        return tuple(slip.name for slip, _ in self.steps)
+
+    @property
+    def sign(self) -> int:
+        """That of the candidate."""
+        return -1 if FLIPPED in self.steps else 1
 
     def after(self, *steps: Step, **fields: Any) -> Hypothesis:
         """The same with another step."""
-        return self._replace(steps=(*self.steps, *steps), **fields)
+        in_order = sorted((*self.steps, *steps), key=lambda step: STAGES.index(step[0].stage))
+        return self._replace(steps=tuple(in_order), **fields)
+
+
+NOTHING = Hypothesis()
 
 
 class Entries(NamedTuple):
@@ -97,21 +94,13 @@ class Search:
         self.cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(name)
         self.shape = self.cells.shape
         bound = bounds.stable(problem, (name,), precision=tolerance.precision, terms=tolerance.terms)
-        self.exact = Rounded(
-            exact_evaluation.gradients[name].reshape(self.shape),
-            bound.gradients[name].reshape(self.shape),
-            self.cells.arithmetic,
-        )
+        value, error = exact_evaluation.gradients[name], bound.gradients[name]
+        self.exact = Rounded(value, error, self.cells.arithmetic).reshape(*self.shape)
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
         self.candidate = candidate
         self.values = candidate.astype(np.float64).ravel()
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
-
-    @property
-    def is_below_float32(self) -> bool:
-        """Whether there are too few digits for two slips."""
-        return not {self.tolerance.stored_as, self.tolerance.precision}.isdisjoint(("float16", "bfloat16"))
 
     @property
     def right(self) -> Rounded:
@@ -123,12 +112,6 @@ class Search:
         """Whether all entries are equal: any number can be fitted to them."""
         return bool((self.values == self.values[0]).all())
 
-    def by_other_measure(self, precision: str, resolution: Array) -> Search:
-        """The same candidate, judged as one of another precision, or of fewer digits."""
-        tolerance = replace(self.tolerance, precision=precision)
-        problem, name = self.cells.problem, self.cells.name
-        return Search(problem, self.exact_evaluation, self.candidate, tolerance, resolution, name)
-
     @cached_property
     def without_errors(self) -> Search:
         """The same search for values alone, which cost a fraction of what their errors do."""
@@ -138,18 +121,12 @@ class Search:
         return other
 
     @property
-    def parameter(self) -> Rounded | None:
-        """W or b, which the gradient updates, if it does and has its shape."""
-        if self.has_transposed_shape or not SLIPS["weights-updated"].forms(self.cells):
-            return None
-        return self.cells.parameter
-
-    @property
     def is_parameter(self) -> bool:
         """Whether the candidate is W itself, or has moved from it by next to nothing."""
-        if self.parameter is None or self.values.size == 1:
+        is_updated = SLIPS["weights-updated"].forms(self.cells)  # by this gradient
+        if not is_updated or self.has_transposed_shape or self.values.size == 1:
             return False
-        weights = self.parameter.value.ravel()
+        weights = self.cells.parameter.value.ravel()
         near = np.abs(self.values - weights) <= 4 * self.cells.arithmetic.u * np.abs(weights)
         return bool(weights.any() and near.all())
 
@@ -171,59 +148,42 @@ class Search:
             size = size.sum(axis=0 if self.cells.name == "weights" else 1)
             rows = np.argpartition(-size, count - 1)[:count]
         if not self.has_transposed_shape:
-            values, resolution = self.seen(AS_IT_IS, EVERYTHING)
+            values, resolution = self.seen(NOTHING)
             off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
             row, column = divmod(int(np.nan_to_num(off).argmax()), n_columns)
             rows = np.concatenate([[row], rows[rows != row]])
             columns = np.concatenate([[column], columns[columns != column]])
         return Entries(rows, columns)
 
-    def indices(self, entries: Entries) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Row and column of each, as they broadcast."""
-        rows, columns = np.arange(self.shape[0]), np.arange(self.shape[1])
-        return rows[entries.rows][:, None], columns[entries.columns]
-
-    def places(self, arrangement: Arrangement, entries: Entries) -> NDArray[np.intp]:
-        """The flat index of each of those entries in the candidate."""
-        i, k = self.indices(entries)
-        for slip, form in arrangement.steps:
+    def rearranged(self, array: Array, hypothesis: Hypothesis, entries: Entries) -> Array:
+        """Some entries of an array of the candidate's size with the layout undone, and not the sign."""
+        for slip, form in hypothesis.steps:
             if slip.places is not None:
-                return slip.places(self.cells, form, i, k)
-        return i * self.shape[1] + k
+                rows, columns = (np.arange(size)[of] for size, of in zip(self.shape, entries, strict=True))
+                return array.reshape(-1)[slip.places(self.cells, form, rows[:, None], columns)]
+        return entries.of(array.reshape(self.shape))
 
-    def rearranged(self, array: Array, arrangement: Arrangement, entries: Entries) -> Array:
-        """Some entries of an array of the candidate's size with the arrangement undone, but for its sign."""
-        if not arrangement.steps:
-            return entries.of(array.reshape(self.shape))
-        return array.reshape(-1)[self.places(arrangement, entries)]
+    def seen(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Seen:
+        """The candidate and its resolution with the layout and the sign undone."""
+        values = hypothesis.sign * self.rearranged(self.values, hypothesis, entries)
+        return values, self.rearranged(self.resolution, hypothesis, entries)
 
-    def seen(self, arrangement: Arrangement, entries: Entries) -> Seen:
-        """The candidate and its resolution with the arrangement undone."""
-        values = arrangement.sign * self.rearranged(self.values, arrangement, entries)
-        return values, self.rearranged(self.resolution, arrangement, entries)
-
-    def parameter_seen(self, arrangement: Arrangement, entries: Entries) -> Rounded | None:
+    def parameter_seen(self, hypothesis: Hypothesis, entries: Entries) -> Rounded:
         """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
-        if self.parameter is None:
-            return None
-        seen = self.parameter.moved(lambda array: self.rearranged(array, arrangement, entries))
-        return seen if arrangement.sign > 0 else -seen
+        seen = self.cells.parameter.moved(lambda array: self.rearranged(array, hypothesis, entries))
+        return seen if hypothesis.sign > 0 else -seen
 
-    @cached_property
-    def arrangements(self) -> list[Arrangement]:
-        """No layout, or one of those known; each with either sign."""
-        layouts: list[tuple[Step, ...]] = []
-        for slip in SLIPS.values():
-            if slip.places is not None:
-                layouts += [((slip, form),) for form in slip.forms(self.cells)]
-        transposed, scrambled = SLIPS["transposed"], SLIPS["scrambled-reshape"]
+    @property
+    def layouts(self) -> list[Step]:
+        """Those that are known and that the candidate's shape may have."""
         if self.has_transposed_shape:
-            layouts = [((transposed, {}),), ((scrambled, {"form": "reshaped"}),)]
-        else:
-            if self.shape[0] != self.shape[1]:
-                layouts = [steps for steps in layouts if steps[0][0] is not transposed]
-            layouts.insert(0, ())
-        return [arrangement(sign, *steps) for sign in (1, -1) for steps in layouts]
+            return [(SLIPS["transposed"], {}), (SLIPS["scrambled-reshape"], {"form": "reshaped"})]
+        return [
+            (slip, form)
+            for slip in SLIPS.values()
+            if slip.places is not None and (slip.name != "transposed" or self.shape[0] == self.shape[1])
+            for form in slip.forms(self.cells)
+        ]
 
     # What a hypothesis predicts.
 
@@ -235,30 +195,22 @@ class Search:
         return gradient.in_any_way(2)
 
     def predicted(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Rounded:
-        """What it makes of these entries, before the arrangement."""
-        in_layer = [step for step in hypothesis.steps if step[0].is_in_layer]
-        if in_layer:
-            cells = self.cells
-            for slip, form in in_layer:
-                cells = with_slip(cells, slip, form)
-            gradient = self.gradient(cells, entries)
-        else:
-            gradient = self.exact.moved(entries.of)
-        parameter = self.parameter_seen(hypothesis.arrangement, entries)
+        """What it makes of these entries, before the layout and the sign."""
+        cells = self.cells.replace("G", self.exact.moved(entries.of))
         for step in hypothesis.steps:
-            if not step[0].is_in_layer:
-                gradient = self.changed(gradient, step, parameter, entries)
-        return gradient
+            if step[0].stage == "added W":
+                cells = cells.replace("parameter", self.parameter_seen(hypothesis, entries))
+            if step[0].stage not in ("layout", "sign"):
+                cells = self.with_step(cells, step, entries)
+        return cells.G
 
-    def changed(self, gradient: Rounded, step: Step, parameter: Rounded | None, entries: Entries) -> Rounded:
-        """What becomes of some entries of a gradient, or of each of a stack."""
+    def with_step(self, cells: Cells, step: Step, entries: Entries) -> Cells:
+        """The derivation of some entries of G, or a stack of such, with one more slip."""
         slip, form = step
         if slip.stage == "storage":
-            return self._stored(gradient, form, entries)
-        cells = self.cells.replace("G", gradient)
-        if parameter is not None:
-            cells = cells.replace("parameter", parameter)
-        return with_slip(cells, slip, form).G
+            return cells.replace("G", self._stored(cells.G, form, entries))
+        cells = with_slip(cells, slip, form)
+        return cells.replace("G", self.gradient(cells, entries)) if slip.is_in_layer else cells
 
     def _stored(self, gradient: Rounded, form: Parameters, entries: Entries) -> Rounded:
         """The numbers as they were before they were stored, off by half of what that rounds away."""
@@ -275,8 +227,7 @@ class Search:
 
     def allowed(self, gradient: Rounded, resolution: Array, times: int) -> Array:
         """So many times the bound, and what printing left open."""
-        allowed: Array = self.tolerance.allowed(gradient.value, times * gradient.error, resolution)
-        return allowed
+        return np.asarray(self.tolerance.allowed(gradient.value, times * gradient.error, resolution))
 
     def fits(self, gradient: Rounded, seen: Seen) -> NDArray[np.bool_]:
         """Whether every entry is within twice the bound; one answer for each of a stack."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.text import Text
 
 from xegrad.comparison import Comparison
@@ -19,10 +18,11 @@ from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, fraction, how_
 from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, PageSettings
 from xegrad.display.text import Column, Section, View, headed, matrix, wrap
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, counted, layer_in_words, printable
+from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
 from xegrad.problem import Layout, Problem
-from xegrad.vocabulary import AXES, SYMBOLS
+from xegrad.vocabulary import AXES, SYMBOLS, count
 
+ROW_HEADINGS = ("row", "label", "S of it", "likeliest", "its S", "loss")
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 STYLES = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red", UNDECIDED: "bold"}
@@ -53,24 +53,21 @@ def understood(problem: Problem, layout: Layout) -> str:
     layer = layer_in_words(problem, transpose=layout.transpose)
     square = ""
     if problem.n_inputs == problem.n_classes > 1:
-        square = (
-            " W is square; it was read as classes x inputs, as --transpose says."
-            if layout.transpose
-            else " W is square; it was read as inputs x classes (--transpose reads it the other way)."
-        )
+        read_as = "inputs x classes (--transpose reads it the other way)"
+        if layout.transpose:
+            read_as = "classes x inputs, as --transpose says"
+        square = f" W is square; it was read as {read_as}."
     single = "" if problem.dtype == np.float64 else f", in {problem.dtype.name}"
-    if layout.is_batch:
-        names = ""
-        if problem.classes is not None and problem.n_classes <= ALL_CLASSES:
-            names = f" The classes: {', '.join(map(printable, problem.classes))}."
-        rows = counted(problem.n_rows, "row")
-        return f"Softmax layer: {layer}, {rows}{single}: {divisor(problem)}.{names}{square}"
-    optional = "" if _is_plain(problem) else f": {divisor(problem)}"
-    label = int(problem.targets.label_of_rows[0])
-    target = "The target is soft; its classes are marked >."
-    if label >= 0:
-        target = f"The label is {class_in_full(problem, label)}, marked >."
-    return f"Softmax layer: {layer}, one example{single}{optional}. {target}{square}"
+    rows = count(problem.n_rows, "row") if layout.is_batch else "one example"
+    options = f": {divisor(problem)}" if layout.is_batch or not _is_plain(problem) else ""
+    label, classes = int(problem.targets.label_of_rows[0]), ""
+    if not layout.is_batch:
+        classes = " The target is soft; its classes are marked >."
+        if label >= 0:
+            classes = f" The label is {class_in_full(problem, label)}, marked >."
+    elif problem.classes is not None and problem.n_classes <= ALL_CLASSES:
+        classes = f" The classes: {', '.join(map(printable, problem.classes))}."
+    return f"Softmax layer: {layer}, {rows}{single}{options}.{classes}{square}"
 
 
 def _is_plain(problem: Problem) -> bool:
@@ -81,15 +78,14 @@ def divisor(problem: Problem) -> str:
     """mean over 3 of 4 rows (1 ignored), weights sum to 7.5, label smoothing 0.1."""
     targets, n_rows = problem.targets, problem.n_rows
     kept = int(targets.kept.sum())
-    rows = counted(n_rows, "row")
+    rows = count(n_rows, "row")
     if kept < n_rows:
         rows = f"{kept} of {rows} ({n_rows - kept} ignored)"
     parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]
     if targets.class_weights is not None:
-        if targets.reduction == "mean" and targets.labels is not None:
-            parts.append(f"weights sum to {_as_float(targets.divisor):.6g}")
-        else:
-            parts.append("with class weights")
+        divides = targets.reduction == "mean" and targets.labels is not None
+        weights = f"weights sum to {_as_float(targets.divisor):.6g}" if divides else "with class weights"
+        parts.append(weights)
     if targets.label_smoothing:
         parts.append(f"label smoothing {targets.label_smoothing:g}")
     return ", ".join(parts)
@@ -106,8 +102,8 @@ def _as_float(number: Fraction) -> float:
 def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.forward.probabilities
-    targets, likeliest = problem.targets, probabilities.argmax(axis=-1)
-    losses = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
+    targets = problem.targets
+    losses: Any = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
     shown = np.arange(problem.n_rows)
     title: Section = []
     if page.top is not None and problem.n_rows > page.top:
@@ -115,31 +111,21 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
         shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
         title = wrap(f"The {len(shown)} of {problem.n_rows} rows that lose most:", page.width)
-    rows, labels = shown.tolist(), targets.label_of_rows
-    of_label = [fraction(float(probabilities[b, labels[b]])) if labels[b] >= 0 else "" for b in rows]
-    of_likeliest = [fraction(float(probabilities[b, likeliest[b]])) for b in rows]
-    loss = [fraction(float(losses[b])) for b in rows]
+    rows, losses = shown.tolist(), [fraction(loss) for loss in losses[shown].tolist()]
+    classes = [targets.label_of_rows[shown].tolist(), probabilities.argmax(axis=-1)[shown].tolist()]
+    of_label, of_likeliest = (
+        [fraction(float(probabilities[b, c])) if c >= 0 else "" for b, c in zip(rows, column, strict=True)]
+        for column in classes
+    )
     # The names get what the numbers leave.
     taken = 10 + max(3, len(str(problem.n_rows)))
-    taken += sum(max(map(len, cells)) for cells in (of_label, of_likeliest, loss))
-    for_name = max(9, (page.width - taken) // 2)
-    names = [
-        class_within(problem, int(labels[b]), for_name)
-        if labels[b] >= 0
-        else ("soft" if targets.kept[b] else "ignored")
-        for b in rows
-    ]
-    guesses = [class_within(problem, int(likeliest[b]), for_name) for b in rows]
-    return title + matrix(
-        [
-            Column(list(map(str, rows)), "row"),
-            Column(names, "label"),
-            Column(of_label, "S of it"),
-            Column(guesses, "likeliest"),
-            Column(of_likeliest, "its S"),
-            Column(loss, "loss"),
-        ]
+    taken += sum(max(map(len, cells)) for cells in (of_label, of_likeliest, losses))
+    for_name, no_label = max(9, (page.width - taken) // 2), "ignored" if targets.soft is None else "soft"
+    labels, likeliest = (
+        [class_within(problem, c, for_name) if c >= 0 else no_label for c in column] for column in classes
     )
+    columns = [list(map(str, rows)), labels, of_label, likeliest, of_likeliest, losses]
+    return title + matrix(list(map(Column, columns, ROW_HEADINGS)))
 
 
 def _probabilities(computation: Computation, page: PageSettings) -> Section:
@@ -152,24 +138,18 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
         rank = np.lexsort((shown, -np.nan_to_num(probabilities), targets == 0))
         shown = np.sort(rank[: page.top])
         title = wrap(f"The target and the most probable of {problem.n_classes} classes:", page.width)
-    marks, longest = _marks(problem), min(LONGEST, max(8, page.width - 15))
-    columns = [
-        [
-            _marked(problem, marks, index, longest),
-            Text(fraction(float(probabilities[index]))),
-            Text(fraction(float(targets[index]))),
-        ]
-        for index in shown.tolist()
-    ]
-    headings = ["class", "probability", "target Q"]
+    rows: dict[str, Sequence[Text | str]] = {
+        "class": _class_cells(problem, shown.tolist(), min(LONGEST, max(8, page.width - 15))),
+        "probability": list(map(fraction, probabilities[shown].tolist())),
+        "target Q": list(map(fraction, targets[shown].tolist())),
+    }
     if problem.targets.soft is None and _is_plain(problem):
-        headings, columns = headings[:2], [column[:2] for column in columns]
-    widest = max(cell.cell_len for column in columns for cell in column)
-    return title + matrix(
-        [Column(column, least=widest) for column in columns],
-        labels=[Column(headings, left=True, least=len("probability"))],
-        width=page.width,
-    )
+        del rows["target Q"]
+    columns = list(zip(*rows.values(), strict=True))
+    widest = max(Column(cells).width for cells in columns)
+    columns_of_classes = [Column(cells, least=widest) for cells in columns]
+    headings = Column(list(rows), left=True, least=len("probability"))
+    return title + matrix(columns_of_classes, labels=[headings], width=page.width)
 
 
 def _losses(computation: Computation) -> Iterator[Text]:
@@ -190,41 +170,33 @@ def _losses(computation: Computation) -> Iterator[Text]:
 def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
     """The entries of a gradient by each method, and how far chain and shortcut are apart."""
     problem, comparison = computation.problem, computation.comparisons.get(name)
-    gradients = {
-        method: evaluation.gradients[name].ravel() for method, evaluation in computation.evaluations.items()
-    }
+    evaluations, digits = computation.evaluations.items(), page.digits
+    gradients = {method: evaluation.gradients[name].ravel() for method, evaluation in evaluations}
     size = computation.reported.gradients[name].size
     title, shown = f"dL/d{SYMBOLS[name]}", np.arange(size)
     if size > ALL_ENTRIES:
-        shown, order = _worst(gradients, comparison, page.top)
+        shown, order = _worst(next(iter(gradients.values())), comparison, page.top)
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
         title += f" has {size} entries; {which} {order}:"
     values = {method: entries[shown].tolist() for method, entries in gradients.items()}
-    decimals = decimals_for(itertools.chain.from_iterable(values.values()), page.digits)
-    numbers = {
-        method: [in_column(v, decimals, page.digits) for v in column] for method, column in values.items()
-    }
+    decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
+    numbers = {method: [in_column(v, decimals, digits) for v in column] for method, column in values.items()}
     if comparison is not None:
-        numbers["difference"] = _differences(comparison, shown, page.digits)
+        numbers["difference"] = _differences(comparison, shown, digits)
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
     narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
     if "exact" in numbers and len(numbers) > 2 and _width(numbers) > page.width - narrow - SHORTEST_NAME:
         del numbers["exact"]  # the block below tells how far from it the others are
-    unsure = computation.uncertified[name].ravel()[shown] if name in computation.uncertified else np.array(())
+    unsure = computation.uncertified.get(name, np.zeros(size, dtype=bool)).ravel()[shown]
     if unsure.any():  # digits stay below digits
         beside = "exact" if "exact" in numbers else list(numbers)[-1]
         signs = np.where(unsure, UNCERTIFIED, " ").tolist()
         numbers[beside] = list(map(str.__add__, numbers[beside], signs))
     for_class = max(SHORTEST_NAME, page.width - narrow - _width(numbers))
-    marks = _marks(problem)
-    places = {
-        axis: [
-            _marked(problem, marks, index, for_class) if axis == "class" else Text(str(index))
-            for index in indices
-        ]
-        for axis, indices in zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True)
-        if axis in axes
-    }
+    indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
+    places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
+    if "class" in axes:
+        places["class"] = _class_cells(problem, indices["class"], for_class)
     if len(axes) > 1 and size <= ALL_ENTRIES:  # an index like that above it is left out
         cells = places[axes[0]]
         places[axes[0]] = [Text() if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]
@@ -232,12 +204,18 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
     return [*wrap(title, page.width), *matrix(columns)]
 
 
-def _marks(problem: Problem) -> NDArray[np.bool_]:
-    """(T,) the classes of one example's target; those of a label alone, however it is smoothed."""
+def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[Text]:
+    """Names of classes: those of one example's target are marked, of a label that alone, however it is smoothed."""
     label = int(problem.targets.label_of_rows[0])
-    if problem.n_rows > 1 or label >= 0:
-        return (np.arange(problem.n_classes) == label) & (problem.n_rows == 1)
-    return problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
+    is_marked = np.arange(problem.n_classes) == label
+    if label < 0:
+        is_marked = problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
+    cells = []
+    for index in classes:
+        mark = ">" if is_marked[index] and problem.n_rows == 1 else ""
+        name = class_within(problem, index, width - len(mark))
+        cells.append(Text(mark + name, style="bold" if mark else ""))
+    return cells
 
 
 def _width(columns: Mapping[str, list[str]]) -> int:
@@ -255,16 +233,12 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -
     return matrix(columns, labels=[labels], width=width) if columns else []
 
 
-def _worst(
-    gradients: Mapping[str, np.ndarray[Any, Any]], comparison: Comparison | None, top: int | None
-) -> tuple[Any, str]:
+def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple[Any, str]:
+    """Which entries to show of many, and what they have in common."""
     if comparison is None:
-        values = next(iter(gradients.values()))
         return np.lexsort((np.arange(values.size), -np.abs(values)))[:top], "largest"
-    shown = comparison.worst_first[:top]
-    if comparison.agrees:
-        return shown, "in which rounding can hide most"
-    return shown, "that differ most"
+    order = "in which rounding can hide most" if comparison.agrees else "that differ most"
+    return comparison.worst_first[:top], order
 
 
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
@@ -274,8 +248,3 @@ def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
         return numbers
     within, unresolved = comparison.within.ravel()[shown], comparison.unresolved.ravel()[shown]
     return np.select([unresolved, within], ["no digit", "rounding"], np.array(numbers, dtype=object)).tolist()
-
-
-def _marked(problem: Problem, marks: NDArray[np.bool_], index: int, width: int = LONGEST) -> Text:
-    name = class_within(problem, index, width - bool(marks[index]))
-    return Text(f">{name}", style="bold") if marks[index] else Text(name)

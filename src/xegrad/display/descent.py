@@ -11,7 +11,7 @@ from xegrad.descent import Descent, accuracy
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import SPARKLINE, PageSettings
 from xegrad.display.text import Column, View, headed, matrix
-from xegrad.naming import counted
+from xegrad.vocabulary import count
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
@@ -56,22 +56,16 @@ def descent_view(descent: Descent, learning_rate: float | None, page: PageSettin
 
 def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
     """How it ended, and in which style the first word is written."""
-    taken = f"after {counted(descent.steps, 'step')}"
-    step, loss = f"at step {descent.diverged_at}", descent.diverged_to
-    if descent.diverged_at is not None and loss is None:
-        return (
-            f"stopped: {step} the gradient is not finite, as that of the chain is where S underflows; W and b are "
-            f"those {taken}.",
-            "bold red",
-        )
-    if loss is not None:
-        what = f"the loss would grow to {with_digits(loss, digits)}, past that of the start"
-        if math.isinf(loss):
-            what = "the loss, or a number of W or b, overflows"
-        return (
-            f"diverged: {step} {what}. The learning rate {learning_rate:g} is too large; W and b are those {taken}.",
-            "bold red",
-        )
+    taken, loss = f"after {count(descent.steps, 'step')}", descent.diverged_to
+    if descent.diverged_at is not None:
+        word, what = "diverged", "the loss, or a number of W or b, overflows"
+        if loss is None:
+            word, what = "stopped", "the gradient is not finite, as that of the chain is where S underflows"
+        elif not math.isinf(loss):
+            what = f"the loss would grow to {with_digits(loss, digits)}, past that of the start"
+        cause = "" if loss is None else f". The learning rate {learning_rate:g} is too large"
+        sentence = f"{word}: at step {descent.diverged_at} {what}{cause}; W and b are those {taken}."
+        return sentence, "bold red"
     if descent.interrupted:
         return f"interrupted: {taken}; W and b are those reached.", "bold yellow"
     if descent.converged:

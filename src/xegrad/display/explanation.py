@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.text import Text
 
-from xegrad.display.heatmap import heatmap
+from xegrad.display.heatmap import cut, heatmap
 from xegrad.display.numbers import MANY, NOTHING, aligned
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, SLIP_NUMBERS, PageSettings
-from xegrad.display.text import Column, Section, View, bands, matrix, wrap
+from xegrad.display.text import Column, Section, View, matrix, wrap
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
@@ -21,7 +23,8 @@ from xegrad.targets import Array
 SLIP_DIGITS = 4
 LEFT_OUT = "…"
 
-Axis = tuple[Callable[[int], str], int]  # what each index is called, and the one that the worked lines follow
+Indices = NDArray[np.intp]
+Axis = tuple[Callable[[Any], str], int]  # what each index is called, and the one that the worked lines follow
 
 
 def explanation_view(
@@ -49,93 +52,73 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
     head = [
         Text(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline"),
         *wrap(step.rule, page.width),
-        *_indented(step.formula, page.width, "cyan"),
-        *(line for worked in step.worked for line in _indented(worked, page.width)),
+        *_indented([step.formula], page.width, "cyan"),
+        *_indented(step.worked, page.width),
     ]
     below = wrap(step.structure, page.width) if step.structure else []
     if step.lost:
         below += wrap(step.lost, page.width, "floats lose: ", style="yellow")
     if step.slip is not None:
         below += _slip(step.slip, explanation.followed[1], page)
-    if step.value is None and step.corners is None:
-        return [[*head, *below]]
-    return [head, *_value(explanation, step, page), below]
+    value = _value(explanation, step, page)
+    return [head, *value, below] if value else [[*head, *below]]
 
 
-def _indented(text: str, width: int, style: str = "") -> Section:
-    return wrap(text, width, "    ", " " * 6, style)
+def _indented(texts: Sequence[str], width: int, style: str = "") -> Section:
+    return [line for text in texts for line in wrap(text, width, "    ", " " * 6, style)]
 
 
 def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     """The value whole where it is small, else its edges and what the worked lines follow."""
+    if step.numbers is None:
+        return []
     if step.value is not None and step.value.ndim == 0:
         return [[Text(f"    {step.symbol} = {shown(float(step.value), MANY)}")]]
-    if step.value is not None:
-        values = np.atleast_2d(step.value)
-        indices = [list(range(size)) for size in values.shape]
-    elif step.corners is not None:
-        values, indices = step.corners.values, [list(step.corners.rows), list(step.corners.columns)]
-    else:
-        return []
-    noise = np.zeros(values.shape, dtype=bool) if step.noise is None else np.atleast_2d(step.noise)
-    axes = _axes(explanation, step)
-    namers = [name for name, _ in axes]
-    is_small = step.value is not None and values.size <= MATRIX_ENTRIES
-    lines: Section = []
-    for side in (None, EDGE, 2, 1) if is_small else (EDGE, 2, 1):
-        kept = [
-            list(range(len(axis))) if side is None else _kept(axis, least, at)
-            for axis, least, (_, at) in zip(indices, (EDGE, side or 0), axes, strict=True)
-        ]
-        rows, columns = (
-            [(axis[k], name(axis[k])) for k in keep]
-            for axis, keep, name in zip(indices, kept, namers, strict=True)
-        )
-        texts = aligned(values[np.ix_(*kept)], page.digits, noise[np.ix_(*kept)])
-        lines, n_bands = grid(*_with_gaps(texts, rows, columns), page.width)
-        if n_bands == 1 or (side is None and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
+    height, width = (1, *step.shape)[-2:]
+    (row_name, row), (column_name, column) = _axes(explanation, step)
+    size = height * width
+    for side in (size, EDGE, 2, 1) if size <= MATRIX_ENTRIES else (EDGE, 2, 1):
+        rows, columns = kept(height, max(side, EDGE), row), kept(width, side, column)
+        table = np.full((rows.size + 1, columns.size + 1), "", dtype=object)
+        table[1:, 0], table[0, 1:] = list(map(row_name, rows)), list(map(column_name, columns))
+        noise = None if step.noise is None else np.atleast_2d(step.noise)[np.ix_(rows, columns)]
+        table[1:, 1:] = aligned(step.at(rows, columns), page.digits, noise)
+        for axis, indices in enumerate((rows, columns)):
+            table = np.insert(table, 1 + _gaps(indices), LEFT_OUT, axis=axis)
+        lines = grid(table, page.width)
+        n_bands = (len(lines) + 1) // (len(table) + 1)  # with an empty line between two of them
+        if n_bands == 1 or (side == size and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
             break
-    if (texts == NOTHING).any():
+    if (table == NOTHING).any():
         lines.append(Text(f"{NOTHING}: only rounding is left"))
     if not page.heatmaps or step.value is None:
         return [lines]
-    names = [list(map(name, axis)) for axis, name in zip(indices, namers, strict=True)]
-    return [lines, heatmap(values, rows=names[0], columns=names[1], width=page.width, ascii=page.ascii)]
+    names = {"rows": list(map(row_name, range(height))), "columns": list(map(column_name, range(width)))}
+    return [lines, heatmap(step.value, **names, width=page.width, ascii=page.ascii)]
 
 
-def grid(texts: Array, rows: Sequence[str], columns: Sequence[str], width: int) -> tuple[Section, int]:
-    """A matrix of texts under its names, in as many bands as the width asks for; and how many these are."""
-    row_names = [_cut(name, width // 4) for name in rows]
+def grid(table: Array, width: int) -> Section:
+    """A matrix of texts whose first row and column are names, in as many bands as the width asks for."""
+    row_names = [cut(name, width // 4) for name in table[1:, 0]]
     for_name = max(4, (width - max(map(len, row_names))) // 4)
-    label = Column([Text(name, style="bold") for name in row_names])
-    cells = [
+    columns = [
         Column(
             [Text(text, style="dim" if text in ("0", LEFT_OUT) else "") for text in column],
-            _cut(name, for_name),
+            cut(name, for_name),
         )
-        for name, column in zip(columns, texts.T, strict=True)
+        for name, *column in table[:, 1:].T
     ]
-    return matrix(cells, labels=[label], width=width), len(list(bands(cells, [label], width)))
+    return matrix(columns, labels=[Column([Text(name, style="bold") for name in row_names])], width=width)
 
 
-def _kept(indices: Sequence[int], side: int, at: int) -> list[int]:
-    """The positions of so many indices at each end, and of the one at which something is to be seen."""
-    size = len(indices)
-    ends = {*range(min(side, size)), *range(max(0, size - side), size)}
-    return sorted(ends | {k for k, index in enumerate(indices) if index == at})
+def kept(size: int, side: int, followed: int) -> Indices:
+    """Of so many indices, those at each end, and the one that is followed."""
+    return np.array(sorted({*range(size)[:side], followed, *range(size)[-side:]}))
 
 
-def _with_gaps(
-    cells: Array, rows: list[tuple[int, str]], columns: list[tuple[int, str]]
-) -> tuple[Array, list[str], list[str]]:
-    """The cells with a gap wherever an index does not follow the one before."""
-    gaps = [[k for k in range(1, len(side)) if side[k][0] != side[k - 1][0] + 1] for side in (rows, columns)]
-    cells = np.insert(np.insert(cells, gaps[0], LEFT_OUT, axis=0), gaps[1], LEFT_OUT, axis=1)
-    row_names, column_names = (
-        np.insert(np.array([name for _, name in side], dtype=object), gap, LEFT_OUT).tolist()
-        for side, gap in zip((rows, columns), gaps, strict=True)
-    )
-    return cells, row_names, column_names
+def _gaps(indices: Indices) -> Indices:
+    """The places before which some indices are left out."""
+    return np.flatnonzero(np.diff(indices) > 1) + 1
 
 
 def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
@@ -145,27 +128,22 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
     input, target = explanation.followed
 
     def classes(letter: str = "") -> Axis:
-        return (
-            lambda index: f"{letter}{'>' if index == label else ''}{class_in_short(problem, index)}"
-        ), target
+        return lambda k: f"{letter}{'>' if k == label else ''}{class_in_short(problem, k)}", target
 
     def of_weight(column: int) -> str:
         return "W[{1},{0}]".format(*divmod(column, problem.n_inputs))
 
     weights = of_weight, target * problem.n_inputs + input
-    match step.name:
-        case "softmax_jacobian":
-            return classes("S "), classes("Z ")
-        case "weighted_sum_jacobian":
-            return classes("Z "), weights
-        case "layer_jacobian":
-            return classes("S "), weights
-        case "flat_gradient":
-            return (lambda _: "flat", 0), weights
-        case _ if len(step.shape) == 2:
-            return (lambda index: f"input {index}", input), classes()
-        case _:
-            return (lambda _: step.symbol, 0), classes()
+    of_row: Axis = (lambda _: step.symbol), 0
+    if len(step.shape) == 2:
+        of_row = (lambda index: f"input {index}"), input
+    axes: dict[str, tuple[Axis, Axis]] = {
+        "softmax_jacobian": (classes("S "), classes("Z ")),
+        "weighted_sum_jacobian": (classes("Z "), weights),
+        "layer_jacobian": (classes("S "), weights),
+        "flat_gradient": ((lambda _: "flat", 0), weights),
+    }
+    return axes.get(step.name, (of_row, classes()))
 
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
@@ -176,16 +154,14 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
     if len(values) > 1:
-        blank = " "  # in the place of the names of columns
-        _, *made = grid(
-            aligned(values, digits), ["      "] * len(values), [blank] * values.shape[1], page.width
-        )[0]
+        table = np.full((len(values) + 1, values.shape[1] + 1), " ", dtype=object)
+        table[:, 0], table[1:, 1:] = " " * 6, aligned(values, digits)
+        _, *made = grid(table, page.width)
         return lines + (made if len(made) < SLIP_NUMBERS else [])
-    texts = [shown(value, digits) for value in values[0].tolist()]
-    if len(texts) > SLIP_NUMBERS:
-        kept = _kept(range(len(texts)), EDGE, target)
-        cells, *_ = _with_gaps(np.array([texts], dtype=object)[:, kept], [(0, "")], [(k, "") for k in kept])
-        texts = cells[0].tolist()
+    texts = np.array([shown(value, digits) for value in values[0].tolist()], dtype=object)
+    if texts.size > SLIP_NUMBERS:
+        indices = kept(texts.size, EDGE, target)
+        texts = np.insert(texts[indices], _gaps(indices), LEFT_OUT)
     return lines + wrap(f"{slip.taken_for}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
 
 
@@ -194,8 +170,8 @@ def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:
     results = {"chain": entry.chain, "shortcut": entry.shortcut, "exact": entry.exact}
     return [
         wrap(f"dL/dW of input {entry.input} and {place}, through every factor:", page.width),
-        [line for factor in entry.factors for line in _indented(factor, page.width)],
-        [line for worked in entry.lines for line in _indented(worked, page.width)],
+        _indented(entry.factors, page.width),
+        _indented(entry.lines, page.width),
         [
             Text(f"{name:8}  {shown(value, page.digits + 2)}")
             for name, value in results.items()
@@ -213,7 +189,3 @@ def _understood(explanation: Explanation, transpose: bool) -> str:
     if transpose:
         text += " Your W is classes x inputs; here it is turned."
     return f"{text} {explanation.rows_add_up}".rstrip()
-
-
-def _cut(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1] + LEFT_OUT

@@ -17,7 +17,8 @@ from xegrad.vocabulary import AXES, SYMBOLS
 # The ends of a diverging palette that colour-blind people can tell apart (ColorBrewer's PuOr and RdBu), in
 # tones that show on dark and on light ground; how far from zero a number is, is told by the glyph.
 NEGATIVE, POSITIVE, NEUTRAL = "#2b83ba", "#e66101", "dim"
-SHADES, ASCII_SHADES = "░▒▓█", ".:*#"
+# The four shades, zero, infinity, and the end of a name that is cut.
+GLYPHS, ASCII_GLYPHS = ("░▒▓█", "·", "∞", "…"), (".:*#", ".", "!", "~")
 LONGEST_LABEL = 12
 CELL = 2  # a sign and a shade
 
@@ -40,19 +41,43 @@ def heatmap(
     label = min(LONGEST_LABEL, max(map(len, row_names)))
     wide = -(-values.shape[1] // max(1, (width - label) // (CELL + 1)))
     column_names = _blocks(columns, wide)
-    cells = _largest_of_blocks(values, tall, wide)
+    shades, zero, infinite, ending = ASCII_GLYPHS if ascii else GLYPHS
     finite = np.abs(values[np.isfinite(values)])
     largest = float(finite.max()) if finite.size else 0.0
-    shades = ASCII_SHADES if ascii else SHADES
+
+    def glyph(value: float) -> Text:
+        """A sign and a shade, in their colour."""
+        if np.isnan(value):
+            return Text("??", style="bold")
+        if value == 0:
+            return Text(zero, style=NEUTRAL)
+        sign, style = ("+", POSITIVE) if value > 0 else ("-", NEGATIVE)
+        if np.isinf(value):
+            return Text(sign + infinite, style=f"bold {style}")
+        # A quarter's upper end belongs to it, as the legend says; next to nothing is still not zero.
+        quarter = int(np.ceil(4 * (abs(value) / largest))) - 1
+        return Text(sign + shades[min(max(quarter, 0), 3)], style=style)
+
     longest = max(map(len, column_names))
     span = max(CELL, longest) if (longest + 1) * len(column_names) <= width - label else CELL
-    glyphs = [
-        Column([_glyph(value, largest, shades, ascii) for value in column], least=span)
-        for column in cells.T.tolist()
+    cells = _largest_of_blocks(values, tall, wide).T.tolist()
+    columns_of_glyphs = [Column(list(map(glyph, column)), least=span) for column in cells]
+    names = Column([cut(name, label, ending) for name in row_names], least=label)
+    lines = [_header(column_names, label, span), *matrix(columns_of_glyphs, labels=[names], gap=1)]
+    legend = (
+        ("-", NEGATIVE, "below 0", values < 0),
+        ("+", POSITIVE, "above 0", values > 0),
+        (zero, NEUTRAL, "0", values == 0),
+        (infinite, "bold", "infinite", np.isinf(values)),
+        ("??", "bold", "not a number", np.isnan(values)),
+    )
+    signs = [
+        Text.assemble((sign, style), f" {meaning}") for sign, style, meaning, where in legend if where.any()
     ]
-    names = Column([_cut(name, label, ascii) for name in row_names], least=label)
-    lines = [_header(column_names, label, span), *matrix(glyphs, labels=[names], gap=1)]
-    lines += _legend(values, largest, shades, ascii)
+    lines.append(Text("   ").join(signs))
+    if largest:
+        ends = [f"{shade} to {largest * quarter / 4:.3g}" for quarter, shade in enumerate(shades, start=1)]
+        lines.append(Text("   ".join(ends)))
     if tall * wide > 1:
         most = f"{min(tall, values.shape[0])} x {min(wide, values.shape[1])}"
         lines.append(Text(f"each cell: the largest of {most} entries, by magnitude"))
@@ -74,42 +99,6 @@ def gradient_map(problem: Problem, name: str, values: Array, page: PageSettings)
     return heatmap(values, rows=rows, columns=names(axes[-1]), width=page.width, ascii=page.ascii)
 
 
-def _glyph(value: float, largest: float, shades: str, ascii: bool) -> Text:
-    """A sign and a shade, in their colour."""
-    if np.isnan(value):
-        return Text("??", style="bold")
-    if value == 0:
-        return Text("." if ascii else "·", style=NEUTRAL)
-    sign, style = ("+", POSITIVE) if value > 0 else ("-", NEGATIVE)
-    if np.isinf(value):
-        return Text(sign + ("!" if ascii else "∞"), style=f"bold {style}")
-    # A quarter's upper end belongs to it, as the legend says; next to nothing is still not zero.
-    quarter = int(np.ceil(4 * (abs(value) / largest))) - 1
-    return Text(sign + shades[min(max(quarter, 0), 3)], style=style)
-
-
-def _legend(values: Array, largest: float, shades: str, ascii: bool) -> Section:
-    """What the signs mean, and up to which magnitude each shade goes."""
-    signs = [
-        (glyph, style, meaning)
-        for glyph, style, meaning, there in (
-            ("-", NEGATIVE, "below 0", values < 0),
-            ("+", POSITIVE, "above 0", values > 0),
-            ("." if ascii else "·", NEUTRAL, "0", values == 0),
-            ("!" if ascii else "∞", "bold", "infinite", np.isinf(values)),
-            ("??", "bold", "not a number", np.isnan(values)),
-        )
-        if there.any()
-    ]
-    lines = [
-        Text("   ").join(Text.assemble((glyph, style), f" {meaning}") for glyph, style, meaning in signs)
-    ]
-    if largest:
-        ends = [f"{shade} to {largest * quarter / 4:.3g}" for quarter, shade in enumerate(shades, start=1)]
-        lines.append(Text("   ".join(ends)))
-    return lines
-
-
 def _blocks(names: Sequence[str], size: int) -> list[str]:
     """The names of blocks of so many: the first and the last of each."""
     ends = [(names[start], names[min(start + size, len(names)) - 1]) for start in range(0, len(names), size)]
@@ -117,15 +106,13 @@ def _blocks(names: Sequence[str], size: int) -> list[str]:
 
 
 def _largest_of_blocks(values: Array, tall: int, wide: int) -> Array:
-    if tall * wide == 1:
-        return values
-    height, length = -(-values.shape[0] // tall), -(-values.shape[1] // wide)
-    cells = np.empty((height, length))
-    for k, i in np.ndindex(cells.shape):
-        block = values[k * tall : (k + 1) * tall, i * wide : (i + 1) * wide]
-        size = np.where(np.isnan(block), np.inf, np.abs(block))
-        cells[k, i] = np.nan if np.isnan(block).any() else block.flat[int(size.argmax())]
-    return cells
+    """The entry of the largest magnitude of each block, and of two the positive one; NaN where there is any."""
+    rows, columns = np.arange(0, values.shape[0], tall), np.arange(0, values.shape[1], wide)
+    highest, lowest = (
+        extreme.reduceat(extreme.reduceat(values, rows), columns, axis=1)
+        for extreme in (np.maximum, np.minimum)
+    )
+    return np.where(-lowest > highest, lowest, highest)
 
 
 def _header(names: Sequence[str], label: int, span: int) -> Text:
@@ -135,9 +122,10 @@ def _header(names: Sequence[str], label: int, span: int) -> Text:
     room = len(names) * (span + 1) - 1
     first, last = names[0], names[-1]
     if len(first) + len(last) + 4 > room:
-        return Text(f"{'':{label}} {_cut(first, room, True)}", style="bold")
+        return Text(f"{'':{label}} {cut(first, room, '~')}", style="bold")
     return Text(f"{'':{label}} {first}{' .. ':^{room - len(first) - len(last)}}{last}", style="bold")
 
 
-def _cut(name: str, length: int, ascii: bool) -> str:
-    return name if len(name) <= length else name[: length - 1] + ("~" if ascii else "…")
+def cut(name: str, length: int, ending: str = "…") -> str:
+    """The name, or as much of it as fits."""
+    return name if len(name) <= length else name[: length - 1] + ending

@@ -22,11 +22,9 @@ def slips_view(width: int) -> View:
     return [[title, *listing([Column(list(SLIPS))], [slip.sentence for slip in SLIPS.values()], width)]]
 
 
-def slip_view(page: Page, width: int, problem_name: str | None = None) -> View:
-    """What it is, how it comes about, the two lines of code, and what it does to a gradient: that of an example, or
-    of a problem, by what it is called."""
+def slip_view(page: Page, width: int) -> View:
+    """What it is, how it comes about, the two lines of code, and what it does to a gradient."""
     slip, words = page.slip, page.explanation
-    example = "the derivation's example (xegrad sample)" if page.is_seed else "a batch of four rows"
     gradients = {f"dL/d{SYMBOLS[page.name]}": (page.right, page.wrong)}
     if page.residuals is not None:
         gradients = {"dL/dZ": page.residuals, **gradients}
@@ -37,7 +35,7 @@ def slip_view(page: Page, width: int, problem_name: str | None = None) -> View:
         title,
         [line for name, text in fields.items() for line in wrap(text, width, f"{name:{FIELD}}")],
         code(words.wrong, words.right, width, label=12),
-        wrap(f"On {problem_name or example}: {words.happened}", width),
+        wrap(f"On {page.problem_name}: {words.happened}", width),
         [
             line
             for name, pair in gradients.items()

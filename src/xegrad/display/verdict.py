@@ -6,64 +6,54 @@ import numpy as np
 
 from xegrad.computation import Computation
 from xegrad.display.numbers import with_digits
-from xegrad.naming import counted, entry_of
+from xegrad.naming import entry_of
 from xegrad.problem import Problem
+from xegrad.vocabulary import DEFAULT_METHODS, count
 
 
 def compute_verdict(computation: Computation) -> str:
     """Whether chain and shortcut agree, whether they are right, and where and why not."""
-    problem, kind = computation.problem, computation.reason.kind
-    places = [place for place in computation.reason.places if place[0] != "loss"]
+    problem, (kind, blamed) = computation.problem, computation.reason
+    places = [place for place in blamed if place[0] != "loss"]
     total = sum(against.reference.size for against in computation.comparisons.values())
-    count = counted(len(places), "entry")
-    of_all = f"{len(places)} of {counted(total, 'entry')}"
+    entries = count(len(places), "entry")
+    of_all = f"{len(places)} of {count(total, 'entry')}"
     everything, are = ("the only entry", "is") if total == 1 else (f"all {total} entries", "are")
-    only = f", {entry_of(problem, *places[0])}" if len(places) == 1 else ""
+    only = entry_of(problem, *places[0]) if len(places) == 1 else ""
+    those = f"{entries}, {only}" if only else entries
+    without_digit = f"{entries} without a correct digit{f', {only}' if only else ''}"
     match kind:
         case "not-compared":
-            names = [
-                f"the {name}" if name in ("chain", "shortcut") else name for name in computation.evaluations
-            ]
+            names = [f"the {name}" if name in DEFAULT_METHODS else name for name in computation.evaluations]
+            were = "was" if len(names) == 1 else "were"
             cause = computation.cause_of_nonfinite
             reason = f"; something is not finite: {cause}" if cause else ""
-            was = "was" if len(names) == 1 else "were"
-            return f"not compared: only {' and '.join(names)} {was} computed, not chain and shortcut{reason}."
+            only = f"only {' and '.join(names)} {were} computed"
+            return f"not compared: {only}, not chain and shortcut{reason}."
         case "not-finite":
             return f"differ: the chain is not finite in {of_all}: {computation.cause_of_nonfinite}."
         case "apart":
             differences = [abs(float(computation.comparisons[of].difference.flat[k])) for of, k in places]
             worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
-            return (
-                f"differ: {of_all} are further apart than rounding explains, at most "
-                f"{with_digits(differences[worst], 3)}, at {entry_of(problem, *places[worst])}."
-            )
+            most = f"{with_digits(differences[worst], 3)}, at {entry_of(problem, *places[worst])}"
+            return f"differ: {of_all} are further apart than rounding explains, at most {most}."
         case "unbounded":
-            return (
-                f"undecided: {of_all} have no bound, since {computation.cause_of_unbounded}; they are equal to the "
-                "digits shown at most."
-            )
+            reason = f"{of_all} have no bound, since {computation.cause_of_unbounded}"
+            return f"undecided: {reason}; they are equal to the digits shown at most."
         case "no-exact" if places:
-            return (
-                f"agree: {everything} {are} within rounding, but the chain keeps no digit of {count}{only}: "
-                f"{_why_lost(problem, *places[0])}."
-            )
+            lost = f"the chain keeps no digit of {those}: {_why_lost(problem, *places[0])}"
+            return f"agree: {everything} {are} within rounding, but {lost}."
         case "no-exact":
             return f"agree: {everything} {are} equal, up to what rounding explains."
         case "uncertified":
-            loss = len(computation.reason.places) - len(places)
-            what = ["the loss"] * loss + [only[2:] or count] * bool(places)
-            value, are = ("value", "is") if loss + len(places) == 1 else ("values", "are")
-            return (
-                f"undecided: chain and shortcut agree, but the exact {value} of {' and '.join(what)} {are} not "
-                "certified."
-            )
+            what = " and ".join(["the loss"] * (places != blamed) + [only or entries] * bool(places))
+            unsure = f"value of {what} is" if len(blamed) == 1 else f"values of {what} are"
+            return f"undecided: chain and shortcut agree, but the exact {unsure} not certified."
         case "both-wrong":
-            return f"agree, but both wrong: {count} without a correct digit{only}: {_why_both_lost(problem)}."
+            return f"agree, but both wrong: {without_digit}: {_why_both_lost(problem)}."
         case "chain-wrong" | "shortcut-wrong":
-            return (
-                f"agree within rounding, but the {kind.removesuffix('-wrong')} is wrong: {count} without a correct "
-                f"digit{only}: {_why_lost(problem, *places[0])}."
-            )
+            wrong = f"the {kind.removesuffix('-wrong')} is wrong: {without_digit}"
+            return f"agree within rounding, but {wrong}: {_why_lost(problem, *places[0])}."
         case _:
             return f"agree and right: {everything}, up to what rounding explains."
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from rich.text import Text
@@ -16,37 +15,40 @@ from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
 from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Check, Judgement
-from xegrad.naming import counted, entry_of
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
+from xegrad.naming import entry_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.verification import Verification
-from xegrad.vocabulary import SYMBOLS
+from xegrad.verification import Check, Verification
+from xegrad.vocabulary import SYMBOLS, count
 
 LOSS = "loss"
 WORD = 8  # columns of the word that a line begins with
-_WORDS = (("right", "green"), ("WRONG", "bold red"), ("follows", "yellow"))  # of a step
+STEP_STYLES = {"right": "green", "WRONG": "bold red", "follows": "yellow"}
+LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
+    (True, True): ("right", ""),
+    (True, False): ("right", "though it does not follow from the wrong one"),
+    (False, True): ("follows", "what the wrong one leads to"),
+    (False, False): ("WRONG", "does not follow from it either"),
+}
 STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
 
 
-def verification_view(
-    verification: Verification, decimals: Mapping[str, int | None], page: PageSettings
-) -> View:
+def verification_view(verification: Verification, page: PageSettings) -> View:
     """The outcome: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
     if verification.checks:
         style = "bold green" if verification.verified else "bold red"
         sentence = outcome.checks_sentence(verification.checks)
         return [_checks(verification.checks), headed(sentence, style, page.width)]
     view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
-    sentences = outcome.sentences(verification, decimals)
+    sentences = outcome.sentences(verification)
     for name in verification.judgements:
         view += _judged(verification, name, sentences[name], page)
     if "both" in sentences:
         view.append(wrap(sentences["both"], page.width))
-    if page.heatmaps:
-        for name, judgement in verification.judgements.items():
-            if name != LOSS:
-                view += _maps(verification.problem, judgement, page)
+    for name, judgement in verification.judgements.items():
+        if page.heatmaps and name != LOSS:
+            view += _maps(verification.problem, judgement, page)
     return view
 
 
@@ -81,21 +83,16 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
 
 def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings) -> Section:
     """The worst entries: the candidate's, the exact ones, and how far they are apart."""
-    comparison, digits = judgement.comparison, page.digits
-    bad = (judgement.wrong if judgement.outcome == WRONG else comparison.no_correct_digit).ravel()
-    shown = [index for index in comparison.worst_first.tolist() if bad[index]][: page.top]
-    yours, exact, difference = (
-        values.ravel()[shown].tolist()
-        for values in (comparison.candidate, comparison.reference, comparison.difference + 0.0)
-    )
-    decimals = decimals_for(yours + exact, digits)
-    lines = matrix(
-        [
-            Column([in_column(value, decimals, digits) for value in column], heading)
-            for heading, column in (("yours", yours), ("exact", exact), ("difference", difference))
-        ],
-        labels=[Column([entry_of(problem, name, index) for index in shown], "worst entries", left=True)],
-    )
+    against, digits = judgement.comparison, page.digits
+    bad = (judgement.wrong if judgement.outcome == WRONG else against.no_correct_digit).ravel()
+    shown = [index for index in against.worst_first.tolist() if bad[index]][: page.top]
+    parts = {"yours": against.candidate, "exact": against.reference, "difference": against.difference}
+    values = {heading: (part.ravel()[shown] + 0.0).tolist() for heading, part in parts.items()}
+    decimals = decimals_for(values["yours"] + values["exact"], digits)
+    columns = [Column([entry_of(problem, name, index) for index in shown], "worst entries", left=True)]
+    for heading, column in values.items():
+        columns.append(Column([in_column(value, decimals, digits) for value in column], heading))
+    lines = matrix(columns)
     if more := int(bad.sum()) - len(shown):
         lines.append(Text(f"and {more} more; --all shows them"))
     return lines
@@ -111,8 +108,8 @@ def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
         title = [Text("WHY", style="bold yellow")]
         if one.slips:
             what = "all" if one.explains == one.entries else f"{one.explains} of"
-            count = f"explains {what} {counted(one.entries, 'entry')}" if one.entries > 1 else "explains it"
-            title = wrap(f"MISTAKE {' + '.join(one.slips)} ({count})", width)
+            what = f"{what} {count(one.entries, 'entry')}" if one.entries > 1 else "it"
+            title = wrap(f"MISTAKE {' + '.join(one.slips)} (explains {what})", width)
             title[0].stylize("bold red", 0, len("MISTAKE"))
         view.append([*title, *wrap(one.happened, width, "  "), *code(one.wrong, one.right, width)])
     if not diagnosis.explanations and pattern:
@@ -125,38 +122,29 @@ def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
 
 def _steps(steps: Intermediates, width: int) -> Section:
     """A line for each step that was claimed: right, the first wrong one, and what follows from it."""
-    right, wrong, following = (Text(word, style=style) for word, style in _WORDS)
-    first = [(right, name, "") for name in steps.right]
-    later = []
+    rows = [("right", "", name) for name in steps.right]
     if steps.wrong is not None:
-        first.append((wrong, steps.wrong, "the first that is wrong"))
-        for name, follows in steps.follows.items():
-            if name in steps.right_later:
-                later.append((right, name, "" if follows else "though it does not follow from the wrong one"))
-            elif follows:
-                later.append((following, name, "what the wrong one leads to"))
-            else:
-                later.append((wrong, name, "does not follow from it either"))
-    longest = max(len(name) for _, name, _ in (*first, *later))
+        rows.append(("WRONG", "the first that is wrong", steps.wrong))
+    later = [(*LATER[name in steps.right_later, follows], name) for name, follows in steps.follows.items()]
+    longest = max(len(name) for *_, name in rows + later)
 
-    def lines(rows: Sequence[tuple[Text, str, str]]) -> Section:
-        words, names, remarks = zip(*rows, strict=True)
-        return listing([Column(words, least=WORD), Column(names, least=longest)], remarks, width)
+    def lines(rows: Sequence[tuple[str, str, str]]) -> Section:
+        words = Column([Text(word, style=STEP_STYLES[word]) for word, _, _ in rows], least=WORD)
+        names = Column([name for *_, name in rows], least=longest)
+        return listing([words, names], [remark for _, remark, _ in rows], width)
 
-    slips = [
-        wrap(f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})", width, " " * (WORD + GAP))
-        for name in steps.slips
-    ]
-    return [*lines(first), *itertools.chain(*slips), *(lines(later) if later else [])]
+    slips = []
+    for name in steps.slips:
+        sentence = f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})"
+        slips += wrap(sentence, width, " " * (WORD + GAP))
+    return [*lines(rows), *slips, *lines(later)]
 
 
 def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
     """The candidate, and how far from the exact values it is."""
     comparison, name = judgement.comparison, judgement.name
-    title = Text(f"yours, of dL/d{SYMBOLS[name]}")
-    view = [[title, *gradient_map(problem, name, comparison.candidate, page)]]
+    maps = {f"yours, of dL/d{SYMBOLS[name]}": comparison.candidate}
     if judgement.outcome == WRONG:
         apart = np.where(comparison.within, 0, comparison.difference)
-        title = Text("yours minus exact, where that is more than rounding")
-        view.append([title, *gradient_map(problem, name, apart, page)])
-    return view
+        maps["yours minus exact, where that is more than rounding"] = apart
+    return [[Text(title), *gradient_map(problem, name, values, page)] for title, values in maps.items()]

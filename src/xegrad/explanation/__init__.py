@@ -14,10 +14,8 @@ from msgspec.structs import replace
 from xegrad import computation, notebook
 from xegrad.computation import Computation
 from xegrad.errors import InputError
-from xegrad.explanation.entry import follow
-from xegrad.explanation.row import WorkedRow
-from xegrad.explanation.steps import MAKERS
-from xegrad.explanation.texts import STEPS
+from xegrad.explanation.row import WorkedRow, follow
+from xegrad.explanation.steps import STEPS
 from xegrad.explanation.values import Step, WorkedEntry
 from xegrad.problem import Problem
 from xegrad.targets import Array, Targets
@@ -35,8 +33,9 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
 
     def __getitem__(self, name: str) -> Step:
         """The step of this name."""
-        if name in STEPS:
-            return self.steps[STEPS.index(name)]
+        for step in self.steps:
+            if step.name == name:
+                return step
         raise InputError(f"there is no step {name!r}; the steps are {', '.join(STEPS)}")
 
     @property
@@ -69,8 +68,8 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
         InputError
             An index out of range.
         """
-        sizes = self.problem.n_inputs, self.problem.n_classes
-        for name, index, size in zip(("input", "class"), (input, class_), sizes, strict=True):
+        problem = self.problem
+        for name, index, size in (("input", input, problem.n_inputs), ("class", class_, problem.n_classes)):
             if not 0 <= index < size:
                 raise InputError(f"there is no {name} {index}; they are 0 to {size - 1}")
         with np.errstate(all="ignore"):
@@ -88,7 +87,7 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
 
     Of a batch the row's Q holds its share of the reduction, so that rows add up to the batch; as floats, it is the
     target that the exact values are for.  These are there where they are quick (`methods.exact.work`) and certified.
-    Of a Jacobian beyond the budget only the corners are built.
+    Of a Jacobian beyond the budget only what is shown is built.
 
     Raises
     ------
@@ -108,12 +107,10 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
     computed = computation.compute(one, with_respect_to=("weights",))
     if any(unsure.any() for unsure in computed.uncertified.values()):
         computed = computation.compute(one, with_respect_to=("weights",), exact=False)
-    view = WorkedRow(computed)
+    worked = WorkedRow(computed)
     with np.errstate(all="ignore"):
-        steps = tuple(make(view) for make in MAKERS)
-    return Explanation(
-        problem=problem, row=row, computation=computed, followed=(view.input, view.target), steps=steps
-    )
+        steps = tuple(replace(make(worked), name=name) for name, make in STEPS.items())
+    return Explanation(problem, row, computed, (worked.input, worked.target), steps)
 
 
 def _line(step: Step) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer
 from xegrad.comparison import Comparison
 from xegrad.computation import Computation
-from xegrad.explanation.texts import TEXTS
-from xegrad.explanation.values import Corners, Step, StepText
+from xegrad.explanation.values import WorkedEntry
 from xegrad.methods import chain
 from xegrad.targets import Array
 
@@ -35,6 +34,7 @@ class WorkedRow:
         self.residual: Array = layer.residual(self.forward)[0]
         self.x: Array = self.problem.inputs[0]
         self.n_inputs, self.n_classes = self.problem.n_inputs, self.problem.n_classes
+        self.classes = np.arange(self.n_classes)
         self.mass = float(self.targets.sum())
         self.target = int(np.argmax(self.targets if self.mass else np.nan_to_num(self.probabilities)))
         self.input = int(np.argmax(np.abs(self.x)))
@@ -85,42 +85,39 @@ class WorkedRow:
         """A number that one calculates with."""
         return shown(float(value), FACTOR if self.problem.dtype == np.float64 else FACTOR - 2)
 
-    def softmax_column(self, column: int) -> Array:
-        """S_t (delta_ti - S_i) of all t, as the chain forms it: DS is symmetric, and a product commutes."""
-        return chain.softmax_jacobian(self.probabilities, slice(column, column + 1))[0]
+    def softmax_jacobian(self, t: Any, i: Any) -> Any:
+        """S_t (delta_ti - S_i), as the chain forms it, of one entry or of arrays of them."""
+        return self.probabilities[t] * (np.equal(t, i) - self.probabilities[i])
 
-    def step(
-        self,
-        name: str,
-        worked: Sequence[str],
-        value: Array | Corners | None = None,
-        *,
-        mistaken: Array | None = None,
-        text: StepText | None = None,
-        noise: NDArray[np.bool_] | None = None,
-        lost: str = "",
-        **words: str,
-    ) -> Step:
-        """The step of this name: its text, filled with sizes and `words`, beside its numbers and those of its slip."""
-        text = text or TEXTS[name]
 
-        def filled(sentence: str) -> str:
-            return sentence.format(N=self.n_inputs, T=self.n_classes, **words)
-
-        slip = text.slip and replace(text.slip, instead=filled(text.slip.instead), numbers=mistaken)
-        return Step(
-            text.symbol,
-            filled(text.rule),
-            filled(text.formula),
-            slip,
-            filled(text.structure),
-            name=name,
-            worked=tuple(worked),
-            value=None if isinstance(value, Corners) else value,
-            corners=value if isinstance(value, Corners) else None,
-            noise=noise,
-            lost=lost,
-        )
+def follow(row: WorkedRow, j: int, i: int) -> WorkedEntry:
+    """An entry of dL/dW, followed through every factor as a sum for a pocket calculator."""
+    outer, column = row.cross_entropy_jacobian, row.softmax_jacobian(row.classes, i)
+    named, number, probabilities = row.named, row.factor, row.probabilities
+    products = outer * column * row.x[j]
+    x, came, name = number(row.x[j]), row.outcome("chain", j, i), f"dL/dW[{j},{i}]"
+    factors = [f"S[{i}] = {number(probabilities[i])},  x[{j}] = {x}"]
+    worked = []
+    for t in named[:TERMS]:
+        quotient = f"-{number(row.targets[t])} / {number(probabilities[t])}"
+        factors.append(f"DXE[{t}] = -Q[{t}] / S[{t}] = {quotient} = {number(outer[t])}")
+        entry_of_ds = f"S[{t}] · (1 - S[{t}])" if t == i else f"-S[{t}] · S[{i}]"
+        factors.append(f"DS[{t},{i}] = {entry_of_ds} = {number(column[t])}")
+        numbers = product(number(outer[t]), number(column[t]), x)
+        worked.append(f"DXE[{t}] · DS[{t},{i}] · x[{j}] = {numbers} = ")
+    if len(named) == 1:
+        lines = [f"{name} = {worked[0]}{came}"]
+    elif named:
+        lines = [f"{name} = Σ_t DXE[t] · DS[t,{i}] · x[{j}], over the {len(named)} t with Q[t] ≠ 0"]
+        lines += [f"{line}{number(products[t])}" for line, t in zip(worked, named, strict=False)]
+        if len(named) > TERMS:
+            rest = number(products[named[TERMS:]].sum())
+            lines.append(f"{len(named) - TERMS} more terms, together {rest}")
+        lines.append(f"{name} = {summed([number(products[t]) for t in named])} = {came}")
+    else:
+        lines = [f"{name} = 0, since Q is 0: this row does not count"]
+    values = {method: float(gradient[j, i]) for method, gradient in row.gradients.items()}
+    return WorkedEntry(j, i, tuple(factors), tuple(lines), **values)
 
 
 def shown(value: float, digits: int) -> str:

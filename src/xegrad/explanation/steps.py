@@ -1,78 +1,58 @@
-"""The steps of the chain, each with the numbers of a row."""
+"""The steps of the chain, and the shortcut and the checks beside it: each its rule, and the numbers of a row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from xegrad import layer
-from xegrad.explanation import checks
-from xegrad.explanation.row import WorkedRow, product, result, summed
-from xegrad.explanation.texts import LOGITS_WITHOUT_BIAS
-from xegrad.explanation.values import Corners, Step
-from xegrad.methods import chain
-from xegrad.targets import Array
+from xegrad import bounds, layer
+from xegrad.explanation.row import FACTOR, RESULT, WorkedRow, product, result, summed
+from xegrad.explanation.values import CommonMistake, Jacobian, Step
+from xegrad.methods import METHODS, finite_difference
 
-BUDGET = 2**20  # numbers of a Jacobian that are built at once; of a larger one, its corners are
-EDGE = 3  # rows and columns at each edge of a corner
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
 
-def _edges(size: int, target: int) -> tuple[int, ...]:
-    """The first and the last indices, and the target's."""
-    return tuple(sorted({*range(min(EDGE, size)), target, *range(max(0, size - EDGE), size)}))
-
-
-def _matrix(view: WorkedRow, width: int, rows_of: Callable[[slice], Array]) -> Array | Corners:
-    """The whole of a Jacobian, (T, width), or the corners of one beyond the budget."""
-    shape = (view.n_classes, width)
-    if shape[0] * shape[1] <= BUDGET:
-        return rows_of(slice(0, shape[0]))
-    rows = _edges(view.n_classes, view.target)
-    columns = _edges(
-        width, view.target if width == view.n_classes else view.target * view.n_inputs + view.input
-    )
-    parts = [rows_of(slice(row, row + 1))[:, list(columns)] for row in rows]
-    return Corners(shape, rows, columns, np.concatenate(parts))
-
-
-def _logits(view: WorkedRow) -> Step:
-    problem, number, t = view.problem, view.factor, view.target
-    terms = [product(number(x), number(w)) for x, w in zip(view.x, problem.weights[:, t], strict=True)]
-    sizes = np.abs(view.x) @ np.abs(problem.weights)
-    text, mistaken, instead = None, None, ""
+def _logits(row: WorkedRow) -> Step:
+    problem, number, t = row.problem, row.factor, row.target
+    rule = "A logit for each class: the inputs, weighted by the column of W that belongs to the class, and added up"
+    formula = "Z[i] = Σ_j x[j] · W[j,i]"
+    terms = [product(number(x), number(w)) for x, w in zip(row.x, problem.weights[:, t], strict=True)]
+    sizes = np.abs(row.x) @ np.abs(problem.weights)
     if problem.bias is not None:
+        rule, formula = f"{rule} with its b", f"{formula} + b[i]"
         terms.append(number(problem.bias[t]))
         sizes = sizes + np.abs(problem.bias)
-        mistaken = view.x @ problem.weights
+        slip = CommonMistake("bias-wrong", "b left out", "Z", row.x @ problem.weights)
     else:
-        text, instead = LOGITS_WITHOUT_BIAS, f"it would need {view.n_classes} inputs"
-        if view.n_inputs == view.n_classes:
-            instead, mistaken = "it runs, since W is square", problem.weights @ view.x
-    rounding = (view.n_inputs + 1) * float(np.finfo(problem.dtype).eps) / 2 * sizes
-    broken = np.flatnonzero(~np.isfinite(view.logits))
+        instead, mistaken = f"it would need {row.n_classes} inputs", None
+        if row.n_inputs == row.n_classes:
+            instead, mistaken = "it runs, since W is square", problem.weights @ row.x
+        slip = CommonMistake("transposed", f"W on the wrong side, W · x: {instead}", "Z", mistaken)
+    rounding = (row.n_inputs + 1) * float(np.finfo(problem.dtype).eps) / 2 * sizes
+    broken = np.flatnonzero(~np.isfinite(row.logits))
     lost = ""
     if broken.size:
-        lost = f"Z[{broken[0]}] is {float(view.logits[broken[0]])}: the sum is larger than any float."
-    return view.step(
-        "logits",
-        [f"Z[{t}] = {summed(terms)} = {result(view.logits[t])}"],
-        view.logits,
-        noise=np.isfinite(sizes) & (np.abs(view.logits) <= rounding) & (view.logits != 0),
+        lost = f"Z[{broken[0]}] is {float(row.logits[broken[0]])}: the sum is larger than any float."
+    return Step(
+        symbol="Z",
+        rule=f"{rule}.",
+        formula=formula,
+        worked=[f"Z[{t}] = {summed(terms)} = {result(row.logits[t])}"],
+        numbers=row.logits,
+        noise=np.isfinite(sizes) & (np.abs(row.logits) <= rounding) & (row.logits != 0),
         lost=lost,
-        mistaken=mistaken,
-        text=text,
-        instead=instead,
+        slip=slip,
     )
 
 
-def _probabilities(view: WorkedRow) -> Step:
-    t, forward, number = view.target, view.forward, view.factor
-    shifted, total = forward.shifted[0], float(1 + forward.others[0, 0])
-    m = int(np.argmax(forward.is_maximum[0]))
-    gone = np.flatnonzero((view.probabilities == 0) & np.isfinite(shifted))
+def _probabilities(row: WorkedRow) -> Step:
+    t, s, number = row.target, row.probabilities, row.factor
+    shifted, total = row.forward.shifted[0], float(1 + row.forward.others[0, 0])
+    m = int(np.argmax(row.forward.is_maximum[0]))
+    gone = np.flatnonzero((s == 0) & np.isfinite(shifted))
     lost = ""
     if gone.size:
         k = t if t in gone else int(gone[0])
@@ -82,121 +62,154 @@ def _probabilities(view: WorkedRow) -> Step:
             f"S[{k}] underflows: e^({number(shifted[k])}) / {number(total)} is about 10^{power:.1f}, below the "
             f"smallest float, and becomes 0.{others}"
         )
-    return view.step(
-        "probabilities",
-        [
-            f"m = Z[{m}] = {number(view.logits[m])},  Σ_k e^(Z[k] - m) = {number(total)}",
-            f"S[{t}] = e^({number(shifted[t])}) / {number(total)} = {result(view.probabilities[t])}",
+    twice = layer.softmax(row.forward.probabilities, row.forward.targets).probabilities[0]
+    return Step(
+        symbol="S",
+        rule="e to the power of each logit, divided by their sum, so that all add up to 1. The largest logit m is "
+        "subtracted first: that changes nothing, and no power overflows.",
+        formula="S[i] = e^(Z[i] - m) / Σ_k e^(Z[k] - m)",
+        worked=[
+            f"m = Z[{m}] = {number(row.logits[m])},  Σ_k e^(Z[k] - m) = {number(total)}",
+            f"S[{t}] = e^({number(shifted[t])}) / {number(total)} = {result(s[t])}",
         ],
-        view.probabilities,
+        numbers=s,
         lost=lost,
-        mistaken=layer.softmax(forward.probabilities, forward.targets).probabilities[0],
+        slip=CommonMistake("softmax-twice", "the softmax of what already is one", "S", twice),
     )
 
 
-def _loss(view: WorkedRow) -> Step:
-    loss, by_chain = (float(of) for of in (view.forward.loss, view.computed.evaluations["chain"].loss))
+def _loss(row: WorkedRow) -> Step:
+    loss, by_chain = (float(of) for of in (row.forward.loss, row.computed.evaluations["chain"].loss))
     terms = [
-        product(view.factor(-view.targets[t]), f"ln {view.factor(view.probabilities[t])}") for t in view.named
+        product(row.factor(-row.targets[t]), f"ln {row.factor(row.probabilities[t])}") for t in row.named
     ]
     lost = ""
     if not abs(by_chain - loss) <= 1e-6 * abs(loss):
-        exact = view.computed.evaluations.get("exact")
+        exact = row.computed.evaluations.get("exact")
         known = "" if exact is None else f"; the loss is exactly {float(exact.loss) + 0.0:.8g}"
         if math.isfinite(loss):
             known += ", and ln(1 + s) - (Z[t] - m), with s the sum of all other powers, keeps it"
         lost = f"The logarithm of a rounded S gives {result(by_chain)}{known}."
-    shifted = 0 - (view.targets * np.log(view.probabilities + KERAS_EPSILON)).sum()
-    return view.step(
-        "loss",
-        [f"L = {summed(terms)} = {result(by_chain)}"],
-        np.asarray(loss),
+    shifted = 0 - (row.targets * np.log(row.probabilities + KERAS_EPSILON)).sum()
+    return Step(
+        symbol="L",
+        rule="How surprised the layer is by what was asked for: minus the logarithm of the probability of the "
+        "target. Classes with Q = 0 do not count.",
+        formula="L = -Σ_t Q[t] · ln S[t]",
+        worked=[f"L = {summed(terms)} = {result(by_chain)}"],
+        numbers=np.asarray(loss),
         lost=lost,
-        mistaken=np.atleast_1d(shifted),
+        slip=CommonMistake("log-epsilon", "ln(S + 1e-7), against ln 0", "L", np.atleast_1d(shifted)),
     )
 
 
-def _cross_entropy_jacobian(view: WorkedRow) -> Step:
-    t, value = view.target, view.cross_entropy_jacobian
+def _cross_entropy_jacobian(row: WorkedRow) -> Step:
+    t, value = row.target, row.cross_entropy_jacobian
 
     def quotient(k: int) -> str:
-        return f"DXE[{k}] = -{view.factor(view.targets[k])} / {view.factor(view.probabilities[k])}"
+        return f"DXE[{k}] = -{row.factor(row.targets[k])} / {row.factor(row.probabilities[k])}"
 
     infinite = np.flatnonzero(np.isinf(value))
-    lost = f"{quotient(infinite[0])} is infinite." if infinite.size else ""
-    worked = [f"{quotient(t)} = {result(value[t])}"]
-    return view.step("cross_entropy_jacobian", worked, value, lost=lost, mistaken=value)
+    return Step(
+        symbol="DXE",
+        rule="dL/dS: how the loss moves with each probability. Only those of the target count, and the smaller one "
+        "is, the more it matters.",
+        formula="DXE[t] = -Q[t] / S[t], and 0 where Q[t] = 0",
+        worked=[f"{quotient(t)} = {result(value[t])}"],
+        numbers=value,
+        lost=f"{quotient(infinite[0])} is infinite." if infinite.size else "",
+        slip=CommonMistake("jacobian-skipped", "the softmax forgotten: DXE taken for dL/dZ", "dL/dZ", value),
+    )
 
 
-def _softmax_jacobian(view: WorkedRow) -> Step:
-    t, s, number = view.target, view.probabilities, view.factor
-    column = view.softmax_column(t)
-    worked = [f"DS[{t},{t}] = {number(s[t])} · (1 - {number(s[t])}) = {result(column[t])}"]
-    if view.n_classes > 1:
-        i = int(np.argmax(np.where(np.arange(view.n_classes) == t, -1, np.nan_to_num(s))))
-        worked.append(f"DS[{t},{i}] = -{number(s[t])} · {number(s[i])} = {result(column[i])}")
-    complement = layer.other_exponentials(view.forward)[0] / (1 + view.forward.others[0])
+def _softmax_jacobian(row: WorkedRow) -> Step:
+    t, s, number = row.target, row.probabilities, row.factor
+    slope = row.softmax_jacobian(t, t)
+    worked = [f"DS[{t},{t}] = {number(s[t])} · (1 - {number(s[t])}) = {result(slope)}"]
+    if row.n_classes > 1:
+        i = int(np.argmax(np.where(row.classes == t, -1, np.nan_to_num(s))))
+        slope = row.softmax_jacobian(t, i)
+        worked.append(f"DS[{t},{i}] = -{number(s[t])} · {number(s[i])} = {result(slope)}")
+    complement = layer.other_exponentials(row.forward)[0] / (1 + row.forward.others[0])
     gone = np.flatnonzero((np.abs((1 - s) - complement) >= complement / 2) & (complement != 0))
     lost = ""
     if gone.size:
         k = int(gone[0])
         lost = (
             f"S[{k}] is rounded so near to 1 that 1 - S[{k}] is {result(1 - s[k])}; it is {complement[k]:.5g}, the "
-            f"sum of the other probabilities. DS[{k},{k}] = {result(view.softmax_column(k)[k])} has no digit of it."
+            f"sum of the other probabilities. DS[{k},{k}] = {result(row.softmax_jacobian(k, k))} has no digit of it."
         )
-    diagonal = np.where(view.targets != 0, -view.targets * (1 - s), 0)
-    value = _matrix(view, view.n_classes, lambda rows: chain.softmax_jacobian(s, rows))
-    return view.step("softmax_jacobian", worked, value, lost=lost, mistaken=diagonal)
-
-
-def _weighted_sum_jacobian(view: WorkedRow) -> Step:
-    n, t, j, index = view.n_inputs, view.target, view.input, np.arange(view.n_classes)
-    # Its rows are those of DL where the softmax is left out: the identity in the place of DS.
-    value = _matrix(
-        view,
-        view.n_classes * n,
-        lambda rows: chain.layer_jacobian((index[rows, None] == index).astype(view.x.dtype), view.x),
-    )
-    return view.step(
-        "weighted_sum_jacobian",
-        [f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {view.factor(view.x[j])}"],
-        value,
-        mistaken=view.residual,
-        where=f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t",
+    diagonal = np.where(row.targets != 0, -row.targets * (1 - s), 0)
+    return Step(
+        symbol="DS",
+        rule="dS/dZ: how each probability (a row) moves with each logit (a column): up with its own, down with every "
+        "other. Every row and every column sums to 0.",
+        formula="DS[t,i] = S[t] · (1 - S[t]) if i = t, else -S[t] · S[i]",
+        worked=worked,
+        numbers=Jacobian((row.n_classes, row.n_classes), row.softmax_jacobian),
+        structure="Symmetric, and no block is zero: positive on the diagonal, negative elsewhere.",
+        lost=lost,
+        slip=CommonMistake("jacobian-diagonal", "only the diagonal", "dL/dZ", diagonal),
     )
 
 
-def _layer_jacobian(view: WorkedRow) -> Step:
-    n, t, j = view.n_inputs, view.target, view.input
-    slope, x = float(view.softmax_column(t)[t]), float(view.x[j])
-    numbers = product(view.factor(slope), view.factor(x))
-    return view.step(
-        "layer_jacobian",
-        [f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {numbers} = {result(slope * x)}"],
-        _matrix(
-            view,
-            view.n_classes * n,
-            lambda rows: chain.layer_jacobian(chain.softmax_jacobian(view.probabilities, rows), view.x),
+def _weighted_sum_jacobian(row: WorkedRow) -> Step:
+    n, t, j = row.n_inputs, row.target, row.input
+    shape = row.n_classes, row.n_classes * n
+    where = f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t"
+    return Step(
+        symbol="Dg",
+        rule="dZ/dW: how each logit moves with each weight: by the input that the weight multiplies, and not at all "
+        f"with the weights of other classes. Column i·{n} + j is W[j,i]: class by class.",
+        formula=f"Dg[t, i·{n} + j] = x[j] if i = t, else 0",
+        worked=[f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {row.factor(row.x[j])}"],
+        # Column k is W[k % n, k // n].
+        numbers=Jacobian(shape, lambda t, k: (t == k // n) * row.x[k % n]),
+        structure=f"Zero but for one block a row: row t holds x in {where}.",
+        slip=CommonMistake(
+            "input-missing", "x left out: the same in every row of W", "dL/dW[j]", row.residual
         ),
     )
 
 
-def _flat_gradient(view: WorkedRow) -> Step:
-    t, j = view.target, view.input
-    outer, column = view.cross_entropy_jacobian, view.softmax_column(t) * view.x[j]
-    terms = [product(view.factor(outer[k]), view.factor(column[k])) for k in view.named]
-    return view.step(
-        "flat_gradient",
-        [f"flat[{t * view.n_inputs + j}] = {summed(terms)} = {view.outcome('chain', j, t)}"],
-        view.gradients["chain"].T.reshape(-1),
-        noise=view.noise("chain").T.reshape(-1),
-        lost=view.lost_entries("chain"),
+def _layer_jacobian(row: WorkedRow) -> Step:
+    n, t, j = row.n_inputs, row.target, row.input
+    slope, x, shape = float(row.softmax_jacobian(t, t)), float(row.x[j]), (row.n_classes, row.n_classes * n)
+    numbers = product(row.factor(slope), row.factor(x))
+    return Step(
+        symbol="DL",
+        rule="dS/dW = DS · Dg: how each probability moves with each weight. Since Dg is mostly zeros, one term is "
+        "left of each sum.",
+        formula=f"DL[t, i·{n} + j] = DS[t,i] · x[j]",
+        worked=[f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {numbers} = {result(slope * x)}"],
+        numbers=Jacobian(shape, lambda t, k: row.softmax_jacobian(t, k // n) * row.x[k % n]),
+        structure="Each column of DS, times every x in turn: zero where that x is.",
+        slip=CommonMistake("all-zero", "its rows added up without DXE, which gives 0 everywhere"),
     )
 
 
-def _gradient(view: WorkedRow) -> Step:
-    n, n_classes, t, j = view.n_inputs, view.n_classes, view.target, view.input
-    value, noise = view.gradients["chain"], view.noise("chain")
+def _flat_gradient(row: WorkedRow) -> Step:
+    n, t, j = row.n_inputs, row.target, row.input
+    outer, column = row.cross_entropy_jacobian, row.softmax_jacobian(row.classes, t) * row.x[j]
+    terms = [product(row.factor(outer[k]), row.factor(column[k])) for k in row.named]
+    return Step(
+        symbol="DXE·DL",
+        rule="dL/dW as one row: DXE says how much each probability matters, DL how it moves with each weight. Still "
+        f"class by class, {n} at a time.",
+        formula=f"flat[i·{n} + j] = Σ_t DXE[t] · DL[t, i·{n} + j]",
+        worked=[f"flat[{t * n + j}] = {summed(terms)} = {row.outcome('chain', j, t)}"],
+        numbers=row.gradients["chain"].T.reshape(-1),
+        noise=row.noise("chain").T.reshape(-1),
+        lost=row.lost_entries("chain"),
+        slip=CommonMistake(
+            "scrambled-reshape", "its numbers put into W in the order in which they come; see the next step"
+        ),
+    )
+
+
+def _gradient(row: WorkedRow) -> Step:
+    n, n_classes, t, j = row.n_inputs, row.n_classes, row.target, row.input
+    value, noise = row.gradients["chain"], row.noise("chain")
     instead, scrambled = "here both folds are the same, since W has one row or one column", None
     if n > 1 and n_classes > 1:
         flat = np.where(noise, 0, value).T.reshape(-1)
@@ -208,21 +221,110 @@ def _gradient(view: WorkedRow) -> Step:
             f"reshape({n}, {n_classes}) {cut}: the right numbers in the wrong places. dL/dW[0,1] is flat[{n}] = "
             f"{result(flat[n])}; there it is flat[1] = {result(flat[1])}"
         )
-    worked = f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {view.outcome('chain', j, t)}"
-    return view.step("gradient", [worked], value, noise=noise, mistaken=scrambled, instead=instead)
+    return Step(
+        symbol="dL/dW",
+        rule="The row folded into W's layout, a row for each input and a column for each class.",
+        formula=f"dL/dW[j,i] = flat[i·{n} + j], which is flat.reshape({n_classes}, {n}).T",
+        worked=[f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {row.outcome('chain', j, t)}"],
+        numbers=value,
+        noise=noise,
+        slip=CommonMistake("scrambled-reshape", instead, "dL/dW", scrambled),
+    )
 
 
-MAKERS: tuple[Callable[[WorkedRow], Step], ...] = (
-    _logits,
-    _probabilities,
-    _loss,
-    _cross_entropy_jacobian,
-    _softmax_jacobian,
-    _weighted_sum_jacobian,
-    _layer_jacobian,
-    _flat_gradient,
-    _gradient,
-    checks.shortcut,
-    checks.comparison,
-    checks.check,
-)
+def _shortcut(row: WorkedRow) -> Step:
+    t, j, residual, number = row.target, row.input, row.residual, row.factor
+    q = "" if row.mass == 1 else f"{number(row.mass)} · "
+    difference = f"{q}{number(row.probabilities[t])} - {number(row.targets[t])}"
+    numbers = product(number(residual[t]), number(row.x[j]))
+    return Step(
+        symbol="dL/dW",
+        rule="All of it at once: in DXE · DS nearly everything cancels, and dL/dZ is what the layer says minus what "
+        "was asked for, here without the rounding of 1 - S. q is the sum of Q.",
+        formula="dL/dW[j,i] = (q · S[i] - Q[i]) · x[j]",
+        worked=[
+            f"dL/dZ[{t}] = {difference} = {result(residual[t])}",
+            f"dL/dW[{j},{t}] = {numbers} = {row.outcome('shortcut', j, t)}",
+        ],
+        numbers=row.gradients["shortcut"],
+        noise=row.noise("shortcut"),
+        lost=row.lost_entries("shortcut"),
+        slip=CommonMistake("sign-flipped", "Q - S, the sign flipped", "dL/dZ", 0 - residual),
+    )
+
+
+def _comparison(row: WorkedRow) -> Step:
+    compared = row.computed.comparisons["weights"]
+    total, apart = compared.reference.size, int((~compared.within).sum())
+    worked = [f"all of {total}: no further apart than rounding explains"]
+    if apart:
+        worked = [f"{apart} of {total}: further apart than rounding explains, or no numbers"]
+    if lost := int(compared.unresolved.sum()):
+        worked.append(f"{lost} of {total}: rounding explains so much that no digit is sure")
+    for name, by in row.computed.from_exact.items():
+        if gone := int(by["weights"].no_correct_digit.sum()):
+            worked.append(f"{gone} of {total}: no digit of the exact value in the {name}")
+        else:
+            worked.append(f"all of {total}: the {name} has digits of the exact value")
+    return Step(
+        symbol="chain = shortcut?",
+        rule="The long way and the short way, entry by entry. That they agree does not make them right: both may "
+        "have lost the same digits.",
+        formula="|chain - shortcut| ≤ what rounding can do to both",
+        worked=worked,
+    )
+
+
+def _check(row: WorkedRow) -> Step:
+    i, j, residual = row.target, row.input, row.residual
+    bound = bounds.stable(row.computed.problem, ("logits",)).gradients["logits"]
+    largest = float(np.abs(residual).max())
+    # In parts of the largest, since a sum of large numbers may overflow.
+    total = largest * math.fsum(residual / largest) if 0 < largest < math.inf else largest
+    came = "0, up to rounding" if largest and abs(total) <= float(bound.sum()) else result(total)
+    worked = [
+        f"Σ_i dL/dZ[i] = {summed([result(r) for r in residual])} = {came}",
+        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {_slope(row, j, i)}   (h = 2^-17)",
+    ]
+    if "exact" in row.gradients:
+        exact = row.gradients["exact"][j, i] + 0.0
+        worked.append(f"dL/dW[{j},{i}] = {exact:.{FACTOR}g}, exactly, to the digits shown")
+    return Step(
+        symbol="check",
+        rule="Raising all logits alike changes no probability, so dL/dZ sums to 0. A weight that is moved by a "
+        "little moves the loss by its entry of dL/dW.",
+        formula="Σ_i dL/dZ[i] = 0;  dL/dW[j,i] ≈ (L(W[j,i] + h) - L(W[j,i] - h)) / 2h",
+        worked=worked,
+    )
+
+
+def _slope(row: WorkedRow, j: int, i: int) -> str:
+    """The central difference in W[j, i], to the digits that it is good for."""
+    step = finite_difference.STEP
+    move = np.where(row.classes == i, step * row.x[j], 0).astype(row.x.dtype)
+    above, below = (
+        float(layer.softmax(row.forward.logits + sign * move, row.forward.targets).loss) for sign in (1, -1)
+    )
+    difference = (above - below) / (2 * step)
+    unsure = float(METHODS["finite-difference"].bound(row.computed.problem).gradients["weights"][j, i])
+    digits = math.log10(abs(difference) / unsure) if 0 < unsure < abs(difference) < math.inf else 0
+    if digits >= 1:
+        return f"{difference:.{min(RESULT, int(digits))}g}"
+    return "no digit: the entry is too small for it" if math.isfinite(difference) else "no number"
+
+
+# By their names, in the order of the chain.
+STEPS: Mapping[str, Callable[[WorkedRow], Step]] = {
+    "logits": _logits,
+    "probabilities": _probabilities,
+    "loss": _loss,
+    "cross_entropy_jacobian": _cross_entropy_jacobian,
+    "softmax_jacobian": _softmax_jacobian,
+    "weighted_sum_jacobian": _weighted_sum_jacobian,
+    "layer_jacobian": _layer_jacobian,
+    "flat_gradient": _flat_gradient,
+    "gradient": _gradient,
+    "shortcut": _shortcut,
+    "comparison": _comparison,
+    "check": _check,
+}

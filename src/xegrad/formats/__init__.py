@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,28 +22,24 @@ from xegrad.errors import InputError
 if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Problem
-    from xegrad.targets import Array
 
 
 class Format(msgspec.Struct, frozen=True):
-    """A line of the table: its name, module and suffixes, and what it begins with if it is no text.
-
-    `writes` says what can be written in it: "problem", "gradient" (dL/dW alone), or nothing.
-    """
+    """A line of the table: its name, its suffixes, and what it is known by if it is no text."""
 
     name: str
     suffixes: tuple[str, ...]
-    writes: tuple[str, ...] = ()
-    begins: bytes | None = None
+    writes_problem: bool = False
+    mark: tuple[bytes, int] | None = None  # bytes near the beginning, and where they are
     has_keys: bool = False  # so that FILE:KEY names one of its arrays
 
     @property
-    def module(self) -> str:
-        """Where its functions are: `load`, and those that write what it can hold.
+    def module(self) -> Any:
+        """Its functions: `load`, and those that write what it can hold, `write_problem` and `write_array`.
 
         `load` names no file in its messages and sources: these go on from the name, as in `naming`.
         """
-        return f"xegrad.formats.{self.name}"
+        return import_module(f"xegrad.formats.{self.name}")
 
     def load(self, data: bytes, source: str, part: str | None = None, key: str | None = None) -> RawProblem:
         """What is in these bytes: a problem, or the part "W", "x", "label", ..., or what stands under a key.
@@ -54,27 +50,20 @@ class Format(msgspec.Struct, frozen=True):
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
         with naming(source):
-            raw: RawProblem = import_module(self.module).load(data, part, key)
+            raw: RawProblem = self.module.load(data, part, key)
         return raw.read_from(source, is_whole=part is None)
-
-    def write_problem(self, problem: RawProblem) -> bytes:
-        """A file that holds this problem."""
-        return import_module(self.module).write_problem(problem)
-
-    def write_array(self, array: Array, names: tuple[str, ...] | None) -> bytes:
-        """A file that holds an array; the names are those of its columns."""
-        return import_module(self.module).write_array(array, names)
 
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
-        Format("json", (".json",), writes=("problem",)),
-        Format("csv", (".csv",), writes=("problem", "gradient")),
+        Format("json", (".json",), writes_problem=True),
+        Format("csv", (".csv",), writes_problem=True),
         Format("ndjson", (".ndjson", ".jsonl")),
-        Format("npy", (".npy",), writes=("gradient",), begins=b"\x93NUMPY"),
-        Format("npz", (".npz",), begins=b"PK\x03\x04", has_keys=True),
-        Format("safetensors", (".safetensors",), has_keys=True),
+        Format("npy", (".npy",), mark=(b"\x93NUMPY", 0)),
+        Format("npz", (".npz",), mark=(b"PK\x03\x04", 0), has_keys=True),
+        # The length of a header in eight bytes, four of them 0, and the header: an object in JSON.
+        Format("safetensors", (".safetensors",), mark=(b"\0\0\0\0{", 4), has_keys=True),
     )
 }
 
@@ -99,19 +88,14 @@ def read(path: str | Path, input_format: str | None = None) -> Problem:
     InputError
         The file cannot be read or is no problem: file, place, what was found, what was expected.
     """
-    return read_problem(path, input_format).problem()
+    return read_raw(path, input_format).problem()
 
 
-def read_problem(path: str | Path, input_format: str | None = None) -> RawProblem:
-    """What a file says of a problem, its values unchecked against each other."""
-    data, source = read_bytes(path, "a problem is expected: W, x and label")
-    return format_of(path, data, input_format).load(data, source)
-
-
-def read_part(path: str | Path, part: str, input_format: str | None = None) -> RawProblem:
-    """A part from FILE or FILE:KEY."""
-    path, key = with_key(path)
-    data, source = read_bytes(path, f"{'labels' if part == 'label' else 'numbers'} are expected")
+def read_raw(path: str | Path, input_format: str | None = None, part: str | None = None) -> RawProblem:
+    """What a file says of a problem, its values unchecked against each other; or a part, from FILE or FILE:KEY."""
+    path, key = (path, None) if part is None else with_key(path)
+    expected = {None: "a problem is expected: W, x and label", "label": "labels are expected"}
+    data, source = read_bytes(path, expected.get(part, "numbers are expected"))
     return format_of(path, data, input_format).load(data, source, part, key)
 
 
@@ -141,7 +125,7 @@ def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
         raise InputError(f"{source}: is a folder; a file is expected") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if binary_format(path, data) is not None:
+    if binary_format(data) is not None:
         return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
@@ -160,11 +144,11 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
     """By what it begins with, its suffix, the name in --input-format, or whether it begins as JSON does."""
     if input_format is not None and input_format not in FORMATS:
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
-    if (entry := binary_format(path, data) or by_suffix(path)) is not None:
+    if (entry := binary_format(data) or by_suffix(path)) is not None:
         return entry
     if input_format is not None:
         return FORMATS[input_format]
-    if suffix := _suffix(path):
+    if suffix := Path(path).suffix.lower():
         known = ", ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
         raise InputError(
             f"{path}: the suffix {suffix} is none of {known}; say with --input-format which format it is"
@@ -174,21 +158,11 @@ def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format
 
 def by_suffix(path: str | Path) -> Format | None:
     """The format that the suffix of a path names, if it names one."""
-    return next((entry for entry in FORMATS.values() if _suffix(path) in entry.suffixes), None)
+    suffix = Path(path).suffix.lower()
+    return next((entry for entry in FORMATS.values() if suffix in entry.suffixes), None)
 
 
-def _suffix(path: str | Path) -> str:
-    return "" if str(path) == "-" else Path(path).suffix.lower()
-
-
-def binary_format(path: str | Path, data: bytes) -> Format | None:
-    """A format that is no text: by its first bytes, or for safetensors by its length and its header's."""
-    for entry in FORMATS.values():
-        if entry.begins is not None and data.startswith(entry.begins):
-            return entry
-    named = by_suffix(path)
-    if named is not None and named.name == "safetensors":
-        return named
-    if data[8:9] == b"{" and 0 < int.from_bytes(data[:8], "little") <= len(data) - 8:
-        return FORMATS["safetensors"]
-    return None
+def binary_format(data: bytes) -> Format | None:
+    """The format that is no text and has its mark in these bytes."""
+    marked = (entry for entry in FORMATS.values() if entry.mark and data.startswith(*entry.mark))
+    return next(marked, None)

@@ -82,7 +82,7 @@ def read(
 def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, PrintedArray]:
     """The gradient; or the steps of the chain, where an object or a NPZ holds more of them than that of W."""
     data, source, key = written.data, written.source, written.key
-    if isinstance(data, bytes) and (binary := binary_format("-", data)) is not None:
+    if isinstance(data, bytes) and (binary := binary_format(data)) is not None:
         if binary.name == "npz" and key is None and name == "weights":
             with naming(source):
                 saved = npz.read_arrays(data)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -44,11 +45,6 @@ class Line(msgspec.Struct, frozen=True):
         place = f"line {self.number}" if column is None else f"line {self.number}, column {column + 1}"
         return InputError(place + what)
 
-    def check_width(self, first: Line, name: str) -> None:
-        """Raise InputError unless it has as many cells as the first."""
-        if len(self.cells) != len(first.cells):
-            raise self.error(f" has {count(len(self.cells), 'cell')}, but {name} has {len(first.cells)}")
-
     def number_in(self, column: int) -> float:
         """The number in a cell; it is finite."""
         cell = self.cells[column]
@@ -57,79 +53,63 @@ class Line(msgspec.Struct, frozen=True):
         raise self.error(f" is {_why_no_number(cell, is_first=column == 0)}", column)
 
 
-class DataSet(msgspec.Struct, frozen=True, eq=False):
-    """A table of examples: x and the labels, the columns that x is made of, and those that are neither."""
-
-    problem: RawProblem
-    columns: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """A problem in one table; or a part: plain numbers, or labels."""
+    lines = _lines(data)
     if part is None:
-        return _problem(_lines(data))
+        return _problem(lines)
     if part == "label":
-        return RawProblem({"label": _labels(_lines(data))})
-    return _array(data, part)
+        return RawProblem({"label": _labels(lines)})
+    try:
+        array, names = _numbers(lines)
+    except InputError as error:
+        hint = "; if it is a data set, --label-column names the column that is the label"
+        raise InputError(f"{error}{hint if part == 'x' else ''}") from None
+    # x in one line is one example: CSV cannot say that it is a batch of one.
+    values: dict[str, Any] = {part: array.ravel() if part == "x" and len(array) == 1 else array}
+    if part == "W" and names is not None:
+        values["classes"] = names
+    return RawProblem(values)
 
 
 def _problem(lines: list[Line]) -> RawProblem:
     """W is always (inputs, classes)."""
     header, *below = lines
-    _check_header(header, is_alone=not below)
-    special: dict[str, Array] = {}
-    table: list[list[float]] = []
-    for line in below:
-        line.check_width(header, "the header")
-        word = line.cells[0].lower()
-        if word not in SPECIAL_ROWS:
-            table.append([line.number_in(k) for k in range(len(line.cells))])
-        elif SPECIAL_ROWS[word] in special:
-            raise line.error(f": a second row {word!r}; one is expected")
-        else:
-            special[SPECIAL_ROWS[word]] = np.array([line.number_in(k) for k in range(1, len(line.cells))])
+    _check_header(header)
+    _check_widths(lines)
+    values: dict[str, Any] = {}
+    for word, key in SPECIAL_ROWS.items():
+        rows = [line for line in below if line.cells[0].lower() == word]
+        if len(rows) > 1:
+            raise rows[1].error(f": a second row {word!r}; one is expected")
+        if rows:
+            values[key] = _matrix(rows, range(1, len(header.cells)))[0]
+    table = [line for line in below if line.cells[0].lower() not in SPECIAL_ROWS]
     if not table:
         raise InputError("there is no row of numbers; each input is a row: x_j, then W[j, :]")
-    numbers, names = np.array(table), _names(header.cells[1:])
-    values = {"W": numbers[:, 1:], "x": numbers[:, 0], **special, **({"classes": names} if names else {})}
+    numbers = _matrix(table, range(len(header.cells)))
+    values |= {"W": numbers[:, 1:], "x": numbers[:, 0]}
+    if names := _names(header.cells[1:]):
+        values["classes"] = names
     return RawProblem(values, rows_are_inputs=True)
 
 
-def _check_header(header: Line, *, is_alone: bool) -> None:
+def _check_header(header: Line) -> None:
     """Raise InputError for what is not x and the names of the classes."""
     first, *names = header.cells
     if first != "x":
-        separator = next((mark for mark in SEPARATORS if first.startswith(f"x{mark}")), None)
-        start = f"cells separated by {SEPARATORS[separator]}" if separator else repr(short(first))
-        wanted = "commas are expected" if separator else HEADER
+        hint = ""
         if is_number(first):
-            wanted += "; W alone is given with -W"
-        elif names and not is_alone and separator is None:
-            wanted += "; a data set is given with -x FILE --label-column NAME"
-        if first.startswith(("{", "[")):
-            wanted += "; this looks like JSON"
-        raise header.error(f": found {start}; in a problem in CSV {wanted}")
+            hint = "; W alone is given with -W"
+        elif first.startswith(("{", "[")):
+            hint = "; this looks like JSON"
+        elif names:
+            hint = "; a data set is given with -x FILE --label-column NAME"
+        raise header.error(f": found {short(first)!r}; in a problem in CSV {HEADER}{hint}")
     if not names:
         raise header.error(f": the header names no classes after x; {HEADER}")
     if "" in names:
         raise header.error(f": a class without a name; {HEADER}", names.index("") + 1)
-
-
-def _array(data: bytes, part: str) -> RawProblem:
-    """A table of plain numbers; the names in the first row of W, if it holds any, are those of the classes.
-
-    x in one line is one example: CSV cannot say that it is a batch of one.
-    """
-    try:
-        array, names = _numbers(_lines(data))
-    except InputError as error:
-        hint = "; if it is a data set, --label-column names the column that is the label"
-        raise InputError(f"{error}{hint if part == 'x' else ''}") from None
-    values: dict[str, Any] = {part: array.ravel() if part == "x" and len(array) == 1 else array}
-    if part == "W" and names is not None:
-        values["classes"] = names
-    return RawProblem(values)
 
 
 def _labels(lines: list[Line]) -> Label:
@@ -146,42 +126,30 @@ def _labels(lines: list[Line]) -> Label:
     return [LabelText(cell) for cell in cells]
 
 
-def read_data_set(data: bytes, source: str, label_column: str) -> DataSet:
-    """The columns of numbers as x, and the named column as labels."""
+def read_data_set(data: bytes, source: str, label_column: str) -> tuple[RawProblem, str]:
+    """The columns of numbers as x and the named one as labels; and a sentence on those that are neither, if any."""
     with naming(source):
-        data_set = _data_set(_lines(data), label_column)
-    return msgspec.structs.replace(data_set, problem=data_set.problem.read_from(source, is_whole=False))
-
-
-def _data_set(lines: list[Line], label_column: str) -> DataSet:
-    header, *below = lines
-    names = header.cells
-    for mark, word in SEPARATORS.items():
-        if len(names) == 1 and mark in names[0]:
-            raise header.error(f": found cells separated by {word}; commas are expected")
-    if label_column not in names:
-        hint = nearest(label_column, names)
-        raise header.error(f": there is no column {label_column!r} among {', '.join(names)}{hint}")
-    if not below:
-        raise InputError("there are no rows below the header")
-    for line in below:
-        line.check_width(header, "the header")
-    label = names.index(label_column)
-    for line in below:
-        if not line.cells[label]:
-            raise line.error(" is empty; a label is expected", label)
-    columns = [k for k in range(len(names)) if k != label and _is_numeric(below, k, names[k])]
-    if not columns:
-        raise InputError("no column holds numbers alone")
-    values = {
-        "x": np.array([[line.number_in(k) for k in columns] for line in below]),
-        "label": [LabelText(line.cells[label]) for line in below],
-    }
-    return DataSet(
-        problem=RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True),
-        columns=tuple(names[k] for k in columns),
-        left_out=tuple(name for k, name in enumerate(names) if k not in (*columns, label)),
-    )
+        header, *below = lines = _lines(data)
+        names = header.cells
+        if label_column not in names:
+            hint = nearest(label_column, names)
+            raise header.error(f": there is no column {label_column!r} among {', '.join(names)}{hint}")
+        if not below:
+            raise InputError("there are no rows below the header")
+        _check_widths(lines)
+        label = names.index(label_column)
+        for line in below:
+            if not line.cells[label]:
+                raise line.error(" is empty; a label is expected", label)
+        columns = [k for k in range(len(names)) if k != label and _is_numeric(below, k, names[k])]
+        if not columns:
+            raise InputError("no column holds numbers alone")
+        values = {"x": _matrix(below, columns), "label": [LabelText(line.cells[label]) for line in below]}
+    raw = RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True)
+    left_out = [name for k, name in enumerate(names) if k not in (*columns, label)]
+    in_x = ", ".join(names[k] for k in columns)
+    note = f"x is {in_x}; left out, since not numbers: {', '.join(left_out)}" if left_out else ""
+    return raw.read_from(source, is_whole=False), note
 
 
 def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
@@ -196,19 +164,31 @@ def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
 
 def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
     """A table of numbers, and the names above them."""
+    _check_widths(lines)
     first, *below = lines
-    names = None
-    words = [k for k, cell in enumerate(first.cells) if not is_number(cell)]
-    if 0 < len(words) < len(first.cells):
+    columns = range(len(first.cells))
+    words = [k for k in columns if not is_number(first.cells[k])]
+    if not words:
+        return _matrix(lines, columns), None
+    if len(words) < len(columns):
         shown = repr(short(first.cells[words[0]]))
         raise first.error(f" is {shown} among numbers; a row holds numbers, a header only names", words[0])
-    if words:
-        if not below:
-            raise InputError("there are no numbers below the header")
-        names, lines = _names(first.cells), below
+    if not below:
+        raise InputError("there are no numbers below the header")
+    return _matrix(below, columns), _names(first.cells)
+
+
+def _check_widths(lines: list[Line]) -> None:
+    """Raise InputError unless all lines have as many cells as the first."""
+    first = lines[0]
+    name = f"line {first.number}" if is_number(first.cells[0]) else "the header"
     for line in lines:
-        line.check_width(lines[0], f"line {lines[0].number}")
-    return np.array([[line.number_in(k) for k in range(len(line.cells))] for line in lines]), names
+        if len(line.cells) != len(first.cells):
+            raise line.error(f" has {count(len(line.cells), 'cell')}, but {name} has {len(first.cells)}")
+
+
+def _matrix(lines: list[Line], columns: Iterable[int]) -> Array:
+    return np.array([[line.number_in(k) for k in columns] for line in lines])
 
 
 def write_problem(raw: RawProblem) -> bytes:
@@ -222,18 +202,15 @@ def write_problem(raw: RawProblem) -> bytes:
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
-    rows = [["x", *names]]
-    for value, row in zip(problem.inputs[0].tolist(), problem.weights.tolist(), strict=True):
-        rows.append([_shortest(value), *map(_shortest, row)])
+    rows = [["x", *names], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
     if problem.bias is not None:
-        rows.append(["bias", *map(_shortest, problem.bias.tolist())])
-    rows.append(["label", *map(_shortest, target.tolist())])
-    return _text(rows)
+        rows.append(["bias", *_cells(problem.bias)])
+    return _text([*rows, ["label", *_cells(target)]])
 
 
 def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
     """The numbers, the shortest that read back to the same float64, below the names if there are any."""
-    rows = [list(map(_shortest, row)) for row in np.atleast_2d(array).tolist()]
+    rows = list(map(_cells, np.atleast_2d(array)))
     return _text(rows if names is None else [list(names), *rows])
 
 
@@ -255,6 +232,9 @@ def _lines(data: bytes) -> list[Line]:
     lines = [Line(number, cells) for number, cells in table if any(cells)]
     if not lines:
         raise InputError("has no cell that is not empty")
+    for mark, word in SEPARATORS.items():
+        if len(lines[0].cells) == 1 and all(mark in "".join(line.cells) for line in lines):
+            raise lines[0].error(f": found cells separated by {word}; commas are expected")
     return lines
 
 
@@ -267,15 +247,18 @@ def _why_no_number(cell: str, *, is_first: bool) -> str:
     if not cell:
         return "empty; a number is expected"
     if is_number(cell):
-        is_large = any(digit in cell for digit in "0123456789")
-        large = "too large for float64, whose largest number is 1.8e308"
-        return large if is_large else f"{cell!r}; every number must be finite"
+        if any(map(str.isdigit, cell)):
+            return "too large for float64, whose largest number is 1.8e308"
+        return f"{cell!r}; every number must be finite"
     hint = " (a decimal comma? xegrad reads a point)" if is_number(cell.replace(",", ".")) else ""
     if is_first and get_close_matches(cell.lower(), ("label", "bias", "target"), n=1):
         hint = " (the rows of the target and of b begin with label and bias)"
     return f"{short(cell)!r}; a number is expected{hint}"
 
 
-def _shortest(number: float) -> str:
-    """The shortest text that reads back to the same float64; whole numbers without a point."""
-    return str(int(number)) if float(number).is_integer() and abs(number) < 2**53 else repr(number)
+def _cells(row: Array) -> list[str]:
+    """The shortest texts that read back to the same float64; whole numbers without a point."""
+    return [
+        str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+        for number in map(float, row.tolist())
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,9 +13,7 @@ from msgspec.structs import astuple
 from xegrad.errors import InputError
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import array_of_rows, check_doubled, short
-from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS, ProblemObject, unknown_key
-
-Decoded = TypeVar("Decoded")
+from xegrad.problem_spec import ARRAY, FIELDS, ProblemObject, unknown_key
 
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
@@ -82,12 +80,9 @@ def raw_problem(fields: Any) -> RawProblem:
 
 
 def _value(value: Any, key: str) -> Any:
-    kind = FIELDS[key].kind
-    if kind is ARRAY:
-        return array_of_rows(value, f"$.{key}")
     if isinstance(value, Raw):
         return bytes(value)
-    return tuple(value) if kind is CLASS_NAMES else value
+    return array_of_rows(value, f"$.{key}", key) if FIELDS[key].kind is ARRAY else value
 
 
 def write_problem(problem: RawProblem) -> bytes:
@@ -109,7 +104,7 @@ def _encode(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes) -> Decoded:
+def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -118,18 +113,19 @@ def _decode(decoder: msgspec.json.Decoder[Decoded], data: bytes) -> Decoded:
 
 def _what_is_wrong(error: Exception, data: bytes) -> str:
     """Malformed JSON before anything else: a bracket that is missing makes types wrong as well."""
+    value = None
     try:
-        msgspec.json.decode(data)
+        value = msgspec.json.decode(data)
     except RecursionError:
         return "brackets are nested too deeply to be a problem"
     except msgspec.DecodeError as malformed:
         if not isinstance(malformed, msgspec.ValidationError):
             return _malformed(str(malformed), data)
-    return _invalid(str(error), data)
+    return _invalid(str(error), value)
 
 
-def _invalid(message: str, data: bytes) -> str:
-    """Where, what was found, what was expected, out of msgspec's
+def _invalid(message: str, value: Any) -> str:
+    """Where, what was found, what was expected, out of the value and of msgspec's
 
     Expected `float`, got `str` - at `$.W[1][1]`
     """
@@ -139,23 +135,18 @@ def _invalid(message: str, data: bytes) -> str:
         return unknown_key(unknown[1])
     if "out of range" in message:
         return f"{path} is too large for float64, whose largest number is 1.8e308"
-    if kinds := re.match(r"Expected `(.*?)`, got `(.*?)`", message):
-        expected = " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))
-        if path == "$":
-            return f"holds {_KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
-        return f"{path} is {_value_at(path, data) or _KINDS.get(kinds[2], kinds[2])}; {expected} is expected"
-    return f"{path}: {message}"
-
-
-def _value_at(path: str, data: bytes) -> str:
-    """The value at a path, in short."""
-    try:
-        value = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        return ""
-    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
-        value = value[key] if key else value[int(index)]
-    return short(_encode(value))
+    kinds = re.match(r"Expected `(.*?)`, got `(.*?)`", message)
+    if kinds is None:
+        return f"{path}: {message}"
+    expected = " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))
+    found = _KINDS.get(kinds[2], kinds[2])
+    if path == "$":
+        return f"holds {found}; {expected} is expected"
+    if value is not None:
+        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+            value = value[key or int(index)]
+        found = short(_encode(value))
+    return f"{path} is {found}; {expected} is expected"
 
 
 def _malformed(message: str, data: bytes) -> str:
@@ -166,10 +157,8 @@ def _malformed(message: str, data: bytes) -> str:
         start -= 1  # msgspec counts the first of them as read
     if data[start - 1 : start] == b"-":
         start -= 1
-    before = data[:start]
-    line = before.count(b"\n") + 1
-    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-    place = f"line {line}, column {column}"
+    *above, before = data[:start].split(b"\n")
+    place = f"line {len(above) + 1}, column {len(before.decode(errors='replace')) + 1}"
     rest = data[start:].lstrip()
     if "truncated" in message:
         return f"{place}: the JSON ends here, before it is complete"

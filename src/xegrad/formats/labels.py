@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
-from xegrad.formats.values import listed, nearest, vector, why_ragged
-from xegrad.targets import Array, Targets
+from xegrad.formats.values import array_of_rows, listed, nearest, vector
+from xegrad.targets import Targets
 from xegrad.vocabulary import count
 
 
@@ -36,31 +36,28 @@ def targets(
     options: Mapping[str, Any],
 ) -> Targets:
     """The targets of B rows, or of one example, which has no count of rows."""
-    if isinstance(label, int | str):
+    if not isinstance(label, list | np.ndarray):
         return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
     if isinstance(label, np.ndarray):
         are_targets, are_names = label.ndim == 2, False
     else:
         are_targets = any(isinstance(row, list) for row in label)
         are_names = not are_targets and any(isinstance(entry, str) for entry in label)
-    if n_rows is None:
-        if are_names:
-            raise InputError(
-                "label is a list of names, but x is one example, which has one label; x of several has two "
-                "dimensions: [[1, 2], [3, 4]]",
-                "label",
-            )
-        return Targets(soft=vector(_soft(label), "label")[None, :], **options)
-    if are_targets:
-        return Targets(soft=_soft(label), **options)
+    if n_rows is None and are_names:
+        raise InputError(
+            "label is a list of names, but x is one example, which has one label; x of several has two "
+            "dimensions: [[1, 2], [3, 4]]",
+            "label",
+        )
+    if n_rows is None or are_targets:
+        soft = label if isinstance(label, np.ndarray) else array_of_rows(label, "label", "label")
+        return Targets(soft=vector(soft) if n_rows is None else soft, **options)
     if are_names:
         # A column of names may have a header.
         has_header = len(label) == n_rows + 1 and isinstance(label[0], LabelText)
         if has_header and label[0] not in (classes or ()):
             label = label[1:]
-        label = [
-            _index(entry, classes, n_classes) if isinstance(entry, int | str) else entry for entry in label
-        ]
+        label = [_index(entry, classes, n_classes) for entry in label]
     return Targets(labels=np.asarray(label), **options)
 
 
@@ -71,7 +68,7 @@ def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
     names = tuple(sorted({str(name) for name in label}))
     if len(names) != n_classes:
         raise InputError(
-            f"the labels name {count(len(names), 'class', 'classes')} ({listed(names)}), but W has {n_classes}; "
+            f"the labels name {count(len(names), 'class')} ({listed(names)}), but W has {n_classes}; "
             "name all of them, in the order of W's columns, with --classes",
             "label",
         )
@@ -109,13 +106,3 @@ def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str
             f"{n_classes - 1}, or the names as classes"
         )
     return f"label {name!r} is not one of the classes {listed(classes)}{nearest(name, classes)}"
-
-
-def _soft(rows: Any) -> Array:
-    """Targets as an array, refused where they are ragged or mix numbers with anything else."""
-    if why := why_ragged(rows, "label"):
-        raise InputError(why, "label")
-    for row in rows if any(isinstance(row, list) for row in rows) else [rows]:
-        if wrong := next((entry for entry in row if isinstance(entry, str | list)), None):
-            raise InputError(f"label holds {wrong!r} among numbers; a target is made of numbers", "label")
-    return np.array(rows)

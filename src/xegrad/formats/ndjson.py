@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -25,7 +25,7 @@ from xegrad.errors import InputError, XegradError
 from xegrad.formats import json, labels
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import ARRAY, CLASS_NAMES, FIELDS
+from xegrad.problem_spec import FIELDS
 from xegrad.targets import Targets
 from xegrad.vocabulary import NAMES
 
@@ -118,30 +118,26 @@ def shortened(error: XegradError) -> str:
     return str(error).lstrip().replace("line 1, column", "column")
 
 
-def raw_problem(line: Line, options: RawProblem) -> RawProblem:
-    """The problem of a line that is one, below what the command line says."""
-    return options.over(json.raw_problem(line.fields))
+def raw_problem(fields: Any, options: RawProblem) -> RawProblem:
+    """The problem of a line, below what the command line says."""
+    return options.over(json.raw_problem(fields))
 
 
 # What is raised where the lines of a stack do not fit together, or one of them is no problem.
 _UNFIT = (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError)
 
 
-def stacks(lines: Sequence[Line], options: RawProblem) -> Iterator[Stack | tuple[int, str]]:
+def stacks(
+    lines: Sequence[Line], options: RawProblem, places: Sequence[int] | None = None
+) -> Iterator[Stack | tuple[int, str]]:
     """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it.
 
     Most streams are one stack.  Where they are not, the lines of each shape are tried, and then halves of these,
     down to the lines that are to blame.
     """
-    if lines:
-        yield from _stacked(lines, range(len(lines)), options)
-
-
-def _stacked(
-    lines: Sequence[Line], places: Sequence[int], options: RawProblem
-) -> Iterator[Stack | tuple[int, str]]:
-    if len(places) == 1:
-        yield _alone(lines[places[0]], places, options)
+    places = range(len(lines)) if places is None else places
+    if len(places) < 2:
+        yield from (_alone(lines[place], place, options) for place in places)
         return
     try:
         stack = _stack([lines[place].fields for place in places], places, options)
@@ -150,65 +146,50 @@ def _stacked(
         for place in places:
             groups.setdefault(_shape(lines[place].fields), []).append(place)
         middle = len(places) // 2
-        parts = groups.values() if len(groups) > 1 else (places[:middle], places[middle:])
-        for part in parts:
-            yield from _stacked(lines, part, options)
+        for part in groups.values() if len(groups) > 1 else (places[:middle], places[middle:]):
+            yield from stacks(lines, options, part)
     else:
         yield from _within_memory(stack)
 
 
-def _alone(line: Line, places: Sequence[int], options: RawProblem) -> Stack | tuple[int, str]:
+def _alone(line: Line, place: int, options: RawProblem) -> Stack | tuple[int, str]:
     if line.fields is None:
-        return places[0], line.error
+        return place, line.error
     try:
-        raw = raw_problem(line, options)
-        return Stack(raw.problem(), places, raw.layout)
+        raw = raw_problem(line.fields, options)
+        return Stack(raw.problem(), [place], raw.layout)
     except InputError as error:
-        return places[0], shortened(error)
+        return place, shortened(error)
 
 
 def _within_memory(stack: Stack) -> Iterator[Stack]:
     """The stack, or parts of it of which the chain has a bounded number of entries in memory."""
     problem, places = stack.problem, stack.places
     most = max(1, STACK // (problem.n_rows * problem.n_classes**2 * problem.n_inputs))
-    if len(places) <= most:
-        yield stack
-        return
     for start in range(0, len(places), most):
         some = slice(start, start + most)
-        yield Stack(problem.at(some), places[some], stack.layout)
+        yield stack if most >= len(places) else Stack(problem.at(some), places[some], stack.layout)
 
 
-# The fields that are the same on every line of most streams, and those of them that are lists.
-_SHARED = [key for key, field in FIELDS.items() if field.options and key not in (*NAMES, "label")]
-_LISTS = [key for key in _SHARED if FIELDS[key].kind in (ARRAY, CLASS_NAMES)]
-_NO_LISTS = (UNSET,) * len(_LISTS)
-_shared, _shared_lists = attrgetter(*_SHARED), attrgetter(*_LISTS)
+_ARRAYS = {key: name for key, name in NAMES.items() if key in FIELDS}
+_parts = attrgetter(*_ARRAYS, "label")
+# The fields that are the same on every line of most streams.
+_shared = attrgetter(
+    *(key for key, field in FIELDS.items() if field.options and key not in (*_ARRAYS, "label"))
+)
 
 
 def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
     if fields is None:
         return None
-    weights, inputs, label = fields.W, fields.x, fields.label
-    shared = _shared(fields)
-    if _shared_lists(fields) != _NO_LISTS:
-        shared = tuple(tuple(value) if isinstance(value, list) else value for value in shared)
-    return (
-        _size(weights),
-        _size(inputs),
-        (len(label), type(label[0])) if isinstance(label, list) and label else type(label),
-        fields.b is UNSET,
-        fields.id is UNSET,
-        shared,
-    )
+    return (*map(_size, _parts(fields)), fields.id is UNSET, repr(_shared(fields)))
 
 
-def _size(rows: Any) -> Any:
-    if not rows:
-        return rows is UNSET
-    first = rows[0]
-    return (len(rows), len(first)) if type(first) is list else len(rows)
+def _size(value: Any) -> Any:
+    if not isinstance(value, list):
+        return type(value)
+    return (len(value), len(value[0])) if value and isinstance(value[0], list) else len(value)
 
 
 def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -> Stack:
@@ -218,29 +199,20 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
         raise ValueError("no problem, or other options")
     if not _all_equal((fields.b is UNSET, fields.id is UNSET) for fields in objects):
         raise ValueError("not all have b, or not all an id")
-    first = options.over(json.raw_problem(objects[0]))
+    first = raw_problem(objects[0], options)
     one = first.problem()
-    shape = (len(objects),)
-
-    def array(key: str) -> Any:
-        """The value of every line, or that of the command line for each."""
-        if key in options.values:
-            return np.broadcast_to(options.values[key], shape + options.values[key].shape)
-        return np.array([getattr(fields, key) for fields in objects], dtype=np.float64)
-
-    weights = array("W")
-    return Stack(
-        problem=Problem(
-            weights=weights.swapaxes(1, 2) if first.layout.transpose else weights,
-            inputs=array("x").reshape(shape + one.inputs.shape),
-            targets=_targets(objects, one, options, first),
-            bias=None if one.bias is None else array("b").reshape(shape + one.bias.shape),
-            classes=one.classes,
-            precision=one.precision,
-        ),
-        places=places,
-        layout=first.layout,
-    )
+    arrays: dict[str, Any] = {}
+    for key, name in _ARRAYS.items():
+        if (of_one := getattr(one, name)) is None:
+            continue
+        if key in options.values:  # for each line that of the command line
+            arrays[name] = np.broadcast_to(of_one, (len(objects), *of_one.shape))
+        else:
+            of_lines = np.array([getattr(fields, key) for fields in objects], dtype=np.float64)
+            moved = first.layout.to_library(name, of_lines)
+            arrays[name] = moved.reshape(len(objects), *of_one.shape)
+    problem = replace(one, targets=_targets(objects, one, options), **arrays)
+    return Stack(problem, places, first.layout)
 
 
 def _all_equal(values: Iterable[Any]) -> bool:
@@ -248,27 +220,24 @@ def _all_equal(values: Iterable[Any]) -> bool:
     return others.count(first) == len(others)
 
 
-def _targets(objects: Sequence[Any], one: Problem, options: RawProblem, first: RawProblem) -> Targets:
+def _targets(objects: Sequence[Any], one: Problem, options: RawProblem) -> Targets:
     """The labels or targets of all lines, those of each as `one`, the problem of the first, has them."""
     name = "soft" if one.targets.labels is None else "labels"
     of_one = getattr(one.targets, name)
     shape = (len(objects), *of_one.shape)
     if "label" in options.values:
         return replace(one.targets, **{name: np.broadcast_to(of_one, shape)})
-    rows = [fields.label for fields in objects]
-    label = first.values["label"]
-    if isinstance(label, list) and (first.is_batch or isinstance(label[0], list)):
-        if any(len(of_line) != one.n_rows for of_line in rows):
-            raise ValueError("other numbers of rows")
-        rows = list(chain.from_iterable(rows))
-    targets = labels.targets(rows, len(rows), one.n_classes, one.classes, {})
-    return replace(one.targets, **{name: getattr(targets, name).reshape(shape)})
+    of_lines = [fields.label for fields in objects]
+    if name == "soft":
+        array: Any = np.array(of_lines)
+    else:
+        flat = np.array(of_lines, dtype=object).reshape(shape).ravel().tolist()
+        array = labels.targets(flat, len(flat), one.n_classes, one.classes, {}).labels
+    return replace(one.targets, **{name: array.reshape(shape)})
 
 
 def _id_of(text: bytes) -> Any:
     """The id of a line that is an object, though not a problem."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError):
-        value = msgspec.json.decode(text)
-        if isinstance(value, dict) and "id" in value:
-            return value["id"]
+        return msgspec.json.decode(text, type=dict[str, Any]).get("id", UNSET)
     return UNSET

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Callable
-from typing import Any, TypeVar
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.formats.raw_problem import RawProblem
@@ -16,17 +17,20 @@ from xegrad.formats.values import checked
 from xegrad.problem_spec import FIELDS
 from xegrad.targets import Array
 
-Loaded = TypeVar("Loaded")
-
 LONGEST_HEADER = 10_000  # bytes: a longer one is no header that numpy wrote
 _BROKEN = (ValueError, TypeError, EOFError, OSError, SyntaxError, OverflowError, tokenize.TokenError)
+# NotImplementedError for a compression that zipfile does not know, and RuntimeError for a password.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError)
 
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """The array as a part, in its own precision; nothing is ever unpickled."""
     if part is None:
         raise InputError("NPY holds one array, not a problem; give it as a part, with -W or -x")
-    return RawProblem({part: checked(unpacked(_array, data, "NPY"), FIELDS[part])})
+    with reading("NPY"):
+        stream = io.BytesIO(data)
+        array = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
+    return RawProblem({part: checked(array, FIELDS[part])})
 
 
 def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
@@ -36,14 +40,10 @@ def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
     return out.getvalue()
 
 
-def unpacked(reader: Callable[[bytes], Loaded], data: bytes, kind: str) -> Loaded:
-    """What numpy's reader makes of the bytes; its many errors become one."""
+@contextmanager
+def reading(kind: str) -> Iterator[None]:
+    """The many errors of numpy's readers become one."""
     try:
-        return reader(data)
-    except _BROKEN as error:
+        yield
+    except (*_BROKEN, *_BROKEN_ZIP) as error:
         raise InputError(f"cannot be read as {kind}: {' '.join(str(error).split())}") from None
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    stream = io.BytesIO(data)
-    return np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)

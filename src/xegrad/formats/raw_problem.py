@@ -12,7 +12,6 @@ from xegrad.errors import InputError
 from xegrad.formats import labels
 from xegrad.formats.values import vector
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import ARRAY, FIELDS
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 
@@ -115,8 +114,12 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
                 f"there is no {' and no '.join(missing)}; a problem needs W, x and label, in a file, on standard "
                 "input (-), or as -W, -x and -y"
             )
-        weights, inputs, label = (self.values[key] for key in ("W", "x", "label"))
-        transpose = self.values.get("transpose")
+        values: dict[str, Any] = {
+            key: vector(value) if key in ("b", "class_weights") else value
+            for key, value in self.values.items()
+        }
+        weights, inputs, label = values["W"], values["x"], values["label"]
+        transpose = values.get("transpose")
         if weights.ndim != 2:
             raise InputError(
                 f"W is a list of {count(weights.size, 'number')}; it must have two dimensions, one list for each "
@@ -128,22 +131,18 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         rows = inputs if self.is_batch else inputs.reshape(1, -1)
         if rows.shape[1] != weights.shape[0]:
             raise InputError(self._why_no_fit(rows.shape[1], weights), "x")
-        classes = self.values.get("classes")
+        classes = values.get("classes")
         if classes is None and self.labels_are_a_column:
             classes = labels.sorted_classes(label, weights.shape[1])
-        options = {
-            name: vector(self.values[name], name) if FIELDS[name].kind is ARRAY else self.values[name]
-            for name in Targets.__struct_fields__
-            if name in self.values
-        }
+        options = {name: values[name] for name in Targets.__struct_fields__ if name in values}
         n_rows = len(rows) if self.is_batch else None
         return Problem(
             weights=weights,
             inputs=rows,
             targets=labels.targets(label, n_rows, weights.shape[1], classes, options),
-            bias=vector(self.values["b"], "b") if "b" in self.values else None,
+            bias=values.get("b"),
             classes=classes,
-            precision=self.values.get("dtype"),
+            precision=values.get("dtype"),
         )
 
     def _why_no_fit(self, size: int, weights: Array) -> str:

@@ -7,20 +7,12 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+from msgspec import Raw
 from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.formats import naming
-from xegrad.problem_spec import (
-    ANYTHING,
-    ARRAY,
-    CLAIMED_ARRAY,
-    CLAIMED_NUMBER,
-    CLASS_NAMES,
-    FIELDS,
-    LABELS,
-    Field,
-)
+from xegrad.problem_spec import ANYTHING, ARRAY, CLASS_NAMES, FIELDS, LABELS, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
@@ -34,24 +26,35 @@ def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> d
     return values
 
 
+def chosen(arrays: Mapping[str, Any], part: str, names: Sequence[str], others: Sequence[str]) -> str:
+    """The key of a part's array: the one of its names that is there, or else the only other that it may have."""
+    fitting = [name for name in names if name in arrays] or others
+    if len(fitting) == 1:
+        return fitting[0]
+    wanted = " or ".join(map(repr, names))
+    problem = f"{' and '.join(fitting)} could each be {part}" if fitting else f"there is no array {wanted}"
+    raise InputError(f"{problem}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one")
+
+
 def checked(array: NDArray[Any], field: Field) -> Any:
     """The value of a field from an array, as its kind asks; refused if its numbers, shape or word are others."""
     kind = field.kind
-    if kind in (ARRAY, CLAIMED_ARRAY):
-        return _real_array(array)
-    if kind is LABELS:
-        return _labels(array)
-    is_of_kind = array.dtype.kind in kind.numpy
-    if kind is CLASS_NAMES and is_of_kind and array.ndim == 1:
-        return tuple(array.tolist())
-    if kind is ANYTHING and is_of_kind:
+    if kind is LABELS and array.ndim < 2 and array.dtype.kind in ("U" if array.ndim else "iuU"):
         return array.tolist()
-    if kind in (ANYTHING, CLASS_NAMES) or not is_of_kind or array.size != 1:
+    if kind in (ARRAY, LABELS):
+        check_real(array)
+        if array.ndim not in (1, 2):
+            raise InputError(f"has {array.ndim} dimensions; one or two are expected")
+        return array
+    fits = array.ndim == 1 if kind is CLASS_NAMES else array.size == 1 or kind is ANYTHING
+    if array.dtype.kind not in kind.numpy or not fits:
         shown = f"an array of {' x '.join(map(str, array.shape))} {array.dtype}"
         raise InputError(
             f" is {repr(array.item()) if array.size == 1 else shown}; {field.expected} is expected"
         )
-    return array.reshape(1) if kind is CLAIMED_NUMBER else array.item()
+    if field.json is Raw:
+        return array
+    return array.tolist() if kind in (CLASS_NAMES, ANYTHING) else array.item()
 
 
 def check_real(array: NDArray[Any]) -> None:
@@ -60,44 +63,25 @@ def check_real(array: NDArray[Any]) -> None:
         raise InputError(f"holds {array.dtype}; real numbers are expected")
 
 
-def _real_array(array: NDArray[Any]) -> Array:
-    """Real numbers in one or two dimensions."""
-    check_real(array)
-    if array.ndim not in (1, 2):
-        raise InputError(f"has {array.ndim} dimensions; one or two are expected")
-    return array
-
-
-def _labels(array: NDArray[Any]) -> Any:
-    """An index, a name, or a list of them; two dimensions are targets."""
-    if array.dtype.kind == "U" and array.ndim < 2:
-        return array.tolist()
-    if array.ndim == 0 and array.dtype.kind in "iu":
-        return int(array)
-    return _real_array(array)
-
-
-def array_of_rows(rows: list[Any], path: str) -> Array:
+def array_of_rows(rows: list[Any], path: str, part: str | None = None) -> Array:
     """A list of numbers, or rows of them, as an array."""
     if not rows:
-        raise InputError(f"{path} is empty; numbers are expected")
+        raise InputError(f"{path} is empty; numbers are expected", part)
     if why := why_ragged(rows, path):
-        raise InputError(why)
+        raise InputError(why, part)
     return np.array(rows, dtype=np.float64)
 
 
 def why_ragged(rows: Sequence[Any], path: str) -> str:
     """Which rows are no rows of a matrix, as a sentence; nothing of numbers, or of rows that are of one length."""
-    are_rows = [isinstance(row, list) for row in rows]
-    if not any(are_rows):
-        return ""
-    if not all(are_rows):
+    sizes = [len(row) for row in rows if isinstance(row, list)]
+    if 0 < len(sizes) < len(rows):
         return f"{path} mixes numbers and lists; it is one or the other"
-    for index, row in enumerate(rows):
-        if len(row) != len(rows[0]):
+    for index, size in enumerate(sizes):
+        if size != sizes[0]:
             return (
-                f"{path}[{index}] has {count(len(row), 'number')}, but {path}[0] has "
-                f"{count(len(rows[0]), 'number')}; all rows must be equally long"
+                f"{path}[{index}] has {count(size, 'number')}, but {path}[0] has {count(sizes[0], 'number')}; "
+                "all rows must be equally long"
             )
     return ""
 
@@ -136,11 +120,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def vector(array: Array, symbol: str) -> Array:
+def vector(array: Array) -> Array:
     """b or a target as (T,): a row or a column of numbers."""
-    if array.ndim == 1:
-        return array
-    if 1 in array.shape:
-        return array.ravel()
-    shape = " x ".join(map(str, array.shape)) or "one number"
-    raise InputError(f"{symbol} is {shape}; one number for each class is expected", symbol)
+    return array.ravel() if 1 in array.shape else array

@@ -46,20 +46,14 @@ def stacked(problem: Problem, evaluations: Sequence[Evaluation]) -> Evaluation:
     stack_shape = problem.weights.shape[:-2]
 
     def gathered(values: Sequence[Any]) -> Any:
+        if values[0] is None:
+            return None
+        if isinstance(values[0], Mapping):
+            return {name: gathered([by_name[name] for by_name in values]) for name in values[0]}
         return np.reshape(values, stack_shape + np.shape(values[0]))
 
-    certified = [evaluation.certified for evaluation in evaluations if evaluation.certified is not None]
-    return Evaluation(
-        loss=gathered([evaluation.loss for evaluation in evaluations]),
-        losses=gathered([evaluation.losses for evaluation in evaluations]),
-        gradients={
-            name: gathered([evaluation.gradients[name] for evaluation in evaluations])
-            for name in evaluations[0].gradients
-        },
-        certified={name: gathered([flags[name] for flags in certified]) for name in certified[0]}
-        if certified
-        else None,
-    )
+    fields = zip(*map(msgspec.structs.astuple, evaluations), strict=True)
+    return Evaluation(*map(gathered, fields))
 
 
 class Method(msgspec.Struct, frozen=True):

@@ -25,9 +25,7 @@ def cross_entropy_jacobian(probabilities: Array, targets: Array) -> Array:
 
     Infinite where S_t has underflowed to 0; what it is multiplied with is then 0, and the product NaN.
     """
-    jacobian = np.zeros_like(probabilities)
-    np.divide(-targets, probabilities, out=jacobian, where=targets != 0)
-    return jacobian
+    return np.divide(-targets, probabilities, out=np.zeros_like(probabilities), where=targets != 0)
 
 
 def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Array:
@@ -38,19 +36,10 @@ def softmax_jacobian(probabilities: Array, classes: slice = slice(None)) -> Arra
 
 
 def weighted_sum_jacobian(inputs: Array, n_classes: int) -> Array:
-    """dZ/dW of each example: how each logit moves with each weight.  The seed's Dg.
+    """dZ/dW of each example of X (B, N), (B, T, T*N): how each logit moves with each weight.  The seed's Dg.
 
-    Parameters
-    ----------
-    inputs : (B, N)
-    n_classes : int
-
-    Returns
-    -------
-    (B, T, T*N)
-        Row i is logit i.  Column i*N + j is W[j, i]: class by class, because that makes each matrix
-        block-diagonal.  A row vector times it folds back with ``reshape(T, N).T``;
-        ``reshape(W.shape)`` runs but scrambles it.
+    Row i is logit i.  Column i*N + j is W[j, i]: class by class, because that makes each matrix block-diagonal.
+    A row vector times it folds back with ``reshape(T, N).T``; ``reshape(W.shape)`` runs but scrambles it.
 
     Examples
     --------
@@ -58,9 +47,7 @@ def weighted_sum_jacobian(inputs: Array, n_classes: int) -> Array:
     array([[[7., 8., 0., 0.],
             [0., 0., 7., 8.]]])
     """
-    identity = np.eye(n_classes, dtype=inputs.dtype)
-    blocks = identity[:, :, None] * inputs[..., None, None, :]  # (B, T, T, N)
-    return blocks.reshape(*blocks.shape[:-2], -1)
+    return layer_jacobian(np.eye(n_classes, dtype=inputs.dtype), inputs)
 
 
 def layer_jacobian(softmax_jacobian: Array, inputs: Array) -> Array:
@@ -84,25 +71,23 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     forward = layer.forward(problem)
     probabilities, targets = forward.probabilities, forward.targets
     logarithms = np.log(probabilities, out=np.zeros_like(probabilities), where=targets != 0)
-    gradients = {}
-    for name in with_respect_to:
-        if name == "weights":
-            gradients[name] = _weights_gradient(problem, probabilities, targets)
-        else:
-            logits_gradient = _logits_gradient(probabilities, targets)
-            gradients[name] = layer.pull_back(problem, logits_gradient, name)
     losses = 0 - (targets * logarithms).sum(axis=-1)
-    return Evaluation(loss=losses.sum(axis=-1), losses=losses, gradients=gradients)
+    gradients = {
+        name: _weights_gradient(problem, probabilities, targets)
+        if name == "weights"
+        else layer.pull_back(problem, _logits_gradient(probabilities, targets), name)
+        for name in with_respect_to
+    }
+    return Evaluation(losses.sum(axis=-1), losses, gradients)
 
 
 def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) -> Array:
     """DXE DL, summed over the rows and folded into W's layout, (N, T)."""
 
-    def jacobian(rows: Any, classes: slice) -> Array:
-        softmax, inputs = softmax_jacobian(probabilities[rows], classes), problem.inputs[rows]
+    def jacobian(softmax: Array, rows: Any, classes: slice) -> Array:
         if classes == slice(None):
-            return softmax @ weighted_sum_jacobian(inputs, problem.n_classes)
-        return layer_jacobian(softmax, inputs)
+            return softmax @ weighted_sum_jacobian(problem.inputs[rows], problem.n_classes)
+        return layer_jacobian(softmax, problem.inputs[rows])
 
     columns = problem.n_classes * problem.n_inputs
     flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
@@ -113,27 +98,24 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
 
 def _logits_gradient(probabilities: Array, targets: Array) -> Array:
     """DXE DS, (B, T)."""
-
-    def jacobian(rows: Any, classes: slice) -> Array:
-        return softmax_jacobian(probabilities[rows], classes)
-
-    gradient = np.zeros_like(probabilities)
-    for rows, product in _products(probabilities, targets, jacobian, probabilities.shape[-1]):
+    gradient, n_classes = np.zeros_like(probabilities), probabilities.shape[-1]
+    for rows, product in _products(probabilities, targets, lambda softmax, *_: softmax, n_classes):
         gradient[rows] += product
     return gradient
 
 
 def _products(
-    probabilities: Array, targets: Array, jacobian: Callable[[Any, slice], Array], columns: int
+    probabilities: Array, targets: Array, jacobian: Callable[[Array, Any, slice], Array], columns: int
 ) -> Iterator[tuple[Any, Array]]:
-    """DXE times the Jacobian of S that has so many columns, block by block.
+    """DXE times what `jacobian` makes of DS, which has so many columns, block by block.
 
     Yields the index of some rows and their products, (rows, columns); those of a row's blocks add up.
     """
     outer = cross_entropy_jacobian(probabilities, targets)
     blocks = _blocks(probabilities, columns)
     for rows, classes in progress.track(blocks, "chain") if len(blocks) > 1 else blocks:
-        yield rows, (outer[rows][..., None, classes] @ jacobian(rows, classes))[..., 0, :]
+        softmax = softmax_jacobian(probabilities[rows], classes)
+        yield rows, (outer[rows][..., None, classes] @ jacobian(softmax, rows, classes))[..., 0, :]
 
 
 def _blocks(probabilities: Array, columns: int) -> list[tuple[Any, slice]]:

@@ -10,13 +10,13 @@ See docs/numerics.md, section 6.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer, progress
-from xegrad.bounds import Bound
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
@@ -27,30 +27,22 @@ STEP = 2.0**-30
 MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 
+bound = partial(bounds.complex_step, step=STEP)
+
+
+@np.errstate(all="ignore")
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
     """The loss in real arithmetic, and dL/dZ from one loss for each logit moved by ih, pulled back."""
-    logits = np.zeros((*problem.inputs.shape[:-1], problem.n_classes), dtype=problem.dtype)
-    with np.errstate(all="ignore"):
-        logits += problem.inputs @ problem.weights
-        if problem.bias is not None:
-            logits += problem.bias[..., None, :]
-        targets = problem.targets.effective(problem.n_classes, problem.dtype)
-        losses, residual = np.zeros(logits.shape[:-1]), np.zeros_like(logits)
-        for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
-            losses[row] = loss(logits[row], targets[row], int(logits[row].argmax()))
-            residual[row] = _derivatives(logits[row], targets[row])
-        total = losses.sum(axis=-1)
-    return Evaluation(
-        loss=total,
-        losses=losses,
-        gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
-    )
-
-
-def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """The error bound of a stable computation with two changes: what underflows loses eta / STEP, and the
-    imaginary part is the sum of its parts before it is a residual."""
-    return bounds.stable(problem, with_respect_to, underflow=4 / STEP, parts=1.0)
+    bias = 0 if problem.bias is None else problem.bias[..., None, :]
+    logits = problem.inputs @ problem.weights + bias
+    targets = problem.targets.effective(problem.n_classes, problem.dtype)
+    losses, residual = np.zeros(logits.shape[:-1]), np.zeros_like(logits)
+    for row in progress.track(list(np.ndindex(logits.shape[:-1])), "complex step"):
+        largest = int(logits[row].argmax())
+        losses[row] = loss(logits[row], targets[row], largest)
+        residual[row] = _derivatives(logits[row], targets[row], largest)
+    gradients = {name: layer.pull_back(problem, residual, name) for name in with_respect_to}
+    return Evaluation(losses.sum(axis=-1), losses, gradients)
 
 
 def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:
@@ -65,10 +57,9 @@ def loss(logits: NDArray[Any], targets: Array, largest: int) -> Any:
     )
 
 
-def _derivatives(logits: Array, targets: Array) -> Array:
+def _derivatives(logits: Array, targets: Array, largest: int) -> Array:
     """dL/dz of one row, (T,): block by block, the imaginary parts of the losses with one logit moved."""
     n_classes = len(logits)
-    largest = int(logits.argmax())
     step = 1j * logits.dtype.type(STEP)
     block = max(1, MEMORY_BUDGET // (2 * logits.itemsize * n_classes))
     derivatives = np.empty_like(logits)

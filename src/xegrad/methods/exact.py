@@ -14,8 +14,10 @@ See docs/numerics.md, section 9.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -41,31 +43,39 @@ BITS_PER_NAT = math.log2(math.e)
 Integers = Any  # arrays of Python integers, dtype=object: as long as they need to be
 
 
-class IntegerProblem(msgspec.Struct, frozen=True, eq=False):
+class IntegerProblem:
     """A problem in integers, each array over a power of two or over the divisor."""
 
-    weights: Integers  # (N, T) over 2**weights_scale
-    inputs: Integers  # (B, N) over 2**inputs_scale
-    shifted: Integers  # D = Z - Z_m (B, T) over 2**logits_scale, none positive
-    targets: Integers  # Q (B, T) over the divisor
-    divisor: int  # a multiple of T, so that q / T is an integer over it too
-    weights_scale: int
-    inputs_scale: int
-    logits_scale: int
+    def __init__(self, problem: Problem) -> None:
+        self.weights, self.weights_scale = _scaled(problem.weights)  # (N, T) over 2**weights_scale
+        self.inputs, self.inputs_scale = _scaled(problem.inputs)  # (B, N) over 2**inputs_scale
+        logits, scale = self.inputs @ self.weights, self.inputs_scale + self.weights_scale
+        if problem.bias is not None:
+            bias, bias_scale = _scaled(problem.bias)
+            finer = max(scale, bias_scale)
+            logits = logits * (1 << (finer - scale)) + bias * (1 << (finer - bias_scale))
+            scale = finer
+        self.shifted = logits - logits.max(axis=1, keepdims=True)  # D = Z - Z_m (B, T), none positive
+        self.logits_scale = scale  # D is over 2**logits_scale
+        rows = problem.targets.fractions(problem.n_classes)
+        # A multiple of T, so that q / T is an integer over it too.
+        self.divisor = problem.n_classes * math.lcm(*(entry.denominator for row in rows for entry in row))
+        targets = [[int(entry * self.divisor) for entry in row] for row in rows]
+        self.targets = np.array(targets, dtype=object)  # Q (B, T) over the divisor
+        self.masses = self.targets.sum(axis=1)  # q (B,) over the divisor
 
-    @property
-    def masses(self) -> Integers:
-        """q (B,) over the divisor."""
-        return self.targets.sum(axis=1)
 
-
-class Exponentials(msgspec.Struct, frozen=True, eq=False):
+class Exponentials:
     """E = exp(D) (B, T), between two ends over 2**bits: equal where D is 0, and else strictly between them."""
 
-    lower: Integers
-    upper: Integers
-    digits: int
-    bits: int
+    def __init__(self, problem: IntegerProblem, digits: int) -> None:
+        # So many bits that the smallest probability that matters has as many digits as the largest.
+        lowest = -int(problem.shifted.min()) >> problem.logits_scale
+        deepest = min(DEEPEST, int((min(lowest, DEEPEST) + 1) * BITS_PER_NAT) + 1)
+        self.digits, self.bits = digits, math.ceil(digits * BITS_PER_DIGIT) + deepest
+        rows = progress.track(problem.shifted.tolist(), "exact: probabilities")
+        ends = [_exponentials(row, problem.logits_scale, digits, self.bits) for row in rows]
+        self.lower, self.upper = np.array(ends, dtype=object).transpose(2, 0, 1)
 
 
 class Enclosure(msgspec.Struct, frozen=True, eq=False):
@@ -121,68 +131,37 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     """Loss and gradients, correctly rounded where `certified` is true, and the nearest known where not."""
     if problem.weights.ndim > 2:
         return stacked(problem, [evaluate(one, with_respect_to) for one in problem.unstacked()])
-    integers = to_integers(problem)
+    integers = IntegerProblem(problem)
     names = ("loss", "losses", *with_respect_to)
     rounded: dict[str, tuple[Array, Any]] = {}
     uncertain, digits = list(names), DIGITS
     while uncertain and digits <= MOST_DIGITS:
-        for name, enclosure in _enclosures(integers, uncertain, digits).items():
-            rounded[name] = enclosure.nearest()
+        enclosures = _enclosures(integers, digits)
+        rounded |= {name: enclosures[name]().nearest() for name in uncertain}
         uncertain = [name for name in names if not rounded[name][1].all()]
         digits *= 2
-    return Evaluation(
-        loss=float(rounded["loss"][0]),
-        losses=rounded["losses"][0],
-        gradients={name: rounded[name][0] for name in with_respect_to},
-        certified={name: rounded[name][1] for name in names},
-    )
+    gradients = {name: rounded[name][0] for name in with_respect_to}
+    certified = {name: rounded[name][1] for name in names}
+    return Evaluation(float(rounded["loss"][0]), rounded["losses"][0], gradients, certified)
 
 
 def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
     """Half an ulp of each certified number, and infinite for the others."""
     evaluation = evaluate(problem, with_respect_to)
-    assert evaluation.certified is not None
 
-    def half_ulp(values: Any, certain: Any) -> Array:
+    def half_ulp(name: str, values: Any) -> Array:
+        assert evaluation.certified is not None
+        known = evaluation.certified[name] & np.isfinite(values)
         with np.errstate(all="ignore"):
-            return np.where(certain & np.isfinite(values), np.spacing(np.abs(values)) / 2, np.inf)
+            return np.where(known, np.spacing(np.abs(values)) / 2, np.inf)
 
-    return Bound(
-        loss=half_ulp(evaluation.loss, evaluation.certified["loss"]),
-        gradients={
-            name: half_ulp(evaluation.gradients[name], evaluation.certified[name]) for name in with_respect_to
-        },
-    )
+    gradients = {name: half_ulp(name, values) for name, values in evaluation.gradients.items()}
+    return Bound(half_ulp("loss", evaluation.loss), gradients)
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int) -> float:
     """An estimate of the seconds that dL/dW takes, from the sizes alone."""
     return n_rows * n_classes * (30e-6 + n_inputs * 1.5e-6)
-
-
-def to_integers(problem: Problem) -> IntegerProblem:
-    """Every float as an integer over one power of two for each array, and the logits from these."""
-    weights, weights_scale = _scaled(problem.weights)
-    inputs, inputs_scale = _scaled(problem.inputs)
-    logits, logits_scale = inputs @ weights, inputs_scale + weights_scale
-    if problem.bias is not None:
-        bias, bias_scale = _scaled(problem.bias)
-        finer = max(logits_scale, bias_scale)
-        logits = logits * (1 << (finer - logits_scale)) + bias * (1 << (finer - bias_scale))
-        logits_scale = finer
-    fractions = problem.targets.fractions(problem.n_classes)
-    divisor = problem.n_classes * math.lcm(*(entry.denominator for row in fractions for entry in row))
-    targets = _objects([int(entry * divisor) for row in fractions for entry in row])
-    return IntegerProblem(
-        weights=weights,
-        inputs=inputs,
-        shifted=logits - logits.max(axis=1, keepdims=True),
-        targets=targets.reshape(logits.shape),
-        divisor=divisor,
-        weights_scale=weights_scale,
-        inputs_scale=inputs_scale,
-        logits_scale=logits_scale,
-    )
 
 
 def _scaled(values: Array) -> tuple[Integers, int]:
@@ -193,46 +172,29 @@ def _scaled(values: Array) -> tuple[Integers, int]:
     scale = max(0, -int(used.min())) if used.size else 0
     shifts = np.where(mantissas == 0, 0, exponents - 53 + scale)
     pairs = zip(mantissas.ravel().tolist(), shifts.ravel().tolist(), strict=True)
-    return _objects([mantissa << shift for mantissa, shift in pairs]).reshape(values.shape), scale
+    integers = np.array([mantissa << shift for mantissa, shift in pairs], dtype=object)
+    return integers.reshape(values.shape), scale
 
 
-def _objects(values: Sequence[int]) -> Integers:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+def _enclosures(problem: IntegerProblem, digits: int) -> Mapping[str, Callable[[], Enclosure]]:
+    """The loss, the losses and the gradients, each made when it is called, from exponentials with so many digits."""
+    exponentials = Exponentials(problem, digits)
+    losses = cache(partial(_losses, problem, exponentials))
+    residuals = cache(partial(_residuals, problem, exponentials))
+    return {
+        "losses": losses,
+        "loss": lambda: losses().sum(),
+        "logits": residuals,
+        "bias": lambda: residuals().sum(),
+        "weights": lambda: residuals().times(problem.inputs.T, problem.inputs_scale),
+        "inputs": lambda: _inputs_gradient(problem, residuals()),
+    }
 
 
-def _enclosures(problem: IntegerProblem, names: Sequence[str], digits: int) -> Mapping[str, Enclosure]:
-    """The loss, the losses and the gradients of these names, from exponentials with so many digits."""
-    exponentials = _exponentials(problem, digits)
-    enclosures = {}
-    if "loss" in names or "losses" in names:
-        enclosures["losses"] = _losses(problem, exponentials)
-        enclosures["loss"] = enclosures["losses"].sum()
-    gradients = [name for name in names if name not in enclosures]
-    if gradients:
-        residuals = _residuals(problem, exponentials)
-        enclosures |= {name: GRADIENTS[name](problem, residuals) for name in gradients}
-    return enclosures
-
-
-def _exponentials(problem: IntegerProblem, digits: int) -> Exponentials:
-    """E over 2**bits: so many bits that the smallest probability that matters has as many digits as the largest."""
-    lowest = -int(problem.shifted.min()) >> problem.logits_scale
-    deepest = min(DEEPEST, int((min(lowest, DEEPEST) + 1) * BITS_PER_NAT) + 1)
-    bits = math.ceil(digits * BITS_PER_DIGIT) + deepest
-    rows = progress.track(problem.shifted.tolist(), "exact: probabilities")
-    ends = [end for row in rows for end in _exponentials_of_row(row, problem.logits_scale, digits, bits)]
-    lower, upper = (_objects([end[side] for end in ends]).reshape(problem.shifted.shape) for side in (0, 1))
-    return Exponentials(lower, upper, digits, bits)
-
-
-def _exponentials_of_row(shifted: Sequence[int], scale: int, digits: int, bits: int) -> list[tuple[int, int]]:
+def _exponentials(shifted: Sequence[int], scale: int, digits: int, bits: int) -> list[tuple[int, int]]:
     """The ends of exp(D) for D = shifted / 2**scale <= 0, over 2**bits.
 
-    D is rounded to `digits` digits, off by |D| 10**(1 - digits) / 2, and exp, which `decimal` rounds to
-    nearest whatever its rounding mode, by half a unit of its last digit.  |D| < 5000 for all that are not
-    below one unit anyway, so the whole is off by a relative 10**(5 - digits) at most.
+    D and exp are each rounded to `digits` digits, by a relative 10**(5 - digits) at most in all (section 9.2).
     """
     rounding = Context(prec=digits, Emin=MIN_EMIN, Emax=MAX_EMAX)
     roomy = Context(prec=digits + bits, Emin=MIN_EMIN, Emax=MAX_EMAX)
@@ -259,9 +221,7 @@ def _losses(problem: IntegerProblem, exponentials: Exponentials) -> Enclosure:
     totals = zip(exponentials.lower.sum(axis=1), exponentials.upper.sum(axis=1), strict=True)
     logarithms = [_logarithm(lower, upper, exponentials.digits, bits) for lower, upper in totals]
     exact = -(problem.targets * problem.shifted).sum(axis=1) << bits
-    lower, upper = (
-        exact + (problem.masses * _objects([ends[side] for ends in logarithms]) << scale) for side in (0, 1)
-    )
+    lower, upper = exact + (problem.masses * np.array(logarithms, dtype=object).T << scale)
     return Enclosure.between(lower, upper, problem.divisor, scale + bits)
 
 
@@ -289,12 +249,9 @@ def _residuals(problem: IntegerProblem, exponentials: Exponentials) -> Enclosure
     sum_k E_k is 1 + s with all the digits of s, so that q S_m - Q_m needs no other form: integers do not cancel.
     """
     bits, masses = exponentials.bits, problem.masses[:, None]
-    lower_totals, upper_totals = (
-        end.sum(axis=1, keepdims=True) for end in (exponentials.lower, exponentials.upper)
-    )
-    lower = (masses * exponentials.lower << bits) // upper_totals
-    upper = -((-masses * exponentials.upper << bits) // lower_totals)
-    targets = problem.targets << bits
+    low, high, targets = exponentials.lower, exponentials.upper, problem.targets << bits
+    lower = (masses * low << bits) // high.sum(axis=1, keepdims=True)
+    upper = -((-masses * high << bits) // low.sum(axis=1, keepdims=True))
     return Enclosure.between(lower - targets, upper - targets, problem.divisor, bits)
 
 
@@ -310,28 +267,18 @@ def _inputs_gradient(problem: IntegerProblem, residuals: Enclosure) -> Enclosure
     return Enclosure(center, radius, residuals.divisor, residuals.scale + problem.weights_scale)
 
 
-GRADIENTS: Mapping[str, Callable[[IntegerProblem, Enclosure], Enclosure]] = {
-    "logits": lambda problem, residuals: residuals,
-    "bias": lambda problem, residuals: residuals.sum(),
-    "weights": lambda problem, residuals: residuals.times(problem.inputs.T, problem.inputs_scale),
-    "inputs": _inputs_gradient,
-}
-
-
 def _vanishes(problem: IntegerProblem, b: int, j: int) -> bool:
     """Whether sum_i W_ji r_i of row b is exactly zero.
 
-    Times sum_k E_k it is sum_i (q W_ji - a) exp(D_i) with a = sum_k W_jk Q_k, and powers of e with
-    different rational exponents are linearly independent over the rationals (Lindemann): it is zero only
-    if the coefficients of each exponent are.
+    Times sum_k E_k it is sum_i (q W_ji - a) exp(D_i) with a = sum_k W_jk Q_k, which is zero only if the coefficients
+    of each exponent are (Lindemann, section 9.3).
     """
-    weights, targets = problem.weights[j], problem.targets[b]
-    coefficients: dict[int, int] = {}
-    for exponent, coefficient in zip(
-        problem.shifted[b], targets.sum() * weights - (weights * targets).sum(), strict=True
-    ):
-        coefficients[exponent] = coefficients.get(exponent, 0) + coefficient
-    return not any(coefficients.values())
+    weights = problem.weights[j]
+    coefficients = problem.masses[b] * weights - (weights * problem.targets[b]).sum()
+    of_exponents: dict[int, int] = defaultdict(int)
+    for exponent, coefficient in zip(problem.shifted[b], coefficients, strict=True):
+        of_exponents[exponent] += coefficient
+    return not any(of_exponents.values())
 
 
 def _quotient(numerator: int, denominator: int) -> float:

@@ -16,11 +16,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     """The loss, and dL/dZ = rowsum(Q) S - Q pulled back to each gradient."""
     forward = layer.forward(problem)
     residual = layer.residual(forward)
-    return Evaluation(
-        loss=forward.loss,
-        losses=forward.losses,
-        gradients={name: layer.pull_back(problem, residual, name) for name in with_respect_to},
-    )
+    gradients = {name: layer.pull_back(problem, residual, name) for name in with_respect_to}
+    return Evaluation(forward.loss, forward.losses, gradients)
 
 
 bound = bounds.stable

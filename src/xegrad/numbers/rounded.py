@@ -8,14 +8,15 @@ In an arithmetic that rounds nothing (`UNROUNDED`) it stays 0.0, and nothing is 
 
 Arrays may have any stack axes in front, so that one operation serves many problems, or many values of a parameter.
 
-See docs/numerics.md, section 4.
+See docs/numerics.md, section 4, for the equations that are cited by number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from xegrad import layer
@@ -23,39 +24,47 @@ from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.targets import Array
 
 
-class Rounded:
-    """An array with a bound on the error of each entry; an error of 0.0 is that of an exact array."""
+class Rounded(msgspec.Struct, eq=False):
+    """An array with a bound on the error of each entry, which broadcasts to it; 0.0 is that of an exact array."""
 
-    __slots__ = ("arithmetic", "error", "value")
+    value: Array
+    error: Any
+    arithmetic: Arithmetic
+
     __array_ufunc__ = None  # array * Rounded is for `__rmul__`
 
-    def __init__(self, value: Any, error: Any, arithmetic: Arithmetic) -> None:
-        self.value: Array = np.asarray(value, dtype=np.float64)
-        self.error: Any = error
-        self.arithmetic = arithmetic
+    def __post_init__(self) -> None:
+        self.value = np.asarray(self.value, dtype=np.float64)
 
-    def __repr__(self) -> str:
-        return f"Rounded({self.value}, error={self.error})"
+    @property
+    def errors(self) -> Array:
+        """The error of each entry, in the shape of the value."""
+        return np.broadcast_to(self.error, self.value.shape)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no entry has an error."""
+        return np.ndim(self.error) == 0 and self.error == 0
+
+    def _lifted(self, other: Any) -> Rounded:
+        return other if isinstance(other, Rounded) else exact(other, self.arithmetic)
 
     # One rounding more.
 
-    def _result(self, value: Array, moved: Any, *, underflows: int = 0) -> Rounded:
-        """The operands' errors move it by `moved`; what is then rounded is at most |value| + moved."""
+    def _result(self, value: Array, moved: Any, underflows: int = 0) -> Rounded:
+        """The operands' errors move it by `moved`; what is then rounded is at most |value| + moved (4.2)."""
         if not self.arithmetic.rounds:
             return exact(value, self.arithmetic)
         size = np.abs(value) + moved
         error = moved + self.arithmetic.u * size + underflows * self.arithmetic.eta
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
 
-    def _lifted(self, other: Any) -> Rounded:
-        return other if isinstance(other, Rounded) else Rounded(other, 0.0, self.arithmetic)
-
     def in_any_way(self, roundings: int, underflows: Any = 0) -> Rounded:
         """The same, however it is formed: with so many roundings of the result more, and so many underflows."""
         if not self.arithmetic.rounds:
             return self
-        error = self.error + roundings * self.arithmetic.u * np.abs(self.value)
-        return Rounded(self.value, error + underflows * self.arithmetic.eta, self.arithmetic)
+        rounding = roundings * self.arithmetic.u * np.abs(self.value)
+        return self.less_certain(rounding).less_certain(underflows * self.arithmetic.eta)
 
     def less_certain(self, error: Any) -> Rounded:
         """The same, off by so much more."""
@@ -81,12 +90,13 @@ class Rounded:
     def __mul__(self, other: Any) -> Rounded:
         """|a b - (a + da)(b + db)| <= |a| db + da (|b| + db); a product with an exact 0, 1 or -1 rounds nothing."""
         other = self._lifted(other)
+        value = self.value * other.value
         if not self.arithmetic.rounds:
-            return exact(self.value * other.value, self.arithmetic)
+            return exact(value, self.arithmetic)
         moved = np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error)
-        result = self._result(self.value * other.value, moved, underflows=1)
+        result = self._result(value, moved, underflows=1)
         for factor in (self, other):
-            if np.ndim(factor.error) == 0 and factor.error == 0:
+            if factor.is_exact:
                 size = np.abs(factor.value)
                 result.error = np.where((size == 0) | (size == 1), moved, result.error)
         return result
@@ -96,17 +106,13 @@ class Rounded:
     def __truediv__(self, other: Any) -> Rounded:
         """|a / b - (a + da)/(b + db)| <= (da + |a / b| db) / (|b| - db); 0, and not formed, where a is exactly 0."""
         other = self._lifted(other)
-        shape = np.broadcast_shapes(
-            self.value.shape, np.shape(self.error), other.value.shape, np.shape(other.error)
-        )
-        needed = np.broadcast_to((self.value != 0) | (self.error != 0), shape)
+        shape = np.broadcast_shapes(self.value.shape, other.value.shape)
+        needed = (self.value != 0) | (self.error != 0)
         value = np.divide(self.value, other.value, out=np.zeros(shape), where=needed)
         if not self.arithmetic.rounds:
             return exact(value, self.arithmetic)
-        least = np.broadcast_to(np.abs(other.value) - other.error, shape)
-        moved = np.divide(
-            self.error + np.abs(value) * other.error, least, out=np.full(shape, np.inf), where=least > 0
-        )
+        moved, least = self.error + np.abs(value) * other.error, np.abs(other.value) - other.error
+        moved = np.divide(moved, least, out=np.full(shape, np.inf), where=least > 0)
         result = self._result(value, moved, underflows=1)
         result.error = np.where(needed, result.error, 0.0)
         return result
@@ -114,25 +120,24 @@ class Rounded:
     def __rtruediv__(self, other: Any) -> Rounded:
         return self._lifted(other) / self
 
-    def __matmul__(self, other: Any) -> Rounded:
-        return product(self, self._lifted(other))
-
-    def __rmatmul__(self, other: Any) -> Rounded:
-        return product(self._lifted(other), self)
+    def __matmul__(self, other: Rounded) -> Rounded:
+        return product(self, other)
 
     def sum(self, axis: int, keepdims: bool = False) -> Rounded:
-        """gamma of the additions times what is added up; to add an exact 0 rounds nothing."""
-        value = self.value.sum(axis=axis, keepdims=keepdims)
+        """gamma of the additions times what is added up; to add an exact 0 rounds nothing (4.6)."""
+
+        def total(array: Array) -> Array:
+            return array.sum(axis=axis, keepdims=keepdims)
+
+        value = total(self.value)
         if not self.arithmetic.rounds:
             return exact(value, self.arithmetic)
-        n_terms = self.value.shape[axis]
         added: Any = 0
-        if n_terms > 1:
-            terms = ((self.value != 0) | (self.error != 0)).sum(axis=axis, keepdims=keepdims)
-            added = np.where(terms > 1, np.minimum(terms, self.arithmetic.terms(n_terms)), 0)
-        size = (np.abs(self.value) + self.error).sum(axis=axis, keepdims=keepdims)
-        error = np.broadcast_to(self.error, self.value.shape).sum(axis=axis, keepdims=keepdims)
-        error = error + self.arithmetic.gamma(added) * size
+        if (n_terms := self.value.shape[axis]) > 1:
+            terms = total((self.value != 0) | (self.error != 0))
+            added = np.minimum(terms * (terms > 1), self.arithmetic.terms(n_terms))
+        size = total(np.abs(self.value) + self.error)
+        error = total(self.errors) + self.arithmetic.gamma(added) * size
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
 
     # Entries in other places; nothing is rounded.
@@ -147,11 +152,9 @@ class Rounded:
         """The last two axes exchanged."""
         return self.moved(lambda array: array.swapaxes(-1, -2))
 
-    def moved(self, change: Any) -> Rounded:
+    def moved(self, change: Callable[[Array], Any]) -> Rounded:
         """The same change of places for values and errors."""
-        error = (
-            self.error if np.ndim(self.error) == 0 else change(np.broadcast_to(self.error, self.value.shape))
-        )
+        error = self.error if np.ndim(self.error) == 0 else change(self.errors)
         return Rounded(change(self.value), error, self.arithmetic)
 
     def __getitem__(self, index: Any) -> Rounded:
@@ -180,11 +183,8 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
 
 def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
     """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
-    if not arithmetic.rounds_inputs:
-        return exact(value, arithmetic)
     value = np.asarray(value, dtype=np.float64)
-    held = arithmetic.precision.holds(value)
-    if held.all():
+    if not arithmetic.rounds_inputs or (held := arithmetic.holds(value)).all():
         return exact(value, arithmetic)
     return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
@@ -194,9 +194,8 @@ def product(
 ) -> Rounded:
     """A B, or A B + c, with c in any place of the sums; `value` is what that is, where it is known already.
 
-    With g = gamma of the n products of a sum (n + 1 terms with c),
-    |A B - (A + dA)(B + dB)| <= |A| dB + dA (|B| + dB) =: M, and the sum is off by M + g (|A| |B| + M), so by
-    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact.
+    With g = gamma of the n products of a sum (n + 1 terms with c) it is off by
+    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact (4.7).
     """
     arithmetic = first.arithmetic
     if value is None:
@@ -207,55 +206,45 @@ def product(
     n_terms = first.value.shape[-1]
     g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
     a, b = np.abs(first.value), np.abs(second.value)
-    error = a @ (g * b + (1 + g) * second.error) if _has_error(second) else g * (a @ b)
+    error = g * (a @ b) if second.is_exact else a @ (g * b + (1 + g) * second.error)
     error += n_terms * arithmetic.eta
     most = b + second.error
-    if _has_error(first):
-        error += (1 + g) * (np.broadcast_to(first.error, a.shape) @ most)
+    if not first.is_exact:
+        error += (1 + g) * (first.errors @ most)
         a = a + first.error
-    size: Array | None = None  # of the sums, and of nothing where it cannot be near overflow
+    size: Any = 0  # of the sums, where these may be near overflow
     if not a.max(initial=0.0) * most.max(initial=0.0) * n_terms <= arithmetic.near_overflow:
         size = a @ most
     if plus is not None:
         added = np.abs(plus.value)
         error = error + (1 + g) * plus.error + g * added
-        if size is not None or not added.max(initial=0.0) <= arithmetic.near_overflow:
-            size = np.abs(value) + added + (0 if size is None else size)
-    return Rounded(value, error if size is None else _bounded(error, size, arithmetic), arithmetic)
+        if np.ndim(size) or not added.max(initial=0.0) <= arithmetic.near_overflow:
+            size = np.abs(value) + added + size
+    return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
 
 
-def _has_error(number: Rounded) -> bool:
-    return bool(np.ndim(number.error) or number.error)
+# Several numbers in one.
+
+
+def _joined(join: Callable[[list[Array]], Array], several: Sequence[Rounded]) -> Rounded:
+    values, errors = [one.value for one in several], [one.errors for one in several]
+    return Rounded(join(values), join(errors), several[0].arithmetic)
 
 
 def where(condition: Any, first: Any, second: Any) -> Rounded:
     """Entries of one or of the other."""
     one = first if isinstance(first, Rounded) else second
-    first, second = one._lifted(first), one._lifted(second)
-    return Rounded(
-        np.where(condition, first.value, second.value),
-        np.where(condition, first.error, second.error),
-        one.arithmetic,
-    )
+    return _joined(lambda arrays: np.where(condition, *arrays), [one._lifted(first), one._lifted(second)])
 
 
 def stacked(several: Sequence[Rounded]) -> Rounded:
     """(K, ...) of K whose shapes broadcast to one."""
-    shape = np.broadcast_shapes(*(one.value.shape for one in several))
-    return Rounded(
-        np.stack([np.broadcast_to(one.value, shape) for one in several]),
-        np.stack([np.broadcast_to(one.error, shape) for one in several]),
-        several[0].arithmetic,
-    )
+    return _joined(lambda arrays: np.stack(np.broadcast_arrays(*arrays)), several)
 
 
 def concatenated(several: Sequence[Rounded]) -> Rounded:
     """Stacks one after the other."""
-    return Rounded(
-        np.concatenate([one.value for one in several]),
-        np.concatenate([np.broadcast_to(one.error, one.value.shape) for one in several]),
-        several[0].arithmetic,
-    )
+    return _joined(np.concatenate, several)
 
 
 # The functions of the layer.
@@ -264,29 +253,32 @@ def concatenated(several: Sequence[Rounded]) -> Rounded:
 def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     """S over the last axis; `forward` is the forward pass of these logits, where it is there already.
 
-    The sum of E and the quotient add (T + 3) u S.
+    Its error is (4.12) and (4.13).  The probability of one class is 1, and exact.  A quotient of what overflows or
+    underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
     forward = forward or layer.softmax(logits.value, np.zeros(()))
-    probabilities = forward.probabilities
-    if not logits.arithmetic.rounds:
-        return exact(probabilities, logits.arithmetic)
-    exponents = _exponents(logits, forward)
-    count = logits.value.shape[-1] + 3
-    error = softmax_error(forward, exponents)
-    error = error + count * (logits.arithmetic.u * probabilities + logits.arithmetic.eta)
-    return Rounded(probabilities, _none_near_overflow(error, exponents), logits.arithmetic)
+    arithmetic, probabilities = logits.arithmetic, forward.probabilities
+    if not arithmetic.rounds:
+        return exact(probabilities, arithmetic)
+    exponents, moves = _exponents(logits, forward)
+    size, n_classes = forward.exponentials, logits.value.shape[-1]
+    ends = np.array([size + moves[0], size - moves[1]])
+    # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
+    apart = moves * layer.other_exponentials(forward) + size * layer.other_targets(moves[::-1])
+    apart = apart / (ends + layer.other_targets(ends[::-1]))
+    error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
+    error = error + (n_classes + 3) * (arithmetic.u * probabilities + arithmetic.eta)
+    return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
 
 
 def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     """log S = D - log1p(s), from the logits and not from S.
 
-    log sum E moves by at most log(1 + sum_k S_k (e^a_k - 1)), and by at most the largest a_k; D_k by e_k.  The sum
-    of E and its logarithm add (T + 9) u (1 + ln T), what is formed of them 4 u (|D_k| + ln T).
+    log sum E moves as (4.14) says, and D_k by e_k; what is formed of them adds its roundings (4.15).
     """
     forward = forward or layer.softmax(logits.value, np.zeros(()))
-    exponents = _exponents(logits, forward)
+    exponents, (up, _) = _exponents(logits, forward)
     n_classes, u = logits.value.shape[-1], logits.arithmetic.u
-    up, _ = exponentials_error(forward, exponents)
     moved = (up / (1 + forward.others)).sum(axis=-1, keepdims=True)
     moved = np.fmin(moved, exponents.max(axis=-1, keepdims=True))
     log_classes = np.log(n_classes)
@@ -296,53 +288,21 @@ def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounde
     return Rounded(value, _none_near_overflow(error, exponents), logits.arithmetic)
 
 
-def _exponents(logits: Rounded, forward: layer.Forward) -> Array:
-    """a, the error of log E, (B, T).
+def _exponents(logits: Rounded, forward: layer.Forward) -> tuple[Array, Array]:
+    """a (4.8), the error of log E, and (2, B, T) how far each E moves with it: up, E (e^a - 1), and down, E (1 - e^-a).
 
-    E = exp(Z - Z_m) is off by e from the logits (the maximum's own error is in every class of a row, and cancels in
-    S), by u |Z - Z_m| from the subtraction, and exp itself by a few u.
+    Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
     """
-    u = logits.arithmetic.u
-    return logits.error + u * np.abs(forward.shifted) + 8 * u
+    shifted, exponentials, u = forward.shifted, forward.exponentials, logits.arithmetic.u
+    exponents = logits.error + u * np.abs(shifted) + 8 * u
+    from_exponent = np.exp(shifted + exponents) - exponentials
+    up = np.where(exponents < 1, exponentials * np.expm1(exponents), from_exponent)
+    return exponents, np.array([up, exponentials * -np.expm1(-exponents)])
 
 
 def _none_near_overflow(error: Array, exponents: Array) -> Array:
     """The error, infinite in rows of which a logit may overflow: a softmax of infinity is no number."""
-    resolved = np.isfinite(exponents)
-    return error if resolved.all() else np.where(resolved.all(axis=-1, keepdims=True), error, np.inf)
-
-
-def exponentials_error(forward: layer.Forward, exponents: Array) -> tuple[Array, Array]:
-    """E (e^a - 1) and E (1 - e^-a), (B, T): how far each exponential moves up and down.
-
-    Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
-    """
-    up = np.where(
-        exponents < 1,
-        forward.exponentials * np.expm1(exponents),
-        np.exp(forward.shifted + exponents) - forward.exponentials,
-    )
-    return up, forward.exponentials * -np.expm1(-exponents)
-
-
-def softmax_error(forward: layer.Forward, exponents: Array) -> Array:
-    """dS, (B, T): S_i is largest where E_i is and the other E_k are smallest, and the other way round.
-
-    With O_i = sum_{k != i} E_k and tot = sum E, from the quotients, without taking their difference:
-    E_i e^a_i / (E_i e^a_i + sum_{k != i} E_k e^-a_k) - E_i / tot
-      = (E_i (e^a_i - 1) O_i + E_i sum_{k != i} E_k (1 - e^-a_k)) / (tot (E_i e^a_i + sum_{k != i} E_k e^-a_k))
-    and its mirror.  Two probabilities are never further apart than 1, and that of one class is 1.  A quotient of
-    what overflows or underflows is NaN: then nothing more is known.
-    """
-    up, down = exponentials_error(forward, exponents)
-    size, others = forward.exponentials, layer.other_exponentials(forward)
-    total = 1 + forward.others
-    highest, lowest = size + up, size - down
-    upper = (up * others + size * layer.other_targets(down)) / (highest + layer.other_targets(lowest))
-    lower = (down * others + size * layer.other_targets(up)) / (lowest + layer.other_targets(highest))
-    error = np.maximum(upper, lower) / total
-    most = min(size.shape[-1] - 1, 1)
-    return np.where(np.isnan(error), most, np.minimum(error, most))
+    return np.where(np.isfinite(exponents).all(axis=-1, keepdims=True), error, np.inf)
 
 
 def through_softmax(probabilities: Rounded, vector: Rounded) -> Rounded:
@@ -355,7 +315,7 @@ def sigmoid(logits: Rounded) -> Rounded:
     arithmetic = logits.arithmetic
     values = 1 / (1 + np.exp(-logits.value))
     moved = values * (1 - values) * np.expm1(logits.error + 8 * arithmetic.u)
-    return Rounded(values, moved + 2 / arithmetic.precision.largest, arithmetic).in_any_way(4)
+    return Rounded(values, moved + 2 / arithmetic.largest, arithmetic).in_any_way(4)
 
 
 def log(number: Rounded) -> Rounded:

@@ -16,56 +16,69 @@ from xegrad.targets import Array
 Parameters = Mapping[str, Any]  # numbers and names; a free number may be a stack of them
 Indices = NDArray[np.intp]
 
-# In the order in which they act; a pair is two of them.  "residual" is how dL/dZ is formed from S and Q, and
-# "input" how it is carried back.
-STAGES = (
-    "bias",
-    "probabilities",
-    "target",
-    "residual",
-    "input",
-    "layout",
-    "sign",
-    "factor",
-    "added W",
-    "storage",
-)
+# In the order in which they act; a pair is two of them.  Those in the layer change the cell that stands beside them:
+# "residual" how R is formed from S and Q, "input" how it is carried back.  The others change G.
+_IN_LAYER = {"bias": "Z", "probabilities": "S", "target": "Q", "residual": "R", "input": "R"}
+STAGES = (*_IN_LAYER, "layout", "sign", "factor", "added W", "storage")
 
 
-def _one_form(cells: Cells) -> Sequence[Parameters]:
-    return ({},)
+class FreeNumber(msgspec.Struct, frozen=True, eq=False):
+    """A number that is read from the candidate, if a slip has one.
+
+    It is sought between two values of the grid, or on a line where there is no grid: the formula is linear in it, and
+    its values at 0 and 1 tell the rest.  That of `clipped` is the largest entry.
+    """
+
+    name: str | None = None
+    example: float | Callable[[Cells], float] = 0.0  # for samples and blind spots
+    nothing: float | None = 0.0  # its value that is no slip, if there is one
+    grid: Array | None = None
+
+    def example_on(self, cells: Cells) -> float:
+        """That of a problem."""
+        return self.example(cells) if callable(self.example) else self.example
 
 
 class Slip(msgspec.Struct, frozen=True, eq=False):
     """A mistake that people make with this gradient: what it is, what it makes, and how it is mended.
 
     The texts may hold the names of parameters and of the problem's sizes in braces.  `formula` gives what stands in
-    the place of a cell of the derivation, from the other cells and the parameters of one form; of several cells
-    where it returns a mapping.  A layout has `places` instead: the flat index to which the entry of row i and
-    column k goes.
+    the place of the stage's cell of the derivation, from the other cells and the parameters of one form; of other
+    cells, or several, where it returns a mapping.  A layout has `places` instead: the flat index to which the entry
+    of row i and column k goes.
     """
 
-    name: str
     stage: str
     sentence: str
     equation: str
     message: str  # what happened, in two lines
-    wrong: str  # the line of code
-    right: str
+    code: tuple[str, str]  # the wrong line and the right one
     remedy: str
     cause: str
-    cell: str = "G"
+    name: str = ""  # that of the table
+    other_cell: str | None = None  # where it is not the stage's
     formula: Callable[[Cells, Parameters], Rounded | Mapping[str, Rounded]] | None = None
     places: Callable[[Cells, Parameters, Indices, Indices], Indices] | None = None
-    forms: Callable[[Cells], Sequence[Parameters]] = _one_form  # all that it has on this problem
-    example: Parameters = {}  # for samples and blind spots
-    # The free number, if it has one.  It is sought between two values of the grid, or on a line where there is no grid:
-    # the formula is linear in it, and its values at 0 and 1 tell the rest.  That of `clipped` is the largest entry.
-    free: str | None = None
-    nothing: float | None = 0.0  # its value that is no slip, if there is one
-    grid: Array | None = None
+    forms: Callable[[Cells], Sequence[Parameters]] = lambda cells: [{}]  # all that it has on this problem
+    example: Parameters = {}  # for samples and blind spots, where it is not the first form
+    number: FreeNumber = FreeNumber()
+
+    @property
+    def cell(self) -> str:
+        """What it replaces."""
+        return self.other_cell or _IN_LAYER.get(self.stage, "G")
 
     @property
     def is_in_layer(self) -> bool:
         """Whether it is made before there is a gradient."""
-        return self.cell != "G"
+        return self.stage in _IN_LAYER
+
+    @property
+    def free(self) -> str | None:
+        """The name of its free number, if it has one."""
+        return self.number.name
+
+
+def each(name: str, *values: Any) -> list[Parameters]:
+    """A form for each value of a parameter."""
+    return [{name: value} for value in values]

@@ -13,7 +13,7 @@ from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.entry import Parameters
-from xegrad.slips.gradients import named_factors
+from xegrad.slips.formulas import named_factors
 from xegrad.targets import Array
 
 
@@ -55,7 +55,7 @@ def apply(
     names : identifiers in SLIPS
         Applied in the order of their stages.
     parameters
-        The slips' own, by name; those that are missing are those of the slips' examples.
+        In the place of those that the slips' examples have.
 
     Raises
     ------
@@ -67,42 +67,23 @@ def apply(
             raise InputError(f"there is no slip {name!r}; there are {', '.join(SLIPS)}")
     cells = bounds.cells_of(problem).of(with_respect_to)
     for slip in sorted((SLIPS[name] for name in names), key=lambda slip: STAGES.index(slip.stage)):
-        cells = with_slip(cells, slip, chosen_form(cells, slip, parameters))
+        cells = with_slip(cells, slip, _example(cells, slip, parameters))
     return cells.G.value
 
 
-def chosen_form(cells: Cells, slip: Slip, parameters: Parameters) -> Parameters:
-    """The first form of a slip on this problem that has these parameters; a free number is that of the example."""
+def _example(cells: Cells, slip: Slip, parameters: Parameters) -> Parameters:
+    """The form of a slip that stands for it on this problem, with these parameters; a factor may have a name."""
     forms = slip.forms(cells)
     if not forms or (slip.stage == "added W" and cells.G.shape != cells.parameter.shape):
         raise InputError(f"{slip.name} cannot be made on this problem, with respect to {cells.name}")
-    names = {*forms[0], *slip.example, slip.free}
-    wanted = {name: value for name, value in parameters.items() if name in names}
-    fixed = {name: value for name, value in wanted.items() if name != slip.free}
-    example = {name: value for name, value in slip.example.items() if name != slip.free}
-    matching = [
-        form for asked in ({**example, **fixed}, fixed) for form in forms if asked.items() <= form.items()
-    ]
-    if not matching:
-        if slip.places is not None:  # an order of the classes that has no name
-            return wanted
-        raise InputError(f"{slip.name} has no form {wanted} on this problem")
-    if slip.free is None:
-        return matching[0]
-    return {**matching[0], slip.free: _number(cells, slip, wanted.get(slip.free))}
-
-
-def _number(cells: Cells, slip: Slip, number: float | str | None) -> float:
-    """A free number as it is asked for, or that of the example; a factor may have a name."""
-    if slip.name == "scaled" and not isinstance(number, int | float):
+    form = slip.example or forms[0]
+    if slip.free is not None:
+        number = slip.number.example_on(cells)
+        form = {**form, slip.free: 2.0 if number == slip.number.nothing else number}  # 1/B of a single row
+    form = {name: parameters.get(name, value) for name, value in form.items()}
+    if isinstance(name := form.get("k"), str):
         factors = named_factors(cells, cells.G.value)
-        if number is None:
-            number = slip.example["k"] if slip.example["k"] in factors else "2"
-        if number not in factors:
-            raise InputError(f"there is no factor {number!r} here; there are {', '.join(factors)}")
-        return factors[number]
-    if slip.name == "clipped" and number is None:
-        # Below the entries of two inputs at least; with two classes an input has two of one size.
-        sizes = np.sort(np.abs(cells.G.value).ravel())[::-1]
-        return float(sizes[min(2 if cells.problem.n_classes > 2 else 3, sizes.size - 1)]) / 2
-    return float(slip.example[str(slip.free)] if number is None else number)
+        if name not in factors:
+            raise InputError(f"there is no factor {name!r} here; there are {', '.join(factors)}")
+        return {"k": factors[name]}
+    return form
