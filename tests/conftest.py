@@ -32,6 +32,11 @@ class Outcome(NamedTuple):
     err: str
 
 
+def one_line(outcome: Outcome) -> str:
+    """What was printed, without the line ends that the width makes."""
+    return " ".join(outcome.out.split())
+
+
 Run = Callable[..., Outcome]
 Shell = Callable[..., Outcome]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from conftest import Outcome, Run, Shell, problem_json
+from conftest import Outcome, Run, Shell, one_line, problem_json
 from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, read
 from xegrad.computation import methods_for
 from xegrad.display.computation import computation_view
@@ -25,12 +25,6 @@ from xegrad.display.page import PageSettings
 from xegrad.display.screen import as_text
 from xegrad.formats.results import compute_results, encode
 from xegrad.problem import Layout
-
-
-def one_line(outcome: Outcome) -> str:
-    """What was printed, without the line ends that the width makes."""
-    return " ".join(outcome.out.split())
-
 
 WIDTHS = (60, 80, 120)
 VIEWS = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from conftest import Outcome, Run
+from conftest import Run, one_line
 from xegrad import METHODS, SLIPS, explain, read
 
 SEED = "sample_inputs/seed.json"
@@ -163,10 +163,6 @@ def test_a_right_gradient_comes_with_the_blind_spots_of_its_problem(run: Run) ->
     assert "This problem could not have caught: " in one_line(
         run("verify", SEED, "--gradient", json.dumps(right.tolist()))
     )
-
-
-def one_line(outcome: Outcome) -> str:
-    return " ".join(outcome.out.split())
 
 
 def steps(run: Run) -> dict[str, Any]:

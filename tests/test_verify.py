@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from candidates import ORDERS, gradient
-from conftest import Outcome, Run, Shell
+from conftest import Outcome, Run, Shell, one_line
 from seed import GRADIENT, LOSS
 from xegrad import METHODS, Comparison, Judgement, Problem, Targets, Tolerance, read
 from xegrad.display.outcome import outcome_sentence
@@ -31,10 +31,6 @@ array([[ 0.01909135,  0.02035314, -0.07830167,  0.02313243,  0.01572474],
        [ 0.09545676,  0.10176572, -0.39150833,  0.11566214,  0.07862371],
        [ 0.07636541,  0.08141258, -0.31320667,  0.09252971,  0.06289897]])
 """
-
-
-def one_line(outcome: Outcome) -> str:
-    return " ".join(outcome.out.split())
 
 
 def exact_gradient() -> Any:

@@ -89,10 +89,10 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        return self._in_rows(1)._row_by_row[0]
+        return self.in_rows(1).row_by_row[0]
 
     @property
-    def _row_by_row(self) -> NDArray[np.intp]:
+    def row_by_row(self) -> NDArray[np.intp]:
         """The same of each row of (K, size) entries."""
         size = np.abs(self.difference)
         not_a_number = np.isnan(size)
@@ -118,35 +118,10 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
 
-    def _in_rows(self, n_problems: int) -> Comparison:
+    def in_rows(self, n_problems: int) -> Comparison:
         """The entries of each problem of a stack as a row."""
         parts = (self.reference, self.candidate, self.bound)
         return Comparison(*(part.reshape(n_problems, -1) for part in parts))
-
-    def summary(self, n_problems: int = 1) -> Summary:
-        """The figures of each problem of a stack of K; one problem is a stack of one."""
-        return Summary(self._in_rows(n_problems), n_problems)
-
-
-class Summary(msgspec.Struct, frozen=True, eq=False):
-    """The figures of a comparison, (K,) each, of K problems of one shape."""
-
-    entries: Comparison  # (K, size)
-    n_problems: int
-
-    agrees = property(lambda self: self.entries.within.all(axis=1))
-    max_difference = property(lambda self: np.abs(self.entries.difference).max(axis=1))  # NaN where any is
-    correct_digits = property(lambda self: self.entries.correct_digits.min(axis=1))  # of the worst entry
-    unresolved = property(lambda self: np.count_nonzero(self.entries.unresolved, axis=1))
-    no_correct_digit = property(lambda self: np.count_nonzero(self.entries.no_correct_digit, axis=1))
-    opposite_signs = property(lambda self: np.count_nonzero(self.entries.opposite_signs, axis=1))
-    worst = property(lambda self: self.entries._row_by_row[:, 0])  # its flat index
-
-    @property
-    def max_ulps(self) -> NDArray[np.uint64] | None:
-        """The largest; None where any number of any problem is none."""
-        ulps = self.entries.ulps
-        return None if ulps is None else ulps.max(axis=1)
 
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:

@@ -71,7 +71,7 @@ def command(
     def result() -> Any:
         from xegrad.formats.results import descend_result
 
-        return descend_result(descent, raw.layout, id=raw.id, warnings=problem.targets.warnings)
+        return descend_result(descent, raw.layout, id=raw.id)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view

@@ -55,7 +55,7 @@ def command(
     def result() -> Any:
         from xegrad.formats.results import explain_result
 
-        return explain_result(explanation, parts.layout, id=parts.id, warnings=problem.targets.warnings)
+        return explain_result(explanation, parts.layout, id=parts.id)
 
     def view(page: PageSettings) -> View:
         if slip is not None:

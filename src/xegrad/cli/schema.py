@@ -1,14 +1,26 @@
-"""xegrad schema: the JSON Schema of what is read and printed."""
+"""xegrad schema: the JSON Schema of what is read and printed, from the types that read and print."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
 
 from xegrad.cli.choices import choice, completing
-from xegrad.formats.schemas import SCHEMAS, schema
+
+# name: (type, what it is in a few words)
+SCHEMAS: Mapping[str, tuple[str, str]] = {
+    "problem": ("ProblemObject", "a problem, in a file or on a line of a stream"),
+    "compute": ("ComputeResult", "what compute --json prints"),
+    "verify": ("VerifyResult", "what verify --json prints"),
+    "explain": ("ExplainResult", "what explain --json prints"),
+    "descend": ("DescendResult", "what descend --json prints"),
+    "slips": ("SlipResult", "what slips NAME --json prints; slips --json prints a list"),
+    "error": ("ErrorResult", "what stands in a stream in the place of a bad line"),
+}
 
 
 def command(
@@ -23,12 +35,24 @@ def command(
     xegrad schema compute > compute.schema.json
     xegrad schema                                # the names, and what each is
     """
-    import msgspec
-
     if name is None:
         for known, (_, summary) in SCHEMAS.items():
             sys.stdout.write(f"{known:10}{summary}\n")
         return 0
-    described = schema(choice(name, SCHEMAS, "schema"))
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(described), indent=2) + b"\n")
+    name = choice(name, SCHEMAS, "schema")
+
+    import msgspec
+
+    from xegrad import problem_spec
+    from xegrad.formats.results import types
+
+    kind = getattr(problem_spec if name == "problem" else types, SCHEMAS[name][0])
+    # A field of no known type may hold anything.
+    described = msgspec.json.schema(kind, schema_hook=lambda _: {})
+    for definition in described["$defs"].values():
+        if "description" in definition:
+            definition["description"] = cleandoc(definition["description"])
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    schema = {"$schema": draft, "title": f"xegrad/{name}/1", **described}
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n")
     return 0

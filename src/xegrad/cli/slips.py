@@ -34,8 +34,9 @@ def command(
 
     def result() -> Any:
         from xegrad.formats.results import slip_result
+        from xegrad.slip_page import page as slip_page
 
-        results = [slip_result(SLIPS[one]) for one in chosen]
+        results = [slip_result(slip_page(one)) for one in chosen]
         return results if name is None else results[0]
 
     def view(page: PageSettings) -> View:

@@ -120,7 +120,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     def result() -> Any:
         from xegrad.formats.results import verify_result
 
-        return verify_result(verification, id=raw.id, warnings=warnings)
+        return verify_result(verification, id=raw.id)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.verification import verification_view
@@ -187,6 +187,5 @@ def _verify_lines(
         except (InputError, UsageError) as error:
             yield place, ndjson.shortened(error), TROUBLE
             continue
-        warnings = verification.problem.targets.warnings
         status = DONE if verification.verified else JUDGED_WRONG
-        yield place, verify_result(verification, id=raw.id, warnings=warnings), status
+        yield place, verify_result(verification, id=raw.id), status

@@ -103,7 +103,7 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.forward.probabilities
     targets = problem.targets
-    losses: Any = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
+    losses = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
     shown = np.arange(problem.n_rows)
     title: Section = []
     if page.top is not None and problem.n_rows > page.top:
@@ -111,7 +111,7 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
         shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
         title = wrap(f"The {len(shown)} of {problem.n_rows} rows that lose most:", page.width)
-    rows, losses = shown.tolist(), [fraction(loss) for loss in losses[shown].tolist()]
+    rows, of_loss = shown.tolist(), [fraction(loss) for loss in losses[shown].tolist()]
     classes = [targets.label_of_rows[shown].tolist(), probabilities.argmax(axis=-1)[shown].tolist()]
     of_label, of_likeliest = (
         [fraction(float(probabilities[b, c])) if c >= 0 else "" for b, c in zip(rows, column, strict=True)]
@@ -119,12 +119,13 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
     )
     # The names get what the numbers leave.
     taken = 10 + max(3, len(str(problem.n_rows)))
-    taken += sum(max(map(len, cells)) for cells in (of_label, of_likeliest, losses))
-    for_name, no_label = max(9, (page.width - taken) // 2), "ignored" if targets.soft is None else "soft"
+    taken += sum(max(map(len, cells)) for cells in (of_label, of_likeliest, of_loss))
+    for_name = max(9, (page.width - taken) // 2)
+    no_label = "ignored" if targets.soft is None else "soft"
     labels, likeliest = (
         [class_within(problem, c, for_name) if c >= 0 else no_label for c in column] for column in classes
     )
-    columns = [list(map(str, rows)), labels, of_label, likeliest, of_likeliest, losses]
+    columns = [list(map(str, rows)), labels, of_label, likeliest, of_likeliest, of_loss]
     return title + matrix(list(map(Column, columns, ROW_HEADINGS)))
 
 
@@ -145,11 +146,11 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     }
     if problem.targets.soft is None and _is_plain(problem):
         del rows["target Q"]
-    columns = list(zip(*rows.values(), strict=True))
-    widest = max(Column(cells).width for cells in columns)
-    columns_of_classes = [Column(cells, least=widest) for cells in columns]
+    classes = list(zip(*rows.values(), strict=True))
+    widest = max(Column(cells).width for cells in classes)
+    columns = [Column(cells, least=widest) for cells in classes]
     headings = Column(list(rows), left=True, least=len("probability"))
-    return title + matrix(columns_of_classes, labels=[headings], width=page.width)
+    return title + matrix(columns, labels=[headings], width=page.width)
 
 
 def _losses(computation: Computation) -> Iterator[Text]:
@@ -208,7 +209,7 @@ def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[T
     """Names of classes: those of one example's target are marked, of a label that alone, however it is smoothed."""
     label = int(problem.targets.label_of_rows[0])
     is_marked = np.arange(problem.n_classes) == label
-    if label < 0:
+    if label < 0 and problem.n_rows == 1:
         is_marked = problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
     cells = []
     for index in classes:

@@ -56,7 +56,7 @@ def how_many_correct(digits: int) -> str:
 
 def aligned(values: Array, digits: int, noise: NDArray[np.bool_] | None = None) -> Array:
     """An array of texts: as many decimals for all, and `NOTHING` for noise."""
-    flat = values.ravel()
+    flat = values.ravel() + 0.0
     nothing = np.zeros(flat.shape, dtype=bool) if noise is None else noise.ravel()
     known = np.where(nothing, 0, flat)
     most = decimals_for(known.tolist(), digits)
@@ -64,16 +64,14 @@ def aligned(values: Array, digits: int, noise: NDArray[np.bool_] | None = None) 
     sizes = np.abs(known[np.isfinite(known) & (known != 0)])
     spread = sizes.size and sizes.min() < sizes.max() / 1000
 
-    def text(value: float) -> str:
-        if value == 0 or not np.isfinite(value) or not (spread or fewest < most):
-            return in_column(value, most, digits)
-        return f"{value:.{fewest}f}" if fewest < most else f"{value:.{max(1, digits - 3)}e}"
+    def text(value: float, is_nothing: bool) -> str:
+        if is_nothing:
+            return NOTHING
+        if value != 0 and math.isfinite(value) and (spread or fewest < most):
+            return f"{value:.{fewest}f}" if fewest < most else f"{value:.{max(1, digits - 3)}e}"
+        return in_column(value, most, digits)
 
-    texts = [
-        NOTHING if none else text(value)
-        for value, none in zip((flat + 0.0).tolist(), nothing.tolist(), strict=True)
-    ]
-    return np.array(texts, dtype=object).reshape(values.shape)
+    return np.array(list(map(text, flat.tolist(), nothing.tolist())), dtype=object).reshape(values.shape)
 
 
 def _fewest_decimals(values: Array, most: int) -> int:

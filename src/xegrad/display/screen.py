@@ -36,9 +36,8 @@ def show(view: View, *, color: bool) -> None:
     """Write a view to standard output, in plain text where it is no terminal."""
     from rich.console import Console
 
-    console = Console(no_color=None if color else True, highlight=False, markup=False, emoji=False)
     # A line that is too long is folded by the terminal: that beats a number that is cut.
-    console.print(_joined(view), soft_wrap=True)
+    Console(no_color=None if color else True).print(_joined(view), soft_wrap=True)
 
 
 def as_text(view: View, form: str = "table") -> str:
@@ -56,9 +55,6 @@ def as_text(view: View, form: str = "table") -> str:
         record=True,
         force_terminal=True,
         color_system="truecolor",
-        highlight=False,
-        markup=False,
-        emoji=False,
         legacy_windows=False,
     )
     console.print(text, soft_wrap=True)
@@ -84,16 +80,15 @@ def fenced(text: str) -> str:
 
 def in_ascii(view: View) -> View:
     """The view with what ASCII lacks spelled in ASCII, as far as it is ours."""
-    return [[_plain(line) for line in section] for section in view]
-
-
-def _plain(text: Text) -> Text:
     from rich.text import Text
 
-    for character, plain in PLAIN.items():
-        if character in text.plain:
-            text = Text(plain).join(text.split(character, allow_blank=True))
-    return text
+    def plain(line: Text) -> Text:
+        for character, instead in PLAIN.items():
+            if character in line.plain:
+                line = Text(instead).join(line.split(character, allow_blank=True))
+        return line
+
+    return [list(map(plain, section)) for section in view]
 
 
 def is_unicode() -> bool:
@@ -118,11 +113,10 @@ def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
         yield
         return
     bar: Any = None
-    task: Any = None
     start = time.monotonic()
 
     def watch(doing: str, done: int, steps: int) -> None:
-        nonlocal bar, task
+        nonlocal bar
         if bar is None:
             if time.monotonic() - start < SECONDS_UNTIL_BAR or done == steps:
                 return
@@ -130,9 +124,9 @@ def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
             from rich.progress import Progress
 
             bar = Progress(console=Console(stderr=True), transient=True)
+            bar.add_task(doing)
             bar.start()
-            task = bar.add_task(doing, total=steps)
-        bar.update(task, completed=done, total=steps, description=doing)
+        bar.update(bar.task_ids[0], completed=done, total=steps, description=doing)
 
     try:
         with progress.watched_by(watch):

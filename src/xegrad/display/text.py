@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -91,7 +92,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def matrix(
-    columns: Sequence[Column], *, labels: Sequence[Column] = (), width: int | None = None, gap: int = GAP
+    columns: Sequence[Column], *, labels: Sequence[Column] = (), width: float = math.inf, gap: int = GAP
 ) -> Section:
     """Columns below their headings; where they are wider than `width`, in bands that each begin with the labels."""
     lines: Section = []
@@ -109,18 +110,14 @@ def matrix(
 
 
 def bands(
-    columns: Sequence[Column], labels: Sequence[Column] = (), width: int | None = None, gap: int = GAP
+    columns: Sequence[Column], labels: Sequence[Column] = (), width: float = math.inf, gap: int = GAP
 ) -> Iterator[Sequence[Column]]:
     """As many columns at a time as fit beside the labels, and at least one."""
-    if width is None:
-        yield columns
-        return
-    widths = [column.width + gap for column in columns]
     taken = sum(column.width + gap for column in labels) - gap
     start, used = 0, taken
-    for k, column_width in enumerate(widths):
-        used += column_width
+    for k, column in enumerate(columns):
+        used += column.width + gap
         if used > width and k > start:
             yield columns[start:k]
-            start, used = k, taken + column_width
+            start, used = k, taken + column.width + gap
     yield columns[start:]

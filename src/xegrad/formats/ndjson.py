@@ -181,7 +181,9 @@ _shared = attrgetter(
 
 def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
-    return None if fields is None else (*map(_size, _parts(fields)), repr(_shared(fields)))
+    if fields is None:
+        return None
+    return (*map(_size, _parts(fields)), fields.id is UNSET, repr(_shared(fields)))
 
 
 def _size(value: Any) -> Any:
@@ -195,8 +197,8 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
     found by trying fewer."""
     if not all(objects) or not _all_equal(map(_shared, objects)):
         raise ValueError("no problem, or other options")
-    if not _all_equal(fields.b is UNSET for fields in objects):
-        raise ValueError("not all have b")
+    if not _all_equal((fields.b is UNSET, fields.id is UNSET) for fields in objects):
+        raise ValueError("not all have b, or not all an id")
     first = raw_problem(objects[0], options)
     one = first.problem()
     arrays: dict[str, Any] = {}

@@ -5,60 +5,65 @@ See docs/json.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from xegrad.comparison import Comparison
 from xegrad.formats.results import types
-from xegrad.formats.results.tree import Tree, nulls, objects
+from xegrad.formats.results.tree import each, nulls, objects
 from xegrad.formats.results.tree import encode as encode
 from xegrad.formats.results.types import key
 from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
-    from xegrad.comparison import Summary
     from xegrad.computation import Computation
     from xegrad.descent import Descent
     from xegrad.explanation import Explanation
+    from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
-    from xegrad.slips import Slip
+    from xegrad.slip_page import Page
     from xegrad.verification import Verification
 
-
-def _result(declared: Any, source: object = None, **values: Any) -> Tree:
-    """The fields of a declared type, in its order: values, else attributes of the source; none that is UNSET."""
-    fields = {
-        name: values[name] if name in values else getattr(source, name, UNSET)
-        for name in declared.__struct_fields__
-    }
-    return {name: value for name, value in fields.items() if value is not UNSET}
+Fields = dict[str, Any]
 
 
-def _entry(problem: Problem, name: str, flat_index: Any) -> Tree:
+def _result(declared: Any, source: object, **values: Any) -> Any:
+    """An object of a declared type: its fields are the values, else the attributes of the source that have its name."""
+    names = [name for name in declared.__struct_fields__ if name not in values]
+    return declared(**{name: getattr(source, name, UNSET) for name in names}, **values)
+
+
+def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
     """An entry of a gradient by its flat index, or one for each problem."""
     indices = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
     if problem.classes is not None and "class" in indices:
-        indices["class_name"] = np.take(problem.classes, indices["class"]).tolist()
+        indices["class_name"] = np.array(problem.classes, dtype=object)[indices["class"]]
     return {"of": SYMBOLS[name], **indices}
 
 
-def _max_ulps(summaries: Sequence[Summary]) -> Any:
-    """(K,) the largest over several gradients; None where any of them has a NaN."""
-    ulps: list[Any] = [summary.max_ulps for summary in summaries]
-    if any(of_one is None for of_one in ulps):
-        return np.full(summaries[0].n_problems, None)
-    return np.max(ulps, axis=0)
+def _together(comparisons: Iterable[Comparison], n_problems: int) -> Comparison:
+    """Several gradients of K problems as one, (K, entries)."""
+    rows = [one.in_rows(n_problems) for one in comparisons]
+    parts = zip(*((one.reference, one.candidate, one.bound) for one in rows), strict=True)
+    return Comparison(*(np.concatenate(arrays, axis=1) for arrays in parts))
 
 
-def _accuracy(summaries: Sequence[Summary]) -> Tree:
-    """How far several gradients together are from the exact ones."""
+def _max_ulps(rows: Comparison) -> Any:
+    """(K,) the largest; NaN where any number of any problem is none."""
+    ulps = rows.ulps
+    return np.full(len(rows.reference), np.nan) if ulps is None else ulps.max(axis=1)
+
+
+def _accuracy(rows: Comparison) -> Fields:
+    """How far from the exact values, (K,) each."""
     return {
-        "max_ulp_error": _max_ulps(summaries),
-        "correct_digits": np.min([summary.correct_digits for summary in summaries], axis=0),
-        "wrong_entries": np.sum([summary.no_correct_digit for summary in summaries], axis=0),
+        "max_ulp_error": _max_ulps(rows),
+        "correct_digits": rows.correct_digits.min(axis=1),
+        "wrong_entries": np.count_nonzero(rows.no_correct_digit, axis=1),
     }
 
 
@@ -70,193 +75,173 @@ def compute_results(
     warnings: Sequence[Sequence[str]] = ((),),
 ) -> list[msgspec.Raw]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
-    n_problems, problem = computation.n_problems, computation.problem
-    probabilities = computation.forward.probabilities.reshape(n_problems, problem.n_rows, problem.n_classes)
+    classes = computation.problem.classes
+    probabilities = _of_each(computation, layout, "logits", computation.forward.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
-    accuracy = {
-        key(name): _accuracy([compared.summary(n_problems) for compared in from_exact.values()])
+    accuracy: Fields = {
+        key(name): _accuracy(_together(from_exact.values(), computation.n_problems))
         for name, from_exact in computation.from_exact.items()
     }
     if "exact" in values:
-        accuracy["exact"] = {"certified": _certified(computation)}
+        unsure = [mask.reshape(computation.n_problems, -1) for mask in computation.uncertified.values()]
+        accuracy["exact"] = {"certified": ~np.concatenate(unsure, axis=1).any(axis=1)}
     comparison = _comparison(computation) if computation.comparisons else None
-    *others, last = values
+    last = key(computation.method)
     reported = values[last]
-    notes = [list(of_one) for of_one in warnings]
-    for part in (
-        {"probabilities": probabilities, **{name: values[name] for name in others}},
+    notes = [[*of_one] for of_one in warnings]
+    for k, sentence in nulls(
+        {"probabilities": probabilities, **values, last: None},
         reported,
-        {last: reported},
-        {"comparison": comparison},
+        {last: reported, "comparison": comparison},
         accuracy,
     ):
-        for k, sentence in nulls(part):
-            notes[k].append(sentence)
+        notes[k].append(sentence)
     # dL/dW alone needs no second name.
     hidden = {"gradients": UNSET} if computation.names == ["weights"] else {}
     evaluations = {
-        name: _result(types.EvaluationResult, **of_one | hidden | accuracy.get(name, {}))
+        name: types.EvaluationResult(**of_one | hidden | accuracy.get(name, {}))
         for name, of_one in values.items()
     }
-    tree = _result(
-        types.ComputeResult,
+    tree = types.ComputeResult(
         schema="xegrad/compute/1",
-        id=list(ids),
+        id=UNSET if ids[0] is UNSET else each(ids),
         **reported,
-        probabilities=probabilities if layout.is_batch else probabilities[:, 0],
+        probabilities=probabilities,
         method=computation.method,
-        classes=UNSET if problem.classes is None else problem.classes,
+        classes=UNSET if classes is None else classes,
         **evaluations,
         comparison=comparison,
-        verdict=computation.verdicts,
-        warnings=notes,
+        verdict=each(computation.verdicts),
+        warnings=each(notes),
     )
-    return objects(tree, n_problems)
+    return objects(tree)
 
 
-def _values(computation: Computation, method: str, layout: Layout) -> Tree:
+def _of_each(computation: Computation, layout: Layout, name: str, array: Any) -> Any:
+    """A gradient of each problem, in its layout."""
+    return layout.of(name, array if computation.problem.weights.ndim > 2 else array[None])
+
+
+def _values(computation: Computation, method: str, layout: Layout) -> Fields:
     """The loss and the gradients by one method, in the layout of the problem."""
     evaluation, n_problems = computation.evaluations[method], computation.n_problems
-    stacked = computation.problem.weights.ndim > 2
-    gradients = {}
-    for name, gradient in evaluation.gradients.items():
-        shown = layout.of(name, gradient) + 0.0  # an exact zero has no sign to tell
-        gradients[SYMBOLS[name]] = shown if stacked else shown[None]
-    values: Tree = {"loss": np.reshape(evaluation.loss, n_problems)}
+    gradients = {  # + 0.0, since an exact zero has no sign to tell
+        SYMBOLS[name]: _of_each(computation, layout, name, gradient + 0.0)
+        for name, gradient in evaluation.gradients.items()
+    }
+    values: Fields = {"loss": np.reshape(evaluation.loss, n_problems)}
     if "W" in gradients:
         values["gradient"] = gradients["W"]
     values["gradients"] = gradients
     if computation.problem.targets.reduction == "none":
-        # As a list: the warning that names their sum is enough.
-        values["losses"] = evaluation.losses.reshape(n_problems, -1).tolist()
+        # The warning that names their sum is enough.
+        values["losses"] = each(evaluation.losses.reshape(n_problems, -1).tolist())
     return values
 
 
-def _certified(computation: Computation) -> Any:
-    """(K,) whether every exact value is."""
-    exact = computation.evaluations["exact"]
-    certified: Any = exact.certified
-    flags = [np.reshape(certified[name], (computation.n_problems, -1)) for name in ("loss", *exact.gradients)]
-    return np.concatenate(flags, axis=1).all(axis=1)
-
-
-def _comparison(computation: Computation) -> Tree:
+def _comparison(computation: Computation) -> Fields:
     """The chain against the shortcut: the figures of all gradients together."""
-    names = [*computation.comparisons]
-    summaries = [compared.summary(computation.n_problems) for compared in computation.comparisons.values()]
-    agree = np.array([summary.agrees for summary in summaries])
-    differences = np.array([summary.max_difference for summary in summaries])
+    problem, n_problems, compared = computation.problem, computation.n_problems, computation.comparisons
+    together = _together(compared.values(), n_problems)
+    each_gradient = [one.in_rows(n_problems) for one in compared.values()]
+    agree = np.array([one.within.all(axis=1) for one in each_gradient])
+    differences = np.array([np.abs(one.difference).max(axis=1) for one in each_gradient])
     # The worst entry is of the gradient that disagrees, or else of the first; of several, that which differs most.
     which = np.where(agree, -1, np.nan_to_num(differences, nan=np.inf)).argmax(axis=0)
-    worst = np.choose(which, [summary.worst for summary in summaries])
-    problem = computation.problem
-    places: Any = _entry(problem, names[0], worst)
+    worst = np.choose(which, [one.row_by_row[:, 0] for one in each_gradient])
+    names = list(compared)
+    entries: Any = _entry(problem, names[0], worst)
     if len(names) > 1:
         pairs = zip(which.tolist(), worst.tolist(), strict=True)
-        places = [_entry(problem, names[of], index) for of, index in pairs]
+        entries = each(_entry(problem, names[of], index) for of, index in pairs)
     return {
         "agree": agree.all(axis=0),
         "max_abs_difference": differences.max(axis=0),
-        "max_ulp_difference": _max_ulps(summaries),
-        "lost_entries": np.sum([summary.unresolved for summary in summaries], axis=0),
-        "opposite_signs": np.sum([summary.opposite_signs for summary in summaries], axis=0),
-        "worst": places,
+        "max_ulp_difference": _max_ulps(together),
+        "lost_entries": np.count_nonzero(together.unresolved, axis=1),
+        "opposite_signs": np.count_nonzero(together.opposite_signs, axis=1),
+        "worst": entries,
     }
 
 
-def verify_result(verification: Verification, *, id: Any = UNSET, warnings: Sequence[str] = ()) -> Tree:
+def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
     """What `verify --json` prints."""
+    diagnoses: Fields = {  # every explanation of the best rank that fits
+        name: [_result(types.ExplanationResult, one) for one in diagnosis.explanations]
+        for name, diagnosis in verification.diagnoses.items()
+    }
     checks = [
-        _result(
-            types.Check,
-            check,
-            **_accuracy([check.comparison.summary()]),
-            advisory=True if check.advisory else UNSET,
-        )
-        for check in verification.checks
+        _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)
+        for one in verification.checks
     ]
-    candidate: Tree = {}
+    candidate: types.CandidateResult | UnsetType = UNSET
     for name, judged in verification.judgements.items():
-        accuracy = _accuracy([judged.comparison.summary()]) | {"wrong_entries": int(judged.wrong.sum())}
+        accuracy = _accuracy(judged.comparison.in_rows(1)) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
-        checks.append(_result(types.Check, name=shown, passed=verification.accepts(name), **accuracy))
-        if name != "loss" and not candidate:
-            candidate = _candidate(verification, name, accuracy)
-    ulps = {f"max_ulp_error of {check['name']}": check["max_ulp_error"] for check in checks}
+        checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
+        if name != "loss" and candidate is UNSET:
+            candidate = _candidate(verification, judged, accuracy, diagnoses.get(name, UNSET))
+    ulps = {f"max_ulp_error of {check.name}": check.max_ulp_error for check in checks}
     reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
-    return _result(
-        types.VerifyResult,
+    tree = types.VerifyResult(
         schema="xegrad/verify/1",
         verified=verification.verified,
-        checks=[objects(check, 1)[0] for check in checks],
+        checks=checks,
         id=id,
-        candidate=objects(candidate, 1)[0] if candidate else UNSET,
-        diagnosis=_explanations(verification, "loss"),
+        candidate=candidate,
+        diagnosis=diagnoses.get("loss", UNSET),
         steps=UNSET if verification.steps is None else _result(types.StepsResult, verification.steps),
-        warnings=[*warnings, *reasons],
+        warnings=[*verification.problem.targets.warnings, *reasons],
     )
+    return objects(tree)[0]
 
 
-def _candidate(verification: Verification, name: str, accuracy: Tree) -> Tree:
+def _candidate(
+    verification: Verification, judged: Judgement, accuracy: Fields, diagnosis: Any
+) -> types.CandidateResult:
     """A gradient from outside, judged; `wrong_entries` counts those that nothing explains."""
-    judged = verification.judgements[name]
-    comparison = judged.comparison
-    worst = comparison.summary().worst
-    explanations, blind_spots = _explanations(verification, name), verification.blind_spots.get(name)
+    comparison, blind_spots = judged.comparison, verification.blind_spots.get(judged.name)
+    worst = comparison.worst_first[:1]
     return _result(
         types.CandidateResult,
         judged,
         **accuracy,
         bound=np.array([judged.relative_bound]),
         worst={
-            **_entry(verification.problem, name, worst),
+            **_entry(verification.problem, judged.name, worst),
             "yours": comparison.candidate.flat[worst],
             "exact": comparison.reference.flat[worst],
             "difference": comparison.difference.flat[worst],
         },
-        diagnosis=UNSET if explanations is UNSET else [explanations],
-        blind_spots=UNSET if blind_spots is None else [blind_spots],
+        diagnosis=diagnosis,
+        blind_spots=UNSET if blind_spots is None else blind_spots,
     )
 
 
-def _explanations(verification: Verification, name: str) -> Any:
-    """Every explanation of the best rank that fits a candidate, if any was looked for."""
-    if name not in verification.diagnoses:
-        return UNSET
-    return [
-        _result(types.ExplanationResult, explanation)
-        for explanation in verification.diagnoses[name].explanations
-    ]
-
-
-def explain_result(
-    explanation: Explanation, layout: Layout, *, id: Any = UNSET, warnings: Sequence[str] = ()
-) -> Tree:
+def explain_result(explanation: Explanation, layout: Layout, *, id: Any) -> Any:
     """What `explain --json` prints: every array by its name."""
-    arrays: Tree = {}
-    notes = list(warnings)
+    arrays: Fields = dict(explanation.arrays)
+    notes = list(explanation.problem.targets.warnings)
     for name, array in explanation.arrays.items():
         if array is None:
             size = " x ".join(map(str, explanation[name].shape))
             notes.append(f"{name} is null: {size} numbers are too many")
-            arrays[name] = None
             continue
-        if not np.isfinite(array).all():
-            broken = np.count_nonzero(~np.isfinite(array))
+        if broken := np.count_nonzero(~np.isfinite(array)):
             notes.append(f"{name} holds null: {broken} of {array.size} are not finite")
         shown = layout.of("weights", array) if name in ("gradient", "scrambled_gradient") else array
         arrays[name] = (shown + 0.0).tolist()
     row = explanation.row if explanation.problem.n_rows > 1 else UNSET
-    return _result(types.ExplainResult, schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
+    return types.ExplainResult(schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
 
 
-def descend_result(
-    descent: Descent, layout: Layout, *, id: Any = UNSET, warnings: Sequence[str] = ()
-) -> Tree:
+def descend_result(descent: Descent, layout: Layout, *, id: Any) -> types.DescendResult:
     """What `descend --json` prints; W in its own layout."""
     from xegrad.descent import accuracy
 
-    notes = [sentence for _, sentence in nulls({"gradient_norm": np.array([descent.gradient_norm])})]
+    notes = list(descent.start.targets.warnings)
+    if not np.isfinite(descent.gradient_norm):
+        notes.append("gradient_norm is null: it is not finite")
     if descent.diverged_at is not None:
         notes.append(
             f"step {descent.diverged_at} was not taken: the loss would grow past the start, or overflow"
@@ -272,29 +257,26 @@ def descend_result(
         b=descent.end.bias,
         right_before=accuracy(descent.start),
         right_after=accuracy(descent.end),
-        warnings=[*warnings, *notes],
+        warnings=notes,
     )
 
 
-def error_result(line: int, error: str, id: Any) -> Tree:
+def error_result(line: int, error: str, id: Any) -> Any:
     """What stands in a stream in the place of a line that is no problem."""
-    return _result(types.ErrorResult, line=line, error=error, id=id)
+    return types.ErrorResult(line, error, id)
 
 
-def slip_result(slip: Slip) -> Tree:
+def slip_result(page: Page) -> types.SlipResult:
     """What `slips NAME --json` prints."""
-    from xegrad.slip_page import page
-
-    shown = page(slip.name)
     return _result(
         types.SlipResult,
-        slip,
-        formula=shown.formula,
-        how=slip.cause,
-        wrong=shown.explanation.wrong,
-        right=shown.explanation.right,
-        remedy=shown.explanation.remedy,
-        of=SYMBOLS[shown.name],
-        right_gradient=shown.right,
-        wrong_gradient=shown.wrong,
+        page.slip,
+        formula=page.formula,
+        how=page.slip.cause,
+        wrong=page.explanation.wrong,
+        right=page.explanation.right,
+        remedy=page.explanation.remedy,
+        of=SYMBOLS[page.name],
+        right_gradient=page.right,
+        wrong_gradient=page.wrong,
     )

@@ -1,107 +1,93 @@
-"""Results of K problems as trees: dicts of arrays and dicts, which become K objects of JSON.
+"""Results of K problems as one tree of structs and dicts, which becomes K objects of JSON.
 
-Arrays and lists have one value for each problem; anything else is of all of them.
+An array has one value for each problem; anything else is of all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
-
-Tree = dict[str, Any]
 
 LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
-NOT_SHOWN = ("difference", "yours", "exact", "gradient_norm")  # whose warning is without the value
-
-
-def encode(*results: Tree | msgspec.Raw | list[Any]) -> bytes:
-    """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
-    return _encoder.encode_lines(results)
-
+NOT_SHOWN = ("difference", "yours", "exact")  # whose warning is without the value
+PLACE = b"\0"  # stands for an array in the text of a tree: no JSON holds this byte
 
 _encoder = msgspec.json.Encoder(enc_hook=np.ndarray.tolist)
 
 
-Columns = list[list[bytes]]  # of each place in a template, the text for each problem
-Texts = dict[int, list[bytes]]  # of an array that may stand in several places, by its identity
+def encode(*results: Any) -> bytes:
+    """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
+    return _encoder.encode_lines(results)
 
 
-def objects(tree: Tree, n_problems: int) -> list[msgspec.Raw]:
-    """The K objects of a tree, as text; a field but the last is absent where a list has UNSET.
+def each(values: Iterable[Any]) -> Any:
+    """An array of what is no number, a value for each problem."""
+    return np.fromiter(values, dtype=object)
+
+
+def objects(tree: Any) -> list[msgspec.Raw]:
+    """The K objects of a tree, as text; a tree without an array is one.
 
     What all objects have in common is written once, and so is an array that stands in several places.
     """
-    columns: Columns = []
-    whole = _template(tree, columns, {})
-    rows = zip(*columns, strict=True) if columns else [()] * n_problems
-    return [msgspec.Raw(whole % row) for row in rows]
+    columns: list[list[bytes]] = []
+    texts: dict[int, list[bytes]] = {}  # of an array, by its identity
 
+    def place(array: Any) -> msgspec.Raw:
+        if id(array) not in texts:
+            texts[id(array)] = _texts(array)
+        columns.append(texts[id(array)])
+        return msgspec.Raw(PLACE)
 
-def _template(branch: Any, columns: Columns, texts: Texts) -> bytes:
-    """The text of a part of a tree, with %b where the problems differ; what stands there is added to the columns."""
-    if isinstance(branch, dict):
-        members = [_member(name, value, columns, texts) for name, value in branch.items()]
-        return b"{" + b"".join(members).removesuffix(b",") + b"}"
-    if isinstance(branch, list):
-        columns.append(list(map(_encoder.encode, branch)))
-    elif isinstance(branch, np.ndarray):
-        columns.append(texts.get(id(branch)) or texts.setdefault(id(branch), _texts(branch)))
-    else:
-        return _encoder.encode(branch).replace(b"%", b"%%")
-    return b"%b"
-
-
-def _member(name: str, branch: Any, columns: Columns, texts: Texts) -> bytes:
-    """A field and its value, with the comma."""
-    if isinstance(branch, list) and UNSET in branch:
-        columns.append(
-            [b"" if value is UNSET else _encoder.encode({name: value})[1:-1] + b"," for value in branch]
-        )
-        return b"%b"
-    return _encoder.encode(name) + b":" + _template(branch, columns, texts) + b","
+    whole = msgspec.json.encode(tree, enc_hook=place).replace(b"%", b"%%").replace(PLACE, b"%b")
+    return [msgspec.Raw(whole % row) for row in (zip(*columns, strict=True) if columns else [()])]
 
 
 def _texts(array: Any) -> list[bytes]:
-    """The numbers of each problem as JSON, null for what it cannot hold."""
+    """The value of each problem as JSON, null for a number that it cannot hold."""
     values: list[Any] = array.tolist()
-    if array.ndim > 1:
+    if array.ndim > 1 or array.dtype.kind in "OU":
         return list(map(_encoder.encode, values))
     if array.dtype.kind == "u":
         values = [value if value <= LARGEST_INTEGER else None for value in values]
     return _encoder.encode(values)[1:-1].split(b",")
 
 
-def nulls(tree: Tree) -> Iterator[tuple[int, str]]:
-    """The number of a problem and a sentence, for each value that JSON cannot hold, at its first place in the tree."""
-    for path, array in _first_places(tree, "", set()):
-        flat = array.reshape(len(array), -1)
-        is_ulps = array.dtype.kind == "u"
-        unwritable = flat > LARGEST_INTEGER if is_ulps else ~np.isfinite(flat.astype(float, copy=False))
-        for k in np.flatnonzero(unwritable.any(axis=1)).tolist():
-            reason = f"{np.count_nonzero(unwritable[k])} of {flat.shape[1]} entries are not finite"
-            if flat.shape[1] == 1:
-                reason = _reason(path, flat[k].tolist()[0])
-            yield k, f"{path} is null: {reason}"
+def nulls(*trees: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """The number of a problem and a sentence, for each number that JSON cannot hold, at its first place in a tree."""
+    for tree in trees:
+        seen: set[int] = set()
+        for path, array in _arrays(tree):
+            if id(array) in seen or array.dtype == object:
+                continue
+            seen.add(id(array))
+            flat = array.reshape(len(array), -1)
+            unwritable = flat > LARGEST_INTEGER if array.dtype.kind == "u" else ~np.isfinite(flat)
+            for k in np.flatnonzero(unwritable.any(axis=1)).tolist():
+                reason = f"{np.count_nonzero(unwritable[k])} of {flat.shape[1]} entries are not finite"
+                if flat.shape[1] == 1:
+                    reason = _reason(path, flat[k].tolist()[0])
+                yield k, f"{path} is null: {reason}"
 
 
-def _reason(path: str, value: float | None) -> str:
+def _reason(path: str, value: float) -> str:
     """Why JSON cannot hold a number."""
-    if value is None:
-        return "it is not a number"
     if isinstance(value, int):
         return f"{value} is above 2**53"
+    if "ulp" in path:
+        return "it is not a number"
     return "it is not finite" if path.endswith(NOT_SHOWN) else f"it is {value}"
 
 
-def _first_places(tree: Tree, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _arrays(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The path of each array."""
     for name, branch in tree.items():
+        if isinstance(branch, msgspec.Struct):
+            branch = msgspec.structs.asdict(branch)
         if isinstance(branch, dict):
-            yield from _first_places(branch, f"{prefix}{name}.", seen)
-        elif isinstance(branch, np.ndarray) and id(branch) not in seen:
-            seen.add(id(branch))
+            yield from _arrays(branch, f"{prefix}{name}.")
+        elif isinstance(branch, np.ndarray):
             yield f"{prefix}{name}", branch

@@ -1,6 +1,6 @@
 """What the commands print as JSON, field by field, for the published schemas.
 
-Results are printed from dicts that have these fields in this order; no value of these types is ever made.
+A result is an object of these types, with arrays in the place of numbers; nothing checks what it holds.
 """
 
 from __future__ import annotations
@@ -70,24 +70,25 @@ class ComparisonResult(msgspec.Struct):
     worst: Entry
 
 
-ComputeResult = msgspec.defstruct(
+ComputeResult: Any = msgspec.defstruct(
     "ComputeResult",
     [
         ("schema", str),
-        ("id", Any | UnsetType),
+        ("id", Any, UNSET),
         ("loss", float | None),
-        ("losses", Numbers | UnsetType),
+        ("losses", Numbers | UnsetType, UNSET),
         ("probabilities", RowsOrNumbers),
-        ("gradient", list[Numbers] | UnsetType),
+        ("gradient", list[Numbers] | UnsetType, UNSET),
         ("gradients", Gradients),
         ("method", str),
-        ("classes", list[str] | UnsetType),
+        ("classes", list[str] | UnsetType, UNSET),
         *((key(name), EvaluationResult | UnsetType, UNSET) for name in METHODS),
         ("comparison", ComparisonResult | None, None),
         ("verdict", str, "undecided"),
         ("warnings", list[str], msgspec.field(default_factory=list)),
     ],
     namespace={"__doc__": "What `compute --json` prints."},
+    kw_only=True,
 )
 
 
@@ -161,33 +162,34 @@ class VerifyResult(msgspec.Struct):
     schema: str
     verified: bool
     checks: list[Check]
-    id: Any | UnsetType = UNSET
+    id: Any = UNSET
     candidate: CandidateResult | UnsetType = UNSET
     diagnosis: list[ExplanationResult] | UnsetType = UNSET
     steps: StepsResult | UnsetType = UNSET
     warnings: list[str] = msgspec.field(default_factory=list)
 
 
-ExplainResult = msgspec.defstruct(
+ExplainResult: Any = msgspec.defstruct(
     "ExplainResult",
     [
         ("schema", str),
-        ("id", Any | UnsetType),
-        ("row", int | UnsetType),
-        *((name, float | RowsOrNumbers | UnsetType | None) for name in (*CHAIN, "scrambled_gradient")),
+        ("id", Any, UNSET),
+        ("row", int | UnsetType, UNSET),
+        *((name, float | RowsOrNumbers | UnsetType | None, UNSET) for name in (*CHAIN, "scrambled_gradient")),
         ("warnings", list[str]),
     ],
     namespace={
         "__doc__": "What `explain --json` prints: every factor of one row's chain, null where too large."
     },
+    kw_only=True,
 )
 
 
-class DescendResult(msgspec.Struct):
+class DescendResult(msgspec.Struct, kw_only=True):
     """What `descend --json` prints."""
 
     schema: str
-    id: Any | UnsetType
+    id: Any = UNSET
     loss_before: float
     loss_after: float
     losses: list[float]
