@@ -405,6 +405,12 @@ def test_exact_is_computed_by_default_only_where_it_is_quick(run: Run) -> None:
         assert ("exact" in json.loads(run("compute", "--json", stdin=problem).out)) is computed
 
 
+@pytest.mark.parametrize("method", ["chain", "shortcut", "complex-step"])
+def test_one_method_beside_the_exact_one_is_not_compared(run: Run, method: str) -> None:
+    outcome = run("compute", SEED, "--method", f"exact,{method}", "--json")
+    assert json.loads(outcome.out)["verdict"] == "undecided" and outcome.status == 0
+
+
 def test_every_method_can_be_asked_for(run: Run) -> None:
     result = json.loads(
         run("compute", "sample_inputs/seed.json", "--method", ",".join(METHODS), "--json").out

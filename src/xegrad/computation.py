@@ -187,7 +187,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
             {name: against.no_correct_digit for name, against in self.from_exact.get(method, {}).items()}
             for method in ("chain", "shortcut")
         )
-        common = {name: chain[name] & shortcut[name] for name in chain}
+        common = {name: chain[name] & shortcut[name] for name in chain.keys() & shortcut}
         return {
             "not-finite": {name: ~(of.within | np.isfinite(of.candidate)) for name, of in compared},
             "apart": {name: ~(of.within | of.unbounded) for name, of in compared},
