@@ -37,6 +37,7 @@ class Diagnosis(msgspec.Struct, frozen=True, eq=False):
     """All explanations of the best rank: no free number before one, one slip before two."""
 
     explanations: tuple[Explanation, ...] = ()
+    where: str = ""  # which rows of the batch are wrong, if that is all that can be told
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
