@@ -32,7 +32,7 @@ def main(gradients: int) -> None:
         problem = random_problem(random, np.float64)
         exact = METHODS["exact"].evaluate(problem)
         tolerance = Tolerance(precision=dtype)
-        bound = bounds.stable(problem, precision=dtype).gradients["weights"]
+        bound = bounds.stable(problem, arithmetic=bounds.PRECISIONS[dtype]).gradients["weights"]
         for dot in ORDERS.values():
             candidate = gradient(problem, dtype, dot).astype(np.float64)
             right[judge(problem, exact, candidate, tolerance).outcome] += 1

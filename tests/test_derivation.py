@@ -79,8 +79,8 @@ def test_every_cell_is_made_of_cells_and_nothing_of_itself(seed: Problem) -> Non
 
 
 def test_a_problem_is_analysed_once(seed: Problem) -> None:
-    assert bounds.cells_of(seed) is bounds.cells_of(seed, "float64")
-    assert bounds.cells_of(seed, "float32") is not bounds.cells_of(seed)
+    assert bounds.cells_of(seed) is bounds.cells_of(seed, bounds.PRECISIONS["float64"])
+    assert bounds.cells_of(seed, bounds.PRECISIONS["float32"]) is not bounds.cells_of(seed)
 
 
 def test_what_may_overflow_takes_its_whole_row_along() -> None:

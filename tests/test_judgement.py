@@ -53,7 +53,7 @@ def test_an_entry_moved_by_eight_times_its_bound_is_always_wrong(dtype: str) -> 
         problem = mild_or_saturated(random)
         exact = METHODS["exact"].evaluate(problem)
         candidate = gradient(problem, dtype, ORDERS["forward"]).astype(np.float64)
-        bound = bounds.stable(problem, precision=dtype).gradients["weights"]
+        bound = bounds.stable(problem, arithmetic=bounds.PRECISIONS[dtype]).gradients["weights"]
         index = tuple(random.integers(size) for size in candidate.shape)
         candidate[index] += random.choice([-8, 8]) * bound[index]
         judged = judge(problem, exact, candidate, Tolerance(precision=dtype))

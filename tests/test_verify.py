@@ -500,7 +500,7 @@ def test_a_gradient_without_a_certified_exact_value_is_undecided() -> None:
     problem = Problem(np.ones((1, 2)), np.ones((1, 1)), Targets(labels=np.array([0])))
     comparison = Comparison(problem.weights, problem.weights, problem.weights)
     judgement = Judgement("weights", comparison, np.array([[True, False]]), Tolerance())
-    sentence = outcome_sentence(problem, judgement, None)
+    sentence = outcome_sentence(problem, judgement)
     assert sentence.startswith("UNDECIDED: the exact value could not be certified (bound for float64")
 
 

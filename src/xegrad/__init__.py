@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xegrad.blindness import blind_spots as blind_spots
     from xegrad.bounds import Bound as Bound
+    from xegrad.claim import Claim as Claim
     from xegrad.comparison import Comparison as Comparison
     from xegrad.comparison import compare as compare
     from xegrad.computation import Computation as Computation
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from xegrad.problem import Problem as Problem
     from xegrad.slips import SLIPS as SLIPS
     from xegrad.targets import Targets as Targets
-    from xegrad.verification import Claim as Claim
     from xegrad.verification import Verification as Verification
     from xegrad.verification import verify as verify
 
@@ -39,6 +39,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "blindness": ("blind_spots",),
+    "claim": ("Claim",),
     "bounds": ("Bound",),
     "comparison": ("Comparison", "compare"),
     "computation": ("Computation", "compute"),
@@ -53,7 +54,7 @@ _NAMES = {
     "problem": ("Problem",),
     "slips": ("SLIPS",),
     "targets": ("Targets",),
-    "verification": ("Claim", "Verification", "verify"),
+    "verification": ("Verification", "verify"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

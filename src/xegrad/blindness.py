@@ -43,10 +43,10 @@ def blind_spots(
     out.
     """
     tolerance = tolerance or Tolerance()
-    bound = bounds.stable(problem, (with_respect_to,), precision=tolerance.precision, terms=tolerance.terms)
+    bound = bounds.stable(problem, (with_respect_to,), arithmetic=tolerance.arithmetic)
     reference, error = exact.gradients[with_respect_to], bound.gradients[with_respect_to]
     allowed = tolerance.allowed(reference, error, 0.0)
-    right = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(with_respect_to)
+    right = bounds.cells_of(problem, tolerance.arithmetic).of(with_respect_to)
     right = right.replace("G", Rounded(reference, error, right.arithmetic))
     unrounded = Cells(right.problem, with_respect_to, UNROUNDED).replace(
         "G", Rounded(reference, 0.0, UNROUNDED)

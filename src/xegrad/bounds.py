@@ -8,17 +8,17 @@ See docs/numerics.md, sections 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer
 from xegrad.derivation import Cells
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
+from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import pairwise as pairwise
@@ -36,41 +36,36 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Array]
 
 
-def cells_of(
-    problem: Problem, precision: str | None = None, terms: Callable[[int], int] = any_order
-) -> Cells:
-    """The derivation of a problem in some precision; its cells are computed once."""
-    return _cells(problem, precision or problem.dtype.name, terms)
+def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
+    """The derivation of a problem in some arithmetic, that of its precision by default; its cells are computed once."""
+    return _cells(problem, arithmetic or PRECISIONS[problem.dtype.name])
 
 
 @once
-def _cells(problem: Problem, precision: str, terms: Callable[[int], int]) -> Cells:
+def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
     """Cells of a twin: a problem that keeps cells that hold it waits for the garbage collector."""
     wide = problem.astype(np.dtype(np.float64))
     layer.forward(wide)
     twin = copy(wide)
     twin.__dict__["results"] = dict(wide.__dict__["results"])
-    return Cells(twin, arithmetic=replace(PRECISIONS[precision], terms=terms))
+    return Cells(twin, arithmetic=arithmetic)
 
 
 @np.errstate(all="ignore")
 def stable(
     problem: Problem,
     with_respect_to: Sequence[str] = ("weights",),
-    *,
-    precision: str | None = None,
-    terms: Callable[[int], int] = any_order,
+    arithmetic: Arithmetic | None = None,
 ) -> Bound:
     """That of any stable computation: maximum subtracted, sums in any order, q S - Q or better.
 
     Parameters
     ----------
-    precision : a name in PRECISIONS, optional
-        In which it computes; that of the problem by default.  The exact values are for W, x and b in float64.
-    terms : callable
-        How the roundings of a sum count: `any_order`, `pairwise` or `blocked(n)`.
+    arithmetic : Arithmetic, optional
+        In which it computes, one of PRECISIONS or a variant: that of the problem by default.  The exact values are for
+        W, x and b in float64.
     """
-    return _bound(cells_of(problem, precision, terms), with_respect_to)
+    return _bound(cells_of(problem, arithmetic), with_respect_to)
 
 
 @np.errstate(all="ignore")

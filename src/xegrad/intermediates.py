@@ -93,13 +93,13 @@ def first_wrong_step(
         A name that is no step of this chain, or a step of another size.
     """
     tolerance, resolution = tolerance or Tolerance(), resolution or {}
-    cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
+    cells = bounds.cells_of(problem, tolerance.arithmetic)
     known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
     for name in steps:
         if name not in known:
             raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
     present = [name for name in known if name in steps]
-    bound = bounds.stable(problem, precision=tolerance.precision, terms=tolerance.terms)
+    bound = bounds.stable(problem, arithmetic=tolerance.arithmetic)
     gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
     known_exactly = {
         "loss": Rounded(np.asarray(exact.loss), bound.loss, cells.arithmetic),

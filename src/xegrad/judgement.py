@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer
+from xegrad.claim import Reading
 from xegrad.comparison import Comparison, numbers_of
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
@@ -34,6 +36,11 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     terms: Callable[[int], int] = bounds.any_order  # how its sums were formed
     rtol: float | None = None  # these two override the derived bound
     atol: float | None = None
+
+    @property
+    def arithmetic(self) -> bounds.Arithmetic:
+        """In which it was computed."""
+        return replace(bounds.PRECISIONS[self.precision], terms=self.terms)
 
     @property
     def derived(self) -> bool:
@@ -56,6 +63,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
     comparison: Comparison
     certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
     tolerance: Tolerance
+    reading: Reading = Reading()
 
     @property
     def wrong(self) -> Any:
@@ -138,7 +146,7 @@ def judge(
 ) -> Judgement:
     """A candidate gradient, in the library's layout, or a "loss", against the exact one."""
     names = () if with_respect_to == "loss" else (with_respect_to,)
-    bound = bounds.stable(problem, names, precision=tolerance.precision, terms=tolerance.terms)
+    bound = bounds.stable(problem, names, arithmetic=tolerance.arithmetic)
     reference = numbers_of(exact, with_respect_to)
     allowed = tolerance.allowed(reference, numbers_of(bound, with_respect_to), resolution)
     # A value beyond the largest float is infinite, and is matched or not.

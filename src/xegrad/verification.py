@@ -5,13 +5,14 @@ See docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from xegrad.blindness import blind_spots
+from xegrad.claim import Claim
 from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
@@ -19,28 +20,12 @@ from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge
 from xegrad.methods import METHODS
 from xegrad.problem import Problem
-from xegrad.targets import Array
 from xegrad.vocabulary import COMPUTED_IN, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
 HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
-
-
-class Claim(msgspec.Struct, frozen=True, eq=False):
-    """What is claimed of a problem: one gradient, in any shape that holds its numbers, a loss, steps of the chain.
-
-    Each with what printing left open: half a unit of the last decimal, entry by entry.  `decimals` says how many
-    were printed of the gradient, by its name, and of the "loss"; `dtype` is that of the file that holds them.
-    """
-
-    gradient: tuple[Array, Array | float] | None = None
-    loss: tuple[float, float] | None = None
-    steps: Mapping[str, tuple[Array, Array | float]] = {}
-    name: str = "weights"
-    decimals: Mapping[str, int | None] = {}
-    dtype: str | None = None
 
 
 def in_precision_of(problem: Problem, claim: Claim, tolerance: Tolerance) -> Tolerance:
@@ -77,16 +62,15 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     judgements: Mapping[str, Judgement] = {}  # of a gradient, by its name, and of a "loss"
     diagnoses: Mapping[str, Diagnosis] = {}  # of what is wrong, or has lost its digits
     steps: Intermediates | None = None
-    blind_spots: Sequence[str] | None = None  # the slips that a right gradient does not rule out
-    misshapen: bool = False  # whether a gradient has a row where it should have a column
+    blind_spots: Mapping[str, Sequence[str]] = {}  # the slips that a right gradient does not rule out
+    misshapen: Collection[str] = ()  # the gradients that have a row where they should have a column
     strict: bool = False
-    decimals: Mapping[str, int | None] = {}  # as of the claim
     checks: Sequence[Check] = ()
 
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
         counted = (RIGHT,) if self.strict else (RIGHT, DIGITS_LOST)
-        return self.judgements[name].outcome in counted and not (self.misshapen and name != "loss")
+        return self.judgements[name].outcome in counted and name not in self.misshapen
 
     @property
     def verified(self) -> bool:
@@ -105,33 +89,36 @@ def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool
         A step of the chain that there is not, or of another size.
     """
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
-    needed = (claim.name,) if claim.gradient is not None or claim.steps else ()
-    exact = METHODS["exact"].evaluate(problem, needed)
+    exact = METHODS["exact"].evaluate(
+        problem, [*dict.fromkeys((*claim.gradients, *(["weights"] * bool(claim.steps))))]
+    )
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}
-    misshapen, blind, steps = False, None, None
-    if claim.gradient is not None:
-        values, resolution = claim.gradient
-        expected = exact.gradients[claim.name].shape
-        misshapen = values.shape != expected
-        left_open = np.broadcast_to(resolution, values.shape).reshape(expected)
-        judged = judge(problem, exact, values.reshape(expected), tolerance, left_open, claim.name)
-        judgements[claim.name] = judged
-        if misshapen or judged.outcome in (WRONG, DIGITS_LOST):
-            diagnoses[claim.name] = diagnose(problem, exact, values, tolerance, resolution, claim.name)
+    blind: dict[str, Sequence[str]] = {}
+    misshapen, steps = [], None
+    for name, claimed in claim.gradients.items():
+        expected, resolution = exact.gradients[name].shape, claimed.reading.resolution
+        whole = claimed.moved(lambda array, shape=expected: array.reshape(shape))  # type: ignore[misc]
+        judged = judge(problem, exact, whole.values, tolerance, whole.reading.resolution, name)
+        judgements[name] = replace(judged, reading=claimed.reading)
+        if claimed.values.shape != expected:
+            misshapen.append(name)
+        if name in misshapen or judged.outcome in (WRONG, DIGITS_LOST):
+            diagnoses[name] = diagnose(problem, exact, claimed.values, tolerance, resolution, name)
         elif judged.outcome == RIGHT and tolerance.derived:
-            blind = [*blind_spots(problem, exact, tolerance, claim.name)]
+            blind[name] = [*blind_spots(problem, exact, tolerance, name)]
     if claim.loss is not None:
-        judgements["loss"] = judge(problem, exact, claim.loss[0], tolerance, claim.loss[1], "loss")
-        if judgements["loss"].outcome == WRONG:
-            diagnoses["loss"] = diagnose_loss(problem, exact, claim.loss[0], tolerance, claim.loss[1])
+        loss, reading = float(claim.loss.values.item()), claim.loss.reading
+        left_open = float(np.max(reading.resolution))
+        judged = replace(judge(problem, exact, loss, tolerance, left_open, "loss"), reading=reading)
+        judgements["loss"] = judged
+        if judged.outcome == WRONG:
+            diagnoses["loss"] = diagnose_loss(problem, exact, loss, tolerance, left_open)
     if claim.steps:
-        parts = {name: values for name, (values, _) in claim.steps.items()}
-        opened = {name: resolution for name, (_, resolution) in claim.steps.items()}
+        parts = {name: claimed.values for name, claimed in claim.steps.items()}
+        opened = {name: claimed.reading.resolution for name, claimed in claim.steps.items()}
         steps = first_wrong_step(problem, exact, parts, tolerance, opened)
-    return Verification(
-        problem, tolerance, judgements, diagnoses, steps, blind, misshapen, strict, claim.decimals
-    )
+    return Verification(problem, tolerance, judgements, diagnoses, steps, blind, misshapen, strict)
 
 
 def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:

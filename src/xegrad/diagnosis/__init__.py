@@ -104,10 +104,10 @@ def diagnose_loss(
     Nothing with a free number: one number always fits it.  A name needs the digits of any other.
     """
     tolerance = tolerance or Tolerance()
-    bound = bounds.stable(problem, (), precision=tolerance.precision, terms=tolerance.terms).loss
+    bound = bounds.stable(problem, (), arithmetic=tolerance.arithmetic).loss
     if not math.isfinite(loss) or abs(loss - exact.loss) <= tolerance.allowed(exact.loss, bound, resolution):
         return Diagnosis()
-    cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms)
+    cells = bounds.cells_of(problem, tolerance.arithmetic)
     right = Rounded(np.asarray(exact.loss), float(bound), cells.arithmetic)
     apart = cells.S - cells.Q
     squared = (apart * apart).sum(axis=-1).sum(axis=-1)

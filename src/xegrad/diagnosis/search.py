@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds
@@ -91,9 +92,9 @@ class Search:
     ) -> None:
         self.tolerance = tolerance
         self.exact_evaluation = exact_evaluation
-        self.cells = bounds.cells_of(problem, tolerance.precision, tolerance.terms).of(name)
+        self.cells = bounds.cells_of(problem, tolerance.arithmetic).of(name)
         self.shape = self.cells.shape
-        bound = bounds.stable(problem, (name,), precision=tolerance.precision, terms=tolerance.terms)
+        bound = bounds.stable(problem, (name,), arithmetic=tolerance.arithmetic)
         value, error = exact_evaluation.gradients[name], bound.gradients[name]
         self.exact = Rounded(value, error, self.cells.arithmetic).reshape(*self.shape)
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
@@ -218,8 +219,9 @@ class Search:
             return gradient.less_certain(0.25 * 10.0 ** -form["decimals"])
         error = gradient.error
         if form["format"] == "float32":  # computed in it, too
-            narrow = bounds.cells_of(self.cells.problem, "float32", self.tolerance.terms).of(self.cells.name)
-            error = np.maximum(error, self.gradient(narrow, entries).error)
+            narrow = replace(self.tolerance, precision="float32").arithmetic
+            narrow_cells = bounds.cells_of(self.cells.problem, narrow).of(self.cells.name)
+            error = np.maximum(error, self.gradient(narrow_cells, entries).error)
         error = bounds.stored(gradient.value, error, form["format"])
         return Rounded(gradient.value, error, gradient.arithmetic)
 

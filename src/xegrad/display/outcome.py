@@ -28,11 +28,10 @@ def sentences(verification: Verification) -> dict[str, str]:
     """One for each judgement, and "both" where a gradient and a loss say more together."""
     judgements = verification.judgements
     by_name = {
-        name: outcome_sentence(verification.problem, judgement, verification.decimals.get(name))
-        for name, judgement in judgements.items()
+        name: outcome_sentence(verification.problem, judgement) for name, judgement in judgements.items()
     }
     if verification.misshapen:
-        return by_name | {name: MISSHAPEN for name in judgements if name != "loss"}
+        return by_name | dict.fromkeys(verification.misshapen, MISSHAPEN)
     good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
     outcomes = [good.get(judgement.outcome, judgement.outcome) for judgement in judgements.values()]
     return by_name | {"both": APART[outcomes[0]]} if {*outcomes} == {RIGHT, WRONG} else by_name
@@ -47,11 +46,12 @@ def checks_sentence(checks: Sequence[Check]) -> str:
     return f"VERIFIED: all {len(counting)} checks passed."
 
 
-def outcome_sentence(problem: Problem, judgement: Judgement, decimals: int | None) -> str:
+def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
     """The outcome of a gradient or of a loss, what was allowed, and why if that can be known."""
     word = judgement.outcome.upper().replace("-", " ")
     of_one = _of_loss if judgement.name == "loss" else _of_gradient
-    what, remark = of_one(problem, judgement, _why_undecided(problem, judgement, decimals))
+    what, remark = of_one(problem, judgement, _why_undecided(problem, judgement))
+    decimals = judgement.reading.decimals
     printed = "" if decimals is None else f", read as printed to {decimals} decimals"
     return f"{word}: {what} ({_allowed(judgement)}{printed}).{remark}"
 
@@ -94,8 +94,9 @@ def _of_loss(problem: Problem, judgement: Judgement, undecided: str) -> tuple[st
     }[judgement.outcome], negative if judgement.outcome == WRONG and yours < 0 else ""
 
 
-def _why_undecided(problem: Problem, judgement: Judgement, decimals: int | None) -> str:
-    precision, half = judgement.tolerance.precision, "may exceed half of every entry"
+def _why_undecided(problem: Problem, judgement: Judgement) -> str:
+    decimals, precision = judgement.reading.decimals, judgement.tolerance.precision
+    half = "may exceed half of every entry"
     if not np.all(judgement.certified):
         return "the exact value could not be certified"
     if decimals is not None:

@@ -67,15 +67,15 @@ def _checks(checks: Sequence[Check]) -> Section:
 def _judged(verification: Verification, name: str, sentence: str, page: PageSettings) -> View:
     """What is judged, the entries that are wrong or have no digit, the worst first, and the mistake."""
     judgement = verification.judgements[name]
-    shown_as = WRONG if verification.misshapen and name != LOSS else judgement.outcome
+    shown_as = WRONG if name in verification.misshapen else judgement.outcome
     view = [headed(sentence, STYLES[shown_as], page.width)]
     if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST):
         view.append(_worst(verification.problem, name, judgement, page))
     if name in verification.diagnoses:
         pattern = LOSS if name == LOSS else judgement.pattern
         view += _mistakes(verification.diagnoses[name], pattern if shown_as == WRONG else "", page.width)
-    if name != LOSS and verification.blind_spots:
-        names = ", ".join(verification.blind_spots)
+    if verification.blind_spots.get(name):
+        names = ", ".join(verification.blind_spots[name])
         text = f"This problem could not have caught: {names} (xegrad slips NAME explains)."
         view.append(wrap(text, page.width))
     return view

@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from xegrad.claim import Claim, Claimed
 from xegrad.errors import InputError
 from xegrad.formats import binary_format, naming, no_keys, npz, printed
-from xegrad.formats.printed import PrintedArray
 from xegrad.formats.values import listed
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
-from xegrad.verification import Claim
 from xegrad.vocabulary import CHAIN, SYMBOLS
 
 
@@ -52,34 +51,26 @@ def read(
     InputError
         What is no array of numbers, or one of another size: where, what was found, what was expected.
     """
-    arrays: dict[str, PrintedArray] = {}
-    judged: dict[str, PrintedArray] = {}
+    arrays: dict[str, Claimed] = {}
+    gradients: dict[str, Claimed] = {}
     if gradient is not None:
         arrays = _arrays(gradient, name, decimals)
         if "gradient" in arrays:
             with naming(gradient.source):
                 in_file = _in_shape(arrays["gradient"], layout.shape(problem, name))
-            arrays["gradient"] = judged[name] = in_file.moved(partial(layout.to_library, name))
+            arrays["gradient"] = gradients[name] = in_file.moved(partial(layout.to_library, name))
+    number = arrays.get("loss")
     if loss is not None:
         with naming(loss.source):
-            judged["loss"] = _one_number(loss.data, decimals)
-    elif "loss" in arrays:
-        judged["loss"] = arrays["loss"]
-    if "loss" in judged and judged["loss"].values.size != 1:
-        raise InputError(f"the loss is made of {judged['loss'].values.size} numbers; one is expected")
-    pairs = {step: (array.values, array.resolution) for step, array in arrays.items()}
-    dtypes = [array.dtype for array in (*judged.values(), *arrays.values())]
-    return Claim(
-        gradient=pairs.get("gradient"),
-        loss=(judged["loss"].values.item(), judged["loss"].resolution.item()) if "loss" in judged else None,
-        steps=pairs if pairs.keys() - {"gradient"} else {},
-        name=name,
-        decimals={of: array.decimals for of, array in judged.items()},
-        dtype=next(iter(dtypes), None),
-    )
+            number = _one_number(loss.data, decimals)
+    if number is not None:
+        if number.values.size != 1:
+            raise InputError(f"the loss is made of {number.values.size} numbers; one is expected")
+        number = number.moved(np.ravel)
+    return Claim(gradients, number, arrays if arrays.keys() - {"gradient"} else {})
 
 
-def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, PrintedArray]:
+def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, Claimed]:
     """The gradient; or the steps of the chain, where an object or a NPZ holds more of them than that of W."""
     data, source, key = written.data, written.source, written.key
     if isinstance(data, bytes) and (binary := binary_format(data)) is not None:
@@ -101,7 +92,7 @@ def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, Prin
         return {"gradient": printed.of_text(text, decimals)}
 
 
-def _one_number(data: bytes | Array, decimals: str | None) -> PrintedArray:
+def _one_number(data: bytes | Array, decimals: str | None) -> Claimed:
     """A loss; null is JSON's way to say that it is no number."""
     if isinstance(data, np.ndarray):
         return printed.of_array(data)
@@ -109,7 +100,7 @@ def _one_number(data: bytes | Array, decimals: str | None) -> PrintedArray:
     return printed.one_number("nan" if text == "null" else text, decimals)
 
 
-def _from_object(text: str, name: str, decimals: str | None) -> dict[str, PrintedArray]:
+def _from_object(text: str, name: str, decimals: str | None) -> dict[str, Claimed]:
     """The steps; or what stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
     try:
         value: dict[str, Any] = printed.parsed(text)
@@ -136,7 +127,7 @@ def _from_object(text: str, name: str, decimals: str | None) -> dict[str, Printe
     return {"gradient": printed.of_rows(value["gradient"], decimals)}
 
 
-def _in_shape(array: PrintedArray, expected: tuple[int, ...]) -> PrintedArray:
+def _in_shape(array: Claimed, expected: tuple[int, ...]) -> Claimed:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.

@@ -10,12 +10,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from xegrad.claim import Claimed, Reading
 from xegrad.errors import InputError
 from xegrad.formats.values import check_doubled, check_real, is_number, short, why_ragged
 from xegrad.targets import Array
@@ -49,29 +49,16 @@ _KEYWORD = re.compile(
 _FLOAT = re.compile(r"(?:\w+\.)?(float\d+|bfloat16)")
 
 
-class PrintedArray(msgspec.Struct, frozen=True, eq=False):
-    """Numbers, with what their text leaves open."""
-
-    values: Array
-    resolution: Array  # half a unit of the last decimal, entry by entry; 0 where a number is what it is
-    decimals: int | None = None  # None: taken exactly
-    dtype: str | None = None  # of a file that has one
-
-    def moved(self, move: Callable[[Array], Array]) -> PrintedArray:
-        """The same numbers in other places."""
-        return msgspec.structs.replace(self, values=move(self.values), resolution=move(self.resolution))
-
-
 class Token(str):
     """The text of a number."""
 
     __slots__ = ()
 
 
-def of_array(array: Array) -> PrintedArray:
+def of_array(array: Array) -> Claimed:
     """Numbers that are what they are, in the precision of their array."""
     check_real(array)
-    return PrintedArray(array.astype(np.float64), np.broadcast_to(0.0, array.shape), dtype=array.dtype.name)
+    return Claimed(array.astype(np.float64), dtype=array.dtype.name)
 
 
 def without_comments(text: str) -> str:
@@ -80,14 +67,14 @@ def without_comments(text: str) -> str:
     return _SCALAR.sub(r"\1", "\n".join(lines))
 
 
-def one_number(text: str, decimals: str | None = None) -> PrintedArray:
+def one_number(text: str, decimals: str | None = None) -> Claimed:
     """The text of a single number."""
     if not is_number(text):
         raise InputError(f" is {text[:30]!r}; a number is expected")
     return of_rows([Token(text)], decimals)
 
 
-def of_text(text: str, decimals: str | None = None) -> PrintedArray:
+def of_text(text: str, decimals: str | None = None) -> Claimed:
     """A JSON array, what numpy and torch print, or lines of numbers.
 
     `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
@@ -102,7 +89,7 @@ def of_text(text: str, decimals: str | None = None) -> PrintedArray:
     return _from_print(text, decimals) if "[" in text else of_rows(_lines(text), decimals)
 
 
-def _from_print(text: str, decimals: str | None) -> PrintedArray:
+def _from_print(text: str, decimals: str | None) -> Claimed:
     """What numpy and torch print, understood whole: brackets, a name before them, what the array is after them."""
     if "..." in text:
         raise InputError(
@@ -194,7 +181,7 @@ def _lines(text: str) -> list[Any]:
     return rows
 
 
-def of_rows(rows: Any, decimals: str | None = None) -> PrintedArray:
+def of_rows(rows: Any, decimals: str | None = None) -> Claimed:
     """Rows of the texts of numbers, or one row, refused where they are ragged, and what these texts leave open."""
     if not isinstance(rows, list):
         kinds = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}
@@ -215,7 +202,7 @@ def of_rows(rows: Any, decimals: str | None = None) -> PrintedArray:
     notations = list(map(_notation, tokens))
     most = max(notation.decimals for notation in notations)
     if decimals == "none" or (decimals is None and not FEWEST <= most <= MOST):
-        return PrintedArray(values, np.broadcast_to(0.0, shape))
+        return Claimed(values)
     n_decimals = most if decimals is None else int(decimals)
     # A number may have lost the trailing zeros of its column.  Numbers printed to significant digits have each
     # its own last place: one with fewer decimals than the longest, but with as many digits as any, was cut there.
@@ -226,7 +213,7 @@ def of_rows(rows: Any, decimals: str | None = None) -> PrintedArray:
     ]
     # A shade more than half a unit: what is read is itself rounded to a float.
     half = np.array([10.0**place for place in last_places]).reshape(shape) * (0.5 + 2.0**-40)
-    return PrintedArray(values, half, n_decimals)
+    return Claimed(values, Reading(half, decimals=n_decimals))
 
 
 def _token(cell: Any, place: str) -> Token:

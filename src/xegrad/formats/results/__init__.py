@@ -179,7 +179,7 @@ def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
         accuracy = _accuracy(judged.comparison.in_rows(1)) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
-        if name != "loss":
+        if name != "loss" and candidate is UNSET:
             candidate = _candidate(verification, judged, accuracy, diagnoses.get(name, UNSET))
     ulps = {f"max_ulp_error of {check.name}": check.max_ulp_error for check in checks}
     reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
@@ -200,7 +200,7 @@ def _candidate(
     verification: Verification, judged: Judgement, accuracy: Fields, diagnosis: Any
 ) -> types.CandidateResult:
     """A gradient from outside, judged; `wrong_entries` counts those that nothing explains."""
-    comparison, blind_spots = judged.comparison, verification.blind_spots
+    comparison, blind_spots = judged.comparison, verification.blind_spots.get(judged.name)
     worst = comparison.worst_first[:1]
     return _result(
         types.CandidateResult,
