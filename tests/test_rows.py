@@ -154,16 +154,13 @@ def test_an_error_that_is_not_of_rows_names_none(of: str) -> None:
     for k in range(100):
         problem = batch(random.integers(4, size=random.integers(1, 9)), int(random.integers(2, 6)), seed=k)
         shape = problem.inputs.shape
-        kinds = (
-            problem.inputs,
-            np.eye(shape[1])[random.integers(shape[1], size=shape[0])],
-            random.integers(-1, 2, shape),
-        )
+        kinds: list[Any] = [problem.inputs, np.eye(shape[1])[random.integers(shape[1], size=shape[0])]]
+        kinds.append(random.integers(-1, 2, shape))
         problem = Problem(problem.weights, kinds[k % 3], problem.targets)
         exact = METHODS["exact"].evaluate(problem)
         right = exact.gradients["weights"]
         error = random.normal(size=right.shape)
-        places = {
+        places: dict[str, Any] = {
             "entry": (random.integers(shape[1]), 2),
             "class": (slice(None), 1),
             "input": random.integers(shape[1]),

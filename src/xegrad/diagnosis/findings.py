@@ -40,6 +40,11 @@ class Diagnosis(msgspec.Struct, frozen=True, eq=False):
     where: str = ""  # which rows of the batch are wrong, if that is all that can be told
 
     @property
+    def says_something(self) -> bool:
+        """Whether a mistake is named, or the rows that are wrong."""
+        return bool(self.explanations or self.where)
+
+    @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """The slips of each explanation."""
         return tuple(explanation.slips for explanation in self.explanations)

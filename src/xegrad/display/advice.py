@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from xegrad.judgement import Judgement, cause_of_nonfinite
-from xegrad.verification import Verification
+from xegrad.verification import LOSS, Verification
 
-LOSS = "loss"
 # Correct digits of the median entry: of central differences in float64, and of float32 (docs/verify.md).
 OF_DIFFERENCES, OF_FLOAT32 = range(8, 12), range(5, 8)
 LEAST_OF_DIFFERENCES = 1e-13  # their error is u of the loss over the step, and steps are 1e-3 at most

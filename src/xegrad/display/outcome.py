@@ -13,7 +13,7 @@ from xegrad.display.numbers import MANY, how_many_correct, with_digits
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, Tolerance, cause_of_nonfinite
 from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
-from xegrad.verification import Check, Verification
+from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
@@ -41,7 +41,7 @@ def sentences(verification: Verification) -> dict[str, str]:
         return by_name | dict.fromkeys(verification.misshapen, MISSHAPEN)
     good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
     outcomes = [good.get(judgement.outcome, judgement.outcome) for judgement in judgements.values()]
-    is_apart = len(outcomes) == 2 and "loss" in judgements and {*outcomes} == {RIGHT, WRONG}
+    is_apart = len(outcomes) == 2 and LOSS in judgements and {*outcomes} == {RIGHT, WRONG}
     return by_name | {"both": APART[outcomes[0]]} if is_apart else by_name
 
 
@@ -57,13 +57,13 @@ def checks_sentence(checks: Sequence[Check]) -> str:
 def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
     """The outcome of a gradient or of a loss, how many digits agree, and what else can be known."""
     outcome = judgement.outcome
-    parts = [_of_loss(judgement) if judgement.name == "loss" else _of_gradient(problem, judgement)]
+    parts = [_of_loss(judgement) if judgement.name == LOSS else _of_gradient(problem, judgement)]
     if outcome == UNDECIDED:
-        is_loss = judgement.name == "loss"
+        is_loss = judgement.name == LOSS
         value = f"the loss is {float(judgement.comparison.reference[0])!r}; " if is_loss else ""
         parts = [f"{value}{_why_undecided(problem, judgement)}."]
     broken = int((~np.isfinite(judgement.comparison.candidate)).sum())
-    if outcome == WRONG and broken and judgement.name != "loss":
+    if outcome == WRONG and broken and judgement.name != LOSS:
         cause = cause_of_nonfinite(problem, judgement.tolerance.precision)
         are = "is" if broken == 1 else "are"
         parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
@@ -71,7 +71,7 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         parts.append(_agreement(problem, judgement))
     if outcome in (RIGHT, DIGITS_LOST) and judgement.tolerance.derived:
         parts.append(_caught(judgement))
-    if judgement.name == "loss" and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
+    if judgement.name == LOSS and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
         parts.append("A loss is never negative: log S is not positive, and the loss is its negative.")
     return f"{outcome.upper().replace('-', ' ')}: {' '.join(filter(None, parts))}"
 
@@ -216,7 +216,7 @@ def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     comparison, precision = judgement.comparison, judgement.tolerance.precision
     if not np.all(judgement.certified):
         return "the exact value could not be certified"
-    is_loss = judgement.name == "loss"
+    is_loss = judgement.name == LOSS
     if unbounded := int(comparison.unbounded.sum()):
         there = "it" if is_loss else f"{unbounded} of {count(comparison.bound.size, 'entry')}"
         return f"in {precision} there is no error bound for {there}: --rtol decides"
