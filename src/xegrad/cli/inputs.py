@@ -111,11 +111,19 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         raw = RawProblem(values, {key: FIELDS[key].option for key in values})
         if self.label_column is not None:
             raw = raw.over(self._data_set(self.label_column))
+        beside: dict[str, frozenset[str]] = {}
         for key, text in self.values.items():
             if FIELDS[key].kind is ARRAY and key not in raw.values:
                 part = _part(key, text, self.input_format)
+                file = str(formats.with_key(text)[0])
+                beside[file] = part.beside & beside.get(file, part.beside)
                 # The columns of a W that is transposed are its inputs.
                 raw = raw.over(part.without("classes") if raw.values.get("transpose") else part)
+        for file, keys in beside.items():
+            if self.labels and file == str(formats.with_key(self.labels)[0]):
+                keys -= {"label"}
+            if keys and file not in self.paths:
+                sys.stderr.write(f"xegrad: {file} also holds {', '.join(sorted(keys))}, not used here\n")
         return raw.over(self._labels())
 
     def _labels(self) -> RawProblem:

@@ -77,14 +77,14 @@ ENCLOSED = (
     ),
     Enclosed(rf"{_NAMED} (?P<type>Float32|Float64)Array\((?P<shape>\d+)\)\s*"),
     # Julia, where 1f-5 is a Float32.
-    Enclosed(rf"{_NAMED} (?P<type>Float16|Float32|Float64)?", suffix=(r"(?<=[\d.])f(?=[-+]?\d+$)", "e")),
+    Enclosed(rf"{_NAMED} (?P<type>Float16|Float32|Float64)?", suffix=(r"(?<=[\d.])f(?=[-+]?\d)", "e")),
     # C, where 0.1f is a float.
     Enclosed(
         rf"""(?: \s* (?:(?:static|const|constexpr)\s+)* (?P<type>float|double)\s+ \w+
         (?P<shape>(?:\s*\[\s*\d*\s*\])+) \s*=\s* | {_NAMED})""",
         opens=r"\{",
         after=r"\s*;?",
-        suffix=(r"(?<=[\d.])[fF]$", ""),
+        suffix=(r"(?<=[\d.])[fF](?=\s*[,}])", ""),
     ),
 )
 
@@ -108,6 +108,7 @@ _SCALAR = re.compile(r"(?<![\w.)+-])np\.(float\d+)\(([^()]*)\)(?![\w.(])")  # ho
 _JS_ROW = re.compile(r"Float(?:32|64)Array\((\d+)\)\s*(?=\[)")
 _NUMBER = re.compile(r"[-+]?(?:[\w.]|(?<=[eEpP])[-+])+")
 _HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][-+]?[0-9]{1,4}")  # %a
+_NAMED_NUMBER = re.compile(rf"\s*{_NAME}\s*[=:]\s*({_NUMBER.pattern})\s*")
 _WORD = re.compile(_NAME)
 _CELL_NAME = re.compile(r"\w[^*=]*|.")  # of a header with commas: names begin as words do; -a and *2 are none
 
@@ -154,6 +155,8 @@ def of_text(text: str, asked: Reading | None = None, size: int | None = None) ->
     types = {scalar[1] for scalar in _SCALAR.finditer(text)}
     text = _SCALAR.sub(r"\2", text)
     found = _of_r(text) or _titled(text)
+    if found is None and (named := _NAMED_NUMBER.fullmatch(text)):
+        found = Found([Token(named[1])])
     if found is None:
         found = _enclosed(text) if re.search(r"[\[{]|\w\(", text) else _lines(text, size)
     return of_rows(found.rows, asked, replace(found, dtype=found.dtype or types.pop()) if types else found)
@@ -368,7 +371,7 @@ def of_rows(rows: Any, asked: Reading | None = None, found: Found | None = None)
     written = resolution.written(tokens, shape, found.power)
     reading, others = resolution.readings(written, asked, by_column=found.by_column)
     is_exact = asked is not None and asked.decimals is None and asked.digits is None
-    return Claimed(values, reading, others, found.dtype, None if is_exact else written.most_digits)
+    return Claimed(values, reading, others, found.dtype, None if is_exact else written.most_significant)
 
 
 def _token(cell: Any, place: str) -> Token:

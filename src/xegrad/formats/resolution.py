@@ -30,6 +30,7 @@ class Written(msgspec.Struct, frozen=True, eq=False):
     """How the numbers of an array are written, entry by entry."""
 
     digits: NDArray[np.int64]  # from the first that is not 0; none of a 0
+    significant: NDArray[np.int64]  # of them, without the zeros at their end
     decimals: NDArray[np.int64]
     power: NDArray[np.int64]  # of ten, that they are multiplied with
     has_power: NDArray[np.bool_]  # each its own
@@ -51,6 +52,11 @@ class Written(msgspec.Struct, frozen=True, eq=False):
     def most_digits(self) -> int:
         """Of any number."""
         return int(self.digits.max())
+
+    @property
+    def most_significant(self) -> int:
+        """Digits of any number, without the zeros at its end: 1500000000000000.0 has two."""
+        return int(self.significant.max())
 
     @property
     def most_decimals(self) -> int:
@@ -101,21 +107,29 @@ class Written(msgspec.Struct, frozen=True, eq=False):
 
 def written(tokens: Sequence[str], shape: tuple[int, ...], power: int = 0) -> Written:
     """How these texts of numbers are written, where all stand behind a power of ten."""
-    rows = np.array([(*_notation(token), 0) for token in tokens], dtype=np.int64)[:, :6].T
-    digits, decimals, own, *flags = (row.reshape(shape) for row in rows)
-    return Written(digits, decimals, own + power, *(flag.astype(bool) for flag in flags))
+    rows = np.array([_notation(token) for token in tokens], dtype=np.int64).T
+    digits, significant, decimals, own, *flags = (row.reshape(shape) for row in rows)
+    return Written(digits, significant, decimals, own + power, *(flag.astype(bool) for flag in flags))
 
 
-def _notation(token: str) -> tuple[int, int, int, bool, bool, bool]:
+def _notation(token: str) -> tuple[int, int, int, int, bool, bool, bool]:
     match = _DECIMAL.fullmatch(token)
     if match is None:
-        return 0, 0, 0, False, False, False
+        return 0, 0, 0, 0, False, False, False
     whole, decimals, power = match.groups()
     if power is not None and len(power) > LONGEST_EXPONENT:
         raise InputError(f"a number has an exponent of {len(power)} digits; one of a float is expected")
     keeps_zeros = len(decimals) > 1 and decimals.endswith("0")
-    digits = len((whole + decimals).lstrip("0"))
-    return digits, len(decimals), int(power or 0), power is not None, keeps_zeros, True
+    digits = (whole + decimals).lstrip("0")
+    return (
+        len(digits),
+        len(digits.rstrip("0")),
+        len(decimals),
+        int(power or 0),
+        power is not None,
+        keeps_zeros,
+        True,
+    )
 
 
 def readings(
@@ -143,7 +157,7 @@ def readings(
         return Reading(), ()
     narrowest_first = tuple(sorted(likely, key=lambda one: float(np.max(one.resolution))))
     fewest = d if own is None or own.decimals is None else own.decimals
-    if p >= EXACT or not FEWEST <= fewest <= d <= MOST:
+    if text.most_significant >= EXACT or not FEWEST <= fewest <= d <= MOST:
         return Reading(), narrowest_first
     if own is not None:
         return own, ()

@@ -52,7 +52,11 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     values = under_keys(tensors, keys)
     if (transpose := names.get(_last(name))) is not None:
         values["transpose"] = transpose
-    return RawProblem(values, {of: f":{tensor}" for of, tensor in keys.items()} if part is None else {})
+    if part is None:
+        return RawProblem(values, {of: f":{tensor}" for of, tensor in keys.items()})
+    layer = name.removesuffix(_last(name))
+    of_layer = {layer + last for names in _NAMES.values() for last in names} - {name}
+    return RawProblem(values, beside=frozenset(of_layer & tensors.keys()))
 
 
 def read_tensors(data: bytes) -> Mapping[str, tuple[NDArray[Any], str]]:
