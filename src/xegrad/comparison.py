@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xegrad import notebook
 from xegrad.bounds import Bound
+from xegrad.errors import InputError
 from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
@@ -126,6 +127,10 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:
     """A gradient, or the one number of a "loss"."""
+    if name != "loss" and name not in part.gradients:
+        raise InputError(
+            f"there is no {name!r} among the gradients {', '.join(part.gradients)}; evaluate it too"
+        )
     return np.array([part.loss], dtype=np.float64) if name == "loss" else part.gradients[name]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -12,8 +12,9 @@ from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
 from xegrad import notebook
+from xegrad.arrays import array_of, sealed, type_name
 from xegrad.errors import Faults, refuse
-from xegrad.targets import Array, Targets, array_of, sealed
+from xegrad.targets import Array, Targets
 from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,8 +80,10 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         for name, array in arrays.items():
             force_setattr(self, name, sealed(array, np.float32 if single else np.float64))
         if self.classes is not None:
-            names = (self.classes,) if isinstance(self.classes, str) else tuple(self.classes)
-            force_setattr(self, "classes", names)
+            names = self.classes if isinstance(self.classes, Iterable) else (self.classes,)
+            force_setattr(self, "classes", (names,) if isinstance(names, str) else tuple(names))
+        if self.precision is not None:
+            force_setattr(self, "precision", type_name(self.precision))
         refuse(self._faults())
 
     def _faults(self) -> Faults:

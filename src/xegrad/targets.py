@@ -15,10 +15,10 @@ import numpy as np
 from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
+from xegrad.arrays import Array as Array
+from xegrad.arrays import array_of, sealed
 from xegrad.errors import Faults, InputError, refuse
 from xegrad.vocabulary import REDUCTIONS, count
-
-Array = NDArray[np.floating[Any]]
 
 IGNORED_BY_TORCH = -100
 
@@ -247,25 +247,6 @@ _ARRAYS: Mapping[str, tuple[str, Any, int, str]] = {
     "soft": ("fiu", np.float64, 2, "a soft target is made of real numbers, one for each class"),
     "class_weights": ("fiu", np.float64, 1, "class_weights is one real number for each class"),
 }
-
-
-def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
-    """What was given as a part of a problem, as an array of numbers of these kinds."""
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{part} is not an array: {error}", part) from None
-    if array.dtype.kind not in kinds:
-        raise InputError(expected or f"{part} must be made of real numbers, not {array.dtype}", part)
-    return array
-
-
-def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
-    """A copy of this type, of so many axes at least, read-only."""
-    with np.errstate(all="ignore"):
-        array = np.array(values, dtype=dtype, ndmin=n_axes)
-    array.flags.writeable = False
-    return array
 
 
 def _sum(row: list[float]) -> float:

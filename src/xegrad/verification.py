@@ -6,38 +6,31 @@ See docs/verify.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
 from xegrad.claim import Claim
 from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge, tolerance_for
 from xegrad.methods import METHODS
 from xegrad.problem import Problem
-from xegrad.vocabulary import COMPUTED_IN, SYMBOLS
+from xegrad.vocabulary import SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
-HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
-
 
 def in_precision_of(problem: Problem, claim: Claim, tolerance: Tolerance) -> Tolerance:
-    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
-
-    What is in a half-precision file was computed in float32 and then stored so.
-    """
-    precision = problem.precision or claim.dtype or problem.dtype.name
-    if claim.dtype in HALF and tolerance.stored_as is None:
-        precision = problem.precision or "float32"
-        tolerance = replace(tolerance, stored_as=claim.dtype)
-    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
+    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays."""
+    return tolerance_for(problem, claim.dtype, tolerance)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):
@@ -80,14 +73,34 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
         return passed and no_wrong_step and all(map(self.accepts, self.judgements))
 
 
-def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:
+def verify(
+    problem: Problem, claim: Any, tolerance: Tolerance | None = None, *, strict: bool = False
+) -> Verification:
     """Judge what is claimed against the exact values, and say which mistake it is.
+
+    Parameters
+    ----------
+    claim : Claim
+        Or a gradient with respect to W alone.
+    tolerance : Tolerance
+        By default that of the precision of the claim's array.
+    strict : bool
+        Lost digits count as wrong.
 
     Raises
     ------
     InputError
-        A step of the chain that there is not, or of another size.
+        A gradient, or a step of the chain, of another size, or no such step.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> verdict = verify(problem, Claim({"W": [[1.0, 1.0]]}, loss=0.0024756851377303))
+    >>> verdict.judgements["weights"].outcome, verdict.judgements["loss"].outcome, verdict.verified
+    ('wrong', 'right', False)
     """
+    claim = claim if isinstance(claim, Claim) else Claim({"weights": claim})
+    tolerance = tolerance or in_precision_of(problem, claim, Tolerance())
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     exact = METHODS["exact"].evaluate(
         problem, [*dict.fromkeys((*claim.gradients, *(["weights"] * bool(claim.steps))))]
@@ -98,7 +111,9 @@ def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool
     misshapen, steps = [], None
     for name, claimed in claim.gradients.items():
         expected, resolution = exact.gradients[name].shape, claimed.reading.resolution
-        whole = claimed.moved(lambda array, shape=expected: array.reshape(shape))  # type: ignore[misc]
+        if claimed.values.size != exact.gradients[name].size:
+            check_shape("the gradient", claimed.values.shape, expected)
+        whole = claimed.moved(lambda array, shape=expected: array.reshape(shape))
         judged = judge(problem, exact, whole.values, tolerance, whole.reading.resolution, name)
         judgements[name] = replace(judged, reading=claimed.reading)
         if claimed.values.shape != expected:

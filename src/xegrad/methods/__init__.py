@@ -6,11 +6,14 @@ imports another, because two that share code prove nothing about the code they s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+
+from xegrad.naming import gradient_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,3 +96,21 @@ METHODS: Mapping[str, Method] = {
         ),
     )
 }
+
+
+Result = TypeVar("Result")
+
+
+def exact_if_absent(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function of a problem, its exact values and more, which may be called without the exact values."""
+    others = function.__code__.co_varnames[2 : function.__code__.co_argcount]
+
+    @wraps(function)
+    def call(problem: Problem, *arguments: Any, **named: Any) -> Result:
+        if "exact" in named or isinstance(next(iter(arguments), None), Evaluation):
+            return function(problem, *arguments, **named)
+        name = {**dict(zip(others, arguments, strict=False)), **named}.get("with_respect_to", "weights")
+        exact = METHODS["exact"].evaluate(problem, () if name == "loss" else (gradient_name(name),))
+        return function(problem, exact, *arguments, **named)
+
+    return call
