@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
 
+from xegrad import notebook
 from xegrad.arrays import Array, array_of, precision_of
 from xegrad.errors import InputError
 from xegrad.naming import gradient_name
@@ -39,6 +40,8 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
     others: Sequence[Reading] = ()
     dtype: str | None = None
 
+    __repr__ = notebook.one_line("values", "dtype")
+
     def moved(self, move: Callable[[Array], Array]) -> Claimed:
         """The same numbers in other places."""
 
@@ -64,6 +67,8 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Claimed] = {}
     loss: Claimed | None = None
     steps: Mapping[str, Claimed] = {}
+
+    __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
         gradients = {

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer
+from xegrad import bounds, layer, notebook
 from xegrad.arrays import array_of, check_shape, precision_of, type_name
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison, numbers_of
@@ -34,13 +34,23 @@ RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecid
 
 
 class Tolerance(msgspec.Struct, frozen=True, eq=False):
-    """What is allowed of a candidate, and why."""
+    """What is allowed of a candidate, and why.
+
+    Examples
+    --------
+    >>> Tolerance("float32")
+    Tolerance(precision='float32', terms=any_order)
+    >>> Tolerance(rtol=1e-6).derived
+    False
+    """
 
     precision: str = "float64"  # in which it was computed
     stored_as: str | None = None  # the format that the result was then rounded to
     terms: Callable[[int], int] = bounds.any_order  # how its sums were formed
     rtol: float | None = None  # these two override the derived bound
     atol: float | None = None
+
+    __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
         for name in ("precision", "stored_as"):
@@ -77,13 +87,21 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
 
 
 class Judgement(msgspec.Struct, frozen=True, eq=False):
-    """A candidate against the exact values: the outcome follows from the comparison."""
+    """A candidate against the exact values: the outcome follows from the comparison.
+
+    Examples
+    --------
+    >>> judge(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), [[1.0, 1.0]])
+    Judgement(name='weights', outcome='wrong', comparison=Comparison(candidate=float64[1 x 2], agrees=False))
+    """
 
     name: str  # of the gradient, or "loss"
     comparison: Comparison
     certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
     tolerance: Tolerance
     reading: Reading = Reading()
+
+    __repr__ = notebook.one_line("name", "outcome", "comparison")
 
     @property
     def wrong(self) -> Any:

@@ -65,6 +65,12 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     InputError
         Shapes that do not fit, empty arrays, numbers that are not finite or too large for the precision,
         labels out of range.
+
+    Examples
+    --------
+    >>> Problem([[1.0, -1.0], [0.5, 2.0]], [[3.0, 4.0]], Targets([0]))
+    Problem(weights=float64[2 x 2], inputs=float64[1 x 2], targets=Targets(labels=int64[1],
+            label_smoothing=0, reduction='mean'))
     """
 
     weights: Array
@@ -73,6 +79,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     bias: Array | None = None
     classes: tuple[str, ...] | None = None
     precision: str | None = None
+
+    __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
         arrays = {name: array_of(SYMBOLS[name], part) for name, part in self._parts.items()}

@@ -15,6 +15,7 @@ import numpy as np
 from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
+from xegrad import notebook
 from xegrad.arrays import Array as Array
 from xegrad.arrays import array_of, sealed
 from xegrad.errors import Faults, InputError, refuse
@@ -52,6 +53,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     InputError
         Both or neither, labels that are not whole numbers, negative or non-finite targets or weights,
         a smoothing outside [0, 1], soft targets with an ignored label.
+
+    Examples
+    --------
+    >>> Targets([2, 0], label_smoothing=0.25).effective(4, np.dtype(float))
+    array([[0.03125, 0.03125, 0.40625, 0.03125],
+           [0.40625, 0.03125, 0.03125, 0.03125]])
     """
 
     labels: NDArray[np.intp] | None = None
@@ -60,6 +67,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     label_smoothing: float = 0.0
     ignore_index: int | None = None
     reduction: str = "mean"
+
+    __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
         if (self.labels is None) == (self.soft is None):

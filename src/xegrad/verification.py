@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad import notebook
 from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
 from xegrad.claim import Claim
@@ -48,7 +49,14 @@ class Check(msgspec.Struct, frozen=True, eq=False):
 
 
 class Verification(msgspec.Struct, frozen=True, eq=False):
-    """The outcome of what is claimed, or else of xegrad's own methods."""
+    """The outcome of what is claimed, or else of xegrad's own methods.
+
+    Examples
+    --------
+    >>> verdict = verify(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), Claim(loss=0.0024756851377304495))
+    >>> verdict.verified, verdict.judgements["loss"].outcome
+    (True, 'right')
+    """
 
     problem: Problem
     tolerance: Tolerance
@@ -59,6 +67,8 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     misshapen: Collection[str] = ()  # the gradients that have a row where they should have a column
     strict: bool = False
     checks: Sequence[Check] = ()
+
+    __repr__ = notebook.one_line("verified", "judgements")
 
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
@@ -95,7 +105,7 @@ def verify(
     Examples
     --------
     >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
-    >>> verdict = verify(problem, Claim({"W": [[1.0, 1.0]]}, loss=0.0024756851377303))
+    >>> verdict = verify(problem, Claim({"W": [[1.0, 1.0]]}, loss=0.0024756851377304495))
     >>> verdict.judgements["weights"].outcome, verdict.judgements["loss"].outcome, verdict.verified
     ('wrong', 'right', False)
     """

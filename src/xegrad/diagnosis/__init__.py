@@ -78,9 +78,9 @@ def diagnose(
 
     Examples
     --------
-    >>> problem = Problem([[1.0, 2.0], [3.0, 4.0]], [[1.0, -2.0]], Targets([0]))
-    >>> diagnose(problem, [[0.731058578630, -0.731058578630], [-1.46211715726, 1.46211715726]]).names[0]
-    ('sign-flipped',)
+    >>> problem = Problem([[1.0, 2.0, -1.0], [3.0, 4.0, 0.5]], [[1.0, -2.0]], Targets([0]))
+    >>> diagnose(problem, -METHODS["exact"].evaluate(problem).gradients["weights"]).names
+    (('sign-flipped',),)
     """
     name = gradient_name(with_respect_to)
     tolerance = tolerance or tolerance_for(problem, precision_of(candidate))

@@ -2,6 +2,13 @@
 
 The table imports nothing; a method is imported when it is first used.  Methods are independent: one never
 imports another, because two that share code prove nothing about the code they share.
+
+Examples
+--------
+>>> list(METHODS)
+['finite-difference', 'chain', 'complex-step', 'shortcut', 'exact']
+>>> METHODS["shortcut"].evaluate(Problem([[1.0, -1.0]], [[3.0]], Targets([0]))).gradients["weights"]
+array([[-0.00741787,  0.00741787]])
 """
 
 from __future__ import annotations
@@ -13,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from xegrad import notebook
 from xegrad.naming import gradient_name
 
 if TYPE_CHECKING:
@@ -30,12 +38,19 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) holds what
     each row contributes to the loss.  `certified` marks, for "loss", "losses" and each gradient, the numbers that
     are proven to be the nearest float to the exact value; it is None if the method proves nothing.
+
+    Examples
+    --------
+    >>> METHODS["exact"].evaluate(Problem([[1.0, -1.0]], [[3.0]], Targets([0]))).loss
+    0.0024756851377304495
     """
 
     loss: float | Array
     losses: Array
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
+
+    __repr__ = notebook.one_line("loss", "gradients")
 
     def is_certain_of(self, name: str) -> bool:
         """Whether every number under this name is proven to be the nearest float to the exact value."""
