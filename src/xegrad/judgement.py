@@ -53,13 +53,18 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
-        for name in ("precision", "stored_as"):
+        for name in self._formats:
             if (dtype := getattr(self, name)) is not None:
                 force_setattr(self, name, type_name(dtype))
         refuse(self._faults())
 
+    @property
+    def _formats(self) -> list[str]:
+        """The fields that name one."""
+        return [name for name in self.__struct_fields__ if name.endswith(("precision", "_as", "_in"))]
+
     def _faults(self) -> Faults:
-        for name in ("precision", "stored_as"):
+        for name in self._formats:
             if (dtype := getattr(self, name)) is not None and dtype not in bounds.PRECISIONS:
                 yield f"{name} is {dtype!r}; it is one of {', '.join(bounds.PRECISIONS)}", "dtype"
         for name in ("rtol", "atol"):

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from xegrad.arrays import check_shape
 from xegrad.claim import Claim, Claimed
 from xegrad.errors import InputError
 from xegrad.formats import binary_format, naming, no_keys, npz, printed
@@ -58,13 +57,15 @@ def read(
         arrays = _arrays(gradient, name, decimals)
         if "gradient" in arrays:
             with naming(gradient.source):
-                in_file = in_shape(arrays["gradient"], layout.shape(problem, name))
+                in_file = _in_shape(arrays["gradient"], layout.shape(problem, name))
             arrays["gradient"] = gradients[name] = in_file.moved(partial(layout.to_library, name))
     number = arrays.get("loss")
     if loss is not None:
         with naming(loss.source):
             number = _one_number(loss.data, decimals)
     if number is not None:
+        if number.values.size != 1:
+            raise InputError(f"the loss is made of {number.values.size} numbers; one is expected")
         number = number.moved(np.ravel)
     return Claim(gradients, number, arrays if arrays.keys() - {"gradient"} else {})
 
@@ -126,15 +127,16 @@ def _from_object(text: str, name: str, decimals: str | None) -> dict[str, Claime
     return {"gradient": printed.of_rows(value["gradient"], decimals)}
 
 
-def in_shape(array: Claimed, expected: tuple[int, ...]) -> Claimed:
+def _in_shape(array: Claimed, expected: tuple[int, ...]) -> Claimed:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
     """
     shape = array.values.shape
-    if len(expected) == 2 and shape == expected[::-1]:
+    if shape == expected or (len(expected) == 2 and shape == expected[::-1]):
         return array
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
         return array.moved(lambda numbers: numbers.reshape(expected))
-    check_shape("the gradient", shape, expected)
-    return array
+    raise InputError(
+        f"the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
+    )
