@@ -305,8 +305,19 @@ def test_the_exact_values_may_be_left_out() -> None:
     assert xegrad.blind_spots(problem) == xegrad.blind_spots(problem, values)
     logits = X @ W + B
     assert xegrad.first_wrong_step(problem, {"logits": (-logits).tolist()}).wrong == "logits"
+    with pytest.raises(InputError, match="the resolution is 3 numbers, but 3 x 4 is expected"):
+        xegrad.judge(problem, RIGHT["weights"], resolution=[1.0, 1.0, 1.0])
     with pytest.raises(InputError, match="there is no 'inputs' among the gradients weights, bias"):
         xegrad.judge(problem, values, X, with_respect_to="x")
+
+
+@pytest.mark.parametrize("method", xegrad.METHODS.values(), ids=lambda method: method.name)
+def test_a_method_takes_any_name_of_a_gradient(method: Any) -> None:
+    problem = Problem(W, X, Targets(np.array(LABELS)), bias=B)
+    for make in (method.evaluate, method.bound):
+        assert np.array_equal(make(problem, "b").gradients["bias"], make(problem, ["bias"]).gradients["bias"])
+        with pytest.raises(InputError, match="there is no gradient with respect to 'q'"):
+            make(problem, ["W", "q"])
 
 
 def test_a_claim_takes_arrays_by_any_name() -> None:
@@ -329,6 +340,7 @@ def test_a_claim_takes_arrays_by_any_name() -> None:
         ({"stored_as": "int8"}, "stored_as is 'int8'; it is one of"),
         ({"rtol": -1}, "rtol is -1; a number from 0 is expected"),
         ({"atol": "x"}, "atol is 'x'; a number from 0 is expected"),
+        ({"terms": "pairwise"}, "terms is 'pairwise'; a function is expected"),
         ({"rtol": [1.0]}, r"rtol is \[1.0\]; a number from 0 is expected"),
     ],
 )

@@ -6,6 +6,7 @@ See docs/python.md.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
     except (TypeError, RuntimeError, BufferError) as error:
         first_line = str(error).partition("\n")[0]
         raise InputError(f"{part} is not an array: {first_line}", part) from None
-    if np.ma.is_masked(values):
+    if "numpy.ma" in sys.modules and np.ma.is_masked(values):  # it is slow to import
         raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)

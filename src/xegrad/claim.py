@@ -92,4 +92,4 @@ def claimed(part: str, values: Any) -> Claimed:
     """Numbers from outside; in an array they are what they are, in its precision."""
     if isinstance(values, Claimed):
         return values
-    return Claimed(array_of(part, values).astype(np.float64), dtype=precision_of(values))
+    return Claimed(np.atleast_1d(array_of(part, values)).astype(np.float64), dtype=precision_of(values))

@@ -67,6 +67,8 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
         for name in self._formats:
             if (dtype := getattr(self, name)) is not None and dtype not in bounds.PRECISIONS:
                 yield f"{name} is {dtype!r}; it is one of {', '.join(bounds.PRECISIONS)}", "dtype"
+        if not callable(self.terms):
+            yield f"terms is {self.terms!r}; a function is expected, as bounds.pairwise", "summation"
         for name in ("rtol", "atol"):
             size = getattr(self, name)
             if size is not None and not (isinstance(size, int | float | np.number) and 0 <= size < np.inf):
@@ -237,6 +239,8 @@ def judge(
     bound = bounds.stable(problem, names, arithmetic=tolerance.arithmetic)
     reference = numbers_of(exact, name)
     check_shape(what, candidate.shape, reference.shape)
+    if np.ndim(resolution := array_of("the resolution", resolution)):
+        check_shape("the resolution", resolution.shape, reference.shape)
     allowed = tolerance.allowed(reference, numbers_of(bound, name), resolution)
     # A value beyond the largest float is infinite, and is matched or not.
     allowed = np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed))

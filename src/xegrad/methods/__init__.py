@@ -89,11 +89,17 @@ class Method(msgspec.Struct, frozen=True):
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  Results that are not finite are returned, not raised."""
         problem = problem.rounded if self.rounds else problem
-        return import_module(self.module).evaluate(problem, with_respect_to)
+        return import_module(self.module).evaluate(problem, _names(with_respect_to))
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""
-        return import_module(self.module).bound(problem, with_respect_to)
+        return import_module(self.module).bound(problem, _names(with_respect_to))
+
+
+def _names(with_respect_to: str | Sequence[str]) -> tuple[str, ...]:
+    """Of these gradients, or of one."""
+    symbols = (with_respect_to,) if isinstance(with_respect_to, str) else with_respect_to
+    return tuple(map(gradient_name, symbols))
 
 
 # From the least to the most accurate.  If several are computed, the last is the one to report.
