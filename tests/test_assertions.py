@@ -132,6 +132,16 @@ def test_a_house_rule_and_strictness_are_options() -> None:
         assert_gradient(*saturated, atol=1e-9, strict=True)
 
 
+def test_how_sums_were_formed_narrows_the_bound() -> None:
+    long = np.ones((64, 2)), np.ones((1, 64)), [0], np.zeros((64, 2))
+    of_orders = [
+        check(*long, summation=order).judgements["weights"].comparison.bound
+        for order in ("any", "blocked=8", "pairwise")
+    ]
+    assert (of_orders[0] > of_orders[1]).all()
+    assert (of_orders[1] > of_orders[2]).all()
+
+
 def test_the_message_is_what_the_command_prints(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong, soft = RIGHT["weights"] * 5, [0.5, 0.25, 0.125, 0.0]
     monkeypatch.setenv("COLUMNS", "88")
@@ -238,6 +248,7 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ({"rtol": -1.0}, "rtol is -1.0; a number from 0 is expected"),
         ({"rtol": "small"}, "rtol is 'small'; a number from 0 is expected"),
         ({"atol": float("nan")}, "atol is nan; a number from 0 is expected"),
+        ({"summation": "random"}, "summation is 'random'; any, pairwise or blocked=N is expected"),
         ({"transpose": "no"}, "transpose is 'no'; True or False is expected"),
         ({"classes": 5}, "class names must be strings"),
         ({"classes": ["a", "b"]}, "2 class names for 4 classes"),

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from xegrad import verification
+from xegrad import bounds, verification
 from xegrad.arrays import array_of, type_name
 from xegrad.claim import Claim, claimed
 from xegrad.errors import InputError
@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     dtype: Any
     rtol: float | None
     atol: float | None
+    summation: str
     strict: bool
 
 
@@ -122,6 +123,7 @@ def check(
     dtype: Any = None,
     rtol: float | None = None,
     atol: float | None = None,
+    summation: str = "any",
     strict: bool = False,
 ) -> Verification:
     """A gradient, a loss or both, judged as `xegrad verify` judges them; nothing is raised for a wrong one.
@@ -148,6 +150,8 @@ def check(
         float32 and then rounded.
     rtol, atol : float
         A tolerance in place of the derived error bound.
+    summation : "any", "pairwise" or "blocked=N"
+        How the sums were formed: the bound of some orders is narrower.
     strict : bool
         Lost digits count as wrong.
 
@@ -193,7 +197,9 @@ def check(
         gradient = {} if gradient is None else {with_respect_to: gradient}
     gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
     claim = _claim(problem, raw.layout, gradients, loss)
-    tolerance = verification.in_precision_of(problem, claim, Tolerance(rtol=rtol, atol=atol))
+    tolerance = verification.in_precision_of(
+        problem, claim, Tolerance(terms=bounds.by_name(summation), rtol=rtol, atol=atol)
+    )
     return verification.verify(problem, claim, tolerance, strict=strict)
 
 

@@ -21,6 +21,7 @@ from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
+from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
 from xegrad.numbers.rounded import Rounded, exact
 from xegrad.problem import Problem, once
