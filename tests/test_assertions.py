@@ -47,6 +47,20 @@ class OnlyDlpack:
         return self.values.__dlpack_device__()
 
 
+class Elsewhere:
+    """An array on a device that numpy does not reach."""
+
+    def __dlpack__(self, **wishes: Any) -> Any:
+        raise BufferError("no copy\ncan be made")
+
+    def __dlpack_device__(self) -> Any:
+        return (2, 0)
+
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
 @pytest.mark.parametrize("held", [np.array, np.ndarray.tolist, OnlyArray, OnlyDlpack])
 def test_whatever_holds_the_numbers_is_judged(held: Callable[[Any], Any]) -> None:
     labels = held(np.array(LABELS))
@@ -186,6 +200,9 @@ NO_ARRAYS: list[Any] = [
     np.zeros(3, dtype=[("a", float)]),
     {1.0, 2.0},
     lambda: 1.0,
+    Elsewhere(),
+    LOOP,
+    [[10**400]],
 ]
 
 
@@ -241,6 +258,10 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ({"with_respect_to": None}, "there is no gradient with respect to None"),
         ({"reduction": "max"}, "reduction is 'max'; it is one of mean, sum, none"),
         ({"reduction": None}, "reduction is None"),
+        (
+            {"reduction": np.ones((2, 2, 2))},
+            "reduction is array([[[1., 1.], [1., 1.]], [[1., 1.], [1., 1.]]]);",
+        ),
         ({"label_smoothing": "much"}, "label_smoothing is 'much'"),
         ({"ignore_index": 0.5}, "ignore_index is 0.5; a whole number is expected"),
         ({"dtype": "float8"}, "'float8'; it is one of float64, float32"),
@@ -250,6 +271,8 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ({"atol": float("nan")}, "atol is nan; a number from 0 is expected"),
         ({"summation": "random"}, "summation is 'random'; any, pairwise or blocked=N is expected"),
         ({"transpose": "no"}, "transpose is 'no'; True or False is expected"),
+        ({"atol": 10**400}, "a number from 0 is expected"),
+        ({"classes": np.array("a")}, "class names must be strings"),
         ({"classes": 5}, "class names must be strings"),
         ({"classes": ["a", "b"]}, "2 class names for 4 classes"),
         ({"weight": B**2, "class_weights": B**2}, "weight and class_weights are two names of one thing"),
@@ -318,6 +341,8 @@ def test_the_exact_values_may_be_left_out() -> None:
     assert xegrad.first_wrong_step(problem, {"logits": (-logits).tolist()}).wrong == "logits"
     with pytest.raises(InputError, match="the resolution is 3 numbers, but 3 x 4 is expected"):
         xegrad.judge(problem, RIGHT["weights"], resolution=[1.0, 1.0, 1.0])
+    with pytest.raises(InputError, match="the resolution must be made of real numbers, not text"):
+        xegrad.diagnose(problem, RIGHT["weights"], resolution="fine")
     with pytest.raises(InputError, match="there is no 'inputs' among the gradients weights, bias"):
         xegrad.judge(problem, values, X, with_respect_to="x")
 
@@ -342,6 +367,8 @@ def test_a_claim_takes_arrays_by_any_name() -> None:
         xegrad.Claim({"q": claim["W"]})
     with pytest.raises(InputError, match="the loss is made of 2 numbers; one is expected"):
         xegrad.Claim(loss=[1.0, 2.0])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="what is claimed is given by name"):
+        xegrad.Claim(claim["W"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ See docs/python.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
@@ -14,14 +14,14 @@ import numpy as np
 from xegrad import bounds, verification
 from xegrad.arrays import array_of, type_name
 from xegrad.claim import Claim, claimed
-from xegrad.errors import InputError
+from xegrad.errors import InputError, shown
 from xegrad.formats import naming
 from xegrad.formats.claim import _in_shape
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import checked
 from xegrad.judgement import Tolerance
 from xegrad.naming import gradient_name
-from xegrad.problem import Layout, Problem
+from xegrad.problem import Layout, Problem, class_names
 from xegrad.problem_spec import FIELDS
 from xegrad.verification import Verification
 
@@ -176,7 +176,7 @@ def check(
     if weight is not None and class_weights is not None:
         raise InputError("weight and class_weights are two names of one thing; give one of them")
     if not isinstance(transpose, bool | np.bool_):
-        raise InputError(f"transpose is {transpose!r}; True or False is expected")
+        raise InputError(f"transpose is {shown(transpose)}; True or False is expected")
     optional = {
         "b": bias,
         "class_weights": weight if class_weights is None else class_weights,
@@ -194,7 +194,7 @@ def check(
     except InputError as error:
         raise InputError(str(error).replace(*LEAVE_OUT).replace(*SAY), error.part) from None
     if not isinstance(gradient, Mapping):
-        gradient = {} if gradient is None else {with_respect_to: gradient}
+        gradient = {} if gradient is None else {gradient_name(with_respect_to): gradient}
     gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
     claim = _claim(problem, raw.layout, gradients, loss)
     tolerance = verification.in_precision_of(
@@ -212,8 +212,7 @@ def _read(values: dict[str, Any]) -> RawProblem:
             with naming(key):
                 values[key] = checked(array, FIELDS[key])
     if (classes := values.get("classes")) is not None:
-        is_one = isinstance(classes, str) or not isinstance(classes, Iterable)
-        values["classes"] = (classes,) if is_one else tuple(classes)
+        values["classes"] = class_names(classes)
     if values["x"].ndim == 1 and np.shape(values["label"]) == (1,):  # the label of the one example
         values["label"] = np.asarray(values["label"]).item()
     return RawProblem(values)

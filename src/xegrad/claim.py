@@ -71,6 +71,9 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
     __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
+        for part in (self.gradients, self.steps):
+            if not isinstance(part, Mapping):
+                raise InputError("what is claimed is given by name: Claim({'W': gradient}, loss=loss)")
         gradients = {
             gradient_name(name): claimed("the gradient", one) for name, one in self.gradients.items()
         }

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 Faults = Iterator[tuple[str, str]]  # what is wrong, in a sentence, and the part that it is about
 
+LONGEST = 60  # characters of a value within a message
+
 
 class XegradError(Exception):
     """Something the caller can mend.  The command prints it as one line and exits with 2.
@@ -39,6 +41,12 @@ class InputError(XegradError):
 
 class UsageError(XegradError):
     """The command was called in a way that means nothing, or two things."""
+
+
+def shown(value: object) -> str:
+    """A value within a message: in one line, and cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def refuse(faults: Faults) -> None:

@@ -7,6 +7,7 @@ See docs/numerics.md, section 7, and docs/verify.md.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,14 @@ from xegrad import bounds, layer, notebook
 from xegrad.arrays import array_of, check_shape, precision_of, type_name
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison, numbers_of
-from xegrad.errors import Faults, refuse
+from xegrad.errors import Faults, refuse, shown
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, COMPUTED_IN
 
+LARGEST = sys.float_info.max
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
 HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
@@ -66,13 +68,13 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     def _faults(self) -> Faults:
         for name in self._formats:
             if (dtype := getattr(self, name)) is not None and dtype not in bounds.PRECISIONS:
-                yield f"{name} is {dtype!r}; it is one of {', '.join(bounds.PRECISIONS)}", "dtype"
+                yield f"{name} is {shown(dtype)}; it is one of {', '.join(bounds.PRECISIONS)}", "dtype"
         if not callable(self.terms):
-            yield f"terms is {self.terms!r}; a function is expected, as bounds.pairwise", "summation"
+            yield f"terms is {shown(self.terms)}; a function is expected, as bounds.pairwise", "summation"
         for name in ("rtol", "atol"):
             size = getattr(self, name)
-            if size is not None and not (isinstance(size, int | float | np.number) and 0 <= size < np.inf):
-                yield f"{name} is {size!r}; a number from 0 is expected", name
+            if size is not None and not (isinstance(size, int | float | np.number) and 0 <= size <= LARGEST):
+                yield f"{name} is {shown(size)}; a number from 0 is expected", name
 
     @property
     def arithmetic(self) -> bounds.Arithmetic:
@@ -231,8 +233,8 @@ def judge(
     >>> judge(problem, [[-0.0074, 0.0074]], Tolerance(rtol=0.01)).outcome
     'right'
     """
-    is_loss = with_respect_to == "loss"
-    name = with_respect_to if is_loss else gradient_name(with_respect_to)
+    is_loss = str(with_respect_to) == "loss"
+    name = "loss" if is_loss else gradient_name(with_respect_to)
     tolerance = tolerance or tolerance_for(problem, precision_of(candidate))
     what = f"the {'loss' if is_loss else 'gradient'}"
     candidate, names = np.atleast_1d(array_of(what, candidate)), () if is_loss else (name,)

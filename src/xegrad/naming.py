@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xegrad.errors import InputError
+from xegrad.errors import InputError, shown
 from xegrad.vocabulary import ALIASES, AXES, NAMES, SYMBOLS, count
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def gradient_name(text: Any) -> str:
     """
     name = _GRADIENTS.get(str(text).lower())
     if name is None:
-        raise InputError(f"there is no gradient with respect to {text!r}; there are {', '.join(NAMES)}")
+        raise InputError(f"there is no gradient with respect to {shown(text)}; there are {', '.join(NAMES)}")
     return name
 
 

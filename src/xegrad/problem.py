@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xegrad import notebook
 from xegrad.arrays import array_of, sealed, type_name
-from xegrad.errors import Faults, refuse
+from xegrad.errors import Faults, refuse, shown
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
 
@@ -88,8 +88,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         for name, array in arrays.items():
             force_setattr(self, name, sealed(array, np.float32 if single else np.float64))
         if self.classes is not None:
-            names = self.classes if isinstance(self.classes, Iterable) else (self.classes,)
-            force_setattr(self, "classes", (names,) if isinstance(names, str) else tuple(names))
+            force_setattr(self, "classes", class_names(self.classes))
         if self.precision is not None:
             force_setattr(self, "precision", type_name(self.precision))
         refuse(self._faults())
@@ -113,7 +112,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             size = count(bias.size, "number") if bias.ndim == 1 else f"the shape {bias.shape}"
             yield f"b has {size} but W has {count(n_classes, 'class')}", "b"
         if self.precision not in (None, *COMPUTED_IN):
-            yield f"the precision is {self.precision!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype"
+            yield f"the precision is {shown(self.precision)}; it is one of {', '.join(COMPUTED_IN)}", "dtype"
         largest = float(np.finfo(np.float32).max)
         for name, part in self._parts.items():
             if not np.isfinite(part).all():
@@ -242,6 +241,14 @@ class Layout(msgspec.Struct, frozen=True):
         rows, order = ("column", "(classes, inputs)") if self.transpose else ("row", "(inputs, classes)")
         entries = count(size, "entry") + (" in each row" if self.is_batch else "")
         return f"x has {entries} but W has {count(n_inputs, rows)}; W is read as {order}"
+
+
+def class_names(classes: Any) -> tuple[Any, ...]:
+    """The names of classes that are given as a list of them, or the only one."""
+    try:
+        return (classes,) if isinstance(classes, str) else tuple(classes)
+    except TypeError:
+        return (classes,)
 
 
 def _first_entry(name: str, part: Array, which: NDArray[np.bool_]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xegrad import notebook
 from xegrad.arrays import Array as Array
 from xegrad.arrays import array_of, sealed
-from xegrad.errors import Faults, InputError, refuse
+from xegrad.errors import Faults, InputError, refuse, shown
 from xegrad.vocabulary import REDUCTIONS, count
 
 IGNORED_BY_TORCH = -100
@@ -104,12 +104,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                     wrong = f"the weight of class {index} is {weight!r}"
                     yield f"{wrong}; weights are finite and never negative", "class_weights"
         if self.ignore_index is not None and not isinstance(self.ignore_index, int | np.integer):
-            yield f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
+            yield f"ignore_index is {shown(self.ignore_index)}; a whole number is expected", "ignore_index"
         smoothing = self.label_smoothing
         if not isinstance(smoothing, int | float | np.floating) or not 0 <= smoothing <= 1:
-            yield f"label_smoothing is {smoothing!r}; it goes from 0 to 1", "label_smoothing"
-        if self.reduction not in REDUCTIONS:
-            yield f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
+            yield f"label_smoothing is {shown(smoothing)}; it goes from 0 to 1", "label_smoothing"
+        if not isinstance(self.reduction, str) or self.reduction not in REDUCTIONS:
+            yield f"reduction is {shown(self.reduction)}; it is one of {', '.join(REDUCTIONS)}", "reduction"
 
     def at(self, index: Any) -> Targets:
         """Those of one problem of a stack, or of some."""

@@ -87,6 +87,8 @@ def diagnose(
     candidate, reference = array_of("the gradient", candidate), numbers_of(exact, name)
     if candidate.size != reference.size:
         check_shape("the gradient", candidate.shape, reference.shape)
+    if np.ndim(resolution := array_of("the resolution", resolution)):
+        check_shape("the resolution", resolution.shape, candidate.shape)
     search = Search(problem, exact, candidate, tolerance, resolution, name)
     if not np.isfinite(search.values).all():
         return Diagnosis()

@@ -131,7 +131,7 @@ def exact_if_absent(function: Callable[..., Result]) -> Callable[..., Result]:
         if "exact" in named or isinstance(next(iter(arguments), None), Evaluation):
             return function(problem, *arguments, **named)
         name = {**dict(zip(others, arguments, strict=False)), **named}.get("with_respect_to", "weights")
-        exact = METHODS["exact"].evaluate(problem, () if name == "loss" else (gradient_name(name),))
+        exact = METHODS["exact"].evaluate(problem, () if str(name) == "loss" else (gradient_name(name),))
         return function(problem, exact, *arguments, **named)
 
     return call

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError
+from xegrad.errors import InputError, shown
 from xegrad.targets import Array
 
 # How many roundings a term of a sum of n products goes through: one of its own, and those of the additions.
@@ -45,12 +45,13 @@ def by_name(summation: str) -> Callable[[int], int]:
     InputError
         Another word.
     """
-    kind, _, size = str(summation).partition("=")
+    summation = str(summation)
+    kind, _, size = summation.partition("=")
     if kind == "blocked" and size.isdecimal() and int(size):
         return blocked(int(size))
     if summation not in ("any", "pairwise"):
         expected = "any, pairwise or blocked=N is expected, N terms to a block"
-        raise InputError(f"summation is {summation!r}; {expected}")
+        raise InputError(f"summation is {shown(summation)}; {expected}")
     return any_order if summation == "any" else pairwise
 
 
