@@ -130,6 +130,7 @@ def test_the_precision_is_that_of_the_array_or_the_one_said(precision: Any) -> N
         assert_gradient(W, X, LABELS, rounded.astype(np.float64), bias=B)
     assert_gradient(W, X, LABELS, rounded.astype(np.float64), bias=B, dtype=precision)
     assert_gradient(W, X, LABELS, RIGHT["weights"].astype(np.float16), bias=B)
+    assert_gradient(W, X, LABELS, RIGHT["weights"].astype(np.float16).tolist(), bias=B, stored_as="float16")
     assert check(W, X, LABELS, rounded, bias=B).tolerance.precision == "float32"
     assert check(W, X, LABELS, RIGHT["weights"].astype(np.float16), bias=B).tolerance.stored_as == "float16"
 
@@ -265,6 +266,7 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ({"label_smoothing": "much"}, "label_smoothing is 'much'"),
         ({"ignore_index": 0.5}, "ignore_index is 0.5; a whole number is expected"),
         ({"dtype": "float8"}, "'float8'; it is one of float64, float32"),
+        ({"stored_as": "int8"}, "stored_as is 'int8'; it is one of float64, float32"),
         ({"dtype": object()}, "it is one of float64, float32"),
         ({"rtol": -1.0}, "rtol is -1.0; a number from 0 is expected"),
         ({"rtol": "small"}, "rtol is 'small'; a number from 0 is expected"),

@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     label_smoothing: float
     ignore_index: int | None
     dtype: Any
+    stored_as: Any
     rtol: float | None
     atol: float | None
     summation: str
@@ -121,6 +122,7 @@ def check(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     dtype: Any = None,
+    stored_as: Any = None,
     rtol: float | None = None,
     atol: float | None = None,
     summation: str = "any",
@@ -148,6 +150,8 @@ def check(
     dtype : "float64" or "float32", or such a type of numpy or torch
         In which the gradient was computed: by default that of its array.  One in bfloat16 or float16 was computed in
         float32 and then rounded.
+    stored_as : "float32", "bfloat16" or "float16", or such a type
+        To which the result was then rounded.
     rtol, atol : float
         A tolerance in place of the derived error bound.
     summation : "any", "pairwise" or "blocked=N"
@@ -198,7 +202,7 @@ def check(
     gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
     claim = _claim(problem, raw.layout, gradients, loss)
     tolerance = verification.in_precision_of(
-        problem, claim, Tolerance(terms=bounds.by_name(summation), rtol=rtol, atol=atol)
+        problem, claim, Tolerance(stored_as=stored_as, terms=bounds.by_name(summation), rtol=rtol, atol=atol)
     )
     return verification.verify(problem, claim, tolerance, strict=strict)
 
