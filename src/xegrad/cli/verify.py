@@ -93,14 +93,10 @@ def _roundings(summation: str) -> Callable[[int], int]:
     """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
     from xegrad import bounds
 
-    if summation in ("any", "pairwise"):
-        return bounds.any_order if summation == "any" else bounds.pairwise
-    kind, _, size = summation.partition("=")
-    if kind != "blocked" or not size.isdecimal() or int(size) == 0:
-        raise UsageError(
-            f"--summation is {summation!r}; any, pairwise or blocked=N is expected, N terms to a block"
-        )
-    return bounds.blocked(int(size))
+    try:
+        return bounds.by_name(summation)
+    except InputError as error:
+        raise UsageError(f"--{error}") from None
 
 
 @takes_problem()

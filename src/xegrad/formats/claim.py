@@ -179,7 +179,7 @@ def _gradients(
             if not is_there or (names is not None and name not in names):
                 continue
             with naming(key if "." in key else ""):
-                in_file = _in_shape(_array(holder, key, asked), problem, layout, name)
+                in_file = in_shape(_array(holder, key, asked), problem, layout, name)
             claimed = in_file.moved(partial(layout.to_library, name))
             if name in found and not np.array_equal(found[name].values, claimed.values, equal_nan=True):
                 raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
@@ -221,7 +221,7 @@ def _one_number(data: bytes | Array, asked: Reading | None) -> Claimed:
     return printed.one_number("nan" if text == "null" else text, asked)
 
 
-def _in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Claimed:
+def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Claimed:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
