@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
@@ -15,7 +16,7 @@ from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
-from xegrad.vocabulary import NAMES
+from xegrad.vocabulary import AUTO, HALF, NAMES
 
 if TYPE_CHECKING:
     from xegrad.claim import Reading
@@ -41,7 +42,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     ] = None
     loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
-        list[str] | None, option(",".join(NAMES), "Which gradient it is (W), or which to check.")
+        list[str] | None,
+        option(",".join(NAMES), "Which gradients are judged, or which to check (all that there are)."),
     ] = None
     stored_as: Annotated[
         str | None,
@@ -91,14 +93,10 @@ def _roundings(summation: str) -> Callable[[int], int]:
     """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
     from xegrad import bounds
 
-    if summation in ("any", "pairwise"):
-        return bounds.any_order if summation == "any" else bounds.pairwise
-    kind, _, size = summation.partition("=")
-    if kind != "blocked" or not size.isdecimal() or int(size) == 0:
-        raise UsageError(
-            f"--summation is {summation!r}; any, pairwise or blocked=N is expected, N terms to a block"
-        )
-    return bounds.blocked(int(size))
+    try:
+        return bounds.by_name(summation)
+    except InputError as error:
+        raise UsageError(f"--{error}") from None
 
 
 @takes_problem()
@@ -164,11 +162,17 @@ def _verify(
 
     gradient = claimed("gradient", judging.gradient, raw, input_format)
     loss = claimed("loss", judging.loss, raw)
-    problem = raw.problem()
+    is_judged = not (gradient is None and loss is None)
+    dtype, stored_as = raw.values.get("dtype"), judging.stored_as
+    if is_judged and dtype in HALF:  # as of a file: it was computed in float32, and then stored so
+        if stored_as not in (None, dtype):
+            raise UsageError(f"--dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
+        raw, stored_as = replace(raw, values={**raw.values, "dtype": "float32"}), dtype
+    problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
     names = gradients(symbols, problem.bias is not None)
-    if gradient is None and loss is None:
+    if not is_judged:
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names)
@@ -181,14 +185,14 @@ def _verify(
         asked=judging.reading,
     )
     tolerance = Tolerance(
-        stored_as=judging.stored_as,
+        stored_as=stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
     )
     tolerance = verification.in_precision_of(problem, candidate, tolerance)
     with formats.naming("" if gradient is None else gradient.source):  # a step of another size
-        return verification.verify(problem, candidate, tolerance, strict=judging.strict)
+        return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
 def _verify_lines(

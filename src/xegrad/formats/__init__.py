@@ -92,6 +92,13 @@ def read(path: str | Path, input_format: str | None = None) -> Problem:
     ------
     InputError
         The file cannot be read or is no problem: file, place, what was found, what was expected.
+
+    Examples
+    --------
+    >>> with open("problem.json", "w") as file:
+    ...     _ = file.write('{"W": [[1, -1]], "x": [3], "label": 0}')
+    >>> read("problem.json").weights
+    array([[ 1., -1.]])
     """
     return read_raw(path, input_format).problem()
 

@@ -18,6 +18,7 @@ from xegrad.errors import InputError
 from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
 from xegrad.formats.results import types as results
 from xegrad.formats.values import chosen, listed, nearest, short
+from xegrad.naming import shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
@@ -178,7 +179,7 @@ def _gradients(
             if not is_there or (names is not None and name not in names):
                 continue
             with naming(key if "." in key else ""):
-                in_file = _in_shape(_array(holder, key, asked), layout.shape(problem, name))
+                in_file = in_shape(_array(holder, key, asked), problem, layout, name)
             claimed = in_file.moved(partial(layout.to_library, name))
             if name in found and not np.array_equal(found[name].values, claimed.values, equal_nan=True):
                 raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
@@ -220,16 +221,19 @@ def _one_number(data: bytes | Array, asked: Reading | None) -> Claimed:
     return printed.one_number("nan" if text == "null" else text, asked)
 
 
-def _in_shape(array: Claimed, expected: tuple[int, ...]) -> Claimed:
+def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Claimed:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
     """
-    shape = array.values.shape
-    if shape == expected or (len(expected) == 2 and shape == expected[::-1]):
+    shape, expected = array.values.shape, layout.shape(problem, name)
+    if shape == expected:
         return array
+    fits = layout.of_shape(problem, shape)
+    if len(expected) == 2 and shape == expected[::-1]:
+        return replace(array, fits=fits)
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
-        return array.moved(lambda numbers: numbers.reshape(expected))
-    raise InputError(
-        f"the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
-    )
+        return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
+    found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, expected))
+    hint = f"; {shape_of(fits)}" if fits else ""
+    raise InputError(f"the gradient is {found}, but {wanted} is expected{hint}")
