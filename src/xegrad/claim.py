@@ -5,6 +5,7 @@ See docs/verify.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from xegrad import notebook
 from xegrad.arrays import Array, array_of, precision_of
 from xegrad.errors import InputError
 from xegrad.naming import gradient_name
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 
 
 class Reading(msgspec.Struct, frozen=True, eq=False):
@@ -32,15 +34,30 @@ class Reading(msgspec.Struct, frozen=True, eq=False):
 class Claimed(msgspec.Struct, frozen=True, eq=False):
     """A gradient, a loss or a step of the chain from outside, in any shape that holds its numbers.
 
-    `others` are wider readings that its text allows and that nobody asked for; `dtype` is that of a file that has one.
+    `others` are wider readings that its text allows and that nobody asked for; `dtype` is that of a file that has one,
+    and `digits` the most that a number has in its text; `fits` are other gradients, whose shape it has and not its own.
     """
 
     values: Array
     reading: Reading = Reading()
     others: Sequence[Reading] = ()
     dtype: str | None = None
+    digits: int | None = None
+    fits: tuple[str, ...] = ()
 
     __repr__ = notebook.one_line("values", "dtype")
+
+    def left_open(self, reading: Reading, stored_in: Arithmetic) -> Array | float:
+        """How far the numbers of a format may be from their text.
+
+        The shortest text that tells a number from its neighbours is up to half a unit of the format away from it, and
+        that may be more than half a unit of the last digit (docs/numerics.md, 5.9).
+        """
+        enough = math.ceil(1 - math.log10(stored_in.u))  # digits: 9 tell every float32 from its neighbours
+        if self.digits is None or self.digits > enough or stored_in.u <= PRECISIONS["float64"].u:
+            return reading.resolution
+        finite = np.where(np.isfinite(self.values), self.values, 0.0)
+        return np.maximum(reading.resolution, stored_in.u * np.abs(finite) + stored_in.eta)
 
     def moved(self, move: Callable[[Array], Array]) -> Claimed:
         """The same numbers in other places."""

@@ -25,12 +25,10 @@ from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import AXES, COMPUTED_IN
+from xegrad.vocabulary import AXES, COMPUTED_IN, HALF
 
 LARGEST = sys.float_info.max
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
-
-HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
 
@@ -244,8 +242,7 @@ def judge(
     if np.ndim(resolution := array_of("the resolution", resolution)):
         check_shape("the resolution", resolution.shape, reference.shape)
     allowed = tolerance.allowed(reference, numbers_of(bound, name), resolution)
-    # A value beyond the largest float is infinite, and is matched or not.
-    allowed = np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed))
+    allowed = np.where(np.isnan(allowed), np.inf, allowed)
     comparison = Comparison(reference, candidate.astype(np.float64), allowed)
     flags = exact.certified
     certified = flags is not None and np.broadcast_to(flags[name], reference.shape)

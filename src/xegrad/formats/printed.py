@@ -200,20 +200,20 @@ def of_rows(rows: Any, decimals: str | None = None) -> Claimed:
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)
     values = np.array(list(map(float, tokens))).reshape(shape)
     notations = list(map(_notation, tokens))
-    most = max(notation.decimals for notation in notations)
+    most, digits = (max(getattr(notation, of) for notation in notations) for of in ("decimals", "digits"))
     if decimals == "none" or (decimals is None and not FEWEST <= most <= MOST):
-        return Claimed(values)
+        return Claimed(values, digits=digits)
     n_decimals = most if decimals is None else int(decimals)
     # A number may have lost the trailing zeros of its column.  Numbers printed to significant digits have each
     # its own last place: one with fewer decimals than the longest, but with as many digits as any, was cut there.
-    most_digits = max(notation.digits for notation in notations) if decimals is None else None
+    most_digits = digits if decimals is None else None
     last_places = [
         notation.last_place(notation.decimals if notation.digits == most_digits else n_decimals)
         for notation in notations
     ]
     # A shade more than half a unit: what is read is itself rounded to a float.
     half = np.array([10.0**place for place in last_places]).reshape(shape) * (0.5 + 2.0**-40)
-    return Claimed(values, Reading(half, decimals=n_decimals))
+    return Claimed(values, Reading(half, decimals=n_decimals), digits=digits)
 
 
 def _token(cell: Any, place: str) -> Token:
