@@ -16,7 +16,7 @@ from xegrad.arrays import array_of, type_name
 from xegrad.claim import Claim, claimed
 from xegrad.errors import InputError, shown
 from xegrad.formats import naming
-from xegrad.formats.claim import _in_shape
+from xegrad.formats.claim import in_shape
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import checked
 from xegrad.judgement import Tolerance
@@ -238,7 +238,7 @@ def _claim(problem: Problem, layout: Layout, gradients: Mapping[str, Any], loss:
         if not gradients and loss is None:
             raise InputError("there is no gradient and no loss to judge")
         for name, candidate in gradients.items():
-            one = _in_shape(claimed("the gradient", candidate), problem, layout, name)
+            one = in_shape(claimed("the gradient", candidate), problem, layout, name)
             in_library[name] = one.moved(partial(layout.to_library, name))
         return Claim(in_library, loss)
     except InputError as error:

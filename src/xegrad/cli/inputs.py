@@ -45,7 +45,12 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     ] = None
     input_format: Annotated[
         str | None,
-        option("--input-format", "Where the suffix does not say it.", values=formats.FORMATS, noun="format"),
+        option(
+            "--input-format",
+            "Where the suffix does not say it; raw:float32 of a gradient's bytes.",
+            values=(*formats.FORMATS, *formats.RAW),
+            noun="format",
+        ),
     ] = None
 
     @property
@@ -165,7 +170,7 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         raise InputError(f"{option} {error}", error.part) from None
 
 
-def claimed(key: str, text: str | None, raw: RawProblem) -> Written | None:
+def claimed(key: str, text: str | None, raw: RawProblem, input_format: str | None = None) -> Written | None:
     """The gradient or the loss to judge: that of its option, else of the problem itself."""
     from xegrad.formats.claim import Written
 
@@ -176,8 +181,9 @@ def claimed(key: str, text: str | None, raw: RawProblem) -> Written | None:
         return Written(text.encode(errors="replace"), f"--{key}")
     _check_file(f"--{key}", text)
     path, file_key = formats.with_key(text)
-    data, source = formats.read_bytes(path, "a gradient is expected")
-    return Written(data, f"--{key} {source}", file_key)
+    dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
+    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None)
+    return Written(data, f"--{key} {source}", file_key, dtype)
 
 
 def _is_inline(text: str) -> bool:
