@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
-from xegrad.diagnosis.evidence import EVIDENCE, is_proved
+from xegrad.diagnosis.evidence import EVIDENCE, is_proved, is_zero_but_for_rounding
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
 from xegrad.diagnosis.findings import explained, lost_digits
@@ -36,6 +36,7 @@ from xegrad.targets import Array
 OF_A_LOSS = {
     "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
     "scaled": "The loss is multiplied with {k}.",
+    "log-forgotten": "This is {loss}: the logarithm of the probabilities was not taken.",
     "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
 }
 
@@ -140,6 +141,8 @@ def _best(search: Search) -> list[Hypothesis]:
     if not search.values.any():
         is_right = not search.exact.value.any()  # whatever its shape
         return [] if is_right else [Hypothesis(((SLIPS["all-zero"], {}),))]
+    if is_zero_but_for_rounding(search):
+        return [Hypothesis(((SLIPS["all-zero"], {"up to": "rounding"}),))]
     if search.is_parameter:
         return [Hypothesis(((SLIPS["weights-updated"], {"eta": "too small to tell"}),), free=1)]
     for rank in ranks(search):
