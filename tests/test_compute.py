@@ -407,7 +407,7 @@ def test_exact_is_computed_by_default_only_where_it_is_quick(run: Run) -> None:
 
 @pytest.mark.parametrize("method", ["chain", "shortcut", "complex-step"])
 def test_one_method_beside_the_exact_one_is_not_compared(run: Run, method: str) -> None:
-    outcome = run("compute", SEED, "--method", f"exact,{method}", "--json")
+    outcome = run("compute", "sample_inputs/seed.json", "--method", f"exact,{method}", "--json")
     assert json.loads(outcome.out)["verdict"] == "undecided" and outcome.status == 0
 
 
