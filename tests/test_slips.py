@@ -53,6 +53,7 @@ def test_the_order_of_the_table_is_that_of_coincidences() -> None:
         ("sign-flipped", "classes-permuted"),
         ("scaled", "option-ignored"),
         ("scaled", "log-epsilon"),
+        ("probabilities-clipped", "rows-left-out"),
     ):
         assert order.index(earlier) < order.index(later)
 

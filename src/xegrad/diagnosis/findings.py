@@ -121,7 +121,7 @@ def _details(cells: Cells, slip: Slip, form: Parameters) -> Parameters:
 def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, ...]:
     """Why a candidate within its bound has no digit in some entries."""
     cells, problem, u = search.cells, search.cells.problem, search.cells.arithmetic.u
-    lost = lost.reshape(search.shape)
+    lost, gradient = lost.reshape(search.shape), IN_CODE[cells.name][0]
     exact, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
     stored = bounds.PRECISIONS.get(format_name or "")
     smallest = stored.eta / stored.u if stored else 0.0
@@ -139,8 +139,8 @@ def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, .
             ("low-precision",),
             f"The smallest normal number of {format_name} is {smallest:.3g}:\n"
             "what is smaller keeps fewer digits, or none.",
-            f"dW.astype({format_name})",
-            "dW.astype(float32)",
+            f"{gradient}.astype({format_name})",
+            f"{gradient}.astype(float32)",
             "Store the gradient in a wider format, or scale the loss before it is stored.",
         ),
         (

@@ -142,11 +142,15 @@ def _smoothed(c: Cells, form: Parameters) -> Words:
 
 def _clipped_probabilities(c: Cells, form: Parameters) -> Words:
     kind = str(form["derivative"])
+    code = "p.clip({eps}, 1 - {eps})"
+    if kind.endswith("of a floor"):
+        code = "np.maximum(p, {eps})"
     if kind.startswith("0"):
-        return {"which": "the derivative there is that of the clip, 0."}
+        which = "the derivative there is that of the clip, 0. Other limits clip the same probabilities."
+        return {"which": which, "wrong": f"-np.log({code})"}
     if kind.startswith("S - y"):
-        return {"which": "S - y is formed of the clipped S."}
-    return {"which": "the derivative there is -y over the clipped S."}
+        return {"which": "S - y is formed of the clipped S.", "wrong": f"dz = {code} - y"}
+    return {"which": "the derivative there is -y over the clipped S.", "wrong": f"dp = -y / {code}"}
 
 
 def _temperature(c: Cells, form: Parameters) -> Words:

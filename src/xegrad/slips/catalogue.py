@@ -2,7 +2,7 @@
 
 The order of the table is that in which coincidences are listed: the commoner first, with N = T `transposed` before
 `scrambled-reshape`, with T = 2 `sign-flipped` before `classes-permuted`, with B = 1 `scaled` before `option-ignored`
-and `log-epsilon`.
+and `log-epsilon`; and `probabilities-clipped` before `rows-left-out`, which is what a clip leaves of some rows.
 
 See docs/slips.md, and docs/numerics.md, section 8.
 """
@@ -216,21 +216,6 @@ _TABLE = {
         cause="1 - S computed from a rounded S; a Jacobian summed over its rows; a gradient never written to.",
         formula=formulas.nothing,
     ),
-    "rows-left-out": Slip(
-        stage="rows",
-        sentence="Some rows contribute nothing.",
-        equation="f_b R_b, f_b = 0 for those rows",
-        message="{which} nothing:\n{advice}.",
-        code=(
-            "for i in range(n_rows // size):    # the rest is never reached",
-            "for i in range(-(-n_rows // size)):",
-        ),
-        remedy="Add up every row: look at the ends of loops, at masks, and at parts that are written over.",
-        cause="A loop that ends early, a mask off by one, or a part of the sum that another overwrites.",
-        formula=lambda c, form: rows.times(rows.left_out(c, form), c),
-        forms=rows.left_out_forms,
-        paired=False,
-    ),
     "clipped": Slip(
         stage="factor",
         sentence="The entries are clipped at a value.",
@@ -283,11 +268,26 @@ _TABLE = {
         sentence="Probabilities are clipped, or have a floor, before the logarithm.",
         equation="DS(-Q/clip(S)), with the derivative of the clip or without it; or q clip(S) - Q",
         message="The probabilities are clipped at {eps}, and some are beyond that;\n{which}",
-        code=("-np.log(np.clip(p, {eps}, 1 - {eps}))", "logsumexp(z) - z[label]"),
+        code=("{wrong}", "logsumexp(z) - z[label]    # and dz = p - y"),
         remedy="Take the loss from the logits, where no logarithm of 0 can occur.",
         cause="A guard against log 0, as in Keras, whose epsilon is 1e-7.",
         formula=formulas.clipped_probabilities,
         forms=formulas.clip_forms,
+        paired=False,
+    ),
+    "rows-left-out": Slip(
+        stage="rows",
+        sentence="Some rows contribute nothing.",
+        equation="f_b R_b, f_b = 0 for those rows",
+        message="{which} nothing:\n{advice}.",
+        code=(
+            "for i in range(n_rows // size):    # the rest is never reached",
+            "for i in range(-(-n_rows // size)):",
+        ),
+        remedy="Add up every row: look at the ends of loops, at masks, and at parts that are written over.",
+        cause="A loop that ends early, a mask off by one, or a part of the sum that another overwrites.",
+        formula=lambda c, form: rows.times(rows.left_out(c, form), c),
+        forms=rows.left_out_forms,
         paired=False,
     ),
     "z-loss-included": Slip(

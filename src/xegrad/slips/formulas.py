@@ -22,20 +22,8 @@ from xegrad.targets import Array
 MOST_LABELS = 256  # wrong labels of single rows that are tried one by one; past these the candidate is asked
 MOST_SHIFTS = 8
 BLOCKS = 8, 16, 64, 128  # of which the columns of W are padded to a multiple
-CLIPPED_AT = (
-    1e-3,
-    1e-4,
-    1e-5,
-    1e-6,
-    1e-7,
-    1e-8,
-    1e-9,
-    1e-10,
-    1e-12,
-    1e-15,
-    2.0**-23,
-    2.0**-52,
-)  # Keras has 1e-7
+# Keras has the first.
+CLIPPED_AT = 1e-7, 1e-8, 1e-12, 1e-10, 1e-6, 1e-5, 1e-9, 1e-15, 1e-4, 1e-3, 2.0**-23, 2.0**-52
 
 
 # The logits, the probabilities and the targets.
@@ -286,21 +274,26 @@ def log_forgotten(c: Cells, form: Parameters) -> Rounded:
 
 
 def clip_forms(c: Cells) -> list[Parameters]:
-    """Each known constant that a probability is beyond, and what then becomes of the derivative."""
+    """Each known constant that a probability is beyond, and what then becomes of the derivative.
+
+    A floor where nothing is above 1 - eps is a clip; and of a derivative of 0 only where it is matters.
+    """
     forms: list[Parameters] = []
+    zeros: set[bytes] = set()
     is_target, value = c.Q.value != 0, c.S.value
     for eps in CLIPPED_AT:
         low, high = value < eps, value > 1 - eps
-        kinds = {
-            "that of the logarithm": (low | high) & is_target,
-            "that of the logarithm, floored": low & is_target,
-            "0 where it is clipped": (low | high) & is_target,
-            "0 below the floor": low & is_target,
-            "S - y, of the clipped S": low | high,
-            "S - y, of the floored S": low,
-        }
-        forms += [{"eps": eps, "derivative": kind} for kind, which in kinds.items() if which.any()]
-    return forms
+        for floor, which in (("", low | high), (", of a floor", low)):
+            if floor and not high.any():
+                continue
+            if which.any():
+                forms.append({"eps": eps, "derivative": f"S - y{floor}"})
+            if (which & is_target).any():
+                forms.append({"eps": eps, "derivative": f"of the logarithm{floor}"})
+                if (where := (which & is_target).tobytes()) not in zeros:
+                    forms.append({"eps": eps, "derivative": f"0{floor}"})
+                    zeros.add(where)
+    return sorted(forms, key=lambda form: form["derivative"][0], reverse=True)
 
 
 def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
@@ -309,7 +302,7 @@ def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
     With one target c in each row the first is R or 0, and the second R S_c / clip(S_c).
     """
     eps, kind, value = form["eps"], form["derivative"], c.S.value
-    highest = 1.0 if kind.endswith(("floor", "floored", "floored S")) else 1 - eps
+    highest = 1.0 if kind.endswith("of a floor") else 1 - eps
     inside = (value >= eps) & (value <= highest)
     clipped = rounded.where(inside, c.S, np.clip(value, eps, highest))
     if kind.startswith("S - y"):

@@ -16,7 +16,7 @@ from xegrad.slips.entry import Parameters
 from xegrad.targets import Array
 
 MOST_SIZES = 64  # of micro-batches that are tried: up to 16, then powers of two and round numbers
-ONE_BY_ONE = 16  # rows that are left out one by one, for samples and blind spots
+ONE_BY_ONE = 8  # rows that are left out one by one, for samples and blind spots
 
 Mask = NDArray[np.bool_]
 
@@ -66,14 +66,14 @@ def micro_batches(c: Cells, form: Parameters) -> Array:
 
 def left_out_forms(c: Cells) -> list[Parameters]:
     """One row, each of the first few; `left_out` takes any set of them."""
-    rows = np.flatnonzero(counting(c))
-    return _left_out(c, [np.arange(counting(c).size) == row for row in rows[:ONE_BY_ONE]])
+    rows = counting(c)
+    one_by_one = (np.arange(rows.size) == row for row in np.flatnonzero(rows)[:ONE_BY_ONE])
+    return _left_out(c, one_by_one, ["all rows"])
 
 
-def _left_out(c: Cells, masks: Iterable[Mask]) -> list[Parameters]:
+def _left_out(c: Cells, masks: Iterable[Mask], divisors: Sequence[str]) -> list[Parameters]:
     """The forms of these sets of rows, but for none and all."""
     rows, total = counting(c), counts(c)
-    divisors = ["all rows"] if c.problem.targets.reduction != "mean" else ["all rows", "the rest"]
     forms: dict[str, Parameters] = {}
     for mask in masks:
         missing = mask & rows
@@ -92,7 +92,8 @@ def patterns(c: Cells, others: Sequence[Mask] = ()) -> list[Parameters]:
     masks = [*others, *(index == row for row in index[:64])]
     masks += [index >= index.size - k for k in few] + [index < k for k in few]
     every = [index % k == first for k in range(2, min(index.size, 9)) for first in range(k)]
-    return _left_out(c, [*masks, *every, *(~mask for mask in every)])
+    divisors = ["all rows", "the rest"] if c.problem.targets.reduction == "mean" else ["all rows"]
+    return _left_out(c, [*masks, *every, *(~mask for mask in every)], divisors)
 
 
 def left_out(c: Cells, form: Parameters) -> Array:
