@@ -217,7 +217,7 @@ LANGUAGES = [
 def literal(language: Language, values: Any) -> str:
     """The numbers as this language's array of arrays; R and Octave reshape a flat one."""
     suffix = "f" if language.name == "java" and values.dtype == np.float32 else ""
-    first, last = language.brackets
+    first, last = language.brackets[0], language.brackets[1]
     rows = [", ".join(f"{value!r}{suffix}" for value in row) for row in values.astype(np.float64).tolist()]
     if language.name in ("r", "octave"):
         return first + ", ".join(rows) + last
