@@ -96,7 +96,7 @@ def problem(kind: str, random: np.random.Generator) -> tuple[Problem, Layer]:
     upstream, eps, class_weights = np.ones(n_rows), 0.0, np.ones(n_classes)
     options: dict[str, Any] = {}
     if kind == "ignored":
-        labels[[1, 3]] = options["ignore_index"] = -100
+        labels[[1, 2]] = options["ignore_index"] = -100
     elif kind == "padding":  # the ignored label is a class
         options["ignore_index"] = 0
     elif kind == "smoothed":
@@ -499,7 +499,7 @@ def mean_for_sum(p: Layer) -> Array:
 
 @wrong(
     "paiml/aprender pull request 2182; ROCm/TransformerEngine pull request 336: row 0's upstream gradient for all",
-    "row-weight-of-first",
+    "first-row-factor",
     kind="upstream",
 )
 def upstream_of_row_0(p: Layer) -> Array:
@@ -524,19 +524,19 @@ def upstream_zero(p: Layer) -> Array:
     return p.X.T @ ((softmax(p.Z) - p.Y) * 0.0)
 
 
-@wrong("paiml/aprender pull request 2199, (1 - eps)/C off the target", "smoothing-formula", kind="smoothed")
+@wrong("paiml/aprender pull request 2199, (1 - eps)/C off the target", "label-smoothed", kind="smoothed")
 def smoothing_rest(p: Layer) -> Array:
     targets = (1 - p.eps) * p.Y + (1 - p.eps) / p.W.shape[1]
     return p.X.T @ (targets.sum(axis=1, keepdims=True) * softmax(p.Z) - targets) / p.B
 
 
-@wrong("TimDettmers/ConvE issue 55, 1/C in the place of eps/C", "smoothing-formula", kind="smoothed")
+@wrong("TimDettmers/ConvE issue 55, 1/C in the place of eps/C", "label-smoothed", kind="smoothed")
 def smoothing_one_over_c(p: Layer) -> Array:
     targets = (1 - p.eps) * p.Y + 1 / p.W.shape[1]
     return p.X.T @ (targets.sum(axis=1, keepdims=True) * softmax(p.Z) - targets) / p.B
 
 
-@wrong("fastai pull request 1814, eps C/(C - 1) off the label", "smoothing-formula", kind="smoothed")
+@wrong("fastai pull request 1814, eps C/(C - 1) off the label", "label-smoothed", kind="smoothed")
 def smoothing_fastai(p: Layer) -> Array:
     classes = p.W.shape[1]
     targets = (1 - p.eps * classes / (classes - 1)) * p.Y + p.eps / classes
@@ -545,7 +545,7 @@ def smoothing_fastai(p: Layer) -> Array:
 
 @wrong(
     "NVIDIA/Megatron-LM issues 737 and 7464, smoothing by the shard's own vocabulary",
-    "smoothing-formula",
+    "label-smoothed",
     kind="smoothed",
 )
 def smoothing_of_shard(p: Layer) -> Array:
@@ -576,13 +576,13 @@ def softmax_twice(p: Layer) -> Array:
 @wrong(
     "AnubhavGupta3377/Text-Classification-Models-Pytorch issue 9; locuslab/e2e-model-learning issue 11: "
     "NLLLoss of probabilities",
-    "log-missing",
+    "log-forgotten",
 )
 def nll_of_probabilities(p: Layer) -> Array:
     return p.X.T @ through(softmax(p.Z), -p.Y) / p.B
 
 
-@wrong("pytorch pull request 12703, NLLLoss of raw outputs", "jacobian-diagonal", "log-softmax-missing")
+@wrong("pytorch pull request 12703, NLLLoss of raw outputs", "jacobian-diagonal", "log-forgotten")
 def nll_of_logits(p: Layer) -> Array:
     return p.X.T @ -p.Y / p.B
 
@@ -631,7 +631,7 @@ def without_dot_product(p: Layer) -> Array:
 
 @wrong(
     "unslothai/unsloth pull request 10616: padding lanes of -softcap in the sum of exponentials",
-    "padding-counted",
+    "wrong-denominator",
 )
 def padding_in_sum(p: Layer) -> Array:
     """Two lanes of the block are past the vocabulary and stand at the finite value -1."""
@@ -641,8 +641,7 @@ def padding_in_sum(p: Layer) -> Array:
 
 @wrong(
     "NVIDIA/Megatron-LM issue 7452, gathered logits: the sum counted once for each shard",
-    "padding-counted",
-    "sum-counted-twice",
+    "wrong-denominator",
 )
 def counted_per_shard(p: Layer) -> Array:
     return p.X.T @ (softmax(p.Z) / 2 - p.Y) / p.B
@@ -759,25 +758,25 @@ def residual_as_activation(p: Layer) -> Array:
 @wrong(
     "huggingface/transformers pull request 34191; meta-pytorch/torchtune pull request 1875: "
     "the mean of the means of micro-batches",
-    "mean-of-means",
+    "micro-batch-means",
     kind="ignored",
 )
 def mean_of_means(p: Layer) -> Array:
-    """Two micro-batches; one row counts in the first, three or more in the second."""
+    """Micro-batches of three rows; one row counts in the first."""
     residual = (softmax(p.Z) - p.Y) * p.kept
-    parts = slice(None, 2), slice(2, None)
-    return sum(p.X[part].T @ residual[part] / (p.y[part] >= 0).sum() for part in parts) / 2
+    parts = [slice(first, first + 3) for first in range(0, len(p.y), 3)]
+    return sum(p.X[part].T @ residual[part] / (p.y[part] >= 0).sum() for part in parts) / len(parts)
 
 
 @wrong(
     "karpathy/nanoGPT issue 206: the loss of each micro-batch is not divided by their number",
-    "mean-of-means + scaled",
-    "",
+    "micro-batch-means",
+    "scaled",
 )
 def sum_of_means(p: Layer) -> Array:
-    """Two rows in the first micro-batch, three or more in the second."""
+    """Micro-batches of three rows; the last may be shorter."""
     residual = softmax(p.Z) - p.Y
-    parts = slice(None, 2), slice(2, None)
+    parts = [slice(first, first + 3) for first in range(0, len(p.y), 3)]
     return sum(p.X[part].T @ residual[part] / len(p.y[part]) for part in parts)
 
 
@@ -796,7 +795,7 @@ def shifted_twice(p: Layer) -> Array:
 
 @wrong(
     "jakeret/tf_unet issue 8; tensorflow issue 27741: class weights times the logits",
-    "class-weights-on-logits",
+    "weights-on-logits",
     kind="weighted",
 )
 def weights_on_logits(p: Layer) -> Array:
@@ -831,7 +830,7 @@ def inputs_twice(p: Layer) -> Array:
 
 @wrong(
     "mljar/mljar-supervised issue 245; diegoantognini/pyGAT pull request 51: classes in another order",
-    "labels-permuted",
+    "wrong-label",
 )
 def other_class_order(p: Layer) -> Array:
     """The labels alone: W's columns are in the first order."""
@@ -871,7 +870,6 @@ def cce_filtered(p: Layer) -> Array:
 @wrong(
     "mlverse/torch pull request 681: labels that count from one read as from zero",
     "wrong-label",
-    "one-based-labels",
 )
 def one_based(p: Layer) -> Array:
     """Class c stands in column c + 1; the last class finds no column."""
