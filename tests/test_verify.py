@@ -14,8 +14,10 @@ import pytest
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell, one_line
 from seed import GRADIENT, LOSS
-from xegrad import METHODS, Comparison, Judgement, Problem, Targets, Tolerance, read
+from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, read
+from xegrad.claim import Claimed
 from xegrad.display.outcome import outcome_sentence
+from xegrad.verification import in_precision_of, verify
 
 SEED = "sample_inputs/seed.json"
 SATURATED = "sample_inputs/saturated.json"
@@ -548,3 +550,102 @@ def test_a_right_loss_beside_a_wrong_gradient_says_that_the_forward_pass_is_righ
     assert outcome.status == 1
     said = "right loss with wrong gradient: the forward pass is right, and the mistake comes after it."
     assert said in one_line(outcome)
+
+
+# Several judgements.
+
+
+BATCH = {
+    "W": [[1, 2, 0.5], [3, 5, -1]],
+    "x": [[1, 2], [0.5, -1], [0, 1], [2, 1]],
+    "label": [0, 1, 2, 0],
+    "b": [0, 0.5, 1],
+}
+
+
+def test_each_judgement_has_its_symbol_in_json(run: Run) -> None:
+    computed = run("compute", "-", "--json", stdin=json.dumps(BATCH)).out
+    arguments = ("verify", "-", "--with-respect-to", "W,b", "--gradient", computed, "--json")
+    result = json.loads(run(*arguments, "--loss", "3", stdin=json.dumps(BATCH)).out)
+    outcomes = {symbol: one["outcome"] for symbol, one in result["judgements"].items()}
+    assert outcomes == {"W": "right", "b": "right", "loss": "wrong"}
+    assert result["candidate"] == result["judgements"]["W"]
+    assert result["diagnosis"] == result["judgements"]["loss"]["diagnosis"]
+    assert result["judgements"]["loss"]["worst"]["of"] == "loss"
+    assert [check["name"] for check in result["checks"]] == ["dL/dW", "dL/db", "loss"]
+    assert result["verified"] is False
+
+
+def test_one_wrong_gradient_of_two_is_not_verified(run: Run) -> None:
+    gradients = json.loads(run("compute", "-", "--json", stdin=json.dumps(BATCH)).out)["gradients"]
+    gradients["b"][0] += 1
+    arguments = (
+        "verify",
+        "-",
+        "--with-respect-to",
+        "W,b",
+        "--gradient",
+        json.dumps({"gradients": gradients}),
+    )
+    outcome = run(*arguments, stdin=json.dumps(BATCH))
+    assert outcome.status == 1
+    assert "RIGHT" in outcome.out and "1 of 3 entries differs from dL/db" in one_line(outcome)
+
+
+def test_parts_of_a_file_are_each_judged_in_their_own_precision() -> None:
+    """dL/db is off by more than float32 explains, and by less than bfloat16 does."""
+    problem = read(SEED)
+    exact = METHODS["exact"].evaluate(problem, ("weights", "bias"))
+    claim = Claim(
+        {
+            "weights": Claimed(exact.gradients["weights"], dtype="bfloat16"),
+            "bias": Claimed(exact.gradients["bias"] * (1 + 1e-4), dtype="float32"),
+        },
+        Claimed(np.array([exact.loss]), dtype="float64"),
+    )
+    verification = verify(problem, claim, in_precision_of(problem, claim, Tolerance()))
+    judged = verification.judgements
+    assert {name: one.outcome for name, one in judged.items()} == {
+        "weights": "right",
+        "bias": "wrong",
+        "loss": "right",
+    }
+    assert judged["bias"].tolerance.stored_as is None
+
+
+# The shape says what it is.
+
+
+@pytest.mark.parametrize(
+    ("problem", "gradient", "said"),
+    [
+        (BATCH, np.ones((4, 3)), "dL/dlogits: --with-respect-to logits"),
+        (BATCH, np.ones((4, 2)), "dL/dx: --with-respect-to x"),
+        (BATCH, np.ones(3), "dL/db: --with-respect-to b"),
+        (None, np.ones(5), "dL/db and dL/dlogits: --with-respect-to b or logits"),
+        (None, np.ones((1, 5)), "dL/dlogits: --with-respect-to logits"),
+        (None, np.ones(3), "dL/dx: --with-respect-to x"),
+    ],
+)
+def test_a_gradient_with_the_shape_of_another_is_told_which(
+    run: Run, problem: Any, gradient: Any, said: str
+) -> None:
+    text = Path(SEED).read_text() if problem is None else json.dumps(problem)
+    outcome = run("verify", "-", "--gradient", json.dumps(gradient.tolist()), stdin=text)
+    assert outcome.status == 2
+    assert f"is expected; this has the shape of {said}" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_transposed_gradient_with_the_shape_of_another_is_told_both(run: Run) -> None:
+    """dL/dx is 3 x 2, as dL/dW is transposed."""
+    problem = json.dumps(BATCH | {"x": BATCH["x"][:3], "label": [0, 1, 2]})  # type: ignore[index]
+    computed = json.loads(run("compute", "-", "--json", "--with-respect-to", "x,W", stdin=problem).out)
+    of_inputs, of_weights = computed["gradients"]["x"], np.transpose(computed["gradients"]["W"]).tolist()
+    note = "this has the shape of dL/dx: --with-respect-to x"
+    outcome = run("verify", "-", "--gradient", json.dumps(of_inputs), stdin=problem)
+    assert outcome.status == 1 and note in one_line(outcome)
+    outcome = run("verify", "-", "--gradient", json.dumps(of_weights), stdin=problem)
+    assert "MISTAKE transposed" in outcome.out and note in one_line(outcome)
+    right = run("verify", "-", "--gradient", json.dumps(np.transpose(of_weights).tolist()), stdin=problem)
+    assert right.status == 0 and "shape" not in right.out

@@ -27,13 +27,15 @@ class Reading(msgspec.Struct, frozen=True, eq=False):
 class Claimed(msgspec.Struct, frozen=True, eq=False):
     """A gradient, a loss or a step of the chain from outside, in any shape that holds its numbers.
 
-    `others` are wider readings that its text allows and that nobody asked for; `dtype` is that of a file that has one.
+    `others` are wider readings that its text allows and that nobody asked for; `dtype` is that of a file that has one;
+    `fits` are other gradients, whose shape it has, where it has not its own.
     """
 
     values: Array
     reading: Reading = Reading()
     others: Sequence[Reading] = ()
     dtype: str | None = None
+    fits: tuple[str, ...] = ()
 
     def moved(self, move: Callable[[Array], Array]) -> Claimed:
         """The same numbers in other places."""

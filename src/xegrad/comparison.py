@@ -31,8 +31,12 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def within(self) -> NDArray[np.bool_]:
-        """Entries whose difference rounding explains: never NaN, and never by an infinite bound."""
-        return np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        """Entries whose difference rounding explains: never NaN, and never by an infinite bound.
+
+        A value beyond the largest float is infinite, and is matched or not.
+        """
+        explained = np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        return np.where(np.isinf(self.reference), self.candidate == self.reference, explained)
 
     @property
     def agrees(self) -> bool:
@@ -50,8 +54,8 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def unbounded(self) -> NDArray[np.bool_]:
-        """Entries for which there is no bound, of two finite numbers or of the same infinity twice."""
-        return np.isfinite(self.difference) & ~np.isfinite(self.bound)
+        """Entries for which there is no bound, of two finite numbers."""
+        return np.isfinite(self.difference) & ~np.isfinite(self.bound) & ~self.within
 
     @property
     def opposite_signs(self) -> NDArray[np.bool_]:
@@ -60,16 +64,19 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def no_correct_digit(self) -> NDArray[np.bool_]:
-        """Entries of the candidate that are not finite, or off by half of a reference that is not 0, or more."""
+        """Entries that differ from their reference and are not finite, or off by half of it or more, if it is not 0."""
         far: NDArray[np.bool_] = np.abs(self.difference) >= np.abs(self.reference) / 2
-        return ~np.isfinite(self.candidate) | (far & (self.reference != 0))
+        differs = self.candidate != self.reference
+        return differs & (~np.isfinite(self.candidate) | (far & (self.reference != 0)))
 
     @property
     def correct_digits(self) -> NDArray[np.intp]:
         """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0."""
         with np.errstate(all="ignore"):
             digits = np.floor(-np.log10(np.abs(self.difference) / np.abs(self.reference)))
-        digits = np.where(self.reference == 0, np.where(self.within, 16, 0), digits)
+        digits = np.where(
+            (self.reference == 0) | np.isinf(self.reference), np.where(self.within, 16, 0), digits
+        )
         return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.intp)
 
     @property

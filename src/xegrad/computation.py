@@ -189,7 +189,11 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         )
         common = {name: chain[name] & shortcut[name] for name in chain.keys() & shortcut}
         return {
-            "not-finite": {name: ~(of.within | np.isfinite(of.candidate)) for name, of in compared},
+            # The same infinity three times is right.
+            "not-finite": {
+                name: ~np.isfinite(of.candidate) & (chain.get(name, True) | ~of.within)
+                for name, of in compared
+            },
             "apart": {name: ~(of.within | of.unbounded) for name, of in compared},
             "unbounded": {name: of.unbounded for name, of in compared},
             "uncertified": self.uncertified,

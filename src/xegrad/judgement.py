@@ -149,8 +149,7 @@ def judge(
     bound = bounds.stable(problem, names, arithmetic=tolerance.arithmetic)
     reference = numbers_of(exact, with_respect_to)
     allowed = tolerance.allowed(reference, numbers_of(bound, with_respect_to), resolution)
-    # A value beyond the largest float is infinite, and is matched or not.
-    allowed = np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed))
+    allowed = np.where(np.isnan(allowed), np.inf, allowed)
     comparison = Comparison(reference, np.atleast_1d(candidate).astype(np.float64), allowed)
     flags = exact.certified
     certified = flags is not None and np.broadcast_to(flags[with_respect_to], reference.shape)

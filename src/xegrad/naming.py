@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xegrad.vocabulary import AXES, SYMBOLS, count
@@ -67,3 +68,10 @@ def layer_in_words(problem: Problem, *, transpose: bool) -> str:
     sizes = [count(problem.n_inputs, "input"), count(problem.n_classes, "class")]
     bias = " and b" if problem.bias is not None else ""
     return f"W {' x '.join(reversed(sizes) if transpose else sizes)}{bias}"
+
+
+def shape_of(names: Sequence[str]) -> str:
+    """What is said of a gradient that has the shape of others: which these are, and the option that says so."""
+    symbols = [SYMBOLS[name] for name in names]
+    gradients = " and ".join(f"dL/d{symbol}" for symbol in symbols)
+    return f"this has the shape of {gradients}: --with-respect-to {' or '.join(symbols)}"

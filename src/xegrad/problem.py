@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xegrad import notebook
 from xegrad.errors import Faults, refuse
 from xegrad.targets import Array, Targets, array_of, sealed
-from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
+from xegrad.vocabulary import AUTO, AXES, COMPUTED_IN, HALF, SYMBOLS, count
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -102,7 +102,9 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             size = count(bias.size, "number") if bias.ndim == 1 else f"the shape {bias.shape}"
             yield f"b has {size} but W has {count(n_classes, 'class')}", "b"
         if self.precision not in (None, *COMPUTED_IN):
-            yield f"the precision is {self.precision!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype"
+            known = f"it is one of {', '.join(COMPUTED_IN)}"
+            rest = f", and of {', '.join((*HALF, AUTO))} where verify judges a gradient or a loss"
+            yield f"the precision is {self.precision!r}; {known}{rest}", "dtype"
         largest = float(np.finfo(np.float32).max)
         for name, part in self._parts.items():
             if not np.isfinite(part).all():
@@ -225,6 +227,14 @@ class Layout(msgspec.Struct, frozen=True):
     def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
         """That of a gradient in this layout."""
         return self.of(name, np.broadcast_to(0.0, problem.shape_of(name))).shape
+
+    def of_shape(self, problem: Problem, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """The gradients that have this shape in this layout; a row of one example may have an axis for rows."""
+        return tuple(
+            name
+            for name, axes in AXES.items()
+            if shape in (self.shape(problem, name), *([problem.shape_of(name)] if "row" in axes else ()))
+        )
 
     def wrong_length(self, size: int, n_inputs: int) -> str:
         """What is said of an x whose rows have another length than W has inputs."""

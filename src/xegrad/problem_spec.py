@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from xegrad.vocabulary import COMPUTED_IN, NAMES, REDUCTIONS
+from xegrad.vocabulary import AUTO, COMPUTED_IN, HALF, NAMES, REDUCTIONS
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -94,8 +94,10 @@ FIELDS: Mapping[str, Field] = {
         "Rows with this label do not count.", ("ignore",)),
     "reduction": Field(Literal[REDUCTIONS], WORD, ("--reduction",), "|".join(REDUCTIONS),
         "Of the rows' losses (mean).", noun="reduction"),
-    "dtype": Field(Literal[COMPUTED_IN], WORD, ("--dtype",), "|".join(COMPUTED_IN),
-        "The precision of the float computation, or of the candidate (float64, or the file's).",
+    # A candidate may be in others than `Problem` computes in, which refuses them.
+    "dtype": Field(Literal[(*COMPUTED_IN, *HALF, AUTO)], WORD, ("--dtype",), "|".join(COMPUTED_IN),
+        "The precision of the float computation, or of the candidate (float64, or the file's), which verify "
+        f"knows in {', '.join(HALF)} and {AUTO}, too.",
         ("precision",), "precision"),
     "id": Field(Any, ANYTHING),
     # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.  They are kept as

@@ -23,6 +23,9 @@ REDUCTIONS = ("mean", "sum", "none")
 
 # In which the float methods can compute.
 COMPUTED_IN = ("float64", "float32")
+# In which a gradient is stored, and not computed; and what a candidate may be in besides: whatever its numbers show.
+HALF = ("bfloat16", "float16")
+AUTO = "auto"
 
 # The steps of the chain, in its order, as people name them in JSON.
 CHAIN = (

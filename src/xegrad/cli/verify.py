@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
@@ -15,7 +16,7 @@ from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
-from xegrad.vocabulary import NAMES, SYMBOLS
+from xegrad.vocabulary import AUTO, HALF, NAMES
 
 if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
@@ -40,7 +41,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     ] = None
     loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
-        list[str] | None, option(",".join(NAMES), "Which gradient it is (W), or which to check.")
+        list[str] | None,
+        option(",".join(NAMES), "Which gradients are judged, or which to check (all that there are)."),
     ] = None
     stored_as: Annotated[
         str | None,
@@ -141,32 +143,37 @@ def _verify(
     from xegrad.methods.exact import work
 
     gradient, loss = claimed("gradient", judging.gradient, raw), claimed("loss", judging.loss, raw)
-    problem = raw.problem()
+    is_judged = not (gradient is None and loss is None)
+    dtype, stored_as = raw.values.get("dtype"), judging.stored_as
+    if is_judged and dtype in HALF:  # as of a file: it was computed in float32, and then stored so
+        if stored_as not in (None, dtype):
+            raise UsageError(f"--dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
+        raw, stored_as = replace(raw, values={**raw.values, "dtype": "float32"}), dtype
+    problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
     names = gradients(symbols, problem.bias is not None)
-    if gradient is None and loss is None:
+    if not is_judged:
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names)
-    if symbols is None:
-        names = [NAMES["W"]]
-    if gradient is not None and len(names) > 1:
-        raise UsageError(
-            f"one gradient is judged at a time, not {', '.join(SYMBOLS[name] for name in names)}"
-        )
     candidate = claim.read(
-        problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
+        problem,
+        raw.layout,
+        names if symbols else None,
+        gradient=gradient,
+        loss=loss,
+        decimals=judging.decimals,
     )
     tolerance = Tolerance(
-        stored_as=judging.stored_as,
+        stored_as=stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
     )
     tolerance = verification.in_precision_of(problem, candidate, tolerance)
     with formats.naming("" if gradient is None else gradient.source):  # a step of another size
-        return verification.verify(problem, candidate, tolerance, strict=judging.strict)
+        return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
 def _verify_lines(

@@ -13,10 +13,11 @@ from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
+from xegrad.display.right_if import right_if_sentence
 from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
-from xegrad.naming import entry_of
+from xegrad.naming import entry_of, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import Check, Verification
@@ -69,11 +70,16 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
     judgement = verification.judgements[name]
     shown_as = WRONG if name in verification.misshapen else judgement.outcome
     view = [headed(sentence, STYLES[shown_as], page.width)]
-    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST):
+    right_if, diagnosis = verification.right_if.get(name), verification.diagnoses.get(name)
+    if right_if is not None:
+        view.insert(0, headed(right_if_sentence(right_if), STYLES[UNDECIDED], page.width))
+    if name in verification.fits:
+        view.append(wrap(f"Note: {shape_of(verification.fits[name])}.", page.width))
+    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and right_if is None:
         view.append(_worst(verification.problem, name, judgement, page))
-    if name in verification.diagnoses:
+    if diagnosis is not None and (right_if is None or diagnosis.explanations):
         pattern = LOSS if name == LOSS else judgement.pattern
-        view += _mistakes(verification.diagnoses[name], pattern if shown_as == WRONG else "", page.width)
+        view += _mistakes(diagnosis, pattern if shown_as == WRONG else "", page.width)
     if verification.blind_spots.get(name):
         names = ", ".join(verification.blind_spots[name])
         text = f"This problem could not have caught: {names} (xegrad slips NAME explains)."

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad.claim import Claim, Claimed
 from xegrad.errors import InputError
 from xegrad.formats import binary_format, naming, no_keys, npz, printed
 from xegrad.formats.values import listed
+from xegrad.naming import shape_of
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import CHAIN, SYMBOLS
@@ -29,7 +32,7 @@ class Written(msgspec.Struct, frozen=True, eq=False):
 def read(
     problem: Problem,
     layout: Layout,
-    name: str,
+    names: Sequence[str] | None,
     *,
     gradient: Written | None = None,
     loss: Written | None = None,
@@ -41,8 +44,8 @@ def read(
     ----------
     layout : Layout
         That of the problem's file, which the gradient has too.
-    name : str
-        Of which gradient it is, as the library calls it.
+    names : names of the library, optional
+        Of which gradients it is: by default of W, or of all that an object holds under "gradients".
     decimals : str, optional
         With how many the numbers were printed, or "none": the text is exact.  By default the text tells.
 
@@ -53,12 +56,14 @@ def read(
     """
     arrays: dict[str, Claimed] = {}
     gradients: dict[str, Claimed] = {}
-    if gradient is not None:
-        arrays = _arrays(gradient, name, decimals)
-        if "gradient" in arrays:
+    for name in (names or ("weights",)) if gradient is not None else ():
+        assert gradient is not None
+        of_one = _arrays(gradient, name, decimals)
+        if "gradient" in of_one:
             with naming(gradient.source):
-                in_file = _in_shape(arrays["gradient"], layout.shape(problem, name))
-            arrays["gradient"] = gradients[name] = in_file.moved(partial(layout.to_library, name))
+                in_file = _in_shape(of_one["gradient"], problem, layout, name)
+            of_one["gradient"] = gradients[name] = in_file.moved(partial(layout.to_library, name))
+        arrays = arrays or of_one
     number = arrays.get("loss")
     if loss is not None:
         with naming(loss.source):
@@ -127,16 +132,19 @@ def _from_object(text: str, name: str, decimals: str | None) -> dict[str, Claime
     return {"gradient": printed.of_rows(value["gradient"], decimals)}
 
 
-def _in_shape(array: Claimed, expected: tuple[int, ...]) -> Claimed:
+def _in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Claimed:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
     """
-    shape = array.values.shape
-    if shape == expected or (len(expected) == 2 and shape == expected[::-1]):
+    shape, expected = array.values.shape, layout.shape(problem, name)
+    if shape == expected:
         return array
+    fits = layout.of_shape(problem, shape)
+    if len(expected) == 2 and shape == expected[::-1]:
+        return replace(array, fits=fits)
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
-        return array.moved(lambda numbers: numbers.reshape(expected))
-    raise InputError(
-        f"the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
-    )
+        return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
+    found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, expected))
+    hint = f"; {shape_of(fits)}" if fits else ""
+    raise InputError(f"the gradient is {found}, but {wanted} is expected{hint}")
