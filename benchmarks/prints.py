@@ -72,7 +72,7 @@ LANGUAGES = [
             "suppress": "np.set_printoptions(suppress=True); print(G)",
             "savetxt": "np.savetxt(sys.stdout, G)",
             "savetxt-g": "np.savetxt(sys.stdout, G, fmt='%g', delimiter=',')",
-            "round-3": "print(G.round(3).tolist())",
+            "round-3": "print(G.astype(float).round(3).tolist())",
         },
     ),
     Language(

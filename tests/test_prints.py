@@ -6,6 +6,7 @@ The prints are in tests/data/prints, made by benchmarks/prints.py; table.json sa
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -127,12 +128,14 @@ def _moved(text: str, cells: list[Cell], bound: Any, chance: random.Random) -> I
 
 def _digit(text: str, cells: list[Cell], bound: Any, chance: random.Random) -> Iterator[str]:
     """One digit replaced by another, where that changes more than rounding and printing leave open."""
-    for _ in range(100):
+    if not cells[0].is_decimal:
+        return
+    while True:
         index = chance.randrange(len(cells))
         cell = cells[index]
-        place = chance.choice([i for i, digit in enumerate(cell.text.partition("e")[0]) if digit.isdigit()])
-        if not cell.is_decimal:
-            continue
+        place = chance.choice(
+            [i for i, digit in enumerate(re.split("[eE]", cell.text)[0]) if digit.isdigit()]
+        )
         changed = cell.text[:place] + chance.choice("0123456789") + cell.text[place + 1 :]
         if abs(float(changed) - cell.value) > 8 * (bound[index] + cell.unit / 2):
             yield replaced(text, {index: changed}, cells)
@@ -170,7 +173,7 @@ def _words(text: str, cells: list[Cell], bound: Any, chance: random.Random) -> I
     """Something stands around the numbers that may be part of an expression."""
     yield text.rstrip() + " * 2\n"
     yield text.rstrip() + " / 4\n"
-    yield "-" + text.lstrip()
+    yield "- " + text.lstrip()
     yield "2 * " + text.lstrip()
     yield text.rstrip() + "\nall of it times 4\n"
     end = cells[7].start + len(cells[7].text)
@@ -184,6 +187,7 @@ CHANGES: dict[str, Change] = {
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_changed_print_is_never_right(run: Run, name: str) -> None:
+    """One digit of each print, and one other change; all of them where CHANGED_PRINTS=all."""
     row, text = TABLE[name], (PRINTS / f"{name}.txt").read_text(encoding="utf-8")
     problem = read(PROBLEMS[row["problem"]])
     _, result, _ = judged(run, row["problem"], text)
@@ -191,14 +195,18 @@ def test_a_changed_print_is_never_right(run: Run, name: str) -> None:
     precision = "float32" if "float32" in [row["dtype"], *options] else "float64"
     bound = bounds.stable(problem, arithmetic=bounds.PRECISIONS[precision]).gradients["weights"].ravel()
     cells, chance = cells_of(text), random.Random(name)
-    for kind, change in CHANGES.items():
-        for changed in change(text, cells, bound, chance):
-            assert changed != text
-            for given in ([], options) if options else ([],):
-                status, result, _ = judged(run, row["problem"], changed, *given)
-                assert status != 0, (kind, given, changed)
-                assert not result or result["candidate"]["outcome"] in ("wrong", "undecided"), (
-                    kind,
-                    given,
-                    changed,
-                )
+    changes = [
+        (kind, changed) for kind, make in CHANGES.items() for changed in make(text, cells, bound, chance)
+    ]
+    if os.environ.get("CHANGED_PRINTS") != "all":
+        changes = [change for change in changes if change[0] == "digit"] + [chance.choice(changes)]
+    for kind, changed in changes:
+        assert changed != text
+        for given in ([], options) if options else ([],):
+            status, result, _ = judged(run, row["problem"], changed, *given)
+            assert status != 0, (kind, given, changed)
+            assert not result or result["candidate"]["outcome"] in ("wrong", "undecided"), (
+                kind,
+                given,
+                changed,
+            )
