@@ -215,6 +215,51 @@ def test_a_reading_and_a_precision_are_told_together() -> None:
     assert options == {"dtype": "float32", "decimals": 9}
 
 
+# Mistakes, and steps.
+
+
+@pytest.mark.parametrize("form", ["%.17g", "%.9g", "%.8f", "%.6g"])
+def test_a_mistake_in_float32_is_named_however_it_is_printed(run: Run, form: str) -> None:
+    problem = random_batch(6)
+    single = problem.astype(np.dtype(np.float32))
+    softened = single.inputs @ single.weights / np.float32(2)
+    exponentials = np.exp(softened - softened.max(axis=1, keepdims=True))
+    S = exponentials / exponentials.sum(axis=1, keepdims=True)
+    residual = S - np.eye(5, dtype=np.float32)[problem.targets.labels]
+    text = text_of(form, single.inputs.T @ (residual / np.float32(3)))
+    written = json.dumps(
+        {
+            "W": problem.weights.tolist(),
+            "x": problem.inputs.tolist(),
+            "label": problem.targets.label_of_rows.tolist(),
+        }
+    )
+    result = json.loads(run("verify", "-", "--gradient", text, "--json", stdin=written).out)["candidate"]
+    assert result["outcome"] == WRONG and "right_if" not in result
+    assert [one["slips"] for one in result["diagnosis"]] == [["temperature"]]
+    assert result["diagnosed_if"] == {"dtype": "float32"}
+    outcome = run("verify", "-", "--gradient", text, stdin=written)
+    assert "If it was computed in float32 (`--dtype float32`), its mistake is known:" in one_line(outcome)
+    assert "MISTAKE temperature (explains all 20 entries)" in outcome.out
+
+
+def test_steps_in_float32_say_so(run: Run) -> None:
+    problem = read(SEED)
+    single = problem.astype(np.dtype(np.float32))
+    logits = single.inputs @ single.weights
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    steps = {"logits": logits[0], "probabilities": probabilities[0]}
+    text = json.dumps({name: step.astype(np.float64).tolist() for name, step in steps.items()})
+    outcome = run("verify", SEED, "--gradient", text)
+    assert outcome.status == 1
+    said = "the steps are correct if they were computed in float32: `--dtype float32` says so."
+    assert one_line(outcome).startswith(said)
+    result = json.loads(run("verify", SEED, "--gradient", text, "--json").out)
+    assert result["steps"]["right_if"] == {"dtype": "float32"}
+    for dtype in ("auto", "float32"):
+        assert run("verify", SEED, "--gradient", text, "--dtype", dtype, "-q").status == 0
+
+
 # On the command line.
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad import notebook
+from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
@@ -19,29 +22,22 @@ from xegrad.comparison import Comparison, numbers_of
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge, tolerance_for
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
-from xegrad.targets import Array
-from xegrad.vocabulary import COMPUTED_IN, HALF, SYMBOLS
+from xegrad.vocabulary import HALF, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
 LOSS = "loss"
+Options = Mapping[str, str | int]
 READINGS = {"decimals": "decimals", "digits_printed": "digits"}  # what options call the fields of a Reading
 
 
 def in_precision_of(problem: Problem, claim: Claim | Claimed, tolerance: Tolerance) -> Tolerance:
-    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
-
-    What is in a half-precision file was computed in float32 and then stored so.
-    """
-    precision = problem.precision or claim.dtype or problem.dtype.name
-    if claim.dtype in HALF and tolerance.stored_as is None:
-        precision = problem.precision or "float32"
-        tolerance = replace(tolerance, stored_as=claim.dtype)
-    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
+    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays."""
+    return tolerance_for(problem, claim.dtype, tolerance)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):
@@ -58,10 +54,10 @@ class Check(msgspec.Struct, frozen=True, eq=False):
         return bool((comparison.within | (comparison.unbounded & ~comparison.no_correct_digit)).all())
 
 
-class RightIf(msgspec.Struct, frozen=True, eq=False):
-    """Options that nobody gave, by the names that they have in JSON, and the judgement under them: right."""
+class Supposition(msgspec.Struct, frozen=True, eq=False):
+    """Options that nobody gave, by the names that they have in JSON, and the judgement under them."""
 
-    options: Mapping[str, str | int]
+    options: Options
     judgement: Judgement
 
     @property
@@ -71,7 +67,14 @@ class RightIf(msgspec.Struct, frozen=True, eq=False):
 
 
 class Verification(msgspec.Struct, frozen=True, eq=False):
-    """The outcome of what is claimed, or else of xegrad's own methods."""
+    """The outcome of what is claimed, or else of xegrad's own methods.
+
+    Examples
+    --------
+    >>> verdict = verify(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), Claim(loss=0.0024756851377304495))
+    >>> verdict.verified, verdict.judgements["loss"].outcome
+    (True, 'right')
+    """
 
     problem: Problem
     tolerance: Tolerance
@@ -82,8 +85,13 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     misshapen: Collection[str] = ()  # the gradients that have a row where they should have a column
     strict: bool = False
     checks: Sequence[Check] = ()
-    right_if: Mapping[str, RightIf] = {}  # of what is wrong, and would be right if it is said how it was made
+    # Of what is wrong: how it must have been made to be right, or to be what a mistake makes; so of all steps.
+    right_if: Mapping[str, Supposition] = {}
+    diagnosed_if: Mapping[str, Supposition] = {}
+    steps_right_if: Options | None = None
     fits: Mapping[str, Sequence[str]] = {}  # of what is wrong, and has the shape of other gradients: which
+
+    __repr__ = notebook.one_line("verified", "judgements")
 
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
@@ -99,14 +107,21 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
 
 
 def verify(
-    problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False, auto: bool = False
+    problem: Problem,
+    claim: Any,
+    tolerance: Tolerance | None = None,
+    *,
+    strict: bool = False,
+    auto: bool = False,
 ) -> Verification:
     """Judge what is claimed against the exact values, and say which mistake it is.
 
     Parameters
     ----------
+    claim : Claim
+        Or a gradient with respect to W alone.
     tolerance : Tolerance
-        In the precision that `in_precision_of` says.
+        By default that of the precision of the claim's array.
     strict : bool
         Lost digits count as wrong.
     auto : bool
@@ -115,8 +130,17 @@ def verify(
     Raises
     ------
     InputError
-        A step of the chain that there is not, or of another size.
+        A gradient, or a step of the chain, of another size, or no such step.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> verdict = verify(problem, Claim({"W": [[1.0, 1.0]]}, loss=0.0024756851377304495))
+    >>> verdict.judgements["weights"].outcome, verdict.judgements["loss"].outcome, verdict.verified
+    ('wrong', 'right', False)
     """
+    claim = claim if isinstance(claim, Claim) else Claim({"weights": claim})
+    tolerance = tolerance or in_precision_of(problem, claim, Tolerance())
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     exact = METHODS["exact"].evaluate(
         problem, [*dict.fromkeys((*claim.gradients, *(["weights"] * bool(claim.steps))))]
@@ -124,35 +148,47 @@ def verify(
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}
     blind: dict[str, Sequence[str]] = {}
-    right_if: dict[str, RightIf] = {}
-    misshapen, steps = [], None
+    right_if: dict[str, Supposition] = {}
+    diagnosed_if: dict[str, Supposition] = {}
+    misshapen, steps, steps_right_if = [], None, None
     parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     for name, claimed in parts.items():
         shape = numbers_of(exact, name).shape
+        if claimed.values.size != math.prod(shape):
+            check_shape("the gradient", claimed.values.shape, shape)
         if claimed.values.shape != shape and name != LOSS:
             misshapen.append(name)
         part = _Part(problem, exact, name, claimed, shape)
         judged = part.judged(claimed.reading, _tolerance_of(problem, claim, claimed, tolerance))
         if name in misshapen or judged.outcome == WRONG:
             diagnoses[name] = part.diagnosed(judged)
-            is_open = (problem.precision or claimed.dtype or claim.dtype) is None
-            if name not in misshapen and _names_no_mistake(diagnoses[name]):
-                found = next(part.right_if(judged.tolerance, is_open), None)
-                if found is not None and auto and found.is_evidence:
-                    judged = found.judgement
-                    del diagnoses[name]
-                elif found is not None:
-                    right_if[name] = found
+        if judged.outcome == WRONG and name not in misshapen and _names_no_mistake(diagnoses[name]):
+            suppositions = [*part.suppositions(judged.tolerance, _is_open(problem, claim, claimed))]
+            right = [one for one in suppositions if one.judgement.outcome in (RIGHT, DIGITS_LOST)]
+            if right and auto and right[0].is_evidence:
+                judged = right[0].judgement
+                del diagnoses[name]
+            elif right:
+                right_if[name] = right[0]
+            elif not diagnoses[name].names:
+                for one in suppositions:
+                    if (diagnosis := part.diagnosed(one.judgement)).names:
+                        diagnosed_if[name], diagnoses[name] = one, diagnosis
+                        break
         if name != LOSS and judged.outcome == DIGITS_LOST and name not in diagnoses:
             diagnoses[name] = part.diagnosed(judged)
         elif name not in (LOSS, *misshapen) and judged.outcome == RIGHT and judged.tolerance.derived:
             blind[name] = [*blind_spots(problem, exact, judged.tolerance, name)]
         judgements[name] = judged
     if claim.steps:
-        values = {name: claimed.values for name, claimed in claim.steps.items()}
-        opened = {name: claimed.reading.resolution for name, claimed in claim.steps.items()}
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
-        steps = first_wrong_step(problem, exact, values, of_gradient, opened)
+        steps = _steps(problem, exact, claim, of_gradient)
+        for options, other in _narrower(of_gradient) if steps.wrong and _is_open(problem, claim) else ():
+            if all(_are_of(other, claimed, claimed.reading) for claimed in claim.steps.values()):
+                supposed = _steps(problem, exact, claim, other)
+                if supposed.wrong is None:
+                    steps, steps_right_if = (supposed, None) if auto else (steps, options)
+                    break
     return Verification(
         problem,
         tolerance,
@@ -163,8 +199,18 @@ def verify(
         misshapen,
         strict,
         right_if=right_if,
+        diagnosed_if=diagnosed_if,
+        steps_right_if=steps_right_if,
         fits={name: parts[name].fits for name in diagnoses if parts[name].fits},
     )
+
+
+def _steps(problem: Problem, exact: Evaluation, claim: Claim, tolerance: Tolerance) -> Intermediates:
+    """The steps that are claimed, if they were computed so."""
+    stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    values = {name: claimed.values for name, claimed in claim.steps.items()}
+    opened = {name: claimed.left_open(claimed.reading, stored_in) for name, claimed in claim.steps.items()}
+    return first_wrong_step(problem, exact, values, tolerance, opened)
 
 
 def _tolerance_of(problem: Problem, claim: Claim, claimed: Claimed, tolerance: Tolerance) -> Tolerance:
@@ -191,10 +237,11 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
     def judged(self, reading: Reading, tolerance: Tolerance) -> Judgement:
         """Its judgement, if it was read and computed so."""
-        values, resolution = self.claimed.values.reshape(self.shape), np.asarray(reading.resolution)
-        resolution = resolution.reshape(self.shape) if resolution.ndim else resolution
-        judged = judge(self.problem, self.exact, values, tolerance, resolution, self.name)
-        return replace(judged, reading=reading)
+        opened = self.claimed.left_open(reading, PRECISIONS[tolerance.stored_as or tolerance.precision])
+        values = self.claimed.values.reshape(self.shape)
+        in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
+        judged = judge(self.problem, self.exact, values, tolerance, in_shape, self.name)
+        return replace(judged, reading=replace(reading, resolution=opened))
 
     def diagnosed(self, judged: Judgement) -> Diagnosis:
         """Which mistake it is, in the shape that it was claimed in."""
@@ -205,41 +252,44 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
         values = self.claimed.values
         return diagnose(self.problem, self.exact, values, judged.tolerance, resolution, self.name)
 
-    def right_if(self, tolerance: Tolerance, is_open: bool) -> Iterator[RightIf]:
-        """What would make it right: other readings, and other precisions if nobody said which it has."""
-        for options, reading, other in self._others(tolerance, is_open and tolerance.derived):
-            judged = self.judged(reading, other)
-            if judged.outcome in (RIGHT, DIGITS_LOST):
-                for option, field in READINGS.items():
-                    if reading is not self.claimed.reading and (n := getattr(reading, field)) is not None:
-                        options = {**options, option: n}
-                yield RightIf(options, judged)
-
-    def _others(
-        self, tolerance: Tolerance, is_open: bool
-    ) -> Iterator[tuple[Mapping[str, str | int], Reading, Tolerance]]:
-        """The readings alone, then float32, then float32 stored as a format with fewer digits, and their readings."""
+    def suppositions(self, tolerance: Tolerance, is_open: bool) -> Iterator[Supposition]:
+        """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
         for reading in self.claimed.others:
-            yield {}, reading, tolerance
-        if not is_open or tolerance.precision != "float64":
-            return
-        for stored_as in (None, *HALF) if tolerance.stored_as is None else (tolerance.stored_as,):
-            options = {"dtype": "float32"} | ({"stored_as": stored_as} if stored_as else {})
-            other = replace(tolerance, precision="float32", stored_as=stored_as)
+            yield Supposition(_options_of(reading), self.judged(reading, tolerance))
+        for options, other in _narrower(tolerance) if is_open else ():
             for reading in (self.claimed.reading, *self.claimed.others):
-                if _are_of(stored_as or "float32", self.claimed.values, reading.resolution):
-                    yield options, reading, other
+                if _are_of(other, self.claimed, reading):
+                    of_reading = {} if reading is self.claimed.reading else _options_of(reading)
+                    yield Supposition({**options, **of_reading}, self.judged(reading, other))
 
 
-def _are_of(format_name: str, values: Array, resolution: Array | float) -> bool:
-    """Whether each number is one of a format, as far as its text tells, or is printed to no more digits than tell the
-    numbers of that format apart: 9 of float32, 5 of float16, 4 of bfloat16 (docs/numerics.md, section 7)."""
-    arithmetic = PRECISIONS[format_name]
-    digits = math.ceil(1 - math.log10(arithmetic.u))
+def _is_open(problem: Problem, claim: Claim, claimed: Claimed | None = None) -> bool:
+    """Whether nobody said in which precision it was computed."""
+    return (problem.precision or (claimed and claimed.dtype) or claim.dtype) is None
+
+
+def _narrower(tolerance: Tolerance) -> Iterator[tuple[Options, Tolerance]]:
+    """The precisions that are tried after float64, the widest first, and the options that say so."""
+    if tolerance.precision != "float64" or not tolerance.derived:
+        return
+    for stored_as in (None, *HALF) if tolerance.stored_as is None else (tolerance.stored_as,):
+        stored: Options = {"stored_as": stored_as} if stored_as else {}
+        yield {"dtype": "float32", **stored}, replace(tolerance, precision="float32", stored_as=stored_as)
+
+
+def _options_of(reading: Reading) -> dict[str, str | int]:
+    """The options that say how it was printed."""
+    fields = ((option, getattr(reading, field)) for option, field in READINGS.items())
+    return {option: number for option, number in fields if number is not None}
+
+
+def _are_of(tolerance: Tolerance, claimed: Claimed, reading: Reading) -> bool:
+    """Whether each number is one of the format that it would be in, as far as its text tells: one that is printed to
+    few digits may be (docs/numerics.md, section 7)."""
+    stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    opened = claimed.left_open(reading, stored_in)
     with np.errstate(all="ignore"):
-        is_one = np.abs(values - arithmetic.nearest(values)) <= resolution
-        is_short = np.abs(values) <= 2 * resolution * 10.0**digits
-    return bool((is_one | is_short).all())
+        return bool((np.abs(claimed.values - stored_in.nearest(claimed.values)) <= opened).all())
 
 
 def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:

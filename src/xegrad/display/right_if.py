@@ -6,27 +6,51 @@ import numpy as np
 
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import how_many_correct
-from xegrad.verification import LOSS, RightIf
+from xegrad.verification import Options, Supposition
 from xegrad.vocabulary import SYMBOLS, count
 
 
-def right_if_sentence(right_if: RightIf) -> str:
+def right_if_sentence(right_if: Supposition) -> str:
     """How it must have been made, what is known of it then, and what to write."""
-    options, name = right_if.options, right_if.judgement.name
-    what = "the loss" if name == LOSS else f"dL/d{SYMBOLS[name]}"
-    made, known = [], []
+    options, name, known = right_if.options, right_if.judgement.name, []
+    if "dtype" in options:
+        known.append(_agreement(right_if.judgement.comparison))
+    for option, part in ("decimals", ""), ("digits_printed", " of an entry"):
+        if option in options:
+            least = 0.5 * 10.0 ** -int(options[option])
+            known.append(f"an error below {least:g}{part} could not have been caught")
+    what = f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else "the loss"
+    return (
+        f"{what} is correct if it was {made(options)} ({'; '.join(known)}): `{arguments(options)}` says so."
+    )
+
+
+def steps_right_if_sentence(options: Options) -> str:
+    """The same of the steps of the chain."""
+    return f"the steps are correct if they were {made(options)}: `{arguments(options)}` says so."
+
+
+def diagnosed_if_sentence(diagnosed_if: Supposition) -> str:
+    """How it must have been made to be what the mistake makes that comes below."""
+    options = diagnosed_if.options
+    return f"If it was {made(options)} (`{arguments(options)}`), its mistake is known:"
+
+
+def made(options: Options) -> str:
+    """computed in float32 and printed to 6 digits."""
+    ways = []
     if "dtype" in options:
         stored = f" and stored as {options['stored_as']}" if "stored_as" in options else ""
-        made.append(f"computed in {options['dtype']}{stored}")
-        known.append(_agreement(right_if.judgement.comparison))
+        ways.append(f"computed in {options['dtype']}{stored}")
     for option, noun in ("decimals", "decimal"), ("digits_printed", "digit"):
         if option in options:
-            number = int(options[option])
-            made.append(f"printed to {count(number, noun)}")
-            part = " of an entry" if noun == "digit" else ""
-            known.append(f"an error below {0.5 * 10.0**-number:g}{part} could not have been caught")
-    arguments = " ".join(f"--{option.replace('_', '-')} {value}" for option, value in options.items())
-    return f"{what} is correct if it was {' and '.join(made)} ({'; '.join(known)}): `{arguments}` says so."
+            ways.append(f"printed to {count(int(options[option]), noun)}")
+    return " and ".join(ways)
+
+
+def arguments(options: Options) -> str:
+    """The options as on a command line."""
+    return " ".join(f"--{option.replace('_', '-')} {value}" for option, value in options.items())
 
 
 def _agreement(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
-from xegrad.display.right_if import right_if_sentence
+from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, steps_right_if_sentence
 from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
@@ -42,6 +42,9 @@ def verification_view(verification: Verification, page: PageSettings) -> View:
         sentence = outcome.checks_sentence(verification.checks)
         return [_checks(verification.checks), headed(sentence, style, page.width)]
     view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
+    if verification.steps_right_if is not None:
+        sentence = steps_right_if_sentence(verification.steps_right_if)
+        view.insert(0, headed(sentence, STYLES[UNDECIDED], page.width))
     sentences = outcome.sentences(verification)
     for name in verification.judgements:
         view += _judged(verification, name, sentences[name], page)
@@ -77,6 +80,8 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
         view.append(wrap(f"Note: {shape_of(verification.fits[name])}.", page.width))
     if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and right_if is None:
         view.append(_worst(verification.problem, name, judgement, page))
+    if name in verification.diagnosed_if:
+        view.append(wrap(diagnosed_if_sentence(verification.diagnosed_if[name]), page.width))
     if diagnosis is not None and (right_if is None or diagnosis.explanations):
         pattern = LOSS if name == LOSS else judgement.pattern
         view += _mistakes(diagnosis, pattern if shown_as == WRONG else "", page.width)

@@ -190,7 +190,9 @@ def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
         candidate=candidate,
         judgements=judgements or UNSET,
         diagnosis=judgements["loss"].diagnosis if "loss" in judgements else UNSET,
-        steps=UNSET if verification.steps is None else _result(types.StepsResult, verification.steps),
+        steps=UNSET
+        if verification.steps is None
+        else _result(types.StepsResult, verification.steps, right_if=verification.steps_right_if or UNSET),
         warnings=[*verification.problem.targets.warnings, *reasons],
     )
     return objects(tree)[0]
@@ -199,7 +201,15 @@ def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
 def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) -> types.CandidateResult:
     """A gradient or a loss from outside, judged; `wrong_entries` counts those that nothing explains."""
     comparison, name = judged.comparison, judged.name
-    diagnosis, right_if = verification.diagnoses.get(name), verification.right_if.get(name)
+    diagnosis = verification.diagnoses.get(name)
+    supposed = {
+        field: supposed[name].options
+        for field, supposed in (
+            ("right_if", verification.right_if),
+            ("diagnosed_if", verification.diagnosed_if),
+        )
+        if name in supposed
+    }
     worst = comparison.worst_first[:1]
     return _result(
         types.CandidateResult,
@@ -217,7 +227,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
         if diagnosis is None
         else [_result(types.ExplanationResult, one) for one in diagnosis.explanations],
         blind_spots=verification.blind_spots.get(name, UNSET),
-        right_if=UNSET if right_if is None else right_if.options,
+        **supposed,
     )
 
 

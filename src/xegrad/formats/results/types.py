@@ -132,7 +132,7 @@ class CandidateResult(msgspec.Struct):
 
     `diagnosis` is there where it is wrong or has lost its digits, and empty where no known mistake makes it;
     `blind_spots` where it is right: the slips that this problem could not have caught.  `right_if` has the options
-    under which what is wrong is right.
+    under which what is wrong is right, `diagnosed_if` those under which the mistakes explain it.
     """
 
     outcome: str
@@ -145,6 +145,7 @@ class CandidateResult(msgspec.Struct):
     diagnosis: list[ExplanationResult] | UnsetType = UNSET
     blind_spots: list[str] | UnsetType = UNSET
     right_if: dict[str, str | int] | UnsetType = UNSET
+    diagnosed_if: dict[str, str | int] | UnsetType = UNSET
 
 
 class StepsResult(msgspec.Struct):
@@ -156,6 +157,7 @@ class StepsResult(msgspec.Struct):
     slips: list[str]
     follows: dict[str, bool]
     right_later: list[str]  # those later ones that are right all the same
+    right_if: dict[str, str | int] | UnsetType = UNSET  # the options under which all of them are
 
 
 class VerifyResult(msgspec.Struct):
