@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
