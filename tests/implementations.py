@@ -659,7 +659,7 @@ def other_shards_zero(p: Layer) -> Array:
     return p.X.T @ ((softmax(p.Z) - p.Y) * owned) / p.B
 
 
-@wrong("PaddlePaddle/Paddle pull request 28622: ignored rows keep S", "ignored-counted", kind="ignored")
+@wrong("PaddlePaddle/Paddle pull request 28622: ignored rows keep S", "option-ignored", kind="ignored")
 def ignored_keep_s(p: Layer) -> Array:
     return p.X.T @ (softmax(p.Z) - p.Y) / p.B
 
