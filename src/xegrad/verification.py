@@ -176,9 +176,9 @@ def verify(
                 del diagnoses[name]
             elif right is not None:
                 right_if[name] = right
-            elif not diagnoses[name].names:
+            elif not diagnoses[name].says_something:
                 for one in suppositions():
-                    if (diagnosis := part.diagnosed(one.judgement)).names:
+                    if (diagnosis := part.diagnosed(one.judgement)).says_something:
                         diagnosed_if[name], diagnoses[name] = one, diagnosis
                         break
         if name != LOSS and judged.outcome == DIGITS_LOST and name not in diagnoses:

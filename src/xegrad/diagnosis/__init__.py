@@ -23,6 +23,7 @@ from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
 from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
+from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_for
 from xegrad.methods import Evaluation, exact_if_absent
@@ -102,7 +103,10 @@ def diagnose(
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in _best(search)))
+    best = _best(search)
+    if not best:
+        return Diagnosis(where=wrong_rows(search))
+    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in best))
 
 
 @np.errstate(all="ignore")

@@ -54,6 +54,12 @@ class Diagnosis(msgspec.Struct, frozen=True, eq=False):
     """
 
     explanations: tuple[Explanation, ...] = ()
+    where: str = ""  # which rows of the batch are wrong, if that is all that can be told
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a mistake is named, or the rows that are wrong."""
+        return bool(self.explanations or self.where)
 
     __repr__ = notebook.one_line("names")
 
