@@ -131,6 +131,10 @@ def test_the_precision_is_that_of_the_array_or_the_one_said(precision: Any) -> N
     assert_gradient(W, X, LABELS, rounded.astype(np.float64), bias=B, dtype=precision)
     assert_gradient(W, X, LABELS, RIGHT["weights"].astype(np.float16), bias=B)
     assert_gradient(W, X, LABELS, RIGHT["weights"].astype(np.float16).tolist(), bias=B, stored_as="float16")
+    assert_gradient(W, X, LABELS, RIGHT["weights"].astype(np.float16).tolist(), bias=B, dtype="float16")
+    assert_gradient(W, X, LABELS, rounded.tolist(), bias=B, dtype="auto")
+    with pytest.raises(AssertionError, match="correct if it was computed in float32"):
+        assert_gradient(W, X, LABELS, rounded.tolist(), bias=B)
     assert check(W, X, LABELS, rounded, bias=B).tolerance.precision == "float32"
     assert check(W, X, LABELS, RIGHT["weights"].astype(np.float16), bias=B).tolerance.stored_as == "float16"
 
@@ -170,6 +174,11 @@ def test_the_message_is_what_the_command_prints(run: Run, monkeypatch: pytest.Mo
         assert f"{report}\n" == command.out
         assert warning in command.err
         assert bool(warning) is bool(command.err)
+
+
+def test_a_gradient_in_the_shape_of_another_is_told_in_words_of_python() -> None:
+    with pytest.raises(AssertionError, match=r"this has the shape of dL/dlogits: with_respect_to=logits$"):
+        assert_gradient(W, X, LABELS, RIGHT["logits"], bias=B)
 
 
 def test_a_loss_is_asserted_alone() -> None:
@@ -265,7 +274,11 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ),
         ({"label_smoothing": "much"}, "label_smoothing is 'much'"),
         ({"ignore_index": 0.5}, "ignore_index is 0.5; a whole number is expected"),
-        ({"dtype": "float8"}, "'float8'; it is one of float64, float32"),
+        ({"dtype": "float8"}, "'float8'; it is one of float64, float32, and of bfloat16, float16, auto"),
+        (
+            {"dtype": "float16", "stored_as": "bfloat16"},
+            "dtype float16 is float32, stored as float16, and not as",
+        ),
         ({"stored_as": "int8"}, "stored_as is 'int8'; it is one of float64, float32"),
         ({"dtype": object()}, "it is one of float64, float32"),
         ({"rtol": -1.0}, "rtol is -1.0; a number from 0 is expected"),

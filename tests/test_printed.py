@@ -382,7 +382,8 @@ def test_the_dtype_of_an_object_is_that_of_its_numbers() -> None:
 def test_all_that_a_npz_holds_is_judged(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "all.npz"
     bias = np.array(exact_of("b")["b"])
-    np.savez(path, **{"gradients.W": G, "gradients.b": bias, "loss": LOSS})
+    arrays: dict[str, Any] = {"gradients.W": G, "gradients.b": bias, "loss": LOSS}
+    np.savez(path, **arrays)
     outcome = run("verify", SEED, "--gradient", str(path))
     assert outcome.status == 0
     assert "dL/db" in outcome.out

@@ -16,7 +16,8 @@ from candidates import ORDERS, gradient, loss
 from conftest import Run, one_line
 from xegrad import METHODS, Claim, Problem, Targets, Tolerance, read
 from xegrad.claim import Claimed, Reading
-from xegrad.judgement import RIGHT, WRONG
+from xegrad.display.right_if import right_if_sentence
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.verification import Verification, in_precision_of, verify
 
@@ -116,6 +117,17 @@ def test_a_bound_that_says_nothing_explains_nothing() -> None:
     narrow = judged(replace(problem, precision="float32"), Claimed(np.array([[-0.5, 0.5]] * 2)))
     assert not verification.right_if
     assert narrow.judgements["weights"].outcome != WRONG
+
+
+def test_lost_digits_are_not_called_correct() -> None:
+    """Of a probability within 1e-9 of 1, S - 1 is 0 in float32: within the bound, and no digit is correct."""
+    problem = Problem(np.array([[20.0, 0.0]]), np.ones((1, 1)), Targets(labels=np.array([0])))
+    exact = METHODS["exact"].evaluate(problem).gradients["weights"]
+    values = np.array([[0.0, np.float64(np.float32(exact[0, 1]))]])
+    verification = judged(problem, Claimed(values))
+    assert verification.right_if["weights"].judgement.outcome == DIGITS_LOST
+    sentence = right_if_sentence(verification.right_if["weights"])
+    assert sentence.startswith("dL/dW is within its error bound if it was computed in float32 (")
 
 
 # Full-precision numbers that agree to 8 to 11 digits.

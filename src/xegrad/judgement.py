@@ -25,12 +25,10 @@ from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import AXES, COMPUTED_IN
+from xegrad.vocabulary import AXES, COMPUTED_IN, HALF
 
 LARGEST = sys.float_info.max
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
-
-HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -59,6 +60,11 @@ class Supposition(msgspec.Struct, frozen=True, eq=False):
 
     options: Options
     judgement: Judgement
+
+    @property
+    def is_right(self) -> bool:
+        """Whether they explain every entry, by a bound that says something."""
+        return self.judgement.outcome in (RIGHT, DIGITS_LOST)
 
     @property
     def is_evidence(self) -> bool:
@@ -163,16 +169,16 @@ def verify(
         if name in misshapen or judged.outcome == WRONG:
             diagnoses[name] = part.diagnosed(judged)
         if judged.outcome == WRONG and name not in misshapen and _names_no_mistake(diagnoses[name]):
-            suppositions = [*part.suppositions(judged.tolerance, _is_open(problem, claim, claimed))]
-            right = [one for one in suppositions if one.judgement.outcome in (RIGHT, DIGITS_LOST)]
-            if right and auto and right[0].is_evidence:
-                judged = right[0].judgement
+            suppositions = partial(part.suppositions, judged.tolerance, _is_open(problem, claim, claimed))
+            right = next((one for one in suppositions() if one.is_right), None)
+            if right is not None and auto and right.is_evidence:
+                judged = right.judgement
                 del diagnoses[name]
-            elif right:
-                right_if[name] = right[0]
-            elif not diagnoses[name].names:
-                for one in suppositions:
-                    if (diagnosis := part.diagnosed(one.judgement)).names:
+            elif right is not None:
+                right_if[name] = right
+            elif not diagnoses[name].says_something:
+                for one in suppositions():
+                    if (diagnosis := part.diagnosed(one.judgement)).says_something:
                         diagnosed_if[name], diagnoses[name] = one, diagnosis
                         break
         if name != LOSS and judged.outcome == DIGITS_LOST and name not in diagnoses:

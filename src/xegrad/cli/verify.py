@@ -105,7 +105,8 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     \b
     xegrad verify problem.json --gradient mine.npy --dtype float32
-    xegrad verify problem.json --gradient printed.txt
+    xegrad verify problem.json --gradient printed.txt --dtype auto
+    xegrad verify problem.json --gradient all.json --with-respect-to W,b
     xegrad verify layer.npz                 # a problem with "gradient" beside W, x and label
     myprogram --json | xegrad verify problem.json --gradient -
     xegrad verify candidates.ndjson         # a stream, each line with its candidate

@@ -18,11 +18,12 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.arrays import array_of, check_shape, precision_of
 from xegrad.comparison import numbers_of
-from xegrad.diagnosis.evidence import EVIDENCE, is_proved
+from xegrad.diagnosis.evidence import EVIDENCE, is_proved, is_zero_but_for_rounding
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
 from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
+from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_for
 from xegrad.methods import Evaluation, exact_if_absent
@@ -39,6 +40,7 @@ from xegrad.targets import Array
 OF_A_LOSS = {
     "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
     "scaled": "The loss is multiplied with {k}.",
+    "log-forgotten": "This is {loss}: the logarithm of the probabilities was not taken.",
     "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
 }
 
@@ -101,7 +103,10 @@ def diagnose(
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in _best(search)))
+    best = _best(search)
+    if not best:
+        return Diagnosis(where=wrong_rows(search))
+    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in best))
 
 
 @np.errstate(all="ignore")
@@ -125,25 +130,34 @@ def diagnose_loss(
     apart = cells.S - cells.Q
     squared = (apart * apart).sum(axis=-1).sum(axis=-1)
     factors = (1, 0.5), (2, 1.0), (2, 1 / apart.value.size)
+    constants: dict[float, list[str]] = {}
+    for constant, k in named_factors(cells, np.zeros(1)).items():
+        constants.setdefault(k, []).append(constant)
     predictions: dict[str, list[tuple[Parameters, Rounded]]] = {
         "sign-flipped": [({}, -right)],
         # Two logarithms' bases are among them.
-        "scaled": [
-            ({"k": k, "named": name}, right * k) for name, k in named_factors(cells, np.zeros(1)).items()
-        ],
+        "scaled": [({"k": k, "named": ", ".join(names)}, right * k) for k, names in constants.items()],
         "squared-error": [({"factor": factor}, squared * k) for factor, k in factors],
     }
     explanations = []
     for name, slip in SLIPS.items():
         if name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
             predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
+        if name == "log-forgotten":
+            of = {"-sum Q S": cells.S, "-sum Q Z": cells.Z}
+            predictions[name] = [
+                ({"loss": loss}, -(cells.Q * part).sum(axis=-1).sum(axis=-1)) for loss, part in of.items()
+            ]
         for form, predicted in predictions.get(name, ()):
             # Twice the bound of a slip, as for a gradient; the digits by one of them.
             allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))
             bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
             if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
                 one = explained(cells, Hypothesis(((slip, form),)), 1)
-                sentence = OF_A_LOSS.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
+                sentence = OF_A_LOSS.get(name, slip.sentence).format_map(one.texts)
+                for reduction in ("the sum in place of the mean", "the mean in place of the sum"):
+                    if reduction in str(form.get("named", "")):
+                        sentence = f"This is {reduction}: {one.parameters['k']:.6g} times the loss."
                 explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
     return Diagnosis(tuple(explanations))
 
@@ -153,6 +167,8 @@ def _best(search: Search) -> list[Hypothesis]:
     if not search.values.any():
         is_right = not search.exact.value.any()  # whatever its shape
         return [] if is_right else [Hypothesis(((SLIPS["all-zero"], {}),))]
+    if is_zero_but_for_rounding(search):
+        return [Hypothesis(((SLIPS["all-zero"], {"up to": "rounding"}),))]
     if search.is_parameter:
         return [Hypothesis(((SLIPS["weights-updated"], {"eta": "too small to tell"}),), free=1)]
     for rank in ranks(search):

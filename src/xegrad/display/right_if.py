@@ -6,6 +6,7 @@ import numpy as np
 
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import how_many_correct
+from xegrad.judgement import RIGHT
 from xegrad.verification import Options, Supposition
 from xegrad.vocabulary import SYMBOLS, count
 
@@ -20,9 +21,9 @@ def right_if_sentence(right_if: Supposition) -> str:
             least = 0.5 * 10.0 ** -int(options[option])
             known.append(f"an error below {least:g}{part} could not have been caught")
     what = f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else "the loss"
-    return (
-        f"{what} is correct if it was {made(options)} ({'; '.join(known)}): `{arguments(options)}` says so."
-    )
+    is_right = "correct" if right_if.judgement.outcome == RIGHT else "within its error bound"
+    remarks = "; ".join(known)
+    return f"{what} is {is_right} if it was {made(options)} ({remarks}): `{arguments(options)}` says so."
 
 
 def steps_right_if_sentence(options: Options) -> str:
@@ -59,5 +60,7 @@ def _agreement(comparison: Comparison) -> str:
     if not digits.size:
         return "every exact value is 0"
     median = int(digits[(digits.size - 1) // 2])
+    if median == 0:
+        return "no digit agrees in the median entry"
     agree = f"{how_many_correct(median)} digit{' agrees' if median == 1 else 's agree'}"
     return agree if median == digits[0] else f"{agree} in the median entry"
