@@ -249,7 +249,7 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
         (("--gradient", json.dumps(list(range(14)))), "the gradient is 14, but 3 x 5 is expected"),
         (("--gradient", "[[1,2],[3]]"), "all rows must be equally long"),
         (("--gradient", '[["a",2]]'), "row 0, column 0 is 'a'; a number is expected"),
-        (("--gradient", '{"grad": [1]}'), "the object has no key 'gradient'; its keys are grad"),
+        (("--gradient", '{"grad": [1]}'), "'grad' is no gradient, loss or step"),
         (("--gradient", "no.json"), "there is no file 'no.json'"),
         (("--gradient", "[[0.1 0.2 ... 0.3]]"), "the matrix is abbreviated with '...'"),
         (("--gradient", "-", "-x", "-"), "standard input holds one thing"),
@@ -374,7 +374,7 @@ def test_what_libraries_print_around_an_array_is_read(
         ("G)", "')'"),
         ("[[1 2]\n -[3 4]]", "'-'"),
         ("[[1 2]\n 7 8\n [3 4]]", "'7 8'"),
-        ("[[1, 2], …, [3, 4]]", "', …,'"),
+        ("[[1, 2], …, [3, 4]]", "'…'"),
         ("[[1 2]\n …\n [3 4]]", "'…'"),
         ("[[1,,2]]", "row 0, column 1 is ''"),
         ("[[1 2*3]]", "row 0, column 1 is '2*3'"),
@@ -463,7 +463,7 @@ def test_the_gradient_meant_is_that_of_the_symbol(run: Run) -> None:
     only = run("compute", "-", "--json", stdin=problem).out
     outcome = run("verify", "-", "--with-respect-to", "x", "--gradient", only, stdin=problem)
     assert outcome.status == 2
-    assert "none 'x' in 'gradients'" in outcome.err
+    assert "there is no gradient of x; there is W" in outcome.err
 
 
 @pytest.mark.parametrize(

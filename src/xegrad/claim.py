@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
+from xegrad import notebook
+from xegrad.arrays import Array, array_of, precision_of
+from xegrad.errors import InputError
+from xegrad.naming import gradient_name
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
-from xegrad.targets import Array
 
 
 class Reading(msgspec.Struct, frozen=True, eq=False):
@@ -53,6 +57,8 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
         finite = np.where(np.isfinite(self.values), self.values, 0.0)
         return np.maximum(reading.resolution, stored_in.u * np.abs(finite) + stored_in.eta)
 
+    __repr__ = notebook.one_line("values", "dtype")
+
     def moved(self, move: Callable[[Array], Array]) -> Claimed:
         """The same numbers in other places."""
 
@@ -65,14 +71,45 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
 
 
 class Claim(msgspec.Struct, frozen=True, eq=False):
-    """What is claimed of a problem: gradients by their names, a loss, steps of the chain."""
+    """What is claimed of a problem: gradients by their names, a loss, steps of the chain.
+
+    Each is a `Claimed`, or a list, an array, or a tensor of torch, whose numbers are what they are.
+
+    Examples
+    --------
+    >>> Claim({"W": [[0.5, -0.5]]}, loss=0.25).gradients["weights"].values
+    array([[ 0.5, -0.5]])
+    """
 
     gradients: Mapping[str, Claimed] = {}
     loss: Claimed | None = None
     steps: Mapping[str, Claimed] = {}
+
+    __repr__ = notebook.one_line()
+
+    def __post_init__(self) -> None:
+        for part in (self.gradients, self.steps):
+            if not isinstance(part, Mapping):
+                raise InputError("what is claimed is given by name: Claim({'W': gradient}, loss=loss)")
+        gradients = {
+            gradient_name(name): claimed("the gradient", one) for name, one in self.gradients.items()
+        }
+        force_setattr(self, "gradients", gradients)
+        if self.loss is not None:
+            force_setattr(self, "loss", claimed("the loss", self.loss))
+            if self.loss.values.size != 1:
+                raise InputError(f"the loss is made of {self.loss.values.size} numbers; one is expected")
+        force_setattr(self, "steps", {name: claimed(name, step) for name, step in self.steps.items()})
 
     @property
     def dtype(self) -> str | None:
         """That of the file that holds them, if it has one."""
         claimed = [*self.gradients.values(), *([self.loss] if self.loss else ()), *self.steps.values()]
         return next((one.dtype for one in claimed if one.dtype), None)
+
+
+def claimed(part: str, values: Any) -> Claimed:
+    """Numbers from outside; in an array they are what they are, in its precision."""
+    if isinstance(values, Claimed):
+        return values
+    return Claimed(np.atleast_1d(array_of(part, values)).astype(np.float64), dtype=precision_of(values))

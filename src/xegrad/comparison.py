@@ -11,16 +11,28 @@ from numpy.typing import NDArray
 
 from xegrad import notebook
 from xegrad.bounds import Bound
+from xegrad.errors import InputError
 from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
 
 class Comparison(msgspec.Struct, frozen=True, eq=False):
-    """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape."""
+    """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape.
+
+    Examples
+    --------
+    >>> against = Comparison(np.array([1.0, 2.0]), np.array([1.0, 2.5]), np.array([0.1, 0.1]))
+    >>> against.within
+    array([ True, False])
+    >>> against.difference
+    array([0. , 0.5])
+    """
 
     reference: Array
     candidate: Array
     bound: Array  # what rounding alone can explain
+
+    __repr__ = notebook.one_line("candidate", "agrees")
 
     @property
     def difference(self) -> Array:
@@ -133,13 +145,25 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:
     """A gradient, or the one number of a "loss"."""
+    if name != "loss" and name not in part.gradients:
+        raise InputError(
+            f"there is no {name!r} among the gradients {', '.join(part.gradients)}; evaluate it too"
+        )
     return np.array([part.loss], dtype=np.float64) if name == "loss" else part.gradients[name]
 
 
 def compare(
     reference: Evaluation, candidate: Evaluation, bound: Bound, with_respect_to: str = "weights"
 ) -> Comparison:
-    """One gradient of two evaluations, or their "loss", under a bound on how far apart they can be."""
+    """One gradient of two evaluations, or their "loss", under a bound on how far apart they can be.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> exact, chain = METHODS["exact"].evaluate(problem), METHODS["chain"].evaluate(problem)
+    >>> compare(exact, chain, METHODS["chain"].bound(problem)).agrees
+    True
+    """
     return Comparison(*(numbers_of(part, with_respect_to) for part in (reference, candidate, bound)))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from xegrad.vocabulary import AXES, SYMBOLS, count
+from xegrad.errors import InputError, shown
+from xegrad.vocabulary import ALIASES, AXES, NAMES, SYMBOLS, count
 
 if TYPE_CHECKING:
     from xegrad.problem import Problem
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
 LONGEST = 40  # characters of a name within a sentence
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+_GRADIENTS = {alias: NAMES[key] for key, aliases in ALIASES.items() for alias in (key.lower(), *aliases)}
+
+
+def gradient_name(text: Any) -> str:
+    """What the library calls the gradient with respect to W, "b", "bias", "weight" or the like.
+
+    Raises
+    ------
+    InputError
+        Another word, with those that there are.
+    """
+    name = _GRADIENTS.get(str(text).lower())
+    if name is None:
+        raise InputError(f"there is no gradient with respect to {shown(text)}; there are {', '.join(NAMES)}")
+    return name
 
 
 def ordinal(index: int) -> str:

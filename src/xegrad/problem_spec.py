@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from xegrad.vocabulary import AUTO, COMPUTED_IN, HALF, NAMES, REDUCTIONS
+from xegrad.vocabulary import ALIASES, AUTO, COMPUTED_IN, HALF, NAMES, REDUCTIONS
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -74,13 +74,13 @@ _VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
 # fmt: off
 FIELDS: Mapping[str, Field] = {
     "W": Field(list[list[float]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
-        f"W, inputs x classes. {_VALUE}", ("weight", "weights", "kernel")),
+        f"W, inputs x classes. {_VALUE}", ALIASES["W"]),
     "x": Field(list[float | list[float]], ARRAY, ("-x", "--inputs"), "VALUE|FILE",
-        f"x, or rows of it. {_VALUE}", ("input", "inputs", "features")),
+        f"x, or rows of it. {_VALUE}", ALIASES["x"]),
     "label": Field(int | str | list[int | float | str | list[float]], LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
         "A zero-based index, a class name, or a target as a JSON list. With rows of x, a JSON list of them.",
         ("labels", "y", "target", "targets")),
-    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ("bias",)),
+    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ALIASES["b"]),
     "classes": Field(list[str], CLASS_NAMES, ("--classes",), "NAMES",
         "The classes, in the order of W's columns.", ("class_names", "names")),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,

@@ -5,13 +5,17 @@ See docs/verify.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad import notebook
+from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
@@ -19,10 +23,10 @@ from xegrad.comparison import Comparison, numbers_of
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge, tolerance_for
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
-from xegrad.vocabulary import COMPUTED_IN, HALF, SYMBOLS
+from xegrad.vocabulary import HALF, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
@@ -33,15 +37,8 @@ READINGS = {"decimals": "decimals", "digits_printed": "digits"}  # what options 
 
 
 def in_precision_of(problem: Problem, claim: Claim | Claimed, tolerance: Tolerance) -> Tolerance:
-    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
-
-    What is in a half-precision file was computed in float32 and then stored so.
-    """
-    precision = problem.precision or claim.dtype or problem.dtype.name
-    if claim.dtype in HALF and tolerance.stored_as is None:
-        precision = problem.precision or "float32"
-        tolerance = replace(tolerance, stored_as=claim.dtype)
-    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
+    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays."""
+    return tolerance_for(problem, claim.dtype, tolerance)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):
@@ -76,7 +73,14 @@ class Supposition(msgspec.Struct, frozen=True, eq=False):
 
 
 class Verification(msgspec.Struct, frozen=True, eq=False):
-    """The outcome of what is claimed, or else of xegrad's own methods."""
+    """The outcome of what is claimed, or else of xegrad's own methods.
+
+    Examples
+    --------
+    >>> verdict = verify(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), Claim(loss=0.0024756851377304495))
+    >>> verdict.verified, verdict.judgements["loss"].outcome
+    (True, 'right')
+    """
 
     problem: Problem
     tolerance: Tolerance
@@ -93,6 +97,8 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     steps_right_if: Options | None = None
     fits: Mapping[str, Sequence[str]] = {}  # of what is wrong, and has the shape of other gradients: which
 
+    __repr__ = notebook.one_line("verified", "judgements")
+
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
         counted = (RIGHT,) if self.strict else (RIGHT, DIGITS_LOST)
@@ -107,14 +113,21 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
 
 
 def verify(
-    problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False, auto: bool = False
+    problem: Problem,
+    claim: Any,
+    tolerance: Tolerance | None = None,
+    *,
+    strict: bool = False,
+    auto: bool = False,
 ) -> Verification:
     """Judge what is claimed against the exact values, and say which mistake it is.
 
     Parameters
     ----------
+    claim : Claim
+        Or a gradient with respect to W alone.
     tolerance : Tolerance
-        In the precision that `in_precision_of` says.
+        By default that of the precision of the claim's array.
     strict : bool
         Lost digits count as wrong.
     auto : bool
@@ -123,8 +136,17 @@ def verify(
     Raises
     ------
     InputError
-        A step of the chain that there is not, or of another size.
+        A gradient, or a step of the chain, of another size, or no such step.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> verdict = verify(problem, Claim({"W": [[1.0, 1.0]]}, loss=0.0024756851377304495))
+    >>> verdict.judgements["weights"].outcome, verdict.judgements["loss"].outcome, verdict.verified
+    ('wrong', 'right', False)
     """
+    claim = claim if isinstance(claim, Claim) else Claim({"weights": claim})
+    tolerance = tolerance or in_precision_of(problem, claim, Tolerance())
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     exact = METHODS["exact"].evaluate(
         problem, [*dict.fromkeys((*claim.gradients, *(["weights"] * bool(claim.steps))))]
@@ -138,6 +160,8 @@ def verify(
     parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     for name, claimed in parts.items():
         shape = numbers_of(exact, name).shape
+        if claimed.values.size != math.prod(shape):
+            check_shape("the gradient", claimed.values.shape, shape)
         if claimed.values.shape != shape and name != LOSS:
             misshapen.append(name)
         part = _Part(problem, exact, name, claimed, shape)

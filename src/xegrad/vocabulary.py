@@ -9,6 +9,14 @@ from collections.abc import Mapping
 SYMBOLS: Mapping[str, str] = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
 NAMES: Mapping[str, str] = {symbol: name for name, symbol in SYMBOLS.items()}
 
+# What else people call them.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "W": ("weight", "weights", "kernel"),
+    "x": ("input", "inputs", "features"),
+    "b": ("bias",),
+    "logits": (),
+}
+
 # What the indices of an entry of each gradient count.
 AXES: Mapping[str, tuple[str, ...]] = {
     "weights": ("input", "class"),

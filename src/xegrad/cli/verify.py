@@ -19,6 +19,7 @@ from xegrad.errors import InputError, UsageError
 from xegrad.vocabulary import AUTO, HALF, NAMES
 
 if TYPE_CHECKING:
+    from xegrad.claim import Reading
     from xegrad.cli.stream import Answer
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
@@ -56,6 +57,9 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     decimals: Annotated[
         str | None, option("D|none", "How many the text was printed with (found by itself).")
     ] = None
+    digits_printed: Annotated[
+        int | None, option("P", "How many significant digits each number was printed with, likewise.", min=1)
+    ] = None
     strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
 
     def __post_init__(self) -> None:
@@ -66,22 +70,33 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
+        if self.decimals is not None and self.digits_printed is not None:
+            raise UsageError(
+                "--decimals and --digits-printed both say how the text was printed; one of them does"
+            )
         if self.with_respect_to:
             choices(self.with_respect_to, NAMES, "gradient")
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the text was printed, if anything says so."""
+        from xegrad.claim import Reading
+
+        if self.digits_printed is not None:
+            return Reading(digits=self.digits_printed)
+        if self.decimals is None:
+            return None
+        return Reading() if self.decimals == "none" else Reading(decimals=int(self.decimals))
 
 
 def _roundings(summation: str) -> Callable[[int], int]:
     """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
     from xegrad import bounds
 
-    if summation in ("any", "pairwise"):
-        return bounds.any_order if summation == "any" else bounds.pairwise
-    kind, _, size = summation.partition("=")
-    if kind != "blocked" or not size.isdecimal() or int(size) == 0:
-        raise UsageError(
-            f"--summation is {summation!r}; any, pairwise or blocked=N is expected, N terms to a block"
-        )
-    return bounds.blocked(int(size))
+    try:
+        return bounds.by_name(summation)
+    except InputError as error:
+        raise UsageError(f"--{error}") from None
 
 
 @takes_problem()
@@ -117,7 +132,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     from xegrad.display import screen
 
     with screen.progress_bar():
-        verification = _verify(raw, judging, screen.announce)
+        verification = _verify(raw, judging, screen.announce, request.input_format)
     warnings = verification.problem.targets.warnings
 
     def result() -> Any:
@@ -135,7 +150,10 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
 
 def _verify(
-    raw: RawProblem, judging: JudgingOptions, announce: Callable[[float], None] = lambda _: None
+    raw: RawProblem,
+    judging: JudgingOptions,
+    announce: Callable[[float], None] = lambda _: None,
+    input_format: str | None = None,
 ) -> Verification:
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
@@ -143,7 +161,8 @@ def _verify(
     from xegrad.judgement import Tolerance
     from xegrad.methods.exact import work
 
-    gradient, loss = claimed("gradient", judging.gradient, raw), claimed("loss", judging.loss, raw)
+    gradient = claimed("gradient", judging.gradient, raw, input_format)
+    loss = claimed("loss", judging.loss, raw)
     is_judged = not (gradient is None and loss is None)
     dtype, stored_as = raw.values.get("dtype"), judging.stored_as
     if is_judged and dtype in HALF:  # as of a file: it was computed in float32, and then stored so
@@ -164,7 +183,7 @@ def _verify(
         names if symbols else None,
         gradient=gradient,
         loss=loss,
-        decimals=judging.decimals,
+        asked=judging.reading,
     )
     tolerance = Tolerance(
         stored_as=stored_as,

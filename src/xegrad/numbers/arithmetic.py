@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.errors import InputError, shown
 from xegrad.targets import Array
 
 # How many roundings a term of a sum of n products goes through: one of its own, and those of the additions.
@@ -34,6 +35,24 @@ def pairwise(n: int) -> int:
 def blocked(block: int) -> Callable[[int], int]:
     """By blocks of so many terms, whose sums are then summed."""
     return lambda n: min(n, block + math.ceil(n / block))
+
+
+def by_name(summation: str) -> Callable[[int], int]:
+    """One of these, from any, pairwise or blocked=N.
+
+    Raises
+    ------
+    InputError
+        Another word.
+    """
+    summation = str(summation)
+    kind, _, size = summation.partition("=")
+    if kind == "blocked" and size.isdecimal() and int(size):
+        return blocked(int(size))
+    if summation not in ("any", "pairwise"):
+        expected = "any, pairwise or blocked=N is expected, N terms to a block"
+        raise InputError(f"summation is {shown(summation)}; {expected}")
+    return any_order if summation == "any" else pairwise
 
 
 class Arithmetic(msgspec.Struct, frozen=True):
