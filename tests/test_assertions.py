@@ -288,6 +288,7 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ({"transpose": "no"}, "transpose is 'no'; True or False is expected"),
         ({"atol": 10**400}, "a number from 0 is expected"),
         ({"classes": np.array("a")}, "class names must be strings"),
+        ({"strict": np.ones(3)}, "strict is array([1., 1., 1.]); True or False is expected"),
         ({"classes": 5}, "class names must be strings"),
         ({"classes": ["a", "b"]}, "2 class names for 4 classes"),
         ({"weight": B**2, "class_weights": B**2}, "weight and class_weights are two names of one thing"),
