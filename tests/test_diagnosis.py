@@ -21,7 +21,7 @@ from mistakes import (
 )
 from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
-from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
+from xegrad import METHODS, SLIPS, InputError, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
@@ -149,7 +149,7 @@ def test_a_transposed_gradient_is_transposed_and_one_reshaped_to_that_is_scrambl
 
 
 def test_a_candidate_of_another_size_is_no_candidate() -> None:
-    with pytest.raises(ValueError, match="14 numbers for a gradient of 15"):
+    with pytest.raises(InputError, match="the gradient is 14 numbers, but 3 x 5 is expected"):
         diagnose(SEED, exactly(SEED), np.zeros(14))
 
 

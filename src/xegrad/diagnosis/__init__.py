@@ -16,14 +16,18 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
+from xegrad.arrays import array_of, check_shape, precision_of
+from xegrad.comparison import numbers_of
 from xegrad.diagnosis.evidence import EVIDENCE, is_proved, is_zero_but_for_rounding
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
 from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
+from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge
-from xegrad.methods import Evaluation
+from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_for
+from xegrad.methods import Evaluation, exact_if_absent
+from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
@@ -41,11 +45,12 @@ OF_A_LOSS = {
 }
 
 
+@exact_if_absent
 @np.errstate(all="ignore")
 def diagnose(
     problem: Problem,
     exact: Evaluation,
-    candidate: Array,
+    candidate: Any,
     tolerance: Tolerance | None = None,
     resolution: Array | float = 0.0,
     with_respect_to: str = "weights",
@@ -55,10 +60,10 @@ def diagnose(
     Parameters
     ----------
     exact : Evaluation
-        Of the exact method.
+        Of the exact method.  `diagnose(problem, candidate)` evaluates it.
     candidate : (N, T), or (T, N), or flat (N T,) in W's own order
         For bias (T,), inputs (B, N) and logits (B, T).
-    tolerance : Tolerance
+    tolerance, with_respect_to
         As for `judge`.
     resolution : array or number
         What printing left open: half a unit of the last decimal.
@@ -70,26 +75,38 @@ def diagnose(
 
     Raises
     ------
-    ValueError
-        The candidate has more or fewer numbers than the gradient.
+    InputError
+        The candidate is no array of numbers, or has more or fewer than the gradient.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, 2.0, -1.0], [3.0, 4.0, 0.5]], [[1.0, -2.0]], Targets([0]))
+    >>> diagnose(problem, -METHODS["exact"].evaluate(problem).gradients["weights"]).names
+    (('sign-flipped',),)
     """
-    candidate, tolerance = np.asarray(candidate), tolerance or Tolerance()
-    search = Search(problem, exact, candidate, tolerance, resolution, with_respect_to)
-    if search.values.size != search.exact.value.size:
-        raise ValueError(f"{search.values.size} numbers for a gradient of {search.exact.value.size}")
+    name = gradient_name(with_respect_to)
+    tolerance = tolerance or tolerance_for(problem, precision_of(candidate))
+    candidate, reference = array_of("the gradient", candidate), numbers_of(exact, name)
+    if candidate.size != reference.size:
+        check_shape("the gradient", candidate.shape, reference.shape)
+    if np.ndim(resolution := array_of("the resolution", resolution)):
+        check_shape("the resolution", resolution.shape, candidate.shape)
+    search = Search(problem, exact, candidate, tolerance, resolution, name)
     if not np.isfinite(search.values).all():
         return Diagnosis()
     if not search.has_transposed_shape:
-        reference = exact.gradients[with_respect_to]
         shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
-        judgement = judge(problem, exact, shaped, tolerance, open_, with_respect_to)
+        judgement = judge(problem, exact, shaped, tolerance, open_, name)
         # An entry that is wrong is explained, whether its exact value is certified or not.
-        judgement = replace(judgement, certified=exact.is_certain_of(with_respect_to))
+        judgement = replace(judgement, certified=exact.is_certain_of(name))
         if judgement.outcome == DIGITS_LOST:
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in _best(search)))
+    best = _best(search)
+    if not best:
+        return Diagnosis(where=wrong_rows(search))
+    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in best))
 
 
 @np.errstate(all="ignore")

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer
+from xegrad import bounds, layer, notebook
 from xegrad.derivation import Cells
 from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.diagnosis.texts import TEXTS
@@ -44,9 +44,24 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, eq=False):
-    """All explanations of the best rank: no free number before one, one slip before two."""
+    """All explanations of the best rank: no free number before one, one slip before two.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, 2.0], [3.0, 4.0]], [[1.0, -2.0]], Targets([0]))
+    >>> [one.slips for one in diagnose(problem, [[0.0, 0.0], [0.0, 0.0]]).explanations]
+    [('all-zero',)]
+    """
 
     explanations: tuple[Explanation, ...] = ()
+    where: str = ""  # which rows of the batch are wrong, if that is all that can be told
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a mistake is named, or the rows that are wrong."""
+        return bool(self.explanations or self.where)
+
+    __repr__ = notebook.one_line("names")
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.errors import InputError, shown
 from xegrad.targets import Array
 
 # How many roundings a term of a sum of n products goes through: one of its own, and those of the additions.
@@ -34,6 +35,24 @@ def pairwise(n: int) -> int:
 def blocked(block: int) -> Callable[[int], int]:
     """By blocks of so many terms, whose sums are then summed."""
     return lambda n: min(n, block + math.ceil(n / block))
+
+
+def by_name(summation: str) -> Callable[[int], int]:
+    """One of these, from any, pairwise or blocked=N.
+
+    Raises
+    ------
+    InputError
+        Another word.
+    """
+    summation = str(summation)
+    kind, _, size = summation.partition("=")
+    if kind == "blocked" and size.isdecimal() and int(size):
+        return blocked(int(size))
+    if summation not in ("any", "pairwise"):
+        expected = "any, pairwise or blocked=N is expected, N terms to a block"
+        raise InputError(f"summation is {shown(summation)}; {expected}")
+    return any_order if summation == "any" else pairwise
 
 
 class Arithmetic(msgspec.Struct, frozen=True):
@@ -67,13 +86,17 @@ class Arithmetic(msgspec.Struct, frozen=True):
         return np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)
 
     def holds(self, values: Array) -> NDArray[np.bool_]:
-        """Which float64 numbers are numbers of this format: those of so many bits, in whole steps of eta."""
-        if self.u == PRECISIONS["float32"].u:  # the same, by numpy's own float32
-            with np.errstate(all="ignore"):
-                return values.astype(np.float32) == values
-        fractions, _ = np.frexp(values)
-        digits, steps = fractions / self.u, values / self.eta
-        return (digits == np.rint(digits)) & (steps == np.rint(steps)) & (np.abs(values) <= self.largest)
+        """Which float64 numbers are numbers of this format."""
+        return (self.nearest(values) == values) & (np.abs(values) <= self.largest)
+
+    def nearest(self, values: Array) -> Array:
+        """The number of this format that is nearest to each float64 number, as if it had no largest one."""
+        with np.errstate(all="ignore"):
+            if self.u == PRECISIONS["float32"].u:  # the same, by numpy's own float32
+                return values.astype(np.float32).astype(np.float64)
+            _, exponents = np.frexp(values)
+            step = np.maximum(np.ldexp(self.u, exponents), self.eta)
+            return np.asarray(np.rint(values / step) * step)
 
 
 PRECISIONS: Mapping[str, Arithmetic] = {
