@@ -31,9 +31,11 @@ HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not compute
 def in_precision_of(problem: Problem, claim: Claim, tolerance: Tolerance) -> Tolerance:
     """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
 
-    What is in a half-precision file was computed in float32 and then stored so.
+    What is in a half-precision file was computed in float32 and then stored so.  What mixed precision leaves open is
+    float32.
     """
-    precision = problem.precision or claim.dtype or problem.dtype.name
+    mixed = "float32" if tolerance.is_mixed else None
+    precision = problem.precision or mixed or claim.dtype or problem.dtype.name
     if claim.dtype in HALF and tolerance.stored_as is None:
         precision = problem.precision or "float32"
         tolerance = replace(tolerance, stored_as=claim.dtype)

@@ -8,7 +8,16 @@ import numpy as np
 
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import how_many_correct, with_digits
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite
+from xegrad.judgement import (
+    DIGITS_LOST,
+    RIGHT,
+    UNDECIDED,
+    WRONG,
+    Judgement,
+    Tolerance,
+    cause_of_nonfinite,
+    narrower,
+)
 from xegrad.naming import entry_of
 from xegrad.problem import Problem
 from xegrad.verification import Check, Verification
@@ -49,11 +58,31 @@ def checks_sentence(checks: Sequence[Check]) -> str:
 def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
     """The outcome of a gradient or of a loss, what was allowed, and why if that can be known."""
     word = judgement.outcome.upper().replace("-", " ")
+    if (chance := judgement.tolerance.confidence) is not None and judgement.bound_kind == "probabilistic":
+        word += f" if rounding errors are independent, with probability 1 - {_power(chance)}"
     of_one = _of_loss if judgement.name == "loss" else _of_gradient
     what, remark = of_one(problem, judgement, _why_undecided(problem, judgement))
     decimals = judgement.reading.decimals
     printed = "" if decimals is None else f", read as printed to {decimals} decimals"
-    return f"{word}: {what} ({_allowed(judgement)}{printed}).{remark}"
+    return f"{word}: {what} ({_allowed(judgement)}{printed}).{remark}{_of_long_sums(problem, judgement)}"
+
+
+def _power(chance: float) -> str:
+    return f"{chance:g}".replace("e-0", "e-")
+
+
+def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
+    """What would narrow the bound, where that is wide because sums are long."""
+    if judgement.outcome == WRONG or max(problem.n_inputs, problem.n_rows) < SHORT:
+        return ""
+    times = {option: many for option, many in narrower(problem, judgement).items() if many >= 2}
+    if not times:
+        return ""
+    chance = times.pop("--confidence 1e-9", None)
+    parts = [f"{option} narrows it {many:.0f} times" for option, many in times.items()]
+    if chance is not None:
+        parts.append(f"errors of random sign stay within 1/{chance:.0f} of it (--confidence 1e-9)")
+    return f" The bound is that of long sums: {', '.join(parts)}."
 
 
 def _of_gradient(problem: Problem, judgement: Judgement, undecided: str) -> tuple[str, str]:
@@ -70,8 +99,8 @@ def _of_gradient(problem: Problem, judgement: Judgement, undecided: str) -> tupl
     have = "has" if lost == 1 else "have"
     what = {
         RIGHT: f"{entries} within {limit}; {digits_of(comparison)}",
-        DIGITS_LOST: f"{entries} within {limit}, yet {count(lost, 'entry')} {have} no correct digit. "
-        "(P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels",
+        DIGITS_LOST: f"{entries} within {limit}, yet {count(lost, 'entry')} {have} no correct digit"
+        + ("" if tolerance.is_mixed else ". (P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels"),
         WRONG: f"{wrong} of {count(total, 'entry')} {'differs' if wrong == 1 else 'differ'} from {symbol}{where}",
         UNDECIDED: undecided,
     }[judgement.outcome]
@@ -112,10 +141,18 @@ def _allowed(judgement: Judgement) -> str:
     tolerance, kind = judgement.tolerance, "tolerance"
     if tolerance.derived:
         stored = "" if tolerance.stored_as is None else f" stored as {tolerance.stored_as}"
-        kind = f"bound for {tolerance.precision}{stored}"
+        kind = f"bound for {tolerance.recipe or computed_in(tolerance)}{'' if tolerance.recipe else stored}"
     if not judgement.comparison.reference.any():
         return f"{kind}: {with_digits(float(judgement.comparison.bound.max()), 2)}; every exact value is 0"
     return f"{kind}: {with_digits(judgement.relative_bound, 2)} of an entry at most"
+
+
+def computed_in(tolerance: Tolerance) -> str:
+    """The precision, and what was rounded to another on its way."""
+    what = {"inputs_as": "inputs", "logits_as": "logits", "residual_as": "dL/dlogits"}
+    parts = [f"{words} as {other}" for field, words in what.items() if (other := getattr(tolerance, field))]
+    summed = [] if tolerance.accumulate_in is None else [f"sums in {tolerance.accumulate_in}"]
+    return ", ".join([tolerance.precision, *parts, *summed])
 
 
 def digits_of(comparison: Comparison) -> str:
