@@ -70,6 +70,91 @@ def twice_both_derivatives(p: Plain, random: Random) -> Array:
     return p.X.T @ through(s, p.q * softmax(s) - p.Q)
 
 
+def over_rows_and_differentiated_so(p: Plain, random: Random) -> Array:
+    """What autograd makes of -(Q * softmax(Z, dim=0).log()).sum(): n S' - Q with the sums n of the columns of Q."""
+    return p.X.T @ (p.Q.sum(axis=0) * softmax(p.Z, 0) - p.Q)
+
+
+def mean_of_means(p: Plain, random: Random) -> Array:
+    """Each micro-batch by itself, as a problem of its own."""
+    size = int(random.integers(1, max(2, p.problem.n_rows)))
+    if p.problem.targets.reduction != "mean":
+        return right(p)
+    parts = []
+    for start in range(0, p.problem.n_rows, size):
+        part = slice(start, start + size)
+        targets = p.problem.targets
+        if not targets.kept[part].any():
+            parts.append(np.zeros_like(p.W))  # its mean is 0/0, which programs guard against
+            continue
+        rows = (
+            replace(targets, labels=targets.labels[part])
+            if targets.labels is not None
+            else replace(targets, soft=targets.soft[part])  # type: ignore[index]
+        )
+        parts.append(right(plain(replace(p.problem, inputs=p.X[part], targets=rows))))
+    return sum(parts) / len(parts)
+
+
+def left_out(p: Plain, random: Random) -> Array:
+    """A loop over rows that misses some, or ends early."""
+    dz, n_rows = p.q * softmax(p.Z) - p.Q, p.problem.n_rows
+    kept = np.arange(n_rows) < random.integers(1, n_rows + 1)
+    if random.random() < 0.5:
+        kept = np.arange(n_rows) != random.integers(n_rows)
+    gradient = np.zeros_like(p.W)
+    for row in np.flatnonzero(kept):
+        gradient += np.outer(p.X[row], dz[row])
+    return gradient
+
+
+def factor_of_row_zero(p: Plain, random: Random) -> Array:
+    dz = softmax(p.Z) - np.divide(p.Q, p.q, out=np.zeros_like(p.Q), where=p.q != 0)
+    return p.X.T @ (np.where(p.q > 0, dz, 0) * p.q[0])
+
+
+def log_forgotten(p: Plain, random: Random) -> Array:
+    return p.X.T @ through(softmax(p.Z), -p.Q)
+
+
+def clip_of_probabilities(p: Plain, random: Random) -> Array:
+    s, eps = softmax(p.Z), 1e-3
+    inside = (s >= eps) & (s <= 1 - eps)
+    clipped = np.clip(s, eps, 1 - eps)
+    kind = random.integers(3)
+    if kind == 0:
+        return p.X.T @ through(s, np.where(inside, -p.Q / s, 0))
+    if kind == 1:
+        return p.X.T @ through(s, -p.Q / clipped)
+    return p.X.T @ (p.q * clipped - p.Q)
+
+
+def z_loss(p: Plain, random: Random) -> Array:
+    targets = p.problem.targets
+    share = targets.kept / (targets.kept.sum() if targets.reduction == "mean" else 1)
+    lse = np.log(np.exp(p.Z).sum(axis=1))
+    return right(p) + p.X.T @ ((2 * 1e-3 * lse * share)[:, None] * softmax(p.Z))
+
+
+def weights_on_logits(p: Plain, random: Random) -> Array:
+    targets = p.problem.targets
+    if targets.class_weights is None:
+        return right(p)
+    w, bare = targets.class_weights, plain(replace(p.problem, targets=replace(targets, class_weights=None)))
+    return p.X.T @ ((bare.q * softmax(p.Z * w) - bare.Q) * w)
+
+
+def padding_counted(p: Plain, random: Random) -> Array:
+    """Columns of zeros up to the next multiple of eight, cut off after the softmax."""
+    e = np.exp(np.pad(p.Z, ((0, 0), (0, 8 - p.problem.n_classes))))
+    s = (e / e.sum(axis=1, keepdims=True))[:, : p.problem.n_classes]
+    return p.X.T @ (p.q * s - p.Q)
+
+
+def counted_by_every_shard(p: Plain, random: Random) -> Array:
+    return p.X.T @ (p.q * softmax(p.Z) / 2 - p.Q)
+
+
 def scaled(p: Plain, random: Random) -> Array:
     return random.choice([2, 0.5, 1 / p.problem.n_classes, np.log(2), 3.7, -0.3]) * right(p)
 
@@ -110,6 +195,28 @@ def wrong_label(p: Plain, random: Random) -> Array:
     return right(plain(replace(p.problem, targets=changed)))
 
 
+def relabelled(p: Plain, numbers: Any) -> Array:
+    """With other one-hot rows; q S stays."""
+    targets = p.problem.targets
+    if targets.labels is None or targets.class_weights is not None:
+        return right(p)
+    labels = np.where(targets.kept, numbers, -1)
+    hot = (labels[:, None] == np.arange(p.problem.n_classes)) * 1.0
+    eps = targets.label_smoothing
+    count = targets.kept.sum() if targets.reduction == "mean" else 1
+    Q = ((1 - eps) * hot + eps / p.problem.n_classes) / count * targets.kept[:, None]
+    return p.X.T @ (p.q * softmax(p.Z) - Q)
+
+
+def counted_from_one(p: Plain, random: Random) -> Array:
+    return relabelled(p, None if p.problem.targets.labels is None else p.problem.targets.labels + 1)
+
+
+def numbered_backwards(p: Plain, random: Random) -> Array:
+    labels = p.problem.targets.labels
+    return relabelled(p, None if labels is None else p.problem.n_classes - 1 - labels)
+
+
 def decay(p: Plain, random: Random) -> Array:
     return right(p) + random.choice([0.01, 1e-4, 0.5]) * p.W
 
@@ -122,6 +229,19 @@ def option_ignored(p: Plain, random: Random) -> Array:
     if targets.class_weights is not None:
         return right(plain(replace(p.problem, targets=replace(targets, class_weights=None))))
     return right(p)
+
+
+def ignored_kept(p: Plain, random: Random) -> Array:
+    """R = S, or S - eps/T, where a label is ignored; or only there."""
+    targets = p.problem.targets
+    if targets.kept.all() or targets.class_weights is not None:
+        return right(p)
+    share = 1 / targets.kept.sum() if targets.reduction == "mean" else 1.0
+    ignored, s = ~targets.kept[:, None], softmax(p.Z)
+    of_ignored = share * (s - targets.label_smoothing / p.problem.n_classes)
+    if random.random() < 0.5 or targets.reduction == "mean":
+        return p.X.T @ np.where(ignored, of_ignored, p.q * s - p.Q)
+    return p.X.T @ np.where(ignored, share * s, 0)
 
 
 def flipped(p: Plain, random: Random) -> Array:
@@ -155,6 +275,14 @@ def smoothed(p: Plain, random: Random) -> Array:
     return p.X.T @ (p.q * softmax(p.Z) - targets)
 
 
+def smoothed_otherwise(p: Plain, random: Random) -> Array:
+    """By formulas whose targets do not sum to one, as autograd differentiates them or as S - y."""
+    eps, n_classes = 0.1, p.problem.n_classes
+    targets = (1 - eps) * p.Q + p.q * [1 / n_classes, eps / 64][random.integers(2)]
+    mass = [p.q, targets.sum(axis=1, keepdims=True)][random.integers(2)]
+    return p.X.T @ (mass * softmax(p.Z) - targets)
+
+
 def times_derivative(p: Plain, random: Random) -> Array:
     s = softmax(p.Z)
     return p.X.T @ ((p.q * s - p.Q) * s * (1 - s))
@@ -184,7 +312,7 @@ def sum_ignored(p: Plain, random: Random) -> Array:
 
 def temperature(p: Plain, random: Random) -> Array:
     tau = random.choice([2.0, 0.5, 1.7])
-    return p.X.T @ (p.q * softmax(p.Z / tau) - p.Q) / random.choice([1, tau])
+    return p.X.T @ (p.q * softmax(p.Z / tau) - p.Q) * random.choice([1, 1 / tau, tau])
 
 
 def bias_wrong(p: Plain, random: Random) -> Array:
@@ -202,6 +330,13 @@ def after_update(p: Plain, random: Random) -> Array:
 
 def zero(p: Plain, random: Random) -> Array:
     return np.zeros_like(p.W)
+
+
+def jacobian_rows_summed(p: Plain, random: Random) -> Array:
+    """Each sum of a row is 0, or 1e-17."""
+    s = softmax(p.Z)
+    jacobians = np.stack([np.diag(row) - np.outer(row, row) for row in s])
+    return p.X.T @ (p.q * jacobians.sum(axis=1))
 
 
 def not_subtracted(p: Plain, random: Random) -> Array:
@@ -230,20 +365,32 @@ def low_precision(p: Plain, random: Random) -> Array:
 
 
 MISTAKES: dict[str, tuple[Callable[[Plain, Random], Array], ...]] = {
-    "softmax-over-wrong-axis": (over_wrong_axis, over_axis_of_length_one),
+    "softmax-over-wrong-axis": (
+        over_wrong_axis,
+        over_axis_of_length_one,
+        over_rows_and_differentiated_so,
+    ),
     "softmax-twice": (twice, twice_both_derivatives),
     "scaled": (scaled,),
     "jacobian-diagonal": (diagonal, minus_target),
     "labels-misaligned": (misaligned,),
-    "wrong-label": (wrong_label,),
+    "wrong-label": (wrong_label, counted_from_one, numbered_backwards),
     "weight-decay-included": (decay,),
-    "option-ignored": (option_ignored,),
+    "option-ignored": (option_ignored, ignored_kept),
+    "micro-batch-means": (mean_of_means,),
+    "log-forgotten": (log_forgotten,),
+    "rows-left-out": (left_out,),
+    "probabilities-clipped": (clip_of_probabilities,),
+    "z-loss-included": (z_loss,),
+    "weights-on-logits": (weights_on_logits,),
+    "first-row-factor": (factor_of_row_zero,),
+    "wrong-denominator": (padding_counted, counted_by_every_shard),
     "sign-flipped": (flipped,),
     "classes-permuted": (permuted,),
     "log-epsilon": (log_epsilon,),
     "scrambled-reshape": (scrambled,),
     "transposed": (transposed,),
-    "label-smoothed": (smoothed,),
+    "label-smoothed": (smoothed, smoothed_otherwise),
     "residual-times-derivative": (times_derivative,),
     "squared-error": (squared,),
     "binary-cross-entropy": (binary,),
@@ -254,7 +401,7 @@ MISTAKES: dict[str, tuple[Callable[[Plain, Random], Array], ...]] = {
     "bias-wrong": (bias_wrong,),
     "weights-updated": (updated,),
     "evaluated-after-update": (after_update,),
-    "all-zero": (zero,),
+    "all-zero": (zero, jacobian_rows_summed),
     "target-not-subtracted": (not_subtracted,),
     "softmax-missing": (softmax_missing,),
     "input-missing": (input_missing,),

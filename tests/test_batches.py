@@ -109,7 +109,7 @@ def test_the_first_line_names_the_divisor(run: Run) -> None:
         ({"label": [[1, 0], [0, 1, 0], [0, 1]]}, (), "label[1] has 3 numbers, but label[0] has 2"),
         ({"label": ["no", "yes", "yes"]}, (), "the problem names no classes"),
         ({}, ("--reduction", "average"), "there is no reduction 'average'"),
-        ({}, ("--dtype", "float16"), "there is no precision 'float16'"),
+        ({}, ("--dtype", "float16"), "the precision is 'float16'; it is one of float64, float32"),
         ({"x": [[1, 2, 3], [3, -1, 0]]}, (), "x has 3 entries in each row but W has 2 rows"),
         ({"W": [[1e300, 0], [0, 1]]}, ("--dtype", "float32"), "the largest number of float32 is 3.4e+38"),
     ],

@@ -50,6 +50,14 @@ def test_an_infinite_bound_lets_nothing_pass() -> None:
     assert not comparison([1.0], [np.inf], np.inf).agrees
 
 
+def test_an_infinity_is_matched_or_not_whatever_the_bound() -> None:
+    one = comparison([np.inf, np.inf, -np.inf, np.inf, 1.0], [np.inf, -np.inf, 1e308, np.nan, np.inf], np.inf)
+    assert one.within.tolist() == [[True, False, False, False, False]]
+    assert one.no_correct_digit.tolist() == [[False, True, True, True, True]]
+    assert not one.unbounded.any()
+    assert one.correct_digits[0, 0] == 16
+
+
 def test_an_entry_is_lost_when_its_bound_exceeds_half_of_it_and_zero_never_is() -> None:
     assert comparison([1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.50001, 1.0]).unresolved.tolist() == [
         [False, True, False]

@@ -219,8 +219,8 @@ def test_logits_that_overflow_are_named(run: Run) -> None:
     ("weights", "arguments", "said"),
     [
         (
-            "[[0,0]]",
-            ("-x", "[[1.7e308],[1.7e308],[1.7e308]]", "-y", "[0,0,0]"),
+            "[[0,0]]",  # the sum overflows in the first half and is finite in the end, in whatever order
+            ("-x", json.dumps([[1.7e308]] * 79), "-y", json.dumps([0] * 40 + [1] * 39)),
             "the products with x overflow",
         ),
         (
@@ -241,6 +241,15 @@ def test_a_chain_that_is_not_finite_says_why(
 ) -> None:
     out = one_line(run("compute", "-W", weights, *arguments, "--reduction", "sum"))
     assert f"differ: the chain is not finite in 2 of 2 entries: {said}." in out
+
+
+def test_the_same_infinity_everywhere_is_right(run: Run) -> None:
+    """The exact entries of input 0 are 3 x 1.7e308 and minus that: beyond the largest float."""
+    problem = problem_json(W=[[0, 0], [1, 1]], x=[[1.7e308, 1]] * 3, label=[1, 1, 1], reduction="sum")
+    result = json.loads(run("compute", "--json", stdin=problem).out)
+    assert result["verdict"] == "agree-right"
+    assert result["shortcut"]["wrong_entries"] == 0
+    assert run("verify", "-q", stdin=problem).status == 0
 
 
 def test_a_real_shell_pipes_json_through_jq(shell: Shell) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from mistakes import (
     MISTAKES,
@@ -20,7 +21,7 @@ from mistakes import (
 )
 from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
-from xegrad import METHODS, SLIPS, Problem, Targets, Tolerance, diagnose, judge
+from xegrad import METHODS, SLIPS, InputError, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
@@ -76,7 +77,8 @@ def test_a_mistake_is_named_wherever_it_can_be_told(name: str) -> None:
             same_shape = candidate.shape == problem.weights.shape
             if same_shape and judge(problem, exact, candidate, Tolerance()).outcome != WRONG:
                 continue
-            if not is_told_apart(name, problem):
+            is_zero = name != "all-zero" and np.abs(candidate).max() < 1e-12  # whatever made it so
+            if is_zero or not is_told_apart(name, problem):
                 continue
             told += 1
             assert (name,) in diagnose(problem, exact, candidate).names
@@ -147,7 +149,7 @@ def test_a_transposed_gradient_is_transposed_and_one_reshaped_to_that_is_scrambl
 
 
 def test_a_candidate_of_another_size_is_no_candidate() -> None:
-    with pytest.raises(ValueError, match="14 numbers for a gradient of 15"):
+    with pytest.raises(InputError, match="the gradient is 14 numbers, but 3 x 5 is expected"):
         diagnose(SEED, exactly(SEED), np.zeros(14))
 
 
@@ -358,6 +360,171 @@ def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
     assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
 
 
+def explained(problem: Problem, candidate: Any, name: str = "weights") -> Any:
+    """The first explanation."""
+    return diagnose(problem, exactly(problem, name), candidate, with_respect_to=name).explanations[0]
+
+
+def options_of(problem: Problem, **options: Any) -> Problem:
+    return replace(problem, targets=replace(problem.targets, **options))
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ([2], "Row 2 contributes nothing"),
+        ([6, 7], "Rows 6 to 7, the last 2, contribute nothing"),
+        ([0, 1, 2], "Rows 0 to 2, the first 3, contribute nothing"),
+        ([1, 3, 5, 7], "Every 2nd row, from row 1, contributes nothing"),
+        ([0, 3, 4], "Rows 0, 3, 4 (3 of 8) contribute nothing"),
+    ],
+)
+@pytest.mark.parametrize("divisor", ["all rows", "the rest"])
+def test_rows_that_are_left_out_are_named_one_by_one_or_as_a_pattern(
+    missing: list[int], words: str, divisor: str
+) -> None:
+    problem = batch(n_rows=8)
+    r = softmax(plain(problem).Z) - np.eye(5)[problem.targets.labels]
+    r[missing] = 0
+    count = 8 if divisor == "all rows" else 8 - len(missing)
+    for name, candidate in (("weights", problem.inputs.T @ r / count), ("logits", r / count)):
+        found = explained(problem, candidate, name)
+        assert (found.slips, found.parameters["divisor"]) == (("rows-left-out",), divisor)
+        assert found.happened.startswith(words)
+
+
+def test_rows_that_the_gradient_does_not_determine_are_found_by_their_pattern() -> None:
+    """64 rows, and 12 numbers: the last 5 are tried, and 5 anywhere are not."""
+    problem = batch(n_rows=64)
+    r = (softmax(plain(problem).Z) - np.eye(5)[problem.targets.labels]) / 64
+    last, anywhere = r.copy(), r.copy()
+    last[-5:] = 0
+    anywhere[[1, 17, 30, 31, 60]] = 0
+    assert explained(problem, problem.inputs.T @ last).parameters["rows"] == "59 60 61 62 63"
+    assert names_of(problem, problem.inputs.T @ anywhere) == ()
+
+
+def test_labels_counted_from_one_say_so_and_from_minus_one_do_not() -> None:
+    problem = batch()
+    s = softmax(plain(problem).Z)
+    for shift, wrong in ((1, "S[label + 1] -= 1"), (-1, "S[label - 1] -= 1")):
+        hot = np.eye(7)[np.array([0, 1, 2, 3]) + 1 + shift][:, 1:6]
+        found = explained(problem, problem.inputs.T @ (s - hot) / 4)
+        assert found.slips == ("wrong-label",)
+        assert found.wrong.startswith(wrong)
+        assert ("counted from one" in found.wrong) == (shift == 1)
+
+
+def test_labels_in_the_order_of_sorted_names_are_renumbered_and_no_columns_moved() -> None:
+    problem = replace(batch(), classes=("dog", "cat", "eel", "ant", "bee"))
+    numbers = {name: k for k, name in enumerate(sorted(problem.classes or ()))}
+    hot = np.eye(5)[[numbers[(problem.classes or ())[label]] for label in (0, 1, 2, 3)]]
+    found = explained(problem, problem.inputs.T @ (softmax(plain(problem).Z) - hot) / 4)
+    assert (found.slips, found.parameters) == (("wrong-label",), {"order": "alphabetical"})
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_what_becomes_of_ignored_rows_is_told(reduction: str) -> None:
+    """In Targets ignored rows are 0; as S, smoothed, or alone they are another gradient each."""
+    problem = options_of(
+        batch(), labels=[0, -100, 2, 3], ignore_index=-100, label_smoothing=0.1, reduction=reduction
+    )
+    s, share = softmax(plain(problem).Z), 1 / 3 if reduction == "mean" else 1
+    hot = np.array([np.arange(5) == label for label in (0, -100, 2, 3)])
+    right_rows = share * (s - 0.9 * hot - 0.1 / 5)
+    ignored = np.array([[False], [True], [False], [False]])
+    for of_ignored, words in (
+        (share * (s - 0.1 / 5), "S - eps/T is kept"),
+        (share * 0.1 * (s - 1 / 5), "its smoothing eps/T is kept"),
+    ):
+        found = explained(problem, problem.inputs.T @ np.where(ignored, of_ignored, right_rows))
+        assert found.slips == ("option-ignored",)
+        assert words in found.happened
+    inverted = np.where(ignored, s, 0)
+    found = explained(problem, problem.inputs.T @ inverted)
+    assert "the ignored rows alone count" in found.happened
+
+
+def test_ignored_rows_kept_in_a_mean_over_the_others_are_not_called_a_sum_of_targets() -> None:
+    problem = options_of(batch(), labels=[0, -100, 2, 3], ignore_index=-100)
+    hot = np.array([np.arange(5) == label for label in (0, -100, 2, 3)])
+    candidate = problem.inputs.T @ (softmax(plain(problem).Z) - hot) / 3
+    assert names_of(problem, candidate) == (("option-ignored",),)
+    assert "weight" not in explained(problem, candidate).right
+
+
+def test_rounding_that_is_left_of_zero_is_all_zero_and_a_small_gradient_is_not() -> None:
+    problem = batch()
+    r = (softmax(plain(problem).Z) - np.eye(5)[problem.targets.labels]) / 4
+    everything = np.full(5, r.sum())
+    assert 0 < np.abs(everything).max() < 1e-15
+    found = explained(problem, everything, "bias")
+    assert found.slips == ("all-zero",)
+    assert found.happened.startswith("Every entry is 0, up to rounding")
+    assert found.wrong.startswith("db")
+    gradient = exactly(problem).gradients["weights"]
+    assert names_of(problem, 1e-12 * gradient) == (("scaled",),)
+
+
+@pytest.mark.parametrize("form", ["as it is", "reshaped"])
+def test_the_gradient_of_x_by_an_untransposed_w_is_named(form: str) -> None:
+    problem = batch()
+    if form == "as it is":
+        problem = Problem(problem.weights[:, :3], problem.inputs, Targets(labels=np.array([0, 1, 2, 0])))
+    n_inputs, n_classes = problem.weights.shape
+    parts = plain(problem)
+    candidate = (softmax(parts.Z) / 4 - parts.Q) @ problem.weights.reshape(n_classes, n_inputs)
+    found = explained(problem, candidate, "inputs")
+    assert (found.slips, found.parameters) == (("weights-not-transposed",), {"W": form})
+
+
+def test_a_micro_batch_says_how_large_it_is_and_whether_the_means_were_added_up() -> None:
+    problem = batch(n_rows=7)
+    r = softmax(plain(problem).Z) - np.eye(5)[problem.targets.labels]
+    means = [problem.inputs[part].T @ r[part] / len(r[part]) for part in (slice(3), slice(3, 6), slice(6, 7))]
+    for then, candidate in (("averaged", sum(means) / 3), ("added up", sum(means))):
+        assert explained(problem, candidate).parameters == {"size": 3, "then": then}
+    equal = batch(n_rows=6)  # two micro-batches of three: the mean of the means is the mean
+    assert judge(equal, exactly(equal), right(plain(equal)), Tolerance()).outcome == RIGHT
+
+
+# What is said is true of this candidate.
+
+
+def test_the_remedy_of_a_factor_is_that_of_this_factor() -> None:
+    problem = batch()
+    gradient = exactly(problem).gradients["weights"]
+    for factor, advice in ((4, "number of rows"), (1 / 5, "mean over the 5 classes"), (1.37, "loss scale")):
+        assert advice in explained(problem, factor * gradient).remedy
+    assert explained(problem, gradient / 4).wrong == "dW = x.T @ dz / B / B"
+    assert explained(problem, gradient / np.log(2)).wrong == "-np.log2(p[label])"
+    total = exactly(problem, "bias").gradients["bias"] * 4
+    found = explained(problem, total, "bias")
+    assert (found.wrong, found.right) == ("db = dz.sum(axis=0)", "db = dz.sum(axis=0) / B")
+
+
+def test_a_half_precision_gets_its_own_line_and_not_that_of_another() -> None:
+    problem = batch()
+    gradient = exactly(problem).gradients["weights"]
+    for name in ("bfloat16", "float16"):
+        found = explained(problem, in_format(gradient, name))
+        assert found.happened.startswith(f"Every entry is the right one rounded to {name}.")
+        assert name in found.wrong
+        assert {"float16", "bfloat16"} - {name} == {
+            other for other in ("float16", "bfloat16") if not found.wrong.endswith((f".{other})", f"{other}"))
+        } - {name}
+    apart = in_format(gradient, "float16")
+    apart[0, 0] = np.nextafter(np.float16(apart[0, 0]), np.float16(9))
+    for found in diagnose(problem, exactly(problem), apart).explanations:
+        assert "the right one rounded" not in found.happened
+
+
+def test_the_options_are_those_of_cross_entropy() -> None:
+    problem = options_of(batch(), class_weights=np.array([1.0, 2.0, 3.0, 1.0, 0.5]))
+    bare = options_of(problem, class_weights=None)
+    assert explained(problem, right(plain(bare))).right == "cross_entropy(z, y, weight=...)"
+
+
 # What coincides, and what cannot be told.
 
 
@@ -384,7 +551,7 @@ def test_at_zero_weights_all_that_is_a_multiple_is_listed() -> None:
     """DS is 1/T there, on what sums to zero."""
     problem = Problem(np.zeros((3, 5)), SEED.inputs, SEED.targets)
     found = names_of(problem, exactly(problem).gradients["weights"] / 5)
-    assert found == (("softmax-twice",), ("scaled",), ("squared-error",))
+    assert found == (("softmax-twice",), ("scaled",), ("log-forgotten",), ("squared-error",))
 
 
 def test_with_two_classes_and_one_example_no_free_number_is_fitted() -> None:
@@ -469,6 +636,23 @@ def test_a_loss_tells_what_it_can() -> None:
     assert diagnose_loss(SEED, exact, 1.2345).names == ()
     assert diagnose_loss(SEED, exact, float(loss)).names == ()
     assert diagnose_loss(SEED, exact, round(2 * loss, 2), resolution=0.005).names == ()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_loss_that_was_added_up_or_averaged_says_so(reduction: str) -> None:
+    problem = options_of(batch(), reduction=reduction)
+    exact = exactly(problem)
+    other = exact.loss * (4 if reduction == "mean" else 1 / 4)
+    (explanation,) = diagnose_loss(problem, exact, float(other)).explanations
+    words = "the sum in place of the mean" if reduction == "mean" else "the mean in place of the sum"
+    assert words in explanation.happened
+
+
+def test_a_loss_without_its_logarithm_is_named() -> None:
+    problem = batch()
+    s = softmax(plain(problem).Z)
+    loss = -s[np.arange(4), problem.targets.labels].mean()
+    assert diagnose_loss(problem, exactly(problem), float(loss)).names == (("log-forgotten",),)
 
 
 # What is not tried one by one.

@@ -220,13 +220,6 @@ def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
     assert (outcome.out, outcome.status) == ("agree-right\n", 0)
 
 
-def test_a_missing_library_is_named_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
-    outcome = run("compute", "sample_inputs/linear.safetensors", "-x", "1,2,3,4", "-y", "0")
-    assert outcome.status == 2
-    assert "pip install 'xegrad[safetensors]'" in outcome.err
-
-
 def test_the_exact_gradient_of_a_float32_file_is_that_of_its_numbers(tmp_path: Path) -> None:
     """0.1 as float32 is another number than 0.1, and is taken exactly."""
     single = np.array([[0.1, 0.3]], dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from msgspec.structs import fields, replace
 
 import mixed
+from conftest import Run
 from strategies import random_problem
 from xegrad import METHODS, InputError, Problem, Targets, bounds
-from xegrad.judgement import DIGITS_LOST, RIGHT, ROUNDED, UNDECIDED, WRONG, Tolerance, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, ROUNDED, UNDECIDED, WRONG, Tolerance, judge, narrower
 from xegrad.numbers.arithmetic import PRECISIONS, any_order, cascade
 from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.recipes import HALF, RECIPES
@@ -192,6 +194,49 @@ def test_a_long_sum_is_judged_by_its_square_root_only_if_that_was_asked_for() ->
     moved = computed + 2 * probable
     assert judge(problem, exactly, computed, tolerances[1]).outcome == RIGHT
     assert [judge(problem, exactly, moved, one).outcome for one in tolerances] == [RIGHT, WRONG]
+
+
+def test_the_command_says_what_narrows_a_bound_and_what_it_rests_on(run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    weights, inputs = random.normal(size=(1024, 3)) / 32, random.normal(size=(2, 1024))
+    problem = Problem(weights, inputs, Targets(labels=np.array([0, 2])))
+    np.savez(tmp_path / "problem.npz", W=weights, x=inputs, label=[0, 2])
+    computed = METHODS["shortcut"].evaluate(replace(problem, precision="float32")).gradients["weights"]
+    np.save(tmp_path / "gradient.npy", computed.astype(np.float32))
+    files = (str(tmp_path / "problem.npz"), "--gradient", str(tmp_path / "gradient.npy"))
+    worst = " ".join(run("verify", *files).out.split())
+    assert "--summation pairwise narrows it" in worst and "errors of random sign stay within 1/" in worst
+    probable = run("verify", *files, "--confidence", "1e-9")
+    assert probable.status == 0
+    assert " ".join(probable.out.split()).startswith(
+        "RIGHT if rounding errors are independent, with probability 1 - 1e-9:"
+    )
+    for options, kind in (
+        ((), "derived"),
+        (("--confidence", "1e-9"), "probabilistic"),
+        (("--rtol", "1"), "given"),
+    ):
+        candidate = json.loads(run("verify", *files, *options, "--json").out)["candidate"]
+        assert candidate["bound_kind"] == kind and isinstance(candidate["bound"], float)
+    assert run("verify", *files, "--confidence", "2").status == 2
+    narrow = narrower(
+        problem, judge(problem, METHODS["exact"].evaluate(problem), computed, Tolerance("float32"))
+    )
+    assert narrow["--summation pairwise"] > narrow["--summation blocked=128"] > 1
+    assert not narrower(
+        problem, judge(problem, METHODS["exact"].evaluate(problem), computed, Tolerance(rtol=1e-3))
+    )
+
+
+def test_the_command_takes_a_recipe_and_what_is_rounded(run: Run) -> None:
+    half = "sample_inputs/half.npz"
+    assert run("verify", half).status == 1
+    assert run("verify", half, "--recipe", "torch-bf16-linear").status == 0
+    rounded = ("--logits-as", "--inputs-as", "--residual-as", "--stored-as")
+    result = run("verify", half, *(word for option in rounded for word in (option, "bfloat16")))
+    assert "for float32, inputs as bfloat16, logits as bfloat16" in " ".join(result.out.split())
+    unknown = run("verify", half, "--recipe", "torch")
+    assert unknown.status == 2 and "there is no recipe 'torch'" in unknown.err
 
 
 # Recipes.

@@ -17,7 +17,7 @@ from xegrad.problem_spec import FIELDS
 SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
-    "formats": {"claim", "labels", "printed", "raw_problem", "values"},
+    "formats": {"claim", "labels", "printed", "raw", "raw_problem", "resolution", "values"},
     "cli": {"choices", "inputs", "output", "processes", "stream"},
 }
 

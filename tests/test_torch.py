@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Run
 from torch_layer import EVERY_COMBINATION, NAMES, certified, draw, evaluate, rows, unreduced
-from xegrad import METHODS, InputError, Problem, Targets, bounds, layer
+from xegrad import METHODS, InputError, Problem, Targets, assert_gradient, bounds, check, layer
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge
 
 torch = pytest.importorskip("torch")
@@ -33,6 +33,44 @@ def test_what_the_page_on_verify_saves_is_judged_right(
     for precision in ("float32", "float64"):
         exec(compile(block.replace("torch.float32", f"torch.{precision}"), "verify.md", "exec"), {})
         assert run("verify", "layer.npz", "-q").status == 0
+
+
+PYTHON_PAGE = Path("docs/python.md").read_text(encoding="utf-8")
+
+
+def test_the_module_on_the_page_on_python_is_right_and_a_chunk_left_out_is_told() -> None:
+    (block,) = re.findall(r"^```py\n(.*?)^```$", PYTHON_PAGE, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(block, "python.md", "exec"), {})
+    wrong = block.replace("x.split(8)", "x[:24].split(8)")
+    assert wrong != block
+    with pytest.raises(AssertionError, match=r"^WRONG: "):
+        exec(compile(wrong, "python.md", "exec"), {})
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16", "float16"])
+def test_tensors_are_judged_in_their_precision_as_they_are(precision: str) -> None:
+    """Those in half precision are computed in float32 and then rounded."""
+    dtype = getattr(torch, precision)
+    computed = torch.float32 if precision in ("bfloat16", "float16") else dtype
+    torch.manual_seed(14)
+    W, x = (torch.randn(size, dtype=computed, requires_grad=True) for size in ((6, 4), (5, 6)))
+    b, labels = torch.randn(4, dtype=computed, requires_grad=True), torch.randint(4, (5,))
+    loss = torch.nn.functional.cross_entropy(x @ W + b, labels)
+    loss.backward()
+    gradients = {"W": W.grad.to(dtype), "b": [*b.grad], "x": x.grad.to(dtype).to_sparse()}
+    verdict = check(W, x, labels, gradients, bias=[*b], loss=loss)
+    assert verdict.verified
+    assert verdict.tolerance.precision == str(computed).removeprefix("torch.")
+    assert verdict.tolerance.stored_as == (None if computed is dtype else precision)
+    with pytest.raises(AssertionError, match="MISTAKE sign-flipped"):
+        assert_gradient(W, x, labels, -gradients["W"], bias=b)
+    assert check(W, x, labels, W.grad.double(), bias=b, dtype=computed).verified
+
+
+def test_a_tensor_without_numbers_is_refused_in_one_line() -> None:
+    for wrong in (torch.ones(6, 4, device="meta"), torch.ones(6, 4, dtype=torch.complex64)):
+        with pytest.raises(InputError, match=r"^W (is not an array|must be made of real numbers).*[^\n]$"):
+            assert_gradient(wrong, torch.ones(5, 6), torch.zeros(5, dtype=torch.int64), np.ones((6, 4)))
 
 
 class Worst:

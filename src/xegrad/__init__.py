@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xegrad.assertions import assert_gradient as assert_gradient
+    from xegrad.assertions import assert_loss as assert_loss
+    from xegrad.assertions import check as check
     from xegrad.blindness import blind_spots as blind_spots
     from xegrad.bounds import Bound as Bound
     from xegrad.claim import Claim as Claim
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "assertions": ("assert_gradient", "assert_loss", "check"),
     "blindness": ("blind_spots",),
     "claim": ("Claim",),
     "bounds": ("Bound",),

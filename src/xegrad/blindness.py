@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.derivation import Cells
 from xegrad.errors import InputError
-from xegrad.judgement import Tolerance
-from xegrad.methods import METHODS, Evaluation
+from xegrad.judgement import Tolerance, tolerance_for
+from xegrad.methods import METHODS, Evaluation, exact_if_absent
+from xegrad.naming import gradient_name
 from xegrad.numbers.arithmetic import UNROUNDED
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
@@ -28,6 +29,7 @@ PROBED = 4096  # entries of a first, quick look
 EXCESS = 2.0**12  # times the tolerance: a form that is further off is not hidden, whatever its own bound
 
 
+@exact_if_absent
 @np.errstate(all="ignore")
 def blind_spots(
     problem: Problem,
@@ -40,9 +42,15 @@ def blind_spots(
     A form is hidden if every entry of its gradient is within the tolerance of the right one, or within the form's own
     error bound where that is wider.  A slip with a free number is tried with the number of its example; for `scaled`
     that is 1/B, which changes nothing if B = 1.  Slips that need a bias or an option which the problem lacks are left
-    out.
+    out.  `blind_spots(problem)` evaluates the exact values.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0], [0.5, 2.0]], [[2.0, 3.0]], Targets([0]))
+    >>> "scaled" in blind_spots(problem)  # by 1/B, and B is 1
+    True
     """
-    tolerance = tolerance or Tolerance()
+    with_respect_to, tolerance = gradient_name(with_respect_to), tolerance or tolerance_for(problem, None)
     bound = bounds.stable(problem, (with_respect_to,), arithmetic=tolerance.arithmetic)
     reference, error = exact.gradients[with_respect_to], bound.gradients[with_respect_to]
     allowed = tolerance.allowed(reference, error, 0.0)
@@ -123,7 +131,9 @@ def problem_with_slips(
         There is no such slip, or none of the gradients of such a problem shows it.
     """
     problem, _ = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
-    if {"option-ignored", "target-sum-ignored"} & {*names}:
+    if "probabilities-clipped" in names:  # which shows where a probability is next to 0
+        problem = replace(problem, weights=problem.weights * 10)
+    if {"option-ignored", "target-sum-ignored", "weights-on-logits", "first-row-factor"} & {*names}:
         weights = np.arange(2, n_classes + 2) / 2
         problem = replace(problem, targets=replace(problem.targets, class_weights=weights))
     candidates = ("weights", "bias", "inputs")

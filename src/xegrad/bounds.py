@@ -16,12 +16,13 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from xegrad import layer
+from xegrad import layer, notebook
 from xegrad.derivation import Cells
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
+from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
 from xegrad.numbers.rounded import Rounded, exact
 from xegrad.problem import Problem, once
@@ -31,10 +32,19 @@ INFLATION = 1.01
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
-    """How far from the exact ones an evaluation's loss and gradients are at most, entry by entry."""
+    """How far from the exact ones an evaluation's loss and gradients are at most, entry by entry.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> METHODS["chain"].bound(problem)
+    Bound(loss=3.97084e-15, gradients={weights: float64[1 x 2]})
+    """
 
     loss: float | Array
     gradients: Mapping[str, Array]
+
+    __repr__ = notebook.one_line()
 
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:

@@ -5,12 +5,19 @@ See docs/verify.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+import numpy as np
+from msgspec.structs import force_setattr, replace
 
-from xegrad.targets import Array
+from xegrad import notebook
+from xegrad.arrays import Array, array_of, precision_of
+from xegrad.errors import InputError
+from xegrad.naming import gradient_name
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 
 
 class Reading(msgspec.Struct, frozen=True, eq=False):
@@ -27,13 +34,30 @@ class Reading(msgspec.Struct, frozen=True, eq=False):
 class Claimed(msgspec.Struct, frozen=True, eq=False):
     """A gradient, a loss or a step of the chain from outside, in any shape that holds its numbers.
 
-    `others` are wider readings that its text allows and that nobody asked for; `dtype` is that of a file that has one.
+    `others` are wider readings that its text allows and that nobody asked for; `dtype` is that of a file that has one,
+    and `digits` the most that a number has in its text; `fits` are other gradients, whose shape it has and not its own.
     """
 
     values: Array
     reading: Reading = Reading()
     others: Sequence[Reading] = ()
     dtype: str | None = None
+    digits: int | None = None
+    fits: tuple[str, ...] = ()
+
+    __repr__ = notebook.one_line("values", "dtype")
+
+    def left_open(self, reading: Reading, stored_in: Arithmetic) -> Array | float:
+        """How far the numbers of a format may be from their text.
+
+        The shortest text that tells a number from its neighbours is up to half a unit of the format away from it, and
+        that may be more than half a unit of the last digit (docs/numerics.md, 5.9).
+        """
+        enough = math.ceil(1 - math.log10(stored_in.u))  # digits: 9 tell every float32 from its neighbours
+        if self.digits is None or self.digits > enough or stored_in.u <= PRECISIONS["float64"].u:
+            return reading.resolution
+        finite = np.where(np.isfinite(self.values), self.values, 0.0)
+        return np.maximum(reading.resolution, stored_in.u * np.abs(finite) + stored_in.eta)
 
     def moved(self, move: Callable[[Array], Array]) -> Claimed:
         """The same numbers in other places."""
@@ -47,14 +71,45 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
 
 
 class Claim(msgspec.Struct, frozen=True, eq=False):
-    """What is claimed of a problem: gradients by their names, a loss, steps of the chain."""
+    """What is claimed of a problem: gradients by their names, a loss, steps of the chain.
+
+    Each is a `Claimed`, or a list, an array, or a tensor of torch, whose numbers are what they are.
+
+    Examples
+    --------
+    >>> Claim({"W": [[0.5, -0.5]]}, loss=0.25).gradients["weights"].values
+    array([[ 0.5, -0.5]])
+    """
 
     gradients: Mapping[str, Claimed] = {}
     loss: Claimed | None = None
     steps: Mapping[str, Claimed] = {}
+
+    __repr__ = notebook.one_line()
+
+    def __post_init__(self) -> None:
+        for part in (self.gradients, self.steps):
+            if not isinstance(part, Mapping):
+                raise InputError("what is claimed is given by name: Claim({'W': gradient}, loss=loss)")
+        gradients = {
+            gradient_name(name): claimed("the gradient", one) for name, one in self.gradients.items()
+        }
+        force_setattr(self, "gradients", gradients)
+        if self.loss is not None:
+            force_setattr(self, "loss", claimed("the loss", self.loss))
+            if self.loss.values.size != 1:
+                raise InputError(f"the loss is made of {self.loss.values.size} numbers; one is expected")
+        force_setattr(self, "steps", {name: claimed(name, step) for name, step in self.steps.items()})
 
     @property
     def dtype(self) -> str | None:
         """That of the file that holds them, if it has one."""
         claimed = [*self.gradients.values(), *([self.loss] if self.loss else ()), *self.steps.values()]
         return next((one.dtype for one in claimed if one.dtype), None)
+
+
+def claimed(part: str, values: Any) -> Claimed:
+    """Numbers from outside; in an array they are what they are, in its precision."""
+    if isinstance(values, Claimed):
+        return values
+    return Claimed(np.atleast_1d(array_of(part, values)).astype(np.float64), dtype=precision_of(values))

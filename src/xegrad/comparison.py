@@ -11,16 +11,28 @@ from numpy.typing import NDArray
 
 from xegrad import notebook
 from xegrad.bounds import Bound
+from xegrad.errors import InputError
 from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
 
 class Comparison(msgspec.Struct, frozen=True, eq=False):
-    """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape."""
+    """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape.
+
+    Examples
+    --------
+    >>> against = Comparison(np.array([1.0, 2.0]), np.array([1.0, 2.5]), np.array([0.1, 0.1]))
+    >>> against.within
+    array([ True, False])
+    >>> against.difference
+    array([0. , 0.5])
+    """
 
     reference: Array
     candidate: Array
     bound: Array  # what rounding alone can explain
+
+    __repr__ = notebook.one_line("candidate", "agrees")
 
     @property
     def difference(self) -> Array:
@@ -31,8 +43,12 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def within(self) -> NDArray[np.bool_]:
-        """Entries whose difference rounding explains: never NaN, and never by an infinite bound."""
-        return np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        """Entries whose difference rounding explains: never NaN, and never by an infinite bound.
+
+        A value beyond the largest float is infinite, and is matched or not.
+        """
+        explained = np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        return np.where(np.isinf(self.reference), self.candidate == self.reference, explained)
 
     @property
     def agrees(self) -> bool:
@@ -50,8 +66,8 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def unbounded(self) -> NDArray[np.bool_]:
-        """Entries for which there is no bound, of two finite numbers or of the same infinity twice."""
-        return np.isfinite(self.difference) & ~np.isfinite(self.bound)
+        """Entries for which there is no bound, of two finite numbers."""
+        return np.isfinite(self.difference) & ~np.isfinite(self.bound) & ~self.within
 
     @property
     def opposite_signs(self) -> NDArray[np.bool_]:
@@ -60,16 +76,19 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def no_correct_digit(self) -> NDArray[np.bool_]:
-        """Entries of the candidate that are not finite, or off by half of a reference that is not 0, or more."""
+        """Entries that differ from their reference and are not finite, or off by half of it or more, if it is not 0."""
         far: NDArray[np.bool_] = np.abs(self.difference) >= np.abs(self.reference) / 2
-        return ~np.isfinite(self.candidate) | (far & (self.reference != 0))
+        differs = self.candidate != self.reference
+        return differs & (~np.isfinite(self.candidate) | (far & (self.reference != 0)))
 
     @property
     def correct_digits(self) -> NDArray[np.intp]:
         """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0."""
         with np.errstate(all="ignore"):
             digits = np.floor(-np.log10(np.abs(self.difference) / np.abs(self.reference)))
-        digits = np.where(self.reference == 0, np.where(self.within, 16, 0), digits)
+        digits = np.where(
+            (self.reference == 0) | np.isinf(self.reference), np.where(self.within, 16, 0), digits
+        )
         return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.intp)
 
     @property
@@ -126,13 +145,25 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:
     """A gradient, or the one number of a "loss"."""
+    if name != "loss" and name not in part.gradients:
+        raise InputError(
+            f"there is no {name!r} among the gradients {', '.join(part.gradients)}; evaluate it too"
+        )
     return np.array([part.loss], dtype=np.float64) if name == "loss" else part.gradients[name]
 
 
 def compare(
     reference: Evaluation, candidate: Evaluation, bound: Bound, with_respect_to: str = "weights"
 ) -> Comparison:
-    """One gradient of two evaluations, or their "loss", under a bound on how far apart they can be."""
+    """One gradient of two evaluations, or their "loss", under a bound on how far apart they can be.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> exact, chain = METHODS["exact"].evaluate(problem), METHODS["chain"].evaluate(problem)
+    >>> compare(exact, chain, METHODS["chain"].bound(problem)).agrees
+    True
+    """
     return Comparison(*(numbers_of(part, with_respect_to) for part in (reference, candidate, bound)))
 
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer
+from xegrad import bounds, layer, notebook
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
@@ -44,13 +44,22 @@ Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
 class Computation(msgspec.Struct, frozen=True, eq=False):
-    """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient."""
+    """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient.
+
+    Examples
+    --------
+    >>> together = compute(Problem([[1.0, -1.0]], [[3.0]], Targets([0])))
+    >>> together.method, together.verdict
+    ('exact', 'agree-right')
+    """
 
     problem: Problem
     forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
+
+    __repr__ = notebook.one_line("problem", "names", "verdicts")
 
     @property
     def method(self) -> str:
@@ -189,7 +198,11 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         )
         common = {name: chain[name] & shortcut[name] for name in chain.keys() & shortcut}
         return {
-            "not-finite": {name: ~(of.within | np.isfinite(of.candidate)) for name, of in compared},
+            # The same infinity three times is right.
+            "not-finite": {
+                name: ~np.isfinite(of.candidate) & (chain.get(name, True) | ~of.within)
+                for name, of in compared
+            },
             "apart": {name: ~(of.within | of.unbounded) for name, of in compared},
             "unbounded": {name: of.unbounded for name, of in compared},
             "uncertified": self.uncertified,
@@ -244,6 +257,11 @@ def compute(
 
     For `methods` and `exact` see `methods_for`.  `with_respect_to` is weights, and bias where there is one, by
     default.  A stack of problems is computed as one.
+
+    Examples
+    --------
+    >>> compute(Problem([[1.0, -1.0]], [[3.0]], Targets([0]))).reported.gradients["weights"]
+    array([[-0.00741787,  0.00741787]])
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import bounds, layer, progress
+from xegrad import bounds, layer, notebook, progress
 from xegrad.errors import InputError
 from xegrad.methods import METHODS
 from xegrad.problem import Problem
@@ -30,6 +30,12 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
 
     Every step counted was taken, and every loss is finite: a step that let the loss grow past the start, or
     overflow, is not taken, and `diverged_at` says which it was, counted from one.
+
+    Examples
+    --------
+    >>> descent = descend(Problem([[1.0, -1.0]], [[3.0]], Targets([1])), steps=3, learning_rate=0.5)
+    >>> descent.steps, descent.losses[-1] < descent.losses[0]
+    (3, True)
     """
 
     start: Problem
@@ -40,6 +46,8 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
     interrupted: bool = False
     diverged_at: int | None = None
     diverged_to: float | None = None  # the loss there, or infinity; None where the gradient was not finite
+
+    __repr__ = notebook.one_line("start", "losses", "converged")
 
     @property
     def steps(self) -> int:
@@ -199,6 +207,11 @@ def descend(
     L. Armijo, Pacific J. Math. 16 (1966) 1-3.  The first step is 1 / M, with M no less than any
     curvature: the softmax's is at most 1/2 (D. Böhning, Ann. Inst. Statist. Math. 44 (1992) 197-200), so
     M = l2 + 1/2 sum_b q_b (|x_b|^2 + 1), and a step of 1 / M always lessens the loss but for rounding.
+
+    Examples
+    --------
+    >>> descend(Problem([[1.0, -1.0]], [[3.0]], Targets([1])), steps=100, tolerance=0.001).converged
+    True
     """
     _check(problem, steps, learning_rate, method, tolerance, l2)
     here = start = _Point(problem.rounded, method, l2)

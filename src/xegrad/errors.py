@@ -4,9 +4,20 @@ from collections.abc import Iterator
 
 Faults = Iterator[tuple[str, str]]  # what is wrong, in a sentence, and the part that it is about
 
+LONGEST = 60  # characters of a value within a message
+
 
 class XegradError(Exception):
-    """Something the caller can mend.  The command prints it as one line and exits with 2."""
+    """Something the caller can mend.  The command prints it as one line and exits with 2.
+
+    Examples
+    --------
+    >>> try:
+    ...     Targets([0], reduction="max")
+    ... except XegradError as error:
+    ...     print(error)
+    reduction is 'max'; it is one of mean, sum, none
+    """
 
 
 class InputError(XegradError):
@@ -14,6 +25,13 @@ class InputError(XegradError):
 
     `part` names the part that the sentence is about, by its symbol ("W", "x", "b", "label",
     "classes"), so that whoever read the parts can say where that one came from.
+
+    Examples
+    --------
+    >>> Problem([[1.0, -1.0]], [[3.0]], Targets([2]))
+    Traceback (most recent call last):
+        ...
+    xegrad.errors.InputError: label 2 is out of range; labels are zero-based: 0 to 1
     """
 
     def __init__(self, message: str, part: str | None = None) -> None:
@@ -23,6 +41,12 @@ class InputError(XegradError):
 
 class UsageError(XegradError):
     """The command was called in a way that means nothing, or two things."""
+
+
+def shown(value: object) -> str:
+    """A value within a message: in one line, and cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def refuse(faults: Faults) -> None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from xegrad import bounds
+from xegrad.arrays import array_of
 from xegrad.derivation import Cells
 from xegrad.diagnosis import Diagnosis, diagnose
 from xegrad.errors import InputError
-from xegrad.judgement import Tolerance
-from xegrad.methods import Evaluation
+from xegrad.judgement import Tolerance, tolerance_for
+from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.numbers.rounded import Rounded, softmax
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
@@ -68,11 +70,12 @@ class Intermediates(msgspec.Struct, frozen=True, eq=False):
     right_later: tuple[str, ...] = ()  # the later steps that are right all the same
 
 
+@exact_if_absent
 @np.errstate(all="ignore")
 def first_wrong_step(
     problem: Problem,
     exact: Evaluation,
-    steps: Mapping[str, Array],
+    steps: Mapping[str, Any],
     tolerance: Tolerance | None = None,
     resolution: Mapping[str, Array | float] | None = None,
 ) -> Intermediates:
@@ -80,6 +83,8 @@ def first_wrong_step(
 
     Parameters
     ----------
+    exact : Evaluation
+        Of the exact method.  `first_wrong_step(problem, steps)` evaluates it.
     steps : by name
         logits and probabilities (B, T), or (T,) of one example; loss; gradient (N, T); and of one example
         cross_entropy_jacobian (T,), softmax_jacobian (T, T), weighted_sum_jacobian and layer_jacobian
@@ -91,8 +96,14 @@ def first_wrong_step(
     ------
     InputError
         A name that is no step of this chain, or a step of another size.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[2.0]], Targets([0]))
+    >>> first_wrong_step(problem, {"logits": [2.0, -2.0], "probabilities": [0.9, 0.1]}).wrong
+    'probabilities'
     """
-    tolerance, resolution = tolerance or Tolerance(), resolution or {}
+    tolerance, resolution = tolerance or tolerance_for(problem, None), resolution or {}
     cells = bounds.cells_of(problem, tolerance.arithmetic)
     known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
     for name in steps:
@@ -109,7 +120,7 @@ def first_wrong_step(
     expected = {name: known_exactly.get(name) or _step(cells, name) for name in present}
     claims = {}
     for name in present:
-        values = np.asarray(steps[name], dtype=np.float64)
+        values = array_of(name, steps[name]).astype(np.float64)
         claims[name] = Rounded(values, resolution.get(name, 0.0), cells.arithmetic)
         found, size = values.size, expected[name].value.size
         if found != size and not (name == "softmax_jacobian" and found == problem.n_classes):

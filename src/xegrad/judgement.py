@@ -7,24 +7,28 @@ See docs/numerics.md, section 7, and docs/verify.md.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer
+from xegrad import bounds, layer, notebook
+from xegrad.arrays import array_of, check_shape, precision_of, type_name
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison, numbers_of
-from xegrad.errors import InputError
-from xegrad.methods import Evaluation
+from xegrad.errors import Faults, InputError, refuse, shown
+from xegrad.methods import Evaluation, exact_if_absent
+from xegrad.naming import gradient_name
 from xegrad.problem import Problem
 from xegrad.recipes import RECIPES
 from xegrad.targets import Array
-from xegrad.vocabulary import AXES
+from xegrad.vocabulary import AXES, COMPUTED_IN, HALF
 
+LARGEST = sys.float_info.max
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
@@ -44,7 +48,15 @@ ROUNDED: Mapping[str, tuple[str, ...]] = {
 
 
 class Tolerance(msgspec.Struct, frozen=True, eq=False):
-    """What is allowed of a candidate, and why."""
+    """What is allowed of a candidate, and why.
+
+    Examples
+    --------
+    >>> Tolerance("float32")
+    Tolerance(precision='float32', terms=any_order)
+    >>> Tolerance(rtol=1e-6).derived
+    False
+    """
 
     precision: str = "float64"  # in which it was computed
     stored_as: str | None = None  # the format that the result was then rounded to
@@ -91,6 +103,33 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
         """Whether anything is rounded to another format on its way."""
         return any(getattr(self, field) for field in (*ROUNDED, "accumulate_in", "partial_sums_as"))
 
+    __repr__ = notebook.one_line()
+
+    def __post_init__(self) -> None:
+        for name in self._formats:
+            if (dtype := getattr(self, name)) is not None:
+                force_setattr(self, name, type_name(dtype))
+        refuse(self._faults())
+
+    @property
+    def _formats(self) -> list[str]:
+        """The fields that name one."""
+        return [name for name in self.__struct_fields__ if name.endswith(("precision", "_as", "_in"))]
+
+    def _faults(self) -> Faults:
+        for name in self._formats:
+            if (dtype := getattr(self, name)) is not None and dtype not in bounds.PRECISIONS:
+                yield f"{name} is {shown(dtype)}; it is one of {', '.join(bounds.PRECISIONS)}", "dtype"
+        if not callable(self.terms):
+            yield f"terms is {shown(self.terms)}; a function is expected, as bounds.pairwise", "summation"
+        chance = self.confidence
+        if chance is not None and not (isinstance(chance, float | np.number) and 0 < chance < 1):
+            yield f"confidence is {shown(chance)}; a probability such as 1e-9 is expected", "confidence"
+        for name in ("rtol", "atol"):
+            size = getattr(self, name)
+            if size is not None and not (isinstance(size, int | float | np.number) and 0 <= size <= LARGEST):
+                yield f"{name} is {shown(size)}; a number from 0 is expected", name
+
     @property
     def arithmetic(self) -> bounds.Arithmetic:
         """In which it was computed."""
@@ -128,13 +167,21 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
 
 
 class Judgement(msgspec.Struct, frozen=True, eq=False):
-    """A candidate against the exact values: the outcome follows from the comparison."""
+    """A candidate against the exact values: the outcome follows from the comparison.
+
+    Examples
+    --------
+    >>> judge(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), [[1.0, 1.0]])
+    Judgement(name='weights', outcome='wrong', comparison=Comparison(candidate=float64[1 x 2], agrees=False))
+    """
 
     name: str  # of the gradient, or "loss"
     comparison: Comparison
     certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
     tolerance: Tolerance
     reading: Reading = Reading()
+
+    __repr__ = notebook.one_line("name", "outcome", "comparison")
 
     @property
     def wrong(self) -> Any:
@@ -214,25 +261,73 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return bool(gap.any()) and int(is_clear.sum()) >= min(CLEAR, reference.size)
 
 
+def tolerance_for(problem: Problem, dtype: str | None, tolerance: Tolerance | None = None) -> Tolerance:
+    """In the precision that the problem asks for, else that of the candidate's type, else that of the problem's arrays.
+
+    What is in half precision was computed in float32 and then stored so.  What mixed precision leaves open is float32.
+    """
+    tolerance = tolerance or Tolerance()
+    mixed = "float32" if tolerance.is_mixed else None
+    precision = problem.precision or mixed or dtype or problem.dtype.name
+    if dtype in HALF and tolerance.stored_as is None:
+        precision = problem.precision or "float32"
+        tolerance = replace(tolerance, stored_as=dtype)
+    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
+
+
+@exact_if_absent
 def judge(
     problem: Problem,
     exact: Evaluation,
-    candidate: Array | float,
-    tolerance: Tolerance,
+    candidate: Any,
+    tolerance: Tolerance | None = None,
     resolution: Array | float = 0.0,
     with_respect_to: str = "weights",
 ) -> Judgement:
-    """A candidate gradient, in the library's layout, or a "loss", against the exact one."""
-    names = () if with_respect_to == "loss" else (with_respect_to,)
+    """A candidate gradient, in the library's layout, or a "loss", against the exact one.
+
+    Parameters
+    ----------
+    exact : Evaluation
+        Of the exact method.  `judge(problem, candidate)` evaluates it.
+    candidate : (N, T)
+        For bias (T,), inputs (B, N) and logits (B, T), for a loss a number; a list, an array, or a tensor of torch.
+    tolerance : Tolerance
+        By default that of the precision of the candidate's array.
+    resolution : array or number
+        What printing left open.
+    with_respect_to : "weights", "bias", "inputs", "logits" or "loss"
+        Also "W", "b" or "x".
+
+    Raises
+    ------
+    InputError
+        A candidate that is no array of numbers, or one of another size.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> judge(problem, [[-0.0074, 0.0074]]).outcome
+    'wrong'
+    >>> judge(problem, [[-0.0074, 0.0074]], Tolerance(rtol=0.01)).outcome
+    'right'
+    """
+    is_loss = str(with_respect_to) == "loss"
+    name = "loss" if is_loss else gradient_name(with_respect_to)
+    tolerance = tolerance or tolerance_for(problem, precision_of(candidate))
+    what = f"the {'loss' if is_loss else 'gradient'}"
+    candidate, names = np.atleast_1d(array_of(what, candidate)), () if is_loss else (name,)
     bound = bounds.stable(problem, names, arithmetic=tolerance.arithmetic)
-    reference = numbers_of(exact, with_respect_to)
-    allowed = tolerance.allowed(reference, numbers_of(bound, with_respect_to), resolution)
-    # A value beyond the largest float is infinite, and is matched or not.
-    allowed = np.where(np.isinf(reference), 0, np.where(np.isnan(allowed), np.inf, allowed))
-    comparison = Comparison(reference, np.atleast_1d(candidate).astype(np.float64), allowed)
+    reference = numbers_of(exact, name)
+    check_shape(what, candidate.shape, reference.shape)
+    if np.ndim(resolution := array_of("the resolution", resolution)):
+        check_shape("the resolution", resolution.shape, reference.shape)
+    allowed = tolerance.allowed(reference, numbers_of(bound, name), resolution)
+    allowed = np.where(np.isnan(allowed), np.inf, allowed)
+    comparison = Comparison(reference, candidate.astype(np.float64), allowed)
     flags = exact.certified
-    certified = flags is not None and np.broadcast_to(flags[with_respect_to], reference.shape)
-    return Judgement(with_respect_to, comparison, certified, tolerance)
+    certified = flags is not None and np.broadcast_to(flags[name], reference.shape)
+    return Judgement(name, comparison, certified, tolerance)
 
 
 # What may narrow a bound, by the option that says so; the last is what errors of random sign would give.

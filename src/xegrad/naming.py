@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from xegrad.vocabulary import AXES, SYMBOLS, count
+from xegrad.errors import InputError, shown
+from xegrad.vocabulary import ALIASES, AXES, NAMES, SYMBOLS, count
 
 if TYPE_CHECKING:
     from xegrad.problem import Problem
@@ -12,6 +14,23 @@ if TYPE_CHECKING:
 LONGEST = 40  # characters of a name within a sentence
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+_GRADIENTS = {alias: NAMES[key] for key, aliases in ALIASES.items() for alias in (key.lower(), *aliases)}
+
+
+def gradient_name(text: Any) -> str:
+    """What the library calls the gradient with respect to W, "b", "bias", "weight" or the like.
+
+    Raises
+    ------
+    InputError
+        Another word, with those that there are.
+    """
+    name = _GRADIENTS.get(str(text).lower())
+    if name is None:
+        raise InputError(f"there is no gradient with respect to {shown(text)}; there are {', '.join(NAMES)}")
+    return name
 
 
 def ordinal(index: int) -> str:
@@ -67,3 +86,10 @@ def layer_in_words(problem: Problem, *, transpose: bool) -> str:
     sizes = [count(problem.n_inputs, "input"), count(problem.n_classes, "class")]
     bias = " and b" if problem.bias is not None else ""
     return f"W {' x '.join(reversed(sizes) if transpose else sizes)}{bias}"
+
+
+def shape_of(names: Sequence[str]) -> str:
+    """What is said of a gradient that has the shape of others: which these are, and the option that says so."""
+    symbols = [SYMBOLS[name] for name in names]
+    gradients = " and ".join(f"dL/d{symbol}" for symbol in symbols)
+    return f"this has the shape of {gradients}: --with-respect-to {' or '.join(symbols)}"

@@ -12,9 +12,10 @@ from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
 from xegrad import notebook
-from xegrad.errors import Faults, refuse
-from xegrad.targets import Array, Targets, array_of, sealed
-from xegrad.vocabulary import AXES, COMPUTED_IN, SYMBOLS, count
+from xegrad.arrays import array_of, sealed, type_name
+from xegrad.errors import Faults, refuse, shown
+from xegrad.targets import Array, Targets
+from xegrad.vocabulary import AUTO, AXES, COMPUTED_IN, HALF, SYMBOLS, count
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -64,6 +65,12 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     InputError
         Shapes that do not fit, empty arrays, numbers that are not finite or too large for the precision,
         labels out of range.
+
+    Examples
+    --------
+    >>> Problem([[1.0, -1.0], [0.5, 2.0]], [[3.0, 4.0]], Targets([0]))
+    Problem(weights=float64[2 x 2], inputs=float64[1 x 2], targets=Targets(labels=int64[1],
+            label_smoothing=0, reduction='mean'))
     """
 
     weights: Array
@@ -73,14 +80,17 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     classes: tuple[str, ...] | None = None
     precision: str | None = None
 
+    __repr__ = notebook.one_line()
+
     def __post_init__(self) -> None:
         arrays = {name: array_of(SYMBOLS[name], part) for name, part in self._parts.items()}
         single = all(array.dtype == np.float32 for array in arrays.values())
         for name, array in arrays.items():
             force_setattr(self, name, sealed(array, np.float32 if single else np.float64))
         if self.classes is not None:
-            names = (self.classes,) if isinstance(self.classes, str) else tuple(self.classes)
-            force_setattr(self, "classes", names)
+            force_setattr(self, "classes", class_names(self.classes))
+        if self.precision is not None:
+            force_setattr(self, "precision", type_name(self.precision))
         refuse(self._faults())
 
     def _faults(self) -> Faults:
@@ -102,7 +112,9 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             size = count(bias.size, "number") if bias.ndim == 1 else f"the shape {bias.shape}"
             yield f"b has {size} but W has {count(n_classes, 'class')}", "b"
         if self.precision not in (None, *COMPUTED_IN):
-            yield f"the precision is {self.precision!r}; it is one of {', '.join(COMPUTED_IN)}", "dtype"
+            known = f"it is one of {', '.join(COMPUTED_IN)}"
+            rest = f", and of {', '.join((*HALF, AUTO))} where verify judges a gradient or a loss"
+            yield f"the precision is {shown(self.precision)}; {known}{rest}", "dtype"
         largest = float(np.finfo(np.float32).max)
         for name, part in self._parts.items():
             if not np.isfinite(part).all():
@@ -226,11 +238,27 @@ class Layout(msgspec.Struct, frozen=True):
         """That of a gradient in this layout."""
         return self.of(name, np.broadcast_to(0.0, problem.shape_of(name))).shape
 
+    def of_shape(self, problem: Problem, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """The gradients that have this shape in this layout; a row of one example may have an axis for rows."""
+        return tuple(
+            name
+            for name, axes in AXES.items()
+            if shape in (self.shape(problem, name), *([problem.shape_of(name)] if "row" in axes else ()))
+        )
+
     def wrong_length(self, size: int, n_inputs: int) -> str:
         """What is said of an x whose rows have another length than W has inputs."""
         rows, order = ("column", "(classes, inputs)") if self.transpose else ("row", "(inputs, classes)")
         entries = count(size, "entry") + (" in each row" if self.is_batch else "")
         return f"x has {entries} but W has {count(n_inputs, rows)}; W is read as {order}"
+
+
+def class_names(classes: Any) -> tuple[Any, ...]:
+    """The names of classes that are given as a list of them, or the only one."""
+    try:
+        return (classes,) if isinstance(classes, str) else tuple(classes)
+    except TypeError:
+        return (classes,)
 
 
 def _first_entry(name: str, part: Array, which: NDArray[np.bool_]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from xegrad.vocabulary import COMPUTED_IN, NAMES, REDUCTIONS
+from xegrad.vocabulary import ALIASES, AUTO, COMPUTED_IN, HALF, NAMES, REDUCTIONS
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -74,13 +74,13 @@ _VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
 # fmt: off
 FIELDS: Mapping[str, Field] = {
     "W": Field(list[list[float]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
-        f"W, inputs x classes. {_VALUE}", ("weight", "weights", "kernel")),
+        f"W, inputs x classes. {_VALUE}", ALIASES["W"]),
     "x": Field(list[float | list[float]], ARRAY, ("-x", "--inputs"), "VALUE|FILE",
-        f"x, or rows of it. {_VALUE}", ("input", "inputs", "features")),
+        f"x, or rows of it. {_VALUE}", ALIASES["x"]),
     "label": Field(int | str | list[int | float | str | list[float]], LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
         "A zero-based index, a class name, or a target as a JSON list. With rows of x, a JSON list of them.",
         ("labels", "y", "target", "targets")),
-    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ("bias",)),
+    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ALIASES["b"]),
     "classes": Field(list[str], CLASS_NAMES, ("--classes",), "NAMES",
         "The classes, in the order of W's columns.", ("class_names", "names")),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
@@ -94,8 +94,10 @@ FIELDS: Mapping[str, Field] = {
         "Rows with this label do not count.", ("ignore",)),
     "reduction": Field(Literal[REDUCTIONS], WORD, ("--reduction",), "|".join(REDUCTIONS),
         "Of the rows' losses (mean).", noun="reduction"),
-    "dtype": Field(Literal[COMPUTED_IN], WORD, ("--dtype",), "|".join(COMPUTED_IN),
-        "The precision of the float computation, or of the candidate (float64, or the file's).",
+    # A candidate may be in others than `Problem` computes in, which refuses them.
+    "dtype": Field(Literal[(*COMPUTED_IN, *HALF, AUTO)], WORD, ("--dtype",), "|".join(COMPUTED_IN),
+        "The precision of the float computation, or of the candidate (float64, or the file's), which verify "
+        f"knows in {', '.join(HALF)} and {AUTO}, too.",
         ("precision",), "precision"),
     "id": Field(Any, ANYTHING),
     # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.  They are kept as

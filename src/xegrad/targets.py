@@ -15,10 +15,11 @@ import numpy as np
 from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
-from xegrad.errors import Faults, InputError, refuse
+from xegrad import notebook
+from xegrad.arrays import Array as Array
+from xegrad.arrays import array_of, sealed
+from xegrad.errors import Faults, InputError, refuse, shown
 from xegrad.vocabulary import REDUCTIONS, count
-
-Array = NDArray[np.floating[Any]]
 
 IGNORED_BY_TORCH = -100
 
@@ -52,6 +53,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     InputError
         Both or neither, labels that are not whole numbers, negative or non-finite targets or weights,
         a smoothing outside [0, 1], soft targets with an ignored label.
+
+    Examples
+    --------
+    >>> Targets([2, 0], label_smoothing=0.25).effective(4, np.dtype(float))
+    array([[0.03125, 0.03125, 0.40625, 0.03125],
+           [0.40625, 0.03125, 0.03125, 0.03125]])
     """
 
     labels: NDArray[np.intp] | None = None
@@ -60,6 +67,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     label_smoothing: float = 0.0
     ignore_index: int | None = None
     reduction: str = "mean"
+
+    __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
         if (self.labels is None) == (self.soft is None):
@@ -95,12 +104,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
                     wrong = f"the weight of class {index} is {weight!r}"
                     yield f"{wrong}; weights are finite and never negative", "class_weights"
         if self.ignore_index is not None and not isinstance(self.ignore_index, int | np.integer):
-            yield f"ignore_index is {self.ignore_index!r}; a whole number is expected", "ignore_index"
+            yield f"ignore_index is {shown(self.ignore_index)}; a whole number is expected", "ignore_index"
         smoothing = self.label_smoothing
         if not isinstance(smoothing, int | float | np.floating) or not 0 <= smoothing <= 1:
-            yield f"label_smoothing is {smoothing!r}; it goes from 0 to 1", "label_smoothing"
-        if self.reduction not in REDUCTIONS:
-            yield f"reduction is {self.reduction!r}; it is one of {', '.join(REDUCTIONS)}", "reduction"
+            yield f"label_smoothing is {shown(smoothing)}; it goes from 0 to 1", "label_smoothing"
+        if not isinstance(self.reduction, str) or self.reduction not in REDUCTIONS:
+            yield f"reduction is {shown(self.reduction)}; it is one of {', '.join(REDUCTIONS)}", "reduction"
 
     def at(self, index: Any) -> Targets:
         """Those of one problem of a stack, or of some."""
@@ -247,25 +256,6 @@ _ARRAYS: Mapping[str, tuple[str, Any, int, str]] = {
     "soft": ("fiu", np.float64, 2, "a soft target is made of real numbers, one for each class"),
     "class_weights": ("fiu", np.float64, 1, "class_weights is one real number for each class"),
 }
-
-
-def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
-    """What was given as a part of a problem, as an array of numbers of these kinds."""
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{part} is not an array: {error}", part) from None
-    if array.dtype.kind not in kinds:
-        raise InputError(expected or f"{part} must be made of real numbers, not {array.dtype}", part)
-    return array
-
-
-def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
-    """A copy of this type, of so many axes at least, read-only."""
-    with np.errstate(all="ignore"):
-        array = np.array(values, dtype=dtype, ndmin=n_axes)
-    array.flags.writeable = False
-    return array
 
 
 def _sum(row: list[float]) -> float:

@@ -5,41 +5,40 @@ See docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad import notebook
+from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
-from xegrad.claim import Claim
-from xegrad.comparison import Comparison
+from xegrad.bounds import PRECISIONS
+from xegrad.claim import Claim, Claimed, Reading
+from xegrad.comparison import Comparison, numbers_of
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge
-from xegrad.methods import METHODS
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge, tolerance_for
+from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
-from xegrad.vocabulary import COMPUTED_IN, SYMBOLS
+from xegrad.vocabulary import HALF, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
 
-HALF = ("bfloat16", "float16")  # in which a gradient is stored, and not computed
+LOSS = "loss"
+Options = Mapping[str, str | int]
+READINGS = {"decimals": "decimals", "digits_printed": "digits"}  # what options call the fields of a Reading
 
 
-def in_precision_of(problem: Problem, claim: Claim, tolerance: Tolerance) -> Tolerance:
-    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays.
-
-    What is in a half-precision file was computed in float32 and then stored so.  What mixed precision leaves open is
-    float32.
-    """
-    mixed = "float32" if tolerance.is_mixed else None
-    precision = problem.precision or mixed or claim.dtype or problem.dtype.name
-    if claim.dtype in HALF and tolerance.stored_as is None:
-        precision = problem.precision or "float32"
-        tolerance = replace(tolerance, stored_as=claim.dtype)
-    return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
+def in_precision_of(problem: Problem, claim: Claim | Claimed, tolerance: Tolerance) -> Tolerance:
+    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays."""
+    return tolerance_for(problem, claim.dtype, tolerance)
 
 
 class Check(msgspec.Struct, frozen=True, eq=False):
@@ -56,8 +55,32 @@ class Check(msgspec.Struct, frozen=True, eq=False):
         return bool((comparison.within | (comparison.unbounded & ~comparison.no_correct_digit)).all())
 
 
+class Supposition(msgspec.Struct, frozen=True, eq=False):
+    """Options that nobody gave, by the names that they have in JSON, and the judgement under them."""
+
+    options: Options
+    judgement: Judgement
+
+    @property
+    def is_right(self) -> bool:
+        """Whether they explain every entry, by a bound that says something."""
+        return self.judgement.outcome in (RIGHT, DIGITS_LOST)
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether the numbers say so themselves: which precision they have, but not that they are printed."""
+        return self.options.keys().isdisjoint(READINGS)
+
+
 class Verification(msgspec.Struct, frozen=True, eq=False):
-    """The outcome of what is claimed, or else of xegrad's own methods."""
+    """The outcome of what is claimed, or else of xegrad's own methods.
+
+    Examples
+    --------
+    >>> verdict = verify(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), Claim(loss=0.0024756851377304495))
+    >>> verdict.verified, verdict.judgements["loss"].outcome
+    (True, 'right')
+    """
 
     problem: Problem
     tolerance: Tolerance
@@ -68,6 +91,13 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     misshapen: Collection[str] = ()  # the gradients that have a row where they should have a column
     strict: bool = False
     checks: Sequence[Check] = ()
+    # Of what is wrong: how it must have been made to be right, or to be what a mistake makes; so of all steps.
+    right_if: Mapping[str, Supposition] = {}
+    diagnosed_if: Mapping[str, Supposition] = {}
+    steps_right_if: Options | None = None
+    fits: Mapping[str, Sequence[str]] = {}  # of what is wrong, and has the shape of other gradients: which
+
+    __repr__ = notebook.one_line("verified", "judgements")
 
     def accepts(self, name: str) -> bool:
         """Whether what is claimed under this name counts as verified."""
@@ -82,14 +112,41 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
         return passed and no_wrong_step and all(map(self.accepts, self.judgements))
 
 
-def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:
+def verify(
+    problem: Problem,
+    claim: Any,
+    tolerance: Tolerance | None = None,
+    *,
+    strict: bool = False,
+    auto: bool = False,
+) -> Verification:
     """Judge what is claimed against the exact values, and say which mistake it is.
+
+    Parameters
+    ----------
+    claim : Claim
+        Or a gradient with respect to W alone.
+    tolerance : Tolerance
+        By default that of the precision of the claim's array.
+    strict : bool
+        Lost digits count as wrong.
+    auto : bool
+        A precision that the numbers themselves show counts as if it was given.
 
     Raises
     ------
     InputError
-        A step of the chain that there is not, or of another size.
+        A gradient, or a step of the chain, of another size, or no such step.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    >>> verdict = verify(problem, Claim({"W": [[1.0, 1.0]]}, loss=0.0024756851377304495))
+    >>> verdict.judgements["weights"].outcome, verdict.judgements["loss"].outcome, verdict.verified
+    ('wrong', 'right', False)
     """
+    claim = claim if isinstance(claim, Claim) else Claim({"weights": claim})
+    tolerance = tolerance or in_precision_of(problem, claim, Tolerance())
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     exact = METHODS["exact"].evaluate(
         problem, [*dict.fromkeys((*claim.gradients, *(["weights"] * bool(claim.steps))))]
@@ -97,30 +154,148 @@ def verify(problem: Problem, claim: Claim, tolerance: Tolerance, *, strict: bool
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}
     blind: dict[str, Sequence[str]] = {}
-    misshapen, steps = [], None
-    for name, claimed in claim.gradients.items():
-        expected, resolution = exact.gradients[name].shape, claimed.reading.resolution
-        whole = claimed.moved(lambda array, shape=expected: array.reshape(shape))  # type: ignore[misc]
-        judged = judge(problem, exact, whole.values, tolerance, whole.reading.resolution, name)
-        judgements[name] = replace(judged, reading=claimed.reading)
-        if claimed.values.shape != expected:
+    right_if: dict[str, Supposition] = {}
+    diagnosed_if: dict[str, Supposition] = {}
+    misshapen, steps, steps_right_if = [], None, None
+    parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
+    for name, claimed in parts.items():
+        shape = numbers_of(exact, name).shape
+        if claimed.values.size != math.prod(shape):
+            check_shape("the gradient", claimed.values.shape, shape)
+        if claimed.values.shape != shape and name != LOSS:
             misshapen.append(name)
-        if name in misshapen or judged.outcome in (WRONG, DIGITS_LOST):
-            diagnoses[name] = diagnose(problem, exact, claimed.values, tolerance, resolution, name)
-        elif judged.outcome == RIGHT and tolerance.derived:
-            blind[name] = [*blind_spots(problem, exact, tolerance, name)]
-    if claim.loss is not None:
-        loss, reading = float(claim.loss.values.item()), claim.loss.reading
-        left_open = float(np.max(reading.resolution))
-        judged = replace(judge(problem, exact, loss, tolerance, left_open, "loss"), reading=reading)
-        judgements["loss"] = judged
-        if judged.outcome == WRONG:
-            diagnoses["loss"] = diagnose_loss(problem, exact, loss, tolerance, left_open)
+        part = _Part(problem, exact, name, claimed, shape)
+        judged = part.judged(claimed.reading, _tolerance_of(problem, claim, claimed, tolerance))
+        if name in misshapen or judged.outcome == WRONG:
+            diagnoses[name] = part.diagnosed(judged)
+        if judged.outcome == WRONG and name not in misshapen and _names_no_mistake(diagnoses[name]):
+            suppositions = partial(part.suppositions, judged.tolerance, _is_open(problem, claim, claimed))
+            right = next((one for one in suppositions() if one.is_right), None)
+            if right is not None and auto and right.is_evidence:
+                judged = right.judgement
+                del diagnoses[name]
+            elif right is not None:
+                right_if[name] = right
+            elif not diagnoses[name].says_something:
+                for one in suppositions():
+                    if (diagnosis := part.diagnosed(one.judgement)).says_something:
+                        diagnosed_if[name], diagnoses[name] = one, diagnosis
+                        break
+        if name != LOSS and judged.outcome == DIGITS_LOST and name not in diagnoses:
+            diagnoses[name] = part.diagnosed(judged)
+        elif name not in (LOSS, *misshapen) and judged.outcome == RIGHT and judged.tolerance.derived:
+            blind[name] = [*blind_spots(problem, exact, judged.tolerance, name)]
+        judgements[name] = judged
     if claim.steps:
-        parts = {name: claimed.values for name, claimed in claim.steps.items()}
-        opened = {name: claimed.reading.resolution for name, claimed in claim.steps.items()}
-        steps = first_wrong_step(problem, exact, parts, tolerance, opened)
-    return Verification(problem, tolerance, judgements, diagnoses, steps, blind, misshapen, strict)
+        of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
+        steps = _steps(problem, exact, claim, of_gradient)
+        for options, other in _narrower(of_gradient) if steps.wrong and _is_open(problem, claim) else ():
+            if all(_are_of(other, claimed, claimed.reading) for claimed in claim.steps.values()):
+                supposed = _steps(problem, exact, claim, other)
+                if supposed.wrong is None:
+                    steps, steps_right_if = (supposed, None) if auto else (steps, options)
+                    break
+    return Verification(
+        problem,
+        tolerance,
+        judgements,
+        diagnoses,
+        steps,
+        blind,
+        misshapen,
+        strict,
+        right_if=right_if,
+        diagnosed_if=diagnosed_if,
+        steps_right_if=steps_right_if,
+        fits={name: parts[name].fits for name in diagnoses if parts[name].fits},
+    )
+
+
+def _steps(problem: Problem, exact: Evaluation, claim: Claim, tolerance: Tolerance) -> Intermediates:
+    """The steps that are claimed, if they were computed so."""
+    stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    values = {name: claimed.values for name, claimed in claim.steps.items()}
+    opened = {name: claimed.left_open(claimed.reading, stored_in) for name, claimed in claim.steps.items()}
+    return first_wrong_step(problem, exact, values, tolerance, opened)
+
+
+def _tolerance_of(problem: Problem, claim: Claim, claimed: Claimed, tolerance: Tolerance) -> Tolerance:
+    """Where the parts of a file differ in precision, that of this part; float64 may be what became of another."""
+    if claimed.dtype in ("float64", claim.dtype) or claimed.dtype not in PRECISIONS:
+        return tolerance
+    of_file = tolerance.stored_as == claim.dtype
+    return in_precision_of(problem, claimed, replace(tolerance, stored_as=None) if of_file else tolerance)
+
+
+def _names_no_mistake(diagnosis: Diagnosis) -> bool:
+    """But that there are fewer digits than float64 has."""
+    return all(names == ("low-precision",) for names in diagnosis.names)
+
+
+class _Part(msgspec.Struct, frozen=True, eq=False):
+    """A gradient that is claimed, or a "loss", with what it is measured against."""
+
+    problem: Problem
+    exact: Evaluation
+    name: str
+    claimed: Claimed
+    shape: tuple[int, ...]
+
+    def judged(self, reading: Reading, tolerance: Tolerance) -> Judgement:
+        """Its judgement, if it was read and computed so."""
+        opened = self.claimed.left_open(reading, PRECISIONS[tolerance.stored_as or tolerance.precision])
+        values = self.claimed.values.reshape(self.shape)
+        in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
+        judged = judge(self.problem, self.exact, values, tolerance, in_shape, self.name)
+        return replace(judged, reading=replace(reading, resolution=opened))
+
+    def diagnosed(self, judged: Judgement) -> Diagnosis:
+        """Which mistake it is, in the shape that it was claimed in."""
+        resolution = judged.reading.resolution
+        if self.name == LOSS:
+            loss = float(self.claimed.values.item())
+            return diagnose_loss(self.problem, self.exact, loss, judged.tolerance, float(np.max(resolution)))
+        values = self.claimed.values
+        return diagnose(self.problem, self.exact, values, judged.tolerance, resolution, self.name)
+
+    def suppositions(self, tolerance: Tolerance, is_open: bool) -> Iterator[Supposition]:
+        """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
+        for reading in self.claimed.others:
+            yield Supposition(_options_of(reading), self.judged(reading, tolerance))
+        for options, other in _narrower(tolerance) if is_open else ():
+            for reading in (self.claimed.reading, *self.claimed.others):
+                if _are_of(other, self.claimed, reading):
+                    of_reading = {} if reading is self.claimed.reading else _options_of(reading)
+                    yield Supposition({**options, **of_reading}, self.judged(reading, other))
+
+
+def _is_open(problem: Problem, claim: Claim, claimed: Claimed | None = None) -> bool:
+    """Whether nobody said in which precision it was computed."""
+    return (problem.precision or (claimed and claimed.dtype) or claim.dtype) is None
+
+
+def _narrower(tolerance: Tolerance) -> Iterator[tuple[Options, Tolerance]]:
+    """The precisions that are tried after float64, the widest first, and the options that say so."""
+    if tolerance.precision != "float64" or not tolerance.derived:
+        return
+    for stored_as in (None, *HALF) if tolerance.stored_as is None else (tolerance.stored_as,):
+        stored: Options = {"stored_as": stored_as} if stored_as else {}
+        yield {"dtype": "float32", **stored}, replace(tolerance, precision="float32", stored_as=stored_as)
+
+
+def _options_of(reading: Reading) -> dict[str, str | int]:
+    """The options that say how it was printed."""
+    fields = ((option, getattr(reading, field)) for option, field in READINGS.items())
+    return {option: number for option, number in fields if number is not None}
+
+
+def _are_of(tolerance: Tolerance, claimed: Claimed, reading: Reading) -> bool:
+    """Whether each number is one of the format that it would be in, as far as its text tells: one that is printed to
+    few digits may be (docs/numerics.md, section 7)."""
+    stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    opened = claimed.left_open(reading, stored_in)
+    with np.errstate(all="ignore"):
+        return bool((np.abs(claimed.values - stored_in.nearest(claimed.values)) <= opened).all())
 
 
 def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:

@@ -9,6 +9,14 @@ from collections.abc import Mapping
 SYMBOLS: Mapping[str, str] = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
 NAMES: Mapping[str, str] = {symbol: name for name, symbol in SYMBOLS.items()}
 
+# What else people call them.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "W": ("weight", "weights", "kernel"),
+    "x": ("input", "inputs", "features"),
+    "b": ("bias",),
+    "logits": (),
+}
+
 # What the indices of an entry of each gradient count.
 AXES: Mapping[str, tuple[str, ...]] = {
     "weights": ("input", "class"),
@@ -23,6 +31,9 @@ REDUCTIONS = ("mean", "sum", "none")
 
 # In which the float methods can compute.
 COMPUTED_IN = ("float64", "float32")
+# In which a gradient is stored, and not computed; and what a candidate may be in besides: whatever its numbers show.
+HALF = ("bfloat16", "float16")
+AUTO = "auto"
 
 # The steps of the chain, in its order, as people name them in JSON.
 CHAIN = (

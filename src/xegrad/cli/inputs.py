@@ -45,7 +45,12 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     ] = None
     input_format: Annotated[
         str | None,
-        option("--input-format", "Where the suffix does not say it.", values=formats.FORMATS, noun="format"),
+        option(
+            "--input-format",
+            "Where the suffix does not say it; raw:float32 of a gradient's bytes.",
+            values=(*formats.FORMATS, *formats.RAW),
+            noun="format",
+        ),
     ] = None
 
     @property
@@ -106,11 +111,19 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         raw = RawProblem(values, {key: FIELDS[key].option for key in values})
         if self.label_column is not None:
             raw = raw.over(self._data_set(self.label_column))
+        beside: dict[str, frozenset[str]] = {}
         for key, text in self.values.items():
             if FIELDS[key].kind is ARRAY and key not in raw.values:
                 part = _part(key, text, self.input_format)
+                file = str(formats.with_key(text)[0])
+                beside[file] = part.beside & beside.get(file, part.beside)
                 # The columns of a W that is transposed are its inputs.
                 raw = raw.over(part.without("classes") if raw.values.get("transpose") else part)
+        for file, keys in beside.items():
+            if self.labels and file == str(formats.with_key(self.labels)[0]):
+                keys -= {"label"}
+            if keys and file not in self.paths:
+                sys.stderr.write(f"xegrad: {file} also holds {', '.join(sorted(keys))}, not used here\n")
         return raw.over(self._labels())
 
     def _labels(self) -> RawProblem:
@@ -165,7 +178,7 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         raise InputError(f"{option} {error}", error.part) from None
 
 
-def claimed(key: str, text: str | None, raw: RawProblem) -> Written | None:
+def claimed(key: str, text: str | None, raw: RawProblem, input_format: str | None = None) -> Written | None:
     """The gradient or the loss to judge: that of its option, else of the problem itself."""
     from xegrad.formats.claim import Written
 
@@ -176,8 +189,9 @@ def claimed(key: str, text: str | None, raw: RawProblem) -> Written | None:
         return Written(text.encode(errors="replace"), f"--{key}")
     _check_file(f"--{key}", text)
     path, file_key = formats.with_key(text)
-    data, source = formats.read_bytes(path, "a gradient is expected")
-    return Written(data, f"--{key} {source}", file_key)
+    dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
+    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None)
+    return Written(data, f"--{key} {source}", file_key, dtype)
 
 
 def _is_inline(text: str) -> bool:

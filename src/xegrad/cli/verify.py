@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
@@ -16,9 +17,10 @@ from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
 from xegrad.recipes import RECIPES
-from xegrad.vocabulary import NAMES, SYMBOLS
+from xegrad.vocabulary import AUTO, HALF, NAMES
 
 if TYPE_CHECKING:
+    from xegrad.claim import Reading
     from xegrad.cli.stream import Answer
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
@@ -43,7 +45,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     ] = None
     loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
-        list[str] | None, option(",".join(NAMES), "Which gradient it is (W), or which to check.")
+        list[str] | None,
+        option(",".join(NAMES), "Which gradients are judged, or which to check (all that there are)."),
     ] = None
     stored_as: Annotated[
         str | None,
@@ -80,6 +83,9 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     decimals: Annotated[
         str | None, option("D|none", "How many the text was printed with (found by itself).")
     ] = None
+    digits_printed: Annotated[
+        int | None, option("P", "How many significant digits each number was printed with, likewise.", min=1)
+    ] = None
     strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
 
     def __post_init__(self) -> None:
@@ -92,22 +98,33 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
+        if self.decimals is not None and self.digits_printed is not None:
+            raise UsageError(
+                "--decimals and --digits-printed both say how the text was printed; one of them does"
+            )
         if self.with_respect_to:
             choices(self.with_respect_to, NAMES, "gradient")
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the text was printed, if anything says so."""
+        from xegrad.claim import Reading
+
+        if self.digits_printed is not None:
+            return Reading(digits=self.digits_printed)
+        if self.decimals is None:
+            return None
+        return Reading() if self.decimals == "none" else Reading(decimals=int(self.decimals))
 
 
 def _roundings(summation: str) -> Callable[[int], int]:
     """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
     from xegrad import bounds
 
-    if summation in ("any", "pairwise"):
-        return bounds.any_order if summation == "any" else bounds.pairwise
-    kind, _, size = summation.partition("=")
-    if kind != "blocked" or not size.isdecimal() or int(size) == 0:
-        raise UsageError(
-            f"--summation is {summation!r}; any, pairwise or blocked=N is expected, N terms to a block"
-        )
-    return bounds.blocked(int(size))
+    try:
+        return bounds.by_name(summation)
+    except InputError as error:
+        raise UsageError(f"--{error}") from None
 
 
 @takes_problem()
@@ -116,7 +133,8 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     \b
     xegrad verify problem.json --gradient mine.npy --dtype float32
-    xegrad verify problem.json --gradient printed.txt
+    xegrad verify problem.json --gradient printed.txt --dtype auto
+    xegrad verify problem.json --gradient all.json --with-respect-to W,b
     xegrad verify layer.npz                 # a problem with "gradient" beside W, x and label
     myprogram --json | xegrad verify problem.json --gradient -
     xegrad verify candidates.ndjson         # a stream, each line with its candidate
@@ -142,7 +160,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     from xegrad.display import screen
 
     with screen.progress_bar():
-        verification = _verify(raw, judging, screen.announce)
+        verification = _verify(raw, judging, screen.announce, request.input_format)
     warnings = verification.problem.targets.warnings
 
     def result() -> Any:
@@ -160,7 +178,10 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
 
 def _verify(
-    raw: RawProblem, judging: JudgingOptions, announce: Callable[[float], None] = lambda _: None
+    raw: RawProblem,
+    judging: JudgingOptions,
+    announce: Callable[[float], None] = lambda _: None,
+    input_format: str | None = None,
 ) -> Verification:
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
@@ -168,27 +189,33 @@ def _verify(
     from xegrad.judgement import Tolerance
     from xegrad.methods.exact import work
 
-    gradient, loss = claimed("gradient", judging.gradient, raw), claimed("loss", judging.loss, raw)
-    problem = raw.problem()
+    gradient = claimed("gradient", judging.gradient, raw, input_format)
+    loss = claimed("loss", judging.loss, raw)
+    is_judged = not (gradient is None and loss is None)
+    dtype, stored_as = raw.values.get("dtype"), judging.stored_as
+    if is_judged and dtype in HALF:  # as of a file: it was computed in float32, and then stored so
+        if stored_as not in (None, dtype):
+            raise UsageError(f"--dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
+        raw, stored_as = replace(raw, values={**raw.values, "dtype": "float32"}), dtype
+    problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
     names = gradients(symbols, problem.bias is not None)
-    if gradient is None and loss is None:
+    if not is_judged:
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names)
-    if symbols is None:
-        names = [NAMES["W"]]
-    if gradient is not None and len(names) > 1:
-        raise UsageError(
-            f"one gradient is judged at a time, not {', '.join(SYMBOLS[name] for name in names)}"
-        )
     candidate = claim.read(
-        problem, raw.layout, names[0], gradient=gradient, loss=loss, decimals=judging.decimals
+        problem,
+        raw.layout,
+        names if symbols else None,
+        gradient=gradient,
+        loss=loss,
+        asked=judging.reading,
     )
     tolerance = Tolerance.of_recipe(
         judging.recipe,
-        stored_as=judging.stored_as,
+        stored_as=stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
@@ -196,7 +223,7 @@ def _verify(
     )
     tolerance = verification.in_precision_of(problem, candidate, tolerance)
     with formats.naming("" if gradient is None else gradient.source):  # a step of another size
-        return verification.verify(problem, candidate, tolerance, strict=judging.strict)
+        return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
 def _verify_lines(

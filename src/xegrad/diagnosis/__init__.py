@@ -16,14 +16,18 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
-from xegrad.diagnosis.evidence import EVIDENCE, is_proved
+from xegrad.arrays import array_of, check_shape, precision_of
+from xegrad.comparison import numbers_of
+from xegrad.diagnosis.evidence import EVIDENCE, is_proved, is_zero_but_for_rounding
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
 from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
+from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge
-from xegrad.methods import Evaluation
+from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_for
+from xegrad.methods import Evaluation, exact_if_absent
+from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
@@ -36,15 +40,17 @@ from xegrad.targets import Array
 OF_A_LOSS = {
     "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
     "scaled": "The loss is multiplied with {k}.",
+    "log-forgotten": "This is {loss}: the logarithm of the probabilities was not taken.",
     "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
 }
 
 
+@exact_if_absent
 @np.errstate(all="ignore")
 def diagnose(
     problem: Problem,
     exact: Evaluation,
-    candidate: Array,
+    candidate: Any,
     tolerance: Tolerance | None = None,
     resolution: Array | float = 0.0,
     with_respect_to: str = "weights",
@@ -54,10 +60,10 @@ def diagnose(
     Parameters
     ----------
     exact : Evaluation
-        Of the exact method.
+        Of the exact method.  `diagnose(problem, candidate)` evaluates it.
     candidate : (N, T), or (T, N), or flat (N T,) in W's own order
         For bias (T,), inputs (B, N) and logits (B, T).
-    tolerance : Tolerance
+    tolerance, with_respect_to
         As for `judge`.
     resolution : array or number
         What printing left open: half a unit of the last decimal.
@@ -69,26 +75,38 @@ def diagnose(
 
     Raises
     ------
-    ValueError
-        The candidate has more or fewer numbers than the gradient.
+    InputError
+        The candidate is no array of numbers, or has more or fewer than the gradient.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, 2.0, -1.0], [3.0, 4.0, 0.5]], [[1.0, -2.0]], Targets([0]))
+    >>> diagnose(problem, -METHODS["exact"].evaluate(problem).gradients["weights"]).names
+    (('sign-flipped',),)
     """
-    candidate, tolerance = np.asarray(candidate), tolerance or Tolerance()
-    search = Search(problem, exact, candidate, tolerance, resolution, with_respect_to)
-    if search.values.size != search.exact.value.size:
-        raise ValueError(f"{search.values.size} numbers for a gradient of {search.exact.value.size}")
+    name = gradient_name(with_respect_to)
+    tolerance = tolerance or tolerance_for(problem, precision_of(candidate))
+    candidate, reference = array_of("the gradient", candidate), numbers_of(exact, name)
+    if candidate.size != reference.size:
+        check_shape("the gradient", candidate.shape, reference.shape)
+    if np.ndim(resolution := array_of("the resolution", resolution)):
+        check_shape("the resolution", resolution.shape, candidate.shape)
+    search = Search(problem, exact, candidate, tolerance, resolution, name)
     if not np.isfinite(search.values).all():
         return Diagnosis()
     if not search.has_transposed_shape:
-        reference = exact.gradients[with_respect_to]
         shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
-        judgement = judge(problem, exact, shaped, tolerance, open_, with_respect_to)
+        judgement = judge(problem, exact, shaped, tolerance, open_, name)
         # An entry that is wrong is explained, whether its exact value is certified or not.
-        judgement = replace(judgement, certified=exact.is_certain_of(with_respect_to))
+        judgement = replace(judgement, certified=exact.is_certain_of(name))
         if judgement.outcome == DIGITS_LOST:
             return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
         if judgement.outcome != WRONG:
             return Diagnosis()
-    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in _best(search)))
+    best = _best(search)
+    if not best:
+        return Diagnosis(where=wrong_rows(search))
+    return Diagnosis(tuple(explained(search.cells, one, search.values.size) for one in best))
 
 
 @np.errstate(all="ignore")
@@ -112,25 +130,34 @@ def diagnose_loss(
     apart = cells.S - cells.Q
     squared = (apart * apart).sum(axis=-1).sum(axis=-1)
     factors = (1, 0.5), (2, 1.0), (2, 1 / apart.value.size)
+    constants: dict[float, list[str]] = {}
+    for constant, k in named_factors(cells, np.zeros(1)).items():
+        constants.setdefault(k, []).append(constant)
     predictions: dict[str, list[tuple[Parameters, Rounded]]] = {
         "sign-flipped": [({}, -right)],
         # Two logarithms' bases are among them.
-        "scaled": [
-            ({"k": k, "named": name}, right * k) for name, k in named_factors(cells, np.zeros(1)).items()
-        ],
+        "scaled": [({"k": k, "named": ", ".join(names)}, right * k) for k, names in constants.items()],
         "squared-error": [({"factor": factor}, squared * k) for factor, k in factors],
     }
     explanations = []
     for name, slip in SLIPS.items():
         if name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
             predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
+        if name == "log-forgotten":
+            of = {"-sum Q S": cells.S, "-sum Q Z": cells.Z}
+            predictions[name] = [
+                ({"loss": loss}, -(cells.Q * part).sum(axis=-1).sum(axis=-1)) for loss, part in of.items()
+            ]
         for form, predicted in predictions.get(name, ()):
             # Twice the bound of a slip, as for a gradient; the digits by one of them.
             allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))
             bits = np.log2(np.abs(loss) / tolerance.allowed(predicted.value, predicted.error, resolution))
             if math.isfinite(allowed) and abs(loss - predicted.value) <= allowed and bits >= EVIDENCE:
                 one = explained(cells, Hypothesis(((slip, form),)), 1)
-                sentence = OF_A_LOSS.get(name, slip.sentence).format_map({"k": one.texts.get("k", "")})
+                sentence = OF_A_LOSS.get(name, slip.sentence).format_map(one.texts)
+                for reduction in ("the sum in place of the mean", "the mean in place of the sum"):
+                    if reduction in str(form.get("named", "")):
+                        sentence = f"This is {reduction}: {one.parameters['k']:.6g} times the loss."
                 explanations.append(replace(one, happened=sentence, wrong="", right="", remedy=""))
     return Diagnosis(tuple(explanations))
 
@@ -140,6 +167,8 @@ def _best(search: Search) -> list[Hypothesis]:
     if not search.values.any():
         is_right = not search.exact.value.any()  # whatever its shape
         return [] if is_right else [Hypothesis(((SLIPS["all-zero"], {}),))]
+    if is_zero_but_for_rounding(search):
+        return [Hypothesis(((SLIPS["all-zero"], {"up to": "rounding"}),))]
     if search.is_parameter:
         return [Hypothesis(((SLIPS["weights-updated"], {"eta": "too small to tell"}),), free=1)]
     for rank in ranks(search):

@@ -6,10 +6,14 @@ import math
 
 import numpy as np
 
-from xegrad.diagnosis.search import EVERYTHING, Entries, Hypothesis, Search
+from xegrad.diagnosis.search import EVERYTHING, NOTHING, Entries, Hypothesis, Search
+from xegrad.slips import SLIPS
+from xegrad.slips.rows import description_bits
 
 EVIDENCE = 24.0  # bits
 AT_MOST = 53.0  # bits of one entry
+ROUNDING_AT_LEAST = 2.0**-16  # of its bound: what is far smaller is something else
+ROUNDED_AWAY = 2.0**-10  # of the right entries: what is larger is not looked at as a zero
 
 
 def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
@@ -24,6 +28,9 @@ def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
     needed = EVIDENCE
     if "classes-permuted" in hypothesis.names:
         needed += math.lgamma(search.cells.problem.n_classes + 1) / math.log(2)
+    for slip, form in hypothesis.steps:
+        if slip.name == "rows-left-out":
+            needed += description_bits(form, search.cells.problem.n_rows)
     # Entries that are added only add evidence, so those looked at first may be enough.
     if not any(_bits(search, hypothesis, entries) >= needed for entries in (search.screened, EVERYTHING)):
         return False
@@ -62,3 +69,17 @@ def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:
     bits = np.log2(telling / search.allowed(gradient, resolution, 1))
     bits = np.clip(np.where(telling == 0, 0, bits), 0, AT_MOST)
     return float(bits.sum() - (bits.max() if hypothesis.free else 0))
+
+
+def is_zero_but_for_rounding(search: Search) -> bool:
+    """Whether no entry is more than what rounding leaves of a sum that is 0, and the right ones are."""
+    largest = np.abs(search.values).max()
+    if search.has_transposed_shape or largest > ROUNDED_AWAY * np.abs(search.exact.value).max():
+        return False
+    step = SLIPS["all-zero"], {"up to": "rounding"}
+    nothing = search.predicted(Hypothesis((step,)))
+    values, resolution = search.seen(NOTHING)
+    allowed = search.allowed(nothing, resolution, 2)
+    bits = np.clip(np.log2(np.abs(search.exact.value) / allowed), 0, AT_MOST)
+    is_rounding = (np.abs(values) <= allowed).all() and largest >= ROUNDING_AT_LEAST * allowed.max()
+    return bool(is_rounding and bits.sum() >= EVIDENCE)

@@ -10,13 +10,23 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer
+from xegrad import bounds, layer, notebook
 from xegrad.derivation import Cells
 from xegrad.diagnosis.search import Hypothesis, Search
+from xegrad.diagnosis.texts import TEXTS
 from xegrad.slips import Slip
 from xegrad.slips.entry import Parameters
 
-SENTENCES = ("which", "why")  # words of the texts that are no parameters
+# Words of the texts that are no parameters.
+SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument")
+
+# Of each gradient: what code calls it, what it is the gradient of, and how it is made of dz.
+IN_CODE = {
+    "weights": ("dW", "W", "x.T @ dz"),
+    "bias": ("db", "b", "dz.sum(axis=0)"),
+    "inputs": ("dx", "x", "dz @ W.T"),
+    "logits": ("dz", "z", "(s - y)"),
+}
 
 
 class Explanation(msgspec.Struct, frozen=True, eq=False):
@@ -34,9 +44,24 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, eq=False):
-    """All explanations of the best rank: no free number before one, one slip before two."""
+    """All explanations of the best rank: no free number before one, one slip before two.
+
+    Examples
+    --------
+    >>> problem = Problem([[1.0, 2.0], [3.0, 4.0]], [[1.0, -2.0]], Targets([0]))
+    >>> [one.slips for one in diagnose(problem, [[0.0, 0.0], [0.0, 0.0]]).explanations]
+    [('all-zero',)]
+    """
 
     explanations: tuple[Explanation, ...] = ()
+    where: str = ""  # which rows of the batch are wrong, if that is all that can be told
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a mistake is named, or the rows that are wrong."""
+        return bool(self.explanations or self.where)
+
+    __repr__ = notebook.one_line("names")
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -51,13 +76,17 @@ def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation
     parts = []
     n_rows, n_inputs, n_classes = cells.problem.n_rows, cells.problem.n_inputs, cells.problem.n_classes
     sizes = {"n_rows": n_rows, "n_inputs": n_inputs, "n_classes": n_classes, "n_others": n_classes - 1}
+    in_code = dict(zip(("d", "parameter", "carried"), IN_CODE[cells.name], strict=True))
     for slip, form in hypothesis.steps:
         details = _details(cells, slip, form)
         words = {
             name: _text(slip, name, value, hypothesis.widths.get(name)) for name, value in details.items()
         }
+        known = {**sizes, **in_code, **words}
+        # What the details say holds names of parameters, too.
+        words |= {name: words[name].format_map(known) for name in SENTENCES if name in words}
         lines = slip.message, *slip.code, slip.remedy
-        parts.append([line.format_map({**sizes, **words}) for line in lines])
+        parts.append([line.format_map({**known, **words}) for line in lines])
         if "named" in details:
             words["k"] = f"{words['named']} = {float(details['k']):.6g}"
         for name, value in details.items():
@@ -83,9 +112,8 @@ def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, f
 def _details(cells: Cells, slip: Slip, form: Parameters) -> Parameters:
     """The parameters, and what follows from them."""
     problem, n_classes = cells.problem, cells.problem.n_classes
-    if slip.name == "scaled":
-        which = f"that is {form['named']} here." if "named" in form else "no constant that is known."
-        return {**form, "which": which}
+    if slip.name in TEXTS:
+        return {**form, **TEXTS[slip.name](cells, form)}
     if slip.name == "classes-permuted":
         assert slip.places is not None
         columns = np.arange(n_classes)
@@ -100,32 +128,15 @@ def _details(cells: Cells, slip: Slip, form: Parameters) -> Parameters:
         if form["form"] == "folded":
             which = f"they lie input by input, {n_classes} classes each, and were folded as if they ran class by class."
         return {**form, "which": which}
-    if slip.name == "label-smoothed":
-        return {**form, "eps_of_others": form["eps"] * (n_classes - 1) / n_classes}
     if slip.name == "weight-decay-included":
         return {**form, "lambda_of_square": form["lambda"] / 2}
-    if slip.name == "wrong-label":
-        if "shift" in form:
-            return {**form, "which": f"Every label is taken for the class {form['shift']:+d} from it."}
-        names = problem.classes or range(n_classes)
-        row = f"In row {form['row']} the" if problem.n_rows > 1 else "The"
-        other, label = names[form["instead"]], names[form["label"]]
-        return {**form, "which": f"{row} label is taken to be class {other}, but it is class {label}."}
-    if slip.name == "low-precision" and "decimals" in form:
-        return {"format": f"{form['decimals']} decimals", **form}
-    if slip.name == "all-zero":
-        largest = float(np.abs(layer.residual(layer.forward(problem))).max())
-        why = "A Jacobian summed over its rows is 0, and so is an array never written to."
-        if largest <= cells.arithmetic.u * cells.q.value.max():
-            why = f"The largest exact residual is {largest:.3g}, below what S_c - 1 keeps of S_c = 1: saturated."
-        return {"why": why}
     return form
 
 
 def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, ...]:
     """Why a candidate within its bound has no digit in some entries."""
     cells, problem, u = search.cells, search.cells.problem, search.cells.arithmetic.u
-    lost = lost.reshape(search.shape)
+    lost, gradient = lost.reshape(search.shape), IN_CODE[cells.name][0]
     exact, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
     stored = bounds.PRECISIONS.get(format_name or "")
     smallest = stored.eta / stored.u if stored else 0.0
@@ -143,8 +154,8 @@ def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, .
             ("low-precision",),
             f"The smallest normal number of {format_name} is {smallest:.3g}:\n"
             "what is smaller keeps fewer digits, or none.",
-            f"dW.astype({format_name})",
-            "dW.astype(float32)",
+            f"{gradient}.astype({format_name})",
+            f"{gradient}.astype(float32)",
             "Store the gradient in a wider format, or scale the loss before it is stored.",
         ),
         (

@@ -15,7 +15,7 @@ from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, See
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
-from xegrad.slips.formulas import named_factors
+from xegrad.slips.formulas import named_factors, smoothings
 from xegrad.targets import Array
 
 CLIPPED_AT_LEAST = 2  # entries at the limit
@@ -102,14 +102,14 @@ def open_interval(search: Search, at: Rounded, slope: Array, seen: Seen) -> tupl
     return np.where(fits, lower, np.inf), np.where(fits, upper, -np.inf)
 
 
-def interval_on_line(bases: Bases, slip: Slip) -> tuple[Array, Array]:
+def interval_on_line(bases: Bases, slip: Slip, form: Parameters) -> tuple[Array, Array]:
     """Between what the free number k lies if the candidate is f(k), linear in k, for each of a stack.
 
     f(0) and f(1) tell the slope, and the entry that knows k best about which k: there the bounds are those of f.
     """
 
     def formula(k: Any) -> Rounded:
-        return bases.with_step((slip, {str(slip.free): k})).G
+        return bases.with_step((slip, {**form, str(slip.free): k})).G
 
     zero, one = formula(0.0), formula(1.0)
     slope = one.value - zero.value
@@ -123,26 +123,51 @@ def interval_on_line(bases: Bases, slip: Slip) -> tuple[Array, Array]:
     return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
 
 
-def on_line(bases: Bases, slip: Slip) -> Iterator[Hypothesis]:
+def on_line(bases: Bases, slip: Slip, form: Parameters | None = None) -> Iterator[Hypothesis]:
     """Each of them with a slip more, whose free number is on a line; what is screened is fitted in all entries.
 
     A multiple by a constant that has a name has no free number.
     """
     name, search = str(slip.free), bases.search
-    if search.is_constant or not slip.forms(search.cells):
+    forms = slip.forms(search.cells)
+    if search.is_constant or not forms:
         return
-    for hypothesis, lower, upper in zip(bases.hypotheses, *interval_on_line(bases, slip), strict=True):
+    kind = form or forms[0]
+    for hypothesis, lower, upper in zip(bases.hypotheses, *interval_on_line(bases, slip, kind), strict=True):
         if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:
-            lower, upper = _in_all_entries(search, hypothesis, slip, (lower + upper) / 2)
+            lower, upper = _in_all_entries(search, hypothesis, (slip, kind), (lower + upper) / 2)
         if _is_number(slip, lower, upper):
             named: Parameters = {}
             if slip.name == "scaled":
                 factors = named_factors(search.cells, search.predicted(hypothesis).value)
                 named = _between(lower, upper, factors)
             number = float(lower + upper) / 2
-            form = named or {name: min(number, 1.0) if slip.name == "label-smoothed" else number}
+            found = named or {**kind, name: min(number, slip.number.between[1])}
             widths = {name: (float(lower), float(upper))}
-            yield hypothesis.after((slip, form), widths=widths, free=0 if named else 1)
+            yield hypothesis.after((slip, found), widths=widths, free=0 if named else 1)
+
+
+def spreads(search: Search) -> list[Parameters]:
+    """The formulas of smoothed targets that come near the candidate in values alone, for some eps: one or two of many.
+
+    Each is on a line, m G(q S) - (1 - a eps) G(Q) - (d eps + d0) G(q) with m = 1, or the sum of the targets.
+    """
+    cells, slip = search.without_errors.cells, SLIPS["label-smoothed"]
+    parts = cells.q * cells.S, cells.Q, cells.q.broadcast_to(cells.S.shape)
+    of_s, of_targets, of_ones = (
+        search.without_errors.gradient(cells.replace("R", part), search.screened).value for part in parts
+    )
+    forms, known = slip.forms(cells), smoothings(cells.problem.n_classes)
+    taken, added, always, sums = np.array([known[form["spread"]] for form in forms]).T[..., None, None]
+    n_classes = cells.problem.n_classes
+    at_zero = of_s * (1 + sums * n_classes * always) - of_targets - of_ones * always
+    slope = of_s * sums * (n_classes * added - taken) + of_targets * taken - of_ones * added
+    values, resolution = search.seen(NOTHING, search.screened)
+    slack = search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    difference = values - at_zero
+    ends = (difference - slack) / slope, (difference + slack) / slope
+    lower, upper = np.minimum(*ends).max(axis=(-2, -1)), np.maximum(*ends).min(axis=(-2, -1))
+    return [form for form, is_near in zip(forms, ~(lower > upper), strict=True) if is_near]
 
 
 def _between(lower: float, upper: float, factors: Mapping[str, float]) -> Parameters:
@@ -154,17 +179,21 @@ def _between(lower: float, upper: float, factors: Mapping[str, float]) -> Parame
 
 def _is_number(slip: Slip, lower: float, upper: float) -> bool:
     """Whether there is one, and it is not the one that is no slip."""
-    if slip.name == "label-smoothed":
-        return bool(0 < lower <= upper and lower <= 1)
+    least, most = slip.number.between
+    if not least < lower <= upper or lower > most:
+        return False
     if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
         return False
     nothing = slip.number.nothing
     return bool(lower <= upper and not (nothing is not None and lower <= nothing <= upper))
 
 
-def _in_all_entries(search: Search, hypothesis: Hypothesis, slip: Slip, k: float) -> tuple[float, float]:
+def _in_all_entries(search: Search, hypothesis: Hypothesis, step: Step, k: float) -> tuple[float, float]:
     """What all entries leave of the interval around k."""
-    at_zero, at_one, at_k = (hypothesis.after((slip, {str(slip.free): number})) for number in (0.0, 1.0, k))
+    slip, form = step
+    at_zero, at_one, at_k = (
+        hypothesis.after((slip, {**form, str(slip.free): number})) for number in (0.0, 1.0, k)
+    )
     slope = search.without_errors.predicted(at_one).value - search.without_errors.predicted(at_zero).value
     lower, upper = open_interval(search, search.predicted(at_k), slope, search.seen(hypothesis))
     return k + float(lower), k + float(upper)

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
-from xegrad.diagnosis.fitting import Bases, clipped, on_grid, on_line
+from xegrad.diagnosis.fitting import EXCESS, Bases, clipped, on_grid, on_line, spreads
 from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search, Step
-from xegrad.numbers.arithmetic import PRECISIONS
-from xegrad.numbers.rounded import stacked
-from xegrad.slips import SLIPS, STAGES
+from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED
+from xegrad.numbers.rounded import exact, stacked
+from xegrad.slips import SLIPS, STAGES, rows
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import MOST_LABELS, named_factors, named_orders
 from xegrad.slips.making import with_slip
@@ -24,7 +25,10 @@ from xegrad.targets import Array
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
+MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
+
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
+Z_LOSS, LEFT_OUT, WRONG_LABEL = SLIPS["z-loss-included"], SLIPS["rows-left-out"], SLIPS["wrong-label"]
 ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 
@@ -53,7 +57,8 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     )
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(on_line(nothing, slip) for slip in (*ADDING, SMOOTHED)),
+        *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
+        *(on_line(nothing, SMOOTHED, form) for form in spreads(search)),
         clipped(nothing),
         *(on_grid(search, slip, form) for slip, form in grids),
     )
@@ -83,7 +88,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
         *(
             on_line(_in_layer(search, steps), SMOOTHED)
             for steps in groups
-            if steps[0][0].stage in ("bias", "probabilities")
+            if steps[0][0].stage in ("bias", "probabilities") and _is_paired(search, steps[0])
         ),
     )
 
@@ -97,13 +102,15 @@ def _groups(search: Search) -> list[list[Step]]:
         (slip, form)
         for stage in STAGES
         for slip in SLIPS.values()
-        if slip.stage == stage and slip.is_in_layer and slip.free is None
+        if slip.stage == stage and slip.is_in_layer and slip.paired and slip.free is None
         for form in slip.forms(search.cells)
     ]
-    steps += [(SLIPS["wrong-label"], form) for form in _labels_pointed_to(search)]
+    steps += [(WRONG_LABEL, form) for form in _labels_pointed_to(search)]
+    steps += _near_in_values(search)
     groups: dict[Any, list[Step]] = {}
     for step in steps:
-        key = (step[0].stage, _is_paired(search, step)) if _is_small(search) else len(groups)
+        slip = step[0]
+        key = (slip.stage, slip.cell, _is_paired(search, step)) if _is_small(search) else len(groups)
         groups.setdefault(key, []).append(step)
     return list(groups.values())
 
@@ -114,8 +121,11 @@ def _is_small(search: Search) -> bool:
 
 
 def _is_paired(search: Search, step: Step) -> bool:
-    """Not the label of one row of a batch: there are too many."""
-    return search.cells.problem.n_rows == 1 or "row" not in step[1]
+    """Not the label of one row of a batch, nor another numbering: there are too many; and not what is rarer."""
+    slip, form = step
+    if slip is WRONG_LABEL and form.keys() != {"shift"}:
+        return search.cells.problem.n_rows == 1 and "row" in form
+    return slip.paired
 
 
 def _in_layer(search: Search, steps: Sequence[Step]) -> Bases:
@@ -129,8 +139,10 @@ def _with_each(cells: Cells, steps: Sequence[Step]) -> Cells:
     """The derivation with each of these slips of one stage in it, as a stack in front of what is stacked already."""
     derivations = [with_slip(cells, *step) for step in steps]
     slip = steps[0][0]
-    for cell in ("Q", "q") if slip.stage == "target" else (slip.cell,):
+    for cell in (slip.cell, "q") if slip.stage == "target" else (slip.cell,):
         cells = cells.replace(cell, stacked([getattr(one, cell) for one in derivations]))
+    if slip.stage == "probabilities":  # of which one changes q, too
+        cells = cells.replace("q", stacked([one.q.broadcast_to(one.S.shape) for one in derivations]))
     return cells
 
 
@@ -141,19 +153,66 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
     n_labels = int((labels >= 0).sum()) * (search.cells.problem.n_classes - 1)
     if search.cells.name == "inputs" or n_labels <= MOST_LABELS:
         return []
-    rows = np.arange(search.shape[0])[search.screened.rows]
-    entries = Entries(rows[: max(1, PAIRED // search.shape[1])])
+    places = np.arange(search.shape[0])[search.screened.rows]
+    entries = Entries(places[: max(1, PAIRED // search.shape[1])])
     values, resolution = search.seen(NOTHING, entries)
     exact = search.exact.moved(entries.of)
     moved = np.abs(values - exact.value) > search.allowed(exact, resolution, 1)
     columns = np.flatnonzero(moved.any(axis=0)).tolist()
     if len(columns) != 2:
         return []
-    rows = np.flatnonzero(np.isin(labels, columns))[:MOST_ROWS].tolist()
     return [
         {"row": row, "label": int(labels[row]), "instead": columns[int(columns[0] == labels[row])]}
-        for row in rows
+        for row in np.flatnonzero(np.isin(labels, columns))[:MOST_ROWS].tolist()
     ]
+
+
+def _near_in_values(search: Search) -> list[Step]:
+    """Of the slips that are not paired, which have many forms, those that come near the candidate in values alone."""
+    cells = search.cells
+    if search.has_transposed_shape:
+        return []
+    steps = [
+        (slip, form)
+        for slip in SLIPS.values()
+        if not slip.paired and slip.free is None and slip is not LEFT_OUT
+        for form in slip.forms(cells)
+    ]
+    if cells.problem.n_rows > 1:
+        steps += [(LEFT_OUT, form) for form in rows.patterns(cells, _rows_pointed_to(search))]
+    steps = steps[: MOST_RESIDUALS // cells.R.value.size]
+    if not steps:
+        return []
+    unrounded = search.without_errors.cells.replace("R", exact(cells.R.value, UNROUNDED))
+    stack = stacked([with_slip(unrounded, *step).R for step in steps])
+    made = search.without_errors.gradient(unrounded.replace("R", stack), search.screened).value
+    values, resolution = search.seen(NOTHING, search.screened)
+    near = np.abs(values - made) <= search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    return [*itertools.compress(steps, near.all(axis=(-2, -1)))]
+
+
+def _rows_pointed_to(search: Search) -> list[NDArray[np.bool_]]:
+    """The rows without which the candidate is what it is, if its entries determine how much of each row it holds.
+
+    With the sum of f_b G_b for a candidate, G_b the gradient of one row, least squares give the f_b.
+    """
+    residuals, problem, name = search.cells.R.value, search.cells.problem, search.cells.name
+    if problem.n_rows > MOST_LABELS:
+        return []
+    candidate = search.values.reshape(search.shape)
+    if name == "weights":
+        products = (problem.inputs @ problem.inputs.T) * (residuals @ residuals.T)
+        sums = ((problem.inputs @ candidate) * residuals).sum(axis=-1)
+    elif name == "bias":
+        products, sums = residuals @ residuals.T, residuals @ candidate[0]
+    else:
+        of_rows = search.exact.value
+        products, sums = np.diag(np.square(of_rows).sum(axis=-1)), (of_rows * candidate).sum(axis=-1)
+    sizes = np.sqrt(np.diag(products))
+    if not (np.isfinite(products).all() and np.isfinite(sums).all() and sizes.all()):
+        return []
+    solved = np.linalg.lstsq(products / np.outer(sizes, sizes), sums / sizes)[0] / sizes
+    return [solved < solved.max() / 2]
 
 
 def _arranged_after_layer(arranged: Bases, in_layer: Bases) -> Iterator[Hypothesis]:
@@ -215,7 +274,8 @@ def _forms_stored(search: Search) -> Iterator[Parameters]:
         else:
             is_coarser = 10.0 ** -form["decimals"] > finest
         if is_coarser and all(_holds(form, values, u) for values in (search.values[:PAIRED], search.values)):
-            yield form
+            right = with_slip(search.cells.replace("G", search.exact), STORED, form).G.value
+            yield {**form, "rounded": bool((right.ravel() == search.values).all())}
 
 
 def _holds(form: Parameters, values: Array, u: float) -> bool:
@@ -238,4 +298,4 @@ def _stored_pairs(search: Search) -> Iterator[Hypothesis]:
         other = Search(problem, exact, search.candidate, tolerance, resolution, name)
         for hypothesis in next(ranks(other)):
             if hypothesis.steps[0][0] is not STORED and is_proved(other, hypothesis):
-                yield hypothesis.after((STORED, form), proved=True)
+                yield hypothesis.after((STORED, {**form, "rounded": False}), proved=True)

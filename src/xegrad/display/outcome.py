@@ -1,13 +1,15 @@
-"""The outcome of `xegrad verify`, in sentences."""
+"""The outcome of `xegrad verify`, in sentences: what it is, how many digits agree, what would have been caught."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from xegrad.claim import Reading
 from xegrad.comparison import Comparison
-from xegrad.display.numbers import how_many_correct, with_digits
+from xegrad.display.numbers import MANY, how_many_correct, with_digits
 from xegrad.judgement import (
     DIGITS_LOST,
     RIGHT,
@@ -18,12 +20,17 @@ from xegrad.judgement import (
     cause_of_nonfinite,
     narrower,
 )
-from xegrad.naming import entry_of
+from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
-from xegrad.verification import Check, Verification
-from xegrad.vocabulary import SYMBOLS, count
+from xegrad.verification import LOSS, Check, Verification
+from xegrad.vocabulary import AXES, SYMBOLS, count
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
+COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said
+SMALL_BY, SMALL = (
+    3,
+    0.1,
+)  # digits fewer than in the median entry, and its part: the value of such an entry says why
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
@@ -43,7 +50,8 @@ def sentences(verification: Verification) -> dict[str, str]:
         return by_name | dict.fromkeys(verification.misshapen, MISSHAPEN)
     good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
     outcomes = [good.get(judgement.outcome, judgement.outcome) for judgement in judgements.values()]
-    return by_name | {"both": APART[outcomes[0]]} if {*outcomes} == {RIGHT, WRONG} else by_name
+    is_apart = len(outcomes) == 2 and LOSS in judgements and {*outcomes} == {RIGHT, WRONG}
+    return by_name | {"both": APART[outcomes[0]]} if is_apart else by_name
 
 
 def checks_sentence(checks: Sequence[Check]) -> str:
@@ -56,19 +64,34 @@ def checks_sentence(checks: Sequence[Check]) -> str:
 
 
 def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
-    """The outcome of a gradient or of a loss, what was allowed, and why if that can be known."""
-    word = judgement.outcome.upper().replace("-", " ")
-    if (chance := judgement.tolerance.confidence) is not None and judgement.bound_kind == "probabilistic":
-        word += f" if rounding errors are independent, with probability 1 - {_power(chance)}"
-    of_one = _of_loss if judgement.name == "loss" else _of_gradient
-    what, remark = of_one(problem, judgement, _why_undecided(problem, judgement))
-    decimals = judgement.reading.decimals
-    printed = "" if decimals is None else f", read as printed to {decimals} decimals"
-    return f"{word}: {what} ({_allowed(judgement)}{printed}).{remark}{_of_long_sums(problem, judgement)}"
+    """The outcome of a gradient or of a loss, how many digits agree, and what else can be known."""
+    outcome = judgement.outcome
+    parts = [_of_loss(judgement) if judgement.name == LOSS else _of_gradient(problem, judgement)]
+    if outcome == UNDECIDED:
+        is_loss = judgement.name == LOSS
+        value = f"the loss is {float(judgement.comparison.reference[0])!r}; " if is_loss else ""
+        parts = [f"{value}{_why_undecided(problem, judgement)}."]
+    broken = int((~np.isfinite(judgement.comparison.candidate)).sum())
+    if outcome == WRONG and broken and judgement.name != LOSS:
+        cause = cause_of_nonfinite(problem, judgement.tolerance.precision)
+        are = "is" if broken == 1 else "are"
+        parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
+    if broken < judgement.comparison.candidate.size:
+        parts.append(_agreement(problem, judgement))
+    if outcome in (RIGHT, DIGITS_LOST) and judgement.tolerance.derived:
+        parts.append(_caught(judgement))
+    parts.append(_of_long_sums(problem, judgement))
+    if judgement.name == LOSS and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
+        parts.append("A loss is never negative: log S is not positive, and the loss is its negative.")
+    return f"{outcome.upper().replace('-', ' ')}{_if_independent(judgement)}: {' '.join(filter(None, parts))}"
 
 
-def _power(chance: float) -> str:
-    return f"{chance:g}".replace("e-0", "e-")
+def _if_independent(judgement: Judgement) -> str:
+    """On what a probable bound depends."""
+    if judgement.bound_kind != "probabilistic":
+        return ""
+    chance = f"{judgement.tolerance.confidence:g}".replace("e-0", "e-")
+    return f" if rounding errors are independent, with probability 1 - {chance}"
 
 
 def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
@@ -82,77 +105,168 @@ def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
     parts = [f"{option} narrows it {many:.0f} times" for option, many in times.items()]
     if chance is not None:
         parts.append(f"errors of random sign stay within 1/{chance:.0f} of it (--confidence 1e-9)")
-    return f" The bound is that of long sums: {', '.join(parts)}."
+    return f"The bound is that of long sums: {', '.join(parts)}."
 
 
-def _of_gradient(problem: Problem, judgement: Judgement, undecided: str) -> tuple[str, str]:
-    """What is so, and a remark on it."""
-    comparison, tolerance, pattern = judgement.comparison, judgement.tolerance, judgement.pattern
-    symbol, total = f"dL/d{SYMBOLS[judgement.name]}", comparison.reference.size
-    wrong, lost = int(judgement.wrong.sum()), int(comparison.no_correct_digit.sum())
-    broken = int((~np.isfinite(comparison.candidate)).sum())
-    where = f", all in {pattern}" if pattern.startswith("one") else ""
-    if pattern == "one entry":
-        where = f", at {entry_of(problem, judgement.name, int(np.flatnonzero(judgement.wrong)[0]))}"
-    limit = "what a stable computation can give" if tolerance.derived else "the tolerance"
-    entries = "the only entry is" if total == 1 else f"all {total} entries of {symbol} are"
-    have = "has" if lost == 1 else "have"
-    what = {
-        RIGHT: f"{entries} within {limit}; {digits_of(comparison)}",
-        DIGITS_LOST: f"{entries} within {limit}, yet {count(lost, 'entry')} {have} no correct digit"
-        + ("" if tolerance.is_mixed else ". (P_i E_i - Q_i O_i) / (1 + s) keeps them, where S - y cancels"),
-        WRONG: f"{wrong} of {count(total, 'entry')} {'differs' if wrong == 1 else 'differ'} from {symbol}{where}",
-        UNDECIDED: undecided,
-    }[judgement.outcome]
-    if judgement.outcome != WRONG or not broken:
-        return what, ""
-    cause = cause_of_nonfinite(problem, tolerance.precision)
-    are = "is" if broken == 1 else "are"
-    return what, f" {count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}."
+def _of_gradient(problem: Problem, judgement: Judgement) -> str:
+    """What is so of a gradient."""
+    comparison, tolerance = judgement.comparison, judgement.tolerance
+    total, lost = comparison.reference.size, int(comparison.no_correct_digit.sum())
+    symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
+    limit = _limit(tolerance)
+    if judgement.outcome == WRONG:
+        wrong = int(judgement.wrong.sum())
+        entries = f"in {wrong} of {count(total, 'entry')}"
+        if wrong == total:
+            entries = {1: "in its only entry", 2: "in both entries"}.get(total, f"in all {total} entries")
+        is_wrong = f"is wrong {limit}" if tolerance.derived else f"is beyond {limit}"
+        return f"{symbol} {is_wrong} {entries}{where(problem, judgement)}."
+    if judgement.outcome == DIGITS_LOST:
+        within = f"the error bound {limit}" if tolerance.derived else limit
+        have = "has" if lost == 1 else "have"
+        return f"{symbol} is within {within}, but {lost} of {count(total, 'entry')} {have} no correct digit."
+    return f"{symbol} is {'correct' if tolerance.derived else 'within'} {limit}."
 
 
-def _of_loss(problem: Problem, judgement: Judgement, undecided: str) -> tuple[str, str]:
-    """What is so, and a remark on it."""
+def _of_loss(judgement: Judgement) -> str:
+    """What is so of a loss."""
     yours, exact = float(judgement.comparison.candidate[0]), float(judgement.comparison.reference[0])
-    negative = " A loss is never negative: log S is not positive, and the loss is its negative."
-    return {
-        RIGHT: f"the loss, {digits_of(judgement.comparison)}",
-        DIGITS_LOST: f"the loss is {exact!r}, and {yours!r} has no digit of it",
-        WRONG: f"the loss is {exact!r}, not {yours!r}",
-        UNDECIDED: f"the loss is {exact!r}; {undecided}",
-    }[judgement.outcome], negative if judgement.outcome == WRONG and yours < 0 else ""
+    printed = _printed(judgement.reading)
+    if judgement.outcome == WRONG:
+        return f"the loss is {exact!r}, not {yours!r}{printed.rstrip(',')}."
+    if judgement.outcome == DIGITS_LOST:
+        return f"the loss is {exact!r}, and {yours!r} has no digit of it."
+    is_right = "correct" if judgement.tolerance.derived else "within"
+    return f"the loss{printed} is {is_right} {_limit(judgement.tolerance)}."
+
+
+def where(problem: Problem, judgement: Judgement) -> str:
+    """The entry, class, input or row that all wrong entries are in; nothing where they are in several."""
+    pattern, indices = judgement.pattern, np.flatnonzero(judgement.wrong)
+    if pattern == "one entry":
+        return f", {entry_of(problem, judgement.name, int(indices[0]))}" if judgement.wrong.size > 1 else ""
+    axis = {"one class": "class", "one input": "input", "one row of the batch": "row"}.get(pattern)
+    if axis is None:
+        return ""
+    places = dict(zip(AXES[judgement.name], problem.place(judgement.name, int(indices[0])), strict=True))
+    name = class_in_short(problem, places[axis]) if axis == "class" else str(places[axis])
+    return f", all in {axis} {name}"
+
+
+def _so_many(reading: Reading) -> str:
+    """8 decimals, if the text was read as printed to so many."""
+    if reading.decimals is None:
+        return "" if reading.digits is None else count(reading.digits, "digit")
+    return count(reading.decimals, "decimal")
+
+
+def _printed(reading: Reading) -> str:
+    """How a text was read, between two commas."""
+    printed = _so_many(reading)
+    return f", read as printed to {printed}," if printed else ""
+
+
+def _limit(tolerance: Tolerance) -> str:
+    """For which precision it was judged, or by which tolerance."""
+    if not tolerance.derived:
+        rules = {"rtol": tolerance.rtol, "atol": tolerance.atol}
+        said = " and ".join(f"{name} {value:g}" for name, value in rules.items() if value is not None)
+        return f"the tolerance ({said})"
+    if tolerance.recipe is not None:
+        return f"for {tolerance.recipe}"
+    what = {"inputs_as": "inputs", "logits_as": "logits", "residual_as": "dL/dlogits"}
+    parts = [f", {words} as {other}" for field, words in what.items() if (other := getattr(tolerance, field))]
+    summed = "" if tolerance.accumulate_in is None else f", sums in {tolerance.accumulate_in}"
+    stored = "" if tolerance.stored_as is None else f" stored as {tolerance.stored_as}"
+    return f"for {tolerance.precision}{''.join(parts)}{summed}{',' if parts or summed else ''}{stored}"
+
+
+def _agreement(problem: Problem, judgement: Judgement) -> str:
+    """How many digits agree: in the median entry, and in the worst of those that are wrong, or of all."""
+    comparison = judgement.comparison
+    digits, is_wrong = comparison.correct_digits.ravel(), judgement.wrong.ravel()
+    # An exact 0 has no digits to agree in.
+    counted = (comparison.reference != 0).ravel() | is_wrong
+    if not counted.any():
+        return "Every exact value is 0."
+    among = is_wrong if is_wrong.any() else counted
+    median, least = int(np.sort(digits[counted])[(counted.sum() - 1) // 2]), int(digits[among].min())
+    if counted.sum() == 1:
+        return f"{_agree(least)}."
+    if least >= MANY:
+        return f"{_agree(least)} in every entry."
+    if median == 0:
+        return f"{_agree(median)} in the median entry."
+    of_worst = "none" if least == 0 else str(least)
+    if is_wrong.sum() == 1:
+        return f"{_agree(median)} in the median entry, {of_worst} in this one."
+    worst = next(one for one in comparison.worst_first.tolist() if among[one] and digits[one] == least)
+    named, value = entry_of(problem, judgement.name, worst), float(comparison.reference.flat[worst])
+    if median - least >= SMALL_BY and abs(value) < SMALL * np.median(np.abs(comparison.reference)):
+        named += f" (its value is {with_digits(value, 1)})"
+    if median == least:
+        return f"{_agree(median)} in the median entry and in the worst, {named}."
+    return f"{_agree(median)} in the median entry, {of_worst} in the worst, {named}."
+
+
+def _agree(digits: int) -> str:
+    """6 digits agree."""
+    if digits == 0:
+        return "No digit agrees"
+    return f"{how_many_correct(digits)} digit{' agrees' if digits == 1 else 's agree'}"
+
+
+def _caught(judgement: Judgement) -> str:
+    """The error that is caught whatever rounding does, twice the bound: of the median entry and the largest."""
+    comparison, decimals = judgement.comparison, judgement.reading.decimals
+    if decimals is not None and decimals <= COARSE:
+        return f"An error below {0.5 * 10.0**-decimals:g} could not have been caught."
+    exact = np.abs(comparison.reference[comparison.reference != 0])
+    if not exact.size:
+        return ""
+    relative = comparison.bound[comparison.reference != 0] / exact
+    median, largest = (_part(2 * float(one)) for one in (np.median(relative), relative[exact.argmax()]))
+    if exact.size == 1 and median:
+        return f"An error of {median} would have been caught."
+    both = "in the median entry and in the largest"
+    if median == largest:
+        if not median:
+            return f"An error of its own size could have gone unnoticed {both}."
+        return f"An error of {median} would have been caught {both}."
+    if median and largest:
+        return f"An error of {median} would have been caught in the median entry, and of {largest} in the largest."
+    known, unknown = ("median entry", "largest") if median else ("largest entry", "median")
+    unnoticed = f"in the {unknown} one of its own size could have gone unnoticed"
+    return f"An error of {median or largest} would have been caught in the {known}; {unnoticed}."
+
+
+def _part(relative: float) -> str:
+    """1 in 10^6: the power of ten that a part does not exceed; nothing where it is more than the whole."""
+    if not relative <= 1:
+        return ""
+    power = MANY if relative == 0 else min(MANY, math.floor(-math.log10(relative)))
+    return {0: "its own size", 1: "1 in 10"}.get(power, f"1 in 10^{power}")
 
 
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
-    decimals, precision = judgement.reading.decimals, judgement.tolerance.precision
-    half = "may exceed half of every entry"
+    """What leaves half of every entry open."""
+    comparison, precision = judgement.comparison, judgement.tolerance.precision
     if not np.all(judgement.certified):
         return "the exact value could not be certified"
-    if decimals is not None:
-        return f"{decimals} decimals resolve no entry, or rounding alone exceeds half of each"
+    is_loss = judgement.name == LOSS
+    if unbounded := int(comparison.unbounded.sum()):
+        there = "it" if is_loss else f"{unbounded} of {count(comparison.bound.size, 'entry')}"
+        return f"in {precision} there is no error bound for {there}: --rtol decides"
+    printed = _so_many(judgement.reading)
+    if printed and (np.ravel(judgement.reading.resolution) > np.abs(comparison.reference).ravel() / 2).all():
+        resolve = "resolves" if printed.startswith("1 ") else "resolve"
+        return f"{printed} {resolve} no {'loss of this size' if is_loss else 'entry'}"
+    rounding = f"rounding{' and printing' if printed else ''} may exceed half of "
+    half = rounding + ("the loss" if is_loss else "every entry")
     if problem.n_inputs < SHORT:
-        return f"{precision} does not resolve numbers of this size: rounding {half}"
+        return f"{precision} does not resolve numbers of this size: {half}"
     logits = f"the sum of {problem.n_inputs} products in a logit is not resolved in {precision}"
-    return f"{logits}: rounding alone {half}. --rtol decides, or --summation if you know how it was formed"
-
-
-def _allowed(judgement: Judgement) -> str:
-    """The bound that was used, as a part of the value for the entry where it is widest."""
-    tolerance, kind = judgement.tolerance, "tolerance"
-    if tolerance.derived:
-        stored = "" if tolerance.stored_as is None else f" stored as {tolerance.stored_as}"
-        kind = f"bound for {tolerance.recipe or computed_in(tolerance)}{'' if tolerance.recipe else stored}"
-    if not judgement.comparison.reference.any():
-        return f"{kind}: {with_digits(float(judgement.comparison.bound.max()), 2)}; every exact value is 0"
-    return f"{kind}: {with_digits(judgement.relative_bound, 2)} of an entry at most"
-
-
-def computed_in(tolerance: Tolerance) -> str:
-    """The precision, and what was rounded to another on its way."""
-    what = {"inputs_as": "inputs", "logits_as": "logits", "residual_as": "dL/dlogits"}
-    parts = [f"{words} as {other}" for field, words in what.items() if (other := getattr(tolerance, field))]
-    summed = [] if tolerance.accumulate_in is None else [f"sums in {tolerance.accumulate_in}"]
-    return ", ".join([tolerance.precision, *parts, *summed])
+    return f"{logits}: {half}. --rtol decides, or --summation if you know how it was formed"
 
 
 def digits_of(comparison: Comparison) -> str:

@@ -9,20 +9,21 @@ from rich.text import Text
 
 from xegrad.diagnosis import Diagnosis
 from xegrad.display import outcome
+from xegrad.display.advice import advice
 from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
+from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, steps_right_if_sentence
 from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
-from xegrad.naming import entry_of
+from xegrad.naming import entry_of, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.verification import Check, Verification
+from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import SYMBOLS, count
 
-LOSS = "loss"
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "green", "WRONG": "bold red", "follows": "yellow"}
 LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
@@ -41,6 +42,9 @@ def verification_view(verification: Verification, page: PageSettings) -> View:
         sentence = outcome.checks_sentence(verification.checks)
         return [_checks(verification.checks), headed(sentence, style, page.width)]
     view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
+    if verification.steps_right_if is not None:
+        sentence = steps_right_if_sentence(verification.steps_right_if)
+        view.insert(0, headed(sentence, STYLES[UNDECIDED], page.width))
     sentences = outcome.sentences(verification)
     for name in verification.judgements:
         view += _judged(verification, name, sentences[name], page)
@@ -69,15 +73,23 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
     judgement = verification.judgements[name]
     shown_as = WRONG if name in verification.misshapen else judgement.outcome
     view = [headed(sentence, STYLES[shown_as], page.width)]
-    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST):
+    right_if, diagnosis = verification.right_if.get(name), verification.diagnoses.get(name)
+    if right_if is not None:
+        view.insert(0, headed(right_if_sentence(right_if), STYLES[UNDECIDED], page.width))
+    if name in verification.fits:
+        view.append(wrap(f"Note: {shape_of(verification.fits[name])}.", page.width))
+    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and right_if is None:
         view.append(_worst(verification.problem, name, judgement, page))
-    if name in verification.diagnoses:
-        pattern = LOSS if name == LOSS else judgement.pattern
-        view += _mistakes(verification.diagnoses[name], pattern if shown_as == WRONG else "", page.width)
+    if name in verification.diagnosed_if:
+        view.append(wrap(diagnosed_if_sentence(verification.diagnosed_if[name]), page.width))
+    if diagnosis is not None:
+        view += _mistakes(diagnosis, page.width)
+        is_unknown = shown_as == WRONG and not diagnosis.explanations and right_if is None
+        if is_unknown and (text := advice(verification, name)):
+            view.append(wrap(text, page.width))
     if verification.blind_spots.get(name):
         names = ", ".join(verification.blind_spots[name])
-        text = f"This problem could not have caught: {names} (xegrad slips NAME explains)."
-        view.append(wrap(text, page.width))
+        view.append(wrap(f"Not ruled out by this problem: {names} (xegrad slips NAME explains).", page.width))
     return view
 
 
@@ -98,8 +110,8 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
     return lines
 
 
-def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
-    """Every explanation of the best rank that fits; where there is none, where the errors are."""
+def _mistakes(diagnosis: Diagnosis, width: int) -> View:
+    """Every explanation of the best rank that fits."""
     view = []
     if len(diagnosis.explanations) > 1:
         several = "Each of these makes exactly these numbers; this problem cannot tell them apart."
@@ -112,11 +124,6 @@ def _mistakes(diagnosis: Diagnosis, pattern: str, width: int) -> View:
             title = wrap(f"MISTAKE {' + '.join(one.slips)} (explains {what})", width)
             title[0].stylize("bold red", 0, len("MISTAKE"))
         view.append([*title, *wrap(one.happened, width, "  "), *code(one.wrong, one.right, width)])
-    if not diagnosis.explanations and pattern:
-        what = "it" if pattern == LOSS else "these numbers"
-        where = "every entry" if pattern == "everywhere" else pattern
-        where = "" if pattern in (LOSS, "nowhere") else f" What is wrong: {where}."
-        view.append(wrap(f"No known mistake makes {what}.{where}", width))
     return view
 
 

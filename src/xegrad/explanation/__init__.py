@@ -23,13 +23,22 @@ from xegrad.vocabulary import CHAIN
 
 
 class Explanation(msgspec.Struct, frozen=True, eq=False):
-    """The chain of one row of a problem, step by step, from `explain`."""
+    """The chain of one row of a problem, step by step, from `explain`.
+
+    Examples
+    --------
+    >>> explanation = explain(Problem([[1.0, -1.0]], [[3.0]], Targets([0])))
+    >>> explanation["probabilities"].value
+    array([0.99752738, 0.00247262])
+    """
 
     problem: Problem  # the whole
     row: int
     computation: Computation  # of this row alone
     followed: tuple[int, int]  # the input and the class of the entry that the worked lines follow
     steps: tuple[Step, ...]
+
+    __repr__ = notebook.one_line("problem", "row", "followed")
 
     def __getitem__(self, name: str) -> Step:
         """The step of this name."""
@@ -93,6 +102,12 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
     ------
     InputError
         A stack of problems, or a row that there is not.
+
+    Examples
+    --------
+    >>> explain(Problem([[1.0, -1.0]], [[3.0]], Targets([0])))["weighted_sum_jacobian"].value
+    array([[3., 0.],
+           [0., 3.]])
     """
     if problem.weights.ndim > 2:
         raise InputError("an explanation is that of one problem, not of a stack")

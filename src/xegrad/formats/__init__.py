@@ -67,6 +67,11 @@ FORMATS: Mapping[str, Format] = {
     )
 }
 
+# How the numbers of a gradient lie in memory, little-endian, where a file has nothing else.
+RAW: Mapping[str, str] = {f"raw:{dtype}": dtype for dtype in ("float64", "float32", "float16", "bfloat16")}
+
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle")
+
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
@@ -87,6 +92,13 @@ def read(path: str | Path, input_format: str | None = None) -> Problem:
     ------
     InputError
         The file cannot be read or is no problem: file, place, what was found, what was expected.
+
+    Examples
+    --------
+    >>> with open("problem.json", "w") as file:
+    ...     _ = file.write('{"W": [[1, -1]], "x": [3], "label": 0}')
+    >>> read("problem.json").weights
+    array([[ 1., -1.]])
     """
     return read_raw(path, input_format).problem()
 
@@ -112,7 +124,7 @@ def with_key(path: str | Path) -> tuple[str | Path, str | None]:
     return path, None
 
 
-def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
+def read_bytes(path: str | Path, expected: str, *, is_text: bool = True) -> tuple[bytes, str]:
     """The bytes of a file or of standard input, text as UTF-8 without a byte order mark, and its name."""
     source = "standard input" if str(path) == "-" else str(path)
     if not source:
@@ -125,6 +137,9 @@ def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
         raise InputError(f"{source}: is a folder; a file is expected") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not is_text:
+        return data, source
+    _refuse_pickles(path, data, source)
     if binary_format(data) is not None:
         return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -140,14 +155,31 @@ def read_bytes(path: str | Path, expected: str) -> tuple[bytes, str]:
     return data, source
 
 
+def _refuse_pickles(path: str | Path, data: bytes, source: str) -> None:
+    """Raise InputError for what Python or torch pickled, which may run any program when it is read."""
+    is_of_torch = data.startswith(b"PK") and b"data.pkl" in data[:256]
+    is_pickle = data[:1] == b"\x80" and data[1:2] in (b"\2", b"\3", b"\4", b"\5")
+    if is_of_torch or is_pickle or Path(path).suffix.lower() in _PICKLES:
+        name = "FILE" if str(path) == "-" else str(path)
+        of_pickle = f"numpy.save('gradient.npy', __import__('pickle').load(open('{name}', 'rb')))"
+        of_torch = f"numpy.save('gradient.npy', __import__('torch').load('{name}', 'cpu').detach().numpy())"
+        convert = of_pickle if Path(path).suffix.lower() in (".pkl", ".pickle") else of_torch
+        raise InputError(
+            f"{source}: is a pickle, which may run any program and is never read; if you trust it, "
+            f'python -c "import numpy; {convert}" converts an array'
+        )
+
+
 def format_of(path: str | Path, data: bytes, input_format: str | None) -> Format:
     """By what it begins with, its suffix, the name in --input-format, or whether it begins as JSON does."""
-    if input_format is not None and input_format not in FORMATS:
+    if input_format is not None and input_format not in (*FORMATS, *RAW):
         raise InputError(f"there is no format {input_format!r}; the formats are {', '.join(FORMATS)}")
     if (entry := binary_format(data) or by_suffix(path)) is not None:
         return entry
-    if input_format is not None:
+    if input_format is not None and input_format in FORMATS:
         return FORMATS[input_format]
+    if input_format is not None and data.lstrip()[:1] not in (b"{", b"["):
+        raise InputError(f"{path}: {input_format} says nothing of shapes; it is for --gradient alone")
     if suffix := Path(path).suffix.lower():
         known = ", ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
         raise InputError(

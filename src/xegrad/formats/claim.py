@@ -1,142 +1,239 @@
-"""What someone says the answer is: a gradient, a loss, steps of the chain, read as the `Claim` that is judged."""
+"""What someone says the answer is: gradients, a loss, steps of the chain, read as the `Claim` that is judged."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
-from xegrad.claim import Claim, Claimed
+from xegrad.claim import Claim, Claimed, Reading
 from xegrad.errors import InputError
-from xegrad.formats import binary_format, naming, no_keys, npz, printed
-from xegrad.formats.values import listed
+from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
+from xegrad.formats.results import types as results
+from xegrad.formats.values import chosen, listed, nearest, short
+from xegrad.naming import shape_of
+from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import CHAIN, SYMBOLS
+from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):
-    """A gradient or a loss that nobody has read yet: text or an array, where it is from, and KEY of FILE:KEY."""
+    """A gradient or a loss that nobody has read yet: text or an array, where it is from, and KEY of FILE:KEY.
+
+    `dtype` is that of numbers as they lie in memory, where these are the bytes.
+    """
 
     data: bytes | Array
     source: str
     key: str | None = None
+    dtype: str | None = None
 
 
 def read(
     problem: Problem,
     layout: Layout,
-    name: str,
+    names: Sequence[str] | None = None,
     *,
     gradient: Written | None = None,
     loss: Written | None = None,
-    decimals: str | None = None,
+    asked: Reading | None = None,
 ) -> Claim:
-    """The claim in the library's layout.
+    """The claim in the library's layout: all that there is, or of the gradients those that are named.
 
     Parameters
     ----------
     layout : Layout
-        That of the problem's file, which the gradient has too.
-    name : str
-        Of which gradient it is, as the library calls it.
-    decimals : str, optional
-        With how many the numbers were printed, or "none": the text is exact.  By default the text tells.
+        That of the problem's file, which the gradients have too.
+    names : gradients, as the library calls them, optional
+        Which must be there.  One alone says of which a gradient is, that does not say so itself.
+    asked : Reading, optional
+        With how many decimals or digits the numbers were printed, or neither: they are what they are.  By default
+        the text tells.
 
     Raises
     ------
     InputError
-        What is no array of numbers, or one of another size: where, what was found, what was expected.
+        What is no array of numbers, or one of another size, or nothing that can be judged: where, what was found,
+        what was expected.
     """
-    arrays: dict[str, Claimed] = {}
     gradients: dict[str, Claimed] = {}
+    steps: dict[str, Claimed] = {}
     if gradient is not None:
-        arrays = _arrays(gradient, name, decimals)
-        if "gradient" in arrays:
-            with naming(gradient.source):
-                in_file = _in_shape(arrays["gradient"], layout.shape(problem, name))
-            arrays["gradient"] = gradients[name] = in_file.moved(partial(layout.to_library, name))
-    number = arrays.get("loss")
+        with naming(gradient.source):
+            shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
+            values = _values(gradient, shape, asked)
+            gradients = _gradients(values, problem, layout, names, asked)
+            steps = {name: _array(values[name], name, asked) for name in CHAIN[:-1] if name in values}
+            dtype = _word(values.get("dtype"))
+            if dtype is not None and dtype not in PRECISIONS:
+                raise InputError(f"dtype is {dtype!r}; one of {', '.join(PRECISIONS)} is expected")
+            if dtype is not None:
+                gradients = {name: replace(claimed, dtype=dtype) for name, claimed in gradients.items()}
+                steps = {name: replace(claimed, dtype=dtype) for name, claimed in steps.items()}
+            if "weights" in gradients:
+                steps["gradient"] = gradients["weights"]
+    number = steps.get("loss")
     if loss is not None:
         with naming(loss.source):
-            number = _one_number(loss.data, decimals)
+            number = _one_number(loss.data, asked)
     if number is not None:
         if number.values.size != 1:
             raise InputError(f"the loss is made of {number.values.size} numbers; one is expected")
         number = number.moved(np.ravel)
-    return Claim(gradients, number, arrays if arrays.keys() - {"gradient"} else {})
+    # The steps lead to dL/dW; what is named beside it is judged alone.
+    is_chain = steps.keys() - {"gradient", "loss"} and (names is None or "weights" in names)
+    return Claim(gradients, number, steps if is_chain else {})
 
 
-def _arrays(written: Written, name: str, decimals: str | None) -> dict[str, Claimed]:
-    """The gradient; or the steps of the chain, where an object or a NPZ holds more of them than that of W."""
-    data, source, key = written.data, written.source, written.key
-    if isinstance(data, bytes) and (binary := binary_format(data)) is not None:
-        if binary.name == "npz" and key is None and name == "weights":
-            with naming(source):
-                saved = npz.read_arrays(data)
-                steps = {step: printed.of_array(saved[step]) for step in CHAIN if step in saved}
-            if steps.keys() - {"gradient"}:
-                return steps
-        data = binary.load(data, source, "gradient", key).values["gradient"]
-    elif key is not None:
-        raise no_keys(source, key, "this file")
-    with naming(source):
-        if isinstance(data, np.ndarray):
-            return {"gradient": printed.of_array(data)}
-        text = printed.without_comments(data.decode())
-        if text.lstrip().startswith("{"):
-            return _from_object(text, name, decimals)
-        return {"gradient": printed.of_text(text, decimals)}
+# What is read; the rest of what `compute --json` and `explain --json` print is skipped.
+_READ = tuple(dict.fromkeys(("gradients", "gradient", "loss", *CHAIN, "with_respect_to", "dtype")))
+_OBJECT = re.compile(r'\s*\{\s*["}]')  # in JSON; a matrix in C begins with its numbers or its rows
 
 
-def _one_number(data: bytes | Array, decimals: str | None) -> Claimed:
-    """A loss; null is JSON's way to say that it is no number."""
+def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> Mapping[str, Any]:
+    """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already."""
+    data, key = written.data, written.key
     if isinstance(data, np.ndarray):
-        return printed.of_array(data)
-    text = data.decode().strip()
-    return printed.one_number("nan" if text == "null" else text, decimals)
-
-
-def _from_object(text: str, name: str, decimals: str | None) -> dict[str, Claimed]:
-    """The steps; or what stands under `gradients`, by its symbol, or under `gradient`, which is then that of W."""
+        return {"gradient": printed.of_array(data)}
+    if written.dtype is not None:
+        return {"gradient": printed.of_array(raw.of_shape(data, written.dtype, shape), written.dtype)}
+    binary = binary_format(data)
+    if key is not None and not (binary and binary.has_keys):
+        raise InputError(f"this file has no keys, so {key!r} names nothing")
+    if binary is not None and not binary.has_keys:
+        return {"gradient": printed.of_array(binary.load(data, "", "gradient").values["gradient"])}
+    if binary is not None:
+        return _known(*_arrays(data, binary.name, key))
+    text = printed.without_comments(data.decode())
+    if not _OBJECT.match(text):
+        return {"gradient": printed.of_text(text, asked, math.prod(shape))}
     try:
-        value: dict[str, Any] = printed.parsed(text)
+        return _known(printed.parsed(text))
     except json.JSONDecodeError as error:
         raise InputError(
             f"line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
         ) from None
     except RecursionError:
         raise InputError("brackets are nested too deeply to be a gradient") from None
-    steps = {}
-    for step in CHAIN if name == "weights" else ():
-        if (rows := value.get(step)) is not None:
-            with naming(step):
-                steps[step] = printed.of_rows(rows if isinstance(rows, list) else [rows], decimals)
-    if steps.keys() - {"gradient"}:
-        return steps
-    several, symbol = value.get("gradients"), SYMBOLS[name]
-    if isinstance(several, dict) and symbol in several:
-        return {"gradient": printed.of_rows(several[symbol], decimals)}
-    if "gradient" not in value or (isinstance(several, dict) and name != "weights"):
-        keys = listed([*value])
-        wanted = "'gradient'" if name == "weights" else f"'gradient', and none {symbol!r} in 'gradients'"
-        raise InputError(f"the object has no key {wanted}; its keys are {keys or 'none'}")
-    return {"gradient": printed.of_rows(value["gradient"], decimals)}
 
 
-def _in_shape(array: Claimed, expected: tuple[int, ...]) -> Claimed:
+def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], str]:
+    """The arrays of a NPZ or of safetensors, `gradients.b` as that of b; or the one under the key, or the only one."""
+    if name == "npz":
+        arrays: dict[str, Any] = dict(npz.read_arrays(data))
+    else:
+        tensors = safetensors.read_tensors(data)
+        arrays = {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
+    if key is not None or (len(arrays) == 1 and not arrays.keys() & {*_READ}):
+        return {"gradient": arrays[chosen(arrays, "gradient", [key] if key else [*arrays], [])]}, ""
+    several = {of.partition(".")[2]: array for of, array in arrays.items() if of.startswith("gradients.")}
+    values = {of: array for of, array in arrays.items() if not of.startswith("gradients.")}
+    return values | ({"gradients": several} if several else {}), ", and FILE:KEY takes one array alone"
+
+
+def _known(values: Mapping[str, Any], hint: str = "") -> Mapping[str, Any]:
+    """The values, refused where one is neither read nor printed by xegrad beside those that are."""
+    skipped = {*results.ComputeResult.__struct_fields__, *results.ExplainResult.__struct_fields__}
+    for key in values:
+        if key not in _READ and key not in skipped:
+            known = f"what is read is {', '.join(_READ)}{hint}"
+            raise InputError(f"{short(key)!r} is no gradient, loss or step; {known}{nearest(key, _READ)}")
+    if not values.keys() & {*_READ} - {"with_respect_to", "dtype"}:
+        raise InputError(f"there is no gradient, loss or step; the keys are {listed([*values]) or 'none'}")
+    return values
+
+
+def _gradients(
+    values: Mapping[str, Any],
+    problem: Problem,
+    layout: Layout,
+    names: Sequence[str] | None,
+    asked: Reading | None,
+) -> dict[str, Claimed]:
+    """Those under `gradients`, by their symbols, and `gradient`, which is of W beside others; only the named ones."""
+    several = values.get("gradients", {})
+    if not isinstance(several, dict):
+        raise InputError(f"gradients is no object; one of {', '.join(NAMES)} is expected")
+    for symbol in several:
+        _check_symbol(symbol, "gradients")
+    of = _word(values.get("with_respect_to"))
+    if of is not None:
+        _check_symbol(of, "with_respect_to")
+    elif names is not None and len(names) == 1 and "gradients" not in values:
+        of = SYMBOLS[names[0]]
+    found: dict[str, Claimed] = {}
+    for symbol, name in NAMES.items():
+        for key, holder in (
+            (f"gradients.{symbol}", several.get(symbol)),
+            ("gradient", values.get("gradient")),
+        ):
+            is_there = symbol in several if "." in key else "gradient" in values and symbol == (of or "W")
+            if not is_there or (names is not None and name not in names):
+                continue
+            with naming(key if "." in key else ""):
+                in_file = in_shape(_array(holder, key, asked), problem, layout, name)
+            claimed = in_file.moved(partial(layout.to_library, name))
+            if name in found and not np.array_equal(found[name].values, claimed.values, equal_nan=True):
+                raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
+            found[name] = claimed
+    if missing := [SYMBOLS[name] for name in names or () if name not in found]:
+        there = dict.fromkeys([*several, *([of or "W"] if "gradient" in values else [])])
+        raise InputError(
+            f"there is no gradient of {' and '.join(missing)}; there is {', '.join(there) or 'none'}"
+        )
+    return found
+
+
+def _array(value: Any, key: str, asked: Reading | None) -> Claimed:
+    """The numbers under a key; a loss is one, and a step may be."""
+    if isinstance(value, Claimed):
+        return value
+    with naming("" if key == "gradient" else key):
+        if isinstance(value, np.ndarray):
+            return printed.of_array(value)
+        return printed.of_rows([value] if key in CHAIN[:-1] and not isinstance(value, list) else value, asked)
+
+
+def _word(value: Any) -> Any:
+    """A word in JSON, or in an array of one."""
+    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+
+
+def _check_symbol(symbol: Any, key: str) -> None:
+    if symbol not in NAMES:
+        hint = nearest(str(symbol), NAMES)
+        raise InputError(f"{key} names {symbol!r}; the gradients are {', '.join(NAMES)}{hint}")
+
+
+def _one_number(data: bytes | Array, asked: Reading | None) -> Claimed:
+    """A loss; null is JSON's way to say that it is no number."""
+    if isinstance(data, np.ndarray):
+        return printed.of_array(data)
+    text = data.decode().strip()
+    return printed.one_number("nan" if text == "null" else text, asked)
+
+
+def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Claimed:
     """The numbers in the shape that the gradient has in the file's layout, or as many in another.
 
     A matrix that is transposed stays so, for the diagnosis; a flat one is read in the order of W's layout.
     """
-    shape = array.values.shape
-    if shape == expected or (len(expected) == 2 and shape == expected[::-1]):
+    shape, expected = array.values.shape, layout.shape(problem, name)
+    if shape == expected:
         return array
+    fits = layout.of_shape(problem, shape)
+    if len(expected) == 2 and shape == expected[::-1]:
+        return replace(array, fits=fits)
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
-        return array.moved(lambda numbers: numbers.reshape(expected))
-    raise InputError(
-        f"the gradient is {' x '.join(map(str, shape))}, but {' x '.join(map(str, expected))} is expected"
-    )
+        return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
+    found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, expected))
+    hint = f"; {shape_of(fits)}" if fits else ""
+    raise InputError(f"the gradient is {found}, but {wanted} is expected{hint}")

@@ -21,7 +21,10 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     arrays = read_arrays(data)
     if part is not None:
         only = [*arrays] if key is None and len(arrays) == 1 else []
-        return RawProblem(under_keys(arrays, {part: chosen(arrays, part, [key or part], only)}))
+        name = chosen(arrays, part, [key or part], only)
+        return RawProblem(
+            under_keys(arrays, {part: name}), beside=frozenset(arrays.keys() & FIELDS.keys() - {name})
+        )
     for name in arrays:
         if name not in FIELDS:
             raise InputError(unknown_key(name))

@@ -1,4 +1,4 @@
-"""Arrays as text: JSON, CSV, and what numpy and torch print, with what the printing leaves open.
+"""Arrays as text: JSON, CSV, and what languages print of a matrix, with what the printing leaves open.
 
 Text is understood whole or refused.  What is not finite is read as such: a wrong gradient is no bad input.
 
@@ -10,43 +10,18 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad.claim import Claimed, Reading
 from xegrad.errors import InputError
+from xegrad.formats import resolution
 from xegrad.formats.values import check_doubled, check_real, is_number, short, why_ragged
 from xegrad.targets import Array
-
-LARGEST_POWER = 308  # of ten, in float64
-FEWEST, MOST = 4, 12  # decimals that look like printing; fewer and more are taken as they stand
-
-_NOTATION = re.compile(r"[-+]?([0-9]*)\.?([0-9]*)(?:[eE]([-+]?[0-9]+))?")  # of a number that is finite
-
-# What numpy and torch print around the brackets of an array; anything else would be part of an expression.
-_SCALAR = re.compile(r"(?<![\w.)+-])np\.float\d+\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
-_NAME = r"[A-Za-z_][\w.]*(?:/[A-Za-z_][\w.]*)*"  # dL/dW, layer.weight.grad; G/4 is none
-_WORD = re.compile(_NAME)
-_CELL_NAME = re.compile(
-    r"\w[^*=]*|."
-)  # of a header with commas: cell names begin as words do; -a and *2 are none
-_BEFORE = re.compile(
-    rf"""\s*
-    (?: (?:\[[A-Z]+\]\s*)? {_NAME} \s*[=:]\s* )?                      # [INFO] grad =
-    (?: Parameter\ containing:\s* )?
-    (?P<call> (?:\w+\.)? (?:array|Array|tensor|Tensor|matrix) \(\s* )?
-    (?: (?P<factor> [0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)? ) [ ]*\*[ ]*\n\s* )?  # 1.0e-05 * on a line of its own
-    """,
-    re.VERBOSE,
-)
-_KEYWORD = re.compile(
-    r"""\s*,\s* (?P<name>dtype|device|grad_fn|requires_grad|shape|size|layout|weak_type)
-    = (?P<value> <[^<>]*> | \([^()]*\) | '[^']*' | [\w.]+ )""",
-    re.VERBOSE,
-)
-_FLOAT = re.compile(r"(?:\w+\.)?(float\d+|bfloat16)")
 
 
 class Token(str):
@@ -55,76 +30,175 @@ class Token(str):
     __slots__ = ()
 
 
-def of_array(array: Array) -> Claimed:
-    """Numbers that are what they are, in the precision of their array."""
+class Found(msgspec.Struct, frozen=True):
+    """What a text holds: the texts of its numbers, and what it says of them."""
+
+    rows: Any
+    power: int = 0  # of ten, that all of them are multiplied with
+    dtype: str | None = None
+    shape: str | None = None
+    by_column: bool = False  # each column has its own number of decimals
+
+
+_NAME = r"[A-Za-z_][\w.]*(?:/[A-Za-z_][\w.]*)*"  # dL/dW, layer.weight.grad; G/4 is none
+_NAMED = rf"\s* (?: (?:\[[A-Z]+\]\s*)? {_NAME} \s*[=:]\s* )?"  # [INFO] grad =
+_FACTOR = r"(?: 1(?:\.0*)?[eE](?P<power>[-+]?[0-9]{1,3}) [ ]*\*[ ]*\n\s* )?"  # 1.0e-05 * on a line of its own
+
+
+class Enclosed(msgspec.Struct, frozen=True):
+    """How numbers between brackets are printed: what is before them and after, and a suffix that says float32.
+
+    The patterns have the groups `type`, `shape`, `power`, and `call` with the `closed` that it needs.
+    """
+
+    before: str
+    opens: str = r"\["
+    after: str = ""
+    suffix: tuple[str, str] | None = None  # and what it stands for
+
+
+# Nothing else may stand there: it would be part of an expression.
+ENCLOSED = (
+    # numpy, torch, JAX and TensorFlow, which print one number without brackets.
+    Enclosed(
+        rf"""{_NAMED} (?: Parameter\ containing:\s* )?
+        (?P<call>(?:\w+\.)?(?:array|Array|tensor|Tensor|matrix)) \(\s* {_FACTOR}""",
+        opens=r"[\[\w.+-]",
+        after=r"""(?: \s*,\s* (?: dtype=(?: '?(?:\w+\.)?(?P<type>float\d+|bfloat16)'? | [\w.]+ )
+            | (?:shape|size)=(?P<shape>\([\d,\s]*\))
+            | (?:device|grad_fn|requires_grad|layout|weak_type)=(?: <[^<>]*> | '[^']*' | [\w.]+ ) ) )*
+            (?: \s*,?\s* (?P<closed>\)) )?""",
+    ),
+    # JSON, Python, MATLAB's mat2str, JavaScript, and Rust's {:?} of vectors and of ndarray.
+    Enclosed(
+        rf"{_NAMED} {_FACTOR}",
+        after=r"""(?: ,\ shape=(?P<shape>\[[\d,\ ]+\]),\ strides=\[[-\d,\ ]+\],\ layout=\w+\ \(0x\w+\),
+            \ (?:const|dynamic)\ ndim=\d+ )?""",
+    ),
+    Enclosed(rf"{_NAMED} (?P<type>Float32|Float64)Array\((?P<shape>\d+)\)\s*"),
+    # Julia, where 1f-5 is a Float32.
+    Enclosed(rf"{_NAMED} (?P<type>Float16|Float32|Float64)?", suffix=(r"(?<=[\d.])f(?=[-+]?\d)", "e")),
+    # C, where 0.1f is a float.
+    Enclosed(
+        rf"""(?: \s* (?:(?:static|const|constexpr)\s+)* (?P<type>float|double)\s+ \w+
+        (?P<shape>(?:\s*\[\s*\d*\s*\])+) \s*=\s* | {_NAMED})""",
+        opens=r"\{",
+        after=r"\s*;?",
+        suffix=(r"(?<=[\d.])[fF](?=\s*[,}])", ""),
+    ),
+)
+
+# What stands before lines of numbers.
+TITLES = (
+    # MATLAB and Octave, which say of an array in single what it is.
+    rf"""\s* {_NAME} \s*=[ ]*\n \s* (?: (?: (?P<shape>\d+[x×]\d+)\ )?
+        (?P<type>single) (?:\ matrix|\ row\ vector|\ column\ vector)? \s*\n )? \s* {_FACTOR}""",
+    # Julia: 3×5 Matrix{Float64}:
+    r"\s* (?P<shape>\d+×\d+|\d+(?=-element)) [^\n]*? (?P<type>Float16|Float32|Float64) [^\n]*:[ ]*\n",
+    r"\s* (?=Columns?\ \d)",  # Octave's disp
+)
+# Lines of some columns: those of MATLAB and Octave, of R, and of R's vectors, whose lines begin with an index.
+_COLUMNS = re.compile(r"Columns? (\d+)(?: (?:through|to|and) (\d+))?:?")
+_R_COLUMNS = re.compile(r"(?:\[,\d+\]\s*)+")
+_R_ROW, _R_VECTOR = re.compile(r"\[(\d+),\]\s(.*)"), re.compile(r"\[(\d+)\]\s(.*)")
+
+_TYPES = {"float": "float32", "double": "float64", "single": "float32"}
+_ABBREVIATED = re.compile(r"\.\.\.|[…⋮⋱⋯]")
+_SCALAR = re.compile(r"(?<![\w.)+-])np\.(float\d+)\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
+_JS_ROW = re.compile(r"Float(?:32|64)Array\((\d+)\)\s*(?=\[)")
+_NUMBER = re.compile(r"[-+]?(?:[\w.]|(?<=[eEpP])[-+])+")
+_HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][-+]?[0-9]{1,4}")  # %a
+_NAMED_NUMBER = re.compile(rf"\s*{_NAME}\s*[=:]\s*({_NUMBER.pattern})\s*")
+_WORD = re.compile(_NAME)
+_CELL_NAME = re.compile(r"\w[^*=]*|.")  # of a header with commas: names begin as words do; -a and *2 are none
+
+
+def of_array(array: Array, dtype: str | None = None) -> Claimed:
+    """Numbers that are what they are, in the precision of their array, or in that of their file."""
     check_real(array)
-    return Claimed(array.astype(np.float64), dtype=array.dtype.name)
+    return Claimed(array.astype(np.float64), dtype=dtype or array.dtype.name)
 
 
 def without_comments(text: str) -> str:
-    """The text without the lines that begin with #, and numpy 2's scalars as their numbers."""
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    return _SCALAR.sub(r"\1", "\n".join(lines))
+    """The text without the lines that begin with #."""
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
-def one_number(text: str, decimals: str | None = None) -> Claimed:
-    """The text of a single number."""
-    if not is_number(text):
-        raise InputError(f" is {text[:30]!r}; a number is expected")
-    return of_rows([Token(text)], decimals)
+def one_number(text: str, asked: Reading | None = None) -> Claimed:
+    """The text of a single number, or what a language prints of one."""
+    if is_number(text):
+        return of_rows([Token(text)], asked)
+    try:
+        return of_text(text, asked)
+    except InputError:
+        raise InputError(f" is {text[:30]!r}; a number is expected") from None
 
 
-def of_text(text: str, decimals: str | None = None) -> Claimed:
-    """A JSON array, what numpy and torch print, or lines of numbers.
+def of_text(text: str, asked: Reading | None = None, size: int | None = None) -> Claimed:
+    """A JSON array, what languages print, or lines of numbers.
 
-    `decimals` says with how many they were printed, or "none": the text is exact.  By default the text tells.
+    `asked` says how they were printed, or that they are what they are.  By default the text tells.  `size` is how many
+    are expected, by which 0,1,2 is a line of numbers or a header.
     """
     if text.lstrip().startswith("["):
         try:
-            return of_rows(parsed(text), decimals)
+            return of_rows(parsed(text), asked)
         except json.JSONDecodeError:
             pass
         except RecursionError:
             raise InputError("brackets are nested too deeply to be a matrix") from None
-    return _from_print(text, decimals) if "[" in text else of_rows(_lines(text), decimals)
-
-
-def _from_print(text: str, decimals: str | None) -> Claimed:
-    """What numpy and torch print, understood whole: brackets, a name before them, what the array is after them."""
-    if "..." in text:
+    if abbreviated := _ABBREVIATED.search(text):
         raise InputError(
-            "the matrix is abbreviated with '...'; print all of it "
+            f"the matrix is abbreviated with {abbreviated[0]!r}; all of it is expected "
             "(numpy.set_printoptions(threshold=sys.maxsize), torch.set_printoptions(profile='full'))"
         )
-    before = _BEFORE.match(text)
-    assert before is not None  # each piece of it may be absent
-    start = before.end()
-    if not text.startswith("[", start):
-        raise _not_understood(text[start:] or text)
-    end = _end_of_brackets(text, start)
-    array = of_rows(_rows(text[start + 1 : end - 1]), decimals)
-    dtype = None
-    if before["call"] is not None:
-        while keyword := _KEYWORD.match(text, end):
-            stored = _FLOAT.fullmatch(keyword["value"]) if keyword["name"] == "dtype" else None
-            dtype, end = stored[1] if stored else dtype, keyword.end()
-        closing = text[end:].lstrip()
-        if not closing:
-            raise InputError(f"the parenthesis after {before['call'].strip()[:-1]} does not close")
-        if not closing.startswith(")"):
-            raise _not_understood(closing)
-        end = len(text) - len(closing) + 1
-    if text[end:].strip():
-        raise _not_understood(text[end:])
-    scale = float(before["factor"] or 1)
-    return msgspec.structs.replace(array.moved(lambda numbers: numbers * scale), dtype=dtype)
+    types = {scalar[1] for scalar in _SCALAR.finditer(text)}
+    text = _SCALAR.sub(r"\2", text)
+    found = _of_r(text) or _titled(text)
+    if found is None and (named := _NAMED_NUMBER.fullmatch(text)):
+        found = Found([Token(named[1])])
+    if found is None:
+        found = _enclosed(text) if re.search(r"[\[{]|\w\(", text) else _lines(text, size)
+    return of_rows(found.rows, asked, replace(found, dtype=found.dtype or types.pop()) if types else found)
 
 
-def _end_of_brackets(text: str, start: int) -> int:
-    """Where the matrix ends that begins at `start`."""
+def _enclosed(text: str) -> Found:
+    """Numbers between brackets, with what is said before and after them."""
+    rests = []
+    for entry in ENCLOSED:
+        before = re.match(entry.before, text, re.VERBOSE)
+        if before is None or not re.match(entry.opens, text[before.end() :]):
+            continue
+        start, end = before.end(), _end_of_body(text, before.end())
+        after = re.compile(entry.after, re.VERBOSE).match(text, end)
+        assert after is not None  # each piece of it may be absent
+        if rest := text[after.end() :].strip():
+            rests.append(rest)
+            continue
+        said = {**before.groupdict(), **after.groupdict()}
+        if said.get("call") and not said["closed"]:
+            raise InputError(f"the parenthesis after {said['call']} does not close")
+        inside, n_suffixes = re.subn(*entry.suffix, text[start:end]) if entry.suffix else (text[start:end], 0)
+        return _said(_between(inside), said | ({"type": "float32"} if n_suffixes else {}))
+    raise _not_understood(min(rests, key=len, default=text))
+
+
+def _said(rows: Any, said: Mapping[str, str | None]) -> Found:
+    """Rows, with the groups of the pattern around them."""
+    dtype, power, shape = (said.get(group) for group in ("type", "power", "shape"))
+    dtype = dtype and _TYPES.get(dtype, dtype.lower())
+    return Found(rows, int(power or 0), dtype, None if shape is None else shape.strip())
+
+
+def _end_of_body(text: str, start: int) -> int:
+    """Where the matrix ends, or the number, that begins at `start`."""
+    if text[start] not in "[{":
+        number = _NUMBER.match(text, start)
+        return number.end() if number else start
+    opening, closing = text[start], {"[": "]", "{": "}"}[text[start]]
     depth = 0
-    for bracket in re.finditer(r"[\[\]]", text[start:]):
-        depth += 1 if bracket[0] == "[" else -1
+    for bracket in re.finditer(rf"[\{opening}\{closing}]", text[start:]):
+        depth += 1 if bracket[0] == opening else -1
         if depth == 0:
             return start + bracket.end()
         if depth == 3:
@@ -132,10 +206,25 @@ def _end_of_brackets(text: str, start: int) -> int:
     raise InputError("the brackets of the matrix do not close")
 
 
+def _between(text: str) -> list[Any]:
+    """The rows of a matrix in brackets, the cells of a vector, or a number."""
+    if text.startswith("{"):
+        if "[" in text:
+            raise _not_understood(text)
+        text = text.replace("{", "[").replace("}", "]")
+    if not text.startswith("["):
+        return [Token(text)]
+    sizes = _JS_ROW.findall(text)
+    rows = _rows(_JS_ROW.sub("", text)[1:-1])
+    if sizes and sizes != [str(len(row)) for row in rows]:
+        raise InputError(f"an array is said to have {sizes[0]} numbers, and has others")
+    return rows
+
+
 def _rows(inside: str) -> list[Any]:
     """The rows between the brackets of a matrix, or the cells between those of a vector."""
     if "[" not in inside:
-        return _cells(inside)
+        return [_cells(row) for row in inside.split(";")] if ";" in inside else _cells(inside)
     between = re.split(r"\[[^\[\]]*\]", inside)
     for index, text in enumerate(between):
         comma = "" if index == 0 else ","
@@ -158,10 +247,69 @@ def _not_understood(text: str) -> InputError:
     )
 
 
-def _lines(text: str) -> list[Any]:
-    """Lines of cells between commas, or else blanks; a first line of words, or of indices, is a header.
+def _titled(text: str) -> Found | None:
+    """What MATLAB, Octave and Julia print: a title, and lines of numbers, perhaps some columns at a time."""
+    for pattern in TITLES:
+        if (title := re.match(pattern, text, re.VERBOSE)) is None:
+            continue
+        blocks: list[tuple[int, int | None, list[Any]]] = []
+        for line in filter(str.strip, text[title.end() :].splitlines()):
+            if columns := _COLUMNS.fullmatch(line.strip()):
+                blocks.append((int(columns[1]), int(columns[2] or columns[1]), []))
+            else:
+                blocks = blocks or [(1, None, [])]
+                blocks[-1][2].append([Token(cell) for cell in line.split()])
+        return _said(_side_by_side(blocks), title.groupdict())
+    return None
 
-    A header has a cell for each column.  One without commas is made of words: "-G" and "1e-5 *" are none.
+
+def _of_r(text: str) -> Found | None:
+    """What R prints: each line of a vector begins with its index, and a matrix has the indices of both."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and (vector := [_R_VECTOR.fullmatch(line) for line in lines])[0]:
+        cells: list[Token] = []
+        for line, match in zip(lines, vector, strict=True):
+            if match is None or int(match[1]) != len(cells) + 1:
+                raise _not_understood(line)
+            cells += map(Token, match[2].split())
+        return Found(cells)
+    if not (lines and _R_COLUMNS.fullmatch(lines[0])):
+        return None
+    blocks: list[tuple[int, int | None, list[Any]]] = []
+    for line in lines:
+        if _R_COLUMNS.fullmatch(line):
+            indices = [int(index) for index in re.findall(r"\d+", line)]
+            if indices != [*range(indices[0], indices[-1] + 1)]:
+                raise _not_understood(line)
+            blocks.append((indices[0], indices[-1], []))
+        elif (row := _R_ROW.fullmatch(line)) and int(row[1]) == len(blocks[-1][2]) + 1:
+            blocks[-1][2].append([Token(cell) for cell in row[2].split()])
+        else:
+            raise _not_understood(line)
+    return Found(_side_by_side(blocks), by_column=True)
+
+
+def _side_by_side(blocks: list[tuple[int, int | None, list[Any]]]) -> list[Any]:
+    """The rows of a matrix from blocks of columns, each with its first, its last and its rows."""
+    if not blocks:
+        raise InputError("has a title and no numbers; a gradient is expected")
+    rows: list[Any] = [[] for _ in blocks[0][2]]
+    for first, last, block in blocks:
+        width = last and last - first + 1
+        is_next = first == len(rows[0] if rows else ()) + 1 and len(block) == len(rows)
+        if not is_next or (width and any(len(row) != width for row in block)):
+            raise InputError(
+                f"the columns from {first} do not continue those before them, or have other numbers"
+            )
+        rows = [[*row, *more] for row, more in zip(rows, block, strict=True)]
+    return rows
+
+
+def _lines(text: str, size: int | None) -> Found:
+    """Lines of cells between commas, or else blanks; a first line, and a first column, of names or indices.
+
+    Names without commas are words: "-G" and "1e-5 *" are none.  A first line of 0, 1, ... is one of numbers where
+    the others are not as many as expected.
     """
     lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip()]
     has_commas = "," in text
@@ -170,19 +318,33 @@ def _lines(text: str) -> list[Any]:
         rows = [[Token(cell.strip().strip('"')) for cell in row] for row in cells]
     except csv.Error as error:
         raise InputError(f"malformed CSV: {error}") from None
-    if len(rows) > 1 and len(rows[0]) == len(rows[1]):
-        header = rows[0]
-        name = _CELL_NAME if has_commas else _WORD
-        is_names = not any(map(is_number, header)) and all(map(name.fullmatch, header))
-        if is_names or header == [str(index) for index in range(len(header))]:
-            rows = rows[1:]
     if not rows:
         raise InputError("is empty; a gradient is expected")
-    return rows
+
+    def are_names(cells: list[Token]) -> bool:
+        name = _CELL_NAME if has_commas else _WORD
+        is_words = not any(map(is_number, cells)) and all(map(name.fullmatch, cells))
+        return is_words or any(cells == [str(k) for k in range(a, a + len(cells))] for a in (0, 1))
+
+    header, body = rows[0], rows[1:]
+    width = len(body[0]) if body else 0
+    if header[0] == "" or width == len(header) + 1:
+        columns = header[1:] if header[0] == "" else header
+        is_named = all(len(row) == width == len(columns) + 1 for row in body) and are_names(columns)
+        if is_named and are_names([row[0] for row in body]):
+            return Found([row[1:] for row in body], by_column=not has_commas)
+    elif width == len(header) and are_names(header):
+        may_be_numbers = is_number(header[0]) and sum(map(len, rows)) == size
+        return Found(rows if may_be_numbers else body)
+    return Found(rows)
 
 
-def of_rows(rows: Any, decimals: str | None = None) -> Claimed:
-    """Rows of the texts of numbers, or one row, refused where they are ragged, and what these texts leave open."""
+def of_rows(rows: Any, asked: Reading | None = None, found: Found | None = None) -> Claimed:
+    """Rows of the texts of numbers, or one row, refused where they are ragged, and what these texts leave open.
+
+    `found` says what else the text tells of them.
+    """
+    found = found or Found(rows)
     if not isinstance(rows, list):
         kinds = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}
         kind = kinds.get(type(rows), "no array")
@@ -198,22 +360,18 @@ def of_rows(rows: Any, decimals: str | None = None) -> Claimed:
     if not tokens:
         raise InputError("the gradient is empty; numbers are expected")
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)
-    values = np.array(list(map(float, tokens))).reshape(shape)
-    notations = list(map(_notation, tokens))
-    most = max(notation.decimals for notation in notations)
-    if decimals == "none" or (decimals is None and not FEWEST <= most <= MOST):
-        return Claimed(values)
-    n_decimals = most if decimals is None else int(decimals)
-    # A number may have lost the trailing zeros of its column.  Numbers printed to significant digits have each
-    # its own last place: one with fewer decimals than the longest, but with as many digits as any, was cut there.
-    most_digits = max(notation.digits for notation in notations) if decimals is None else None
-    last_places = [
-        notation.last_place(notation.decimals if notation.digits == most_digits else n_decimals)
-        for notation in notations
-    ]
-    # A shade more than half a unit: what is read is itself rounded to a float.
-    half = np.array([10.0**place for place in last_places]).reshape(shape) * (0.5 + 2.0**-40)
-    return Claimed(values, Reading(half, decimals=n_decimals))
+    if found.shape is not None:
+        sizes = re.findall(r"\d+|(?<=\[)(?=\])", found.shape.replace(" ", ""))
+        fits = len(sizes) == len(shape) and all(
+            size in ("", str(n)) for size, n in zip(sizes, shape, strict=False)
+        )
+        if not fits and (sizes or len(tokens) > 1):
+            raise InputError(f"the text says {found.shape}, and has {' x '.join(map(str, shape))} numbers")
+    values = np.array([_value(token, found.power) for token in tokens]).reshape(shape)
+    written = resolution.written(tokens, shape, found.power)
+    reading, others = resolution.readings(written, asked, by_column=found.by_column)
+    is_exact = asked is not None and asked.decimals is None and asked.digits is None
+    return Claimed(values, reading, others, found.dtype, None if is_exact else written.most_significant)
 
 
 def _token(cell: Any, place: str) -> Token:
@@ -221,30 +379,24 @@ def _token(cell: Any, place: str) -> Token:
         return Token("nan")  # JSON's way to say that a number is none
     if isinstance(cell, list):
         raise InputError(f"{place} is a list; the gradient has three dimensions or more")
-    if not isinstance(cell, Token) or not is_number(cell):
-        raise InputError(f"{place} is {str(cell)[:30]!r}; a number is expected")
+    if not isinstance(cell, Token) or not (is_number(cell) or _HEXADECIMAL.fullmatch(cell)):
+        raise InputError(f"{place} is {short(str(cell))!r}; a number is expected")
     return cell
 
 
-class Notation(msgspec.Struct, frozen=True):
-    """How a number is written: its digits from the first that is not zero, its decimals, its exponent."""
-
-    digits: int = 0
-    decimals: int = 0
-    exponent: int | None = None
-
-    def last_place(self, decimals: int) -> int:
-        """The power of ten of its last digit, or of the last of so many decimals if it has no exponent."""
-        return -decimals if self.exponent is None else min(self.exponent - self.decimals, LARGEST_POWER)
-
-
-def _notation(token: str) -> Notation:
-    match = _NOTATION.fullmatch(token)
-    if match is None:
-        return Notation()
-    whole, decimals, exponent = match.groups()
-    digits = len((whole + decimals).lstrip("0"))
-    return Notation(digits, len(decimals), None if exponent is None else int(exponent))
+def _value(token: str, power: int) -> float:
+    """The float nearest to a text times a power of ten."""
+    if not _HEXADECIMAL.fullmatch(token):
+        is_scaled = power != 0 and token.lstrip("+-")[0] in ".0123456789"
+        if is_scaled and "e" in token.lower():
+            raise InputError(f"{token!r} stands behind a power of ten and has one; which is meant?")
+        return float(f"{token}e{power}" if is_scaled else token)
+    try:
+        if power == 0:
+            return float.fromhex(token)
+    except OverflowError:
+        pass
+    raise InputError(f"{short(token)!r} is no number of float64; a number is expected")
 
 
 def parsed(text: str) -> Any:

@@ -31,12 +31,15 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         Whether the format leaves no choice of W's layout.
     labels_are_a_column : bool
         Of a data set: their names in sorted order are the classes, if nothing else names them.
+    beside : keys
+        Of the file of a part: what else of a problem it holds.
     """
 
     values: Mapping[str, Any] = {}
     sources: Mapping[str, str] = {}
     rows_are_inputs: bool = False
     labels_are_a_column: bool = False
+    beside: frozenset[str] = frozenset()
 
     def read_from(self, source: str, *, is_whole: bool) -> RawProblem:
         """The same, its sources beginning with this one, which is that of the whole if it is a whole problem."""

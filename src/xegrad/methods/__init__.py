@@ -2,15 +2,26 @@
 
 The table imports nothing; a method is imported when it is first used.  Methods are independent: one never
 imports another, because two that share code prove nothing about the code they share.
+
+Examples
+--------
+>>> list(METHODS)
+['finite-difference', 'chain', 'complex-step', 'shortcut', 'exact']
+>>> METHODS["shortcut"].evaluate(Problem([[1.0, -1.0]], [[3.0]], Targets([0]))).gradients["weights"]
+array([[-0.00741787,  0.00741787]])
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+
+from xegrad import notebook
+from xegrad.naming import gradient_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +38,19 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) holds what
     each row contributes to the loss.  `certified` marks, for "loss", "losses" and each gradient, the numbers that
     are proven to be the nearest float to the exact value; it is None if the method proves nothing.
+
+    Examples
+    --------
+    >>> METHODS["exact"].evaluate(Problem([[1.0, -1.0]], [[3.0]], Targets([0]))).loss
+    0.0024756851377304495
     """
 
     loss: float | Array
     losses: Array
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
+
+    __repr__ = notebook.one_line("loss", "gradients")
 
     def is_certain_of(self, name: str) -> bool:
         """Whether every number under this name is proven to be the nearest float to the exact value."""
@@ -71,11 +89,17 @@ class Method(msgspec.Struct, frozen=True):
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  Results that are not finite are returned, not raised."""
         problem = problem.rounded if self.rounds else problem
-        return import_module(self.module).evaluate(problem, with_respect_to)
+        return import_module(self.module).evaluate(problem, _names(with_respect_to))
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""
-        return import_module(self.module).bound(problem, with_respect_to)
+        return import_module(self.module).bound(problem, _names(with_respect_to))
+
+
+def _names(with_respect_to: str | Sequence[str]) -> tuple[str, ...]:
+    """Of these gradients, or of one."""
+    symbols = (with_respect_to,) if isinstance(with_respect_to, str) else with_respect_to
+    return tuple(map(gradient_name, symbols))
 
 
 # From the least to the most accurate.  If several are computed, the last is the one to report.
@@ -93,3 +117,21 @@ METHODS: Mapping[str, Method] = {
         ),
     )
 }
+
+
+Result = TypeVar("Result")
+
+
+def exact_if_absent(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function of a problem, its exact values and more, which may be called without the exact values."""
+    others = function.__code__.co_varnames[2 : function.__code__.co_argcount]
+
+    @wraps(function)
+    def call(problem: Problem, *arguments: Any, **named: Any) -> Result:
+        if "exact" in named or isinstance(next(iter(arguments), None), Evaluation):
+            return function(problem, *arguments, **named)
+        name = {**dict(zip(others, arguments, strict=False)), **named}.get("with_respect_to", "weights")
+        exact = METHODS["exact"].evaluate(problem, () if str(name) == "loss" else (gradient_name(name),))
+        return function(problem, exact, *arguments, **named)
+
+    return call

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.errors import InputError, shown
 from xegrad.targets import Array
 
 # How many roundings a term of a sum of n products goes through: one of its own, and those of the additions.
@@ -40,6 +41,24 @@ def blocked(block: int) -> Callable[[int], int]:
 def cascade(n: int) -> int:
     """Sixteen at a time, those sums again sixteen at a time, and at the end eight levels: nll_loss of torch's CPU."""
     return min(n, 16 * max(1, math.ceil(math.log(n, 16))) + 9)
+
+
+def by_name(summation: str) -> Callable[[int], int]:
+    """One of these, from any, pairwise or blocked=N.
+
+    Raises
+    ------
+    InputError
+        Another word.
+    """
+    summation = str(summation)
+    kind, _, size = summation.partition("=")
+    if kind == "blocked" and size.isdecimal() and int(size):
+        return blocked(int(size))
+    if summation not in ("any", "pairwise"):
+        expected = "any, pairwise or blocked=N is expected, N terms to a block"
+        raise InputError(f"summation is {shown(summation)}; {expected}")
+    return any_order if summation == "any" else pairwise
 
 
 class Arithmetic(msgspec.Struct, frozen=True):
@@ -109,13 +128,17 @@ class Arithmetic(msgspec.Struct, frozen=True):
         return error + self.u * (np.abs(values) + error) + self.eta
 
     def holds(self, values: Array) -> NDArray[np.bool_]:
-        """Which float64 numbers are numbers of this format: those of so many bits, in whole steps of eta."""
-        if self.u == PRECISIONS["float32"].u:  # the same, by numpy's own float32
-            with np.errstate(all="ignore"):
-                return values.astype(np.float32) == values
-        fractions, _ = np.frexp(values)
-        digits, steps = fractions / self.u, values / self.eta
-        return (digits == np.rint(digits)) & (steps == np.rint(steps)) & (np.abs(values) <= self.largest)
+        """Which float64 numbers are numbers of this format."""
+        return (self.nearest(values) == values) & (np.abs(values) <= self.largest)
+
+    def nearest(self, values: Array) -> Array:
+        """The number of this format that is nearest to each float64 number, as if it had no largest one."""
+        with np.errstate(all="ignore"):
+            if self.u == PRECISIONS["float32"].u:  # the same, by numpy's own float32
+                return values.astype(np.float32).astype(np.float64)
+            _, exponents = np.frexp(values)
+            step = np.maximum(np.ldexp(self.u, exponents), self.eta)
+            return np.asarray(np.rint(values / step) * step)
 
 
 PRECISIONS: Mapping[str, Arithmetic] = {

@@ -269,6 +269,11 @@ def concatenated(several: Sequence[Rounded]) -> Rounded:
     return _joined(np.concatenate, several)
 
 
+def joined(several: Sequence[Rounded]) -> Rounded:
+    """Along the last axis."""
+    return _joined(lambda arrays: np.concatenate(arrays, axis=-1), several)
+
+
 # The functions of the layer.
 
 

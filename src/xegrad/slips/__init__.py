@@ -1,4 +1,10 @@
-"""What people get wrong in this gradient: the catalogue, its formulas, and slips put into a derivation."""
+"""What people get wrong in this gradient: the catalogue, its formulas, and slips put into a derivation.
+
+Examples
+--------
+>>> SLIPS["sign-flipped"].sentence
+'Every entry has the opposite sign.'
+"""
 
 from __future__ import annotations
 

@@ -2,27 +2,28 @@
 
 The order of the table is that in which coincidences are listed: the commoner first, with N = T `transposed` before
 `scrambled-reshape`, with T = 2 `sign-flipped` before `classes-permuted`, with B = 1 `scaled` before `option-ignored`
-and `log-epsilon`.
+and `log-epsilon`; and `probabilities-clipped` before `rows-left-out`, which is what a clip leaves of some rows.
 
 See docs/slips.md, and docs/numerics.md, section 8.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 from msgspec.structs import replace
 
 from xegrad.numbers.rounded import Rounded, exact, sigmoid, through_softmax
-from xegrad.slips import formulas
+from xegrad.slips import formulas, rows
 from xegrad.slips.entry import FreeNumber, Slip, each
 
 _TABLE = {
     "softmax-over-wrong-axis": Slip(
         stage="probabilities",
         sentence="The softmax is normalised over another axis than the classes.",
-        equation="S = exp(Z) / sum over axis {axis}",
+        equation="S = exp(Z) / sum over axis {axis}; R = q S - Q, or n S - Q with the columns' sums n of Q",
         message="The softmax was normalised over the wrong axis ({axis}): for each example\n"
         "the {n_classes} probabilities no longer sum to one over the classes.",
         code=(
@@ -32,7 +33,7 @@ _TABLE = {
         remedy="Normalise over the classes: the last axis of Z.",
         cause="The default axis of a softmax is not always the last, and a row vector has an axis of length one.",
         formula=formulas.softmax_over,
-        forms=lambda c: each("axis", *(["rows"] if c.problem.n_rows > 1 else []), "one", "all"),
+        forms=formulas.softmax_forms,
     ),
     "softmax-twice": Slip(
         stage="residual",
@@ -51,11 +52,8 @@ _TABLE = {
         sentence="The gradient is multiplied with a constant.",
         equation="k G",
         message="Every entry is {k} times what it should be:\n{which}",
-        code=(
-            "dW = x.T @ dz    # or / B once more",
-            "dW = x.T @ dz / B    # once, for the mean; not at all for the sum",
-        ),
-        remedy="Divide by the number of rows once for a mean, and never for a sum; use the natural logarithm.",
+        code=("{wrong}", "{right}"),
+        remedy="{advice}",
         cause="A mean taken twice or not at all, a factor of the loss, or gradients accumulated over two passes.",
         formula=lambda c, form: form["k"] * c.G,
         number=FreeNumber("k", lambda c: 1 / c.problem.n_rows, nothing=1.0),
@@ -89,9 +87,9 @@ _TABLE = {
         stage="target",
         sentence="One row, or every row, has another class than its label.",
         equation="R = q S - Q', Q' of another class",
-        message="{which}\nThe classes are counted from zero.",
-        code=("S[label + 1] -= 1    # a label counted from one", "S[label] -= 1"),
-        remedy="Count classes from zero, and look the label up in this problem's order of classes.",
+        message="{which}\n{advice}",
+        code=("{wrong}", "{right}"),
+        remedy="Look the label up in this problem's order of classes, which is counted from zero.",
         cause="Labels counted from one, or an order of classes that is not the problem's.",
         formula=formulas.other_labels,
         forms=formulas.label_forms,
@@ -101,8 +99,8 @@ _TABLE = {
         sentence="A multiple of W is added: the gradient of weight decay.",
         equation="G + lambda W",
         message="{lambda} times the parameter itself is added to the gradient: lambda = {lambda} for\n"
-        "lambda/2 ||W||^2, or lambda = {lambda_of_square} for lambda ||W||^2.",
-        code=("dW = x.T @ dz + lam * W", "dW = x.T @ dz"),
+        "lambda/2 ||{parameter}||^2, or lambda = {lambda_of_square} for lambda ||{parameter}||^2.",
+        code=("{d} = {carried} + lam * {parameter}", "{d} = {carried}"),
         remedy="Compare the gradient of the loss alone, or leave the decay to the optimiser.",
         cause="Regularisation that is part of the training loss, not of the problem.",
         formula=lambda c, form: c.G + form["lambda"] * c.parameter,
@@ -113,13 +111,28 @@ _TABLE = {
         stage="target",
         sentence="An option of the loss is left out.",
         equation="the gradient without {option}",
-        message="This is the gradient of the same problem without its {option}:\n"
-        "that option of the loss did not reach the backward pass.",
-        code=("cross_entropy(Z, y)", "cross_entropy(Z, y, {option}=...)"),
-        remedy="Apply {option} in the backward pass as in the loss.",
+        message="This is the gradient of the same problem without its {option}:\n{which}",
+        code=("{wrong}", "cross_entropy(z, y, {argument}=...)"),
+        remedy="{advice}",
         cause="The option was added to the loss, and the gradient written by hand was not told.",
         formula=formulas.without_option,
         forms=formulas.option_forms,
+    ),
+    "micro-batch-means": Slip(
+        stage="rows",
+        sentence="The mean of the means of micro-batches, which are not equally large.",
+        equation="f_b R_b, f_b = divisor of all / (micro-batches x divisor of its own)",
+        message="Rows were taken in micro-batches of {size}, each with a mean of its own, and the means were\n"
+        "{then}: a row of a micro-batch that counts less than the others counts for more.",
+        code=(
+            "loss = sum(cross_entropy(part) for part in parts) / len(parts)",
+            "loss = sum(cross_entropy(part, reduction='sum') for part in parts) / count",
+        ),
+        remedy="Add up the sums of the micro-batches, and divide once by what all rows count.",
+        cause="Gradients accumulated over a last micro-batch that is shorter, or that ignores more rows.",
+        formula=lambda c, form: rows.times(rows.micro_batches(c, form), c),
+        forms=rows.micro_batch_forms,
+        paired=False,
     ),
     "sign-flipped": Slip(
         stage="sign",
@@ -130,6 +143,17 @@ _TABLE = {
         remedy="Subtract the target from the probabilities, not the other way round.",
         cause="The step -G taken for the gradient, or the minus of -log lost.",
         formula=lambda c, form: -c.G,
+    ),
+    "log-forgotten": Slip(
+        stage="residual",
+        sentence="The logarithm is left out of the loss.",
+        equation="DS(-Q), of -sum Q S; or -Q, of -sum Q Z",
+        message="This is the gradient of {loss}:\nthe logarithm of the probabilities was not taken.",
+        code=("{wrong}", "nll_loss(log_softmax(z), y)"),
+        remedy="Give the negative log-likelihood the logarithms of the probabilities.",
+        cause="A negative log-likelihood that expects log-probabilities, and was given probabilities or logits.",
+        formula=formulas.log_forgotten,
+        forms=lambda c: each("loss", "-sum Q S", "-sum Q Z"),
     ),
     "classes-permuted": Slip(
         stage="layout",
@@ -153,7 +177,7 @@ _TABLE = {
         equation="G'",
         message="Rows and columns have changed places: the numbers are right,\n"
         "for a W that is stored as {n_classes} classes x {n_inputs} inputs.",
-        code=("np.outer(s - y, x)", "np.outer(x, s - y)"),
+        code=("{d}.T", "{d}"),
         remedy="Transpose it, or say that W is stored as classes x inputs.",
         cause="Libraries that store W as classes x inputs.",
         places=lambda c, form, i, k: k * c.shape[0] + i,
@@ -175,7 +199,7 @@ _TABLE = {
         sentence="The updated weights in the place of the gradient.",
         equation="W - eta G",
         message="These are the weights after a step, W - eta G with eta = {eta}:\nnot the gradient.",
-        code=("return W - eta * dW", "return dW"),
+        code=("return {parameter} - eta * {d}", "return {d}"),
         remedy="Return the gradient, not the updated weights.",
         cause="The function updates W in place, and W is what was saved.",
         formula=lambda c, form: c.parameter - form["eta"] * c.G,
@@ -186,18 +210,18 @@ _TABLE = {
         stage="factor",
         sentence="Every entry is 0.",
         equation="0",
-        message="Every entry is 0.\n{why}",
-        code=("dW = (ds @ np.ones(T))    # rows of the Jacobian summed", "dW = np.outer(x, s - y)"),
-        remedy="Keep the digits of 1 - S: add up the other exponentials; and do not sum R over the classes.",
+        message="Every entry is 0{rounding}.\n{why}",
+        code=("{wrong}", "{d} = {carried}"),
+        remedy="{advice}",
         cause="1 - S computed from a rounded S; a Jacobian summed over its rows; a gradient never written to.",
-        formula=lambda c, form: exact(np.zeros_like(c.G.value), c.arithmetic),
+        formula=formulas.nothing,
     ),
     "clipped": Slip(
         stage="factor",
         sentence="The entries are clipped at a value.",
         equation="max(-limit, min(limit, G))",
         message="No entry is larger than {limit}, and {at_limit} are exactly that:\nthe gradient was clipped.",
-        code=("np.clip(dW, -limit, limit)", "dW"),
+        code=("np.clip({d}, -limit, limit)", "{d}"),
         remedy="Compare the gradient before it is clipped.",
         cause="Clipping is part of the training step.",
         formula=lambda c, form: Rounded(
@@ -209,8 +233,8 @@ _TABLE = {
         stage="storage",
         sentence="The gradient went through a format with fewer digits.",
         equation="G rounded to {format}",
-        message="Every entry is the right one rounded to {format}:\nits other digits are gone.",
-        code=("dW.astype(np.float16)    # or print(dW)", "dW, or np.save"),
+        message="{which}\nThe other digits are gone.",
+        code=("{wrong}", "{d}"),
         remedy="Keep the gradient in the precision of the computation, or say what it was stored as.",
         cause="Mixed precision, or numbers copied from what was printed.",
         formula=formulas.stored,
@@ -220,14 +244,14 @@ _TABLE = {
     "label-smoothed": Slip(
         stage="target",
         sentence="The labels are smoothed though the problem does not say so.",
-        equation="R = q S - ((1 - eps) Q + eps q/T)",
-        message="The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
-        "(or by {eps_of_others} over the other {n_others} alone); the problem does not say so.",
-        code=("y = (1 - eps) * y + eps / T", "y = y"),
+        equation="R = q' S - Q', Q' = (1 - eps) Q + eps q/T, or another formula",
+        message="{which}",
+        code=("{wrong}", "y = y"),
         remedy="Leave the smoothing out, or state it in the problem: label_smoothing {eps}.",
         cause="A default of the training code that the problem does not have.",
-        formula=lambda c, form: c.Q * (1 - form["eps"]) + c.q * (form["eps"] / c.problem.n_classes),
-        number=FreeNumber("eps", 0.1),
+        formula=formulas.smoothed,
+        forms=lambda c: each("spread", *formulas.smoothings(c.problem.n_classes)),
+        number=FreeNumber("eps", 0.1, between=(0.0, 1.0)),
     ),
     "sigmoid-instead-of-softmax": Slip(
         stage="probabilities",
@@ -238,6 +262,84 @@ _TABLE = {
         remedy="Use the softmax over the classes.",
         cause="Code for two classes, or for many labels at once, used for one of many classes.",
         formula=lambda c, form: sigmoid(c.Z),
+    ),
+    "probabilities-clipped": Slip(
+        stage="residual",
+        sentence="Probabilities are clipped, or have a floor, before the logarithm.",
+        equation="DS(-Q/clip(S)), with the derivative of the clip or without it; or q clip(S) - Q",
+        message="The probabilities are clipped at {eps}, and some are beyond that;\n{which}",
+        code=("{wrong}", "logsumexp(z) - z[label]    # and dz = p - y"),
+        remedy="Take the loss from the logits, where no logarithm of 0 can occur.",
+        cause="A guard against log 0, as in Keras, whose epsilon is 1e-7.",
+        formula=formulas.clipped_probabilities,
+        forms=formulas.clip_forms,
+        paired=False,
+    ),
+    "rows-left-out": Slip(
+        stage="rows",
+        sentence="Some rows contribute nothing.",
+        equation="f_b R_b, f_b = 0 for those rows",
+        message="{which} nothing:\n{advice}.",
+        code=(
+            "for i in range(n_rows // size):    # the rest is never reached",
+            "for i in range(-(-n_rows // size)):",
+        ),
+        remedy="Add up every row: look at the ends of loops, at masks, and at parts that are written over.",
+        cause="A loop that ends early, a mask off by one, or a part of the sum that another overwrites.",
+        formula=lambda c, form: rows.times(rows.left_out(c, form), c),
+        forms=rows.left_out_forms,
+        paired=False,
+    ),
+    "z-loss-included": Slip(
+        stage="residual",
+        sentence="A multiple of (log sum exp Z)^2 is part of the loss.",
+        equation="R + 2 lambda n lse S, with n the mean's share of a row",
+        message="The loss holds lambda (log sum e^z)^2 of each row, with lambda = {lambda}:\nthe z-loss.",
+        code=("loss = ce + lam * logsumexp(z)**2", "loss = ce"),
+        remedy="Leave the z-loss out, or compare the gradient of the cross-entropy alone.",
+        cause="A term of the training loss that a flag was thought to have switched off.",
+        formula=formulas.z_loss,
+        number=FreeNumber("lambda", 0.01, between=(0.0, math.inf)),
+        paired=False,
+    ),
+    "weights-on-logits": Slip(
+        stage="residual",
+        sentence="The class weights multiply the logits, and not the loss.",
+        equation="w (softmax(w Z) - Y), or without the outer w; Y without weights",
+        message="The class weights multiply the logits; in the derivative the factor w is {factor}.\n"
+        "They belong in front of the loss of each row.",
+        code=("cross_entropy(z * w, y)", "cross_entropy(z, y, weight=w)"),
+        remedy="Multiply the loss of each row with the weight of its class, and leave the logits alone.",
+        cause="Weights given to a function of logits that takes none.",
+        formula=formulas.weighted_logits,
+        forms=lambda c: [] if c.problem.targets.class_weights is None else each("factor", "kept", "left out"),
+        paired=False,
+    ),
+    "first-row-factor": Slip(
+        stage="rows",
+        sentence="Every row has the factor that belongs to row 0.",
+        equation="f_b R_b, f_b = q_0 / q_b",
+        message="Each row has its own factor (a weight, or the gradient that comes from above),\n"
+        "but every row was multiplied with that of row 0.",
+        code=("dz = (s - y) * upstream[0]", "dz = (s - y) * upstream[:, None]"),
+        remedy="Multiply each row with its own factor.",
+        cause="A kernel that loads the gradient from above as one number, where it is one for each row.",
+        formula=lambda c, form: rows.times(rows.first_row(c, form), c),
+        forms=rows.first_row_forms,
+        paired=False,
+    ),
+    "wrong-denominator": Slip(
+        stage="probabilities",
+        sentence="The sum of exponentials counts what is no class, or counts the classes several times.",
+        equation="S = exp(Z) / (sum exp(Z) + k), or exp(Z) / (k sum exp(Z)): {counted}",
+        message="The softmax divides by another sum of exponentials: {counted}.\n"
+        "The {n_classes} probabilities no longer sum to one.",
+        code=("{wrong}", "softmax(z)"),
+        remedy="Give padding a logit of -inf, and add up the parts of the sum once.",
+        cause="Padding columns with a logit of 0, or a sum over shards that every shard adds up again.",
+        formula=formulas.other_denominator,
+        forms=formulas.denominator_forms,
+        paired=False,
     ),
     "target-sum-ignored": Slip(
         stage="target",
@@ -255,12 +357,12 @@ _TABLE = {
         stage="probabilities",
         sentence="The logits are divided by a temperature.",
         equation="S = softmax(Z / tau); the factor 1/tau is {factor}",
-        message="The softmax is that of Z / tau with tau = {tau};\nthe factor 1/tau of its derivative is {factor}.",
+        message="The softmax is that of Z / tau with tau = {tau};\n{which}",
         code=("softmax(z / tau)", "softmax(z)"),
         remedy="Leave the temperature out of the training loss, or divide W and b by it in the problem.",
         cause="A temperature for sampling or distillation left in the loss.",
         formula=formulas.cooled,
-        forms=lambda c: each("factor", "left out", "kept"),
+        forms=lambda c: each("factor", "left out", "kept", "tau"),
         number=FreeNumber("tau", 2.0, nothing=1.0, grid=np.geomspace(1 / 64, 64, 97)),
     ),
     "bias-wrong": Slip(
@@ -356,7 +458,7 @@ _TABLE = {
         sentence="The softmax's Jacobian is left out of the chain.",
         equation="R = -Q/S",
         message="-y / S is the derivative by the probabilities;\nit was carried to W without the softmax Jacobian.",
-        code=("dW = np.outer(x, -y / p)", "dW = np.outer(x, p - y)"),
+        code=("dz = -y / p", "dz = p - y"),
         remedy="Multiply by the softmax Jacobian, or use p - y.",
         cause="One factor of the chain is forgotten.",
         formula=lambda c, form: -(c.Q / c.S),
@@ -366,7 +468,7 @@ _TABLE = {
         sentence="The gradient of b or x is summed over the wrong axis, or averaged again.",
         equation="dL/db = sum over rows of R; dL/dx = R W'",
         message="The sum over the {n_rows} rows is wrong: {sum}.\nThe residuals themselves are right.",
-        code=("db = dz[0]    # or dz.mean(axis=0)", "db = dz.sum(axis=0)"),
+        code=("{wrong}", "{d} = {carried}"),
         remedy="Sum the residuals over the rows for b, and not at all for x.",
         cause="A broadcast in the forward pass whose sum in the backward pass is forgotten.",
         formula=formulas.summed,
@@ -377,12 +479,24 @@ _TABLE = {
         sentence="x is left out: every row of dL/dW is the residual.",
         equation="G_ji = sum over rows of R_i",
         message="Every one of the {n_inputs} rows is the residual itself:\nx_j was left out of (S_i - y_i) x_j.",
-        code=("dW[:] = s - y", "dW = np.outer(x, s - y)"),
+        code=("dW[:] = dz.sum(axis=0)", "dW = x.T @ dz"),
         remedy="Multiply the residual with the inputs.",
         cause="A broadcast where an outer product was meant.",
         other_cell="back",
         formula=lambda c, form: exact(np.ones_like(c.back.value), c.arithmetic),
         forms=lambda c: [{}] if c.name == "weights" else [],
+    ),
+    "weights-not-transposed": Slip(
+        stage="input",
+        sentence="dL/dx is R W, and not R W'.",
+        equation="G = R W, with W {W}",
+        message="The residual was multiplied with W {W},\nwhere W' belongs.",
+        code=("{wrong}", "dx = dz @ W.T"),
+        remedy="Multiply with the transpose of W.",
+        cause="A W that is square, or a reshape where a transpose was meant.",
+        other_cell="back",
+        formula=lambda c, form: c.W.reshape(*c.W.shape[::-1]),
+        forms=formulas.carried_forms,
     ),
 }
 

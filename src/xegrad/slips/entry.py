@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ Parameters = Mapping[str, Any]  # numbers and names; a free number may be a stac
 Indices = NDArray[np.intp]
 
 # In the order in which they act; a pair is two of them.  Those in the layer change the cell that stands beside them:
-# "residual" how R is formed from S and Q, "input" how it is carried back.  The others change G.
-_IN_LAYER = {"bias": "Z", "probabilities": "S", "target": "Q", "residual": "R", "input": "R"}
+# "residual" how R is formed from S and Q, "rows" what its rows are multiplied with, "input" how it is carried back.
+# The others change G.
+_IN_LAYER = {"bias": "Z", "probabilities": "S", "target": "Q", "residual": "R", "rows": "R", "input": "R"}
 STAGES = (*_IN_LAYER, "layout", "sign", "factor", "added W", "storage")
 
 
@@ -32,6 +34,7 @@ class FreeNumber(msgspec.Struct, frozen=True, eq=False):
     name: str | None = None
     example: float | Callable[[Cells], float] = 0.0  # for samples and blind spots
     nothing: float | None = 0.0  # its value that is no slip, if there is one
+    between: tuple[float, float] = (-math.inf, math.inf)  # above the first, up to the second
     grid: Array | None = None
 
     def example_on(self, cells: Cells) -> float:
@@ -61,6 +64,7 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
     places: Callable[[Cells, Parameters, Indices, Indices], Indices] | None = None
     forms: Callable[[Cells], Sequence[Parameters]] = lambda cells: [{}]  # all that it has on this problem
     example: Parameters = {}  # for samples and blind spots, where it is not the first form
+    paired: bool = True  # sought with another slip of the layer
     number: FreeNumber = FreeNumber()
 
     @property

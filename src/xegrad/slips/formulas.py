@@ -21,6 +21,9 @@ from xegrad.targets import Array
 
 MOST_LABELS = 256  # wrong labels of single rows that are tried one by one; past these the candidate is asked
 MOST_SHIFTS = 8
+BLOCKS = 8, 16, 64, 128  # of which the columns of W are padded to a multiple
+# Keras has the first.
+CLIPPED_AT = 1e-7, 1e-8, 1e-12, 1e-10, 1e-6, 1e-5, 1e-9, 1e-15, 1e-4, 1e-3, 2.0**-23, 2.0**-52
 
 
 # The logits, the probabilities and the targets.
@@ -49,11 +52,20 @@ def logits_after_update(c: Cells, form: Parameters) -> Rounded:
     return c.Z - form["eta"] * moved
 
 
-def softmax_over(c: Cells, form: Parameters) -> Rounded:
+def softmax_forms(c: Cells) -> list[Parameters]:
+    over_rows = ["rows", "rows, and differentiated so"] if c.problem.n_rows > 1 else []
+    return each("axis", *over_rows, "one", "all")
+
+
+def softmax_over(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
+    """S' in the place of S; where -sum Q log S' is differentiated over the rows, n_t S' - Q with n_t = sum_b Q_bt."""
     if form["axis"] == "one":
         return exact(np.ones_like(c.Z.value), c.arithmetic)
-    if form["axis"] == "rows":
-        return softmax(c.Z.T).T
+    if form["axis"].startswith("rows"):
+        probabilities = softmax(c.Z.T).T
+        if form["axis"] == "rows":
+            return probabilities
+        return {"S": probabilities, "q": c.Q.sum(axis=-2, keepdims=True)}
     return softmax(c.Z.reshape(*c.Z.shape[:-2], 1, -1)).reshape(*c.Z.shape)
 
 
@@ -62,7 +74,29 @@ def cooled(c: Cells, form: Parameters) -> dict[str, Rounded]:
     probabilities = softmax(c.Z / form["tau"])
     if form["factor"] == "left out":
         return {"S": probabilities}
-    return {"S": probabilities, "R": residual(c.replace("S", probabilities)) / form["tau"]}
+    residuals = residual(c.replace("S", probabilities))
+    return {
+        "S": probabilities,
+        "R": residuals * form["tau"] if form["factor"] == "tau" else residuals / form["tau"],
+    }
+
+
+def denominator_forms(c: Cells) -> list[Parameters]:
+    """Columns up to the next power of two and multiples of blocks, each with a logit of 0; or 2, 4 or 8 shards."""
+    n_classes = c.problem.n_classes
+    widths = {2 ** (n_classes - 1).bit_length(), *(-(-n_classes // block) * block for block in BLOCKS)}
+    columns = sorted(width - n_classes for width in widths if width > n_classes)
+    return each("counted", *(f"{k} padding columns" for k in columns), *(f"{k} times" for k in (2, 4, 8)))
+
+
+def other_denominator(c: Cells, form: Parameters) -> Rounded:
+    """E / (sum E + k e^0), or E / (k sum E)."""
+    k, what = form["counted"].split(" ", 1)
+    if what == "times":
+        return c.S / float(k)
+    # One more logit of ln k: e^(ln k) is k.
+    padding = exact(np.full((*c.Z.shape[:-1], 1), math.log(int(k))), c.arithmetic).in_any_way(1)
+    return softmax(rounded.joined([c.Z, padding]))[..., : c.problem.n_classes]
 
 
 def label_forms(c: Cells) -> list[Parameters]:
@@ -70,17 +104,31 @@ def label_forms(c: Cells) -> list[Parameters]:
     labels, n_classes = c.problem.targets.label_of_rows, c.problem.n_classes
     rows = np.flatnonzero(labels >= 0).tolist()
     forms = each("shift", 1, -1) if c.problem.n_rows > 1 and rows else []
+    if c.problem.targets.class_weights is None and c.problem.n_rows > 1:
+        ends = (1, n_classes - 1), (-1, 0)
+        forms += [{"shift": k, "ends": "no class"} for k, end in ends if (labels == end).any()]
     if len(rows) * (n_classes - 1) <= MOST_LABELS:
         for row in rows:
             others = (other for other in range(n_classes) if other != labels[row])
             forms += [{"row": row, "label": int(labels[row]), "instead": other} for other in others]
-    return forms
+    orders = named_orders(n_classes, c.problem.classes)
+    changing = (name for name, (_, number) in orders.items() if (number[labels[rows]] != labels[rows]).any())
+    return forms + each("order", *changing)
 
 
-def other_labels(c: Cells, form: Parameters) -> Rounded:
+def other_labels(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
     targets, labels, n_classes = c.problem.targets, c.problem.targets.label_of_rows, c.problem.n_classes
+    if form.get("ends") == "no class":  # one beyond the last, so that its row has no 1
+        share = targets.label_smoothing / n_classes if targets.label_smoothing else 0.0
+        shifted = other_labels(c, {"shift": form["shift"]})
+        assert isinstance(shifted, Rounded)
+        has_none = (labels == (n_classes - 1 if form["shift"] > 0 else 0))[:, None]
+        return {"Q": rounded.where(has_none, c.q * share, shifted), "q": c.q}
     if "shift" in form:
         changes, instead = labels >= 0, (labels + form["shift"]) % n_classes
+    elif "order" in form:
+        places = named_orders(n_classes, c.problem.classes)[form["order"]][1]
+        changes, instead = labels >= 0, places[labels]
     else:
         changes, instead = np.arange(labels.size) == form["row"], form["instead"]
     if targets.soft is not None:
@@ -118,29 +166,97 @@ def option_forms(c: Cells) -> list[Parameters]:
         "label_smoothing": targets.label_smoothing > 0,
         "ignore_index": targets.ignore_index is not None and not targets.kept.all(),
     }
-    return each("option", *(option for option, used in is_used.items() if used))
+    forms = each("option", *(option for option, used in is_used.items() if used))
+    if is_used["ignore_index"]:
+        kinds = ["kept, in the mean over the others"] if targets.reduction == "mean" else []
+        is_class = -c.problem.n_classes <= int(targets.ignore_index or 0) < c.problem.n_classes
+        kinds += ["smoothed", "smoothed, with S"] if targets.label_smoothing and not is_class else []
+        forms += [
+            {"option": "ignore_index", "ignored": kind} for kind in (*kinds, "the only ones that count")
+        ]
+    return forms
 
 
 def without_option(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
-    targets, n_classes = c.problem.targets, c.problem.n_classes
+    targets = c.problem.targets
     if form["option"] == "class_weights":
         return effective_targets(c, replace(targets, class_weights=None))
     if form["option"] == "label_smoothing":
         return effective_targets(c, replace(targets, label_smoothing=0.0))
+    return _without_ignoring(c, form.get("ignored", ""))
+
+
+def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
+    """Ignored rows that count: as any others, with eps/T for each class, or alone."""
+    targets, n_classes = c.problem.targets, c.problem.n_classes
     kept, ignored = targets.kept, int(targets.ignore_index or 0)
-    assert targets.labels is not None
-    if -n_classes <= ignored < n_classes:  # a class like any other, counted from the end if it is negative
-        labels = np.where(kept, targets.labels, ignored % n_classes)
-        return effective_targets(c, replace(targets, labels=labels, ignore_index=None))
-    # No class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts.
-    scale = kept.sum() / kept.size if targets.reduction == "mean" else 1.0
-    largest = c.q.moved(lambda array: np.broadcast_to(array.max(axis=-2, keepdims=True), array.shape))
-    return {"Q": c.Q * scale, "q": rounded.where(kept[:, None], c.q, largest) * scale}
+    labels, weights = np.asarray(targets.labels), targets.class_weights
+    is_class = (
+        -n_classes <= ignored < n_classes
+    )  # a class like any other, counted from the end if it is negative
+    if is_class:
+        labels = np.where(kept, labels, ignored % n_classes)
+    everything = effective_targets(
+        c, replace(targets, labels=labels, reduction="sum", ignore_index=None if is_class else ignored)
+    )
+    mass = everything.sum(axis=-1, keepdims=True)
+    of_rows = np.ones(kept.size) if weights is None else weights[np.where(kept | is_class, labels, 0)]
+    if (
+        not is_class
+    ):  # no class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts
+        largest = mass.moved(lambda array: np.broadcast_to(array.max(axis=-2, keepdims=True), array.shape))
+        of_rows = np.where(kept, of_rows, of_rows[kept].max())
+        if kind.startswith("smoothed"):
+            share = largest * (targets.label_smoothing / n_classes)
+            everything = rounded.where(kept[:, None], everything, share)
+            largest = largest if kind.endswith("S") else share * n_classes
+        mass = rounded.where(kept[:, None], mass, largest)
+    counted = np.ones(kept.size, dtype=bool)
+    if kind == "the only ones that count":
+        counted = ~kept
+        everything, mass = (rounded.where(counted[:, None], part, 0.0) for part in (everything, mass))
+    elif kind:
+        counted = kept
+    divisor = float(of_rows[counted].sum()) if targets.reduction == "mean" else 1.0
+    return {"Q": everything / divisor, "q": mass / divisor}
 
 
 def mass_forms(c: Cells) -> list[Parameters]:
-    rows = 1 / float(c.problem.targets.divisor or 1)
-    return each("mass", *(mass for mass in dict.fromkeys((1.0, rows)) if (c.q.value != mass).any()))
+    """Of the rows that count: an ignored one that is kept is another mistake."""
+    rows, mass_of_rows = 1 / float(c.problem.targets.divisor or 1), c.q.value[c.q.value > 0]
+    return each("mass", *(mass for mass in dict.fromkeys((1.0, rows)) if (mass_of_rows != mass).any()))
+
+
+@functools.lru_cache(maxsize=8)
+def smoothings(n_classes: int) -> dict[str, tuple[float, float, float, float]]:
+    """Formulas of smoothed targets by their names: what eps takes from the label, what eps adds to each class, what
+    is added whatever eps is, and whether the sum of the targets is taken into account (1) or S stands alone (0)."""
+    known = {"eps/T": (1.0, 1 / n_classes, 0.0, 0.0)}  # sums to 1
+    counts = {"T - 1": n_classes - 1, "T - 2": n_classes - 2}
+    counts |= {f"T/{k}": n_classes // k for k in (2, 4, 8) if n_classes % k == 0}
+    counts |= {
+        f"T rounded up to a multiple of {block}": -(-n_classes // block) * block for block in (8, 64, 128)
+    }
+    for name, count in counts.items():
+        if count in (0, n_classes):
+            continue
+        known[f"eps/({name}), on every class"] = 1.0, 1 / count, 0.0, 1.0
+        known[f"eps/({name}), on every class, with S"] = 1.0, 1 / count, 0.0, 0.0
+        if count != n_classes - 1:  # which sums to 1, and is another eps/T
+            known[f"eps/({name}), on the others"] = 1 + 1 / count, 1 / count, 0.0, 1.0
+            known[f"eps/({name}), on the others, with S"] = 1 + 1 / count, 1 / count, 0.0, 0.0
+    known["1/T, not eps/T"] = 1.0, 0.0, 1 / n_classes, 1.0
+    known["1/T, not eps/T, with S"] = 1.0, 0.0, 1 / n_classes, 0.0
+    return known
+
+
+def smoothed(c: Cells, form: Parameters) -> dict[str, Rounded]:
+    """(1 - a eps) Q + (d eps + d0) q."""
+    taken, added, always, sums = smoothings(c.problem.n_classes)[form["spread"]]
+    eps = form["eps"]
+    share = added * eps + always
+    mass = 1 + sums * (c.problem.n_classes * share - taken * eps)
+    return {"Q": c.Q * (1 - taken * eps) + c.q * share, "q": c.q * mass}
 
 
 # The residual, and how it is carried back.
@@ -150,6 +266,77 @@ def twice(c: Cells, form: Parameters) -> Rounded:
     """P = softmax(S): S takes the place of the logits."""
     again = residual(c.replace("S", softmax(c.S)))
     return again if form["form"] == "the shortcut" else through_softmax(c.S, again)
+
+
+def log_forgotten(c: Cells, form: Parameters) -> Rounded:
+    """-sum Q S, whose derivative by S is -Q; or -sum Q Z, whose derivative by Z that is."""
+    return through_softmax(c.S, -c.Q) if form["loss"] == "-sum Q S" else -c.Q
+
+
+def clip_forms(c: Cells) -> list[Parameters]:
+    """Each known constant that a probability is beyond, and what then becomes of the derivative.
+
+    A floor where nothing is above 1 - eps is a clip; and of a derivative of 0 only where it is matters.
+    """
+    forms: list[Parameters] = []
+    zeros: set[bytes] = set()
+    is_target, value = c.Q.value != 0, c.S.value
+    for eps in CLIPPED_AT:
+        low, high = value < eps, value > 1 - eps
+        for floor, which in (("", low | high), (", of a floor", low)):
+            if floor and not high.any():
+                continue
+            if which.any():
+                forms.append({"eps": eps, "derivative": f"S - y{floor}"})
+            if (which & is_target).any():
+                forms.append({"eps": eps, "derivative": f"of the logarithm{floor}"})
+                if (where := (which & is_target).tobytes()) not in zeros:
+                    forms.append({"eps": eps, "derivative": f"0{floor}"})
+                    zeros.add(where)
+    return sorted(forms, key=lambda form: form["derivative"][0], reverse=True)
+
+
+def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
+    """By the derivative of clip(S): DS(-Q/S where S is not clipped); by its value: DS(-Q/clip(S)), or q clip(S) - Q.
+
+    With one target c in each row the first is R or 0, and the second R S_c / clip(S_c).
+    """
+    eps, kind, value = form["eps"], form["derivative"], c.S.value
+    highest = 1.0 if kind.endswith("of a floor") else 1 - eps
+    inside = (value >= eps) & (value <= highest)
+    clipped = rounded.where(inside, c.S, np.clip(value, eps, highest))
+    if kind.startswith("S - y"):
+        return residual(c.replace("S", clipped))
+    factor = exact(inside * 1.0, c.arithmetic) if kind.startswith("0") else c.S / clipped
+    is_target = c.Q.value != 0
+    if (is_target.sum(axis=-1) > 1).any():
+        return through_softmax(c.S, -(c.Q / c.S) * factor)
+    return c.R * rounded.where(is_target, factor, 0.0).sum(axis=-1, keepdims=True)
+
+
+def z_loss(c: Cells, form: Parameters) -> Rounded:
+    """R + 2 lambda n lse S, for lambda (log sum e^Z)^2 of each row that counts, n of the mean."""
+    targets = c.problem.targets
+    each_row = 1 / targets.kept.sum() if targets.reduction == "mean" else 1.0
+    lse = c.Z[..., :1] - c.log_S[..., :1]
+    return c.R + c.S * lse * (2 * form["lambda"] * each_row * targets.kept[:, None])
+
+
+def weighted_logits(c: Cells, form: Parameters) -> Rounded:
+    """The loss without class weights, of the logits w Z; its derivative by Z has another factor w."""
+    targets, weights = c.problem.targets, c.problem.targets.class_weights
+    assert weights is not None
+    known = c.replace("Q", effective_targets(c, replace(targets, class_weights=None)))
+    residuals = residual(known.replace("Z", c.Z * weights))
+    return residuals * weights if form["factor"] == "kept" else residuals
+
+
+def carried_forms(c: Cells) -> list[Parameters]:
+    """W in the place of W', where it has the shape; or reshaped."""
+    n_inputs, n_classes = c.problem.weights.shape
+    if c.name != "inputs" or min(n_inputs, n_classes) == 1:
+        return []
+    return each("W", *(["as it is"] if n_inputs == n_classes else ["reshaped"]))
 
 
 def logarithm(c: Cells, form: Parameters) -> Rounded:
@@ -183,6 +370,17 @@ def summed(c: Cells, form: Parameters) -> Rounded:
 
 
 # What becomes of the gradient.
+
+
+def nothing(c: Cells, form: Parameters) -> Rounded:
+    """0; or what rounding leaves of a Jacobian summed over its rows, DS(1) (q + Q/S), in the error."""
+    if form.get("up to") != "rounding":
+        return exact(np.zeros_like(c.G.value), c.arithmetic)
+    rest = through_softmax(c.S, exact(np.ones_like(c.S.value), c.arithmetic)) * (c.q + c.Q / c.S)
+    of_row = c.R.sum(axis=-1, keepdims=True)  # or R added up, over the classes or over everything
+    left = sum(np.abs(one.value) + one.error for one in (rest, of_row))
+    error = c.replace("R", exact(np.zeros_like(rest.value), c.arithmetic).less_certain(left)).G.error
+    return Rounded(np.zeros_like(c.G.value), error, c.arithmetic)
 
 
 def scrambled(c: Cells, form: Parameters, i: Indices, k: Indices) -> Indices:
@@ -227,6 +425,15 @@ def named_factors(c: Cells, gradient: Array) -> dict[str, float]:
     for base in (2, 10):
         factors |= {f"ln {base}": math.log(base), f"1/ln {base}": 1 / math.log(base)}
     counts = {"all rows": float(B), "kept rows": float(targets.kept.sum())}
+    divisor = float(replace(targets, reduction="mean").divisor)
+    is_mean = targets.reduction == "mean"
+    if divisor:
+        name = (
+            f"the sum in place of the mean (over {divisor:.12g})"
+            if is_mean
+            else "the mean in place of the sum"
+        )
+        factors[name] = divisor if is_mean else 1 / divisor
     if targets.class_weights is not None and targets.labels is not None:
         of_rows = targets.class_weights[np.where(targets.kept, targets.labels, 0)]
         counts["the sum of weights"] = float(np.where(targets.kept, of_rows, 0).sum())

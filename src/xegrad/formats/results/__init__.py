@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from xegrad.comparison import Comparison
 from xegrad.formats.results import types
@@ -38,7 +38,9 @@ def _result(declared: Any, source: object, **values: Any) -> Any:
 
 
 def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
-    """An entry of a gradient by its flat index, or one for each problem."""
+    """An entry of a gradient by its flat index, or one for each problem; a loss is one number."""
+    if name == "loss":
+        return {"of": name}
     indices = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
     if problem.classes is not None and "class" in indices:
         indices["class_name"] = np.array(problem.classes, dtype=object)[indices["class"]]
@@ -166,41 +168,48 @@ def _comparison(computation: Computation) -> Fields:
 
 def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
     """What `verify --json` prints."""
-    diagnoses: Fields = {  # every explanation of the best rank that fits
-        name: [_result(types.ExplanationResult, one) for one in diagnosis.explanations]
-        for name, diagnosis in verification.diagnoses.items()
-    }
     checks = [
         _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)
         for one in verification.checks
     ]
-    candidate: types.CandidateResult | UnsetType = UNSET
+    judgements: dict[str, types.CandidateResult] = {}
     for name, judged in verification.judgements.items():
         accuracy = _accuracy(judged.comparison.in_rows(1)) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
-        if name != "loss" and candidate is UNSET:
-            candidate = _candidate(verification, judged, accuracy, diagnoses.get(name, UNSET))
+        judgements[SYMBOLS.get(name, name)] = _candidate(verification, judged, accuracy)
+    of_gradients = [one for symbol, one in judgements.items() if symbol != "loss"]
+    candidate = of_gradients[0] if of_gradients else UNSET
     ulps = {f"max_ulp_error of {check.name}": check.max_ulp_error for check in checks}
-    reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate})]
+    reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate, "judgements": judgements})]
     tree = types.VerifyResult(
         schema="xegrad/verify/1",
         verified=verification.verified,
         checks=checks,
         id=id,
         candidate=candidate,
-        diagnosis=diagnoses.get("loss", UNSET),
-        steps=UNSET if verification.steps is None else _result(types.StepsResult, verification.steps),
+        judgements=judgements or UNSET,
+        diagnosis=judgements["loss"].diagnosis if "loss" in judgements else UNSET,
+        steps=UNSET
+        if verification.steps is None
+        else _result(types.StepsResult, verification.steps, right_if=verification.steps_right_if or UNSET),
         warnings=[*verification.problem.targets.warnings, *reasons],
     )
     return objects(tree)[0]
 
 
-def _candidate(
-    verification: Verification, judged: Judgement, accuracy: Fields, diagnosis: Any
-) -> types.CandidateResult:
-    """A gradient from outside, judged; `wrong_entries` counts those that nothing explains."""
-    comparison, blind_spots = judged.comparison, verification.blind_spots.get(judged.name)
+def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) -> types.CandidateResult:
+    """A gradient or a loss from outside, judged; `wrong_entries` counts those that nothing explains."""
+    comparison, name = judged.comparison, judged.name
+    diagnosis = verification.diagnoses.get(name)
+    supposed = {
+        field: supposed[name].options
+        for field, supposed in (
+            ("right_if", verification.right_if),
+            ("diagnosed_if", verification.diagnosed_if),
+        )
+        if name in supposed
+    }
     worst = comparison.worst_first[:1]
     return _result(
         types.CandidateResult,
@@ -208,13 +217,17 @@ def _candidate(
         **accuracy,
         bound=np.array([judged.relative_bound]),
         worst={
-            **_entry(verification.problem, judged.name, worst),
+            **_entry(verification.problem, name, worst),
             "yours": comparison.candidate.flat[worst],
             "exact": comparison.reference.flat[worst],
             "difference": comparison.difference.flat[worst],
         },
-        diagnosis=diagnosis,
-        blind_spots=UNSET if blind_spots is None else blind_spots,
+        # Every explanation of the best rank that fits.
+        diagnosis=UNSET
+        if diagnosis is None
+        else [_result(types.ExplanationResult, one) for one in diagnosis.explanations],
+        blind_spots=verification.blind_spots.get(name, UNSET),
+        **supposed,
     )
 
 

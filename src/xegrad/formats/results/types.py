@@ -128,10 +128,11 @@ class ExplanationResult(msgspec.Struct):
 
 
 class CandidateResult(msgspec.Struct):
-    """A gradient from outside, judged.
+    """A gradient or a loss from outside, judged.
 
     `diagnosis` is there where it is wrong or has lost its digits, and empty where no known mistake makes it;
-    `blind_spots` where it is right: the slips that this problem could not have caught.
+    `blind_spots` where it is right: the slips that this problem could not have caught.  `right_if` has the options
+    under which what is wrong is right, `diagnosed_if` those under which the mistakes explain it.
     """
 
     outcome: str
@@ -144,6 +145,8 @@ class CandidateResult(msgspec.Struct):
     wrong_entries: int
     diagnosis: list[ExplanationResult] | UnsetType = UNSET
     blind_spots: list[str] | UnsetType = UNSET
+    right_if: dict[str, str | int] | UnsetType = UNSET
+    diagnosed_if: dict[str, str | int] | UnsetType = UNSET
 
 
 class StepsResult(msgspec.Struct):
@@ -155,16 +158,19 @@ class StepsResult(msgspec.Struct):
     slips: list[str]
     follows: dict[str, bool]
     right_later: list[str]  # those later ones that are right all the same
+    right_if: dict[str, str | int] | UnsetType = UNSET  # the options under which all of them are
 
 
 class VerifyResult(msgspec.Struct):
-    """What `verify --json` prints.  `diagnosis` is that of a loss."""
+    """What `verify --json` prints.  `judgements` are of everything that is judged, by W, b, x, logits and loss;
+    `candidate` is the first of a gradient, and `diagnosis` that of a loss."""
 
     schema: str
     verified: bool
     checks: list[Check]
     id: Any = UNSET
     candidate: CandidateResult | UnsetType = UNSET
+    judgements: dict[str, CandidateResult] | UnsetType = UNSET
     diagnosis: list[ExplanationResult] | UnsetType = UNSET
     steps: StepsResult | UnsetType = UNSET
     warnings: list[str] = msgspec.field(default_factory=list)

@@ -1,0 +1,118 @@
+"""Arrays of what people have: lists, numpy, torch on any device, and what speaks `__array__` or DLPack.
+
+See docs/python.md.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xegrad.errors import InputError
+from xegrad.vocabulary import count
+
+Array = NDArray[np.floating[Any]]
+
+CPU = 1  # DLPack's number for it
+
+
+def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
+    """What was given as this part, as an array of numbers of these kinds; bfloat16 becomes float32, which holds it.
+
+    Raises
+    ------
+    InputError
+        What is no array, or one of other things than these numbers; masked entries; numbers beyond float64.
+    """
+    try:
+        array = _in_numpy(values)
+    except ValueError:
+        raise InputError(f"{part} is not an array: its rows are not equally long", part) from None
+    except (TypeError, RuntimeError, BufferError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(f"{part} is not an array: {first_line}", part) from None
+    if "numpy.ma" in sys.modules and np.ma.is_masked(values):  # it is slow to import
+        raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    if array.dtype.kind not in kinds:
+        raise InputError(expected or f"{part} must be made of real numbers, not {_noun(array)}", part)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return _in_float64(part, array)
+    return array
+
+
+def precision_of(values: Any) -> str | None:
+    """The type of the numbers of an array, by its name, torch's bfloat16 too; None if they are Python's own."""
+    return None if (dtype := getattr(values, "dtype", None)) is None else type_name(dtype)
+
+
+def type_name(dtype: Any) -> str:
+    """The name of a type of numbers: of "float32", numpy.float32 and torch.float32 alike."""
+    if isinstance(dtype, str):
+        return dtype
+    try:
+        return np.dtype(dtype).name
+    except (TypeError, ValueError):
+        return str(getattr(dtype, "name", dtype)).rpartition("torch.")[2]
+
+
+def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
+    """A copy of this type, of so many axes at least, read-only."""
+    with np.errstate(all="ignore"):
+        array = np.array(values, dtype=dtype, ndmin=n_axes)
+    array.flags.writeable = False
+    return array
+
+
+def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise InputError where a part has another shape."""
+    if shape != expected:
+        raise InputError(f"{part} is {size_of(shape)}, but {size_of(expected)} is expected", part)
+
+
+def size_of(shape: tuple[int, ...]) -> str:
+    """3 x 5, or 14 numbers."""
+    return " x ".join(map(str, shape)) if len(shape) > 1 else count(math.prod(shape), "number")
+
+
+def _in_numpy(values: Any) -> NDArray[Any]:
+    if hasattr(values, "detach"):  # a tensor of torch
+        values = values.to_dense()
+        try:
+            return values.numpy(force=True)
+        except TypeError:  # bfloat16, or a format of 8 bits
+            return values.float().numpy(force=True)
+    speaks_dlpack = hasattr(values, "__dlpack__")
+    try:
+        if hasattr(values, "__array__") or not speaks_dlpack:
+            return np.asarray(values)
+    except (TypeError, RuntimeError, BufferError):
+        if isinstance(values, list | tuple):  # of tensors
+            return np.asarray([_in_numpy(value) for value in values])
+        if not speaks_dlpack:
+            raise
+    is_here = values.__dlpack_device__()[0] == CPU
+    return np.from_dlpack(values) if is_here else np.from_dlpack(values, device="cpu")
+
+
+def _noun(array: NDArray[Any]) -> str:
+    """What an array is made of, where that is no number."""
+    if array.dtype.kind == "O" and array.size:
+        return f"objects ({type(array.flat[0]).__name__})"
+    return "text" if array.dtype.kind in "US" else str(array.dtype)
+
+
+def _in_float64(part: str, array: NDArray[Any]) -> Array:
+    """The same numbers, of a wider type, as float64."""
+    with np.errstate(all="ignore"):
+        rounded = array.astype(np.float64)
+    if not np.array_equal(rounded, array, equal_nan=True):
+        raise InputError(
+            f"{part} is {array.dtype} and has numbers that float64 does not; round them first", part
+        )
+    return rounded

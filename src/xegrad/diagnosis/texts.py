@@ -1,0 +1,237 @@
+"""What is said of a slip that depends on its form: what happened, the lines of code, and the remedy.
+
+Each function takes the derivation and the form, and returns words for the texts of the catalogue; these may hold names
+of parameters in braces, as the catalogue's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xegrad import layer
+from xegrad.derivation import Cells
+from xegrad.slips import rows
+from xegrad.slips.entry import Parameters
+
+Words = Mapping[str, Any]
+
+ARGUMENTS = {
+    "class_weights": "weight"
+}  # what cross_entropy of PyTorch calls the options, where it is another name
+
+
+def _scaled(c: Cells, form: Parameters) -> Words:
+    which = f"that is {form['named']} here." if "named" in form else "no constant that is known."
+    factor = str(form.get("named", "")).split(",")[0].removeprefix("-")
+    divisions = int(c.problem.targets.reduction == "mean")  # by B, of what is right
+    right = "{d} = {carried}" + " / B" * divisions
+    powers = {"B": -1, "1/B": 1, "1/B^2": 2}
+    if factor in powers:
+        power = divisions + powers[factor]
+        wrong = "{d} = {carried}" + (" * B" if power < 0 else " / B" * power)
+        advice = "Divide by the number of rows once for a mean, and never for a sum."
+        return {"which": which, "wrong": wrong, "right": right, "advice": advice}
+    if factor in ("1/ln 2", "1/ln 10"):
+        base = factor[5:]
+        advice = "Use the natural logarithm."
+        return {
+            "which": which,
+            "wrong": f"-np.log{base}(p[label])",
+            "right": "-np.log(p[label])",
+            "advice": advice,
+        }
+    counts = "Divide by the number of rows, and not by the number of entries."
+    advices = {
+        "T": "Look for a sum or mean over the {n_classes} classes.",
+        "1/T": "Look for a mean over the {n_classes} classes; the loss of a row is a sum over them.",
+        "1/(B T)": counts,
+        "N": "Look for a sum over the {n_inputs} inputs.",
+        "1/N": "Look for a mean over the {n_inputs} inputs.",
+        "2": "Look for a loss that is counted twice, or for gradients added up over two passes.",
+        "1/2": "Look for a factor 1/2 of the loss, or a mean over two passes.",
+        "1/||G||": "Compare the gradient before it is divided by its norm.",
+    }
+    default = "Look for a factor of the loss, a loss scale, or passes that are added up."
+    if factor.startswith("the "):
+        default = "Divide by what the rows that count add up to under a mean, once, and never for a sum."
+    return {"which": which, "wrong": "{d} *= {k}", "right": "{d}", "advice": advices.get(factor, default)}
+
+
+def _wrong_label(c: Cells, form: Parameters) -> Words:
+    zero = "The classes are counted from zero."
+    if "order" in form:
+        return {
+            "which": f"Every label is a number in another order of the classes ({form['order']}).",
+            "advice": "The columns of W, and the probabilities, stand in this problem's order.",
+            "wrong": "classes = sorted(set(names))",
+            "right": "classes = the order of W's columns",
+        }
+    if (shift := form.get("shift")) is not None:
+        sign, used, meant = ("+", "c + 1", "c") if shift > 0 else ("-", "c - 1", "c")
+        which = f"Every label is off by one: class {used} was used where class {meant} was meant"
+        end = "last" if shift > 0 else "first"
+        rest = {"no class": f"; a row of the {end} class has no 1 at all"}.get(str(form.get("ends")), "")
+        comment = (
+            "a label counted from one" if shift > 0 else "1 subtracted from a label that counts from zero"
+        )
+        wrong = f"S[label {sign} 1] -= 1    # {comment}"
+        return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": "S[label] -= 1"}
+    names = c.problem.classes or range(c.problem.n_classes)
+    row = f"In row {form['row']} the" if c.problem.n_rows > 1 else "The"
+    other, label = names[form["instead"]], names[form["label"]]
+    which = f"{row} label is taken to be class {other}, but it is class {label}."
+    index = f"{form['row']}, " if c.problem.n_rows > 1 else ""
+    wrong, right = (f"S[{index}{form[name]}] -= 1" for name in ("instead", "label"))
+    return {"which": which, "advice": zero, "wrong": wrong, "right": right}
+
+
+def _option_ignored(c: Cells, form: Parameters) -> Words:
+    option = str(form["option"])
+    argument = ARGUMENTS.get(option, option)
+    which = {
+        "": "that option of the loss did not reach the backward pass.",
+        "kept, in the mean over the others": "the ignored rows are kept, and the sum is divided by the other rows.",
+        "smoothed": "an ignored row has no label, but its smoothing eps/T is kept.",
+        "smoothed, with S": "an ignored row has no label, but S - eps/T is kept.",
+        "the only ones that count": "the mask is inverted, and the ignored rows alone count.",
+    }[str(form.get("ignored", ""))]
+    is_inverted = form.get("ignored") == "the only ones that count"
+    advice = f"Apply {option} in the backward pass as in the loss."
+    return {
+        "which": which,
+        "argument": argument,
+        "wrong": "dz[y != ignore_index] = 0" if is_inverted else "cross_entropy(z, y)",
+        "advice": "Set the residual of the ignored rows to 0: dz[y == ignore_index] = 0."
+        if is_inverted
+        else advice,
+    }
+
+
+def _rows_left_out(c: Cells, form: Parameters) -> Words:
+    which = rows.in_words(form, c.problem.n_rows)
+    verb = "contributes" if which.startswith(("Row ", "Every")) else "contribute"
+    advice = "the sum is that of the other rows"
+    if c.problem.targets.reduction == "mean":
+        advice += (
+            f", and it is divided by what {form['divisor']} count{'s' * (form['divisor'] == 'the rest')}"
+        )
+    return {"which": f"{which} {verb}", "advice": advice}
+
+
+def _smoothed(c: Cells, form: Parameters) -> Words:
+    n_classes, spread = c.problem.n_classes, form["spread"]
+    if spread == "eps/T":
+        which = (
+            "The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
+            "(or by {eps_of_others} over the other {n_others} alone); the problem does not say so."
+        )
+        eps_of_others = form["eps"] * (n_classes - 1) / n_classes
+        return {"which": which, "eps_of_others": eps_of_others, "wrong": "y = (1 - eps) * y + eps / T"}
+    formula, *where = str(spread).split(", ")
+    which = "The targets are smoothed by eps = {eps}, with {spread}:\n"
+    which += "a formula of its own, after which they do not sum to one; the problem does not say so."
+    share = formula if "not" not in where[0] else "1/T"
+    wrong = f"y = (1 - eps) * y + {share}"
+    if where[0] == "on the others":
+        wrong = f"y = np.where(y == 1, 1 - eps, {share})"
+    return {"which": which, "wrong": wrong}
+
+
+def _clipped_probabilities(c: Cells, form: Parameters) -> Words:
+    kind = str(form["derivative"])
+    code = "p.clip({eps}, 1 - {eps})"
+    if kind.endswith("of a floor"):
+        code = "np.maximum(p, {eps})"
+    if kind.startswith("0"):
+        which = "the derivative there is that of the clip, 0. Other limits clip the same probabilities."
+        return {"which": which, "wrong": f"-np.log({code})"}
+    if kind.startswith("S - y"):
+        return {"which": "S - y is formed of the clipped S.", "wrong": f"dz = {code} - y"}
+    return {"which": "the derivative there is -y over the clipped S.", "wrong": f"dp = -y / {code}"}
+
+
+def _temperature(c: Cells, form: Parameters) -> Words:
+    factor = form["factor"]
+    if factor == "tau":
+        return {"which": "the gradient has the factor tau, which is tau^2 of a distillation times 1/tau."}
+    return {"which": f"the factor 1/tau of its derivative is {factor}."}
+
+
+def _denominator(c: Cells, form: Parameters) -> Words:
+    if str(form["counted"]).endswith("times"):
+        return {"wrong": "e / all_reduce(all_reduce(e.sum(axis=-1, keepdims=True)))"}
+    columns = str(form["counted"]).split()[0]
+    return {"wrong": f"softmax(np.pad(z, ((0, 0), (0, {columns}))))[:, :{c.problem.n_classes}]"}
+
+
+def _log_forgotten(c: Cells, form: Parameters) -> Words:
+    return {"wrong": "nll_loss(softmax(z), y)" if form["loss"] == "-sum Q S" else "nll_loss(z, y)"}
+
+
+def _not_transposed(c: Cells, form: Parameters) -> Words:
+    return {
+        "wrong": "dx = dz @ W" if form["W"] == "as it is" else "dx = dz @ W.reshape({n_classes}, {n_inputs})"
+    }
+
+
+def _summed(c: Cells, form: Parameters) -> Words:
+    kind = str(form["sum"])
+    if kind == "over the rows":
+        return {"wrong": "dx = dz.sum(axis=0) @ W.T"}
+    if kind == "averaged once more":
+        return {"wrong": "{d} = dz.mean(axis=0)" if c.name == "bias" else "{d} = {carried} / {n_rows}"}
+    return {"wrong": f"db = dz[{kind.split()[1]}]"}
+
+
+def _all_zero(c: Cells, form: Parameters) -> Words:
+    largest = float(np.abs(layer.residual(layer.forward(c.problem))).max())
+    advice = "Do not sum the residual, or the rows of the Jacobian, over the classes: each such sum is 0."
+    words = {"rounding": "", "advice": advice, "wrong": "{d} = 0    # never written to"}
+    if c.name == "weights":
+        words["wrong"] = "dW = np.outer(x, ds.sum(axis=0))    # rows of the Jacobian summed"
+    elif c.name == "bias":
+        words["wrong"] = "db[:] = dz.sum()    # over the classes, too"
+    if form.get("up to") == "rounding":
+        why = "The residuals of a row sum to 0, and so do the rows of the softmax Jacobian: rounding alone is left."
+        return {**words, "rounding": ", up to rounding", "why": why}
+    if largest <= c.arithmetic.u * c.q.value.max():
+        why = f"The largest exact residual is {largest:.3g}, below what S_c - 1 keeps of S_c = 1: saturated."
+        advice = "Keep the digits of 1 - S: add up the other exponentials."
+        return {**words, "why": why, "advice": advice, "wrong": "dz[label] = s[label] - 1"}
+    why = "A Jacobian summed over its rows is 0, and so is an array never written to."
+    if c.problem.n_rows == 1:
+        why = f"{why[:-1]},\nand the derivative of a softmax over an axis of length one."
+    return {**words, "why": why}
+
+
+def _stored(c: Cells, form: Parameters) -> Words:
+    which = "Every entry is a number of {format}."
+    if form.get("rounded"):
+        which = "Every entry is the right one rounded to {format}."
+    if "decimals" in form:
+        decimals = form["decimals"]
+        wrong = f"np.round({{d}}, {decimals})    # or print({{d}})"
+        return {"format": f"{decimals} decimals", "which": which, "wrong": wrong}
+    name = form["format"]
+    wrong = "{d}.to(torch.bfloat16)" if name == "bfloat16" else f"{{d}}.astype(np.{name})"
+    return {"which": which, "wrong": wrong}
+
+
+TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
+    "scaled": _scaled,
+    "wrong-label": _wrong_label,
+    "option-ignored": _option_ignored,
+    "all-zero": _all_zero,
+    "rows-left-out": _rows_left_out,
+    "low-precision": _stored,
+    "label-smoothed": _smoothed,
+    "probabilities-clipped": _clipped_probabilities,
+    "temperature": _temperature,
+    "wrong-denominator": _denominator,
+    "log-forgotten": _log_forgotten,
+    "weights-not-transposed": _not_transposed,
+    "summed-over-wrong-axis": _summed,
+}

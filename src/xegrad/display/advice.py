@@ -1,0 +1,68 @@
+"""What is said of a candidate that no known mistake makes: where it is wrong, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from xegrad.judgement import Judgement, cause_of_nonfinite
+from xegrad.verification import LOSS, Verification
+
+# Correct digits of the median entry: of central differences in float64, and of float32 (docs/verify.md).
+OF_DIFFERENCES, OF_FLOAT32 = range(8, 12), range(5, 8)
+LEAST_OF_DIFFERENCES = 1e-13  # their error is u of the loss over the step, and steps are 1e-3 at most
+PLACES = {
+    "the same numbers in other places": "The wrong entries hold each other's numbers: look for a transpose, a reshape "
+    "or an index.",
+    "one entry": "An error of the formula is hardly ever in one entry: look at how this one is written.",
+}
+STEPS = "give your logits and probabilities too, in one JSON object; verify then names the first wrong step"
+
+
+def advice(verification: Verification, name: str) -> str:
+    """Where it is wrong and what to try, from what was seen; nothing where the cause is known."""
+    judgement = verification.judgements[name]
+    if name != LOSS and not np.isfinite(judgement.comparison.candidate).all():
+        if cause_of_nonfinite(verification.problem, judgement.tolerance.precision):
+            return ""
+        where = "The logits explain none of it: look for 0/0, log(0) or an array that was never written."
+    else:
+        where = " ".join(_seen(verification, judgement))
+    next_steps = ", or ".join(_next(verification, judgement))
+    return f"{where} Next: {next_steps}." if next_steps else where
+
+
+def _seen(verification: Verification, judgement: Judgement) -> Iterator[str]:
+    """Where it is wrong, or that nothing is known to make it and what so many digits look like."""
+    if rows := verification.diagnoses[judgement.name].where:
+        yield rows
+        return
+    yield f"No known mistake makes {'this loss' if judgement.name == LOSS else 'these numbers'}."
+    if judgement.name != LOSS and judgement.pattern in PLACES:
+        yield PLACES[judgement.pattern]
+    wrong = judgement.wrong
+    if judgement.tolerance.precision != "float64" or 2 * int(wrong.sum()) < wrong.size:
+        return
+    median = int(np.median(judgement.comparison.correct_digits[wrong]))
+    if median in OF_DIFFERENCES and np.abs(judgement.comparison.difference).max() > LEAST_OF_DIFFERENCES:
+        yield "Central differences give so many digits, and so does a small constant, as in log(S + 1e-9)."
+    elif median in OF_FLOAT32:
+        yield "Float32 gives so many digits (--dtype float32 judges by it), and so do finite differences."
+
+
+def _next(verification: Verification, judgement: Judgement) -> Iterator[str]:
+    """What tells more."""
+    name, has_rows = judgement.name, verification.problem.n_rows > 1
+    if (verification.diagnoses[name].where and has_rows) or (
+        judgement.pattern == "one entry" and name != LOSS
+    ):
+        return
+    if has_rows and name == LOSS:
+        yield "compare the loss of each row, which xegrad compute --reduction none shows"
+    elif has_rows and name in ("weights", "bias"):
+        yield "judge a problem with one of these rows"
+    if verification.steps is None:
+        yield STEPS
+    elif not has_rows:
+        yield "look through xegrad slips, the mistakes that are known"
