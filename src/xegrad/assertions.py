@@ -24,12 +24,16 @@ from xegrad.naming import gradient_name
 from xegrad.problem import Layout, Problem, class_names
 from xegrad.problem_spec import FIELDS
 from xegrad.verification import Verification
+from xegrad.vocabulary import AUTO, HALF
 
 WIDTH = 88  # columns of a report
 LABELS = "labels are whole numbers, names of classes, or targets"
 CANDIDATE = "candidate"  # the part that an error is about, where the problem is in order
-# What the command says of W's layout, and what Python does.
-LEAVE_OUT, SAY = ("add --no-transpose", "leave out transpose=True"), ("add --transpose", "add transpose=True")
+IN_PYTHON = {  # what messages say of an option
+    "add --no-transpose": "leave out transpose=True",
+    "add --transpose": "add transpose=True",
+    "--with-respect-to ": "with_respect_to=",
+}
 
 
 class Options(TypedDict, total=False):
@@ -147,9 +151,9 @@ def check(
     reduction, weight, label_smoothing, ignore_index
         As in torch.nn.functional.cross_entropy, but that no label is ignored by default.  class_weights is another
         name of weight.
-    dtype : "float64" or "float32", or such a type of numpy or torch
+    dtype : "float64", "float32", "bfloat16" or "float16", or such a type of numpy or torch
         In which the gradient was computed: by default that of its array.  One in bfloat16 or float16 was computed in
-        float32 and then rounded.
+        float32 and then rounded.  "auto": of numbers that have no type, that which they show.
     stored_as : "float32", "bfloat16" or "float16", or such a type
         To which the result was then rounded.
     rtol, atol : float
@@ -179,14 +183,20 @@ def check(
     """
     if weight is not None and class_weights is not None:
         raise InputError("weight and class_weights are two names of one thing; give one of them")
-    if not isinstance(transpose, bool | np.bool_):
-        raise InputError(f"transpose is {shown(transpose)}; True or False is expected")
+    for name, flag in (("transpose", transpose), ("strict", strict)):
+        if not isinstance(flag, bool | np.bool_):
+            raise InputError(f"{name} is {shown(flag)}; True or False is expected")
+    dtype, stored_as = (None if name is None else type_name(name) for name in (dtype, stored_as))
+    if dtype in HALF:  # it was computed in float32, and then stored so
+        if stored_as not in (None, dtype):
+            raise InputError(f"dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
+        dtype, stored_as = "float32", dtype
     optional = {
         "b": bias,
         "class_weights": weight if class_weights is None else class_weights,
         "classes": classes,
         "ignore_index": ignore_index,
-        "dtype": None if dtype is None else type_name(dtype),
+        "dtype": None if dtype == AUTO else dtype,
     }
     raw = _read(
         {"W": W, "x": x, "label": labels, "transpose": bool(transpose)}
@@ -196,7 +206,7 @@ def check(
     try:
         problem = raw.problem()
     except InputError as error:
-        raise InputError(str(error).replace(*LEAVE_OUT).replace(*SAY), error.part) from None
+        raise InputError(_in_python(error), error.part) from None
     if not isinstance(gradient, Mapping):
         gradient = {} if gradient is None else {gradient_name(with_respect_to): gradient}
     gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
@@ -204,7 +214,7 @@ def check(
     tolerance = verification.in_precision_of(
         problem, claim, Tolerance(stored_as=stored_as, terms=bounds.by_name(summation), rtol=rtol, atol=atol)
     )
-    return verification.verify(problem, claim, tolerance, strict=strict)
+    return verification.verify(problem, claim, tolerance, strict=strict, auto=dtype == AUTO)
 
 
 def _read(values: dict[str, Any]) -> RawProblem:
@@ -233,7 +243,15 @@ def _claim(problem: Problem, layout: Layout, gradients: Mapping[str, Any], loss:
             in_library[name] = one.moved(partial(layout.to_library, name))
         return Claim(in_library, loss)
     except InputError as error:
-        raise InputError(str(error), CANDIDATE) from None
+        raise InputError(_in_python(error), CANDIDATE) from None
+
+
+def _in_python(error: InputError) -> str:
+    """What the error says, with keywords in the place of options."""
+    message = str(error)
+    for option, keyword in IN_PYTHON.items():
+        message = message.replace(option, keyword)
+    return message
 
 
 def _assert(verdict: Callable[[], Verification]) -> None:

@@ -45,6 +45,8 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
     digits: int | None = None
     fits: tuple[str, ...] = ()
 
+    __repr__ = notebook.one_line("values", "dtype")
+
     def left_open(self, reading: Reading, stored_in: Arithmetic) -> Array | float:
         """How far the numbers of a format may be from their text.
 
@@ -56,8 +58,6 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
             return reading.resolution
         finite = np.where(np.isfinite(self.values), self.values, 0.0)
         return np.maximum(reading.resolution, stored_in.u * np.abs(finite) + stored_in.eta)
-
-    __repr__ = notebook.one_line("values", "dtype")
 
     def moved(self, move: Callable[[Array], Array]) -> Claimed:
         """The same numbers in other places."""
