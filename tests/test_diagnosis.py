@@ -423,6 +423,14 @@ def test_labels_in_the_order_of_sorted_names_are_renumbered_and_no_columns_moved
     assert (found.slips, found.parameters) == (("wrong-label",), {"order": "alphabetical"})
 
 
+def test_labels_in_an_order_of_their_own_are_spelled_out() -> None:
+    problem = batch(n_rows=6)
+    number = np.array([2, 4, 1, 0, 3])
+    hot = np.eye(5)[number[np.arange(6) % 4]]
+    found = explained(problem, problem.inputs.T @ (softmax(plain(problem).Z) - hot) / 6)
+    assert (found.slips, found.parameters) == (("wrong-label",), {"order": "0 as 2, 1 as 4, 2 as 1, 3 as 0"})
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_what_becomes_of_ignored_rows_is_told(reduction: str) -> None:
     """In Targets ignored rows are 0; as S, smoothed, or alone they are another gradient each."""

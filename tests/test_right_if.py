@@ -227,6 +227,18 @@ def test_a_reading_and_a_precision_are_told_together() -> None:
     assert options == {"dtype": "float32", "decimals": 9}
 
 
+def test_float32_is_seen_through_sixteen_decimals() -> None:
+    """As R prints with digits = 15: half a unit of the last place is less than what reading it rounds away."""
+    problem = read(SEED)
+    values = gradient(problem, "float32", ORDERS["forward"]).astype(np.float64)
+    printed = np.array([[float(f"{value:.16f}") for value in row] for row in values])
+    reading = Reading(0.5e-16 * (1 + 2.0**-40), decimals=16)
+    verification = judged(problem, Claimed(printed, others=(reading,)))
+    assert verification.right_if["weights"].options == {"dtype": "float32", "decimals": 16}
+    next_floats = np.nextafter(values, 1)
+    assert not judged(problem, Claimed(next_floats)).right_if
+
+
 # Mistakes, and steps.
 
 

@@ -564,12 +564,17 @@ EIGHT_ROWS: dict[str, Any] = {
 }
 
 
+def with_row_twice(row: int) -> Any:
+    """dL/dW of the mean over all eight, in which one is counted twice."""
+    rows = [*range(8), row]
+    inputs, labels = np.array(EIGHT_ROWS["x"])[rows], np.array(EIGHT_ROWS["label"])[rows]
+    problem = Problem(np.array(EIGHT_ROWS["W"]), inputs, Targets(labels=labels))
+    return METHODS["exact"].evaluate(problem).gradients["weights"] * 9 / 8
+
+
 def test_a_row_that_is_counted_twice_is_named(run: Run) -> None:
-    weights, inputs, labels = (np.array(EIGHT_ROWS[key]) for key in ("W", "x", "label"))
-    of_nine = Problem(weights, inputs[[*range(8), 6]], Targets(labels=labels[[*range(8), 6]]))
-    candidate = METHODS["exact"].evaluate(of_nine).gradients["weights"] * 9 / 8
-    arguments = ("verify", "-", "--gradient", json.dumps(candidate.tolist()))
-    outcome = run(*arguments, stdin=json.dumps(EIGHT_ROWS))
+    candidate = json.dumps(with_row_twice(6).tolist())
+    outcome = run("verify", "-", "--gradient", candidate, stdin=json.dumps(EIGHT_ROWS))
     assert outcome.status == 1
     assert outcome.out.endswith("\n\nRow 6 alone is wrong: it is counted twice.\n")
 

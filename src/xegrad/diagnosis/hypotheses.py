@@ -58,6 +58,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     yield itertools.chain(
         (one for one in multiples if one.free),
         *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
+        *(_in_layer(search, [(WRONG_LABEL, form)]).fitting for form in _renumbered(search)),
         *(on_line(nothing, SMOOTHED, form) for form in spreads(search)),
         clipped(nothing),
         *(on_grid(search, slip, form) for slip, form in grids),
@@ -165,6 +166,33 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
         {"row": row, "label": int(labels[row]), "instead": columns[int(columns[0] == labels[row])]}
         for row in np.flatnonzero(np.isin(labels, columns))[:MOST_ROWS].tolist()
     ]
+
+
+def _renumbered(search: Search) -> list[Parameters]:
+    """Labels in any order of the classes: the columns of X' Q = X' q S - G in another order, matched as below."""
+    cells, targets = search.cells, search.cells.problem.targets
+    if cells.name != "weights" or search.has_transposed_shape or targets.soft is not None:
+        return []
+    if targets.class_weights is not None or cells.problem.n_rows == 1:
+        return []
+    generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
+    carried = generic @ cells.problem.inputs.T
+    values, resolution = search.seen(NOTHING)
+    right, made = carried @ cells.Q.value, carried @ (cells.q.value * cells.S.value) - generic @ values
+    first, second = np.argsort(right), np.argsort(made)
+    slack = search.tolerance.allowed(values, EXCESS * search.exact.error, resolution)
+    if not (np.abs(right[first] - made[second]) <= (generic @ slack).max()).all():
+        return []
+    number = np.empty_like(first)
+    number[first] = second
+    classes = np.unique(targets.label_of_rows[targets.kept])
+    known = [one for _, one in named_orders(cells.problem.n_classes, cells.problem.classes).values()]
+    known += [np.roll(np.arange(number.size), -1), np.roll(np.arange(number.size), 1)]
+    if (number[classes] != classes).sum() < 2 or any(
+        (number[classes] == one[classes]).all() for one in known
+    ):
+        return []
+    return [{"order": ", ".join(f"{label} as {number[label]}" for label in classes.tolist())}]
 
 
 def _near_in_values(search: Search) -> list[Step]:

@@ -127,14 +127,24 @@ def other_labels(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
     if "shift" in form:
         changes, instead = labels >= 0, (labels + form["shift"]) % n_classes
     elif "order" in form:
-        places = named_orders(n_classes, c.problem.classes)[form["order"]][1]
-        changes, instead = labels >= 0, places[labels]
+        changes, instead = labels >= 0, _numbers(c, form["order"])[labels]
     else:
         changes, instead = np.arange(labels.size) == form["row"], form["instead"]
     if targets.soft is not None:
         soft = np.where(changes[:, None], np.eye(n_classes)[instead], targets.soft)
         return effective_targets(c, replace(targets, soft=soft))
     return effective_targets(c, replace(targets, labels=np.where(changes, instead, targets.labels)))
+
+
+def _numbers(c: Cells, order: str) -> Indices:
+    """The number of each class in an order that has a name, or in one that is spelled out: "0 as 2, 2 as 0"."""
+    known, numbers = named_orders(c.problem.n_classes, c.problem.classes), np.arange(c.problem.n_classes)
+    if order in known:
+        return known[order][1]
+    for pair in order.split(", "):
+        label, number = pair.split(" as ")
+        numbers[int(label)] = int(number)
+    return numbers
 
 
 def row_forms(c: Cells) -> list[Parameters]:
@@ -281,7 +291,8 @@ def clip_forms(c: Cells) -> list[Parameters]:
     forms: list[Parameters] = []
     zeros: set[bytes] = set()
     is_target, value = c.Q.value != 0, c.S.value
-    for eps in CLIPPED_AT:
+    least, most = value.min(), value.max()
+    for eps in (eps for eps in CLIPPED_AT if least < eps or most > 1 - eps):
         low, high = value < eps, value > 1 - eps
         for floor, which in (("", low | high), (", of a floor", low)):
             if floor and not high.any():
