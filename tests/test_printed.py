@@ -166,6 +166,7 @@ PRINTS: dict[str, tuple[str, str | None]] = {
         + text_of(G[:, 3:], "10.4f"),
         None,
     ),
+    "numpy, under a name": ("grad =\n[[" + text_of(G, ".8f", " ", "]\n [") + "]]", None),
     "mat2str": ("[" + text_of(G, ".15g", " ", ";") + "]", None),
     "R": (
         "           [,1]       [,2]       [,3]\n"
@@ -225,8 +226,16 @@ def test_numbers_in_hexadecimal_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tensor(1.52793, grad_fn=<NllLossBackward0>)", "[1] 1.52793", "loss = 1.52793", "np.float64(1.52793)", "loss =\n\n    1.5279\n", "tf.Tensor(1.52793, shape=(), dtype=float64)"]
-)  # fmt: skip
+    "text",
+    [
+        "tensor(1.52793, grad_fn=<NllLossBackward0>)",
+        "[1] 1.52793",
+        "loss = 1.52793",
+        "np.float64(1.52793)",
+        "loss =\n\n    1.5279\n",
+        "tf.Tensor(1.52793, shape=(), dtype=float64)",
+    ],
+)
 def test_one_number_may_be_printed_as_an_array(run: Run, text: str) -> None:
     assert run("verify", SEED, "--loss", text, "-q").status == 0
 
@@ -264,7 +273,7 @@ MATRIX = "[[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]"
         ("G =\n\n  3×2 single matrix\n\n 1.5 2.5\n 3.5 4.5", "the text says 3×2"),
         ("G =\n\n  Columns 1 through 2\n\n 1.5 2.5\n\n  Columns 4 through 5\n\n 3.5 4.5", "the columns from 4"),
         ("G =\n\n  Columns 1 through 3\n\n 1.5 2.5\n\n  Columns 4 through 5\n\n 3.5 4.5", "the columns from 1"),
-        ("G =\n\n  Columns 1 through 2\n\n 1.5 2.5\n\n  Columns 3 through 4\n\n 3.5 4.5\n 5.5 6.5", "the columns from 3"),
+        ("G =\n\n  Columns 1 through 2\n\n 1.5 2.5\n\n  Columns 3 through 4\n\n 3.5 4.5\n 5 6", "the columns from 3"),
         ("G =\n\n   1.0e-03 *\n\n 1.5e-03 2.5", "stands behind a power of ten and has one"),
         ("G =\n\n   2.0e-03 *\n\n 1.5 2.5", "a number is expected"),
         ("G =\n", "a number is expected"),

@@ -183,8 +183,9 @@ def check(
     """
     if weight is not None and class_weights is not None:
         raise InputError("weight and class_weights are two names of one thing; give one of them")
-    if not isinstance(transpose, bool | np.bool_):
-        raise InputError(f"transpose is {shown(transpose)}; True or False is expected")
+    for name, flag in (("transpose", transpose), ("strict", strict)):
+        if not isinstance(flag, bool | np.bool_):
+            raise InputError(f"{name} is {shown(flag)}; True or False is expected")
     dtype, stored_as = (None if name is None else type_name(name) for name in (dtype, stored_as))
     if dtype in HALF:  # it was computed in float32, and then stored so
         if stored_as not in (None, dtype):

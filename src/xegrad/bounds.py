@@ -13,6 +13,7 @@ from copy import copy
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer, notebook
@@ -58,7 +59,15 @@ def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
     layer.forward(wide)
     twin = copy(wide)
     twin.__dict__["results"] = dict(wide.__dict__["results"])
+    if arithmetic.failure:
+        arithmetic = replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
     return Cells(twin, arithmetic=arithmetic)
+
+
+def terms_of(problem: Problem) -> int:
+    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.22)."""
+    rows, inputs, classes = problem.n_rows, problem.n_inputs, problem.n_classes
+    return rows * classes * (3 * inputs + 6) + 2 * rows
 
 
 @np.errstate(all="ignore")
@@ -93,8 +102,7 @@ def complex_step(problem: Problem, with_respect_to: Sequence[str] = ("weights",)
 
 def stored(values: Array, bound: Array, format_name: str) -> Array:
     """The bound once the result is rounded to another format: + u (|G| + bound) + eta of that format."""
-    precision = PRECISIONS[format_name]
-    return bound + precision.u * (np.abs(values) + bound) + precision.eta
+    return np.asarray(PRECISIONS[format_name].rounding(values, bound))
 
 
 @np.errstate(all="ignore")

@@ -17,10 +17,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from xegrad import layer
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
 from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.problem import Problem
 from xegrad.targets import Targets
@@ -45,8 +46,13 @@ class Cells(msgspec.Struct, eq=False):
         if cell not in CELLS:
             raise AttributeError(cell)
         if cell not in self.known:
-            self.known[cell] = CELLS[cell].formula(self)
+            self.known[cell] = self._stored(cell, CELLS[cell].formula(self))
         return self.known[cell]
+
+    def _stored(self, cell: str, number: Rounded) -> Rounded:
+        """A cell once it is rounded to the format in which it is kept, where that is another."""
+        other = self.arithmetic.stores(cell) if self.arithmetic.stored else None
+        return number if other is None else number.stored(other)
 
     def _known_without(self, cells: Set[str]) -> dict[str, Rounded]:
         return {cell: number for cell, number in self.known.items() if cell not in cells}
@@ -54,7 +60,7 @@ class Cells(msgspec.Struct, eq=False):
     def replace(self, cell: str, value: Rounded) -> Cells:
         """The derivation with something else in the place of a cell: what is made of it follows."""
         known = self._known_without(DOWNSTREAM[cell])
-        return Cells(self.problem, self.name, self.arithmetic, known | {cell: value})
+        return Cells(self.problem, self.name, self.arithmetic, known | {cell: self._stored(cell, value)})
 
     def of(self, name: str) -> Cells:
         """The same derivation with respect to something else."""
@@ -79,12 +85,25 @@ class Cells(msgspec.Struct, eq=False):
     def gradient(self, rows: Any = slice(None), columns: Any = slice(None)) -> Rounded:
         """G, or some of its rows and columns."""
         if self.name == "weights":
-            return product(self.back[..., rows, :], self.R[..., columns])
+            return product(self.back[..., rows, :], self.R[..., columns], partial=self._partial)
         if self.name == "inputs":
-            return product(self.R[..., rows, :], self.back[..., columns])
+            return product(self.R[..., rows, :], self.back[..., columns], partial=self._partial)
         if self.name == "bias":
-            return self.R[..., columns].sum(axis=-2)
+            residuals, partial = self.R[..., columns], self._partial
+            if not partial:
+                return residuals.sum(axis=-2)
+            size = (np.abs(residuals.value) + residuals.error).sum(axis=-2)
+            in_sum = self.arithmetic.gamma(self.arithmetic.terms(self.problem.n_rows))
+            return residuals.sum(axis=-2).less_certain(partial * (1 + in_sum) * size)
         return self.R[..., rows, :][..., columns]
+
+    @property
+    def _partial(self) -> float:
+        """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.15)."""
+        if self.arithmetic.partial is None:
+            return 0.0
+        other, count = self.arithmetic.partial
+        return float(other.gamma(count(self.problem, self.name) - 1))
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -95,8 +114,20 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 def effective_targets(cells: Cells, targets: Targets) -> Rounded:
-    """Q of these targets, with what folding the options of the loss into it rounds."""
-    return targets.over(lambda array: entered(array, cells.arithmetic), cells.problem.n_classes)
+    """Q of these targets, with what folding the options of the loss into it rounds.
+
+    Where Q is kept in another format it is computed in that (5.14): one over a count that the format holds is rounded
+    once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
+    """
+    n_classes, other = cells.problem.n_classes, cells.arithmetic.stores("Q")
+    if other is None:
+        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes)
+    counts = np.asarray(targets.kept.sum(axis=-1), dtype=np.float64)
+    plain = targets.soft is None and not targets.label_smoothing and targets.class_weights is None
+    if plain and other.holds(counts).all():
+        return exact(targets.effective(n_classes, counts.dtype), cells.arithmetic)
+    narrow = targets.over(lambda array: entered(array, other), n_classes)
+    return Rounded(narrow.value, narrow.in_any_way(2, 2).error, cells.arithmetic)
 
 
 def _bias(cells: Cells) -> Rounded:
@@ -105,20 +136,60 @@ def _bias(cells: Cells) -> Rounded:
 
 
 def _logits(cells: Cells) -> Rounded:
-    bias = None if cells.problem.bias is None else cells.b
-    return product(cells.X, cells.W, bias, layer.forward(cells.problem).logits)
+    bias, logits = None if cells.problem.bias is None else cells.b, layer.forward(cells.problem).logits
+    if bias is None or (other := cells.arithmetic.stores("products")) is None:
+        return product(cells.X, cells.W, bias, logits)
+    summed = product(cells.X, cells.W).stored(other) + bias
+    return Rounded(logits, summed.error, cells.arithmetic)
 
 
 def residual(cells: Cells) -> Rounded:
     """q S - Q, or whatever comes to the same: q is added up and S multiplied in T + 4 roundings at most."""
-    count = cells.problem.n_classes + 4
-    return (cells.q * cells.S - cells.Q).in_any_way(count, 4 + count * cells.q.value)
+    n_classes = cells.problem.n_classes
+    formed = (cells.q * cells.S - cells.Q).in_any_way(4, 4 + (n_classes + 4) * cells.q.value, n_classes)
+    if not cells.arithmetic.dropped_below:
+        return formed
+    # What is below a threshold may count as 0 (5.16).
+    threshold = cells.arithmetic.dropped_below * (cells.q.value + cells.q.error)
+    return formed.less_certain(np.minimum(np.abs(formed.value), threshold + formed.error))
+
+
+def _probabilities(cells: Cells) -> Rounded:
+    """softmax(Z), or exp of a log S that was rounded: S times exp of what its own roundings come to (5.12)."""
+    probabilities, other = rounded.softmax(cells.Z, cells.forward), cells.arithmetic.stores("log_S")
+    if other is None:
+        return probabilities
+    logits = exact(cells.Z.value, cells.arithmetic)
+    logarithm = _logarithm(cells, rounded.log_softmax(logits, cells.forward)).stored(other)
+    # What is rounded is log S of logits that are off themselves.
+    size = rounded.log_softmax(cells.Z, cells.forward).error
+    moved = np.expm1(logarithm.error + other.u * size + 8 * cells.arithmetic.u)
+    return probabilities.less_certain((probabilities.value + probabilities.error) * moved)
+
+
+def _logarithm(cells: Cells, log_probabilities: Rounded) -> Rounded:
+    """log S of a sum of exponentials that is rounded to another format, as its logarithm is (5.13)."""
+    other = cells.arithmetic.stores("log_sum")
+    if other is None:
+        return log_probabilities
+    log_sum = -log_probabilities.value.max(axis=-1, keepdims=True)
+    # A sum that is off by u of itself moves its logarithm by u / (1 - u), and then that is rounded.
+    off = other.u / (1 - other.u)
+    return log_probabilities.less_certain(other.rounding(log_sum, off) + other.u * log_probabilities.error)
 
 
 def _loss(targets: Rounded, logarithms: Rounded) -> Rounded:
     """-sum Q log S, over rows and classes, and over Q != 0."""
     terms = rounded.where(targets.value != 0, targets * logarithms, 0.0)
     return -terms.sum(axis=-1).sum(axis=-1)
+
+
+def _stable_loss(cells: Cells) -> Rounded:
+    """The loss, added up in the format in which it is kept, sixteen at a time."""
+    other = cells.arithmetic.stores("stable_loss")
+    other = cells.arithmetic if other is None else replace(other, terms=cascade)
+    parts = (Rounded(part.value, part.error, other) for part in (cells.Q, cells.log_S))
+    return _loss(*parts)
 
 
 def _softmax_jacobian(cells: Cells) -> Rounded:
@@ -138,7 +209,7 @@ CELLS: Mapping[str, Cell] = {
     "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
     "q": Cell(("Q",), lambda cells: cells.Q.sum(axis=-1, keepdims=True)),
     "Z": Cell(("X", "W", "b"), _logits),
-    "S": Cell(("Z",), lambda cells: rounded.softmax(cells.Z, cells.forward)),
+    "S": Cell(("Z",), _probabilities),
     "R": Cell(("q", "S", "Q"), residual),
     # By what R is carried back: W' for X, X' for W, and nothing for b and the logits.
     "back": Cell(("X", "W"), lambda cells: cells.W.T if cells.name == "inputs" else cells.X.T),
@@ -146,8 +217,8 @@ CELLS: Mapping[str, Cell] = {
     # What G updates: W or b, in the shape of G.
     "parameter": Cell(("W", "b"), lambda cells: cells.b[..., 0, :] if cells.name == "bias" else cells.W),
     # The loss from the logits, and from S; the chain of one row.
-    "log_S": Cell(("Z",), lambda cells: rounded.log_softmax(cells.Z, cells.forward)),
-    "stable_loss": Cell(("Q", "log_S"), lambda cells: _loss(cells.Q, cells.log_S)),
+    "log_S": Cell(("Z",), lambda cells: _logarithm(cells, rounded.log_softmax(cells.Z, cells.forward))),
+    "stable_loss": Cell(("Q", "log_S"), _stable_loss),
     "loss": Cell(
         ("Q", "S"), lambda cells: _loss(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0)))
     ),

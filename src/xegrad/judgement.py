@@ -8,7 +8,7 @@ See docs/numerics.md, section 7, and docs/verify.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,10 +20,11 @@ from xegrad import bounds, layer, notebook
 from xegrad.arrays import array_of, check_shape, precision_of, type_name
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison, numbers_of
-from xegrad.errors import Faults, refuse, shown
+from xegrad.errors import Faults, InputError, refuse, shown
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
+from xegrad.recipes import RECIPES
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, COMPUTED_IN, HALF
 
@@ -31,6 +32,19 @@ LARGEST = sys.float_info.max
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
+
+
+# The cells that each field of a tolerance rounds to another format.
+ROUNDED: Mapping[str, tuple[str, ...]] = {
+    "inputs_as": ("X", "W", "b"),
+    "targets_as": ("Q", "q"),
+    "products_as": ("products",),
+    "logits_as": ("Z",),
+    "log_sums_as": ("log_sum",),
+    "log_probabilities_as": ("log_S",),
+    "residual_as": ("R",),
+    "losses_as": ("stable_loss",),
+}
 
 
 class Tolerance(msgspec.Struct, frozen=True, eq=False):
@@ -49,6 +63,45 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     terms: Callable[[int], int] = bounds.any_order  # how its sums were formed
     rtol: float | None = None  # these two override the derived bound
     atol: float | None = None
+    recipe: str | None = None  # whose fields these are
+    # Mixed precision: what was rounded to another format once it was formed.
+    inputs_as: str | None = None  # W, x and b on their way in
+    targets_as: str | None = None  # Q, computed in it
+    products_as: str | None = None  # X W, before b is added
+    logits_as: str | None = None
+    log_sums_as: str | None = None  # the sum of the exponentials and its logarithm
+    log_probabilities_as: str | None = None  # S is then exp of them
+    residual_as: str | None = None
+    losses_as: str | None = None  # those of the rows, added up in it
+    accumulate_in: str | None = None  # in which products are added up, before the result is rounded
+    partial_sums_as: str | None = None  # in which so many partial sums of a gradient are added up
+    partial_sums: Callable[[Problem, str], int] | None = None
+    dropped_below: float = 0.0  # a residual below this part of q may count as 0
+    confidence: float | None = None  # the probability with which it may fail, of independent roundings
+
+    @staticmethod
+    def of_recipe(recipe: str | None, **given: Any) -> Tolerance:
+        """That of a recipe, in which the fields that are given and not None come first.
+
+        Raises
+        ------
+        InputError
+            There is no such recipe.
+        """
+        if recipe is not None and recipe not in RECIPES:
+            raise InputError(f"there is no recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
+        fields = {} if recipe is None else {"recipe": recipe, **RECIPES[recipe].fields}
+        tolerance = Tolerance(**fields | {name: value for name, value in given.items() if value is not None})
+        return (
+            replace(tolerance, precision="float32")
+            if "precision" not in given and tolerance.is_mixed
+            else tolerance
+        )
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether anything is rounded to another format on its way."""
+        return any(getattr(self, field) for field in (*ROUNDED, "accumulate_in", "partial_sums_as"))
 
     __repr__ = notebook.one_line()
 
@@ -69,6 +122,9 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
                 yield f"{name} is {shown(dtype)}; it is one of {', '.join(bounds.PRECISIONS)}", "dtype"
         if not callable(self.terms):
             yield f"terms is {shown(self.terms)}; a function is expected, as bounds.pairwise", "summation"
+        chance = self.confidence
+        if chance is not None and not (isinstance(chance, float | np.number) and 0 < chance < 1):
+            yield f"confidence is {shown(chance)}; a probability such as 1e-9 is expected", "confidence"
         for name in ("rtol", "atol"):
             size = getattr(self, name)
             if size is not None and not (isinstance(size, int | float | np.number) and 0 <= size <= LARGEST):
@@ -77,7 +133,24 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     @property
     def arithmetic(self) -> bounds.Arithmetic:
         """In which it was computed."""
-        return replace(bounds.PRECISIONS[self.precision], terms=self.terms)
+        formats, partial = bounds.PRECISIONS, None
+        stored = [
+            (cell, formats[other])
+            for field, cells in ROUNDED.items()
+            if (other := getattr(self, field)) is not None
+            for cell in cells
+        ]
+        if self.partial_sums_as is not None and self.partial_sums is not None:
+            partial = (formats[self.partial_sums_as], self.partial_sums)
+        return replace(
+            formats[self.precision],
+            terms=self.terms,
+            sums=formats[self.accumulate_in] if self.accumulate_in else None,
+            stored=tuple(stored),
+            partial=partial,
+            dropped_below=self.dropped_below,
+            failure=self.confidence or 0.0,
+        )
 
     @property
     def derived(self) -> bool:
@@ -127,6 +200,13 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
     def relative_bound(self) -> float:
         """The widest of them; 0 where all values are 0."""
         return float(self._relative_bounds.max(initial=0))
+
+    @property
+    def bound_kind(self) -> str:
+        """Whether it is derived, derived for roundings that are independent, or a house rule."""
+        if not self.tolerance.derived:
+            return "given"
+        return "derived" if self.tolerance.confidence is None else "probabilistic"
 
     @property
     def outcome(self) -> str:
@@ -184,10 +264,11 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
 def tolerance_for(problem: Problem, dtype: str | None, tolerance: Tolerance | None = None) -> Tolerance:
     """In the precision that the problem asks for, else that of the candidate's type, else that of the problem's arrays.
 
-    What is in half precision was computed in float32 and then stored so.
+    What is in half precision was computed in float32 and then stored so.  What mixed precision leaves open is float32.
     """
     tolerance = tolerance or Tolerance()
-    precision = problem.precision or dtype or problem.dtype.name
+    mixed = "float32" if tolerance.is_mixed else None
+    precision = problem.precision or mixed or dtype or problem.dtype.name
     if dtype in HALF and tolerance.stored_as is None:
         precision = problem.precision or "float32"
         tolerance = replace(tolerance, stored_as=dtype)
@@ -247,6 +328,40 @@ def judge(
     flags = exact.certified
     certified = flags is not None and np.broadcast_to(flags[name], reference.shape)
     return Judgement(name, comparison, certified, tolerance)
+
+
+# What may narrow a bound, by the option that says so; the last is what errors of random sign would give.
+NARROWER: Mapping[str, Mapping[str, Any]] = {
+    "--summation pairwise": {"terms": bounds.pairwise},
+    "--summation blocked=128": {"terms": bounds.blocked(128)},
+    "--confidence 1e-9": {"confidence": 1e-9},
+}
+
+
+@np.errstate(all="ignore")
+def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
+    """How many times narrower the derived bound of the median entry would be under each of these: 1 where it stays.
+
+    Where there is no bound, or none would be narrower than by a tenth, nothing.
+    """
+    name, tolerance = judgement.name, judgement.tolerance
+    names = () if name == "loss" else (name,)
+
+    def of(one: Tolerance) -> Array:
+        return one.allowed(
+            judgement.comparison.reference,
+            numbers_of(bounds.stable(problem, names, arithmetic=one.arithmetic), name),
+            judgement.reading.resolution,
+        )
+
+    if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
+        return {}
+    now = of(tolerance)
+    times = {
+        option: float(np.nanmedian(now / of(replace(tolerance, **other))))
+        for option, other in NARROWER.items()
+    }
+    return {option: many for option, many in times.items() if many > 1.1}
 
 
 def cause_of_nonfinite(problem: Problem, precision: str) -> str:

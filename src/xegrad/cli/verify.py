@@ -16,6 +16,7 @@ from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
+from xegrad.recipes import RECIPES
 from xegrad.vocabulary import AUTO, HALF, NAMES
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from xegrad.verification import Verification
 
 STORED = ("bfloat16", "float16", "float32")
+MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
+PRECISIONS = (*STORED, "float64")
 
 
 class JudgingOptions(msgspec.Struct, frozen=True):
@@ -49,6 +52,29 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         str | None,
         option("--stored-as", "To which the result was then rounded.", values=STORED, noun="precision"),
     ] = None
+    inputs_as: Annotated[
+        str | None,
+        option("--inputs-as", "To which W, x and b were rounded first.", values=STORED, noun="precision"),
+    ] = None
+    logits_as: Annotated[
+        str | None, option("--logits-as", "To which the logits were.", values=STORED, noun="precision")
+    ] = None
+    residual_as: Annotated[
+        str | None,
+        option("--residual-as", "To which dL/dlogits was.", values=STORED, noun="precision"),
+    ] = None
+    accumulate_in: Annotated[
+        str | None,
+        option("--accumulate-in", "In which products are added up.", values=PRECISIONS, noun="precision"),
+    ] = None
+    recipe: Annotated[
+        str | None,
+        option("--recipe NAME", "What a framework rounds (docs/recipes.md).", values=RECIPES, noun="recipe"),
+    ] = None
+    confidence: Annotated[
+        float | None,
+        option("P", "A bound for roundings that are independent, which fails with this probability."),
+    ] = None
     summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
     rtol: Annotated[
         float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
@@ -67,6 +93,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         for name, value in (("--rtol", self.rtol), ("--atol", self.atol)):
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{name} is {value}; a finite number is expected")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
@@ -185,11 +213,13 @@ def _verify(
         loss=loss,
         asked=judging.reading,
     )
-    tolerance = Tolerance(
+    tolerance = Tolerance.of_recipe(
+        judging.recipe,
         stored_as=stored_as,
         terms=_roundings(judging.summation),
         rtol=judging.rtol,
         atol=judging.atol,
+        **{field: getattr(judging, field) for field in MIXED},
     )
     tolerance = verification.in_precision_of(problem, candidate, tolerance)
     with formats.naming("" if gradient is None else gradient.source):  # a step of another size

@@ -78,20 +78,21 @@ class _Rows:
         error = self.search.gradient(self.cells.replace("R", residual), EVERYTHING).error
         return Rounded(self.search.exact.value + self.effect(apart), error, self.cells.arithmetic)
 
-    def fits(self, apart: Array) -> NDArray[np.bool_]:
-        """Which entries are within twice the bound of what R + D makes."""
+    def fits(self, apart: Array, fitted: bool = False) -> NDArray[np.bool_]:
+        """Which entries are within twice the bound of what R + D makes; a D that is fitted is off by printing, too."""
         made = self.made(apart)
-        allowed = self.search.allowed(made, self.resolution, 2)
+        allowed = self.search.allowed(made, self.resolution * (1 + fitted), 2)
         return np.isfinite(allowed) & (np.abs(self.values - made.value) <= allowed)
 
-    def is_near(self, apart: Array) -> bool:
-        """Whether D is worth a closer look, which costs a few times as much."""
-        return bool((np.abs(self.error - self.effect(apart)) <= EXCESS * self.allowed).all())
+    def is_near(self, apart: Array, error: Array) -> bool:
+        """Whether D may make an error, at first sight: a closer look costs a few times as much."""
+        return bool((np.abs(error - self.effect(apart)) <= EXCESS * self.allowed).all())
 
     def is_proved(self, apart: Array, choices: float, *, free: int = 0, free_of_each: int = 0) -> bool:
         """Whether all entries fit, and tell this D from as many others as there were to choose from."""
         needed = EVIDENCE + math.log2(choices)
-        return bool(self.fits(apart).all()) and self.bits(apart, free, free_of_each) >= needed
+        fitting = bool(self.fits(apart, free_of_each > 0).all())
+        return fitting and self.bits(apart, free, free_of_each) >= needed
 
     def bits(self, apart: Array, free: int = 0, free_of_each: int = 0) -> float:
         """How far D stands out from the bound, without the most telling entries of all, and of each class."""
@@ -129,7 +130,7 @@ class _Rows:
                 of_run = self._only(run, (factor - 1) * self.residual)
                 if (
                     len(run) < n_rows
-                    and self.is_near(of_run)
+                    and self.is_near(of_run, self.error)
                     and self.is_proved(of_run, n_rows * (n_rows + 1))
                 ):
                     runs.append(run)
@@ -150,7 +151,7 @@ class _Rows:
             part = self._only(groups[k], self.residual)
             effect, error = (array * _inverse(self.allowed) for array in (self.effect(part), self.error))
             number = 1 + float((effect * error).sum() / (effect * effect).sum())
-            if self.is_near((number - 1) * part):
+            if self.is_near((number - 1) * part, self.error):
                 factor = self._factor(number, partial(self._is_group, part, len(groups)))
                 fitting += [] if factor is None else [(groups[k], factor)]
         if len(fitting) != 1:
@@ -200,13 +201,13 @@ class _Rows:
             taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths, nan=-1)
             taken[chosen] = -1
             chosen.append(int(taken.argmax()))
-            if self.fits(self._placed(chosen, self._solved(inputs, error, chosen))).all():
+            if self.fits(self._placed(chosen, self._solved(inputs, error, chosen)), True).all():
                 break
         else:
             return None
         for row in tuple(chosen):  # one that was taken too early
             others = [other for other in chosen if other != row]
-            if others and self.fits(self._placed(others, self._solved(inputs, error, others))).all():
+            if others and self.fits(self._placed(others, self._solved(inputs, error, others)), True).all():
                 chosen = others
         cosines = np.abs(inputs[chosen] @ inputs.T) / np.sqrt(lengths[chosen][:, None] * lengths)
         if (np.nan_to_num(cosines) > 1 - CLOSE).sum() > len(chosen):
@@ -234,7 +235,7 @@ class _Rows:
         return only
 
     def _factor(self, number: float, fits: Callable[[float, int], bool]) -> float | None:
-        """The number with as few digits as fit, if it does; `fits` is told how many free numbers that is.
+        """A number with as few digits as fit; `fits` is told how many free numbers that is.
 
         Of two classes each error of S is a multiple of R, and only the factors that have a name say anything.
         """
@@ -242,9 +243,8 @@ class _Rows:
             return None
         factors = [*FACTORS]
         if self.problem.n_classes > 2:
-            if not fits(number, 1):
-                return None
-            factors = [0.0] * (abs(number) < 0.5) + [float(f"{number:.{digits}g}") for digits in range(1, 13)]
+            factors = [float(f"{number:.{digits}g}") for digits in range(1, 13)]
+            factors = [0.0, *factors] if abs(number) < 0.5 else factors
         return next((one for one in factors if fits(one, int(one not in FACTORS))), None)
 
     @property
@@ -266,16 +266,20 @@ class _Rows:
 
     def _what(self, row: int, apart: Array | None) -> str:
         """What happened to a row: a factor or another label that fits as well as D does; nothing if none does."""
-        of_row = self.effect(self._only([row], self.residual))
-        residual = of_row[row] if apart is None else self.residual[row]
-        error = self.error[row] if apart is None else apart[row]
+        only = self._only([row], self.residual)
+        if apart is None:  # of x and the logits each row is seen by itself
+            residual, error = self.effect(only)[row], self.error[row]
+            of_row = np.where(np.arange(len(only))[:, None] == row, self.error, 0)
+        else:
+            residual, error, of_row = self.residual[row], apart[row], self.effect(self._only([row], apart))
 
         def fits(trial: Array, free: int = 0) -> bool:
-            if self.bits(self._only([row], trial), free) < EVIDENCE:
+            trial = self._only([row], trial)
+            if not self.is_near(trial, of_row) or self.bits(trial, free) < EVIDENCE:
                 return False
-            if apart is None:  # of x and the logits each row is seen by itself
-                return bool(self.fits(self._only([row], trial))[row].all())
-            return bool(self.fits(np.where(np.arange(len(apart))[:, None] == row, trial, apart)).all())
+            if apart is None:
+                return bool(self.fits(trial)[row].all())
+            return bool(self.fits(apart - self._only([row], apart) + trial, True).all())
 
         if residual.any():
             number = 1 + float(error @ residual / (residual @ residual))

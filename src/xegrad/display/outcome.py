@@ -10,7 +10,16 @@ import numpy as np
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import MANY, how_many_correct, with_digits
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, Tolerance, cause_of_nonfinite
+from xegrad.judgement import (
+    DIGITS_LOST,
+    RIGHT,
+    UNDECIDED,
+    WRONG,
+    Judgement,
+    Tolerance,
+    cause_of_nonfinite,
+    narrower,
+)
 from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
 from xegrad.verification import LOSS, Check, Verification
@@ -71,9 +80,32 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         parts.append(_agreement(problem, judgement))
     if outcome in (RIGHT, DIGITS_LOST) and judgement.tolerance.derived:
         parts.append(_caught(judgement))
+    parts.append(_of_long_sums(problem, judgement))
     if judgement.name == LOSS and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
         parts.append("A loss is never negative: log S is not positive, and the loss is its negative.")
-    return f"{outcome.upper().replace('-', ' ')}: {' '.join(filter(None, parts))}"
+    return f"{outcome.upper().replace('-', ' ')}{_if_independent(judgement)}: {' '.join(filter(None, parts))}"
+
+
+def _if_independent(judgement: Judgement) -> str:
+    """On what a probable bound depends."""
+    if judgement.bound_kind != "probabilistic":
+        return ""
+    chance = f"{judgement.tolerance.confidence:g}".replace("e-0", "e-")
+    return f" if rounding errors are independent, with probability 1 - {chance}"
+
+
+def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
+    """What would narrow the bound, where that is wide because sums are long."""
+    if judgement.outcome == WRONG or max(problem.n_inputs, problem.n_rows) < SHORT:
+        return ""
+    times = {option: many for option, many in narrower(problem, judgement).items() if many >= 2}
+    if not times:
+        return ""
+    chance = times.pop("--confidence 1e-9", None)
+    parts = [f"{option} narrows it {many:.0f} times" for option, many in times.items()]
+    if chance is not None:
+        parts.append(f"errors of random sign stay within 1/{chance:.0f} of it (--confidence 1e-9)")
+    return f"The bound is that of long sums: {', '.join(parts)}."
 
 
 def _of_gradient(problem: Problem, judgement: Judgement) -> str:
@@ -140,8 +172,13 @@ def _limit(tolerance: Tolerance) -> str:
         rules = {"rtol": tolerance.rtol, "atol": tolerance.atol}
         said = " and ".join(f"{name} {value:g}" for name, value in rules.items() if value is not None)
         return f"the tolerance ({said})"
+    if tolerance.recipe is not None:
+        return f"for {tolerance.recipe}"
+    what = {"inputs_as": "inputs", "logits_as": "logits", "residual_as": "dL/dlogits"}
+    parts = [f", {words} as {other}" for field, words in what.items() if (other := getattr(tolerance, field))]
+    summed = "" if tolerance.accumulate_in is None else f", sums in {tolerance.accumulate_in}"
     stored = "" if tolerance.stored_as is None else f" stored as {tolerance.stored_as}"
-    return f"for {tolerance.precision}{stored}"
+    return f"for {tolerance.precision}{''.join(parts)}{summed}{',' if parts or summed else ''}{stored}"
 
 
 def _agreement(problem: Problem, judgement: Judgement) -> str:

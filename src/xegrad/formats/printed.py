@@ -242,15 +242,16 @@ def _cells(row: str) -> list[Token]:
 def _not_understood(text: str) -> InputError:
     shown = short(" ".join(text.split()))
     return InputError(
-        f"{shown!r} beside the numbers is not understood; an array is expected as numpy, torch or JSON "
-        "print it, and nothing else"
+        f"{shown!r} beside the numbers is not understood; an array is expected as numpy, torch or another language "
+        "prints it, and nothing else"
     )
 
 
 def _titled(text: str) -> Found | None:
     """What MATLAB, Octave and Julia print: a title, and lines of numbers, perhaps some columns at a time."""
     for pattern in TITLES:
-        if (title := re.match(pattern, text, re.VERBOSE)) is None:
+        title = re.match(pattern, text, re.VERBOSE)
+        if title is None or re.search(r"[\[{(]", text[title.end() :]):
             continue
         blocks: list[tuple[int, int | None, list[Any]]] = []
         for line in filter(str.strip, text[title.end() :].splitlines()):

@@ -64,8 +64,9 @@ class Written(msgspec.Struct, frozen=True, eq=False):
         return int(self.decimals.max())
 
     def half_a_unit(self, last: Array | NDArray[np.int64] | int) -> Array:
-        """Half of these powers of ten, and a shade more: what is read is itself rounded to a float."""
-        half = 10.0 ** np.minimum(last, LARGEST_POWER) * (0.5 + 2.0**-40)
+        """Half of these powers of ten, and what is read is itself rounded to a float, as 10^k is."""
+        largest = 10.0 ** np.minimum(self.last + self.digits, LARGEST_POWER)  # no number is larger
+        half = 10.0 ** np.minimum(last, LARGEST_POWER) / 2 + 2.0**-52 * largest
         leaves_open = self.is_decimal & ((self.digits > 0) | ~self.has_power)
         return np.where(leaves_open, half, 0.0)
 

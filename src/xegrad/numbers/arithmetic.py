@@ -1,9 +1,10 @@
 """A floating-point arithmetic: its format, and how it forms its sums.
 
 u is half the machine epsilon, eta the smallest subnormal, and gamma_n = n u / (1 - n u) bounds the relative error
-of n roundings (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1).
+of n roundings (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1).  In mixed precision some
+cells of the derivation are rounded to another format, and sums are formed in another than their results.
 
-See docs/numerics.md, sections 2.1 and 4.5.
+See docs/numerics.md, sections 2.1, 4.5, 4.12, 4.13 and 5.11.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def blocked(block: int) -> Callable[[int], int]:
     return lambda n: min(n, block + math.ceil(n / block))
 
 
+def cascade(n: int) -> int:
+    """Sixteen at a time, those sums again sixteen at a time, and at the end eight levels: nll_loss of torch's CPU."""
+    return min(n, 16 * max(1, math.ceil(math.log(n, 16))) + 9)
+
+
 def by_name(summation: str) -> Callable[[int], int]:
     """One of these, from any, pairwise or blocked=N.
 
@@ -56,12 +62,18 @@ def by_name(summation: str) -> Callable[[int], int]:
 
 
 class Arithmetic(msgspec.Struct, frozen=True):
-    """What an error bound speaks of: a floating-point format, and how sums are formed in it."""
+    """What an error bound speaks of: a floating-point format, how sums are formed in it, and what is in another."""
 
     u: float  # half the distance from 1 to the next number
     eta: float  # the smallest positive number
     largest: float
     terms: Callable[[int], int] = any_order
+    sums: Arithmetic | None = None  # the format of the sums, before their results are rounded to this one
+    stored: tuple[tuple[str, Arithmetic], ...] = ()  # the cells that are rounded to another format
+    # The format in which partial sums of a gradient are rounded and added, and how many there are.
+    partial: tuple[Arithmetic, Callable[[Any, str], int]] | None = None
+    dropped_below: float = 0.0  # a residual that is less than this part of q may count as 0
+    failure: float = 0.0  # with which probability all roundings of one term may lead past its gamma
 
     @property
     def rounds(self) -> bool:
@@ -78,12 +90,42 @@ class Arithmetic(msgspec.Struct, frozen=True):
         """Whether float64 numbers are rounded on their way into it."""
         return self.u > PRECISIONS["float64"].u
 
+    @property
+    def adding(self) -> Arithmetic:
+        """The format of its sums."""
+        return self.sums or self
+
+    def stores(self, cell: str) -> Arithmetic | None:
+        """The other format to which a cell is rounded."""
+        return next((other for name, other in self.stored if name == cell), None)
+
     def gamma(self, n: Any) -> Any:
-        """gamma_n = n u / (1 - n u); infinite where so many roundings may lose everything."""
-        steps = n * self.u
+        """gamma_n = n u / (1 - n u) of the sums; infinite where so many roundings may lose everything."""
+        steps = n * self.adding.u
         if isinstance(n, int):
-            return steps / (1 - steps) if steps < 1 else np.inf
-        return np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)
+            worst = steps / (1 - steps) if steps < 1 else np.inf
+        else:
+            worst = np.where(steps < 1, steps / np.where(steps < 1, 1 - steps, 1), np.inf)
+        return np.minimum(worst, self._probable(n)) if self.failure else worst
+
+    def _probable(self, n: Any) -> Any:
+        """What n independent roundings of mean 0 exceed with a probability of `failure` at most (4.21)."""
+        u = self.adding.u
+        deviations = math.sqrt(2 * math.log(2 / self.failure)) / (1 - u)
+        return np.expm1(deviations * np.sqrt(n) * u + n * u**2 / (1 - u))
+
+    def roundings(self, others: int, additions: int = 0) -> float:
+        """What so many roundings of a result come to, to first order, so many of them those of a sum."""
+        if self.sums is None and not self.failure:
+            return (additions + others) * self.u
+        added = additions * self.adding.u
+        if self.failure:
+            added = min(added, float(self._probable(additions)))
+        return added + (others + (self.sums is not None)) * self.u
+
+    def rounding(self, values: Array, error: Any) -> Any:
+        """The error of numbers that are off by so much once they are rounded to this format."""
+        return error + self.u * (np.abs(values) + error) + self.eta
 
     def holds(self, values: Array) -> NDArray[np.bool_]:
         """Which float64 numbers are numbers of this format."""

@@ -59,16 +59,28 @@ class Rounded(msgspec.Struct, eq=False):
         error = moved + self.arithmetic.u * size + underflows * self.arithmetic.eta
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
 
-    def in_any_way(self, roundings: int, underflows: Any = 0) -> Rounded:
-        """The same, however it is formed: with so many roundings of the result more, and so many underflows."""
+    def in_any_way(self, roundings: int, underflows: Any = 0, additions: int = 0) -> Rounded:
+        """The same, however it is formed: with so many roundings of the result more, so many underflows, and a sum of
+        so many terms."""
         if not self.arithmetic.rounds:
             return self
-        rounding = roundings * self.arithmetic.u * np.abs(self.value)
+        rounding = self.arithmetic.roundings(roundings, additions) * np.abs(self.value)
         return self.less_certain(rounding).less_certain(underflows * self.arithmetic.eta)
 
     def less_certain(self, error: Any) -> Rounded:
         """The same, off by so much more."""
         return Rounded(self.value, self.error + error, self.arithmetic)
+
+    def stored(self, other: Arithmetic) -> Rounded:
+        """The same once it is rounded to another format; an exact number that the format holds is not rounded
+        (5.11)."""
+        if not self.arithmetic.rounds:
+            return self
+        error = other.rounding(self.value, self.error)
+        if self.is_exact:
+            error = np.where(other.holds(self.value), 0.0, error)
+        fits = np.abs(self.value) + self.error <= other.largest
+        return Rounded(self.value, np.where(fits, error, np.inf), self.arithmetic)
 
     # Arithmetic.
 
@@ -138,6 +150,8 @@ class Rounded(msgspec.Struct, eq=False):
             added = np.minimum(terms * (terms > 1), self.arithmetic.terms(n_terms))
         size = total(np.abs(self.value) + self.error)
         error = total(self.errors) + self.arithmetic.gamma(added) * size
+        if self.arithmetic.sums is not None:
+            error = np.where(np.equal(added, 0), error, self.arithmetic.rounding(value, error))
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
 
     # Entries in other places; nothing is rounded.
@@ -190,10 +204,15 @@ def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
 
 
 def product(
-    first: Rounded, second: Rounded, plus: Rounded | None = None, value: Array | None = None
+    first: Rounded,
+    second: Rounded,
+    plus: Rounded | None = None,
+    value: Array | None = None,
+    partial: float = 0.0,
 ) -> Rounded:
     """A B, or A B + c, with c in any place of the sums; `value` is what that is, where it is known already.
 
+    `partial` is gamma of the roundings of partial sums, where these are rounded to another format.
     With g = gamma of the n products of a sum (n + 1 terms with c) it is off by
     |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact (4.7).
     """
@@ -205,9 +224,10 @@ def product(
         return exact(value, arithmetic)
     n_terms = first.value.shape[-1]
     g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
+    g = g + partial * (1 + g) if partial else g
     a, b = np.abs(first.value), np.abs(second.value)
     error = g * (a @ b) if second.is_exact else a @ (g * b + (1 + g) * second.error)
-    error += n_terms * arithmetic.eta
+    error += n_terms * arithmetic.adding.eta
     most = b + second.error
     if not first.is_exact:
         error += (1 + g) * (first.errors @ most)
@@ -220,6 +240,8 @@ def product(
         error = error + (1 + g) * plus.error + g * added
         if np.ndim(size) or not added.max(initial=0.0) <= arithmetic.near_overflow:
             size = np.abs(value) + added + size
+    if arithmetic.sums is not None:
+        error = arithmetic.rounding(value, error)
     return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
 
 
@@ -272,7 +294,8 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     apart = moves * layer.other_exponentials(forward) + size * layer.other_targets(moves[::-1])
     apart = apart / (ends + layer.other_targets(ends[::-1]))
     error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
-    error = error + (n_classes + 3) * (arithmetic.u * probabilities + arithmetic.eta)
+    count = n_classes + 3
+    error = error + count * (arithmetic.roundings(3, n_classes) / count * probabilities + arithmetic.eta)
     return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
 
 
@@ -283,12 +306,12 @@ def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounde
     """
     forward = forward or layer.softmax(logits.value, np.zeros(()))
     exponents, (up, _) = _exponents(logits, forward)
-    n_classes, u = logits.value.shape[-1], logits.arithmetic.u
+    n_classes, arithmetic = logits.value.shape[-1], logits.arithmetic
     moved = (up / (1 + forward.others)).sum(axis=-1, keepdims=True)
     moved = np.fmin(moved, exponents.max(axis=-1, keepdims=True))
     log_classes = np.log(n_classes)
-    error = moved + (n_classes + 9) * u * (1 + log_classes) + n_classes * logits.arithmetic.eta
-    error = error + logits.error + 4 * u * (np.abs(forward.shifted) + log_classes)
+    error = moved + arithmetic.roundings(9, n_classes) * (1 + log_classes) + n_classes * arithmetic.eta
+    error = error + logits.error + 4 * arithmetic.u * (np.abs(forward.shifted) + log_classes)
     value = forward.shifted - np.log1p(forward.others)
     return Rounded(value, _none_near_overflow(error, exponents), logits.arithmetic)
 

@@ -139,6 +139,7 @@ class CandidateResult(msgspec.Struct):
     max_ulp_error: int | None
     correct_digits: int
     bound: float | None
+    bound_kind: str  # derived, probabilistic or given
     worst: WorstEntry
     pattern: str
     wrong_entries: int
