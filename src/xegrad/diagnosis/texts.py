@@ -118,7 +118,13 @@ def _rows_left_out(c: Cells, form: Parameters) -> Words:
         advice += (
             f", and it is divided by what {form['divisor']} count{'s' * (form['divisor'] == 'the rest')}"
         )
-    return {"which": f"{which} {verb}", "advice": advice}
+    code = {"wrong": f"dz[[{', '.join(form['rows'].split()[:12])}]] = 0", "right": "dz"}
+    if "the last" in which:
+        code = {
+            "wrong": "for i in range(B // size):    # the rest is never reached",
+            "right": "for i in range(-(-B // size)):",
+        }
+    return {"which": f"{which} {verb}", "advice": advice, **code}
 
 
 def _smoothed(c: Cells, form: Parameters) -> Words:

@@ -280,10 +280,7 @@ _TABLE = {
         sentence="Some rows contribute nothing.",
         equation="f_b R_b, f_b = 0 for those rows",
         message="{which} nothing:\n{advice}.",
-        code=(
-            "for i in range(n_rows // size):    # the rest is never reached",
-            "for i in range(-(-n_rows // size)):",
-        ),
+        code=("{wrong}", "{right}"),
         remedy="Add up every row: look at the ends of loops, at masks, and at parts that are written over.",
         cause="A loop that ends early, a mask off by one, or a part of the sum that another overwrites.",
         formula=lambda c, form: rows.times(rows.left_out(c, form), c),
