@@ -67,6 +67,19 @@ def test_tensors_are_judged_in_their_precision_as_they_are(precision: str) -> No
     assert check(W, x, labels, W.grad.double(), bias=b, dtype=computed).verified
 
 
+def test_a_layer_in_bfloat16_is_right_by_its_recipe_and_wrong_without() -> None:
+    torch.manual_seed(15)
+    layer = torch.nn.Linear(16, 8, dtype=torch.bfloat16)
+    x, labels = torch.randn(12, 16, dtype=torch.bfloat16), torch.randint(8, (12,))
+    torch.nn.functional.cross_entropy(layer(x), labels).backward()
+    W, b, gradient = layer.weight, layer.bias, layer.weight.grad
+    assert_gradient(W, x, labels, gradient, bias=b, transpose=True, recipe="torch-bf16-linear")
+    with pytest.raises(AssertionError, match="WRONG"):
+        assert_gradient(W, x, labels, gradient, bias=b, transpose=True)
+    with pytest.raises(AssertionError, match="WRONG"):
+        assert_gradient(W, x, labels, -gradient, bias=b, transpose=True, recipe="torch-bf16-linear")
+
+
 def test_a_tensor_without_numbers_is_refused_in_one_line() -> None:
     for wrong in (torch.ones(6, 4, device="meta"), torch.ones(6, 4, dtype=torch.complex64)):
         with pytest.raises(InputError, match=r"^W (is not an array|must be made of real numbers).*[^\n]$"):

@@ -50,6 +50,8 @@ class Options(TypedDict, total=False):
     ignore_index: int | None
     dtype: Any
     stored_as: Any
+    recipe: str | None
+    confidence: float | None
     rtol: float | None
     atol: float | None
     summation: str
@@ -127,6 +129,8 @@ def check(
     ignore_index: int | None = None,
     dtype: Any = None,
     stored_as: Any = None,
+    recipe: str | None = None,
+    confidence: float | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     summation: str = "any",
@@ -156,6 +160,10 @@ def check(
         float32 and then rounded.  "auto": of numbers that have no type, that which they show.
     stored_as : "float32", "bfloat16" or "float16", or such a type
         To which the result was then rounded.
+    recipe : a name in docs/recipes.md
+        What a framework rounds in mixed precision, as "torch-bf16-linear".
+    confidence : float
+        A narrower bound for rounding errors that are independent, which fails with this probability.
     rtol, atol : float
         A tolerance in place of the derived error bound.
     summation : "any", "pairwise" or "blocked=N"
@@ -212,7 +220,16 @@ def check(
     gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
     claim = _claim(problem, raw.layout, gradients, loss)
     tolerance = verification.in_precision_of(
-        problem, claim, Tolerance(stored_as=stored_as, terms=bounds.by_name(summation), rtol=rtol, atol=atol)
+        problem,
+        claim,
+        Tolerance.of_recipe(
+            None if recipe is None else str(recipe),
+            stored_as=stored_as,
+            terms=bounds.by_name(summation),
+            rtol=rtol,
+            atol=atol,
+            confidence=confidence,
+        ),
     )
     return verification.verify(problem, claim, tolerance, strict=strict, auto=dtype == AUTO)
 
