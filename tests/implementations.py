@@ -74,7 +74,7 @@ def right(source: str, kind: str = "mean", **options: Any) -> Callable[[Callable
 def wrong(
     source: str, *names: str, kind: str = "mean", **options: Any
 ) -> Callable[[Callable[[Layer], Array]], Any]:
-    """`names` are the alternatives: "a + b" is a pair, "" is no name; beside a name, what the catalogue may yet learn."""
+    """`names` are the alternatives: "a + b" is a pair, "" is no name (of what the catalogue may yet learn)."""
 
     def register(make: Callable[[Layer], Array]) -> Any:
         expected = tuple(tuple(name.split(" + ")) if name else () for name in names) or ((),)
