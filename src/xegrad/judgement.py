@@ -76,7 +76,7 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     accumulate_in: str | None = None  # in which products are added up, before the result is rounded
     partial_sums_as: str | None = None  # in which so many partial sums of a gradient are added up
     partial_sums: Callable[[Problem, str], int] | None = None
-    dropped_below: float = 0.0  # a residual below this part of q may count as 0
+    dropped_below: float | None = None  # a residual below this part of q may count as 0
     confidence: float | None = None  # the probability with which it may fail, of independent roundings
 
     @staticmethod
@@ -148,7 +148,7 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
             sums=formats[self.accumulate_in] if self.accumulate_in else None,
             stored=tuple(stored),
             partial=partial,
-            dropped_below=self.dropped_below,
+            dropped_below=self.dropped_below or 0.0,
             failure=self.confidence or 0.0,
         )
 
