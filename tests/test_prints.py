@@ -210,3 +210,23 @@ def test_a_changed_print_is_never_right(run: Run, name: str) -> None:
                 given,
                 changed,
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "changed"),
+    [
+        ("batch-float64-octave-short-g", "-1.1449e-08", "-1.4149e-08"),  # 0 in float16
+        ("batch-float32-cpp-scientific", "8.647e-13", "8.47e-13"),
+        ("batch-float64-cpp-scientific", "-6.458e-07", "-6.485e-07"),  # between two numbers of bfloat16
+    ],
+)
+def test_a_half_format_explains_no_number_that_it_does_not_hold(
+    run: Run, name: str, number: str, changed: str
+) -> None:
+    text = (PRINTS / f"{name}.txt").read_text(encoding="utf-8")
+    assert text.count(number) == 1
+    text = text.replace(number, changed)
+    status, result, _ = judged(run, TABLE[name]["problem"], text, "--dtype", "auto")
+    assert status == 1 and result["candidate"]["outcome"] == "wrong"
+    _, result, _ = judged(run, TABLE[name]["problem"], text)
+    assert "stored_as" not in (result["candidate"].get("right_if") or {})

@@ -293,8 +293,10 @@ def _are_of(tolerance: Tolerance, claimed: Claimed, reading: Reading) -> bool:
     """Whether each number is one of the format that it would be in, as far as its text tells: one that is printed to
     few digits may be (docs/numerics.md, section 7)."""
     stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    # Half a unit of a half format would open every number of few digits, even one that is 0 in it.
+    opened = reading.resolution if tolerance.stored_as else claimed.left_open(reading, stored_in)
     # What is read is itself rounded, by less than the distance to the next float.
-    opened = claimed.left_open(reading, stored_in) + PRECISIONS["float64"].u * np.abs(claimed.values)
+    opened = opened + PRECISIONS["float64"].u * np.abs(claimed.values)
     with np.errstate(all="ignore"):
         return bool((np.abs(claimed.values - stored_in.nearest(claimed.values)) <= opened).all())
 
