@@ -181,7 +181,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             y = y if self.class_weights is None else y * number(self.class_weights)
             n_kept = self.kept.sum(axis=-1)[..., None, None]
             return y / n_kept if self.reduction == "mean" and (n_kept > 1).any() else y
-        weights, of_rows = self.class_weights, self._weights_of_rows
+        weights, of_rows = self.class_weights, self.weights_of_rows
         if not exact:
             power = -np.frexp(of_rows.max(axis=-1, keepdims=True))[1]
             weights, of_rows = np.ldexp(weights, power), np.ldexp(of_rows, power)
@@ -192,7 +192,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         return y * shares[..., None, :]
 
     @property
-    def _weights_of_rows(self) -> Array:
+    def weights_of_rows(self) -> Array:
         """(B,) the class weight of each row's label, and 0 for an ignored row."""
         assert self.class_weights is not None
         return np.where(self.kept, self.class_weights[self.label_of_rows], 0)
@@ -223,7 +223,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         if not kept.any(axis=-1).all():
             ignored = f"every row has the label {self.ignore_index}, which is ignored"
             yield f"{ignored}: the mean over no row is 0/0", "label"
-        if self.class_weights is not None and not self._weights_of_rows.any(axis=-1).all():
+        if self.class_weights is not None and not self.weights_of_rows.any(axis=-1).all():
             yield "the class weights of all labels are 0: their mean is 0/0", "class_weights"
 
     @property

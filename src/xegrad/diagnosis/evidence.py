@@ -26,10 +26,8 @@ def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
     if not _has_enough_numbers(search, hypothesis):
         return False
     needed = EVIDENCE
-    if "classes-permuted" in hypothesis.names:
-        needed += math.lgamma(search.cells.problem.n_classes + 1) / math.log(2)
     for slip, form in hypothesis.steps:
-        if " as " in str(form.get("order", "")):
+        if slip.name == "classes-permuted" or " as " in str(form.get("order", "")):
             needed += math.lgamma(search.cells.problem.n_classes + 1) / math.log(2)
         if slip.name == "rows-left-out":
             needed += description_bits(form, search.cells.problem.n_rows)

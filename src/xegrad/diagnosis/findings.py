@@ -78,7 +78,8 @@ def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation
     sizes = {"n_rows": n_rows, "n_inputs": n_inputs, "n_classes": n_classes, "n_others": n_classes - 1}
     in_code = dict(zip(("d", "parameter", "carried"), IN_CODE[cells.name], strict=True))
     for slip, form in hypothesis.steps:
-        details = _details(cells, slip, form)
+        # The parameters, and what follows from them.
+        details = {**form, **TEXTS[slip.name](cells, form)} if slip.name in TEXTS else form
         words = {
             name: _text(slip, name, value, hypothesis.widths.get(name)) for name, value in details.items()
         }
@@ -107,30 +108,6 @@ def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, f
     while name == slip.free and float(f"{value:.{digits}g}") == slip.number.nothing and digits < 17:
         digits += 1
     return f"{value:.{digits}g}"
-
-
-def _details(cells: Cells, slip: Slip, form: Parameters) -> Parameters:
-    """The parameters, and what follows from them."""
-    problem, n_classes = cells.problem, cells.problem.n_classes
-    if slip.name in TEXTS:
-        return {**form, **TEXTS[slip.name](cells, form)}
-    if slip.name == "classes-permuted":
-        assert slip.places is not None
-        columns = np.arange(n_classes)
-        order = np.argsort(slip.places(cells, form, np.zeros_like(columns), columns))
-        return {**form, "columns": " ".join(map(str, order.tolist()))}
-    if slip.name == "scrambled-reshape":
-        n = problem.n_inputs
-        which = (
-            f"the flat gradient runs class by class, {n} inputs each, "
-            f"and reshape({n}, {n_classes}) cuts it into rows of {n_classes}."
-        )
-        if form["form"] == "folded":
-            which = f"they lie input by input, {n_classes} classes each, and were folded as if they ran class by class."
-        return {**form, "which": which}
-    if slip.name == "weight-decay-included":
-        return {**form, "lambda_of_square": form["lambda"] / 2}
-    return form
 
 
 def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, ...]:

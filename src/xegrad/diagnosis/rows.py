@@ -128,11 +128,8 @@ class _Rows:
             for k in np.argsort(apart)[:TRIED].tolist():
                 run = range(int(starts[k]), int(ends[k]))
                 of_run = self._only(run, (factor - 1) * self.residual)
-                if (
-                    len(run) < n_rows
-                    and self.is_near(of_run, self.error)
-                    and self.is_proved(of_run, n_rows * (n_rows + 1))
-                ):
+                is_possible = len(run) < n_rows and self.is_near(of_run, self.error)
+                if is_possible and self.is_proved(of_run, n_rows * (n_rows + 1)):
                     runs.append(run)
             # A longer one that fits too has rows that make no difference; another one cannot be told apart.
             if runs and all({*min(runs, key=len)} <= {*run} for run in runs):
@@ -197,39 +194,33 @@ class _Rows:
         lengths = (inputs * inputs).sum(axis=1)
         chosen: list[int] = []
         for _ in range(min(problem.n_inputs - 1, FEW, max(1, n_rows // 2))):
-            left = error - inputs[chosen].T @ self._solved(inputs, error, chosen)
+            left = error - inputs[chosen].T @ self._solved(inputs, error, chosen)[chosen]
             taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths, nan=-1)
             taken[chosen] = -1
             chosen.append(int(taken.argmax()))
-            if self.fits(self._placed(chosen, self._solved(inputs, error, chosen)), True).all():
+            if self.fits(self._solved(inputs, error, chosen), True).all():
                 break
         else:
             return None
         for row in tuple(chosen):  # one that was taken too early
             others = [other for other in chosen if other != row]
-            if others and self.fits(self._placed(others, self._solved(inputs, error, others)), True).all():
+            if others and self.fits(self._solved(inputs, error, others), True).all():
                 chosen = others
         cosines = np.abs(inputs[chosen] @ inputs.T) / np.sqrt(lengths[chosen][:, None] * lengths)
         if (np.nan_to_num(cosines) > 1 - CLOSE).sum() > len(chosen):
             return None  # another row has the same inputs, up to a factor
-        apart = self._placed(chosen, self._solved(inputs, error, chosen))
+        apart = self._solved(inputs, error, chosen)
         choices = math.comb(n_rows, len(chosen))
         return apart if self.is_proved(apart, choices, free_of_each=len(chosen)) else None
 
-    @staticmethod
-    def _solved(inputs: Array, error: Array, chosen: list[int]) -> Array:
-        """D of the chosen rows, by least squares."""
-        solved: Array = np.linalg.lstsq(inputs[chosen].T, error, rcond=None)[0]
+    def _solved(self, inputs: Array, error: Array, chosen: list[int]) -> Array:
+        """D in the chosen rows, by least squares, and 0 in the others."""
+        solved = np.zeros_like(self.residual)
+        solved[chosen] = np.linalg.lstsq(inputs[chosen].T, error, rcond=None)[0]
         return solved
-
-    def _placed(self, chosen: list[int], apart: Array) -> Array:
-        placed = np.zeros_like(self.residual)
-        placed[chosen] = apart
-        return placed
 
     def _only(self, rows: Any, apart: Array) -> Array:
         """D in these rows, and 0 in the others."""
-        rows = np.asarray(rows)
         only = np.zeros_like(apart)
         only[rows] = apart[rows]
         return only

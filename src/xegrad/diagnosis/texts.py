@@ -13,14 +13,13 @@ import numpy as np
 
 from xegrad import layer
 from xegrad.derivation import Cells
-from xegrad.slips import rows
+from xegrad.slips import formulas, rows
 from xegrad.slips.entry import Parameters
 
 Words = Mapping[str, Any]
 
-ARGUMENTS = {
-    "class_weights": "weight"
-}  # what cross_entropy of PyTorch calls the options, where it is another name
+# What cross_entropy of PyTorch calls the options, where it is another name.
+ARGUMENTS = {"class_weights": "weight"}
 
 
 def _scaled(c: Cells, form: Parameters) -> Words:
@@ -35,14 +34,8 @@ def _scaled(c: Cells, form: Parameters) -> Words:
         advice = "Divide by the number of rows once for a mean, and never for a sum."
         return {"which": which, "wrong": wrong, "right": right, "advice": advice}
     if factor in ("1/ln 2", "1/ln 10"):
-        base = factor[5:]
-        advice = "Use the natural logarithm."
-        return {
-            "which": which,
-            "wrong": f"-np.log{base}(p[label])",
-            "right": "-np.log(p[label])",
-            "advice": advice,
-        }
+        wrong, right = f"-np.log{factor[5:]}(p[label])", "-np.log(p[label])"
+        return {"which": which, "wrong": wrong, "right": right, "advice": "Use the natural logarithm."}
     counts = "Divide by the number of rows, and not by the number of entries."
     advices = {
         "T": "Look for a sum or mean over the {n_classes} classes.",
@@ -74,10 +67,8 @@ def _wrong_label(c: Cells, form: Parameters) -> Words:
         which = f"Every label is off by one: class {used} was used where class {meant} was meant"
         end = "last" if shift > 0 else "first"
         rest = {"no class": f"; a row of the {end} class has no 1 at all"}.get(str(form.get("ends")), "")
-        comment = (
-            "a label counted from one" if shift > 0 else "1 subtracted from a label that counts from zero"
-        )
-        wrong = f"S[label {sign} 1] -= 1    # {comment}"
+        comments = "1 subtracted from a label that counts from zero", "a label counted from one"
+        wrong = f"S[label {sign} 1] -= 1    # {comments[shift > 0]}"
         return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": "S[label] -= 1"}
     names = c.problem.classes or range(c.problem.n_classes)
     row = f"In row {form['row']} the" if c.problem.n_rows > 1 else "The"
@@ -90,7 +81,14 @@ def _wrong_label(c: Cells, form: Parameters) -> Words:
 
 def _option_ignored(c: Cells, form: Parameters) -> Words:
     option = str(form["option"])
-    argument = ARGUMENTS.get(option, option)
+    words = {
+        "argument": ARGUMENTS.get(option, option),
+        "wrong": "cross_entropy(z, y)",
+        "advice": f"Apply {option} in the backward pass as in the loss.",
+    }
+    if form.get("ignored") == "the only ones that count":
+        words["wrong"] = "dz[y != ignore_index] = 0"
+        words["advice"] = "Set the residual of the ignored rows to 0: dz[y == ignore_index] = 0."
     which = {
         "": "that option of the loss did not reach the backward pass.",
         "kept, in the mean over the others": "the ignored rows are kept, and the sum is divided by the other rows.",
@@ -98,16 +96,7 @@ def _option_ignored(c: Cells, form: Parameters) -> Words:
         "smoothed, with S": "an ignored row has no label, but S - eps/T is kept.",
         "the only ones that count": "the mask is inverted, and the ignored rows alone count.",
     }[str(form.get("ignored", ""))]
-    is_inverted = form.get("ignored") == "the only ones that count"
-    advice = f"Apply {option} in the backward pass as in the loss."
-    return {
-        "which": which,
-        "argument": argument,
-        "wrong": "dz[y != ignore_index] = 0" if is_inverted else "cross_entropy(z, y)",
-        "advice": "Set the residual of the ignored rows to 0: dz[y == ignore_index] = 0."
-        if is_inverted
-        else advice,
-    }
+    return {"which": which, **words}
 
 
 def _rows_left_out(c: Cells, form: Parameters) -> Words:
@@ -115,16 +104,13 @@ def _rows_left_out(c: Cells, form: Parameters) -> Words:
     verb = "contributes" if which.startswith(("Row ", "Every")) else "contribute"
     advice = "the sum is that of the other rows"
     if c.problem.targets.reduction == "mean":
-        advice += (
-            f", and it is divided by what {form['divisor']} count{'s' * (form['divisor'] == 'the rest')}"
-        )
-    code = {"wrong": f"dz[[{', '.join(form['rows'].split()[:12])}]] = 0", "right": "dz"}
+        count = "counts" if form["divisor"] == "the rest" else "count"
+        advice += f", and it is divided by what {form['divisor']} {count}"
+    wrong, right = f"dz[[{', '.join(form['rows'].split()[:12])}]] = 0", "dz"
     if "the last" in which:
-        code = {
-            "wrong": "for i in range(B // size):    # the rest is never reached",
-            "right": "for i in range(-(-B // size)):",
-        }
-    return {"which": f"{which} {verb}", "advice": advice, **code}
+        wrong = "for i in range(B // size):    # the rest is never reached"
+        right = "for i in range(-(-B // size)):"
+    return {"which": f"{which} {verb}", "advice": advice, "wrong": wrong, "right": right}
 
 
 def _smoothed(c: Cells, form: Parameters) -> Words:
@@ -178,9 +164,7 @@ def _log_forgotten(c: Cells, form: Parameters) -> Words:
 
 
 def _not_transposed(c: Cells, form: Parameters) -> Words:
-    return {
-        "wrong": "dx = dz @ W" if form["W"] == "as it is" else "dx = dz @ W.reshape({n_classes}, {n_inputs})"
-    }
+    return {"wrong": "dx = dz @ W" + ("" if form["W"] == "as it is" else ".reshape({n_classes}, {n_inputs})")}
 
 
 def _summed(c: Cells, form: Parameters) -> Words:
@@ -226,6 +210,20 @@ def _stored(c: Cells, form: Parameters) -> Words:
     return {"which": which, "wrong": wrong}
 
 
+def _permuted(c: Cells, form: Parameters) -> Words:
+    columns = np.arange(c.problem.n_classes)
+    order = np.argsort(formulas.permuted(c, form, np.zeros_like(columns), columns))
+    return {"columns": " ".join(map(str, order.tolist()))}
+
+
+def _scrambled(c: Cells, form: Parameters) -> Words:
+    if form["form"] == "folded":
+        each = "they lie input by input, {n_classes} classes each,"
+        return {"which": f"{each} and were folded as if they ran class by class."}
+    each = "the flat gradient runs class by class, {n_inputs} inputs each,"
+    return {"which": f"{each} and reshape({{n_inputs}}, {{n_classes}}) cuts it into rows of {{n_classes}}."}
+
+
 TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "scaled": _scaled,
     "wrong-label": _wrong_label,
@@ -240,4 +238,7 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "log-forgotten": _log_forgotten,
     "weights-not-transposed": _not_transposed,
     "summed-over-wrong-axis": _summed,
+    "classes-permuted": _permuted,
+    "scrambled-reshape": _scrambled,
+    "weight-decay-included": lambda c, form: {"lambda_of_square": form["lambda"] / 2},
 }

@@ -75,10 +75,8 @@ def cooled(c: Cells, form: Parameters) -> dict[str, Rounded]:
     if form["factor"] == "left out":
         return {"S": probabilities}
     residuals = residual(c.replace("S", probabilities))
-    return {
-        "S": probabilities,
-        "R": residuals * form["tau"] if form["factor"] == "tau" else residuals / form["tau"],
-    }
+    tau = form["tau"]
+    return {"S": probabilities, "R": residuals * tau if form["factor"] == "tau" else residuals / tau}
 
 
 def denominator_forms(c: Cells) -> list[Parameters]:
@@ -181,9 +179,8 @@ def option_forms(c: Cells) -> list[Parameters]:
         kinds = ["kept, in the mean over the others"] if targets.reduction == "mean" else []
         is_class = -c.problem.n_classes <= int(targets.ignore_index or 0) < c.problem.n_classes
         kinds += ["smoothed", "smoothed, with S"] if targets.label_smoothing and not is_class else []
-        forms += [
-            {"option": "ignore_index", "ignored": kind} for kind in (*kinds, "the only ones that count")
-        ]
+        kinds.append("the only ones that count")
+        forms += [{"option": "ignore_index", "ignored": kind} for kind in kinds]
     return forms
 
 
@@ -201,9 +198,7 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     targets, n_classes = c.problem.targets, c.problem.n_classes
     kept, ignored = targets.kept, int(targets.ignore_index or 0)
     labels, weights = np.asarray(targets.labels), targets.class_weights
-    is_class = (
-        -n_classes <= ignored < n_classes
-    )  # a class like any other, counted from the end if it is negative
+    is_class = -n_classes <= ignored < n_classes  # like any other, counted from the end if it is negative
     if is_class:
         labels = np.where(kept, labels, ignored % n_classes)
     everything = effective_targets(
@@ -211,9 +206,8 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     )
     mass = everything.sum(axis=-1, keepdims=True)
     of_rows = np.ones(kept.size) if weights is None else weights[np.where(kept | is_class, labels, 0)]
-    if (
-        not is_class
-    ):  # no class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts
+    if not is_class:
+        # No class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts.
         largest = mass.moved(lambda array: np.broadcast_to(array.max(axis=-2, keepdims=True), array.shape))
         of_rows = np.where(kept, of_rows, of_rows[kept].max())
         if kind.startswith("smoothed"):
@@ -244,9 +238,8 @@ def smoothings(n_classes: int) -> dict[str, tuple[float, float, float, float]]:
     known = {"eps/T": (1.0, 1 / n_classes, 0.0, 0.0)}  # sums to 1
     counts = {"T - 1": n_classes - 1, "T - 2": n_classes - 2}
     counts |= {f"T/{k}": n_classes // k for k in (2, 4, 8) if n_classes % k == 0}
-    counts |= {
-        f"T rounded up to a multiple of {block}": -(-n_classes // block) * block for block in (8, 64, 128)
-    }
+    rounded_up = {block: -(-n_classes // block) * block for block in (8, 64, 128)}
+    counts |= {f"T rounded up to a multiple of {block}": count for block, count in rounded_up.items()}
     for name, count in counts.items():
         if count in (0, n_classes):
             continue
@@ -439,15 +432,10 @@ def named_factors(c: Cells, gradient: Array) -> dict[str, float]:
     divisor = float(replace(targets, reduction="mean").divisor)
     is_mean = targets.reduction == "mean"
     if divisor:
-        name = (
-            f"the sum in place of the mean (over {divisor:.12g})"
-            if is_mean
-            else "the mean in place of the sum"
-        )
-        factors[name] = divisor if is_mean else 1 / divisor
+        swapped = f"the sum in place of the mean (over {divisor:.12g})"
+        factors[swapped if is_mean else "the mean in place of the sum"] = divisor if is_mean else 1 / divisor
     if targets.class_weights is not None and targets.labels is not None:
-        of_rows = targets.class_weights[np.where(targets.kept, targets.labels, 0)]
-        counts["the sum of weights"] = float(np.where(targets.kept, of_rows, 0).sum())
+        counts["the sum of weights"] = float(targets.weights_of_rows.sum())
     for (first, one), (second, two) in itertools.permutations(counts.items(), 2):
         if one and two:
             factors[f"the mean over {second} ({two:.12g}) in place of {first} ({one:.12g})"] = one / two

@@ -26,7 +26,7 @@ def counts(c: Cells) -> Array:
     targets = c.problem.targets
     if targets.class_weights is None or targets.labels is None:
         return targets.kept.astype(np.float64)
-    return np.where(targets.kept, targets.class_weights[np.where(targets.kept, targets.labels, 0)], 0.0)
+    return targets.weights_of_rows
 
 
 def counting(c: Cells) -> Mask:
