@@ -17,9 +17,9 @@ from conftest import Run, one_line
 from xegrad import METHODS, Claim, Problem, Targets, Tolerance, read
 from xegrad.claim import Claimed, Reading
 from xegrad.display.right_if import right_if_sentence
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, tolerance_for
 from xegrad.numbers.arithmetic import PRECISIONS
-from xegrad.verification import Verification, in_precision_of, verify
+from xegrad.verification import Verification, verify
 
 SEED = "sample_inputs/seed.json"
 FORMATS = ("float32", "float16", "bfloat16")
@@ -42,7 +42,7 @@ def in_bfloat16(values: Any) -> Any:
 
 def judged(problem: Problem, claimed: Claimed, **options: Any) -> Verification:
     claim = Claim({"weights": claimed})
-    return verify(problem, claim, in_precision_of(problem, claim, Tolerance()), **options)
+    return verify(problem, claim, tolerance_for(problem, claim.dtype), **options)
 
 
 def text_of(form: str, values: Any) -> str:

@@ -17,7 +17,8 @@ from seed import GRADIENT, LOSS
 from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, read
 from xegrad.claim import Claimed
 from xegrad.display.outcome import outcome_sentence
-from xegrad.verification import in_precision_of, verify
+from xegrad.judgement import tolerance_for
+from xegrad.verification import verify
 
 SEED = "sample_inputs/seed.json"
 SATURATED = "sample_inputs/saturated.json"
@@ -699,7 +700,7 @@ def test_parts_of_a_file_are_each_judged_in_their_own_precision() -> None:
         },
         Claimed(np.array([exact.loss]), dtype="float64"),
     )
-    verification = verify(problem, claim, in_precision_of(problem, claim, Tolerance()))
+    verification = verify(problem, claim, tolerance_for(problem, claim.dtype))
     judged = verification.judgements
     assert {name: one.outcome for name, one in judged.items()} == {
         "weights": "right",

@@ -19,12 +19,12 @@ from xegrad.formats import naming
 from xegrad.formats.claim import in_shape
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import checked
-from xegrad.judgement import Tolerance
+from xegrad.judgement import Tolerance, in_half, tolerance_for
 from xegrad.naming import gradient_name
 from xegrad.problem import Layout, Problem, class_names
 from xegrad.problem_spec import FIELDS
 from xegrad.verification import Verification
-from xegrad.vocabulary import AUTO, HALF
+from xegrad.vocabulary import AUTO
 
 WIDTH = 88  # columns of a report
 LABELS = "labels are whole numbers, names of classes, or targets"
@@ -194,11 +194,7 @@ def check(
     for name, flag in (("transpose", transpose), ("strict", strict)):
         if not isinstance(flag, bool | np.bool_):
             raise InputError(f"{name} is {shown(flag)}; True or False is expected")
-    dtype, stored_as = (None if name is None else type_name(name) for name in (dtype, stored_as))
-    if dtype in HALF:  # it was computed in float32, and then stored so
-        if stored_as not in (None, dtype):
-            raise InputError(f"dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
-        dtype, stored_as = "float32", dtype
+    dtype, stored_as = in_half(*(None if name is None else type_name(name) for name in (dtype, stored_as)))
     optional = {
         "b": bias,
         "class_weights": weight if class_weights is None else class_weights,
@@ -219,18 +215,15 @@ def check(
         gradient = {} if gradient is None else {gradient_name(with_respect_to): gradient}
     gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
     claim = _claim(problem, raw.layout, gradients, loss)
-    tolerance = verification.in_precision_of(
-        problem,
-        claim,
-        Tolerance.of_recipe(
-            None if recipe is None else str(recipe),
-            stored_as=stored_as,
-            terms=bounds.by_name(summation),
-            rtol=rtol,
-            atol=atol,
-            confidence=confidence,
-        ),
+    tolerance = Tolerance.of_recipe(
+        None if recipe is None else str(recipe),
+        stored_as=stored_as,
+        terms=bounds.by_name(summation),
+        rtol=rtol,
+        atol=atol,
+        confidence=confidence,
     )
+    tolerance = tolerance_for(problem, claim.dtype, tolerance)
     return verification.verify(problem, claim, tolerance, strict=strict, auto=dtype == AUTO)
 
 

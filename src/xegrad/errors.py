@@ -45,8 +45,12 @@ class UsageError(XegradError):
 
 def shown(value: object) -> str:
     """A value within a message: in one line, and cut where it is long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return short(" ".join(repr(value).split()), LONGEST)
+
+
+def short(text: str, longest: int = 30) -> str:
+    """The text, cut where it is too long for a message."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def refuse(faults: Faults) -> None:

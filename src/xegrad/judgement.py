@@ -261,6 +261,15 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return bool(gap.any()) and int(is_clear.sum()) >= min(CLEAR, reference.size)
 
 
+def in_half(dtype: str | None, stored_as: str | None) -> tuple[str | None, str | None]:
+    """float32, and what it was then stored as, of a type of half precision, in which nothing is computed."""
+    if dtype not in HALF:
+        return dtype, stored_as
+    if stored_as not in (None, dtype):
+        raise InputError(f"dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
+    return "float32", dtype
+
+
 def tolerance_for(problem: Problem, dtype: str | None, tolerance: Tolerance | None = None) -> Tolerance:
     """In the precision that the problem asks for, else that of the candidate's type, else that of the problem's arrays.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xegrad.errors import InputError, shown
+from xegrad.errors import InputError, short, shown
 from xegrad.vocabulary import ALIASES, AXES, NAMES, SYMBOLS, count
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def class_in_short(problem: Problem, index: int) -> str:
     """The name of a class, or its index where classes have no names."""
     if problem.classes is None:
         return str(index)
-    name = printable(problem.classes[index])
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return short(printable(problem.classes[index]), LONGEST)
 
 
 def class_within(problem: Problem, index: int, width: int) -> str:

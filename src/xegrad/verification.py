@@ -36,11 +36,6 @@ Options = Mapping[str, str | int]
 READINGS = {"decimals": "decimals", "digits_printed": "digits"}  # what options call the fields of a Reading
 
 
-def in_precision_of(problem: Problem, claim: Claim | Claimed, tolerance: Tolerance) -> Tolerance:
-    """In the precision that the problem asks for, else that of the claim's file, else that of the problem's arrays."""
-    return tolerance_for(problem, claim.dtype, tolerance)
-
-
 class Check(msgspec.Struct, frozen=True, eq=False):
     """One of xegrad's own methods against the exact values, or against another."""
 
@@ -146,11 +141,10 @@ def verify(
     ('wrong', 'right', False)
     """
     claim = claim if isinstance(claim, Claim) else Claim({"weights": claim})
-    tolerance = tolerance or in_precision_of(problem, claim, Tolerance())
+    tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
-    exact = METHODS["exact"].evaluate(
-        problem, [*dict.fromkeys((*claim.gradients, *(["weights"] * bool(claim.steps))))]
-    )
+    names = dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else [])))
+    exact = METHODS["exact"].evaluate(problem, [*names])
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}
     blind: dict[str, Sequence[str]] = {}
@@ -224,7 +218,8 @@ def _tolerance_of(problem: Problem, claim: Claim, claimed: Claimed, tolerance: T
     if claimed.dtype in ("float64", claim.dtype) or claimed.dtype not in PRECISIONS:
         return tolerance
     of_file = tolerance.stored_as == claim.dtype
-    return in_precision_of(problem, claimed, replace(tolerance, stored_as=None) if of_file else tolerance)
+    tolerance = replace(tolerance, stored_as=None) if of_file else tolerance
+    return tolerance_for(problem, claimed.dtype, tolerance)
 
 
 def _names_no_mistake(diagnosis: Diagnosis) -> bool:

@@ -15,7 +15,7 @@ import typer
 from xegrad import formats
 from xegrad.cli import TROUBLE
 from xegrad.cli.choices import option
-from xegrad.errors import InputError, UsageError
+from xegrad.errors import LONGEST, InputError, UsageError, short
 from xegrad.problem_spec import ARRAY, FIELDS, LABELS
 from xegrad.vocabulary import NAMES
 
@@ -203,8 +203,7 @@ def _check_file(
 ) -> None:
     """Raise InputError where there is no such file."""
     if text != "-" and not os.path.lexists(formats.with_key(text)[0]):
-        shown = text if len(text) <= 60 else text[:59] + "…"
-        raise InputError(f"{option}: there is no file {shown!r}, {rest}")
+        raise InputError(f"{option}: there is no file {short(text, LONGEST)!r}, {rest}")
 
 
 def _is_vector(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
 PRECISIONS = (*STORED, "float64")
+_format = partial(option, values=STORED, noun="precision")
 
 
 class JudgingOptions(msgspec.Struct, frozen=True):
@@ -48,24 +50,12 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         list[str] | None,
         option(",".join(NAMES), "Which gradients are judged, or which to check (all that there are)."),
     ] = None
-    stored_as: Annotated[
-        str | None,
-        option("--stored-as", "To which the result was then rounded.", values=STORED, noun="precision"),
-    ] = None
-    inputs_as: Annotated[
-        str | None,
-        option("--inputs-as", "To which W, x and b were rounded first.", values=STORED, noun="precision"),
-    ] = None
-    logits_as: Annotated[
-        str | None, option("--logits-as", "To which the logits were.", values=STORED, noun="precision")
-    ] = None
-    residual_as: Annotated[
-        str | None,
-        option("--residual-as", "To which dL/dlogits was.", values=STORED, noun="precision"),
-    ] = None
+    stored_as: Annotated[str | None, _format("--stored-as", "To which the result was then rounded.")] = None
+    inputs_as: Annotated[str | None, _format("--inputs-as", "To which W, x and b were rounded first.")] = None
+    logits_as: Annotated[str | None, _format("--logits-as", "To which the logits were.")] = None
+    residual_as: Annotated[str | None, _format("--residual-as", "To which dL/dlogits was.")] = None
     accumulate_in: Annotated[
-        str | None,
-        option("--accumulate-in", "In which products are added up.", values=PRECISIONS, noun="precision"),
+        str | None, _format("--accumulate-in", "In which products are added up.", values=PRECISIONS)
     ] = None
     recipe: Annotated[
         str | None,
@@ -117,14 +107,21 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         return Reading() if self.decimals == "none" else Reading(decimals=int(self.decimals))
 
 
+@contextmanager
+def _of_option() -> Iterator[None]:
+    """Errors about a keyword of the library are about the option that is called so."""
+    try:
+        yield
+    except InputError as error:
+        raise UsageError(f"--{error}") from None
+
+
 def _roundings(summation: str) -> Callable[[int], int]:
     """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
     from xegrad import bounds
 
-    try:
+    with _of_option():
         return bounds.by_name(summation)
-    except InputError as error:
-        raise UsageError(f"--{error}") from None
 
 
 @takes_problem()
@@ -186,17 +183,17 @@ def _verify(
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
-    from xegrad.judgement import Tolerance
+    from xegrad.judgement import Tolerance, in_half, tolerance_for
     from xegrad.methods.exact import work
 
     gradient = claimed("gradient", judging.gradient, raw, input_format)
     loss = claimed("loss", judging.loss, raw)
     is_judged = not (gradient is None and loss is None)
     dtype, stored_as = raw.values.get("dtype"), judging.stored_as
-    if is_judged and dtype in HALF:  # as of a file: it was computed in float32, and then stored so
-        if stored_as not in (None, dtype):
-            raise UsageError(f"--dtype {dtype} is float32, stored as {dtype}, and not as {stored_as}")
-        raw, stored_as = replace(raw, values={**raw.values, "dtype": "float32"}), dtype
+    if is_judged and dtype in HALF:
+        with _of_option():
+            computed_in, stored_as = in_half(dtype, stored_as)
+        raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
     announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
@@ -221,7 +218,7 @@ def _verify(
         atol=judging.atol,
         **{field: getattr(judging, field) for field in MIXED},
     )
-    tolerance = verification.in_precision_of(problem, candidate, tolerance)
+    tolerance = tolerance_for(problem, candidate.dtype, tolerance)
     with formats.naming("" if gradient is None else gradient.source):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 

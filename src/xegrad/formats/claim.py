@@ -14,10 +14,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.errors import InputError
+from xegrad.errors import InputError, short
 from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
 from xegrad.formats.results import types as results
-from xegrad.formats.values import chosen, listed, nearest, short
+from xegrad.formats.values import chosen, listed, nearest
 from xegrad.naming import shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem

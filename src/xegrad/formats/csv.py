@@ -21,11 +21,11 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from xegrad.errors import InputError
+from xegrad.errors import InputError, short
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import is_number, nearest, short
+from xegrad.formats.values import is_number, nearest
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 

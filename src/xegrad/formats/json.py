@@ -10,9 +10,9 @@ import numpy as np
 from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
-from xegrad.errors import InputError
+from xegrad.errors import InputError, short
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import array_of_rows, check_doubled, short
+from xegrad.formats.values import array_of_rows, check_doubled
 from xegrad.problem_spec import ARRAY, FIELDS, ProblemObject, unknown_key
 
 _KINDS = {

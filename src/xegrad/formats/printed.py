@@ -18,9 +18,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad.claim import Claimed, Reading
-from xegrad.errors import InputError
+from xegrad.errors import InputError, short
 from xegrad.formats import resolution
-from xegrad.formats.values import check_doubled, check_real, is_number, short, why_ragged
+from xegrad.formats.values import check_doubled, check_real, is_number, why_ragged
 from xegrad.targets import Array
 
 

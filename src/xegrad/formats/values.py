@@ -104,11 +104,6 @@ def check_doubled(keys: Iterable[str]) -> None:
         seen.add(key)
 
 
-def short(text: str, longest: int = 30) -> str:
-    """The text, cut where it is too long for a message."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def listed(names: Sequence[str]) -> str:
     """The first names of a list, as a sentence has them."""
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
