@@ -56,9 +56,8 @@ def blind_spots(
     allowed = tolerance.allowed(reference, error, 0.0)
     right = bounds.cells_of(problem, tolerance.arithmetic).of(with_respect_to)
     right = right.replace("G", Rounded(reference, error, right.arithmetic))
-    unrounded = Cells(right.problem, with_respect_to, UNROUNDED).replace(
-        "G", Rounded(reference, 0.0, UNROUNDED)
-    )
+    unrounded = Cells(right.problem, with_respect_to, UNROUNDED)
+    unrounded = unrounded.replace("G", Rounded(reference, 0.0, UNROUNDED))
     few = slice(max(1, PROBED // problem.n_classes)) if with_respect_to == "weights" else slice(None)
 
     def is_hidden(slip: Slip, form: Parameters) -> bool:
@@ -72,12 +71,8 @@ def blind_spots(
         wide = allowed if slip.stage == "storage" else np.maximum(allowed, made.error)
         return bool((np.abs(made.value - reference) <= wide).all())
 
-    hidden = {}
-    for name, slip in SLIPS.items():
-        forms = tuple(form for form in _forms(right, slip) if is_hidden(slip, form))
-        if forms:
-            hidden[name] = forms
-    return hidden
+    hidden = (tuple(form for form in _forms(right, slip) if is_hidden(slip, form)) for slip in SLIPS.values())
+    return {name: forms for name, forms in zip(SLIPS, hidden, strict=True) if forms}
 
 
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:

@@ -191,7 +191,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
 
     @property
     @np.errstate(all="ignore")
-    def _relative_bounds(self) -> Array:
+    def relative_bounds(self) -> Array:
         """Of each exact value that is not 0, the bound as a part of it."""
         reference = np.abs(self.comparison.reference)
         return self.comparison.bound[reference != 0] / reference[reference != 0]
@@ -199,7 +199,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
     @property
     def relative_bound(self) -> float:
         """The widest of them; 0 where all values are 0."""
-        return float(self._relative_bounds.max(initial=0))
+        return float(self.relative_bounds.max(initial=0))
 
     @property
     def bound_kind(self) -> str:
@@ -213,7 +213,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        against, relative = self.comparison, self._relative_bounds
+        against, relative = self.comparison, self.relative_bounds
         # A bound that exceeds half of every entry that is not 0 could not catch a thing.
         is_vacuous = self.tolerance.derived and relative.size > 0 and relative.min() > 1 / 2
         if is_vacuous or against.unbounded.any() or not np.all(self.certified):
@@ -366,10 +366,8 @@ def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
     if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
         return {}
     now = of(tolerance)
-    times = {
-        option: float(np.nanmedian(now / of(replace(tolerance, **other))))
-        for option, other in NARROWER.items()
-    }
+    others = ((option, of(replace(tolerance, **fields))) for option, fields in NARROWER.items())
+    times = {option: float(np.nanmedian(now / other)) for option, other in others}
     return {option: many for option, many in times.items() if many > 1.1}
 
 

@@ -54,6 +54,13 @@ def how_many_correct(digits: int) -> str:
     return f"{MANY} or more" if digits >= MANY else str(digits)
 
 
+def agreeing(digits: int, none: str = "No") -> str:
+    """6 digits agree."""
+    if digits == 0:
+        return f"{none} digit agrees"
+    return f"{how_many_correct(digits)} digit{' agrees' if digits == 1 else 's agree'}"
+
+
 def aligned(values: Array, digits: int, noise: NDArray[np.bool_] | None = None) -> Array:
     """An array of texts: as many decimals for all, and `NOTHING` for noise."""
     flat = values.ravel() + 0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison
-from xegrad.display.numbers import MANY, how_many_correct, with_digits
+from xegrad.display.numbers import MANY, agreeing, how_many_correct, with_digits
 from xegrad.judgement import (
     DIGITS_LOST,
     RIGHT,
@@ -27,10 +27,8 @@ from xegrad.vocabulary import AXES, SYMBOLS, count
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
 COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said
-SMALL_BY, SMALL = (
-    3,
-    0.1,
-)  # digits fewer than in the median entry, and its part: the value of such an entry says why
+# Digits fewer than in the median entry, and its part: the value of such an entry says why.
+SMALL_BY, SMALL = 3, 0.1
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
@@ -42,10 +40,8 @@ APART = {  # what a gradient and a loss say together, of which one is wrong: by 
 
 def sentences(verification: Verification) -> dict[str, str]:
     """One for each judgement, and "both" where a gradient and a loss say more together."""
-    judgements = verification.judgements
-    by_name = {
-        name: outcome_sentence(verification.problem, judgement) for name, judgement in judgements.items()
-    }
+    problem, judgements = verification.problem, verification.judgements
+    by_name = {name: outcome_sentence(problem, judgement) for name, judgement in judgements.items()}
     if verification.misshapen:
         return by_name | dict.fromkeys(verification.misshapen, MISSHAPEN)
     good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
@@ -192,28 +188,21 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     among = is_wrong if is_wrong.any() else counted
     median, least = int(np.sort(digits[counted])[(counted.sum() - 1) // 2]), int(digits[among].min())
     if counted.sum() == 1:
-        return f"{_agree(least)}."
+        return f"{agreeing(least)}."
     if least >= MANY:
-        return f"{_agree(least)} in every entry."
+        return f"{agreeing(least)} in every entry."
     if median == 0:
-        return f"{_agree(median)} in the median entry."
+        return f"{agreeing(median)} in the median entry."
     of_worst = "none" if least == 0 else str(least)
     if is_wrong.sum() == 1:
-        return f"{_agree(median)} in the median entry, {of_worst} in this one."
+        return f"{agreeing(median)} in the median entry, {of_worst} in this one."
     worst = next(one for one in comparison.worst_first.tolist() if among[one] and digits[one] == least)
     named, value = entry_of(problem, judgement.name, worst), float(comparison.reference.flat[worst])
     if median - least >= SMALL_BY and abs(value) < SMALL * np.median(np.abs(comparison.reference)):
         named += f" (its value is {with_digits(value, 1)})"
     if median == least:
-        return f"{_agree(median)} in the median entry and in the worst, {named}."
-    return f"{_agree(median)} in the median entry, {of_worst} in the worst, {named}."
-
-
-def _agree(digits: int) -> str:
-    """6 digits agree."""
-    if digits == 0:
-        return "No digit agrees"
-    return f"{how_many_correct(digits)} digit{' agrees' if digits == 1 else 's agree'}"
+        return f"{agreeing(median)} in the median entry and in the worst, {named}."
+    return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
 
 
 def _caught(judgement: Judgement) -> str:
@@ -224,7 +213,7 @@ def _caught(judgement: Judgement) -> str:
     exact = np.abs(comparison.reference[comparison.reference != 0])
     if not exact.size:
         return ""
-    relative = comparison.bound[comparison.reference != 0] / exact
+    relative = judgement.relative_bounds
     median, largest = (_part(2 * float(one)) for one in (np.median(relative), relative[exact.argmax()]))
     if exact.size == 1 and median:
         return f"An error of {median} would have been caught."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xegrad.comparison import Comparison
-from xegrad.display.numbers import how_many_correct
+from xegrad.display.numbers import agreeing
 from xegrad.judgement import RIGHT
 from xegrad.verification import Options, Supposition
 from xegrad.vocabulary import SYMBOLS, count
@@ -60,7 +60,5 @@ def _agreement(comparison: Comparison) -> str:
     if not digits.size:
         return "every exact value is 0"
     median = int(digits[(digits.size - 1) // 2])
-    if median == 0:
-        return "no digit agrees in the median entry"
-    agree = f"{how_many_correct(median)} digit{' agrees' if median == 1 else 's agree'}"
-    return agree if median == digits[0] else f"{agree} in the median entry"
+    agree = agreeing(median, "no")
+    return agree if 0 < median == digits[0] else f"{agree} in the median entry"

@@ -169,27 +169,24 @@ def _gradients(
         _check_symbol(of, "with_respect_to")
     elif names is not None and len(names) == 1 and "gradients" not in values:
         of = SYMBOLS[names[0]]
-    found: dict[str, Claimed] = {}
-    for symbol, name in NAMES.items():
-        for key, holder in (
-            (f"gradients.{symbol}", several.get(symbol)),
-            ("gradient", values.get("gradient")),
-        ):
-            is_there = symbol in several if "." in key else "gradient" in values and symbol == (of or "W")
-            if not is_there or (names is not None and name not in names):
-                continue
-            with naming(key if "." in key else ""):
-                in_file = in_shape(_array(holder, key, asked), problem, layout, name)
-            claimed = in_file.moved(partial(layout.to_library, name))
-            if name in found and not np.array_equal(found[name].values, claimed.values, equal_nan=True):
-                raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
-            found[name] = claimed
-    if missing := [SYMBOLS[name] for name in names or () if name not in found]:
-        there = dict.fromkeys([*several, *([of or "W"] if "gradient" in values else [])])
-        raise InputError(
-            f"there is no gradient of {' and '.join(missing)}; there is {', '.join(there) or 'none'}"
-        )
-    return found
+    gradients: dict[str, Claimed] = {}
+    alone = [of or "W"] if "gradient" in values else []
+    keys = [(symbol, several[symbol], f"gradients.{symbol}") for symbol in NAMES if symbol in several]
+    keys += [(symbol, values["gradient"], "gradient") for symbol in alone]
+    for symbol, value, key in sorted(keys, key=lambda one: [*NAMES].index(one[0])):
+        name = NAMES[symbol]
+        if names is not None and name not in names:
+            continue
+        with naming("" if key == "gradient" else key):
+            in_file = in_shape(_array(value, key, asked), problem, layout, name)
+        claimed = in_file.moved(partial(layout.to_library, name))
+        if name in gradients and not np.array_equal(gradients[name].values, claimed.values, equal_nan=True):
+            raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
+        gradients[name] = claimed
+    if missing := [SYMBOLS[name] for name in names or () if name not in gradients]:
+        there = ", ".join(dict.fromkeys([*several, *alone])) or "none"
+        raise InputError(f"there is no gradient of {' and '.join(missing)}; there is {there}")
+    return gradients
 
 
 def _array(value: Any, key: str, asked: Reading | None) -> Claimed:

@@ -122,15 +122,8 @@ def _notation(token: str) -> tuple[int, int, int, int, bool, bool, bool]:
         raise InputError(f"a number has an exponent of {len(power)} digits; one of a float is expected")
     keeps_zeros = len(decimals) > 1 and decimals.endswith("0")
     digits = (whole + decimals).lstrip("0")
-    return (
-        len(digits),
-        len(digits.rstrip("0")),
-        len(decimals),
-        int(power or 0),
-        power is not None,
-        keeps_zeros,
-        True,
-    )
+    sizes = len(digits), len(digits.rstrip("0")), len(decimals), int(power or 0)
+    return *sizes, power is not None, keeps_zeros, True
 
 
 def readings(
