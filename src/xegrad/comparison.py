@@ -86,9 +86,8 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0."""
         with np.errstate(all="ignore"):
             digits = np.floor(-np.log10(np.abs(self.difference) / np.abs(self.reference)))
-        digits = np.where(
-            (self.reference == 0) | np.isinf(self.reference), np.where(self.within, 16, 0), digits
-        )
+        has_none = (self.reference == 0) | np.isinf(self.reference)
+        digits = np.where(has_none, np.where(self.within, 16, 0), digits)
         return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.intp)
 
     @property

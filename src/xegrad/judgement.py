@@ -92,11 +92,9 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
             raise InputError(f"there is no recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
         fields = {} if recipe is None else {"recipe": recipe, **RECIPES[recipe].fields}
         tolerance = Tolerance(**fields | {name: value for name, value in given.items() if value is not None})
-        return (
-            replace(tolerance, precision="float32")
-            if "precision" not in given and tolerance.is_mixed
-            else tolerance
-        )
+        if "precision" not in given and tolerance.is_mixed:
+            tolerance = replace(tolerance, precision="float32")
+        return tolerance
 
     @property
     def is_mixed(self) -> bool:
@@ -357,11 +355,9 @@ def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
     names = () if name == "loss" else (name,)
 
     def of(one: Tolerance) -> Array:
-        return one.allowed(
-            judgement.comparison.reference,
-            numbers_of(bounds.stable(problem, names, arithmetic=one.arithmetic), name),
-            judgement.reading.resolution,
-        )
+        bound = bounds.stable(problem, names, arithmetic=one.arithmetic)
+        reference, resolution = judgement.comparison.reference, judgement.reading.resolution
+        return one.allowed(reference, numbers_of(bound, name), resolution)
 
     if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
         return {}

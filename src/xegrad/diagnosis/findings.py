@@ -80,9 +80,8 @@ def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation
     for slip, form in hypothesis.steps:
         # The parameters, and what follows from them.
         details = {**form, **TEXTS[slip.name](cells, form)} if slip.name in TEXTS else form
-        words = {
-            name: _text(slip, name, value, hypothesis.widths.get(name)) for name, value in details.items()
-        }
+        widths = hypothesis.widths
+        words = {name: _text(slip, name, value, widths.get(name)) for name, value in details.items()}
         known = {**sizes, **in_code, **words}
         # What the details say holds names of parameters, too.
         words |= {name: words[name].format_map(known) for name in SENTENCES if name in words}

@@ -191,9 +191,8 @@ def _is_number(slip: Slip, lower: float, upper: float) -> bool:
 def _in_all_entries(search: Search, hypothesis: Hypothesis, step: Step, k: float) -> tuple[float, float]:
     """What all entries leave of the interval around k."""
     slip, form = step
-    at_zero, at_one, at_k = (
-        hypothesis.after((slip, {**form, str(slip.free): number})) for number in (0.0, 1.0, k)
-    )
+    forms = ({**form, str(slip.free): number} for number in (0.0, 1.0, k))
+    at_zero, at_one, at_k = (hypothesis.after((slip, one)) for one in forms)
     slope = search.without_errors.predicted(at_one).value - search.without_errors.predicted(at_zero).value
     lower, upper = open_interval(search, search.predicted(at_k), slope, search.seen(hypothesis))
     return k + float(lower), k + float(upper)

@@ -49,12 +49,8 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
         itertools.islice(stored, 1),
         (one for one in multiples if not one.free),
     )
-    grids = (
-        (slip, form)
-        for slip in SLIPS.values()
-        if slip.number.grid is not None
-        for form in slip.forms(search.cells)
-    )
+    on_grids = (slip for slip in SLIPS.values() if slip.number.grid is not None)
+    grids = ((slip, form) for slip in on_grids for form in slip.forms(search.cells))
     yield itertools.chain(
         (one for one in multiples if one.free),
         *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
@@ -187,10 +183,9 @@ def _renumbered(search: Search) -> list[Parameters]:
     number[first] = second
     classes = np.unique(targets.label_of_rows[targets.kept])
     known = [one for _, one in named_orders(cells.problem.n_classes, cells.problem.classes).values()]
-    known += [np.roll(np.arange(number.size), -1), np.roll(np.arange(number.size), 1)]
-    if (number[classes] != classes).sum() < 2 or any(
-        (number[classes] == one[classes]).all() for one in known
-    ):
+    known += [np.roll(np.arange(number.size), shift) for shift in (-1, 1)]
+    is_known = any((number[classes] == one[classes]).all() for one in known)
+    if is_known or (number[classes] != classes).sum() < 2:
         return []
     return [{"order": ", ".join(f"{label} as {number[label]}" for label in classes.tolist())}]
 

@@ -43,8 +43,8 @@ def wrong_rows(search: Search) -> str:
     in_one_input = search.cells.name == "weights" and rows.is_wrong.any(axis=1).sum() == 1 < search.shape[0]
     if in_one_input or not np.isfinite(rows.allowed).all():  # an input alone is as good a reason
         return ""
-    found = (find() for find in (rows.run, rows.group, rows.other_label, rows.few))
-    return next(filter(None, found), "")
+    sentences = (find() for find in (rows.run, rows.group, rows.other_label, rows.few))
+    return next(filter(None, sentences), "")
 
 
 class _Rows:
@@ -71,9 +71,8 @@ class _Rows:
         """The gradient of the residuals R + D, with its bound: R + D is off by as much of itself as R."""
         size, grown = (np.abs(array).max(axis=1) for array in (self.residual, self.residual + apart))
         growth = np.maximum(1, np.divide(grown, size, out=np.ones_like(size), where=size > 0))
-        residual = Rounded(
-            self.residual + apart, growth[:, None] * self.cells.R.errors, self.cells.arithmetic
-        )
+        errors = growth[:, None] * self.cells.R.errors
+        residual = Rounded(self.residual + apart, errors, self.cells.arithmetic)
         residual = residual.in_any_way(self.problem.n_classes + 4, 4)
         error = self.search.gradient(self.cells.replace("R", residual), EVERYTHING).error
         return Rounded(self.search.exact.value + self.effect(apart), error, self.cells.arithmetic)
@@ -133,7 +132,7 @@ class _Rows:
                     runs.append(run)
             # A longer one that fits too has rows that make no difference; another one cannot be told apart.
             if runs and all({*min(runs, key=len)} <= {*run} for run in runs):
-                return self._said(min(runs, key=len), _multiplied(factor))
+                return self._sentence(min(runs, key=len), _multiplied(factor))
         return ""
 
     def group(self) -> str:
@@ -154,7 +153,7 @@ class _Rows:
         if len(fitting) != 1:
             return ""
         rows, factor = fitting[0]
-        return self._said(rows, _multiplied(factor))
+        return self._sentence(rows, _multiplied(factor))
 
     def _is_group(self, part: Array, choices: int, factor: float, _: int) -> bool:
         return self.is_proved((factor - 1) * part, choices, free=1)
@@ -170,7 +169,7 @@ class _Rows:
                 other = int(columns[columns != label][0])
                 apart = self._only(rows, self._relabelled(label, other))
                 if self.is_proved(apart, n_classes * (n_classes - 1)):
-                    return self._said(rows, f"was given the label {class_in_short(self.problem, other)}")
+                    return self._sentence(rows, f"was given the label {class_in_short(self.problem, other)}")
         return ""
 
     # A few rows of which nothing else is known.
@@ -294,9 +293,11 @@ class _Rows:
             return ""  # the pattern says as much
         are_alike = not any(whats) or (len({*whats}) == 1 and rows.size <= LISTED)
         if rows.size == 1 or (are_alike and self._together(rows)):
-            return self._said(rows, whats[0])
-        told = ", ".join(f"row {row} {what}" for row, what in zip(rows.tolist(), whats, strict=False) if what)
-        return f"Rows {_listed([*map(str, rows.tolist())])} alone are wrong{f': {told}.' if told else f'. {ALONE}'}"
+            return self._sentence(rows, whats[0])
+        pairs = zip(rows.tolist(), whats, strict=False)
+        remarks = ", ".join(f"row {row} {what}" for row, what in pairs if what)
+        rest = f": {remarks}." if remarks else f". {ALONE}"
+        return f"Rows {_listed([*map(str, rows.tolist())])} alone are wrong{rest}"
 
     def _of_residual(self, apart: Array | None) -> str:
         """What the only row says: that it is no error of the product with x."""
@@ -318,14 +319,13 @@ class _Rows:
         ends = {0: f", the first {rows.size},", self.problem.n_rows - rows.size: f", the last {rows.size},"}
         return f"Each of rows {first} {'to' if rows.size > 2 else 'and'} {last}{ends.get(first, '')}"
 
-    def _said(self, rows: Any, what: str) -> str:
+    def _sentence(self, rows: Any, what: str) -> str:
         """What happened to these rows, and that nothing happened to the others."""
         rows = np.asarray(rows)
         if rows.size == 1:
             return f"Row {rows[0]} alone is wrong{f': it {what}.' if what else f'. {ALONE}'}"
-        return (
-            f"{self._together(rows)} {what or 'is wrong'}; the others are right.{'' if what else f' {ALONE}'}"
-        )
+        rest = "" if what else f" {ALONE}"
+        return f"{self._together(rows)} {what or 'is wrong'}; the others are right.{rest}"
 
 
 def _at_the_ends(n_rows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -54,9 +54,9 @@ def _seen(verification: Verification, judgement: Judgement) -> Iterator[str]:
 def _next(verification: Verification, judgement: Judgement) -> Iterator[str]:
     """What tells more."""
     name, has_rows = judgement.name, verification.problem.n_rows > 1
-    if (verification.diagnoses[name].where and has_rows) or (
-        judgement.pattern == "one entry" and name != LOSS
-    ):
+    if has_rows and verification.diagnoses[name].where:
+        return
+    if name != LOSS and judgement.pattern == "one entry":
         return
     if has_rows and name == LOSS:
         yield "compare the loss of each row, which xegrad compute --reduction none shows"

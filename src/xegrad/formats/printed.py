@@ -30,7 +30,7 @@ class Token(str):
     __slots__ = ()
 
 
-class Found(msgspec.Struct, frozen=True):
+class Printed(msgspec.Struct, frozen=True):
     """What a text holds: the texts of its numbers, and what it says of them."""
 
     rows: Any
@@ -154,15 +154,17 @@ def of_text(text: str, asked: Reading | None = None, size: int | None = None) ->
         )
     types = {scalar[1] for scalar in _SCALAR.finditer(text)}
     text = _SCALAR.sub(r"\2", text)
-    found = _of_r(text) or _titled(text)
-    if found is None and (named := _NAMED_NUMBER.fullmatch(text)):
-        found = Found([Token(named[1])])
-    if found is None:
-        found = _enclosed(text) if re.search(r"[\[{]|\w\(", text) else _lines(text, size)
-    return of_rows(found.rows, asked, replace(found, dtype=found.dtype or types.pop()) if types else found)
+    printed = _of_r(text) or _titled(text)
+    if printed is None and (named := _NAMED_NUMBER.fullmatch(text)):
+        printed = Printed([Token(named[1])])
+    if printed is None:
+        printed = _enclosed(text) if re.search(r"[\[{]|\w\(", text) else _lines(text, size)
+    if types:
+        printed = replace(printed, dtype=printed.dtype or types.pop())
+    return of_rows(printed.rows, asked, printed)
 
 
-def _enclosed(text: str) -> Found:
+def _enclosed(text: str) -> Printed:
     """Numbers between brackets, with what is said before and after them."""
     rests = []
     for entry in ENCLOSED:
@@ -175,19 +177,19 @@ def _enclosed(text: str) -> Found:
         if rest := text[after.end() :].strip():
             rests.append(rest)
             continue
-        said = {**before.groupdict(), **after.groupdict()}
-        if said.get("call") and not said["closed"]:
-            raise InputError(f"the parenthesis after {said['call']} does not close")
+        groups = {**before.groupdict(), **after.groupdict()}
+        if groups.get("call") and not groups["closed"]:
+            raise InputError(f"the parenthesis after {groups['call']} does not close")
         inside, n_suffixes = re.subn(*entry.suffix, text[start:end]) if entry.suffix else (text[start:end], 0)
-        return _said(_between(inside), said | ({"type": "float32"} if n_suffixes else {}))
+        return _with_groups(_between(inside), groups | ({"type": "float32"} if n_suffixes else {}))
     raise _not_understood(min(rests, key=len, default=text))
 
 
-def _said(rows: Any, said: Mapping[str, str | None]) -> Found:
+def _with_groups(rows: Any, groups: Mapping[str, str | None]) -> Printed:
     """Rows, with the groups of the pattern around them."""
-    dtype, power, shape = (said.get(group) for group in ("type", "power", "shape"))
+    dtype, power, shape = (groups.get(group) for group in ("type", "power", "shape"))
     dtype = dtype and _TYPES.get(dtype, dtype.lower())
-    return Found(rows, int(power or 0), dtype, None if shape is None else shape.strip())
+    return Printed(rows, int(power or 0), dtype, None if shape is None else shape.strip())
 
 
 def _end_of_body(text: str, start: int) -> int:
@@ -247,7 +249,7 @@ def _not_understood(text: str) -> InputError:
     )
 
 
-def _titled(text: str) -> Found | None:
+def _titled(text: str) -> Printed | None:
     """What MATLAB, Octave and Julia print: a title, and lines of numbers, perhaps some columns at a time."""
     for pattern in TITLES:
         title = re.match(pattern, text, re.VERBOSE)
@@ -260,11 +262,11 @@ def _titled(text: str) -> Found | None:
             else:
                 blocks = blocks or [(1, None, [])]
                 blocks[-1][2].append([Token(cell) for cell in line.split()])
-        return _said(_side_by_side(blocks), title.groupdict())
+        return _with_groups(_side_by_side(blocks), title.groupdict())
     return None
 
 
-def _of_r(text: str) -> Found | None:
+def _of_r(text: str) -> Printed | None:
     """What R prints: each line of a vector begins with its index, and a matrix has the indices of both."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and (vector := [_R_VECTOR.fullmatch(line) for line in lines])[0]:
@@ -273,7 +275,7 @@ def _of_r(text: str) -> Found | None:
             if match is None or int(match[1]) != len(cells) + 1:
                 raise _not_understood(line)
             cells += map(Token, match[2].split())
-        return Found(cells)
+        return Printed(cells)
     if not (lines and _R_COLUMNS.fullmatch(lines[0])):
         return None
     blocks: list[tuple[int, int | None, list[Any]]] = []
@@ -287,7 +289,7 @@ def _of_r(text: str) -> Found | None:
             blocks[-1][2].append([Token(cell) for cell in row[2].split()])
         else:
             raise _not_understood(line)
-    return Found(_side_by_side(blocks), by_column=True)
+    return Printed(_side_by_side(blocks), by_column=True)
 
 
 def _side_by_side(blocks: list[tuple[int, int | None, list[Any]]]) -> list[Any]:
@@ -306,7 +308,7 @@ def _side_by_side(blocks: list[tuple[int, int | None, list[Any]]]) -> list[Any]:
     return rows
 
 
-def _lines(text: str, size: int | None) -> Found:
+def _lines(text: str, size: int | None) -> Printed:
     """Lines of cells between commas, or else blanks; a first line, and a first column, of names or indices.
 
     Names without commas are words: "-G" and "1e-5 *" are none.  A first line of 0, 1, ... is one of numbers where
@@ -333,19 +335,19 @@ def _lines(text: str, size: int | None) -> Found:
         columns = header[1:] if header[0] == "" else header
         is_named = all(len(row) == width == len(columns) + 1 for row in body) and are_names(columns)
         if is_named and are_names([row[0] for row in body]):
-            return Found([row[1:] for row in body], by_column=not has_commas)
+            return Printed([row[1:] for row in body], by_column=not has_commas)
     elif width == len(header) and are_names(header):
         may_be_numbers = is_number(header[0]) and sum(map(len, rows)) == size
-        return Found(rows if may_be_numbers else body)
-    return Found(rows)
+        return Printed(rows if may_be_numbers else body)
+    return Printed(rows)
 
 
-def of_rows(rows: Any, asked: Reading | None = None, found: Found | None = None) -> Claimed:
+def of_rows(rows: Any, asked: Reading | None = None, printed: Printed | None = None) -> Claimed:
     """Rows of the texts of numbers, or one row, refused where they are ragged, and what these texts leave open.
 
-    `found` says what else the text tells of them.
+    `printed` says what else the text tells of them.
     """
-    found = found or Found(rows)
+    printed = printed or Printed(rows)
     if not isinstance(rows, list):
         kinds = {type(None): "null", dict: "an object", Token: "a number", str: "a string"}
         kind = kinds.get(type(rows), "no array")
@@ -361,18 +363,17 @@ def of_rows(rows: Any, asked: Reading | None = None, found: Found | None = None)
     if not tokens:
         raise InputError("the gradient is empty; numbers are expected")
     shape = (len(rows), len(rows[0])) if nested else (len(rows),)
-    if found.shape is not None:
-        sizes = re.findall(r"\d+|(?<=\[)(?=\])", found.shape.replace(" ", ""))
-        fits = len(sizes) == len(shape) and all(
-            size in ("", str(n)) for size, n in zip(sizes, shape, strict=False)
-        )
+    if printed.shape is not None:
+        sizes = re.findall(r"\d+|(?<=\[)(?=\])", printed.shape.replace(" ", ""))
+        pairs = zip(sizes, shape, strict=False)
+        fits = len(sizes) == len(shape) and all(size in ("", str(n)) for size, n in pairs)
         if not fits and (sizes or len(tokens) > 1):
-            raise InputError(f"the text says {found.shape}, and has {' x '.join(map(str, shape))} numbers")
-    values = np.array([_value(token, found.power) for token in tokens]).reshape(shape)
-    written = resolution.written(tokens, shape, found.power)
-    reading, others = resolution.readings(written, asked, by_column=found.by_column)
+            raise InputError(f"the text says {printed.shape}, and has {' x '.join(map(str, shape))} numbers")
+    values = np.array([_value(token, printed.power) for token in tokens]).reshape(shape)
+    written = resolution.written(tokens, shape, printed.power)
+    reading, others = resolution.readings(written, asked, by_column=printed.by_column)
     is_exact = asked is not None and asked.decimals is None and asked.digits is None
-    return Claimed(values, reading, others, found.dtype, None if is_exact else written.most_significant)
+    return Claimed(values, reading, others, printed.dtype, None if is_exact else written.most_significant)
 
 
 def _token(cell: Any, place: str) -> Token:

@@ -43,18 +43,14 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     names = _NAMES.get(symbol, {symbol: None})
     inner = [] if key else [name for name in tensors if _last(name) in names]
     name = chosen(tensors, symbol, [key] if key else [*names], inner)
-    keys = {symbol: name}
+    keys, layer = {symbol: name}, name.removesuffix(_last(name))
     if part is None:
-        layer = name.removesuffix(_last(name))
-        for bias in _NAMES["b"]:
-            if layer + bias in tensors:
-                keys["b"] = layer + bias
+        keys.update(("b", layer + bias) for bias in _NAMES["b"] if layer + bias in tensors)
     values = under_keys(tensors, keys)
     if (transpose := names.get(_last(name))) is not None:
         values["transpose"] = transpose
     if part is None:
         return RawProblem(values, {of: f":{tensor}" for of, tensor in keys.items()})
-    layer = name.removesuffix(_last(name))
     of_layer = {layer + last for names in _NAMES.values() for last in names} - {name}
     return RawProblem(values, beside=frozenset(of_layer & tensors.keys()))
 
@@ -74,11 +70,8 @@ def read_tensors(data: bytes) -> Mapping[str, tuple[NDArray[Any], str]]:
             raise InputError(f":{name} holds {entry.dtype}, which cannot be read; save it as float32")
         (dtype, n_bytes), (begin, end) = _TYPES[entry.dtype], entry.data_offsets
         expected = math.prod(entry.shape) * n_bytes
-        if (
-            min(entry.shape, default=0) < 0
-            or not 0 <= begin <= end <= len(data) - size
-            or end - begin != expected
-        ):
+        is_inside = min(entry.shape, default=0) >= 0 and 0 <= begin <= end <= len(data) - size
+        if not is_inside or end - begin != expected:
             raise InputError(f"cannot be read as safetensors: {name} has no {expected} bytes in the file")
         tensors[name] = decoded(data[size + begin : size + end], dtype).reshape(entry.shape), dtype
     return tensors

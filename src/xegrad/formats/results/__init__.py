@@ -202,14 +202,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
     """A gradient or a loss from outside, judged; `wrong_entries` counts those that nothing explains."""
     comparison, name = judged.comparison, judged.name
     diagnosis = verification.diagnoses.get(name)
-    supposed = {
-        field: supposed[name].options
-        for field, supposed in (
-            ("right_if", verification.right_if),
-            ("diagnosed_if", verification.diagnosed_if),
-        )
-        if name in supposed
-    }
+    supposed = {"right_if": verification.right_if, "diagnosed_if": verification.diagnosed_if}
     worst = comparison.worst_first[:1]
     return _result(
         types.CandidateResult,
@@ -227,7 +220,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
         if diagnosis is None
         else [_result(types.ExplanationResult, one) for one in diagnosis.explanations],
         blind_spots=verification.blind_spots.get(name, UNSET),
-        **supposed,
+        **{field: of_each[name].options for field, of_each in supposed.items() if name in of_each},
     )
 
 
