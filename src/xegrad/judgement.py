@@ -53,7 +53,7 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     Examples
     --------
     >>> Tolerance("float32")
-    Tolerance(precision='float32', terms=any_order, dropped_below=0)
+    Tolerance(precision='float32', terms=any_order)
     >>> Tolerance(rtol=1e-6).derived
     False
     """
