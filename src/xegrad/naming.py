@@ -35,9 +35,11 @@ def gradient_name(text: Any) -> str:
 
 def ordinal(index: int) -> str:
     """The ordinal of a zero-based index: 2 is "third", 20 is "21st"."""
-    if index < len(_ORDINALS):
-        return _ORDINALS[index]
-    number = index + 1
+    return _ORDINALS[index] if index < len(_ORDINALS) else nth(index + 1)
+
+
+def nth(number: int) -> str:
+    """2nd, 21st."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 

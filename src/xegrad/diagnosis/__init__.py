@@ -138,16 +138,15 @@ def diagnose_loss(
         # Two logarithms' bases are among them.
         "scaled": [({"k": k, "named": ", ".join(names)}, right * k) for k, names in constants.items()],
         "squared-error": [({"factor": factor}, squared * k) for factor, k in factors],
+        "log-forgotten": [
+            ({"loss": f"-sum Q {cell}"}, -(cells.Q * getattr(cells, cell)).sum(axis=-1).sum(axis=-1))
+            for cell in ("S", "Z")
+        ],
     }
     explanations = []
     for name, slip in SLIPS.items():
         if name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
             predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
-        if name == "log-forgotten":
-            of = {"-sum Q S": cells.S, "-sum Q Z": cells.Z}
-            predictions[name] = [
-                ({"loss": loss}, -(cells.Q * part).sum(axis=-1).sum(axis=-1)) for loss, part in of.items()
-            ]
         for form, predicted in predictions.get(name, ()):
             # Twice the bound of a slip, as for a gradient; the digits by one of them.
             allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))

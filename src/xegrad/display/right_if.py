@@ -23,21 +23,23 @@ def right_if_sentence(right_if: Supposition) -> str:
     what = f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else "the loss"
     is_right = "correct" if right_if.judgement.outcome == RIGHT else "within its error bound"
     remarks = "; ".join(known)
-    return f"{what} is {is_right} if it was {made(options)} ({remarks}): `{arguments(options)}` says so."
+    return (
+        f"{what} is {is_right} if it was {how_computed(options)} ({remarks}): `{arguments(options)}` says so."
+    )
 
 
 def steps_right_if_sentence(options: Options) -> str:
     """The same of the steps of the chain."""
-    return f"the steps are correct if they were {made(options)}: `{arguments(options)}` says so."
+    return f"the steps are correct if they were {how_computed(options)}: `{arguments(options)}` says so."
 
 
 def diagnosed_if_sentence(diagnosed_if: Supposition) -> str:
     """How it must have been made to be what the mistake makes that comes below."""
     options = diagnosed_if.options
-    return f"If it was {made(options)} (`{arguments(options)}`), its mistake is known:"
+    return f"If it was {how_computed(options)} (`{arguments(options)}`), its mistake is known:"
 
 
-def made(options: Options) -> str:
+def how_computed(options: Options) -> str:
     """computed in float32 and printed to 6 digits."""
     ways = []
     if "dtype" in options:

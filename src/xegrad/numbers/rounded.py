@@ -264,14 +264,9 @@ def stacked(several: Sequence[Rounded]) -> Rounded:
     return _joined(lambda arrays: np.stack(np.broadcast_arrays(*arrays)), several)
 
 
-def concatenated(several: Sequence[Rounded]) -> Rounded:
+def concatenated(several: Sequence[Rounded], axis: int = 0) -> Rounded:
     """Stacks one after the other."""
-    return _joined(np.concatenate, several)
-
-
-def joined(several: Sequence[Rounded]) -> Rounded:
-    """Along the last axis."""
-    return _joined(lambda arrays: np.concatenate(arrays, axis=-1), several)
+    return _joined(lambda arrays: np.concatenate(arrays, axis=axis), several)
 
 
 # The functions of the layer.

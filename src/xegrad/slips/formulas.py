@@ -94,7 +94,7 @@ def other_denominator(c: Cells, form: Parameters) -> Rounded:
         return c.S / float(k)
     # One more logit of ln k: e^(ln k) is k.
     padding = exact(np.full((*c.Z.shape[:-1], 1), math.log(int(k))), c.arithmetic).in_any_way(1)
-    return softmax(rounded.joined([c.Z, padding]))[..., : c.problem.n_classes]
+    return softmax(rounded.concatenated([c.Z, padding], axis=-1))[..., : c.problem.n_classes]
 
 
 def label_forms(c: Cells) -> list[Parameters]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.derivation import Cells
+from xegrad.naming import nth
 from xegrad.numbers.rounded import Rounded
 from xegrad.slips.entry import Parameters
 from xegrad.targets import Array
@@ -119,7 +120,7 @@ def in_words(form: Parameters, n_rows: int) -> str:
         which = ", the last" if rows[-1] == n_rows - 1 else ", the first" if rows[0] == 0 else ""
         return f"Rows {rows[0]} to {rows[-1]}" + (f"{which} {len(rows)}," if which else "")
     if len(rows) > 2 and len(steps) == 1:
-        return f"Every {(step := steps.pop())}{ {2: 'nd', 3: 'rd'}.get(step, 'th') } row, from row {rows[0]},"
+        return f"Every {nth(steps.pop())} row, from row {rows[0]},"
     shown = ", ".join(map(str, rows[:12])) + (" ..." if len(rows) > 12 else "")
     return f"Rows {shown} ({len(rows)} of {n_rows})"
 
