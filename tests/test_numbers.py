@@ -8,6 +8,7 @@ import pytest
 
 from xegrad.display.numbers import decimals_for, in_column
 from xegrad.naming import ordinal
+from xegrad.slips.rows import in_words
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,7 @@ def test_a_column_of_eight_decimals(value: float, text: str) -> None:
 )
 def test_ordinals_count_from_one(index: int, word: str) -> None:
     assert ordinal(index) == word
+
+
+def test_rows_that_are_left_out_in_steps_are_counted_in_ordinals() -> None:
+    assert in_words({"rows": "0 21 42"}, 64) == "Every 21st row, from row 0,"

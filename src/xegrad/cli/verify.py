@@ -89,9 +89,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
         if self.decimals is not None and self.digits_printed is not None:
-            raise UsageError(
-                "--decimals and --digits-printed both say how the text was printed; one of them does"
-            )
+            both = "--decimals and --digits-printed both"
+            raise UsageError(f"{both} say how the text was printed; one of them does")
         if self.with_respect_to:
             choices(self.with_respect_to, NAMES, "gradient")
 
@@ -202,14 +201,8 @@ def _verify(
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names)
-    candidate = claim.read(
-        problem,
-        raw.layout,
-        names if symbols else None,
-        gradient=gradient,
-        loss=loss,
-        asked=judging.reading,
-    )
+    named, asked = names if symbols else None, judging.reading
+    candidate = claim.read(problem, raw.layout, named, gradient=gradient, loss=loss, asked=asked)
     tolerance = Tolerance.of_recipe(
         judging.recipe,
         stored_as=stored_as,

@@ -195,12 +195,8 @@ def _near_in_values(search: Search) -> list[Step]:
     cells = search.cells
     if search.has_transposed_shape:
         return []
-    steps = [
-        (slip, form)
-        for slip in SLIPS.values()
-        if not slip.paired and slip.free is None and slip is not LEFT_OUT
-        for form in slip.forms(cells)
-    ]
+    slips = [slip for slip in SLIPS.values() if not (slip.paired or slip.free or slip is LEFT_OUT)]
+    steps = [(slip, form) for slip in slips for form in slip.forms(cells)]
     if cells.problem.n_rows > 1:
         steps += [(LEFT_OUT, form) for form in rows.patterns(cells, _rows_pointed_to(search))]
     steps = steps[: MOST_RESIDUALS // cells.R.value.size]

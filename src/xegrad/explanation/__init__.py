@@ -115,10 +115,9 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
         raise InputError(f"there is no row {row}; the rows are 0 to {problem.n_rows - 1}")
     one = problem
     if problem.n_rows > 1:
-        targets = problem.targets.effective(problem.n_classes, problem.dtype)[row : row + 1]
-        one = replace(
-            problem, inputs=problem.inputs[row : row + 1], targets=Targets(soft=targets, reduction="sum")
-        )
+        soft = problem.targets.effective(problem.n_classes, problem.dtype)[row : row + 1]
+        targets = Targets(soft=soft, reduction="sum")
+        one = replace(problem, inputs=problem.inputs[row : row + 1], targets=targets)
     computed = computation.compute(one, with_respect_to=("weights",))
     if any(unsure.any() for unsure in computed.uncertified.values()):
         computed = computation.compute(one, with_respect_to=("weights",), exact=False)

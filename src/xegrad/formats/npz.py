@@ -22,9 +22,8 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     if part is not None:
         only = [*arrays] if key is None and len(arrays) == 1 else []
         name = chosen(arrays, part, [key or part], only)
-        return RawProblem(
-            under_keys(arrays, {part: name}), beside=frozenset(arrays.keys() & FIELDS.keys() - {name})
-        )
+        beside = frozenset(arrays.keys() & FIELDS.keys() - {name})
+        return RawProblem(under_keys(arrays, {part: name}), beside=beside)
     for name in arrays:
         if name not in FIELDS:
             raise InputError(unknown_key(name))

@@ -5,6 +5,7 @@ See docs/numerics.md, section 8.1.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -43,10 +44,9 @@ def micro_batch_forms(c: Cells) -> list[Parameters]:
     n_rows = c.problem.n_rows
     if c.problem.targets.reduction != "mean":
         return []
-    sizes = {m for m in range(1, n_rows) if m <= 16 or m & (m - 1) == 0 or m % 10 == 0}
-    rows = counting(c)
+    rows, sizes = counting(c), (m for m in range(1, n_rows) if m <= 16 or m & (m - 1) == 0 or m % 10 == 0)
     forms: list[Parameters] = []
-    for size in sorted(sizes)[:MOST_SIZES]:
+    for size in itertools.islice(sizes, MOST_SIZES):
         factors = micro_batches(c, {"size": size, "then": "averaged"})[rows]
         if factors.size and np.ptp(factors) > 1e-9 * np.abs(factors).max():
             forms += [{"size": size, "then": then} for then in ("averaged", "added up")]
