@@ -248,7 +248,7 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
     ("arguments", "said"),
     [
         (("--gradient", "[[1,2,3]]"), "the gradient is 1 x 3, but 3 x 5 is expected"),
-        (("--gradient", json.dumps(list(range(14)))), "the gradient is 14, but 3 x 5 is expected"),
+        (("--gradient", json.dumps(list(range(14)))), "the gradient is 14 numbers, but 3 x 5 is expected"),
         (("--gradient", "[[1,2],[3]]"), "all rows must be equally long"),
         (("--gradient", '[["a",2]]'), "row 0, column 0 is 'a'; a number is expected"),
         (("--gradient", '{"grad": [1]}'), "'grad' is no gradient, loss or step"),

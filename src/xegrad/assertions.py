@@ -13,7 +13,7 @@ import numpy as np
 
 from xegrad import bounds, verification
 from xegrad.arrays import array_of, type_name
-from xegrad.claim import Claim, claimed
+from xegrad.claim import Claim, by_name, claimed
 from xegrad.errors import InputError, shown
 from xegrad.formats import naming
 from xegrad.formats.claim import in_shape
@@ -217,7 +217,7 @@ def check(
         raise InputError(_in_python(error), error.part) from None
     if not isinstance(gradient, Mapping):
         gradient = {} if gradient is None else {gradient_name(with_respect_to): gradient}
-    gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
+    gradients = by_name(gradient)
     claim = _claim(problem, raw.layout, gradients, loss)
     tolerance = verification.in_precision_of(
         problem,

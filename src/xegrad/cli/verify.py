@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
 PRECISIONS = (*STORED, "float64")
+MOST_PRINTED = 10_000  # decimals or digits: no float has more
 
 
 class JudgingOptions(msgspec.Struct, frozen=True):
@@ -111,10 +112,14 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         from xegrad.claim import Reading
 
         if self.digits_printed is not None:
-            return Reading(digits=self.digits_printed)
+            return Reading(digits=min(self.digits_printed, MOST_PRINTED))
         if self.decimals is None:
             return None
-        return Reading() if self.decimals == "none" else Reading(decimals=int(self.decimals))
+        return (
+            Reading()
+            if self.decimals == "none"
+            else Reading(decimals=int(min(float(self.decimals), MOST_PRINTED)))
+        )
 
 
 def _roundings(summation: str) -> Callable[[int], int]:
