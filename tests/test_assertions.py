@@ -177,7 +177,7 @@ def test_the_message_is_what_the_command_prints(run: Run, monkeypatch: pytest.Mo
 
 
 def test_a_gradient_in_the_shape_of_another_is_told_in_words_of_python() -> None:
-    with pytest.raises(AssertionError, match=r"this has the shape of dL/dlogits: with_respect_to=logits$"):
+    with pytest.raises(AssertionError, match=r'this has the shape of dL/dlogits: with_respect_to="logits"$'):
         assert_gradient(W, X, LABELS, RIGHT["logits"], bias=B)
 
 
@@ -410,7 +410,7 @@ def test_a_tolerance_that_means_nothing_is_refused(fields: dict[str, Any], said:
 
 
 def test_two_names_of_one_gradient_do_not_hide_each_other() -> None:
-    both = {"W": 2 * RIGHT["weights"], "weights": RIGHT["weights"]}
+    both: Any = {"W": 2 * RIGHT["weights"], "weights": RIGHT["weights"]}
     with pytest.raises(InputError, match="'W' and 'weights' are two names of one gradient"):
         check(W, X, LABELS, both, bias=B)
     with pytest.raises(InputError, match="two names of one gradient"):
@@ -418,7 +418,8 @@ def test_two_names_of_one_gradient_do_not_hide_each_other() -> None:
 
 
 def test_a_tolerance_may_be_a_float32() -> None:
-    assert check(W, X, LABELS, RIGHT["weights"], bias=B, rtol=np.float32(1e-3)).verified
+    rtol: Any = np.float32(1e-3)
+    assert check(W, X, LABELS, RIGHT["weights"], bias=B, rtol=rtol).verified
 
 
 @pytest.mark.parametrize("block", ["9" * 25, "9" * 5000])

@@ -29,10 +29,10 @@ from xegrad.vocabulary import AUTO, HALF
 WIDTH = 88  # columns of a report
 LABELS = "labels are whole numbers, names of classes, or targets"
 CANDIDATE = "candidate"  # the part that an error is about, where the problem is in order
+QUOTED_OR = '" or "'
 IN_PYTHON = {  # what messages say of an option
     "add --no-transpose": "leave out transpose=True",
     "add --transpose": "add transpose=True",
-    "--with-respect-to ": "with_respect_to=",
 }
 
 
@@ -268,7 +268,8 @@ def _in_python(error: InputError) -> str:
     message = str(error)
     for option, keyword in IN_PYTHON.items():
         message = message.replace(option, keyword)
-    return message
+    text, option, symbols = message.partition("--with-respect-to ")
+    return text + (f'with_respect_to="{symbols.replace(" or ", QUOTED_OR)}"' if option else "")
 
 
 def _assert(verdict: Callable[[], Verification]) -> None:
