@@ -14,7 +14,7 @@ import pytest
 import xegrad
 from conftest import Run
 from truth import exact
-from xegrad import InputError, Problem, Targets, assert_gradient, assert_loss, check
+from xegrad import Claim, InputError, Problem, Targets, assert_gradient, assert_loss, check
 
 RANDOM = np.random.default_rng(14)
 W, X, B = RANDOM.normal(size=(3, 4)), RANDOM.normal(size=(5, 3)), RANDOM.normal(size=4)
@@ -177,7 +177,7 @@ def test_the_message_is_what_the_command_prints(run: Run, monkeypatch: pytest.Mo
 
 
 def test_a_gradient_in_the_shape_of_another_is_told_in_words_of_python() -> None:
-    with pytest.raises(AssertionError, match=r"this has the shape of dL/dlogits: with_respect_to=logits$"):
+    with pytest.raises(AssertionError, match=r'this has the shape of dL/dlogits: with_respect_to="logits"$'):
         assert_gradient(W, X, LABELS, RIGHT["logits"], bias=B)
 
 
@@ -294,6 +294,9 @@ def test_a_part_that_is_missing_is_named(part: str) -> None:
         ({"strict": np.ones(3)}, "strict is array([1., 1., 1.]); True or False is expected"),
         ({"classes": 5}, "class names must be strings"),
         ({"classes": ["a", "b"]}, "2 class names for 4 classes"),
+        ({"rtol": True}, "rtol is True; a number from 0 is expected"),
+        ({"rtol": np.complex64(1)}, "a number from 0 is expected"),
+        ({"confidence": np.complex64(1)}, "a probability such as 1e-9 is expected"),
         ({"weight": B**2, "class_weights": B**2}, "weight and class_weights are two names of one thing"),
     ],
 )
@@ -404,3 +407,21 @@ def test_a_claim_takes_arrays_by_any_name() -> None:
 def test_a_tolerance_that_means_nothing_is_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         xegrad.Tolerance(**fields)
+
+
+def test_two_names_of_one_gradient_do_not_hide_each_other() -> None:
+    both: Any = {"W": 2 * RIGHT["weights"], "weights": RIGHT["weights"]}
+    with pytest.raises(InputError, match="'W' and 'weights' are two names of one gradient"):
+        check(W, X, LABELS, both, bias=B)
+    with pytest.raises(InputError, match="two names of one gradient"):
+        Claim(both)
+
+
+def test_a_tolerance_may_be_a_float32() -> None:
+    rtol: Any = np.float32(1e-3)
+    assert check(W, X, LABELS, RIGHT["weights"], bias=B, rtol=rtol).verified
+
+
+@pytest.mark.parametrize("block", ["9" * 25, "9" * 5000])
+def test_a_block_longer_than_any_sum_is_any_order(block: str) -> None:
+    assert check(W, X, LABELS, RIGHT["weights"], bias=B, summation=f"blocked={block}").verified

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import Run, problem_json
@@ -203,6 +204,12 @@ def test_the_message_names_the_file_and_the_part(run: Run, tmp_path: Path) -> No
 )
 def test_an_unreadable_encoding_is_named(run: Run, data: bytes, kind: str) -> None:
     assert_is_one_line(run, ("compute", "-"), data, f"the text is {kind}; save it as UTF-8")
+
+
+def test_a_gradient_that_is_no_text_is_told_how_numbers_in_memory_are_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "g.bin").write_bytes(np.full(15, -0.1).tobytes())
+    outcome = run("verify", "sample_inputs/seed.json", "--gradient", tmp_path / "g.bin")
+    assert outcome.status == 2 and "as --input-format raw:float32" in outcome.err
 
 
 def test_no_problem_at_a_terminal_shows_the_usage(run: Run) -> None:

@@ -491,7 +491,9 @@ def test_a_micro_batch_says_how_large_it_is_and_whether_the_means_were_added_up(
     r = softmax(plain(problem).Z) - np.eye(5)[problem.targets.labels]
     means = [problem.inputs[part].T @ r[part] / len(r[part]) for part in (slice(3), slice(3, 6), slice(6, 7))]
     for then, candidate in (("averaged", sum(means) / 3), ("added up", sum(means))):
-        assert explained(problem, candidate).parameters == {"size": 3, "then": then}
+        found = explained(problem, candidate)
+        assert found.parameters == {"size": 3, "then": then}
+        assert found.wrong.endswith("/ len(parts)") == (then == "averaged")
     equal = batch(n_rows=6)  # two micro-batches of three: the mean of the means is the mean
     assert judge(equal, exactly(equal), right(plain(equal)), Tolerance()).outcome == RIGHT
 

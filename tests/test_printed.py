@@ -364,7 +364,10 @@ def test_a_gradient_is_of_what_the_file_or_the_option_says() -> None:
         ({"gradient": G.tolist(), "with_respect_to": "b"}, ["weights"], "there is no gradient of W; there is b"),
         ({"gradient": G.tolist(), "with_respect_to": "dW"}, None, "with_respect_to names 'dW'"),
         ({"gradient": G.tolist(), "dtype": "float8"}, None, "dtype is 'float8'"),
-        ({"gradients": {"b": [0] * 4}}, None, "gradients.b: the gradient is 4, but 5 is expected"),
+        ({"gradients": {"b": [0] * 4}}, None, "gradients.b: the gradient is 4 numbers, but 5 numbers is expected"),
+        ({"gradients": {"W": None}}, None, "^g: gradients.W: the gradient is null"),
+        ({"gradient": [[1]], "with_respect_to": ["b"]}, None, r"with_respect_to names \['b'\]"),
+        ({"gradient": G.tolist(), "dtype": ["float32"]}, None, r"dtype is \['float32'\]; one of"),
         ({"schema": "xegrad/compute/1"}, None, "there is no gradient, loss or step; the keys are schema"),
         ({"gradient": None}, None, "the gradient is null"),
     ],
@@ -372,6 +375,37 @@ def test_a_gradient_is_of_what_the_file_or_the_option_says() -> None:
 def test_what_an_object_does_not_say_clearly_is_refused(value: Any, names: Any, said: str) -> None:
     with pytest.raises(InputError, match=said.replace("?", r"\?")):
         read_claim(json.dumps(value), names)
+
+
+def test_an_array_called_gradients_does_not_vanish_beside_those_that_have_names(
+    run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "two.npz"
+    arrays: dict[str, Any] = {"gradients.W": G, "gradients": 2 * G}
+    np.savez(path, **arrays)
+    outcome = run("verify", SEED, "--gradient", path)
+    assert outcome.status == 2 and "gradients is an array" in outcome.err
+
+
+@pytest.mark.parametrize("nothing", ['{"gradients": {}}', '{"gradients": {}, "dtype": "float32"}'])
+def test_no_gradient_at_all_is_not_verified(run: Run, nothing: str) -> None:
+    outcome = run("verify", SEED, "--gradient", nothing)
+    assert outcome.status == 2 and "there is no gradient, loss or step to judge" in outcome.err
+
+
+@pytest.mark.parametrize("option", ["--decimals", "--digits-printed"])
+def test_a_text_printed_to_more_digits_than_any_float_has_is_what_it_is(run: Run, option: str) -> None:
+    for many in ("9" * 25, "9" * 4000):
+        assert run("verify", SEED, "--gradient", json.dumps(G.tolist()), option, many).status == 0
+
+
+def test_numbers_of_float64_in_hexadecimal_are_none_of_float32(run: Run) -> None:
+    """They leave nothing open, so that a wrong one is not explained by a wider bound."""
+    wrong = G.copy()
+    wrong[0, 1] *= 1 + 2e-6
+    text = " ".join(float(number).hex() for number in wrong.flat)
+    outcome = run("verify", SEED, "--gradient", "-", "--dtype", "auto", stdin=text)
+    assert outcome.status == 1 and "--dtype float32" not in outcome.out
 
 
 def test_the_dtype_of_an_object_is_that_of_its_numbers() -> None:

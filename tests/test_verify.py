@@ -249,7 +249,7 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
     ("arguments", "said"),
     [
         (("--gradient", "[[1,2,3]]"), "the gradient is 1 x 3, but 3 x 5 is expected"),
-        (("--gradient", json.dumps(list(range(14)))), "the gradient is 14, but 3 x 5 is expected"),
+        (("--gradient", json.dumps(list(range(14)))), "the gradient is 14 numbers, but 3 x 5 is expected"),
         (("--gradient", "[[1,2],[3]]"), "all rows must be equally long"),
         (("--gradient", '[["a",2]]'), "row 0, column 0 is 'a'; a number is expected"),
         (("--gradient", '{"grad": [1]}'), "'grad' is no gradient, loss or step"),
@@ -610,7 +610,27 @@ def test_the_digits_that_agree_are_of_the_median_entry_and_of_the_worst(run: Run
     candidate[2, 0] *= 1 + 1e-5
     out = one_line(run("verify", SEED, "--gradient", json.dumps(candidate.tolist())))
     assert "8 digits agree in the median entry, 4 in the worst, W[input 2, class 0]." in out
+    assert "Central differences give so many digits" not in out  # the worst entry has not so many
+    candidate[2, 0] = exact_gradient()[2, 0] * (1 - 2e-9)
+    out = one_line(run("verify", SEED, "--gradient", json.dumps(candidate.tolist())))
     assert "Central differences give so many digits" in out
+
+
+def test_a_gradient_twice_as_large_is_2_times_what_it_should_be_and_that_is_all(run: Run) -> None:
+    out = one_line(run("verify", SEED, "--gradient", json.dumps((2 * exact_gradient()).tolist())))
+    assert "2 times what it should be: one factor for all of them." in out and "that is 2 here" not in out
+
+
+def test_a_probability_near_1_is_not_called_1(run: Run) -> None:
+    gradient = json.dumps(exact_gradient().tolist())
+    out = one_line(run("verify", SEED, "--gradient", gradient, "--confidence", "0.9999999999999999"))
+    assert "with probability 1 - 0.9999999999999999:" in out
+
+
+def test_the_sums_are_named_without_a_comma_at_the_end(run: Run) -> None:
+    gradient = json.dumps(exact_gradient().tolist())
+    out = one_line(run("verify", SEED, "--gradient", gradient, "--accumulate-in", "float64"))
+    assert "dL/dW is correct for float32, sums in float64. " in out
 
 
 def test_central_differences_give_the_digits_that_are_said_of_them(run: Run) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from xegrad import bounds, verification
 from xegrad.arrays import array_of, type_name
-from xegrad.claim import Claim, claimed
+from xegrad.claim import Claim, by_name, claimed
 from xegrad.errors import InputError, shown
 from xegrad.formats import naming
 from xegrad.formats.claim import in_shape
@@ -29,10 +29,10 @@ from xegrad.vocabulary import AUTO
 WIDTH = 88  # columns of a report
 LABELS = "labels are whole numbers, names of classes, or targets"
 CANDIDATE = "candidate"  # the part that an error is about, where the problem is in order
+QUOTED_OR = '" or "'
 IN_PYTHON = {  # what messages say of an option
     "add --no-transpose": "leave out transpose=True",
     "add --transpose": "add transpose=True",
-    "--with-respect-to ": "with_respect_to=",
 }
 
 
@@ -213,7 +213,7 @@ def check(
         raise InputError(_in_python(error), error.part) from None
     if not isinstance(gradient, Mapping):
         gradient = {} if gradient is None else {gradient_name(with_respect_to): gradient}
-    gradients = {gradient_name(name): candidate for name, candidate in gradient.items()}
+    gradients = by_name(gradient)
     claim = _claim(problem, raw.layout, gradients, loss)
     tolerance = Tolerance.of_recipe(
         None if recipe is None else str(recipe),
@@ -261,7 +261,8 @@ def _in_python(error: InputError) -> str:
     message = str(error)
     for option, keyword in IN_PYTHON.items():
         message = message.replace(option, keyword)
-    return message
+    text, option, symbols = message.partition("--with-respect-to ")
+    return text + (f'with_respect_to="{symbols.replace(" or ", QUOTED_OR)}"' if option else "")
 
 
 def _assert(verdict: Callable[[], Verification]) -> None:

@@ -91,10 +91,10 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
         for part in (self.gradients, self.steps):
             if not isinstance(part, Mapping):
                 raise InputError("what is claimed is given by name: Claim({'W': gradient}, loss=loss)")
-        gradients = {
-            gradient_name(name): claimed("the gradient", one) for name, one in self.gradients.items()
-        }
-        force_setattr(self, "gradients", gradients)
+        gradients = by_name(self.gradients)
+        force_setattr(
+            self, "gradients", {name: claimed("the gradient", one) for name, one in gradients.items()}
+        )
         if self.loss is not None:
             force_setattr(self, "loss", claimed("the loss", self.loss))
             if self.loss.values.size != 1:
@@ -106,6 +106,15 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
         """That of the file that holds them, if it has one."""
         claimed = [*self.gradients.values(), *([self.loss] if self.loss else ()), *self.steps.values()]
         return next((one.dtype for one in claimed if one.dtype), None)
+
+
+def by_name(gradients: Mapping[Any, Any]) -> dict[str, Any]:
+    """Gradients by what the library calls them; two of one would hide each other."""
+    keys: dict[str, Any] = {}
+    for key in gradients:
+        if (first := keys.setdefault(gradient_name(key), key)) is not key:
+            raise InputError(f"{first!r} and {key!r} are two names of one gradient; give one of them")
+    return {name: gradients[key] for name, key in keys.items()}
 
 
 def claimed(part: str, values: Any) -> Claimed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -121,11 +122,12 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
         if not callable(self.terms):
             yield f"terms is {shown(self.terms)}; a function is expected, as bounds.pairwise", "summation"
         chance = self.confidence
-        if chance is not None and not (isinstance(chance, float | np.number) and 0 < chance < 1):
+        if chance is not None and not (_is_real(chance) and 0 < chance < 1):
             yield f"confidence is {shown(chance)}; a probability such as 1e-9 is expected", "confidence"
         for name in ("rtol", "atol"):
             size = getattr(self, name)
-            if size is not None and not (isinstance(size, int | float | np.number) and 0 <= size <= LARGEST):
+            number = size.item() if isinstance(size, np.generic) else size  # float32 has no such LARGEST
+            if size is not None and not (_is_real(number) and 0 <= number <= LARGEST):
                 yield f"{name} is {shown(size)}; a number from 0 is expected", name
 
     @property
@@ -162,6 +164,10 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
         if self.stored_as is not None:
             bound = bounds.stored(exact, bound, self.stored_as)
         return bound + resolution
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 class Judgement(msgspec.Struct, frozen=True, eq=False):

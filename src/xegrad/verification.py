@@ -22,6 +22,7 @@ from xegrad.claim import Claim, Claimed, Reading
 from xegrad.comparison import Comparison, numbers_of
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
+from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge, tolerance_for
 from xegrad.methods import METHODS, Evaluation
@@ -131,7 +132,7 @@ def verify(
     Raises
     ------
     InputError
-        A gradient, or a step of the chain, of another size, or no such step.
+        A gradient, or a step of the chain, of another size, or no such step, or nothing to judge.
 
     Examples
     --------
@@ -141,6 +142,8 @@ def verify(
     ('wrong', 'right', False)
     """
     claim = claim if isinstance(claim, Claim) else Claim({"weights": claim})
+    if not (claim.gradients or claim.steps) and claim.loss is None:
+        raise InputError("there is no gradient, loss or step to judge")
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else [])))

@@ -190,7 +190,8 @@ def claimed(key: str, text: str | None, raw: RawProblem, input_format: str | Non
     _check_file(f"--{key}", text)
     path, file_key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
-    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None)
+    or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
+    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
     return Written(data, f"--{key} {source}", file_key, dtype)
 
 

@@ -33,6 +33,7 @@ STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
 PRECISIONS = (*STORED, "float64")
 _format = partial(option, values=STORED, noun="precision")
+MOST_PRINTED = 10_000  # decimals or digits: no float has more
 
 
 class JudgingOptions(msgspec.Struct, frozen=True):
@@ -100,10 +101,12 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         from xegrad.claim import Reading
 
         if self.digits_printed is not None:
-            return Reading(digits=self.digits_printed)
+            return Reading(digits=min(self.digits_printed, MOST_PRINTED))
         if self.decimals is None:
             return None
-        return Reading() if self.decimals == "none" else Reading(decimals=int(self.decimals))
+        if self.decimals == "none":
+            return Reading()
+        return Reading(decimals=int(min(float(self.decimals), MOST_PRINTED)))
 
 
 @contextmanager

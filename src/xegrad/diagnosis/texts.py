@@ -23,7 +23,11 @@ ARGUMENTS = {"class_weights": "weight"}
 
 
 def _scaled(c: Cells, form: Parameters) -> Words:
-    which = f"that is {form['named']} here." if "named" in form else "no constant that is known."
+    which = "one factor for all of them." if "named" in form else "no constant that is known."
+    if named := [
+        one for one in str(form.get("named", "")).split(", ") if one.strip("-") not in ("", "2", "1/2")
+    ]:
+        which = f"that is {', '.join(named)} here."
     factor = str(form.get("named", "")).split(",")[0].removeprefix("-")
     divisions = int(c.problem.targets.reduction == "mean")  # by B, of what is right
     right = "{d} = {carried}" + " / B" * divisions
@@ -159,6 +163,11 @@ def _denominator(c: Cells, form: Parameters) -> Words:
     return {"wrong": f"softmax(np.pad(z, ((0, 0), (0, {columns}))))[:, :{c.problem.n_classes}]"}
 
 
+def _micro_batches(c: Cells, form: Parameters) -> Words:
+    means = "sum(cross_entropy(part) for part in parts)"
+    return {"wrong": f"loss = {means}{' / len(parts)' if form['then'] == 'averaged' else ''}"}
+
+
 def _log_forgotten(c: Cells, form: Parameters) -> Words:
     return {"wrong": "nll_loss(softmax(z), y)" if form["loss"] == "-sum Q S" else "nll_loss(z, y)"}
 
@@ -235,6 +244,7 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "probabilities-clipped": _clipped_probabilities,
     "temperature": _temperature,
     "wrong-denominator": _denominator,
+    "micro-batch-means": _micro_batches,
     "log-forgotten": _log_forgotten,
     "weights-not-transposed": _not_transposed,
     "summed-over-wrong-axis": _summed,

@@ -11,6 +11,7 @@ from xegrad.verification import LOSS, Verification
 
 # Correct digits of the median entry: of central differences in float64, and of float32 (docs/verify.md).
 OF_DIFFERENCES, OF_FLOAT32 = range(8, 12), range(5, 8)
+LEAST_DIGITS = 7  # of the worst entry, where differences give so many of the median one
 LEAST_OF_DIFFERENCES = 1e-13  # their error is u of the loss over the step, and steps are 1e-3 at most
 PLACES = {
     "the same numbers in other places": "The wrong entries hold each other's numbers: look for a transpose, a reshape "
@@ -44,8 +45,13 @@ def _seen(verification: Verification, judgement: Judgement) -> Iterator[str]:
     wrong = judgement.wrong
     if judgement.tolerance.precision != "float64" or 2 * int(wrong.sum()) < wrong.size:
         return
-    median = int(np.median(judgement.comparison.correct_digits[wrong]))
-    if median in OF_DIFFERENCES and np.abs(judgement.comparison.difference).max() > LEAST_OF_DIFFERENCES:
+    digits = judgement.comparison.correct_digits[wrong]
+    median = int(np.median(digits))
+    if (
+        median in OF_DIFFERENCES
+        and digits.min() >= LEAST_DIGITS
+        and np.abs(judgement.comparison.difference).max() > LEAST_OF_DIFFERENCES
+    ):
         yield "Central differences give so many digits, and so does a small constant, as in log(S + 1e-9)."
     elif median in OF_FLOAT32:
         yield "Float32 gives so many digits (--dtype float32 judges by it), and so do finite differences."

@@ -86,7 +86,9 @@ def _if_independent(judgement: Judgement) -> str:
     """On what a probable bound depends."""
     if judgement.bound_kind != "probabilistic":
         return ""
-    chance = f"{judgement.tolerance.confidence:g}".replace("e-0", "e-")
+    exact = float(judgement.tolerance.confidence or 0.0)
+    chance = f"{exact:g}".replace("e-0", "e-")
+    chance = chance if float(chance) == exact else repr(exact)  # 1 - 1e-16 is not 1
     return f" if rounding errors are independent, with probability 1 - {chance}"
 
 
@@ -110,7 +112,9 @@ def _of_gradient(problem: Problem, judgement: Judgement) -> str:
     total, lost = comparison.reference.size, int(comparison.no_correct_digit.sum())
     symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
     limit = _limit(tolerance)
-    if judgement.outcome == WRONG:
+    if judgement.outcome != WRONG:
+        limit = limit.rstrip(",")
+    else:
         wrong = int(judgement.wrong.sum())
         entries = f"in {wrong} of {count(total, 'entry')}"
         if wrong == total:
@@ -133,7 +137,7 @@ def _of_loss(judgement: Judgement) -> str:
     if judgement.outcome == DIGITS_LOST:
         return f"the loss is {exact!r}, and {yours!r} has no digit of it."
     is_right = "correct" if judgement.tolerance.derived else "within"
-    return f"the loss{printed} is {is_right} {_limit(judgement.tolerance)}."
+    return f"the loss{printed} is {is_right} {_limit(judgement.tolerance).rstrip(',')}."
 
 
 def where(problem: Problem, judgement: Judgement) -> str:

@@ -124,8 +124,13 @@ def with_key(path: str | Path) -> tuple[str | Path, str | None]:
     return path, None
 
 
-def read_bytes(path: str | Path, expected: str, *, is_text: bool = True) -> tuple[bytes, str]:
-    """The bytes of a file or of standard input, text as UTF-8 without a byte order mark, and its name."""
+def read_bytes(
+    path: str | Path, expected: str, *, is_text: bool = True, or_else: str = ""
+) -> tuple[bytes, str]:
+    """The bytes of a file or of standard input, text as UTF-8 without a byte order mark, and its name.
+
+    `or_else` is what can be done with what is no text.
+    """
     source = "standard input" if str(path) == "-" else str(path)
     if not source:
         raise InputError("the path of a file is empty")
@@ -151,6 +156,7 @@ def read_bytes(path: str | Path, expected: str, *, is_text: bool = True) -> tupl
         kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise InputError(
             f"{source}: byte {error.start} cannot be read: the text is {kind}; save it as UTF-8"
+            f"{or_else if kind == 'not UTF-8' else ''}"
         ) from None
     return data, source
 

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad.arrays import size_of
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.errors import InputError, short
+from xegrad.errors import InputError, short, shown
 from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
 from xegrad.formats.results import types as results
 from xegrad.formats.values import chosen, listed, nearest
@@ -73,8 +74,8 @@ def read(
             gradients = _gradients(values, problem, layout, names, asked)
             steps = {name: _array(values[name], name, asked) for name in CHAIN[:-1] if name in values}
             dtype = _word(values.get("dtype"))
-            if dtype is not None and dtype not in PRECISIONS:
-                raise InputError(f"dtype is {dtype!r}; one of {', '.join(PRECISIONS)} is expected")
+            if dtype is not None and not (isinstance(dtype, str) and dtype in PRECISIONS):
+                raise InputError(f"dtype is {shown(dtype)}; one of {', '.join(PRECISIONS)} is expected")
             if dtype is not None:
                 gradients = {name: replace(claimed, dtype=dtype) for name, claimed in gradients.items()}
                 steps = {name: replace(claimed, dtype=dtype) for name, claimed in steps.items()}
@@ -134,6 +135,8 @@ def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], st
         arrays = {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
     if key is not None or (len(arrays) == 1 and not arrays.keys() & {*_READ}):
         return {"gradient": arrays[chosen(arrays, "gradient", [key] if key else [*arrays], [])]}, ""
+    if "gradients" in arrays:
+        raise InputError("gradients is an array; of each gradient one is expected, as gradients.W")
     several = {of.partition(".")[2]: array for of, array in arrays.items() if of.startswith("gradients.")}
     values = {of: array for of, array in arrays.items() if not of.startswith("gradients.")}
     return values | ({"gradients": several} if several else {}), ", and FILE:KEY takes one array alone"
@@ -177,8 +180,9 @@ def _gradients(
         name = NAMES[symbol]
         if names is not None and name not in names:
             continue
+        array = _array(value, key, asked)
         with naming("" if key == "gradient" else key):
-            in_file = in_shape(_array(value, key, asked), problem, layout, name)
+            in_file = in_shape(array, problem, layout, name)
         claimed = in_file.moved(partial(layout.to_library, name))
         if name in gradients and not np.array_equal(gradients[name].values, claimed.values, equal_nan=True):
             raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
@@ -205,9 +209,9 @@ def _word(value: Any) -> Any:
 
 
 def _check_symbol(symbol: Any, key: str) -> None:
-    if symbol not in NAMES:
+    if not (isinstance(symbol, str) and symbol in NAMES):
         hint = nearest(str(symbol), NAMES)
-        raise InputError(f"{key} names {symbol!r}; the gradients are {', '.join(NAMES)}{hint}")
+        raise InputError(f"{key} names {shown(symbol)}; the gradients are {', '.join(NAMES)}{hint}")
 
 
 def _one_number(data: bytes | Array, asked: Reading | None) -> Claimed:
@@ -231,6 +235,5 @@ def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Cla
         return replace(array, fits=fits)
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
         return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
-    found, wanted = (" x ".join(map(str, sizes)) for sizes in (shape, expected))
     hint = f"; {shape_of(fits)}" if fits else ""
-    raise InputError(f"the gradient is {found}, but {wanted} is expected{hint}")
+    raise InputError(f"the gradient is {size_of(shape)}, but {size_of(expected)} is expected{hint}")

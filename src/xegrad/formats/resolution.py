@@ -115,8 +115,8 @@ def written(tokens: Sequence[str], shape: tuple[int, ...], power: int = 0) -> Wr
 
 def _notation(token: str) -> tuple[int, int, int, int, bool, bool, bool]:
     match = _DECIMAL.fullmatch(token)
-    if match is None:
-        return 0, 0, 0, 0, False, False, False
+    if match is None:  # hexadecimal, which tells all, or no finite number
+        return 0, TELLS_ALL if "x" in token.lower() else 0, 0, 0, False, False, False
     whole, decimals, power = match.groups()
     if power is not None and len(power) > LONGEST_EXPONENT:
         raise InputError(f"a number has an exponent of {len(power)} digits; one of a float is expected")

@@ -53,8 +53,8 @@ def by_name(summation: str) -> Callable[[int], int]:
     """
     summation = str(summation)
     kind, _, size = summation.partition("=")
-    if kind == "blocked" and size.isdecimal() and int(size):
-        return blocked(int(size))
+    if kind == "blocked" and size.isdecimal() and float(size):
+        return blocked(int(min(float(size), 2.0**53)))  # more terms than any sum has
     if summation not in ("any", "pairwise"):
         expected = "any, pairwise or blocked=N is expected, N terms to a block"
         raise InputError(f"summation is {shown(summation)}; {expected}")

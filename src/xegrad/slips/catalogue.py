@@ -125,7 +125,7 @@ _TABLE = {
         message="Rows were taken in micro-batches of {size}, each with a mean of its own, and the means were\n"
         "{then}: a row of a micro-batch that counts less than the others counts for more.",
         code=(
-            "loss = sum(cross_entropy(part) for part in parts) / len(parts)",
+            "{wrong}",
             "loss = sum(cross_entropy(part, reduction='sum') for part in parts) / count",
         ),
         remedy="Add up the sums of the micro-batches, and divide once by what all rows count.",
