@@ -185,9 +185,12 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("name", TABLE)
+EVERY = 1 if os.environ.get("CHANGED_PRINTS") == "all" else 4
+
+
+@pytest.mark.parametrize("name", [*TABLE][::EVERY])
 def test_a_changed_print_is_never_right(run: Run, name: str) -> None:
-    """One digit of each print, and one other change; all of them where CHANGED_PRINTS=all."""
+    """Of every fourth print one digit, and one other change; all changes of all prints where CHANGED_PRINTS=all."""
     row, text = TABLE[name], (PRINTS / f"{name}.txt").read_text(encoding="utf-8")
     problem = read(PROBLEMS[row["problem"]])
     _, result, _ = judged(run, row["problem"], text)

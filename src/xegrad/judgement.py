@@ -288,6 +288,13 @@ def tolerance_for(problem: Problem, dtype: str | None, tolerance: Tolerance | No
     return replace(tolerance, precision=precision if precision in COMPUTED_IN else "float64")
 
 
+def tolerance_of(problem: Problem, candidate: Any, tolerance: Tolerance | None) -> Tolerance:
+    """The tolerance, or else that of the precision of the candidate's array."""
+    if tolerance is not None and not isinstance(tolerance, Tolerance):
+        raise InputError(f"the tolerance is {shown(tolerance)}; one such as Tolerance('float32') is expected")
+    return tolerance or tolerance_for(problem, precision_of(candidate))
+
+
 @exact_if_absent
 def judge(
     problem: Problem,
@@ -327,7 +334,7 @@ def judge(
     """
     is_loss = str(with_respect_to) == "loss"
     name = "loss" if is_loss else gradient_name(with_respect_to)
-    tolerance = tolerance or tolerance_for(problem, precision_of(candidate))
+    tolerance = tolerance_of(problem, candidate, tolerance)
     what = f"the {'loss' if is_loss else 'gradient'}"
     candidate, names = np.atleast_1d(array_of(what, candidate)), () if is_loss else (name,)
     bound = bounds.stable(problem, names, arithmetic=tolerance.arithmetic)
@@ -368,6 +375,8 @@ def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
     if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
         return {}
     now = of(tolerance)
+    if not np.isfinite(np.median(now)):
+        return {}
     others = ((option, of(replace(tolerance, **fields))) for option, fields in NARROWER.items())
     times = {option: float(np.nanmedian(now / other)) for option, other in others}
     return {option: many for option, many in times.items() if many > 1.1}

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds
-from xegrad.arrays import array_of, check_shape, precision_of
+from xegrad.arrays import array_of, check_shape
 from xegrad.comparison import numbers_of
 from xegrad.diagnosis.evidence import EVIDENCE, is_proved, is_zero_but_for_rounding
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
@@ -25,7 +25,7 @@ from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_for
+from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_of
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
@@ -85,7 +85,7 @@ def diagnose(
     (('sign-flipped',),)
     """
     name = gradient_name(with_respect_to)
-    tolerance = tolerance or tolerance_for(problem, precision_of(candidate))
+    tolerance = tolerance_of(problem, candidate, tolerance)
     candidate, reference = array_of("the gradient", candidate), numbers_of(exact, name)
     if candidate.size != reference.size:
         check_shape("the gradient", candidate.shape, reference.shape)

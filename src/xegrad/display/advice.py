@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from xegrad.bounds import PRECISIONS
 from xegrad.judgement import Judgement, cause_of_nonfinite
 from xegrad.verification import LOSS, Verification
+from xegrad.vocabulary import HALF
 
 # Correct digits of the median entry: of central differences in float64, and of float32 (docs/verify.md).
 OF_DIFFERENCES, OF_FLOAT32 = range(8, 12), range(5, 8)
@@ -42,6 +44,10 @@ def _seen(verification: Verification, judgement: Judgement) -> Iterator[str]:
     yield f"No known mistake makes {'this loss' if judgement.name == LOSS else 'these numbers'}."
     if judgement.name != LOSS and judgement.pattern in PLACES:
         yield PLACES[judgement.pattern]
+    candidate = judgement.comparison.candidate
+    half = next((half for half in HALF if PRECISIONS[half].holds(candidate).all()), None)
+    if judgement.name != LOSS and half is not None and not judgement.tolerance.is_mixed:
+        yield f"All of them are numbers of {half}: --recipe judges by what a framework rounds on its way."
     wrong = judgement.wrong
     if judgement.tolerance.precision != "float64" or 2 * int(wrong.sum()) < wrong.size:
         return

@@ -177,8 +177,12 @@ def _limit(tolerance: Tolerance) -> str:
     what = {"inputs_as": "inputs", "logits_as": "logits", "residual_as": "dL/dlogits"}
     parts = [f", {words} as {other}" for field, words in what.items() if (other := getattr(tolerance, field))]
     summed = "" if tolerance.accumulate_in is None else f", sums in {tolerance.accumulate_in}"
-    stored = "" if tolerance.stored_as is None else f" stored as {tolerance.stored_as}"
-    return f"for {tolerance.precision}{''.join(parts)}{summed}{',' if parts or summed else ''}{stored}"
+    stored = (
+        ""
+        if tolerance.stored_as is None
+        else f"{',' if parts or summed else ''} stored as {tolerance.stored_as}"
+    )
+    return f"for {tolerance.precision}{''.join(parts)}{summed}{stored}"
 
 
 def _agreement(problem: Problem, judgement: Judgement) -> str:

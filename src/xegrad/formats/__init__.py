@@ -168,11 +168,13 @@ def _refuse_pickles(path: str | Path, data: bytes, source: str) -> None:
     if is_of_torch or is_pickle or Path(path).suffix.lower() in _PICKLES:
         name = "FILE" if str(path) == "-" else str(path)
         of_pickle = f"numpy.save('gradient.npy', __import__('pickle').load(open('{name}', 'rb')))"
-        of_torch = f"numpy.save('gradient.npy', __import__('torch').load('{name}', 'cpu').detach().numpy())"
+        of_torch = (
+            f"numpy.save('gradient.npy', __import__('torch').load('{name}', 'cpu').detach().float().numpy())"
+        )
         convert = of_pickle if Path(path).suffix.lower() in (".pkl", ".pickle") else of_torch
         raise InputError(
             f"{source}: is a pickle, which may run any program and is never read; if you trust it, "
-            f'python -c "import numpy; {convert}" converts an array'
+            f'python -c "import numpy; {convert}" converts an array; of a dict, take one of its arrays first'
         )
 
 

@@ -103,6 +103,8 @@ class Written(msgspec.Struct, frozen=True, eq=False):
         decimals = np.where(counted, self.decimals, self.decimals.max(axis=0))
         if not (decimals == decimals[0]).all():
             return None
+        if self.has_power.any():  # those of a mantissa say nothing of the last place
+            return Reading(self.half_a_unit(last), digits=int(self.digits[counted].min(initial=1)))
         return Reading(self.half_a_unit(last), decimals=int(decimals.min()))
 
 
