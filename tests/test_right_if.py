@@ -276,7 +276,7 @@ def test_steps_in_float32_say_so(run: Run) -> None:
     text = json.dumps({name: step.astype(np.float64).tolist() for name, step in steps.items()})
     outcome = run("verify", SEED, "--gradient", text)
     assert outcome.status == 1
-    said = "the steps are correct if they were computed in float32: `--dtype float32` says so."
+    said = "The steps are correct if they were computed in float32: `--dtype float32` says so."
     assert one_line(outcome).startswith(said)
     result = json.loads(run("verify", SEED, "--gradient", text, "--json").out)
     assert result["steps"]["right_if"] == {"dtype": "float32"}

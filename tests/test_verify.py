@@ -578,6 +578,14 @@ def test_a_row_that_is_counted_twice_is_named(run: Run) -> None:
     outcome = run("verify", "-", "--gradient", candidate, stdin=json.dumps(EIGHT_ROWS))
     assert outcome.status == 1
     assert outcome.out.endswith("\n\nRow 6 alone is wrong: it is counted twice.\n")
+    result = run("verify", "-", "--gradient", candidate, "--json", stdin=json.dumps(EIGHT_ROWS))
+    assert json.loads(result.out)["candidate"]["where"] == "Row 6 alone is wrong: it is counted twice."
+
+
+def test_a_column_has_the_shape_of_the_gradient_of_b(run: Run) -> None:
+    outcome = run("verify", SEED, "--gradient", "[[1], [2], [3], [4], [5]]")
+    assert outcome.status == 2
+    assert "--with-respect-to b" in outcome.err
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

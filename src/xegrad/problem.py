@@ -239,11 +239,13 @@ class Layout(msgspec.Struct, frozen=True):
         return self.of(name, np.broadcast_to(0.0, problem.shape_of(name))).shape
 
     def of_shape(self, problem: Problem, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """The gradients that have this shape in this layout; a row of one example may have an axis for rows."""
+        """The gradients that have this shape in this layout; one row, or one column, may have an axis of its own."""
+        column = shape[:1] if shape[1:] == (1,) else shape
         return tuple(
             name
             for name, axes in AXES.items()
-            if shape in (self.shape(problem, name), *([problem.shape_of(name)] if "row" in axes else ()))
+            if {shape, column}
+            & {self.shape(problem, name), *([problem.shape_of(name)] if "row" in axes else ())}
         )
 
     def wrong_length(self, size: int, n_inputs: int) -> str:

@@ -28,17 +28,18 @@ def _scaled(c: Cells, form: Parameters) -> Words:
         one for one in str(form.get("named", "")).split(", ") if one.strip("-") not in ("", "2", "1/2")
     ]:
         which = f"that is {', '.join(named)} here."
-    factor = str(form.get("named", "")).split(",")[0].removeprefix("-")
+    signed = str(form.get("named", "")).split(",")[0]
+    factor, sign = signed.removeprefix("-"), "-" if signed.startswith("-") else ""
     divisions = int(c.problem.targets.reduction == "mean")  # by B, of what is right
     right = "{d} = {carried}" + " / B" * divisions
     powers = {"B": -1, "1/B": 1, "1/B^2": 2}
     if factor in powers:
         power = divisions + powers[factor]
-        wrong = "{d} = {carried}" + (" * B" if power < 0 else " / B" * power)
+        wrong = f"{{d}} = {sign}{{carried}}" + (" * B" if power < 0 else " / B" * power)
         advice = "Divide by the number of rows once for a mean, and never for a sum."
         return {"which": which, "wrong": wrong, "right": right, "advice": advice}
     if factor in ("1/ln 2", "1/ln 10"):
-        wrong, right = f"-np.log{factor[5:]}(p[label])", "-np.log(p[label])"
+        wrong, right = f"{'' if sign else '-'}np.log{factor[5:]}(p[label])", "-np.log(p[label])"
         return {"which": which, "wrong": wrong, "right": right, "advice": "Use the natural logarithm."}
     counts = "Divide by the number of rows, and not by the number of entries."
     advices = {

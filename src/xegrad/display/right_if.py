@@ -20,7 +20,7 @@ def right_if_sentence(right_if: Supposition) -> str:
         if option in options:
             least = 0.5 * 10.0 ** -int(options[option])
             known.append(f"an error below {least:g}{part} could not have been caught")
-    what = f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else "the loss"
+    what = f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else "The loss"
     is_right = "correct" if right_if.judgement.outcome == RIGHT else "within its error bound"
     remarks = "; ".join(known)
     return (
@@ -30,7 +30,7 @@ def right_if_sentence(right_if: Supposition) -> str:
 
 def steps_right_if_sentence(options: Options) -> str:
     """The same of the steps of the chain."""
-    return f"the steps are correct if they were {how_computed(options)}: `{arguments(options)}` says so."
+    return f"The steps are correct if they were {how_computed(options)}: `{arguments(options)}` says so."
 
 
 def diagnosed_if_sentence(diagnosed_if: Supposition) -> str:

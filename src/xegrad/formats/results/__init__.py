@@ -221,6 +221,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
         else [_result(types.ExplanationResult, one) for one in diagnosis.explanations],
         blind_spots=verification.blind_spots.get(name, UNSET),
         **{field: of_each[name].options for field, of_each in supposed.items() if name in of_each},
+        where=(diagnosis and diagnosis.where) or UNSET,
     )
 
 

@@ -132,7 +132,8 @@ class CandidateResult(msgspec.Struct):
 
     `diagnosis` is there where it is wrong or has lost its digits, and empty where no known mistake makes it;
     `blind_spots` where it is right: the slips that this problem could not have caught.  `right_if` has the options
-    under which what is wrong is right, `diagnosed_if` those under which the mistakes explain it.
+    under which what is wrong is right, `diagnosed_if` those under which the mistakes explain it.  `where` says which
+    rows of the batch are wrong, and how, where that is known.
     """
 
     outcome: str
@@ -147,6 +148,7 @@ class CandidateResult(msgspec.Struct):
     blind_spots: list[str] | UnsetType = UNSET
     right_if: dict[str, str | int] | UnsetType = UNSET
     diagnosed_if: dict[str, str | int] | UnsetType = UNSET
+    where: str | UnsetType = UNSET
 
 
 class StepsResult(msgspec.Struct):
