@@ -774,3 +774,12 @@ def test_a_transposed_gradient_with_the_shape_of_another_is_told_both(run: Run) 
     assert "MISTAKE transposed" in outcome.out and note in one_line(outcome)
     right = run("verify", "-", "--gradient", json.dumps(np.transpose(of_weights).tolist()), stdin=problem)
     assert right.status == 0 and "shape" not in right.out
+
+
+@pytest.mark.parametrize("options", [("--recipe", "torch-bf16-linear"), ("--confidence", "1e-9")])
+def test_a_house_rule_and_what_derives_the_bound_exclude_each_other(
+    run: Run, options: tuple[str, ...]
+) -> None:
+    outcome = run("verify", SEED, "--gradient", "0", "--rtol", "0.1", *options)
+    assert outcome.status == 2
+    assert f"{options[0]} is about the derived bound" in outcome.err

@@ -86,6 +86,11 @@ class JudgingOptions(msgspec.Struct, frozen=True):
                 raise UsageError(f"{name} is {value}; a finite number is expected")
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
+        if (self.rtol, self.atol) != (None, None):
+            for field in (*MIXED, "recipe"):
+                if getattr(self, field) is not None:
+                    of_bound = f"--{field.replace('_', '-')} is about the derived bound"
+                    raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
