@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from mixed import BY_TORCH, EMULATED, MISTAKES, Candidate, random_problem, reference
 from xegrad import Problem
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, judge
 from xegrad.recipes import HALF
+from xegrad.tolerance import Tolerance
 
 SIZES = {
     (8, 16, 10): 200,

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from mistakes import MISTAKES, PAIRS, independent_numbers, mild_problem, no_slip, plain
 from xegrad import METHODS, SLIPS, Problem, Targets, diagnose
 from xegrad.diagnosis import Diagnosis
-from xegrad.judgement import RIGHT, Tolerance, judge
+from xegrad.judgement import RIGHT, judge
+from xegrad.tolerance import Tolerance
 
 NOT_TO_BE_SEEN = "no difference on this problem"
 

@@ -20,7 +20,8 @@ from promises import random_problem
 
 from candidates import ORDERS, gradient
 from xegrad import METHODS, bounds
-from xegrad.judgement import Tolerance, judge
+from xegrad.judgement import judge
+from xegrad.tolerance import Tolerance
 
 
 def main(gradients: int) -> None:

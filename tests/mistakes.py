@@ -87,12 +87,7 @@ def mean_of_means(p: Plain, random: Random) -> Array:
         if not targets.kept[part].any():
             parts.append(np.zeros_like(p.W))  # its mean is 0/0, which programs guard against
             continue
-        rows = (
-            replace(targets, labels=targets.labels[part])
-            if targets.labels is not None
-            else replace(targets, soft=targets.soft[part])  # type: ignore[index]
-        )
-        parts.append(right(plain(replace(p.problem, inputs=p.X[part], targets=rows))))
+        parts.append(right(plain(replace(p.problem, inputs=p.X[part], targets=targets.at(part)))))
     return sum(parts) / len(parts)
 
 

@@ -11,15 +11,8 @@ import pytest
 from candidates import ORDERS, gradient, in_blocks, loss
 from strategies import random_problem
 from xegrad import METHODS, Problem, Targets, bounds
-from xegrad.judgement import (
-    DIGITS_LOST,
-    RIGHT,
-    UNDECIDED,
-    WRONG,
-    Judgement,
-    Tolerance,
-    judge,
-)
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, judge
+from xegrad.tolerance import Tolerance
 from xegrad.verification import verify_methods
 
 NOT_WRONG = {RIGHT, DIGITS_LOST, UNDECIDED}

@@ -16,11 +16,12 @@ import mixed
 from conftest import Run
 from strategies import random_problem
 from xegrad import METHODS, InputError, Problem, Targets, bounds
-from xegrad.judgement import DIGITS_LOST, RIGHT, ROUNDED, UNDECIDED, WRONG, Tolerance, judge, narrower
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, judge, narrower
 from xegrad.numbers.arithmetic import PRECISIONS, any_order, cascade
 from xegrad.numbers.rounded import Rounded, entered, exact, product
 from xegrad.recipes import HALF, RECIPES
 from xegrad.slips.formulas import in_format
+from xegrad.tolerance import ROUNDED, Tolerance
 
 NAMES = ("weights", "inputs", "logits")
 NOT_WRONG = {RIGHT, DIGITS_LOST, UNDECIDED}

@@ -17,8 +17,9 @@ from conftest import Run, one_line
 from xegrad import METHODS, Claim, Problem, Targets, Tolerance, read
 from xegrad.claim import Claimed, Reading
 from xegrad.display.right_if import right_if_sentence
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, tolerance_for
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG
 from xegrad.numbers.arithmetic import PRECISIONS
+from xegrad.tolerance import tolerance_for
 from xegrad.verification import Verification, verify
 
 SEED = "sample_inputs/seed.json"

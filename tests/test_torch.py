@@ -15,7 +15,8 @@ import pytest
 from conftest import Run
 from torch_layer import EVERY_COMBINATION, NAMES, certified, draw, evaluate, rows, unreduced
 from xegrad import METHODS, InputError, Problem, Targets, assert_gradient, bounds, check, layer
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Tolerance, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, judge
+from xegrad.tolerance import Tolerance
 
 torch = pytest.importorskip("torch")
 

@@ -17,7 +17,7 @@ from seed import GRADIENT, LOSS
 from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, read
 from xegrad.claim import Claimed
 from xegrad.display.outcome import outcome_sentence
-from xegrad.judgement import tolerance_for
+from xegrad.tolerance import tolerance_for
 from xegrad.verification import verify
 
 SEED = "sample_inputs/seed.json"

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from xegrad.formats import read as read
     from xegrad.intermediates import first_wrong_step as first_wrong_step
     from xegrad.judgement import Judgement as Judgement
-    from xegrad.judgement import Tolerance as Tolerance
     from xegrad.judgement import judge as judge
     from xegrad.methods import METHODS as METHODS
     from xegrad.methods import Evaluation as Evaluation
     from xegrad.problem import Problem as Problem
     from xegrad.slips import SLIPS as SLIPS
     from xegrad.targets import Targets as Targets
+    from xegrad.tolerance import Tolerance as Tolerance
     from xegrad.verification import Verification as Verification
     from xegrad.verification import verify as verify
 
@@ -53,11 +53,12 @@ _NAMES = {
     "explanation": ("Explanation", "explain"),
     "formats": ("read",),
     "intermediates": ("first_wrong_step",),
-    "judgement": ("Judgement", "Tolerance", "judge"),
+    "judgement": ("Judgement", "judge"),
     "methods": ("METHODS", "Evaluation"),
     "problem": ("Problem",),
     "slips": ("SLIPS",),
     "targets": ("Targets",),
+    "tolerance": ("Tolerance",),
     "verification": ("Verification", "verify"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

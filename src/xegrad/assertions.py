@@ -19,10 +19,10 @@ from xegrad.formats import naming
 from xegrad.formats.claim import in_shape
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import checked
-from xegrad.judgement import Tolerance, in_half, tolerance_for
 from xegrad.naming import gradient_name
 from xegrad.problem import Layout, Problem, class_names
 from xegrad.problem_spec import FIELDS
+from xegrad.tolerance import Tolerance, in_half, tolerance_for
 from xegrad.verification import Verification
 from xegrad.vocabulary import AUTO
 

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.derivation import Cells
 from xegrad.errors import InputError
-from xegrad.judgement import Tolerance, tolerance_for
 from xegrad.methods import METHODS, Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.numbers.arithmetic import UNROUNDED
@@ -23,6 +22,7 @@ from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.making import apply, with_slip
 from xegrad.targets import Array, Targets
+from xegrad.tolerance import Tolerance, tolerance_for
 
 TRIES = 32
 PROBED = 4096  # entries of a first, quick look

@@ -17,13 +17,13 @@ from xegrad.arrays import array_of
 from xegrad.derivation import Cells
 from xegrad.diagnosis import Diagnosis, diagnose
 from xegrad.errors import InputError
-from xegrad.judgement import Tolerance, tolerance_for
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.numbers.rounded import Rounded, softmax
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.slips.making import with_slip
 from xegrad.targets import Array
+from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import CHAIN, count
 
 OF_A_BATCH = ("logits", "probabilities", "loss", "gradient")

@@ -24,9 +24,10 @@ from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, Tolerance, judge, tolerance_for
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
+from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
@@ -210,7 +211,7 @@ def verify(
 
 def _steps(problem: Problem, exact: Evaluation, claim: Claim, tolerance: Tolerance) -> Intermediates:
     """The steps that are claimed, if they were computed so."""
-    stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    stored_in = PRECISIONS[tolerance.kept_in]
     values = {name: claimed.values for name, claimed in claim.steps.items()}
     opened = {name: claimed.left_open(claimed.reading, stored_in) for name, claimed in claim.steps.items()}
     return first_wrong_step(problem, exact, values, tolerance, opened)
@@ -241,7 +242,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
     def judged(self, reading: Reading, tolerance: Tolerance) -> Judgement:
         """Its judgement, if it was read and computed so."""
-        opened = self.claimed.left_open(reading, PRECISIONS[tolerance.stored_as or tolerance.precision])
+        opened = self.claimed.left_open(reading, PRECISIONS[tolerance.kept_in])
         values = self.claimed.values.reshape(self.shape)
         in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
         judged = judge(self.problem, self.exact, values, tolerance, in_shape, self.name)
@@ -290,7 +291,7 @@ def _options_of(reading: Reading) -> dict[str, str | int]:
 def _are_of(tolerance: Tolerance, claimed: Claimed, reading: Reading) -> bool:
     """Whether each number is one of the format that it would be in, as far as its text tells: one that is printed to
     few digits may be (docs/numerics.md, section 7)."""
-    stored_in = PRECISIONS[tolerance.stored_as or tolerance.precision]
+    stored_in = PRECISIONS[tolerance.kept_in]
     # Half a unit of a half format would open every number of few digits, even one that is 0 in it.
     opened = reading.resolution if tolerance.stored_as else claimed.left_open(reading, stored_in)
     # What is read is itself rounded, by less than the distance to the next float.

@@ -190,8 +190,8 @@ def _verify(
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
-    from xegrad.judgement import Tolerance, in_half, tolerance_for
     from xegrad.methods.exact import work
+    from xegrad.tolerance import Tolerance, in_half, tolerance_for
 
     gradient = claimed("gradient", judging.gradient, raw, input_format)
     loss = claimed("loss", judging.loss, raw)

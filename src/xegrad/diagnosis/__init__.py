@@ -25,7 +25,7 @@ from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, Tolerance, judge, tolerance_of
+from xegrad.judgement import DIGITS_LOST, WRONG, judge
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
@@ -35,6 +35,7 @@ from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import named_factors
 from xegrad.slips.making import with_slip
 from xegrad.targets import Array
+from xegrad.tolerance import Tolerance, tolerance_of
 
 # Where the slip's own sentence speaks of a gradient.
 OF_A_LOSS = {

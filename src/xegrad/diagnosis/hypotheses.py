@@ -284,7 +284,7 @@ def _forms_stored(search: Search) -> Iterator[Parameters]:
     if search.has_transposed_shape:
         return
     u, formats = search.cells.arithmetic.u, list(PRECISIONS)
-    computed_in = search.tolerance.stored_as or search.tolerance.precision
+    computed_in = search.tolerance.kept_in
     # Decimals finer than the floats themselves are those of any number.
     finest = np.inf if search.resolution.any() else 16 * u * np.abs(search.values).max()
     for form in STORED.forms(search.cells):

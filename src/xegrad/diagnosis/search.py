@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from xegrad import bounds
 from xegrad.derivation import Cells
-from xegrad.judgement import Tolerance
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import UNROUNDED
 from xegrad.numbers.rounded import Rounded, exact
@@ -23,6 +22,7 @@ from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.making import with_slip
 from xegrad.targets import Array
+from xegrad.tolerance import Tolerance
 
 SCREENED = 256  # entries that are looked at before all are
 

@@ -10,18 +10,10 @@ import numpy as np
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import MANY, agreeing, how_many_correct, with_digits
-from xegrad.judgement import (
-    DIGITS_LOST,
-    RIGHT,
-    UNDECIDED,
-    WRONG,
-    Judgement,
-    Tolerance,
-    cause_of_nonfinite,
-    narrower,
-)
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
 from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
+from xegrad.tolerance import Tolerance
 from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
