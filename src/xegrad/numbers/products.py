@@ -66,7 +66,7 @@ class Buffers:
 def product(a: Words, b: Words, slices: int) -> tuple[Array, Array, Array, Array]:
     """A B as high + low, off by left @ right at most, with left (..., M, k) and right (..., k, C).
 
-    A (..., M, K) and B (..., K, C) are float64 or double words with |low| <= 2 u |high|.  `slices` is 2 or 3.
+    A (..., M, K) and B (..., K, C) are floats, or double words with |low| <= 2 u |high|.  `slices` is 2 or 3.
     """
     shape = (*b[0].shape[:-2], a[0].shape[-2], b[0].shape[-1])
     high, low = np.empty(shape), np.empty(shape)
@@ -188,9 +188,10 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
     def buffer(kind: str, i: int) -> Array:
         return buffers.empty((kind, axis, i), shape, is_transposed)
 
+    if rest.dtype != np.float64:
+        rest = np.add(rest, 0, out=buffer("float64", 0))
     if low is not None:
         low = np.add(low, 0, out=buffer("low", slices))  # a copy, to be overwritten
-
     sliced = _Sliced([], [rest], [_norm(rest, axis)], _norm(rest, -3 - axis))
     for i in range(slices):
         norm, part, after = sliced.norms[i], buffer("part", i), buffer("rest", i)
@@ -241,6 +242,7 @@ def _is_comfortable(a: Array, b: Array, sizes: Sequence[tuple[Array, ...]]) -> b
 @np.errstate(all="ignore")
 def _scaled_product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, Array, Array, Array]:
     """The product of A 2**shift and B / 2**shift, with rows and columns below 1: scaled before and after (9.25)."""
+    a, b = (a[0].astype(np.float64), a[1]), (b[0].astype(np.float64), b[1])
     of_a, of_b = _exponents(a[0], 0, -2).swapaxes(-1, -2), _exponents(b[0], 0, -1)
     shift = (of_b - of_a) // 2  # where one is 0, this takes the other to 0
     of_rows, of_columns = _exponents(a[0], shift.swapaxes(-1, -2), -1), _exponents(b[0], -shift, -2)
