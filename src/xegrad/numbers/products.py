@@ -43,8 +43,8 @@ class Tile(NamedTuple):
     columns: slice
     high: Array
     low: Array
-    left: Array
-    right: Array
+    left: Array  # (..., M, k)
+    right: Array  # (..., k, C)
 
 
 class Buffers:
@@ -63,23 +63,11 @@ class Buffers:
         return self._kept[name][:size].reshape(shape)
 
 
-def product(a: Words, b: Words, slices: int) -> tuple[Array, Array, Array, Array]:
-    """A B as high + low, off by left @ right at most, with left (..., M, k) and right (..., k, C).
+def tiles(a: Words, b: Words, slices: int) -> Iterator[Tile]:
+    """A B in parts, the high and low words of which are overwritten by the next; stacks are not cut.
 
     A (..., M, K) and B (..., K, C) are floats, or double words with |low| <= 2 u |high|.  `slices` is 2 or 3.
     """
-    shape = (*b[0].shape[:-2], a[0].shape[-2], b[0].shape[-1])
-    high, low = np.empty(shape), np.empty(shape)
-    lefts: dict[int, Array] = {}
-    rights: dict[int, Array] = {}
-    for tile in tiles(a, b, slices):
-        high[..., tile.rows, tile.columns], low[..., tile.rows, tile.columns] = tile.high, tile.low
-        lefts[tile.rows.start], rights[tile.columns.start] = tile.left, tile.right
-    return high, low, np.concatenate([*lefts.values()], axis=-2), np.concatenate([*rights.values()], axis=-1)
-
-
-def tiles(a: Words, b: Words, slices: int) -> Iterator[Tile]:
-    """The product in parts.  The high and low words of a part are overwritten by the next."""
     buffers = Buffers()
     (*_, n_rows, _), (*stack, _, n_columns) = a[0].shape, b[0].shape
     for rows in chunks(n_rows, n_rows if stack else WIDTH):
@@ -123,7 +111,7 @@ def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, 
         sizes.append((left.norms[0], right.norms[0], left.across, right.across))
         lefts.append((left.norms[0] + UNSEEN) * of_total)
         rights.append(right.norms[0] + UNSEEN)
-        # (9.22): K additions, those to the low word, and the low words left out, 2 u each.
+        # (9.23): K additions, those to the low word, and the low words left out, 2 u each.
         gamma = (k.stop - k.start + n_products * n_chunks + 8) * U
         for i in range(slices + 1):
             lefts.append(left.norms[i] * gamma)
