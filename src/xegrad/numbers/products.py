@@ -87,8 +87,9 @@ def tiles(a: Words, b: Words, slices: int) -> Iterator[Tile]:
 
 
 def _part(words: Words, where: Any) -> Words:
+    """A part of A or B, in float64."""
     high, low = words
-    return high[where], None if low is None else low[where]
+    return np.asarray(high[where], dtype=np.float64), None if low is None else low[where]
 
 
 def _parts(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
