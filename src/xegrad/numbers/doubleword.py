@@ -237,7 +237,7 @@ def nearest(high: Array, low: Array, error: Array) -> tuple[Array, NDArray[np.bo
     """The float64 nearest to high + low, and whether it is that of every number within `error` of it.
 
     Both ends of the enclosure round alike.  low - error and low + error are rounded themselves, and so is `reach`: for
-    the three together it is larger by 2 u |low| (9.10).  What is below `UNDERFLOWN` may have lost digits on its way, and its error too.
+    the three together it is larger by 2 u |low| (9.10).  What is below `UNDERFLOWN` may have lost digits on its way.
     """
     reach = error * (1 + 2.0**-50)
     reach += np.abs(low) * (2 * U)
