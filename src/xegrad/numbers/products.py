@@ -10,7 +10,8 @@ See docs/numerics.md, section 9.6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +24,16 @@ Words = tuple[Array, Array | None]  # high and low words; None where there are n
 
 LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together
 LENGTH = 128  # of a chunk of the sums: short ones have small bounds and finer slices
-STRIP = 1 << 15  # numbers worked on at a time: 256 KiB stay in cache
+STRIP = 1 << 14  # numbers worked on at a time: 128 KiB an array stay in cache
 WIDTH = 1024  # rows and columns of a tile of the result
 LEAST_EXPONENT = -400  # of a slice: products of slices are no smaller than 2**-853
 TINY, UNSEEN = 2.0**-450, 2.0**-340  # what is less than TINY is left out, and UNSEEN pays for it
-COMFORT = (-250, 400)  # exponents of the largest number of a row: nothing is lost and nothing overflows
-SPREAD = 8  # bits by which terms of a sum may differ in scale before they are balanced
+SMALL, LARGE = (
+    2.0**-250,
+    2.0**400,
+)  # of the norm of a row: between them no digit is lost and nothing overflows
+UNBALANCED = 16  # how much larger a bound may be than with terms that are balanced
+ZERO = -10_000  # the exponent of 0, less than any other
 
 
 class Tile(NamedTuple):
@@ -38,8 +43,8 @@ class Tile(NamedTuple):
     columns: slice
     high: Array
     low: Array
-    left: Array
-    right: Array
+    left: Array  # (..., M, k)
+    right: Array  # (..., k, C)
 
 
 class Buffers:
@@ -50,7 +55,7 @@ class Buffers:
 
     def empty(self, name: Any, shape: tuple[int, ...], transposed: bool = False) -> Array:
         """The array of this name; with `transposed` its last axis is the outer one in memory."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if name not in self._kept or self._kept[name].size < size:
             self._kept[name] = np.empty(size)
         if transposed:
@@ -58,51 +63,22 @@ class Buffers:
         return self._kept[name][:size].reshape(shape)
 
 
-def product(a: Words, b: Words, slices: int) -> tuple[Array, Array, Array, Array]:
-    """A B as high + low, off by left @ right at most, with left (..., M, k) and right (..., k, C).
-
-    A (..., M, K) and B (..., K, C) are float64 or double words with |low| <= 2 u |high|.  `slices` is 2 or 3.
-    """
-    shape = (*b[0].shape[:-2], a[0].shape[-2], b[0].shape[-1])
-    high, low = np.empty(shape), np.empty(shape)
-    lefts: dict[int, Array] = {}
-    rights: dict[int, Array] = {}
-    for tile in tiles(a, b, slices):
-        high[..., tile.rows, tile.columns], low[..., tile.rows, tile.columns] = tile.high, tile.low
-        lefts[tile.rows.start], rights[tile.columns.start] = tile.left, tile.right
-    return high, low, np.concatenate([*lefts.values()], axis=-2), np.concatenate([*rights.values()], axis=-1)
-
-
 def tiles(a: Words, b: Words, slices: int) -> Iterator[Tile]:
-    """The product in parts.  The high and low words of a part are overwritten by the next."""
+    """A B in parts, the high and low words of which are overwritten by the next; stacks are not cut.
+
+    A (..., M, K) and B (..., K, C) are floats, or double words with |low| <= 2 u |high|.  `slices` is 2 or 3.
+    """
     buffers = Buffers()
-    for rows, columns in _parts(a[0].shape, b[0].shape):
-        left = _part(a, np.s_[..., rows, :])
-        right = _part(b, np.s_[..., columns])
-        shifts = _shifts(left[0], right[0])
-        if shifts is None:
-            yield Tile(rows, columns, *_product(left, right, slices, buffers))
-        else:
-            yield Tile(rows, columns, *_scaled_product(left, right, shifts, slices, buffers))
-
-
-def _part(words: Words, where: Any) -> Words:
-    """A part of A or B, in float64."""
-    high, low = words
-    return np.asarray(high[where], dtype=np.float64), None if low is None else low[where]
-
-
-def _parts(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of the parts; stacks are not cut."""
-    n_rows, n_columns = a_shape[-2], b_shape[-1]
-    if len(b_shape) > 2:
-        yield slice(0, n_rows), slice(0, n_columns)
-        return
-    # With few rows it is the slicing of B that takes the time, and a narrow part of it stays in cache.
-    width = WIDTH if n_rows > 32 else max(STRIP // min(a_shape[-1], LENGTH), 1)
-    for rows in chunks(n_rows, WIDTH):
-        for columns in chunks(n_columns, width):
-            yield rows, columns
+    (*_, n_rows, _), (*stack, _, n_columns) = a[0].shape, b[0].shape
+    for rows in chunks(n_rows, n_rows if stack else WIDTH):
+        for columns in chunks(n_columns, n_columns if stack else WIDTH):
+            left, right = _part(a, np.s_[..., rows, :]), _part(b, np.s_[..., columns])
+            *computed, is_comfortable = _product(left, right, slices, buffers)
+            yield Tile(
+                rows,
+                columns,
+                *(computed if is_comfortable else _scaled_product(left, right, slices, buffers)),
+            )
 
 
 def chunks(size: int, length: int) -> list[slice]:
@@ -111,58 +87,75 @@ def chunks(size: int, length: int) -> list[slice]:
     return [slice(start, min(start + length, size)) for start in range(0, size, length)]
 
 
-def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, Array, Array, Array]:
-    """The product of rows and columns of comfortable size: see (9.20) to (9.24)."""
+def _part(words: Words, where: Any) -> Words:
+    high, low = words
+    return high[where], None if low is None else low[where]
+
+
+@np.errstate(all="ignore")
+def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, Array, Array, Array, bool]:
+    """The product, (9.20) to (9.24), and whether it need not be formed again, of scaled rows and columns."""
     shape = (*b[0].shape[:-2], a[0].shape[-2], b[0].shape[-1])
-    total, low, partial = (buffers.empty(name, shape) for name in ("total", "low", "partial"))
+    total, low, partial, whole = (buffers.empty(name, shape) for name in ("total", "low", "partial", "whole"))
     total[...] = low[...] = 0
+    strips = [...] if len(shape) > 2 else chunks(shape[0], STRIP // max(shape[1], 1))
     ranges = chunks(a[0].shape[-1], LENGTH)
     n_chunks, n_exact = len(ranges), slices * (slices + 1) // 2
     n_products = n_exact + slices + 1
     # (9.23): each of the n m additions to the low word rounds what is in it, which after c chunks is x c errors.
     of_total = n_products * n_exact * n_chunks * (n_chunks + 1) / 2 * (1 + 2.0**-8) * U * U
-    lefts, rights = [], []
+    lefts, rights, sizes = [], [], []
     for k in ranges:
         left = _sliced(_part(a, np.s_[..., k]), -1, LEFT_BITS, slices, buffers)
         right = _sliced(_part(b, np.s_[..., k, :]), -2, RIGHT_BITS, slices, buffers)
+        sizes.append((left.norms[0], right.norms[0], left.across, right.across))
         lefts.append((left.norms[0] + UNSEEN) * of_total)
         rights.append(right.norms[0] + UNSEEN)
-        # (9.22): K additions, those to the low word, and the low words left out, 2 u each.
+        # (9.23): K additions, those to the low word, and the low words left out, 2 u each.
         gamma = (k.stop - k.start + n_products * n_chunks + 8) * U
         for i in range(slices + 1):
             lefts.append(left.norms[i] * gamma)
             rights.append(right.norms[slices - i])
             rows = ~(left.norms[i] <= 2 * TINY)
-            if not rows.any():
-                continue
             for j in range(slices - i + 1):
                 columns = ~(right.norms[j] <= 2 * TINY)
-                if not columns.any():
+                if not (rows.any() and columns.any()):
                     break
                 is_exact = i + j < slices
-                factors = (
-                    left.parts[i] if i < slices else left.rests[i],
-                    right.parts[j] if is_exact else right.rests[j],
-                )
-                if total.ndim > 2 or rows.mean() * columns.mean() > 0.6:
-                    np.matmul(*factors, out=partial)
-                    for tile in [...] if total.ndim > 2 else chunks(len(total), STRIP // total.shape[1]):
-                        _accumulate(total[tile], low[tile], partial[tile], is_exact, buffers)
-                else:  # of numbers with few digits, a few rows or columns are often all that is left
-                    some = np.ix_(rows[:, 0], columns[0])
-                    some_total, some_low = total[some], low[some]
-                    some_partial = factors[0][rows[:, 0]] @ factors[1][:, columns[0]]
-                    _accumulate(some_total, some_low, some_partial, is_exact, buffers)
-                    total[some], low[some] = some_total, some_low
-    for tile in [...] if total.ndim > 2 else chunks(len(total), STRIP // total.shape[1]):
-        _normalize(total[tile], low[tile], buffers)
-    return total, low, np.concatenate(lefts, axis=-1) * INFLATE, np.concatenate(rights, axis=-2)
+                first = left.parts[i] if i < slices else left.rests[i]
+                second = right.parts[j] if is_exact else right.rests[j]
+                if len(shape) == 2 and rows.mean() * columns.mean() < 0.6:
+                    # Of numbers with few digits, a few rows or columns are often all that is left.
+                    some, product = np.ix_(rows[:, 0], columns[0]), first[rows[:, 0]] @ second[:, columns[0]]
+                    new_total, new_low = np.empty_like(product), low[some]
+                    if is_exact:
+                        _accumulate(total[some], product, new_total, new_low, np.empty_like(product))
+                        total[some], low[some] = new_total, new_low
+                    else:
+                        low[some] = new_low + product
+                    continue
+                np.matmul(first, second, out=partial)
+                if is_exact:
+                    for strip in strips:
+                        work = buffers.empty("work", total[strip].shape)
+                        _accumulate(total[strip], partial[strip], whole[strip], low[strip], work)
+                    total, whole = whole, total
+                else:
+                    low += partial
+    for strip in strips:
+        partial[strip] = 0
+        _accumulate(
+            total[strip], low[strip], whole[strip], partial[strip], buffers.empty("work", total[strip].shape)
+        )
+    left_error, right_error = np.concatenate(lefts, axis=-1) * INFLATE, np.concatenate(rights, axis=-2)
+    return whole, partial, left_error, right_error, _is_comfortable(a[0], b[0], sizes)
 
 
 class _Sliced(NamedTuple):
     parts: list[Array]
     rests: list[Array]  # before each part, and after the last
     norms: list[Array]  # of the rests, along the axis of the sum
+    across: Array  # of the whole, along the other axis
 
 
 def _norm(a: Array, axis: int) -> Array:
@@ -177,134 +170,87 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
     With 2**e > (1 + 2**-10) |R_i|_2, the part is R_i rounded to multiples of q = 2**(e - bits), by adding 3/2 2**52 q
     and taking it away.  |part|_2 <= |R_i|_2 + sqrt(K) q / 2 <= 2**e (9.20).  What is left is exact.
     """
-    high, low = words
-    shape, transposed = high.shape, high.strides[-1] > high.strides[-2]
+    rest, low = words
+    shape, is_transposed = rest.shape, rest.strides[-1] > rest.strides[-2]
 
-    def buffer(kind: str, i: int = 0) -> Array:
-        return buffers.empty((kind, axis, i), shape, transposed)
+    def buffer(kind: str, i: int) -> Array:
+        return buffers.empty((kind, axis, i), shape, is_transposed)
 
-    parts = [buffer("part", i) for i in range(slices)]
-    rests = [high, *(buffer("rest", i) for i in range(slices))]
-    lows: list[Array] = [] if low is None else [low, *(buffer("low", i) for i in range(slices))]
-    norm_shape = (*shape[:-1], 1) if axis == -1 else (*shape[:-2], 1, shape[-1])
-    norms = [np.empty(norm_shape) for _ in range(slices + 1)]
-    for strip in _strips(shape, axis):
-        norms[0][strip] = _norm(high[strip], axis)
-        for i in range(slices):
-            norm, rest, part, after = norms[i][strip], rests[i][strip], parts[i][strip], rests[i + 1][strip]
-            if (norm <= 2 * TINY).all():
-                part[...] = after[...] = 0
-                norms[i + 1][strip] = TINY
-                continue
-            exponent = np.maximum(np.frexp(norm * (1 + 2.0**-10))[1], LEAST_EXPONENT)
-            sigma = np.ldexp(1.5, exponent + (52 - bits))
-            np.add(rest, sigma, out=part)
-            part -= sigma
-            if lows:
-                work = buffers.empty("difference", rest.shape, transposed)
-                np.subtract(rest, part, out=work)
-                _two_sum(
-                    work,
-                    lows[i][strip],
-                    after,
-                    lows[i + 1][strip],
-                    buffers.empty("sum", rest.shape, transposed),
-                )
-            else:
-                np.subtract(rest, part, out=after)
-            norms[i + 1][strip] = _norm(after, axis)
-    return _Sliced(parts, rests, norms)
+    if rest.dtype != np.float64:
+        rest = np.add(rest, 0, out=buffer("float64", 0))
+    if low is not None:
+        low = np.add(low, 0, out=buffer("low", slices))  # a copy, to be overwritten
+    sliced = _Sliced([], [rest], [_norm(rest, axis)], _norm(rest, -3 - axis))
+    for i in range(slices):
+        norm, part, after = sliced.norms[i], buffer("part", i), buffer("rest", i)
+        if (norm <= 2 * TINY).all():  # nothing is left
+            sliced.norms.append(norm)
+            continue
+        exponent = np.maximum(np.frexp(norm * (1 + 2.0**-10))[1], LEAST_EXPONENT)
+        sigma = np.ldexp(1.5, exponent + (52 - bits))
+        np.add(rest, sigma, out=part)
+        part -= sigma
+        np.subtract(rest, part, out=after)
+        if low is not None:
+            high, error = buffer("sum", i), buffer("low", i)
+            error[...] = 0
+            _accumulate(after, low, high, error, buffer("work", 0))
+            after, low = high, error
+        rest = after
+        sliced.parts.append(part)
+        sliced.rests.append(rest)
+        sliced.norms.append(_norm(rest, axis))
+    return sliced
 
 
-def _strips(shape: tuple[int, ...], axis: int) -> list[Any]:
-    """Rows (axis -1) or columns (axis -2) that stay in cache; stacks are not cut."""
-    if len(shape) > 2:
-        return [...]
-    across, along = (shape[0], shape[1]) if axis == -1 else (shape[1], shape[0])
-    return [
-        np.s_[part, :] if axis == -1 else np.s_[:, part] for part in chunks(across, STRIP // max(along, 1))
-    ]
-
-
-def _two_sum(a: Array, b: Array, total: Array, error: Array, work: Array) -> None:
-    """a + b = total + error, exactly, into arrays that are there."""
+def _accumulate(a: Array, b: Array, total: Array, error: Array, work: Array) -> None:
+    """total = a + b rounded, and its error, which is a float, added to error (Knuth).  b is overwritten."""
     np.add(a, b, out=total)
-    np.subtract(total, a, out=error)
-    np.subtract(total, error, out=work)
-    np.subtract(a, work, out=work)
-    np.subtract(b, error, out=error)
+    np.subtract(total, a, out=work)
+    b -= work
+    np.subtract(work, total, out=work)
+    work += a
+    work += b
     error += work
 
 
-def _accumulate(total: Array, low: Array, partial: Array, is_exact: bool, buffers: Buffers) -> None:
-    """partial added to total, and its rounding error to low; or itself to low, where it is small."""
-    if not is_exact:
-        low += partial
-        return
-    whole, error, work = (buffers.empty(name, total.shape) for name in ("whole", "error", "work"))
-    _two_sum(total, partial, whole, error, work)
-    total[...] = whole
-    low += error
+def _is_comfortable(a: Array, b: Array, sizes: Sequence[tuple[Array, ...]]) -> bool:
+    """Whether no row or column is so small or large that digits are lost, and no balance would help: see (9.25)."""
+    of_rows, of_columns, across_a, across_b = zip(*sizes, strict=True)
+    for words, norms in ((a, np.maximum.reduce(of_rows)), (b, np.maximum.reduce(of_columns))):
+        outside = ~((norms > SMALL) & (norms < LARGE))
+        if outside.any() and ((words != 0) & outside).any():
+            return False
+    of_a, of_b = np.concatenate(across_a, axis=-1), np.concatenate(across_b, axis=-2)
+    least = (of_a @ of_b).sum(axis=(-1, -2))
+    most = np.sqrt((of_a * of_a).sum(axis=(-1, -2)) * (of_b * of_b).sum(axis=(-1, -2)))
+    return bool((most <= UNBALANCED * least).all())
 
 
-def _normalize(total: Array, low: Array, buffers: Buffers) -> None:
-    whole, error, work = (buffers.empty(name, total.shape) for name in ("whole", "error", "work"))
-    _two_sum(total, low, whole, error, work)
-    total[...], low[...] = whole, error
-
-
-def _shifts(a: Array, b: Array) -> NDArray[np.intc] | None:
-    """The power of two for each term of the sums that balances A and B; None if nothing must be scaled."""
-    rows, of_a = _exponents(a, -1), _exponents(a, -2).swapaxes(-1, -2)
-    columns, of_b = _exponents(b, -2), _exponents(b, -1)
-    used = (of_a > ZERO) & (of_b > ZERO)
-    shift = np.where(used, (of_b - of_a) // 2, 0)
-    if used.any():
-        shift = np.where(used, shift - int(np.median(shift[used])), 0)
-    is_even = np.ptp(shift) <= SPREAD if shift.size else True
-    least, most = COMFORT
-    if is_even and all(((e == ZERO) | ((e > least) & (e < most))).all() for e in (rows, columns)):
-        return None
-    return shift if not is_even else np.zeros_like(shift)
-
-
-ZERO = -10_000  # the exponent of 0
-
-
-def _exponents(a: Array, axis: int) -> NDArray[np.intc]:
-    """e with |a| < 2**e along an axis."""
-    if not a.shape[axis]:
-        return np.full_like(a.sum(axis=axis, keepdims=True), ZERO, dtype=np.intc)
-    most = np.maximum(a.max(axis=axis, keepdims=True), -a.min(axis=axis, keepdims=True))
-    return np.where(most == 0, ZERO, np.frexp(most)[1])
-
-
-def _scaled_product(
-    a: Words, b: Words, shifts: NDArray[np.intc], slices: int, buffers: Buffers
-) -> tuple[Array, Array, Array, Array]:
+@np.errstate(all="ignore")
+def _scaled_product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, Array, Array, Array]:
     """The product of A 2**shift and B / 2**shift, with rows and columns below 1: scaled before and after (9.25)."""
-    across = shifts.swapaxes(-1, -2)
-    of_row = _most(a[0], across, -1)
-    of_column = _most(b[0], -shifts, -2)
-    scaled_a: Words = (
-        np.ldexp(a[0], across - of_row),
-        None if a[1] is None else np.ldexp(a[1], across - of_row),
-    )
-    scaled_b: Words = (
-        np.ldexp(b[0], -shifts - of_column),
-        None if b[1] is None else np.ldexp(b[1], -shifts - of_column),
-    )
-    high, low, left, right = _product(scaled_a, scaled_b, slices, buffers)
-    back = of_row + of_column
-    left, right = np.ldexp(left, of_row) + 2.0**-1074, np.ldexp(right, of_column) + 2.0**-1074
-    floor = 2.0**-537  # what underflows on the way back is off by less than its square
-    left = np.concatenate([left, np.full_like(left[..., :1], floor)], axis=-1)
-    right = np.concatenate([right, np.full_like(right[..., :1, :], floor)], axis=-2)
+    a, b = (a[0].astype(np.float64), a[1]), (b[0].astype(np.float64), b[1])
+    of_a, of_b = _exponents(a[0], 0, -2).swapaxes(-1, -2), _exponents(b[0], 0, -1)
+    shift = (of_b - of_a) // 2  # where one is 0, this takes the other to 0
+    of_rows, of_columns = _exponents(a[0], shift.swapaxes(-1, -2), -1), _exponents(b[0], -shift, -2)
+    for_a, for_b = shift.swapaxes(-1, -2) - _used(of_rows), -shift - _used(of_columns)
+    scaled_a: Words = np.ldexp(a[0], for_a), None if a[1] is None else np.ldexp(a[1], for_a)
+    scaled_b: Words = np.ldexp(b[0], for_b), None if b[1] is None else np.ldexp(b[1], for_b)
+    high, low, left, right, _ = _product(scaled_a, scaled_b, slices, buffers)
+    back = _used(of_rows) + _used(of_columns)
+    # The bounds may underflow by 2**-1074, and each word too, of which the last column and row take care.
+    left, right = np.ldexp(left, _used(of_rows)) + 2.0**-1074, np.ldexp(right, _used(of_columns)) + 2.0**-1074
+    left = np.concatenate([left, np.full_like(left[..., :1], 2.0**-537)], axis=-1)
+    right = np.concatenate([right, np.full_like(right[..., :1, :], 2.0**-537)], axis=-2)
     return np.ldexp(high, back), np.ldexp(low, back), left, right
 
 
-def _most(a: Array, shifts: Any, axis: int) -> NDArray[np.intc]:
-    """The exponent of the largest number along an axis after the shifts."""
-    exponents = np.where(a == 0, ZERO, np.frexp(a)[1] + shifts)
-    most = exponents.max(axis=axis, keepdims=True)
-    return np.where(most <= ZERO, 0, most)
+def _exponents(a: Array, shift: Any, axis: int) -> NDArray[np.intc]:
+    """The least e with |a| 2**shift < 2**e along an axis, or `ZERO`."""
+    exponents = np.where(a == 0, ZERO, np.frexp(a)[1] + shift)
+    return exponents.max(axis=axis, keepdims=True, initial=ZERO)
+
+
+def _used(exponents: NDArray[np.intc]) -> NDArray[np.intc]:
+    return np.where(exponents <= ZERO, 0, exponents)
