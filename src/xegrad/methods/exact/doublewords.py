@@ -86,7 +86,7 @@ class Layer:
 
     @np.errstate(all="ignore")
     def nearest(self, names: Mapping[str, NDArray[np.bool_] | None], slices: int) -> dict[str, Nearest]:
-        """Each of "loss", "losses" and the gradients, where asked for or everywhere (None), from so many slices of R."""
+        """Each of "loss", "losses" and the gradients, where asked for or everywhere (None), from slices of R."""
         made: dict[str, Callable[[], Nearest]] = {
             "loss": self._loss,
             "losses": self._losses,
