@@ -40,7 +40,7 @@ def positive(random: np.random.Generator, size: int) -> dw.DoubleWord:
 def exponents(random: np.random.Generator, size: int) -> dw.DoubleWord:
     """From -640 to 1: of every size, and next to where the table changes."""
     high = -random.choice([640.0, 30.0, 1.0, 1e-4, 1e-10], size) * random.random(size)
-    between = (np.rint(high * 4096 / np.log(2)) + 0.5) * np.log(2) / 4096
+    between = (np.rint(high * dw.STEPS / np.log(2)) + 0.5) * np.log(2) / dw.STEPS
     return pairs(random, np.where(random.random(size) < 0.2, np.maximum(between, -640.0), high))
 
 

@@ -29,25 +29,25 @@ def test_sums_and_products_of_words_are_exact() -> None:
 
 
 def test_the_parts_of_ln_2_leave_room_for_their_multiples() -> None:
-    """k c1 and k c2 are exact for |k| < 2**22 if both have 30 bits, and c1 is below c by more than 2**-50 of it."""
+    """k c1 and k c2 are exact for |k| < 2**25 if both have 28 bits, and c1 is below c by more than 2**-50 of it."""
     first, second, third = dw._constants().ln2
-    for part, last_bit in ((first, 42), (second, 72)):
+    for part, last_bit in ((first, 43), (second, 71)):
         assert (part * 2.0**last_bit).is_integer()
-        assert part * 2.0**last_bit < 2**30
+        assert part * 2.0**last_bit < 2**28
     with mpmath.workprec(300):
         step = mpmath.log(2) / dw.STEPS
         assert mpmath.mpf(first) * (1 + mpmath.mpf(2) ** -50) < step
-        assert abs(mpmath.mpf(first) + second + third - step) < mpmath.mpf(2) ** -125
-    assert 641 * dw.STEPS / math.log(2) < 2**22
+        assert abs(mpmath.mpf(first) + second + third - step) < mpmath.mpf(2) ** -124
+    assert 641 * dw.STEPS / math.log(2) < 2**25
 
 
-def test_the_table_of_powers_of_two_is_off_by_nine_squares_of_u() -> None:
+def test_the_table_of_powers_of_two_is_off_by_eighteen_squares_of_u() -> None:
     high, low = dw._constants().powers
     with mpmath.workprec(300):
-        for k in range(0, dw.STEPS, 7):
+        for k in range(0, dw.STEPS, 41):
             exact = mpmath.mpf(2) ** (mpmath.mpf(k) / dw.STEPS)
             off = abs(mpmath.mpf(float(high[k])) + mpmath.mpf(float(low[k])) - exact)
-            assert off < 9 * dw.U**2 * exact
+            assert off < 18 * dw.U**2 * exact
 
 
 def test_a_sum_of_n_goes_through_so_many_additions_as_its_depth_says() -> None:
@@ -76,7 +76,7 @@ def test_what_underflows_or_overflows_or_is_no_number_is_not_certified() -> None
 
 
 def test_a_logarithm_that_the_library_gets_wrong_is_off_by_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Newton's step mends an error of 2**-40 at most, so that a worse log1p of numpy's leaves no bound."""
+    """Newton's step mends an error of 2**-45 at most, so that a worse log1p of numpy's leaves no bound."""
     right = np.log1p
     monkeypatch.setattr(np, "log1p", lambda x: right(x) * (1 + 2.0**-30))
     assert np.isinf(dw.log1p((np.array([3.0]), np.array([0.0])))[2]).all()

@@ -121,7 +121,7 @@ def test_every_number_is_the_nearest_float_to_that_of_mpmath(adversary: Problem,
 def assert_enclosed(drawn: Problem, expected: Any, bits: int, slices: int) -> None:
     """What double words certify is nearest to the number of mpmath, and the rest is as near to it as they say."""
     least = mpmath.mpf(2) ** (64 - bits)
-    results = doublewords.evaluate(drawn, dict.fromkeys(("loss", *NAMES)), slices)
+    results = doublewords.Layer(drawn, slices).nearest(dict.fromkeys(("loss", *NAMES)), slices)
     for name, rounded in results.items():
         numbers = flat(expected[name]) if name != "loss" else [expected["loss"]]
         entries = zip(rounded.values.flat, rounded.certain.flat, rounded.errors.flat, numbers, strict=True)

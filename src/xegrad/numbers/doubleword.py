@@ -26,12 +26,12 @@ U = 2.0**-53
 ADDITION = 3.001 * U * U  # 3 u**2 + 13 u**3
 PRODUCT = 7 * U * U
 QUOTIENT = 16 * U * U  # (9.9)
-EXPONENTIAL = 2.0**-91  # (9.11)
+EXPONENTIAL = 2.0**-96  # (9.11)
 
 UNDERFLOWN = 2.0**-960  # the error of a product that is less may not be a float
 INFLATE = 1 + 2.0**-20  # for the roundings of the error bounds themselves
 SPLIT = 2.0**27 + 1
-STEPS = 4096  # of exp between two powers of 2
+STEPS = 1 << 15  # of exp between two powers of 2: three times 5 bits
 ROOM = 60  # digits of the constants before they are rounded
 
 
@@ -132,8 +132,8 @@ def depth(size: int) -> int:
 
 
 class _Constants(NamedTuple):
-    ln2: tuple[float, float, float]  # ln 2 / STEPS in parts of 30, 30 and 53 bits
-    powers: DoubleWord  # 2**(k / STEPS) for k < STEPS, off by 9 u**2
+    ln2: tuple[float, float, float]  # ln 2 / STEPS in parts of 28, 28 and 53 bits
+    powers: DoubleWord  # 2**(k / STEPS) for k < STEPS, off by 18 u**2
     odd: dict[int, tuple[float, float]]  # 1 / n
 
 
@@ -145,21 +145,23 @@ def _constants() -> _Constants:
         return float(number), float(context.subtract(number, Decimal(float(number))))
 
     step = context.divide(context.ln(Decimal(2)), Decimal(STEPS))
-    first = math.floor(context.multiply(step, Decimal(2**42))) / 2.0**42
+    first = math.floor(context.multiply(step, Decimal(2**43))) / 2.0**43
     rest = context.subtract(step, Decimal(first))
-    second = math.floor(context.multiply(rest, Decimal(2**72))) / 2.0**72
+    second = math.floor(context.multiply(rest, Decimal(2**71))) / 2.0**71
     third = float(context.subtract(rest, Decimal(second)))
-    coarse, fine = (
-        np.array(
-            [rounded(context.power(Decimal(2), context.divide(Decimal(k), Decimal(n)))) for k in range(64)]
-        ).T
-        for n in (64, STEPS)
-    )
-    powers = multiply((coarse[0, :, None], coarse[1, :, None]), (fine[0], fine[1]))
+    # 2**(i / 2**5 + j / 2**10 + k / 2**15)
+    powers = word(np.ones(1))
+    for n in (32, 32**2, 32**3):
+        roots = [
+            rounded(context.power(Decimal(2), context.divide(Decimal(k), Decimal(n)))) for k in range(32)
+        ]
+        high, low = np.array(roots).T
+        powers = multiply((powers[0][:, None], powers[1][:, None]), (high, low))
+        powers = powers[0].ravel(), powers[1].ravel()
     odd = {n: rounded(context.divide(Decimal(1), Decimal(n))) for n in range(1, 17, 2)}
     return _Constants(
         (first, second, third),
-        (powers[0].ravel(), powers[1].ravel()),
+        powers,
         odd,
     )
 
@@ -174,13 +176,11 @@ def exp(a: DoubleWord) -> DoubleWord:
     rest -= k * ln2[2]
     rest += low
     r, rest = two_sum(r, rest)
-    # exp(r + rest) - 1 = y + z, from r + square/2 and what is less than 2**-42.
+    # exp(r + rest) - 1 = y + z, from r + square/2 and what is less than 2**-51.
     r_high, r_low = split(r)
     square = r * r
     square_low = ((r_high * r_high - square) + 2 * r_high * r_low) + r_low * r_low
-    series = r * (1 / 720)
-    series += 1 / 120
-    series *= r
+    series = r * (1 / 120)
     series += 1 / 24
     series *= r
     series += 1 / 6
@@ -228,7 +228,7 @@ def log1p(a: DoubleWord) -> tuple[Array, Array, Array]:
     w = (power[0] - 1) + power[1]
     newton = ordered_sum(y, w - w * w / 2)
     is_small = a[0] < 2.0**-6
-    beyond = np.where(np.abs(w) < 2.0**-40, 2.0**-90, np.inf)
+    beyond = np.where(np.abs(w) < 2.0**-45, 2.0**-95, np.inf)
     error = np.where(is_small, series[0] * (64 * U * U), beyond)
     return np.where(is_small, series[0], newton[0]), np.where(is_small, series[1], newton[1]), error
 

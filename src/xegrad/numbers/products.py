@@ -23,7 +23,8 @@ from xegrad.targets import Array
 Words = tuple[Array, Array | None]  # high and low words; None where there are no low ones
 
 LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together
-LENGTH = 128  # of a chunk of the sums: short ones have small bounds and finer slices
+# Of a chunk of the sums, by the number of slices: short ones make the slices finer, long ones the additions few.
+LENGTH = {2: 128, 3: 512}
 STRIP = 1 << 14  # numbers worked on at a time: 128 KiB an array stay in cache
 WIDTH = 1024  # rows and columns of a tile of the result
 LEAST_EXPONENT = -400  # of a slice: products of slices are no smaller than 2**-853
@@ -99,7 +100,7 @@ def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, 
     total, low, partial, whole = (buffers.empty(name, shape) for name in ("total", "low", "partial", "whole"))
     total[...] = low[...] = 0
     strips = [...] if len(shape) > 2 else chunks(shape[0], STRIP // max(shape[1], 1))
-    ranges = chunks(a[0].shape[-1], LENGTH)
+    ranges = chunks(a[0].shape[-1], LENGTH[slices])
     n_chunks, n_exact = len(ranges), slices * (slices + 1) // 2
     n_products = n_exact + slices + 1
     # (9.23): each of the n m additions to the low word rounds what is in it, which after c chunks is x c errors.

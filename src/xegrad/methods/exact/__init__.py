@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from xegrad.bounds import Bound
 from xegrad.methods import Evaluation
 from xegrad.methods.exact import doublewords, integers
+from xegrad.methods.exact.doublewords import Layer
 from xegrad.methods.exact.nearest import Nearest, half_ulp
 from xegrad.problem import Problem
 
 AFFORDABLE = 10.0  # seconds that integers may take, by estimate, unless someone asks for more
-SLICES = 2  # of the factors of a product in double words, and one more for what these leave open
+FIRST, FINER = 2, 3  # slices of the factors of a product in double words, and for what these leave open
 AT_ONCE = 0.001  # seconds: what integers do in less needs no other rung
 STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as one
 
@@ -98,8 +99,14 @@ def _climbed(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
     """Of one problem: what the rungs decide, and the seconds of integers that were left out."""
     if integers.work(*_sizes(problem)) < AT_ONCE:
         return integers.nearest(problem, names), 0.0
-    results = doublewords.evaluate(problem, dict.fromkeys(names), SLICES)
-    return results, _finish(problem, results, _affordable.get())
+    layer = _layer(problem)
+    results = layer.nearest(dict.fromkeys(names), FIRST)
+    return results, _finish(problem, results, _affordable.get(), layer)
+
+
+def _layer(problem: Problem) -> Layer:
+    """The sum over rows cancels, so that with several the residuals need more digits than their products."""
+    return Layer(problem, FIRST if problem.n_rows == 1 else FINER)
 
 
 def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
@@ -111,7 +118,7 @@ def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, 
         parts, seconds_left = [results for results, _ in alone], sum(seconds for _, seconds in alone)
         return {name: _gathered(np.stack, [part[name] for part in parts]) for name in names}, seconds_left
     stacks = [problem.at(slice(start, start + together)) for start in range(0, n_problems, together)]
-    parts = [doublewords.evaluate(some, dict.fromkeys(names), SLICES) for some in stacks]
+    parts = [_layer(some).nearest(dict.fromkeys(names), FIRST) for some in stacks]
     results = {name: _gathered(np.concatenate, [part[name] for part in parts]) for name in names}
     certain = [nearest.certain.reshape(n_problems, -1).all(axis=1) for nearest in results.values()]
     places = np.flatnonzero(~np.logical_and.reduce(certain))
@@ -129,11 +136,13 @@ def _gathered(together: Callable[..., Any], parts: Sequence[Nearest]) -> Nearest
     return Nearest(*map(together, zip(*map(astuple, parts), strict=True)))
 
 
-def _finish(problem: Problem, results: Results, affordable: float) -> float:
+def _finish(problem: Problem, results: Results, affordable: float, layer: Layer | None = None) -> float:
     """Decide, in place, what two slices left open; the seconds that integers would take where that is too long."""
     seconds = integers.work(*_sizes(problem))
     if (still_open := _open(results)) and seconds > doublewords.work(*_sizes(problem)):
-        _improve(results, doublewords.evaluate(problem, still_open, SLICES + 1))
+        if layer is None or layer.slices < FINER:
+            layer = Layer(problem, FINER)
+        _improve(results, layer.nearest(still_open, FINER))
         still_open = _open(results)
     if still_open and seconds <= affordable:
         _improve(results, integers.nearest(problem, [*still_open]))

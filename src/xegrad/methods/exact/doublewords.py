@@ -11,6 +11,7 @@ See docs/numerics.md, section 9.6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,20 +47,13 @@ class _Softmax(NamedTuple):
     has_deep: bool  # whether an exponential was taken for 0
 
 
-def evaluate(
-    problem: Problem, names: Mapping[str, NDArray[np.bool_] | None], slices: int
-) -> dict[str, Nearest]:
-    """Each of "loss", "losses" and the gradients, where that is asked for, or everywhere (None)."""
-    # glibc keeps for reuse what is smaller than the largest block it has freed; else temporaries fault their pages.
-    np.empty(31 << 17)
-    with np.errstate(all="ignore"):
-        return _Layer(problem, slices).nearest(names)
+class Layer:
+    """The residuals and the losses of a problem in double words, with their errors, from so many slices of X and W."""
 
-
-class _Layer:
-    """The residuals and the losses of a problem, and their errors."""
-
+    @np.errstate(all="ignore")
     def __init__(self, problem: Problem, slices: int) -> None:
+        # glibc keeps for reuse what is smaller than the largest block it has freed; else temporaries fault their pages.
+        np.empty(31 << 17)
         self.problem, self.slices = problem, slices
         self.targets = targets = _Targets(problem)
         high, low, off = _logits(problem, slices)
@@ -90,14 +84,22 @@ class _Layer:
             np.concatenate(part).reshape(shape[:-1]) for part in zip(*losses, strict=True)
         ]
 
-    def nearest(self, names: Mapping[str, NDArray[np.bool_] | None]) -> dict[str, Nearest]:
-        """What is asked for, rounded."""
-        made = {"loss": self._loss, "losses": self._losses, "logits": self._logits, "inputs": self._inputs}
+    @np.errstate(all="ignore")
+    def nearest(self, names: Mapping[str, NDArray[np.bool_] | None], slices: int) -> dict[str, Nearest]:
+        """Each of "loss", "losses" and the gradients, where asked for or everywhere (None), from slices of R."""
+        made: dict[str, Callable[[], Nearest]] = {
+            "loss": self._loss,
+            "losses": self._losses,
+            "logits": self._logits,
+            "inputs": partial(self._inputs, slices),
+        }
         results = {name: made[name]() for name in names if name in made}
         of_columns = [name for name in ("weights", "bias") if name in names]
         if of_columns:
             masks = [names[name] for name in of_columns]
-            results |= self._columns(of_columns, None if any(mask is None for mask in masks) else masks)
+            results |= self._columns(
+                of_columns, None if any(mask is None for mask in masks) else masks, slices
+            )
         return results
 
     def error(self, rows: Any = np.s_[:], classes: Any = np.s_[:]) -> Array:
@@ -132,15 +134,15 @@ class _Layer:
         rounded.vanish(self.targets.is_zero[..., None])
         return rounded
 
-    def _inputs(self) -> Nearest:
+    def _inputs(self, slices: int) -> Nearest:
         """dL/dX = R W'."""
         rounded = _matrix_product(
-            self.residuals, (self.problem.weights.swapaxes(-1, -2), None), self.error(), None, self.slices
+            self.residuals, (self.problem.weights.swapaxes(-1, -2), None), self.error(), None, slices
         )
         rounded.vanish(self.targets.is_zero[..., None])
         return rounded
 
-    def _columns(self, names: list[str], masks: list[Any] | None) -> dict[str, Nearest]:
+    def _columns(self, names: list[str], masks: list[Any] | None, slices: int) -> dict[str, Nearest]:
         """dL/dW = X' R and dL/db, which is the gradient of an input that is always 1; of the classes in the masks."""
         inputs = np.asarray(self.problem.inputs, dtype=np.float64).swapaxes(-1, -2)
         ones = np.ones((*inputs.shape[:-2], 1, inputs.shape[-1]))
@@ -162,7 +164,7 @@ class _Layer:
                 factors[..., 0], (high[..., 0, :], low[..., 0, :]), off(np.s_[:])[..., 0, :]
             )
         else:
-            rounded = _matrix_product((factors, None), (high, low), None, off, self.slices)
+            rounded = _matrix_product((factors, None), (high, low), None, off, slices)
         zero = (factors == 0) | self.targets.is_zero[..., None, :]
         rounded.vanish(zero.all(axis=-1, keepdims=True))
         if not isinstance(columns, slice):
