@@ -196,9 +196,9 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         return buffers.empty((kind, axis, i), shape, is_transposed)
 
     if rest.dtype != np.float64:
-        rest = np.add(rest, 0, out=buffer("float64", 0))
+        rest = _copied(rest, buffer("float64", 0))
     if low is not None:
-        low = np.add(low, 0, out=buffer("low", slices))  # a copy, to be overwritten
+        low = _copied(low, buffer("low", slices))  # to be overwritten
     sliced = _Sliced([], [rest], [_norm(rest, axis)], _norm(rest, -3 - axis))
     for i in range(slices):
         norm, part, after = sliced.norms[i], buffer("part", i), buffer("rest", i)
@@ -220,6 +220,11 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         sliced.rests.append(rest)
         sliced.norms.append(_norm(rest, axis))
     return sliced
+
+
+def _copied(a: Array, copy: Array) -> Array:
+    copy[...] = a
+    return copy
 
 
 def _accumulate(a: Array, b: Array, total: Array, error: Array, work: Array) -> None:
