@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
 from xegrad import notebook
-from xegrad.arrays import array_of, sealed, type_name
+from xegrad.arrays import array_of, is_finite, sealed, type_name
 from xegrad.errors import Faults, refuse, shown
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import AUTO, AXES, COMPUTED_IN, HALF, SYMBOLS, count
@@ -57,8 +57,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     The first three may have the same stack axes in front, and b with them: K problems of one shape
     are W (K, N, T), X (K, B, N), labels (K, B), and every formula is written over the last two axes.
-    float32 arrays make a float32 problem when all are; anything else is float64.  The arrays are
-    copied and read-only.
+    float32 arrays make a float32 problem when all are; anything else is float64.  The arrays are read-only:
+    copies, but of what nobody can change.
 
     Raises
     ------
@@ -115,12 +115,14 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             known = f"it is one of {', '.join(COMPUTED_IN)}"
             rest = f", and of {', '.join((*HALF, AUTO))} where verify judges a gradient or a loss"
             yield f"the precision is {shown(self.precision)}; {known}{rest}", "dtype"
-        largest = float(np.finfo(np.float32).max)
         for name, part in self._parts.items():
-            if not np.isfinite(part).all():
+            if not is_finite(part):
                 first = _first_entry(name, part, ~np.isfinite(part))
                 yield f"{first}; every number must be finite", SYMBOLS[name]
-            if self.precision == "float32" and (np.abs(part) > largest).any():
+            if self.precision != "float32":
+                continue
+            largest = float(np.finfo(np.float32).max)
+            if (np.abs(part) > largest).any():
                 first = _first_entry(name, part, np.abs(part) > largest)
                 yield f"{first}, but the largest number of float32 is {largest:.2g}", SYMBOLS[name]
         if not isinstance(self.targets, Targets):
