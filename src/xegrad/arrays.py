@@ -74,11 +74,10 @@ def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
     return array
 
 
-@np.errstate(over="ignore")
 def is_finite(array: Array) -> bool:
     """Whether all numbers are: if none is very large their squares have a finite sum, which is quick to add up."""
-    flat = array.ravel(order="K")
-    return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(array).all())
+    flat = array.ravel("K")
+    return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(array).all())
 
 
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

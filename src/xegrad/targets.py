@@ -78,7 +78,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             if values is None:
                 continue
             array = array_of(part, values, kinds, expected)
-            if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
+            if kinds == "iu" and array.dtype != dtype and array.size and array.max() > np.iinfo(dtype).max:
                 raise InputError(f"label {array.max()} is out of range; labels are zero-based indices", part)
             force_setattr(self, name, sealed(array, dtype, n_axes))
         refuse(self._faults())
@@ -155,9 +155,14 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         """Whether there is one class in each row, and `masses` are all there is of Q."""
         return self.soft is None and not self.label_smoothing
 
+    @property
+    def count_all(self) -> bool:
+        """Whether all rows count alike: none is ignored, and no class has a weight of its own."""
+        return self.ignore_index is None and self.class_weights is None
+
     def masses(self, dtype: np.dtype[Any]) -> Array:
         """(B,) Q of the only class of each row, where the targets are one-hot: w_c, or 1, over the divisor."""
-        if self.ignore_index is None and self.class_weights is None:
+        if self.count_all:
             return np.full(self._rows, 1 / self._rows[-1] if self.reduction == "mean" else 1, dtype)
         of_rows: Array = 1.0 * self.kept if self.class_weights is None else self.weights_of_rows
         if self.reduction == "mean":

@@ -23,7 +23,7 @@ from xegrad.vocabulary import AXES
 CHUNK = 64 * 2**20  # bytes of the logits that exist at a time
 FEWEST = 32  # rows in a chunk: with fewer, adding up what the chunks give takes as long as the products
 PRODUCT = 16 * 2**20  # bytes of a product that is added to the rest
-BLOCK = 128 * 2**10  # bytes of the logits that stay in the cache
+BLOCK = 256 * 2**10  # bytes of the logits that stay in the cache
 
 bound = bounds.stable
 
@@ -79,6 +79,8 @@ def _residuals(problem: Problem, chunks: Sequence[slice]) -> Iterator[tuple[Arra
                 forward = layer.softmax(of_rows[block], soft[block])
                 losses_of_rows[block] = forward.losses
                 of_rows[block] = layer.residual(forward)
+        if targets.are_one_hot and not targets.count_all:
+            losses[masses[..., rows] == 0] = 0  # also where the loss is infinite, or no number
         yield losses, residual
 
 
@@ -105,4 +107,4 @@ def _in_place(logits: Array, labels: NDArray[np.intp], masses: Array) -> Array:
     scale = masses / (1 + others)
     logits *= scale[:, None]
     flat[label] = 0 - scale * (others + (1 - exponential))
-    return np.multiply(masses, np.log1p(others) - from_largest, out=np.zeros_like(masses), where=masses != 0)
+    return masses * (np.log1p(others) - from_largest)
