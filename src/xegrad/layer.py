@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.problem import Problem, once
-from xegrad.targets import Array
+from xegrad.targets import ALL, Array
 
 
 class Forward(msgspec.Struct, frozen=True, eq=False):
@@ -60,7 +60,7 @@ def forward(problem: Problem) -> Forward:
     return softmax(logits(problem), problem.targets.effective(problem.n_classes, problem.dtype))
 
 
-def logits(problem: Problem, rows: slice = slice(None)) -> Array:
+def logits(problem: Problem, rows: slice = ALL) -> Array:
     """Z = X W + b, (B, T), of some rows."""
     logits: Array = problem.inputs[..., rows, :] @ problem.weights
     if problem.bias is not None:
@@ -106,9 +106,7 @@ def residual(forward: Forward) -> Array:
 
 
 @np.errstate(all="ignore")
-def pull_back(
-    problem: Problem, residual: Array, with_respect_to: str, rows: slice = slice(None)
-) -> Array:
+def pull_back(problem: Problem, residual: Array, with_respect_to: str, rows: slice = ALL) -> Array:
     """dL/dZ of some rows carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
     if with_respect_to == "weights":
         transposed = problem.inputs[..., rows, :].swapaxes(-1, -2)

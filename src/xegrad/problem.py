@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -166,6 +167,18 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     def dtype(self) -> np.dtype[Any]:
         """The precision in which the float methods compute."""
         return self.weights.dtype if self.precision is None else np.dtype(self.precision)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all its arrays."""
+        targets = self.targets
+        arrays = (self.weights, self.inputs, self.bias, targets.labels, targets.soft, targets.class_weights)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def nbytes_of(self, names: Sequence[str]) -> int:
+        """The bytes of gradients with respect to these, in float64."""
+        n_problems = math.prod(self.weights.shape[:-2])
+        return 8 * n_problems * sum(math.prod(self.shape_of(name)) for name in names)
 
     @property
     def rounded(self) -> Problem:

@@ -22,6 +22,7 @@ from xegrad.errors import Faults, InputError, refuse, shown
 from xegrad.vocabulary import REDUCTIONS, count
 
 IGNORED_BY_TORCH = -100
+ALL = slice(None)
 
 
 class Targets(msgspec.Struct, frozen=True, eq=False):
@@ -171,8 +172,8 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         with np.errstate(over="ignore"):
             return of_rows.astype(dtype, copy=False)
 
-    def effective(self, n_classes: int, dtype: np.dtype[Any], rows: slice = slice(None)) -> Array:
-        """Q, (B, T), of some rows: all that the loss is told about the targets, so that L = -sum(Q * log S)."""
+    def effective(self, n_classes: int, dtype: np.dtype[Any], rows: slice = ALL) -> Array:
+        """Q, (B, T) or of some rows: everything the loss is told about the targets, so that L = -sum(Q * log S)."""
         with np.errstate(over="ignore", invalid="ignore"):
             targets = self.over(np.asarray, n_classes, rows)
             if self.ignore_index is not None:  # 0 there, though a weight may be infinite beside the others
@@ -184,14 +185,9 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         return self.over(np.vectorize(Fraction, otypes=[object]), n_classes, exact=True).tolist()
 
     def over(
-        self,
-        number: Callable[[Array], Any],
-        n_classes: int,
-        rows: slice = slice(None),
-        *,
-        exact: bool = False,
+        self, number: Callable[[Array], Any], n_classes: int, rows: slice = ALL, *, exact: bool = False
     ) -> Any:
-        """Q of some rows over any numbers, which `number` makes of an array of floats.
+        """Q, or some of its rows, over any numbers, which `number` makes of an array of floats.
 
             Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor
 

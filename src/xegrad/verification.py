@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import notebook
+from xegrad import bounds, memory, notebook
 from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
 from xegrad.bounds import PRECISIONS
@@ -148,6 +148,8 @@ def verify(
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else [])))
+    needed = METHODS["exact"].memory(problem, [*names]), bounds.memory(problem, [*names])
+    memory.check(problem.nbytes, max(needed) + 8 * problem.nbytes_of([*names]))
     exact = METHODS["exact"].evaluate(problem, [*names])
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}

@@ -9,7 +9,8 @@ See docs/numerics.md, sections 1.4 and 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from xegrad import bounds, layer
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
-from xegrad.targets import Array
+from xegrad.targets import ALL, Array
 from xegrad.vocabulary import AXES
 
 CHUNK = 64 * 2**20  # bytes of the logits that exist at a time
@@ -34,54 +35,73 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     *stack, n_rows, n_inputs = problem.inputs.shape
     bytes_of_class = math.prod(stack) * problem.dtype.itemsize
     chunks = _slices(n_rows, max(FEWEST, CHUNK // (bytes_of_class * problem.n_classes)))
-    residuals = _residuals(problem, chunks)
+    one_hot = _labels_and_masses(problem) if problem.targets.are_one_hot else None
     if len(chunks) == 1:
-        losses, residual = next(residuals)
+        losses, residual = _residual(problem, ALL, one_hot)
         gradients = {name: layer.pull_back(problem, residual, name) for name in with_respect_to}
         return Evaluation(losses.sum(axis=-1), losses, gradients)
     losses = np.empty((*stack, n_rows), dtype=problem.dtype)
     gradients = {name: np.zeros((*stack, *problem.shape_of(name)), problem.dtype) for name in with_respect_to}
     parts = _slices(problem.n_classes, max(FEWEST, PRODUCT // (bytes_of_class * n_inputs)))
-    for rows, (losses[..., rows], residual) in zip(chunks, residuals, strict=True):
+    for rows in chunks:
+        losses[..., rows], residual = _residual(problem, rows, one_hot)
         for name, gradient in gradients.items():
             if "row" in AXES[name]:
                 gradient[..., rows, :] = layer.pull_back(problem, residual, name, rows)
                 continue
             for classes in parts:
                 gradient[..., classes] += layer.pull_back(problem, residual[..., classes], name, rows)
+        del residual  # before the next one is made
     return Evaluation(losses.sum(axis=-1), losses, gradients)
+
+
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: of a chunk of logits, of its targets, a product and a block."""
+    of_logits = problem.nbytes_of(["logits"])
+    chunk = min(of_logits, max(CHUNK, of_logits // problem.n_rows * FEWEST))
+    return chunk * (1 if problem.targets.are_one_hot else 4) + PRODUCT * (chunk < of_logits) + 16 * BLOCK
 
 
 def _slices(size: int, step: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, size, step)]
 
 
-def _residuals(problem: Problem, chunks: Sequence[slice]) -> Iterator[tuple[Array, Array]]:
-    """The losses (B,) and dL/dZ (B, T) of each chunk of rows."""
-    targets, n_classes, dtype = problem.targets, problem.n_classes, problem.dtype
-    step = max(1, BLOCK // (n_classes * dtype.itemsize))
-    if targets.are_one_hot:
-        masses = targets.masses(dtype)
-        labels = targets.labels if targets.ignore_index is None else np.maximum(targets.label_of_rows, 0)
-    for rows in chunks:
-        residual = layer.logits(problem, rows)
-        shape = residual.shape
-        losses = np.empty(shape[:-1], dtype)
-        of_rows, losses_of_rows = residual.reshape(-1, n_classes), losses.reshape(-1)
-        if targets.are_one_hot:
-            labels_of_rows, masses_of_rows = labels[..., rows].reshape(-1), masses[..., rows].reshape(-1)
-        else:
-            soft = targets.effective(n_classes, dtype, rows).reshape(-1, n_classes)
-        for block in _slices(len(of_rows), step):
-            if targets.are_one_hot:
-                losses_of_rows[block] = _in_place(of_rows[block], labels_of_rows[block], masses_of_rows[block])
-            else:
-                forward = layer.softmax(of_rows[block], soft[block])
-                losses_of_rows[block] = forward.losses
-                of_rows[block] = layer.residual(forward)
-        if targets.are_one_hot and not targets.count_all:
-            losses[masses[..., rows] == 0] = 0  # also where the loss is infinite, or no number
-        yield losses, residual
+def _labels_and_masses(problem: Problem) -> tuple[NDArray[np.intp], Array]:
+    """The class of each row, any class if the row is ignored, and Q there."""
+    targets = problem.targets
+    labels = np.asarray(targets.labels)
+    if targets.ignore_index is not None:
+        labels = np.where(targets.kept, labels, 0)
+    return labels, targets.masses(problem.dtype)
+
+
+def _residual(
+    problem: Problem, rows: slice, one_hot: tuple[NDArray[np.intp], Array] | None
+) -> tuple[Array, Array]:
+    """The losses (B,) and dL/dZ (B, T) of some rows."""
+    residual = layer.logits(problem, rows)
+    n_classes, dtype = problem.n_classes, problem.dtype
+    losses = np.empty(residual.shape[:-1], dtype)
+    logits_of_rows, losses_of_rows = residual.reshape(-1, n_classes), losses.reshape(-1)
+    in_place: Callable[..., Array] = _in_place
+    targets: list[NDArray[Any]]
+    if one_hot is not None:
+        targets = [part[..., rows].reshape(-1) for part in one_hot]
+    else:
+        in_place = _in_place_of_soft
+        targets = [problem.targets.effective(n_classes, dtype, rows).reshape(-1, n_classes)]
+    for block in _slices(len(losses_of_rows), max(1, BLOCK // (n_classes * dtype.itemsize))):
+        losses_of_rows[block] = in_place(logits_of_rows[block], *(part[block] for part in targets))
+    if one_hot is not None and not problem.targets.count_all:
+        losses[one_hot[1][..., rows] == 0] = 0  # also where the loss is infinite, or no number
+    return losses, residual
+
+
+def _in_place_of_soft(logits: Array, targets: Array) -> Array:
+    """The losses (B,) of rows with targets Q (B, T); their logits become the residual."""
+    forward = layer.softmax(logits, targets)
+    logits[...] = layer.residual(forward)
+    return forward.losses
 
 
 def _in_place(logits: Array, labels: NDArray[np.intp], masses: Array) -> Array:
