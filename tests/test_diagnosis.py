@@ -25,7 +25,7 @@ from xegrad import METHODS, SLIPS, InputError, Problem, Targets, Tolerance, diag
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
-from xegrad.slips.formulas import in_format
+from xegrad.slips.formulas import in_format, smoothings
 from xegrad.slips.making import apply
 
 # As the derivation prints it: the flat gradient cut by reshape(W.shape).
@@ -124,6 +124,47 @@ def test_right_gradients_get_no_name(dtype: str) -> None:
 
 
 # As seen in the wild.
+
+
+def smoothed_batch(**options: Any) -> Problem:
+    problem = batch()
+    return replace(problem, targets=replace(problem.targets, label_smoothing=0.1, **options))
+
+
+def test_another_eps_than_the_problems_is_said_beside_it() -> None:
+    problem = smoothed_batch()
+    other = replace(problem, targets=replace(problem.targets, label_smoothing=0.25))
+    (explanation,) = diagnose(problem, exactly(problem), right(plain(other))).explanations
+    assert explanation.slips == ("label-smoothed",)
+    assert explanation.texts["eps"] == "0.25"
+    assert "the problem says 0.1" in explanation.happened
+    assert (explanation.wrong, explanation.right) == ("eps = 0.25", "eps = 0.1")
+
+
+def test_the_weight_of_the_label_for_its_whole_smoothed_row_is_named() -> None:
+    """As w[label] * loss, where PyTorch has w of each class in the sum."""
+    weights = np.array([1.0, 2.0, 3.0, 1.0, 0.5])
+    problem = smoothed_batch(class_weights=weights)
+    of_rows = weights[problem.targets.labels]
+    targets = 0.9 * np.eye(5)[problem.targets.labels] + 0.1 / 5
+    dz = of_rows[:, None] * (softmax(plain(problem).Z) - targets) / of_rows.sum()
+    (explanation,) = diagnose(problem, exactly(problem), problem.inputs.T @ dz).explanations
+    assert explanation.slips == ("smoothed-otherwise",)
+    assert explanation.parameters["weights"] == "of the label"
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4, 8, 64, 100])
+def test_no_formula_of_smoothing_is_another_by_a_second_name(n_classes: int) -> None:
+    """At eps = 0.1 and 0.3, of one label: the targets, and what multiplies S."""
+
+    def of(formula: Any, eps: float) -> tuple[float, ...]:
+        label, other = ((1 - formula.taken * eps) * y + formula.added * eps + formula.always for y in (1, 0))
+        mass = label + (n_classes - 1) * other if formula.sums else 1.0
+        return tuple(round(one, 12) for one in (label, other, mass))
+
+    formulas = smoothings(n_classes)
+    assert next(iter(formulas)) == "eps/T"
+    assert len({(of(one, 0.1), of(one, 0.3)) for one in formulas.values()}) == len(formulas)
 
 
 def test_the_derivations_printed_matrix_is_a_scrambled_reshape() -> None:

@@ -128,6 +128,8 @@ def problem_with_slips(
     problem, _ = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
     if "probabilities-clipped" in names:  # which shows where a probability is next to 0
         problem = replace(problem, weights=problem.weights * 10)
+    if "smoothed-otherwise" in names:
+        problem = replace(problem, targets=replace(problem.targets, label_smoothing=0.1))
     if {"option-ignored", "target-sum-ignored", "weights-on-logits", "first-row-factor"} & {*names}:
         weights = np.arange(2, n_classes + 2) / 2
         problem = replace(problem, targets=replace(problem.targets, class_weights=weights))

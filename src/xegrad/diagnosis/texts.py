@@ -119,22 +119,55 @@ def _rows_left_out(c: Cells, form: Parameters) -> Words:
 
 
 def _smoothed(c: Cells, form: Parameters) -> Words:
-    n_classes, spread = c.problem.n_classes, form["spread"]
-    if spread == "eps/T":
+    n_classes, spread, stated = c.problem.n_classes, str(form["spread"]), c.problem.targets.label_smoothing
+    advice, right, of_the_problem = (
+        "Leave the smoothing out, or state it in the problem",
+        "y = y",
+        "does not say so",
+    )
+    if stated:
+        advice, right = "Smooth by the problem's eps, or state the other one", f"eps = {stated:.6g}"
+        of_the_problem = f"says {stated:.6g}"
+    words = {"wrong": _smoothing_in_code(spread), "right": right, "advice": advice}
+    if spread != "eps/T":
         which = (
-            "The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
-            "(or by {eps_of_others} over the other {n_others} alone); the problem does not say so."
+            f"The targets are smoothed by eps = {{eps}}, with {{spread}}:\n"
+            f"a formula of its own, after which they do not sum to one; the problem {of_the_problem}."
         )
-        eps_of_others = form["eps"] * (n_classes - 1) / n_classes
-        return {"which": which, "eps_of_others": eps_of_others, "wrong": "y = (1 - eps) * y + eps / T"}
-    formula, *where = str(spread).split(", ")
-    which = "The targets are smoothed by eps = {eps}, with {spread}:\n"
-    which += "a formula of its own, after which they do not sum to one; the problem does not say so."
-    share = formula if "not" not in where[0] else "1/T"
-    wrong = f"y = (1 - eps) * y + {share}"
-    if where[0] == "on the others":
-        wrong = f"y = np.where(y == 1, 1 - eps, {share})"
-    return {"which": which, "wrong": wrong}
+        return {**words, "which": which}
+    which = (
+        "The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
+        f"(or by {{eps_of_others}} over the other {{n_others}} alone); the problem {of_the_problem}."
+    )
+    eps_of_others = form["eps"] * (n_classes - 1) / n_classes
+    if stated:
+        words["wrong"] = f"eps = {form['eps']:.6g}"
+    return {**words, "which": which, "eps_of_others": eps_of_others}
+
+
+def _smoothed_otherwise(c: Cells, form: Parameters) -> Words:
+    spread, stated = str(form["spread"]), c.problem.targets.label_smoothing
+    which = f"{spread.removesuffix(', with S')}."
+    if spread.endswith("with S"):
+        which = f"{which[:-1]}, after which S alone is no longer what belongs to them."
+    words = {"stated": f"{stated:.6g}", "which": which, "wrong": _smoothing_in_code(spread)}
+    if "weights" in form:
+        words["which"] = f"{which[:-1]}, and the weight of the label for every class of its row."
+        words["wrong"] += "; y *= weight[label]"
+    return words
+
+
+def _smoothing_in_code(spread: str) -> str:
+    share, *where = spread.removesuffix(", with S").replace("/", " / ").split(", ")
+    of_label = "(1 - eps) * y"
+    if where == ["and eps T / (T - 1) off the label"]:
+        of_label = "(1 - eps * T / (T - 1)) * y"
+    elif where == ["and nothing off the label"]:
+        of_label = "y"
+    code = f"y = {of_label}" + (f" + {share}" if share != "nothing" else "")
+    if where == ["on the others"]:
+        code = f"y = np.where(y == 1, 1 - eps, {share})"
+    return code + ("    # and dz = s - y" if spread.endswith("with S") else "")
 
 
 def _clipped_probabilities(c: Cells, form: Parameters) -> Words:
@@ -242,6 +275,7 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "rows-left-out": _rows_left_out,
     "low-precision": _stored,
     "label-smoothed": _smoothed,
+    "smoothed-otherwise": _smoothed_otherwise,
     "probabilities-clipped": _clipped_probabilities,
     "temperature": _temperature,
     "wrong-denominator": _denominator,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.derivation import Cells, effective_targets, residual
 from xegrad.numbers import rounded
-from xegrad.numbers.rounded import Rounded, exact, softmax, through_softmax
+from xegrad.numbers.rounded import Rounded, entered, exact, softmax, through_softmax
 from xegrad.slips.entry import Indices, Parameters, each
 from xegrad.targets import Array
 
@@ -231,35 +232,91 @@ def mass_forms(c: Cells) -> list[Parameters]:
     return each("mass", *(mass for mass in dict.fromkeys((1.0, rows)) if (mass_of_rows != mass).any()))
 
 
+class Smoothing(NamedTuple):
+    """A formula of smoothed targets, (1 - a eps) y + d eps + d0, and what multiplies S."""
+
+    taken: float  # a, from the label
+    added: float  # d, to each class
+    always: float = 0.0  # d0, to each class whatever eps is
+    sums: float = 1.0  # whether S has the sum of the targets (1), or stands alone (0)
+
+
 @functools.lru_cache(maxsize=8)
-def smoothings(n_classes: int) -> dict[str, tuple[float, float, float, float]]:
-    """Formulas of smoothed targets by their names: what eps takes from the label, what eps adds to each class, what
-    is added whatever eps is, and whether the sum of the targets is taken into account (1) or S stands alone (0)."""
-    known = {"eps/T": (1.0, 1 / n_classes, 0.0, 0.0)}  # sums to 1
-    counts = {"T - 1": n_classes - 1, "T - 2": n_classes - 2}
-    counts |= {f"T/{k}": n_classes // k for k in (2, 4, 8) if n_classes % k == 0}
+def smoothings(n_classes: int) -> dict[str, Smoothing]:
+    """Formulas of smoothed targets by their names; the first is that of the loss, and none is another's double."""
+    shards = {f"T/{k}": n_classes // k for k in (2, 4, 8) if n_classes % k == 0}
+    counts = {"T - 1": n_classes - 1, "T - 2": n_classes - 2, **shards}
     rounded_up = {block: -(-n_classes // block) * block for block in (8, 64, 128)}
     counts |= {f"T rounded up to a multiple of {block}": count for block, count in rounded_up.items()}
+    known: dict[str, Smoothing] = {}
     for name, count in counts.items():
-        if count in (0, n_classes):
-            continue
-        known[f"eps/({name}), on every class"] = 1.0, 1 / count, 0.0, 1.0
-        known[f"eps/({name}), on every class, with S"] = 1.0, 1 / count, 0.0, 0.0
-        if count != n_classes - 1:  # which sums to 1, and is another eps/T
-            known[f"eps/({name}), on the others"] = 1 + 1 / count, 1 / count, 0.0, 1.0
-            known[f"eps/({name}), on the others, with S"] = 1 + 1 / count, 1 / count, 0.0, 0.0
-    known["1/T, not eps/T"] = 1.0, 0.0, 1 / n_classes, 1.0
-    known["1/T, not eps/T, with S"] = 1.0, 0.0, 1 / n_classes, 0.0
-    return known
+        if count not in (0, n_classes):
+            known[f"eps/({name}), on every class"] = Smoothing(1, 1 / count)
+            known[f"eps/({name}), on the others"] = Smoothing(1 + 1 / count, 1 / count)
+    for name, count in shards.items():  # the others of a shard
+        if count > 1:
+            known[f"eps/({name} - 1), on the others"] = Smoothing(1 + 1 / (count - 1), 1 / (count - 1))
+    known["1/T, not eps/T"] = Smoothing(1, 0, 1 / n_classes)
+    known["(1 - eps)/T, not eps/T"] = Smoothing(1, -1 / n_classes, 1 / n_classes)
+    known["eps, not eps/T"] = Smoothing(1, 1)
+    known["eps/T, and nothing off the label"] = Smoothing(0, 1 / n_classes)
+    if n_classes > 1:
+        off_the_label = n_classes / (n_classes - 1)
+        known["eps/T, and eps T/(T - 1) off the label"] = Smoothing(off_the_label, 1 / n_classes)
+    known["nothing, and eps off the label"] = Smoothing(1, 0)
+    different: dict[Smoothing, str] = {Smoothing(1, 1 / n_classes): "eps/T"}
+    for name, formula in known.items():
+        different.setdefault(formula, name)
+        if formula.always or not math.isclose(formula.added * n_classes, formula.taken):  # does not sum to one
+            different.setdefault(formula._replace(sums=0), f"{name}, with S")
+    return {name: formula for formula, name in different.items()}
+
+
+# With any eps these are other slips: eps/T for another eps, and a multiple of the gradient without smoothing.
+OF_A_STATED_EPS = "eps/(T - 1), on the others", "nothing, and eps off the label"
+
+
+def smoothed_forms(c: Cells) -> list[Parameters]:
+    """Each formula; or another eps by that of the loss, which `smoothed-otherwise` does not have."""
+    formulas = list(smoothings(c.problem.n_classes))
+    if c.problem.targets.label_smoothing:
+        return each("spread", formulas[0])
+    return each("spread", *(name for name in formulas if name not in OF_A_STATED_EPS))
+
+
+def another_eps(c: Cells) -> float:
+    """One that is not the problem's."""
+    stated = c.problem.targets.label_smoothing
+    return stated / 2 if stated else 0.1
+
+
+def smoothed_otherwise_forms(c: Cells) -> list[Parameters]:
+    """Each formula but that of the loss, for the problem's eps; that too, where the row has the weight of its label."""
+    if not c.problem.targets.label_smoothing:
+        return []
+    first, *others = smoothings(c.problem.n_classes)
+    forms = each("spread", *others)
+    if c.problem.targets.class_weights is not None and c.problem.targets.labels is not None:
+        forms += [{"spread": name, "weights": "of the label"} for name in (first, *others)]
+    return forms
 
 
 def smoothed(c: Cells, form: Parameters) -> dict[str, Rounded]:
-    """(1 - a eps) Q + (d eps + d0) q."""
-    taken, added, always, sums = smoothings(c.problem.n_classes)[form["spread"]]
-    eps = form["eps"]
-    share = added * eps + always
-    mass = 1 + sums * (c.problem.n_classes * share - taken * eps)
-    return {"Q": c.Q * (1 - taken * eps) + c.q * share, "q": c.q * mass}
+    """(1 - a eps) Q_0 + (d eps + d0) V: Q_0 are the targets without smoothing, and V is what a class gets of 1.
+
+    V/T are the targets with a smoothing of 1.  Where no class has a weight, V is the sum of Q_0 in a row.
+    """
+    targets, n_classes = c.problem.targets, c.problem.n_classes
+    formula = smoothings(n_classes)[form["spread"]]
+    eps: Any = form["eps"] if "eps" in form else entered(np.asarray(targets.label_smoothing), c.arithmetic)
+    plain = c.Q
+    if targets.label_smoothing:
+        plain = effective_targets(c, replace(targets, label_smoothing=0.0))
+    of_each = mass = plain.sum(axis=-1, keepdims=True)
+    if targets.label_smoothing and "weights" not in form:
+        of_each = effective_targets(c, replace(targets, label_smoothing=1.0)) * n_classes
+    smooth = plain * (1 - eps * formula.taken) + of_each * (eps * formula.added + formula.always)
+    return {"Q": smooth, "q": smooth.sum(axis=-1, keepdims=True) if formula.sums else mass}
 
 
 # The residual, and how it is carried back.
