@@ -632,7 +632,6 @@ def without_dot_product(p: Layer) -> Array:
 @wrong(
     "unslothai/unsloth pull request 10616: padding lanes of -softcap in the sum of exponentials",
     "wrong-denominator",
-    "",
 )
 def padding_in_sum(p: Layer) -> Array:
     """Two lanes of the block are past the vocabulary and stand at the finite value -1."""
@@ -817,7 +816,6 @@ def decay_alone(p: Layer) -> Array:
 @wrong(
     "VikParuchuri/zero_to_gpt issue 12: W is updated before the gradient goes through it",
     "evaluated-after-update",
-    "",
     of="inputs",
 )
 def pulled_through_new_weights(p: Layer) -> Array:

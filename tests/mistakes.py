@@ -124,6 +124,18 @@ def clip_of_probabilities(p: Plain, random: Random) -> Array:
     return p.X.T @ (p.q * clipped - p.Q)
 
 
+def clip_at_another_limit(p: Plain, random: Random) -> Array:
+    """In two rows at least: in one, any change of a residual fits some limit."""
+    s, eps = softmax(p.Z), 0.07
+    clipped = [np.clip(s, eps, 1 - eps), np.maximum(s, eps)][random.integers(2)]
+    changed, of_logarithm = clipped != s, random.random() < 0.5
+    if (changed & ((p.Q > 0) if of_logarithm else (p.q > 0))).any(axis=1).sum() < 2:
+        return right(p)
+    if of_logarithm:
+        return p.X.T @ through(s, -p.Q / clipped)
+    return p.X.T @ (p.q * clipped - p.Q)
+
+
 def z_loss(p: Plain, random: Random) -> Array:
     targets = p.problem.targets
     share = targets.kept / (targets.kept.sum() if targets.reduction == "mean" else 1)
@@ -144,6 +156,18 @@ def padding_counted(p: Plain, random: Random) -> Array:
     e = np.exp(np.pad(p.Z, ((0, 0), (0, 8 - p.problem.n_classes))))
     s = (e / e.sum(axis=1, keepdims=True))[:, : p.problem.n_classes]
     return p.X.T @ (p.q * s - p.Q)
+
+
+def constant_in_sum(p: Plain, random: Random) -> Array:
+    """Padding with a logit of -1, or a guard against 0."""
+    k = random.choice([2 * np.exp(-1), 1e-3])
+    e = np.exp(p.Z)
+    return p.X.T @ (p.q * e / (e.sum(axis=1, keepdims=True) + k) - p.Q)
+
+
+def constant_in_stable_sum(p: Plain, random: Random) -> Array:
+    e = np.exp(p.Z - p.Z.max(axis=1, keepdims=True))
+    return p.X.T @ (p.q * e / (e.sum(axis=1, keepdims=True) + 1e-6) - p.Q)
 
 
 def counted_by_every_shard(p: Plain, random: Random) -> Array:
@@ -407,11 +431,16 @@ MISTAKES: dict[str, tuple[Callable[[Plain, Random], Array], ...]] = {
     "micro-batch-means": (mean_of_means,),
     "log-forgotten": (log_forgotten,),
     "rows-left-out": (left_out,),
-    "probabilities-clipped": (clip_of_probabilities,),
+    "probabilities-clipped": (clip_of_probabilities, clip_at_another_limit),
     "z-loss-included": (z_loss,),
     "weights-on-logits": (weights_on_logits,),
     "first-row-factor": (factor_of_row_zero,),
-    "wrong-denominator": (padding_counted, counted_by_every_shard),
+    "wrong-denominator": (
+        padding_counted,
+        counted_by_every_shard,
+        constant_in_sum,
+        constant_in_stable_sum,
+    ),
     "sign-flipped": (flipped,),
     "classes-permuted": (permuted,),
     "log-epsilon": (log_epsilon,),

@@ -153,6 +153,57 @@ def test_the_weight_of_the_label_for_its_whole_smoothed_row_is_named() -> None:
     assert explanation.parameters["weights"] == "of the label"
 
 
+# Free numbers.
+
+
+@pytest.mark.parametrize("is_new_before", [False, True])
+def test_the_gradient_of_x_through_updated_weights_is_named(is_new_before: bool) -> None:
+    """W -= eta dW comes before dx = dz W', and before dz, too."""
+    problem = batch()
+    parts = plain(problem)
+    dz = parts.q * softmax(parts.Z) - parts.Q
+    updated = parts._replace(W=parts.W - 0.1 * parts.X.T @ dz)
+    if is_new_before:
+        dz = updated.q * softmax(updated.Z) - updated.Q
+    found = diagnose(problem, exactly(problem, "inputs"), dz @ updated.W.T, with_respect_to="inputs")
+    (explanation,) = found.explanations
+    assert explanation.slips == ("evaluated-after-update",)
+    assert explanation.texts["eta"] == "0.1"
+    assert explanation.parameters["updated"] == ("W" if is_new_before else "W of R W'")
+
+
+def test_a_guard_in_the_sum_of_exponentials_is_named_with_its_size() -> None:
+    problem = batch()
+    parts = plain(problem)
+    e = np.exp(parts.Z - parts.Z.max(axis=1, keepdims=True))
+    s = e / (e.sum(axis=1, keepdims=True) + 1e-8)
+    (explanation,) = diagnose(problem, exactly(problem), parts.X.T @ (parts.q * s - parts.Q)).explanations
+    assert explanation.slips == ("wrong-denominator",)
+    assert abs(float(explanation.parameters["k"]) / 1e-8 - 1) < 1e-4
+    assert "where the largest e^z is 1" in explanation.happened
+
+
+def test_a_limit_of_probabilities_that_is_no_known_constant_is_read_from_the_candidate() -> None:
+    problem = batch()
+    parts = plain(problem)
+    s = softmax(parts.Z)
+    limit = float(np.sort(s.ravel())[4] * 1.01)  # five are below
+    candidate = parts.X.T @ (parts.q * np.maximum(s, limit) - parts.Q)
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert explanation.slips == ("probabilities-clipped",)
+    assert abs(float(explanation.parameters["eps"]) / limit - 1) < 1e-9
+
+
+def test_one_residual_that_is_off_is_no_limit_and_no_smoothing() -> None:
+    """Any multiple of it fits one; the row is told instead."""
+    problem = batch(n_rows=3)
+    parts = plain(problem)
+    for row, column in np.ndindex(3, 5):
+        dz = parts.q * softmax(parts.Z) - parts.Q
+        dz[row, column] *= 1.2
+        assert names_of(problem, parts.X.T @ dz) == ()
+
+
 @pytest.mark.parametrize("n_classes", [2, 3, 4, 8, 64, 100])
 def test_no_formula_of_smoothing_is_another_by_a_second_name(n_classes: int) -> None:
     """At eps = 0.1 and 0.3, of one label: the targets, and what multiplies S."""

@@ -77,9 +77,7 @@ def blind_spots(
 
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:
     """The forms of a slip that are tried, each with the free number of the example."""
-    forms = slip.forms(cells)
-    if slip.free is not None:
-        return [{**form, slip.free: slip.number.example_on(cells)} for form in forms]
+    forms = slip.example_forms(cells)
     # Of the formats of storage only the example; and of a single row, which has no other label, the example too.
     if slip.example and (slip.stage == "storage" or not forms):
         return [slip.example]

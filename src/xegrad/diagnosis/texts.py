@@ -191,10 +191,31 @@ def _temperature(c: Cells, form: Parameters) -> Words:
 
 
 def _denominator(c: Cells, form: Parameters) -> Words:
-    if str(form["counted"]).endswith("times"):
-        return {"wrong": "e / all_reduce(all_reduce(e.sum(axis=-1, keepdims=True)))"}
-    columns = str(form["counted"]).split()[0]
-    return {"wrong": f"softmax(np.pad(z, ((0, 0), (0, {columns}))))[:, :{c.problem.n_classes}]"}
+    if form["counted"] == "times":
+        return {
+            "which": "it has every class {k} times",
+            "wrong": "e / all_reduce(all_reduce(e.sum(axis=-1, keepdims=True)))",
+            "advice": "Add up the parts of the sum once.",
+        }
+    if form["counted"] == "padding columns":
+        return {
+            "which": "it has {k} padding columns with a logit of 0",
+            "wrong": "softmax(np.pad(z, ((0, 0), (0, {k}))))[:, :{n_classes}]",
+            "advice": "Give padding a logit of -inf.",
+        }
+    constant = {"wrong": "e / (e.sum(axis=-1, keepdims=True) + {k})"}
+    if form["counted"] == "a constant":
+        advice = "Give padding a logit of -inf, and add nothing to the sum."
+        return {**constant, "which": "k = {k} is added to it", "advice": advice}
+    advice = "Add nothing: with a largest exponential of 1 the sum is never 0."
+    return {**constant, "which": "k = {k} is added, where the largest e^z is 1", "advice": advice}
+
+
+def _after_update(c: Cells, form: Parameters) -> Words:
+    which = "right, but for the weights after a step"
+    if form["updated"] == "W of R W'":
+        which = "the residuals are from before the step, and are carried back by W from after it"
+    return {"which": which, "wrong": "{d} = {carried}"}
 
 
 def _micro_batches(c: Cells, form: Parameters) -> Words:
@@ -279,6 +300,7 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "probabilities-clipped": _clipped_probabilities,
     "temperature": _temperature,
     "wrong-denominator": _denominator,
+    "evaluated-after-update": _after_update,
     "micro-batch-means": _micro_batches,
     "log-forgotten": _log_forgotten,
     "weights-not-transposed": _not_transposed,

@@ -285,6 +285,7 @@ _TABLE = {
         cause="A guard against log 0, as in Keras, whose epsilon is 1e-7.",
         formula=formulas.clipped_probabilities,
         forms=formulas.clip_forms,
+        number=FreeNumber("eps", None, between=(0.0, 0.1), grid=np.geomspace(1e-18, 0.1, 73)),
         paired=False,
     ),
     "rows-left-out": Slip(
@@ -340,14 +341,15 @@ _TABLE = {
     "wrong-denominator": Slip(
         stage="probabilities",
         sentence="The sum of exponentials counts what is no class, or counts the classes several times.",
-        equation="S = exp(Z) / (sum exp(Z) + k), or exp(Z) / (k sum exp(Z)): {counted}",
-        message="The softmax divides by another sum of exponentials: {counted}.\n"
+        equation="S = exp(Z) / (sum exp(Z) + k), or exp(Z) / (k sum exp(Z))",
+        message="The softmax divides by another sum of exponentials: {which}.\n"
         "The {n_classes} probabilities no longer sum to one.",
         code=("{wrong}", "softmax(z)"),
-        remedy="Give padding a logit of -inf, and add up the parts of the sum once.",
-        cause="Padding columns with a logit of 0, or a sum over shards that every shard adds up again.",
+        remedy="{advice}",
+        cause="Padding columns with a finite logit, a guard against a sum of 0, or parts that are added up again.",
         formula=formulas.other_denominator,
         forms=formulas.denominator_forms,
+        number=FreeNumber("k", None, between=(0.0, math.inf), grid=np.geomspace(1e-16, 1e8, 97)),
         paired=False,
     ),
     "target-sum-ignored": Slip(
@@ -388,13 +390,12 @@ _TABLE = {
     "evaluated-after-update": Slip(
         stage="bias",
         sentence="The right gradient, of the weights after the step.",
-        equation="G at W - eta G",
-        message="This is the gradient at W - eta G with eta = {eta} ({updated} updated):\n"
-        "right, but for the weights after a step.",
-        code=("W -= eta * grad(W); g = grad(W)", "g = grad(W); W -= eta * g"),
+        equation="G at W - eta dL/dW",
+        message="This is the gradient at W - eta G with eta = {eta} ({updated} updated):\n{which}.",
+        code=("W -= eta * grad(W); {wrong}", "{wrong}; W -= eta * grad(W)"),
         remedy="Take the gradient before the step, or copy W: an update in place changes it.",
         cause="An update in place before the gradient is read.",
-        formula=formulas.logits_after_update,
+        formula=formulas.after_update,
         forms=formulas.update_forms,
         number=FreeNumber("eta", 0.1, grid=np.geomspace(1e-6, 1e3, 109)),
     ),

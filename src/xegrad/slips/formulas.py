@@ -40,17 +40,26 @@ def bias(c: Cells, form: Parameters) -> Rounded:
 
 
 def update_forms(c: Cells) -> list[Parameters]:
-    if c.name == "inputs":  # carried back with another W, which is no change of the logits
-        return []
-    return each("updated", "W") if c.problem.bias is None else each("updated", "W", "W and b")
+    """W alone, or with b; and of dL/dx W' alone, by which R from before the step is carried back."""
+    forms = each("updated", "W") if c.problem.bias is None else each("updated", "W", "W and b")
+    return each("updated", "W of R W'") + forms if c.name == "inputs" else forms
 
 
-def logits_after_update(c: Cells, form: Parameters) -> Rounded:
-    """Z - eta X (X' R), or with b - eta (X (X' R) + the sum of R): from the right, so that nothing is B x B."""
-    moved = c.X @ (c.X.T @ c.R)
-    if form["updated"] == "W and b":
-        moved = moved + c.R.sum(axis=-2, keepdims=True)
-    return c.Z - form["eta"] * moved
+def after_update(c: Cells, form: Parameters) -> dict[str, Rounded]:
+    """Z - eta X (X' R), or with b - eta (X (X' R) + the sum of R): from the right, so that nothing is B x B.
+
+    Of dL/dx, R is carried back by (W - eta X' R)'.
+    """
+    step = c.X.T @ c.R
+    cells: dict[str, Rounded] = {}
+    if c.name == "inputs":
+        cells["back"] = (c.W - form["eta"] * step).T
+    if form["updated"] != "W of R W'":
+        moved = c.X @ step
+        if form["updated"] == "W and b":
+            moved = moved + c.R.sum(axis=-2, keepdims=True)
+        cells["Z"] = c.Z - form["eta"] * moved
+    return cells
 
 
 def softmax_forms(c: Cells) -> list[Parameters]:
@@ -81,21 +90,29 @@ def cooled(c: Cells, form: Parameters) -> dict[str, Rounded]:
 
 
 def denominator_forms(c: Cells) -> list[Parameters]:
-    """Columns up to the next power of two and multiples of blocks, each with a logit of 0; or 2, 4 or 8 shards."""
+    """Columns up to the next power of two and multiples of blocks, each with a logit of 0; or 2, 4 or 8 shards.
+
+    Or any constant: of columns with another logit, or one that is to keep the sum from 0.
+    """
     n_classes = c.problem.n_classes
     widths = {2 ** (n_classes - 1).bit_length(), *(-(-n_classes // block) * block for block in BLOCKS)}
     columns = sorted(width - n_classes for width in widths if width > n_classes)
-    return each("counted", *(f"{k} padding columns" for k in columns), *(f"{k} times" for k in (2, 4, 8)))
+    fixed: list[Parameters] = [{"counted": "padding columns", "k": k} for k in columns]
+    fixed += [{"counted": "times", "k": k} for k in (2, 4, 8)]
+    return fixed + each("counted", "a constant", "a constant, beside a largest e^z of 1")
 
 
 def other_denominator(c: Cells, form: Parameters) -> Rounded:
-    """E / (sum E + k e^0), or E / (k sum E)."""
-    k, what = form["counted"].split(" ", 1)
+    """E / (sum E + k e^0), E / (sum E + k max E), or E / (k sum E)."""
+    k, what = form["k"], form["counted"]
     if what == "times":
         return c.S / float(k)
     # One more logit of ln k: e^(ln k) is k.
-    padding = exact(np.full((*c.Z.shape[:-1], 1), math.log(int(k))), c.arithmetic).in_any_way(1)
-    return softmax(rounded.concatenated([c.Z, padding], axis=-1))[..., : c.problem.n_classes]
+    padding = exact(np.zeros((*c.Z.shape[:-1], 1)) + np.log(k), c.arithmetic).in_any_way(1)
+    if what.endswith("1"):
+        padding = padding + c.Z.moved(lambda array: array.max(axis=-1, keepdims=True))
+    logits = c.Z.broadcast_to((*padding.shape[:-1], c.Z.shape[-1]))
+    return softmax(rounded.concatenated([logits, padding], axis=-1))[..., : c.problem.n_classes]
 
 
 def label_forms(c: Cells) -> list[Parameters]:
@@ -267,7 +284,9 @@ def smoothings(n_classes: int) -> dict[str, Smoothing]:
     different: dict[Smoothing, str] = {Smoothing(1, 1 / n_classes): "eps/T"}
     for name, formula in known.items():
         different.setdefault(formula, name)
-        if formula.always or not math.isclose(formula.added * n_classes, formula.taken):  # does not sum to one
+        if formula.always or not math.isclose(
+            formula.added * n_classes, formula.taken
+        ):  # does not sum to one
             different.setdefault(formula._replace(sums=0), f"{name}, with S")
     return {name: formula for formula, name in different.items()}
 
@@ -336,7 +355,8 @@ def log_forgotten(c: Cells, form: Parameters) -> Rounded:
 def clip_forms(c: Cells) -> list[Parameters]:
     """Each known constant that a probability is beyond, and what then becomes of the derivative.
 
-    A floor where nothing is above 1 - eps is a clip; and of a derivative of 0 only where it is matters.
+    A floor where nothing is above 1 - eps is a clip; and of a derivative of 0 only where it is matters.  The others may
+    have any other limit, but of one row the logarithm's is a multiple.
     """
     forms: list[Parameters] = []
     zeros: set[bytes] = set()
@@ -354,7 +374,9 @@ def clip_forms(c: Cells) -> list[Parameters]:
                 if (where := (which & is_target).tobytes()) not in zeros:
                     forms.append({"eps": eps, "derivative": f"0{floor}"})
                     zeros.add(where)
-    return sorted(forms, key=lambda form: form["derivative"][0], reverse=True)
+    kinds = ["S - y", "of the logarithm"] if is_target.any(axis=-1).sum() > 1 else ["S - y"]
+    open_forms = each("derivative", *(f"{kind}{floor}" for kind in kinds for floor in ("", ", of a floor")))
+    return sorted(forms, key=lambda form: form["derivative"][0], reverse=True) + open_forms
 
 
 def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
