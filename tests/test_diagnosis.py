@@ -153,6 +153,35 @@ def test_the_weight_of_the_label_for_its_whole_smoothed_row_is_named() -> None:
     assert explanation.parameters["weights"] == "of the label"
 
 
+# Rows.
+
+
+@pytest.mark.parametrize("is_over_all", [False, True])
+def test_an_ignored_row_that_keeps_its_probabilities_is_named_though_its_label_is_a_class(
+    is_over_all: bool,
+) -> None:
+    problem = batch(n_rows=6)
+    problem = replace(problem, targets=replace(problem.targets, ignore_index=0))
+    assert problem.targets.labels is not None
+    kept = problem.targets.labels != 0
+    one_hot = np.eye(5)[problem.targets.labels] * kept[:, None]
+    candidate = problem.inputs.T @ (softmax(plain(problem).Z) - one_hot) / (6 if is_over_all else kept.sum())
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert explanation.slips == ("option-ignored",)
+    assert str(explanation.parameters["ignored"]).startswith("S")
+
+
+def test_a_micro_batch_in_which_no_row_counts_is_averaged_too() -> None:
+    """Micro-batches of two, with one row, one row and no row that counts: their mean is 2/3 of the mean."""
+    problem = batch(n_rows=6)
+    assert problem.targets.labels is not None
+    labels = np.where(np.isin(np.arange(6), [0, 2]), problem.targets.labels, -100)
+    problem = replace(problem, targets=replace(problem.targets, labels=labels, ignore_index=-100))
+    (explanation,) = diagnose(problem, exactly(problem), right(plain(problem)) * 2 / 3).explanations
+    assert explanation.slips == ("micro-batch-means",)
+    assert explanation.parameters["size"] == 2
+
+
 # Free numbers.
 
 

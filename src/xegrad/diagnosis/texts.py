@@ -97,6 +97,8 @@ def _option_ignored(c: Cells, form: Parameters) -> Words:
     which = {
         "": "that option of the loss did not reach the backward pass.",
         "kept, in the mean over the others": "the ignored rows are kept, and the sum is divided by the other rows.",
+        "S": "an ignored row has no label, but its S is kept.",
+        "S, in the mean over the others": "an ignored row has no label, but its S is kept, over the number of others.",
         "smoothed": "an ignored row has no label, but its smoothing eps/T is kept.",
         "smoothed, with S": "an ignored row has no label, but S - eps/T is kept.",
         "the only ones that count": "the mask is inverted, and the ignored rows alone count.",

@@ -391,7 +391,7 @@ _TABLE = {
         stage="bias",
         sentence="The right gradient, of the weights after the step.",
         equation="G at W - eta dL/dW",
-        message="This is the gradient at W - eta G with eta = {eta} ({updated} updated):\n{which}.",
+        message="This is the gradient at W - eta dL/dW with eta = {eta} ({updated} updated):\n{which}.",
         code=("W -= eta * grad(W); {wrong}", "{wrong}; W -= eta * grad(W)"),
         remedy="Take the gradient before the step, or copy W: an update in place changes it.",
         cause="An update in place before the gradient is read.",

@@ -196,7 +196,9 @@ def option_forms(c: Cells) -> list[Parameters]:
     if is_used["ignore_index"]:
         kinds = ["kept, in the mean over the others"] if targets.reduction == "mean" else []
         is_class = -c.problem.n_classes <= int(targets.ignore_index or 0) < c.problem.n_classes
-        kinds += ["smoothed", "smoothed, with S"] if targets.label_smoothing and not is_class else []
+        kinds += ["smoothed", "smoothed, with S"] if targets.label_smoothing else []
+        if is_class:
+            kinds += ["S", "S, in the mean over the others"] if targets.reduction == "mean" else ["S"]
         kinds.append("the only ones that count")
         forms += [{"option": "ignore_index", "ignored": kind} for kind in kinds]
     return forms
@@ -212,11 +214,12 @@ def without_option(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
 
 
 def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
-    """Ignored rows that count: as any others, with eps/T for each class, or alone."""
+    """Ignored rows that count: as any others, as S without a label, with eps/T for each class, or alone."""
     targets, n_classes = c.problem.targets, c.problem.n_classes
     kept, ignored = targets.kept, int(targets.ignore_index or 0)
     labels, weights = np.asarray(targets.labels), targets.class_weights
-    is_class = -n_classes <= ignored < n_classes  # like any other, counted from the end if it is negative
+    # Like any other, counted from the end if it is negative.
+    is_class = -n_classes <= ignored < n_classes and not kind.startswith(("S", "smoothed"))
     if is_class:
         labels = np.where(kept, labels, ignored % n_classes)
     everything = effective_targets(
@@ -237,7 +240,7 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     if kind == "the only ones that count":
         counted = ~kept
         everything, mass = (rounded.where(counted[:, None], part, 0.0) for part in (everything, mass))
-    elif kind:
+    elif kind not in ("", "S"):
         counted = kept
     divisor = float(of_rows[counted].sum()) if targets.reduction == "mean" else 1.0
     return {"Q": everything / divisor, "q": mass / divisor}
