@@ -151,10 +151,10 @@ def _smoothed_otherwise(c: Cells, form: Parameters) -> Words:
     spread, stated = str(form["spread"]), c.problem.targets.label_smoothing
     which = f"{spread.removesuffix(', with S')}."
     if spread.endswith("with S"):
-        which = f"{which[:-1]}, after which S alone is no longer what belongs to them."
+        which += " S stands alone, though the targets do not sum to one."
     words = {"stated": f"{stated:.6g}", "which": which, "wrong": _smoothing_in_code(spread)}
     if "weights" in form:
-        words["which"] = f"{which[:-1]}, and the weight of the label for every class of its row."
+        words["which"] = f"{which} The weight of the label multiplies every class of its row."
         words["wrong"] += "; y *= weight[label]"
     return words
 
