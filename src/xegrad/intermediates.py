@@ -169,7 +169,7 @@ def _with_slips(cells: Cells, step: str) -> Iterator[tuple[str, Cells]]:
     """The slips that may have made a step, and the derivation with each in it."""
     if step in ("logits", "probabilities", "loss"):
         for slip in SLIPS.values():
-            if slip.free is None and slip.stage in ("bias", "probabilities", "target"):
-                yield from ((slip.name, with_slip(cells, slip, form)) for form in slip.forms(cells))
+            if slip.stage in ("bias", "probabilities", "target"):
+                yield from ((slip.name, with_slip(cells, slip, form)) for form in slip.fixed_forms(cells))
     for name, change in MISTAKES.get(step, ()):
         yield name, cells.replace(CELLS[step], change(getattr(cells, CELLS[step])))
