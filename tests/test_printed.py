@@ -42,7 +42,7 @@ def half_units(claimed: Claimed) -> Any:
 
 def read_claim(value: str | bytes, names: list[str] | None = None, asked: Reading | None = None) -> Claim:
     data = value if isinstance(value, bytes) else value.encode()
-    return claim.read(PROBLEM, LAYOUT, names, gradient=claim.Written(data, "g"), asked=asked)
+    return claim.read(PROBLEM, LAYOUT, names, claim.Written(data, "g"), asked=asked)
 
 
 # How it was printed.
@@ -360,7 +360,7 @@ def test_a_gradient_is_of_what_the_file_or_the_option_says() -> None:
         ({"gradients": [[1]]}, None, "gradients is no object"),
         ({"gradients": {"W": G.tolist()}, "gradient": (2 * G).tolist()}, None, "gradient and gradients.W differ"),
         ({"gradient": G.tolist()}, ["weights", "bias"], "there is no gradient of b; there is W"),
-        ({"gradients": {"b": [0] * 5}, "gradient": G.tolist()}, ["inputs"], "there is no gradient of x; there is b, W"),
+        ({"gradients": {"b": [0] * 5}, "gradient": G.tolist()}, ["inputs"], "there is no gradient of x; there is W, b"),
         ({"gradient": G.tolist(), "with_respect_to": "b"}, ["weights"], "there is no gradient of W; there is b"),
         ({"gradient": G.tolist(), "with_respect_to": "dW"}, None, "with_respect_to names 'dW'"),
         ({"gradient": G.tolist(), "dtype": "float8"}, None, "dtype is 'float8'"),
