@@ -144,3 +144,70 @@ def test_an_array_called_gradients_is_refused_in_a_problem_too(run: Run, tmp_pat
     outcome = run("verify", path)
     assert outcome.status == 2
     assert "gradients is an array; of each gradient one is expected, as gradients.W" in outcome.err
+
+
+# What is meant by the keys that people write.
+
+
+@pytest.mark.parametrize(
+    ("key", "symbol"),
+    [
+        ("dW", "W"),
+        ("dL/dW", "W"),
+        ("grad_W", "W"),
+        ("W_grad", "W"),
+        ("fc.weight.grad", "W"),
+        ("gradients.W", "W"),
+        ("db", "b"),
+        ("bias.grad", "b"),
+        ("grad_input", "x"),
+        ("dlogits", "logits"),
+    ],
+)
+def test_another_name_of_a_gradient_is_told_its_key(run: Run, key: str, symbol: str) -> None:
+    said = f"dL/d{symbol} is read as {symbol} under gradients, which is gradients.{symbol} in NPZ"
+    for claim, problem in ({key: LISTS[symbol]}, PROBLEM), (None, PROBLEM | {key: LISTS[symbol]}):
+        options = () if claim is None else ("--gradient", json.dumps(claim))
+        outcome = run("verify", "-", *options, stdin=json.dumps(problem))
+        assert outcome.status == 2
+        assert said in outcome.err
+        assert outcome.err.count("\n") == 1
+
+
+def test_a_part_of_a_problem_by_another_name_is_no_gradient(run: Run) -> None:
+    outcome = run("verify", "-", stdin=json.dumps(PROBLEM | {"weights": LISTS["W"]}))
+    assert "did you mean 'W'?" in outcome.err
+
+
+@pytest.mark.parametrize(("word", "symbol"), [("bias", "b"), ("Weights", "W"), ("inputs", "x")])
+def test_the_long_names_of_gradients_are_taken_on_the_command_line(run: Run, word: str, symbol: str) -> None:
+    text = json.dumps(PROBLEM | {"gradients": LISTS})
+    assert [*judged(run, text, "--with-respect-to", word)] == [symbol]
+    computed = json.loads(run("compute", "-", "--json", "--with-respect-to", word, stdin=text).out)
+    assert [*computed["gradients"]] == [symbol] if symbol != "W" else "gradient" in computed
+
+
+def test_an_explanation_of_one_row_of_a_batch_says_what_to_do(run: Run) -> None:
+    batch = "sample_inputs/batch.json"
+    explained = run("explain", batch, "--json").out
+    outcome = run("verify", batch, "--gradient", explained)
+    assert outcome.status == 2
+    assert "explain and judge a problem of that row alone" in outcome.err
+    fields = json.loads(Path(batch).read_text())
+    row = json.dumps(fields | {"x": fields["x"][0], "label": fields["label"][0]})
+    explained = run("explain", "-", "--json", stdin=row).out
+    assert run("verify", "-", "--gradient", explained, "-q", stdin=row).status == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"x": [[1, 2, 3]], "label": []}, "there are no labels; each row of x has one"),
+        ({"x": [[]], "label": []}, "x has no numbers; each row of it needs one for each of 3 inputs"),
+        ({"x": [], "label": []}, "$.x is empty; numbers are expected"),
+    ],
+)
+def test_a_problem_without_rows_says_what_is_missing(run: Run, part: dict[str, Any], said: str) -> None:
+    outcome = run("compute", "-", stdin=json.dumps(PROBLEM | part))
+    assert outcome.status == 2
+    assert f"standard input: {said}" in outcome.err

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from xegrad.naming import GRADIENTS, gradient_meant
 from xegrad.vocabulary import ALIASES, AUTO, CHAIN, COMPUTED_IN, HALF, NAMES, REDUCTIONS
 
 
@@ -137,7 +138,9 @@ _ALIASES: Mapping[str, str] = {
 
 
 def unknown_key(key: str) -> str:
-    """The keys that there are, and the nearest."""
+    """The keys that there are, and the nearest; or the key of a gradient that is meant."""
+    if key.lower() not in GRADIENTS and (meant := gradient_meant(key)):
+        return f"unknown key {key!r}; {meant}"
     near = get_close_matches(key.lower(), _ALIASES, n=1)
     hint = f"; did you mean {_ALIASES[near[0]]!r}?" if near else ""
     keys = ", ".join(key for key in FIELDS if key not in CHAIN or key in ("gradient", "loss"))

@@ -17,6 +17,7 @@ from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
+from xegrad.naming import GRADIENTS
 from xegrad.problem_spec import CLAIMS
 from xegrad.recipes import RECIPES
 from xegrad.vocabulary import AUTO, HALF, NAMES
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
+OF_BOUND = (*MIXED, "recipe")  # what means nothing beside a house rule
 PRECISIONS = (*STORED, "float64")
 _format = partial(option, values=STORED, noun="precision")
 MOST_PRINTED = 10_000  # decimals or digits: no float has more
@@ -88,10 +90,10 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
         if (self.rtol, self.atol) != (None, None):
-            for field in (*MIXED, "recipe"):
-                if getattr(self, field) is not None:
-                    of_bound = f"--{field.replace('_', '-')} is about the derived bound"
-                    raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
+            given = [field for field in OF_BOUND if getattr(self, field) is not None]
+            for field in (*given, *(["summation"] if self.summation != "any" else [])):
+                of_bound = f"--{field.replace('_', '-')} is about the derived bound"
+                raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
@@ -99,7 +101,7 @@ class JudgingOptions(msgspec.Struct, frozen=True):
             both = "--decimals and --digits-printed both"
             raise UsageError(f"{both} say how the text was printed; one of them does")
         if self.with_respect_to:
-            choices(self.with_respect_to, NAMES, "gradient")
+            choices(self.with_respect_to, NAMES, "gradient", GRADIENTS)
 
     @property
     def reading(self) -> Reading | None:

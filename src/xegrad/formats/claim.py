@@ -19,7 +19,7 @@ from xegrad.errors import InputError, short, shown
 from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
 from xegrad.formats.results import types as results
 from xegrad.formats.values import chosen, listed, nearest
-from xegrad.naming import shape_of
+from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
@@ -153,8 +153,8 @@ def _known(values: Mapping[str, Any], hint: str = "") -> Mapping[str, Any]:
     skipped = {*results.ComputeResult.__struct_fields__, *results.ExplainResult.__struct_fields__}
     for key in values:
         if key not in _READ and key not in skipped:
-            known = f"what is read is {', '.join(_READ)}{hint}"
-            raise InputError(f"{short(key)!r} is no gradient, loss or step; {known}{nearest(key, _READ)}")
+            known = f"what is read is {', '.join(_READ)}{hint}{nearest(key, _READ)}"
+            raise InputError(f"{short(key)!r} is no gradient, loss or step; {gradient_meant(key) or known}")
     if not values.keys() & {*_READ} - {"with_respect_to", "dtype"}:
         raise InputError(f"there is no gradient, loss or step; the keys are {listed([*values]) or 'none'}")
     return values
@@ -217,7 +217,8 @@ def _word(value: Any) -> Any:
 
 def _check_symbol(symbol: Any, key: str) -> None:
     if not (isinstance(symbol, str) and symbol in NAMES):
-        hint = nearest(str(symbol), NAMES)
+        symbols = GRADIENTS.get(str(symbol).lower())
+        hint = f"; did you mean {symbols!r}?" if symbols else nearest(str(symbol), NAMES)
         raise InputError(f"{key} names {shown(symbol)}; the gradients are {', '.join(NAMES)}{hint}")
 
 

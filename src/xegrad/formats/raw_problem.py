@@ -152,6 +152,8 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     def _why_no_fit(self, size: int, weights: Array) -> str:
         """What is wrong with x, whose rows are of this size, and what may be meant."""
         n_inputs, n_classes = weights.shape
+        if size == 0:
+            return f"x has no numbers; each row of it needs one for each of {count(n_inputs, 'input')}"
         if self.is_batch and len(self.values["x"]) == n_inputs:
             hint = "x is rows x inputs, and yours seems to be the other way round"
         elif size != n_classes:
