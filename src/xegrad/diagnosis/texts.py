@@ -13,6 +13,7 @@ import numpy as np
 
 from xegrad import layer
 from xegrad.derivation import Cells
+from xegrad.naming import class_in_short
 from xegrad.slips import formulas, rows
 from xegrad.slips.entry import Parameters
 
@@ -20,6 +21,14 @@ Words = Mapping[str, Any]
 
 # What cross_entropy of PyTorch calls the options, where it is another name.
 ARGUMENTS = {"class_weights": "weight"}
+
+MOST_NAMED = 12  # classes in a sentence
+# Of orders that programs make by themselves: what they are, and the line that makes them.
+ORDERS = {
+    "reversed": ("the reverse order of the classes", "classes = names[::-1]"),
+    "alphabetical": ("the alphabetical order of the classes", "classes = sorted(set(names))"),
+    "0 1 10 2": ("the order of the classes' numbers as text", "classes = sorted(map(str, labels))"),
+}
 
 
 def _scaled(c: Cells, form: Parameters) -> Words:
@@ -278,8 +287,14 @@ def _stored(c: Cells, form: Parameters) -> Words:
 
 def _permuted(c: Cells, form: Parameters) -> Words:
     columns = np.arange(c.problem.n_classes)
-    order = np.argsort(formulas.permuted(c, form, np.zeros_like(columns), columns))
-    return {"columns": " ".join(map(str, order.tolist()))}
+    order = np.argsort(formulas.permuted(c, form, np.zeros_like(columns), columns)).tolist()
+    known, undone, _ = form["order"].partition(", undone")
+    which, wrong = ORDERS.get(known, ("another order of the classes", "classes = the names in another order"))
+    if undone:
+        which, wrong = f"the inverse of {which}", "{d}[:, order]    # where np.argsort(order) puts them back"
+    names = ", ".join(class_in_short(c.problem, index) for index in order[:MOST_NAMED])
+    names = names.replace("{", "{{").replace("}", "}}") + (", ..." if len(order) > MOST_NAMED else "")
+    return {"columns": " ".join(map(str, order)), "which": which, "listed": names, "wrong": wrong}
 
 
 def _scrambled(c: Cells, form: Parameters) -> Words:

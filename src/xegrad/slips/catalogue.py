@@ -159,9 +159,9 @@ _TABLE = {
         stage="layout",
         sentence="The columns stand in another order of the classes.",
         equation="G[:, order]",
-        message="The columns are right, in another order of the classes ({order}):\n"
-        "the columns from the left are the classes {columns}.",
-        code=("classes = sorted(set(names))", "classes = the order of W's columns"),
+        message="The columns are right, and they stand in {which}:\n"
+        "from left to right they are those of the classes {listed}.",
+        code=("{wrong}", "classes = the order of W's columns"),
         remedy="Use one order of the classes everywhere.",
         cause="An encoder that sorts the names, or sorts numbers as text.",
         places=formulas.permuted,
