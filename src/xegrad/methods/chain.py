@@ -97,7 +97,7 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
     columns = problem.n_classes * problem.n_inputs
     flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
     for rows, product in _products(probabilities, targets, jacobian, columns):
-        flat[rows[:-2]] += product.sum(axis=-2)
+        flat[rows[:-2]] += product[..., 0, :] if product.shape[-2] == 1 else product.sum(axis=-2)
     return fold(flat, problem.n_classes)
 
 
