@@ -85,8 +85,13 @@ def command(
     from xegrad.methods.exact import work
 
     chosen = computation.methods_for(problem, methods, "auto" if exact is None else exact)
+    sizes = problem.n_rows, problem.n_inputs, problem.n_classes
     if "exact" in chosen:
-        screen.announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
+        screen.announce(work(*sizes))
+    if "chain" in chosen:
+        from xegrad.methods import chain
+
+        screen.announce(chain.work(*sizes), "--method shortcut is quick; the chain takes")
     with screen.progress_bar():
         computed = computation.compute(problem, chosen, names)
 
