@@ -109,9 +109,9 @@ def _in_place(logits: Array, labels: NDArray[np.intp], masses: Array) -> Array:
 
     With m = argmax Z and E = exp(Z - Z_m), s is added up without E_m = 1, and keeps the digits of 1 - S_m (3.1):
 
-        loss = q (log1p(s) - D_c)        R_i = q / (1 + s) E_i        R_c = -q / (1 + s) O_c
+        loss = q (log1p(s) - D_c)        R_i = (q / (1 + s)) E_i        R_c = -(q O_c) / (1 + s)        (3.5)
 
-    O_c = s + (1 - E_c), without a case for c = m (3.4).
+    with O_c = s + (1 - E_c), which needs no case for c = m.
     """
     n_classes = logits.shape[-1]
     flat = logits.reshape(-1)
@@ -124,7 +124,8 @@ def _in_place(logits: Array, labels: NDArray[np.intp], masses: Array) -> Array:
     flat[largest] = 0
     others = logits.sum(axis=-1)
     flat[largest] = of_largest
-    scale = masses / (1 + others)
-    logits *= scale[:, None]
-    flat[label] = 0 - scale * (others + (1 - exponential))
+    total = 1 + others
+    logits *= (masses / total)[:, None]
+    # Not times q / (1 + s), whose underflow O_c would magnify; and 0 - x is 0 where -x has a sign.
+    flat[label] = 0 - masses * (others + (1 - exponential)) / total
     return masses * (np.log1p(others) - from_largest)
