@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +23,8 @@ from xegrad.naming import class_in_full
 from xegrad.problem import Problem
 from xegrad.vocabulary import DEFAULT_METHODS
 
-QUICK = 0.05  # seconds that the exact values may take where nobody asked for them
+QUICK = 0.05  # seconds that the exact values may take where nobody asked for them, or as long as the chain
+CHAIN = 1e-9  # seconds that the chain takes for an entry of a layer Jacobian
 
 AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED = "agree-right", "agree-wrong", "differ", "undecided"
 
@@ -147,8 +149,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about the targets, and why something is not finite, of one problem."""
-        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite,))]
+        """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
+        unsure = self.left_out and f"not every exact value is certified; {self.left_out}"
+        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
+
+    @property
+    def left_out(self) -> str:
+        """How the exact values would be certified that are not because it takes too long; or ""."""
+        seconds = self.evaluations["exact"].seconds_left if "exact" in self.evaluations else 0.0
+        takes = f"takes about {seconds:,.0f} s" if seconds >= 1 else "decides it"
+        return f"--exact {takes}" if seconds else ""
 
     @property
     def verdicts(self) -> list[str]:
@@ -225,7 +235,7 @@ def methods_for(
     """The methods to compute by, in the order of the table: chain and shortcut where none is named.
 
     `exact` adds the exact values or leaves them out; "auto" adds them to no methods that are named, and else where
-    they are quick, as their number tells.
+    they take less than 50 ms or less than the chain, as the sizes tell.
 
     Raises
     ------
@@ -239,11 +249,28 @@ def methods_for(
             from xegrad.methods.exact import work  # it is slow to import
 
             n_problems = math.prod(problem.weights.shape[:-2])
-            exact = n_problems * work(problem.n_rows, problem.n_inputs, problem.n_classes) < QUICK
+            exact = work(problem.n_rows, problem.n_inputs, problem.n_classes, n_problems) < _unasked(problem)
     chosen = chosen | {"exact"} if exact else chosen - {"exact"}
     if not chosen:
         raise InputError("no method is left to compute by")
     return [name for name in METHODS if name in chosen]
+
+
+def _affording(
+    problem: Problem, methods: Sequence[str] | None, exact: bool | Literal["auto"]
+) -> AbstractContextManager[None]:
+    """What integers may take: anything if the exact values are asked for, and little if nobody named them."""
+    from xegrad.methods.exact import affording
+
+    if exact is True:
+        return affording(math.inf)
+    return affording(_unasked(problem)) if methods is None else nullcontext()
+
+
+def _unasked(problem: Problem) -> float:
+    """The seconds that the exact values may take beside chain and shortcut where nobody asked for them."""
+    layer_jacobians = math.prod(problem.weights.shape) * problem.n_rows * problem.n_classes
+    return max(QUICK, CHAIN * layer_jacobians)
 
 
 def compute(
@@ -255,7 +282,8 @@ def compute(
 ) -> Computation:
     """The loss and the gradients by the methods of these names, in the order of the table.
 
-    For `methods` and `exact` see `methods_for`.  `with_respect_to` is weights, and bias where there is one, by
+    For `methods` and `exact` see `methods_for`; with `exact` they take as long as they need, and else numbers that long
+    integers alone decide may stay open.  `with_respect_to` is weights, and bias where there is one, by
     default.  A stack of problems is computed as one.
 
     Examples
@@ -265,7 +293,8 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
-    evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
+    with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
+        evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
