@@ -211,9 +211,9 @@ def test_operands_stay_as_they_are_and_may_be_float32(random: np.random.Generato
     for array in (a, b, low):
         array.flags.writeable = False
     [computed] = products.tiles((a, None), (b, low), 3)
-    assert all((x == y).all() for x, y in zip((a, b, low), before, strict=True))
+    assert all(np.array_equal(x, y) for x, y in zip((a, b, low), before, strict=True))
     [widened] = products.tiles((a.astype(float), None), (b, low), 3)
-    assert all((x == y).all() for x, y in zip(computed[2:], widened[2:], strict=True))
+    assert all(np.array_equal(x, y) for x, y in zip(computed[2:], widened[2:], strict=True))
 
 
 def test_nothing_is_certain_of_what_overflows(random: np.random.Generator) -> None:

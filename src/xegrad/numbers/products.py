@@ -21,10 +21,12 @@ from xegrad.numbers.doubleword import INFLATE, U
 from xegrad.targets import Array
 
 Words = tuple[Array, Array | None]  # high and low words; None where there are no low ones
+_Factor = tuple[Array, NDArray[np.bool_]]  # and which of its rows or columns are not 0
 
 LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together
 # Of a chunk of the sums, by the number of slices: short ones make the slices finer, long ones the additions few.
 LENGTH = {2: 128, 3: 512}
+GROUP = 4  # chunks after which the low word is cleared of what is not low
 STRIP = 1 << 14  # numbers worked on at a time: 128 KiB an array stay in cache
 WIDTH = 1024  # rows and columns of a tile of the result
 LEAST_EXPONENT = -400  # of a slice: products of slices are no smaller than 2**-853
@@ -101,55 +103,67 @@ def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, 
     total[...] = low[...] = 0
     strips = [...] if len(shape) > 2 else chunks(shape[0], STRIP // max(shape[1], 1))
     ranges = chunks(a[0].shape[-1], LENGTH[slices])
-    n_chunks, n_exact = len(ranges), slices * (slices + 1) // 2
+    n_exact, n_groups, group = slices * (slices + 1) // 2, -(-len(ranges) // GROUP), min(GROUP, len(ranges))
     n_products = n_exact + slices + 1
-    # (9.23): each of the n m additions to the low word rounds what is in it, which after c chunks is x c errors.
-    of_total = n_products * n_exact * n_chunks * (n_chunks + 1) / 2 * (1 + 2.0**-8) * U * U
+    # (9.23): in a group of chunks, each product rounds the low word, in which there are so many errors by then.
+    of_total = n_groups * n_products * (group + n_exact * group * (group + 1) / 2) * (1 + 2.0**-8) * U * U
     lefts, rights, sizes = [], [], []
-    for k in ranges:
+    for index, k in enumerate(ranges):
         left = _sliced(_part(a, np.s_[..., k]), -1, LEFT_BITS, slices, buffers)
         right = _sliced(_part(b, np.s_[..., k, :]), -2, RIGHT_BITS, slices, buffers)
         sizes.append((left.norms[0], right.norms[0], left.across, right.across))
-        lefts.append((left.norms[0] + UNSEEN) * of_total)
-        rights.append(right.norms[0] + UNSEEN)
-        # (9.23): K additions, those to the low word, and the low words left out, 2 u each.
-        gamma = (k.stop - k.start + n_products * n_chunks + 8) * U
-        for i in range(slices + 1):
-            lefts.append(left.norms[i] * gamma)
-            rights.append(right.norms[slices - i])
-            rows = ~(left.norms[i] <= 2 * TINY)
-            for j in range(slices - i + 1):
-                columns = ~(right.norms[j] <= 2 * TINY)
-                if not (rows.any() and columns.any()):
-                    break
-                is_exact = i + j < slices
-                first = left.parts[i] if i < slices else left.rests[i]
-                second = right.parts[j] if is_exact else right.rests[j]
-                if len(shape) == 2 and rows.mean() * columns.mean() < 0.6:
-                    # Of numbers with few digits, a few rows or columns are often all that is left.
-                    some, product = np.ix_(rows[:, 0], columns[0]), first[rows[:, 0]] @ second[:, columns[0]]
-                    new_total, new_low = np.empty_like(product), low[some]
-                    if is_exact:
-                        _accumulate(total[some], product, new_total, new_low, np.empty_like(product))
-                        total[some], low[some] = new_total, new_low
-                    else:
-                        low[some] = new_low + product
-                    continue
-                np.matmul(first, second, out=partial)
-                if is_exact:
-                    for strip in strips:
-                        work = buffers.empty("work", total[strip].shape)
-                        _accumulate(total[strip], partial[strip], whole[strip], low[strip], work)
-                    total, whole = whole, total
+        of_exact = (n_products * group + 1) * U
+        of_ordinary = of_exact + (k.stop - k.start + 8) * U  # its own additions, and low words left out
+        for first_norm, off, second_norm in (
+            (left.norms[0] + UNSEEN, of_total, right.norms[0] + UNSEEN),
+            (left.norms[0], of_ordinary, right.norms[slices]),
+            (left.norms[1], of_exact, right.norms[slices - 1]),
+            *((left.norms[i], of_ordinary, right.norms[slices - i]) for i in range(2, slices + 1)),
+            (left.norms[2], 1 + 2.0**-8, right.norms[slices]),  # not formed
+        ):
+            lefts.append(first_norm * off)
+            rights.append(second_norm)
+        for (first, rows), (second, columns), is_large in _pairs(left, right, slices):
+            if not (rows.any() and columns.any()):
+                continue
+            if len(shape) == 2 and rows.mean() * columns.mean() < 0.6:
+                # Of numbers with few digits, a few rows or columns are often all that is left.
+                some, product = np.ix_(rows[:, 0], columns[0]), first[rows[:, 0]] @ second[:, columns[0]]
+                new_total, new_low = np.empty_like(product), low[some]
+                if is_large:
+                    _accumulate(total[some], product, new_total, new_low, np.empty_like(product))
+                    total[some], low[some] = new_total, new_low
                 else:
-                    low += partial
-    for strip in strips:
-        partial[strip] = 0
-        _accumulate(
-            total[strip], low[strip], whole[strip], partial[strip], buffers.empty("work", total[strip].shape)
-        )
+                    low[some] = new_low + product
+                continue
+            np.matmul(first, second, out=partial)
+            if is_large:
+                for strip in strips:
+                    work = buffers.empty("work", total[strip].shape)
+                    _accumulate(total[strip], partial[strip], whole[strip], low[strip], work)
+                total, whole = whole, total
+            else:
+                low += partial
+        if (index + 1) % GROUP == 0 or k is ranges[-1]:
+            for strip in strips:
+                partial[strip] = 0
+                work = buffers.empty("work", total[strip].shape)
+                _accumulate(total[strip], low[strip], whole[strip], partial[strip], work)
+            total, whole, low, partial = whole, total, partial, low
     left_error, right_error = np.concatenate(lefts, axis=-1) * INFLATE, np.concatenate(rights, axis=-2)
-    return whole, partial, left_error, right_error, _is_comfortable(a[0], b[0], sizes)
+    return total, low, left_error, right_error, _is_comfortable(a[0], b[0], sizes)
+
+
+def _pairs(left: _Sliced, right: _Sliced, slices: int) -> Iterator[tuple[_Factor, _Factor, bool]]:
+    """The products of (9.22), and whether one word is not enough for their sum."""
+    for i, first in enumerate(left.parts):
+        for j, second in enumerate(right.parts[: slices + 1 - i]):
+            whole = right.rests[j] if i + j == slices and i > 1 else second
+            yield (first, left.has_rest(i)), (whole, right.has_rest(j)), i + j < slices
+    if len(right.parts) == slices:
+        yield (left.rests[0], left.has_rest(0)), (right.rests[slices], right.has_rest(slices)), False
+    if len(left.parts) == slices:
+        yield (left.rests[slices], left.has_rest(slices)), (right.rests[0], right.has_rest(0)), False
 
 
 class _Sliced(NamedTuple):
@@ -157,6 +171,10 @@ class _Sliced(NamedTuple):
     rests: list[Array]  # before each part, and after the last
     norms: list[Array]  # of the rests, along the axis of the sum
     across: Array  # of the whole, along the other axis
+
+    def has_rest(self, i: int) -> NDArray[np.bool_]:
+        """Rows or columns of which something is left."""
+        return ~(self.norms[i] <= 2 * TINY)
 
 
 def _norm(a: Array, axis: int) -> Array:
