@@ -5,7 +5,7 @@
 O is the sum of the E of the other classes.  Where everything within the bound rounds to one float64, that is the
 correctly rounded number.  It has its own forward pass, and stacks of problems are computed as one.
 
-See docs/numerics.md, section 9.6.
+See docs/numerics.md, section 9.7.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _logits(problem: Problem, slices: int) -> tuple[Array, Array, Array]:
         off[rows] = np.maximum(off[rows], error)
         largest[rows] = np.maximum(largest[rows], np.abs(z[0]).max(axis=-1))
         progress.tell("exact: logits", tile.columns.stop, problem.n_classes)
-    # The sum with the bias is off by ADDITION, and the difference of two logits by 6 u**2 of the larger (9.13).
+    # The sum with the bias is off by ADDITION, and the difference of two logits by 6 u**2 of the larger (9.30).
     return high, low, (off + 12 * U * U * largest) * INFLATE
 
 
@@ -225,7 +225,7 @@ def _softmax(z: DoubleWord, off: Array) -> _Softmax:
 
 
 class _Targets:
-    """Q over the rows of all problems, times their divisor: labels where each row has one, and else all of Q (9.14)."""
+    """Q over the rows of all problems, times their divisor: labels where each row has one, and else all of Q (9.31)."""
 
     def __init__(self, problem: Problem) -> None:
         targets, n_classes = problem.targets, problem.n_classes
@@ -285,7 +285,7 @@ class _Rows(NamedTuple):
 
 
 def _relative(softmax: _Softmax) -> Array:
-    """The relative error of S and of O / (1 + s), (B,), but for that of their division (9.15)."""
+    """The relative error of S and of O / (1 + s), (B,), but for that of their division (9.32)."""
     power = np.expm1(softmax.off * INFLATE) + EXPONENTIAL
     n_classes = softmax.shifted[0].shape[-1]
     relative = 2 * power + (3 * dw.depth(n_classes) + 4) * ADDITION
@@ -301,7 +301,7 @@ def _loss_error(softmax: _Softmax, log_error: Array) -> tuple[Array, Array]:
 
 
 def _hard(softmax: _Softmax, labels: NDArray[np.intp], factor: DoubleWord, off: float) -> _Rows:
-    """r = E f / (1 + s), and of the label -O f / (1 + s); f ln(1 + s) - f D of the label (9.15)."""
+    """r = E f / (1 + s), and of the label -O f / (1 + s); f ln(1 + s) - f D of the label (9.32)."""
     powers, each = softmax.powers, np.arange(len(labels))
     here = each, labels
     rest = dw.add((softmax.whole[0][:, 0], softmax.whole[1][:, 0]), (-powers[0][here], -powers[1][here]))
@@ -333,7 +333,7 @@ def _of_factor(
 
 
 def _dense(softmax: _Softmax, targets: DoubleWord, off_dense: float, factor: DoubleWord, off: float) -> _Rows:
-    """r = ((q - Q) E - Q O) f / (1 + s), and f q ln(1 + s) - f sum Q D (9.16)."""
+    """r = ((q - Q) E - Q O) f / (1 + s), and f q ln(1 + s) - f sum Q D (9.33)."""
     powers, (n_rows, n_classes) = softmax.powers, softmax.shifted[0].shape
     each, depth = np.arange(n_rows), dw.depth(n_classes)
     here = each, softmax.largest
@@ -367,7 +367,7 @@ def _dense(softmax: _Softmax, targets: DoubleWord, off_dense: float, factor: Dou
 def _matrix_product(
     a: Words, b: Words, a_off: Array | None, b_off: Callable[[slice], Array] | None, slices: int
 ) -> Nearest:
-    """A B rounded, where A is off by `a_off`, or columns of B by `b_off`, entry by entry; None is exact (9.17)."""
+    """A B rounded, where A is off by `a_off`, or columns of B by `b_off`, entry by entry; None is exact (9.34)."""
     rounded = Nearest.of_shape((*a[0].shape[:-1], b[0].shape[-1]))
     a_norm = _norm(a[0] if a_off is None else a_off, -1)
     for tile in tiles(a, b, slices):
@@ -393,7 +393,7 @@ def _norm(a: Array, axis: int) -> Array:
 
 
 def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
-    """x_j r_i rounded, of one row: off by 8 u**2 of itself, and by x_j times the error of r_i (9.18)."""
+    """x_j r_i rounded, of one row: off by 8 u**2 of itself, and by x_j times the error of r_i (9.35)."""
     rounded = Nearest.of_shape((*x.shape, r[0].shape[-1]))
     is_stack = x.ndim > 1
     off = (off + np.abs(r[0]) * (8 * U * U)) * INFLATE
