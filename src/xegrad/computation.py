@@ -91,7 +91,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def n_problems(self) -> int:
         """K; 1 for a problem that is no stack."""
-        return int(np.prod(self.problem.weights.shape[:-2], dtype=int))
+        return math.prod(self.problem.weights.shape[:-2])
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -186,8 +186,10 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
         masks["no-exact"] = np.full(self.n_problems, "exact" not in self.evaluations)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
-        kinds = [kind for kind in VERDICT_OF if kind in masks]
-        return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
+        kinds = np.full(self.n_problems, "right", dtype=object)
+        for kind in reversed([kind for kind in VERDICT_OF if kind in masks]):
+            kinds[masks[kind]] = kind
+        return kinds.tolist()
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
@@ -215,7 +217,8 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """(K,) whether any of the masks holds anywhere in a problem."""
         holds = np.zeros(self.n_problems, dtype=bool)
         for mask in masks:
-            holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
+            if np.any(mask):  # it seldom does, and this is quicker than row by row
+                holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
         return holds
 
 

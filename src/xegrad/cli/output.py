@@ -31,7 +31,7 @@ FORMS = {
 }
 VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
-Write = Callable[[bytes], object]
+Write = Callable[["bytes | memoryview"], object]
 Json = Annotated[bool, option("--json", "Short for --format json.")]
 NoColor = Annotated[bool, option("--no-color", "No colours; NO_COLOR does the same.")]
 
@@ -140,7 +140,7 @@ def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
         stream = sys.stderr if is_report else sys.stdout
         stream.flush()
 
-        def write(data: bytes) -> None:
+        def write(data: bytes | memoryview) -> None:
             stream.buffer.write(data)
             stream.flush()
 

@@ -5,7 +5,7 @@ See docs/json.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,9 +47,15 @@ def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
     return {"of": SYMBOLS[name], **indices}
 
 
-def _together(comparisons: Iterable[Comparison], n_problems: int) -> Comparison:
-    """Several gradients of K problems as one, (K, entries)."""
-    rows = [one.in_rows(n_problems) for one in comparisons]
+def _in_rows(comparisons: Mapping[str, Comparison], n_problems: int) -> list[Comparison]:
+    """Gradients of K problems, (K, entries) each."""
+    return [one.in_rows(n_problems) for one in comparisons.values()]
+
+
+def _together(rows: Sequence[Comparison]) -> Comparison:
+    """Several gradients as one."""
+    if len(rows) == 1:
+        return rows[0]
     parts = zip(*((one.reference, one.candidate, one.bound) for one in rows), strict=True)
     return Comparison(*(np.concatenate(arrays, axis=1) for arrays in parts))
 
@@ -81,7 +87,7 @@ def compute_results(
     probabilities = _of_each(computation, layout, "logits", computation.forward.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
     accuracy: Fields = {
-        key(name): _accuracy(_together(from_exact.values(), computation.n_problems))
+        key(name): _accuracy(_together(_in_rows(from_exact, computation.n_problems)))
         for name, from_exact in computation.from_exact.items()
     }
     if "exact" in values:
@@ -114,7 +120,7 @@ def compute_results(
         **evaluations,
         comparison=comparison,
         verdict=each(computation.verdicts),
-        warnings=each(notes),
+        warnings=each(notes) if any(notes) else [],
     )
     return objects(tree)
 
@@ -144,8 +150,8 @@ def _values(computation: Computation, method: str, layout: Layout) -> Fields:
 def _comparison(computation: Computation) -> Fields:
     """The chain against the shortcut: the figures of all gradients together."""
     problem, n_problems, compared = computation.problem, computation.n_problems, computation.comparisons
-    together = _together(compared.values(), n_problems)
-    each_gradient = [one.in_rows(n_problems) for one in compared.values()]
+    each_gradient = _in_rows(compared, n_problems)
+    together = _together(each_gradient)
     agree = np.array([one.within.all(axis=1) for one in each_gradient])
     differences = np.array([np.abs(one.difference).max(axis=1) for one in each_gradient])
     # The worst entry is of the gradient that disagrees, or else of the first; of several, that which differs most.

@@ -6,6 +6,7 @@ An array has one value for each problem; anything else is of all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ def objects(tree: Any) -> list[msgspec.Raw]:
 
     What all objects have in common is written once, and so is an array that stands in several places.
     """
-    columns: list[list[bytes]] = []
+    columns: list[Iterable[bytes]] = []
     texts: dict[int, list[bytes]] = {}  # of an array, by its identity
 
     def place(array: Any) -> msgspec.Raw:
@@ -42,8 +43,11 @@ def objects(tree: Any) -> list[msgspec.Raw]:
         columns.append(texts[id(array)])
         return msgspec.Raw(PLACE)
 
-    whole = msgspec.json.encode(tree, enc_hook=place).replace(b"%", b"%%").replace(PLACE, b"%b")
-    return [msgspec.Raw(whole % row) for row in (zip(*columns, strict=True) if columns else [()])]
+    first, *others = msgspec.json.encode(tree, enc_hook=place).split(PLACE)
+    if not others:
+        return [msgspec.Raw(first)]
+    pieces = [repeat(first), *chain.from_iterable(zip(columns, map(repeat, others), strict=True))]
+    return [msgspec.Raw(b"".join(row)) for row in zip(*pieces)]  # noqa: B905 -- what is repeated has no end
 
 
 def _texts(array: Any) -> list[bytes]:
@@ -66,6 +70,8 @@ def nulls(*trees: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
             seen.add(id(array))
             flat = array.reshape(len(array), -1)
             unwritable = flat > LARGEST_INTEGER if array.dtype.kind == "u" else ~np.isfinite(flat)
+            if not unwritable.any():
+                continue
             for k in np.flatnonzero(unwritable.any(axis=1)).tolist():
                 reason = f"{np.count_nonzero(unwritable[k])} of {flat.shape[1]} entries are not finite"
                 if flat.shape[1] == 1:
