@@ -66,7 +66,7 @@ def command(
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         with writer(None if save == "-" else save) as write:
-            write(saving.module.write_problem(raw.moved(descent.end)))
+            write([saving.module.write_problem(raw.moved(descent.end))])
 
     def result() -> Any:
         from xegrad.formats.results import descend_result

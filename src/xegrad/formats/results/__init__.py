@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from msgspec import UNSET
 
 from xegrad.comparison import Comparison
 from xegrad.formats.results import types
+from xegrad.formats.results.tree import Line as Line
 from xegrad.formats.results.tree import each, nulls, objects
 from xegrad.formats.results.tree import encode as encode
 from xegrad.formats.results.types import key
@@ -81,7 +81,7 @@ def compute_results(
     *,
     ids: Sequence[Any] = (UNSET,),
     warnings: Sequence[Sequence[str]] = ((),),
-) -> list[msgspec.Raw]:
+) -> list[Line]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
     classes = computation.problem.classes
     probabilities = _of_each(computation, layout, "logits", computation.forward.probabilities)
@@ -134,7 +134,7 @@ def _values(computation: Computation, method: str, layout: Layout) -> Fields:
     """The loss and the gradients by one method, in the layout of the problem."""
     evaluation, n_problems = computation.evaluations[method], computation.n_problems
     gradients = {  # + 0.0, since an exact zero has no sign to tell
-        SYMBOLS[name]: _of_each(computation, layout, name, gradient + 0.0)
+        SYMBOLS[name]: _of_each(computation, layout, name, gradient if gradient.all() else gradient + 0.0)
         for name, gradient in evaluation.gradients.items()
     }
     values: Fields = {"loss": np.reshape(evaluation.loss, n_problems)}
@@ -172,7 +172,7 @@ def _comparison(computation: Computation) -> Fields:
     }
 
 
-def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
+def verify_result(verification: Verification, *, id: Any) -> Line:
     """What `verify --json` prints."""
     checks = [
         _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)

@@ -16,12 +16,14 @@ LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 los
 NOT_SHOWN = ("difference", "yours", "exact")  # whose warning is without the value
 PLACE = b"\0"  # stands for an array in the text of a tree: no JSON holds this byte
 
+Line = tuple[bytes, ...]  # of JSON in pieces, so that an array that stands in several places is one in memory
+
 _encoder = msgspec.json.Encoder(enc_hook=np.ndarray.tolist)
 
 
-def encode(*results: Any) -> bytes:
-    """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
-    return _encoder.encode_lines(results)
+def encode(result: Any) -> Line:
+    """A line of JSON; numbers are the shortest text that reads back to the same float64."""
+    return result if isinstance(result, tuple) else (_encoder.encode(result), b"\n")
 
 
 def each(values: Iterable[Any]) -> Any:
@@ -29,8 +31,8 @@ def each(values: Iterable[Any]) -> Any:
     return np.fromiter(values, dtype=object)
 
 
-def objects(tree: Any) -> list[msgspec.Raw]:
-    """The K objects of a tree, as text; a tree without an array is one.
+def objects(tree: Any) -> list[Line]:
+    """The K objects of a tree, a line each; a tree without an array is one.
 
     What all objects have in common is written once, and so is an array that stands in several places.
     """
@@ -43,11 +45,11 @@ def objects(tree: Any) -> list[msgspec.Raw]:
         columns.append(texts[id(array)])
         return msgspec.Raw(PLACE)
 
-    first, *others = msgspec.json.encode(tree, enc_hook=place).split(PLACE)
+    first, *others = (msgspec.json.encode(tree, enc_hook=place) + b"\n").split(PLACE)
     if not others:
-        return [msgspec.Raw(first)]
+        return [(first,)]
     pieces = [repeat(first), *chain.from_iterable(zip(columns, map(repeat, others), strict=True))]
-    return [msgspec.Raw(b"".join(row)) for row in zip(*pieces)]  # noqa: B905 -- what is repeated has no end
+    return [*zip(*pieces)]  # noqa: B905 -- what is repeated has no end
 
 
 def _texts(array: Any) -> list[bytes]:
