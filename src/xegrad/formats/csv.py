@@ -10,6 +10,7 @@ A data set is a table with a header, one row for each example: columns of number
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -25,13 +26,16 @@ from xegrad.errors import InputError, short
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import is_number, nearest
+from xegrad.formats.values import array_of_rows, is_number, nearest, why_ragged
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 
 SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them
 HEADER = "the header is x, then the class names"
 SPECIAL_ROWS = {"bias": "b", "label": "label"}  # by their first cell: the key that each is
+_PLAIN = b"-0123456789"  # a row of plain numbers begins with one of these
+
+_rows_decoder = msgspec.json.Decoder(list[list[float]])
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -55,13 +59,13 @@ class Line(msgspec.Struct, frozen=True):
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """A problem in one table; or a part: plain numbers, or labels."""
-    lines = _lines(data)
-    if part is None:
-        return _problem(lines)
     if part == "label":
-        return RawProblem({"label": _labels(lines)})
+        return RawProblem({"label": _labels(_lines(data))})
+    lines, plain = _apart(data, part)
+    if part is None:
+        return _problem(lines, plain)
     try:
-        array, names = _numbers(lines)
+        array, names = _numbers(lines, plain)
     except InputError as error:
         hint = "; if it is a data set, --label-column names the column that is the label"
         raise InputError(f"{error}{hint if part == 'x' else ''}") from None
@@ -72,7 +76,39 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     return RawProblem(values)
 
 
-def _problem(lines: list[Line]) -> RawProblem:
+def _apart(data: bytes, part: str | None) -> tuple[list[Line], Array | None]:
+    """The lines that begin with a word, and the numbers of the rows between; or else all lines, and None.
+
+    Most rows are plain numbers, which brackets make a list in JSON: that is read ten times as fast as cell by cell.
+    """
+    lines = enumerate(data.replace(b"\r\n", b"\n").split(b"\n"), start=1)
+    numbered = [(number, line) for number, line in lines if line]
+    rows = [line for _, line in numbered if line[0] in _PLAIN]
+    others = [(number, line) for number, line in numbered if line[0] not in _PLAIN]
+    begins = others[:1] in (numbered[:1], [] if part else None)
+    if rows and begins and len(others) <= (1 if part else 1 + len(SPECIAL_ROWS)):
+        with contextlib.suppress(InputError):  # which the whole table tells better
+            words = [Line(number, one.cells) for number, line in others for one in _lines(line)]
+            plain = None if any(b'"' in line for _, line in others) else _matrix_of(rows)
+            is_known = all(line.cells[0].lower() in SPECIAL_ROWS for line in words[1:])
+            if plain is not None and is_known and {len(line.cells) for line in words} <= {plain.shape[1]}:
+                return words, plain
+    return _lines(data), None
+
+
+def _matrix_of(rows: list[bytes]) -> Array | None:
+    """The numbers of rows that are lists in JSON but for their brackets, if they are, and equally long."""
+    text = b"".join((b"[[", b"],[".join(rows), b"]]"))
+    if text.count(b"[") > len(rows) + 1 or b"\r" in text:
+        return None
+    try:
+        table = _rows_decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return None if why_ragged(table, "") else array_of_rows(table, "")
+
+
+def _problem(lines: list[Line], plain: Array | None) -> RawProblem:
     """W is always (inputs, classes)."""
     header, *below = lines
     _check_header(header)
@@ -85,9 +121,9 @@ def _problem(lines: list[Line]) -> RawProblem:
         if rows:
             values[key] = _matrix(rows, range(1, len(header.cells)))[0]
     table = [line for line in below if line.cells[0].lower() not in SPECIAL_ROWS]
-    if not table:
+    if not table and plain is None:
         raise InputError("there is no row of numbers; each input is a row: x_j, then W[j, :]")
-    numbers = _matrix(table, range(len(header.cells)))
+    numbers = _matrix(table, range(len(header.cells))) if plain is None else plain
     values |= {"W": numbers[:, 1:], "x": numbers[:, 0]}
     if names := _names(header.cells[1:]):
         values["classes"] = names
@@ -162,8 +198,10 @@ def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
     return not others
 
 
-def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
+def _numbers(lines: list[Line], plain: Array | None = None) -> tuple[Array, tuple[str, ...] | None]:
     """A table of numbers, and the names above them."""
+    if plain is not None and not lines:
+        return plain, None
     _check_widths(lines)
     first, *below = lines
     columns = range(len(first.cells))
@@ -173,9 +211,9 @@ def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
     if len(words) < len(columns):
         shown = repr(short(first.cells[words[0]]))
         raise first.error(f" is {shown} among numbers; a row holds numbers, a header only names", words[0])
-    if not below:
+    if not below and plain is None:
         raise InputError("there are no numbers below the header")
-    return _matrix(below, columns), _names(first.cells)
+    return _matrix(below, columns) if plain is None else plain, _names(first.cells)
 
 
 def _check_widths(lines: list[Line]) -> None:
