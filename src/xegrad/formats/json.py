@@ -42,9 +42,13 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
 
 def read_object(data: bytes) -> Any:
     """The ProblemObject as it stands, checked by its types alone, and that no key is doubled."""
-    if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
+    try:
+        fields = _decode(_problem_decoder, data)
+    except InputError:
+        if not (b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data)):
+            raise
         data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
-    fields = _decode(_problem_decoder, data)
+        fields = _decode(_problem_decoder, data)
     if b"\\" in data or _has_more_keys(data, [fields]):
         import json
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
+IN_CACHE = 2**14  # numbers, of which there may be a list beside their text
 NOT_SHOWN = ("difference", "yours", "exact")  # whose warning is without the value
 PLACE = b"\0"  # stands for an array in the text of a tree: no JSON holds this byte
 
@@ -54,6 +55,8 @@ def objects(tree: Any) -> list[Line]:
 
 def _texts(array: Any) -> list[bytes]:
     """The value of each problem as JSON, null for a number that it cannot hold."""
+    if array.ndim > 2 and array[0].size > IN_CACHE:
+        return [_encoder.encode([*one]) for one in array]  # each row a list for itself
     values: list[Any] = array.tolist()
     if array.ndim > 1 or array.dtype.kind in "OU":
         return list(map(_encoder.encode, values))
