@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -43,7 +44,7 @@ VERDICT_OF: Mapping[str, str] = {
 Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
-class Computation(msgspec.Struct, frozen=True, eq=False):
+class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient.
 
     Examples
@@ -76,7 +77,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """The gradients that were computed."""
         return list(self.reported.gradients)
 
-    @property
+    @cached_property
     def from_exact(self) -> dict[str, dict[str, Comparison]]:
         """By method and gradient, the others against the exact method, where it is there."""
         return {

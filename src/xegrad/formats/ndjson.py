@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import count, repeat
+from itertools import chain, count, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -26,7 +26,7 @@ from xegrad.formats import json, labels
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import FIELDS
-from xegrad.targets import Targets
+from xegrad.targets import Array, Targets
 from xegrad.vocabulary import NAMES
 
 # Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
@@ -210,11 +210,20 @@ def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -
         if key in options.values:  # for each line that of the command line
             arrays[name] = np.broadcast_to(of_one, (len(objects), *of_one.shape))
         else:
-            of_lines = np.array(columns[key], dtype=np.float64)
-            moved = first.layout.to_library(name, of_lines)
+            moved = first.layout.to_library(name, _array(columns[key]))
             arrays[name] = moved.reshape(len(objects), *of_one.shape)
     problem = replace(one, targets=_targets(columns["label"], one, options), **arrays)
     return Stack(problem, places, first.layout)
+
+
+def _array(values: Sequence[Any]) -> Array:
+    """Lists of lists as numpy.array makes of them, which looks at each number for its type: in half the time."""
+    shape = [len(values)]
+    while isinstance(values[0], list):
+        (size,) = {len(part) for part in values}  # a ValueError where there are several
+        shape.append(size)
+        values = [*chain.from_iterable(values)]
+    return np.fromiter(values, np.float64, len(values)).reshape(shape)
 
 
 def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targets:

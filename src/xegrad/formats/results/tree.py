@@ -37,10 +37,17 @@ def objects(tree: Any) -> list[Line]:
 
     What all objects have in common is written once, and so is an array that stands in several places.
     """
+
+    def is_common(array: Any) -> bool:
+        of_one_type = array.dtype.kind in "bi" or (array.dtype.kind == "O" and isinstance(array[0], str))
+        return array.ndim == 1 and of_one_type and bool((array == array[0]).all())
+
     columns: list[Iterable[bytes]] = []
     texts: dict[int, list[bytes]] = {}  # of an array, by its identity
 
-    def place(array: Any) -> msgspec.Raw:
+    def place(array: Any) -> Any:
+        if is_common(array):
+            return array.tolist()[0]
         if id(array) not in texts:
             texts[id(array)] = _texts(array)
         columns.append(texts[id(array)])
