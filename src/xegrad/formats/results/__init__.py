@@ -21,7 +21,7 @@ from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.computation import Computation
-    from xegrad.descent import Descent
+    from xegrad.descent import Descent, ExactLosses
     from xegrad.explanation import Explanation
     from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
@@ -248,7 +248,9 @@ def explain_result(explanation: Explanation, layout: Layout, *, id: Any) -> Any:
     return types.ExplainResult(schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
 
 
-def descend_result(descent: Descent, layout: Layout, *, id: Any) -> types.DescendResult:
+def descend_result(
+    descent: Descent, losses: ExactLosses | None, layout: Layout, *, id: Any
+) -> types.DescendResult:
     """What `descend --json` prints; W in its own layout."""
     from xegrad.descent import accuracy
 
@@ -270,6 +272,7 @@ def descend_result(descent: Descent, layout: Layout, *, id: Any) -> types.Descen
         b=descent.end.bias,
         right_before=accuracy(descent.start),
         right_after=accuracy(descent.end),
+        exact=UNSET if losses is None else _result(types.ExactLossesResult, losses),
         warnings=notes,
     )
 
