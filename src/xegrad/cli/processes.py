@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 # A text, which holds until the next answer is asked for, and the rest.
 Answer = tuple[bytes | memoryview, Any]
 
-SHARED = 2**22  # bytes of a text at most that comes by shared memory; only those that are written take memory
+SHARED = 2**24  # bytes of a text at most that comes by shared memory; only those that are written take memory
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
