@@ -5,6 +5,8 @@ See docs/numerics.md, section 7.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
 
-class Comparison(msgspec.Struct, frozen=True, eq=False):
+class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape.
 
     Examples
@@ -41,7 +43,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
             difference = self.candidate - self.reference
         return np.where(self.candidate == self.reference, 0, difference)
 
-    @property
+    @cached_property
     def within(self) -> NDArray[np.bool_]:
         """Entries whose difference rounding explains: never NaN, and never by an infinite bound.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -45,7 +46,7 @@ VERDICT_OF: Mapping[str, str] = {
 Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
-class Computation(msgspec.Struct, frozen=True, eq=False):
+class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient.
 
     Examples
@@ -78,7 +79,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """The gradients that were computed."""
         return list(self.reported.gradients)
 
-    @property
+    @cached_property
     def from_exact(self) -> dict[str, dict[str, Comparison]]:
         """By method and gradient, the others against the exact method, where it is there."""
         return {
@@ -93,7 +94,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def n_problems(self) -> int:
         """K; 1 for a problem that is no stack."""
-        return int(np.prod(self.problem.weights.shape[:-2], dtype=int))
+        return math.prod(self.problem.weights.shape[:-2])
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -196,8 +197,10 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
         masks["no-exact"] = np.full(self.n_problems, "exact" not in self.evaluations)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
-        kinds = [kind for kind in VERDICT_OF if kind in masks]
-        return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
+        kinds = np.full(self.n_problems, "right", dtype=object)
+        for kind in reversed([kind for kind in VERDICT_OF if kind in masks]):
+            kinds[masks[kind]] = kind
+        return kinds.tolist()
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
@@ -225,7 +228,8 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """(K,) whether any of the masks holds anywhere in a problem."""
         holds = np.zeros(self.n_problems, dtype=bool)
         for mask in masks:
-            holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
+            if np.any(mask):  # it seldom does, and this is quicker than row by row
+                holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
         return holds
 
 

@@ -250,7 +250,7 @@ def _verify_lines(
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            yield place, ndjson.shortened(error), TROUBLE
+            yield [place], [ndjson.shortened(error)], TROUBLE
             continue
         status = DONE if verification.verified else JUDGED_WRONG
-        yield place, verify_result(verification, id=raw.id), status
+        yield [place], [verify_result(verification, id=raw.id)], status
