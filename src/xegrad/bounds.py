@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer, notebook
-from xegrad.derivation import Cells
+from xegrad.derivation import IN_CACHE, Cells, row_by_row
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
@@ -59,9 +59,14 @@ def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
     layer.forward(wide)
     twin = copy(wide)
     twin.__dict__["results"] = dict(wide.__dict__["results"])
-    if arithmetic.failure:
-        arithmetic = replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
-    return Cells(twin, arithmetic=arithmetic)
+    return Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
+
+
+def _of_each_term(problem: Problem, arithmetic: Arithmetic) -> Arithmetic:
+    """The arithmetic, with the chance of a failure shared among all terms (4.22)."""
+    if not arithmetic.failure:
+        return arithmetic
+    return replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
 
 
 def terms_of(problem: Problem) -> int:
@@ -84,6 +89,10 @@ def stable(
         In which it computes, one of PRECISIONS or a variant: that of the problem by default.  The exact values are for
         W, x and b in float64.
     """
+    if problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE:
+        bound = _from_rows(problem, tuple(with_respect_to), arithmetic or PRECISIONS[problem.dtype.name])
+        if bound is not None:
+            return bound
     return _bound(cells_of(problem, arithmetic), with_respect_to)
 
 
@@ -175,6 +184,17 @@ def _chain_underflow(cells: Cells) -> Array:
     magnified = magnified.sum(axis=-1, keepdims=True)
     underflow = arithmetic.eta * (2 + cells.problem.n_classes + magnified)
     return np.where(magnified < arithmetic.largest / 4, underflow, np.inf)
+
+
+@once
+def _from_rows(problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic) -> Bound | None:
+    """That of a large problem, whose cells do not all exist at a time."""
+    cells = Cells(problem.astype(np.dtype(np.float64)), arithmetic=_of_each_term(problem, arithmetic))
+    errors = row_by_row(cells, with_respect_to)
+    if errors is None:
+        return None
+    loss, gradients = errors
+    return Bound(_inflated(loss), {name: _inflated(error) for name, error in gradients.items()})
 
 
 def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:

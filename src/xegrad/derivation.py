@@ -12,7 +12,7 @@ See docs/numerics.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -22,9 +22,9 @@ from msgspec.structs import replace
 from xegrad import layer
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
-from xegrad.numbers.rounded import Rounded, entered, exact, product
+from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
 from xegrad.problem import Problem
-from xegrad.targets import Targets
+from xegrad.targets import ALL, Array, Targets
 
 
 class Cells(msgspec.Struct, eq=False):
@@ -38,6 +38,7 @@ class Cells(msgspec.Struct, eq=False):
     name: str = "weights"
     arithmetic: Arithmetic = PRECISIONS["float64"]
     known: dict[str, Rounded] = {}
+    rows: slice = ALL  # of the batch: the cells may hold some of it, and then G is what these add to it
 
     def __post_init__(self) -> None:
         self.problem = self.problem.astype(np.dtype(np.float64))
@@ -60,7 +61,8 @@ class Cells(msgspec.Struct, eq=False):
     def replace(self, cell: str, value: Rounded) -> Cells:
         """The derivation with something else in the place of a cell: what is made of it follows."""
         known = self._known_without(DOWNSTREAM[cell])
-        return Cells(self.problem, self.name, self.arithmetic, known | {cell: self._stored(cell, value)})
+        known[cell] = self._stored(cell, value)
+        return Cells(self.problem, self.name, self.arithmetic, known, self.rows)
 
     def of(self, name: str) -> Cells:
         """The same derivation with respect to something else."""
@@ -68,11 +70,18 @@ class Cells(msgspec.Struct, eq=False):
             return self
         self.R  # noqa: B018 (computed here, it is the same for all of them)
         known = self._known_without(DOWNSTREAM["back"] | {"parameter"})
-        return Cells(self.problem, name, self.arithmetic, known)
+        return Cells(self.problem, name, self.arithmetic, known, self.rows)
+
+    def some(self, rows: slice) -> Cells:
+        """The same derivation for some rows of the batch."""
+        known = {cell: self.known[cell] for cell in ("W", "b") if cell in self.known}
+        return Cells(self.problem, self.name, self.arithmetic, known, rows)
 
     @property
     def forward(self) -> layer.Forward | None:
         """The forward pass of the problem, if that is where these logits are from."""
+        if self.rows != ALL:
+            return None
         forward = layer.forward(self.problem)
         return forward if self.Z.value is forward.logits else None
 
@@ -85,25 +94,83 @@ class Cells(msgspec.Struct, eq=False):
     def gradient(self, rows: Any = slice(None), columns: Any = slice(None)) -> Rounded:
         """G, or some of its rows and columns."""
         if self.name == "weights":
-            return product(self.back[..., rows, :], self.R[..., columns], partial=self._partial)
+            return product(self.back[..., rows, :], self.R[..., columns], partial=self.partial)
         if self.name == "inputs":
-            return product(self.R[..., rows, :], self.back[..., columns], partial=self._partial)
+            return product(self.R[..., rows, :], self.back[..., columns], partial=self.partial)
         if self.name == "bias":
-            residuals, partial = self.R[..., columns], self._partial
-            if not partial:
-                return residuals.sum(axis=-2)
-            size = (np.abs(residuals.value) + residuals.error).sum(axis=-2)
-            in_sum = self.arithmetic.gamma(self.arithmetic.terms(self.problem.n_rows))
-            return residuals.sum(axis=-2).less_certain(partial * (1 + in_sum) * size)
+            addends = self.R[..., columns].addends(axis=-2)
+            return summed([addends], self.problem.n_rows, self.arithmetic, self.partial)
         return self.R[..., rows, :][..., columns]
 
     @property
-    def _partial(self) -> float:
+    def partial(self) -> float:
         """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.15)."""
         if self.arithmetic.partial is None:
             return 0.0
         other, count = self.arithmetic.partial
         return float(other.gamma(count(self.problem, self.name) - 1))
+
+
+class FromRows:
+    """How far G may be off, from cells that hold some rows of the batch each: only these exist at a time."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells, self.parts = cells, list[Any]()
+        self.products = Products(cells.problem.n_rows, cells.arithmetic, partial=cells.partial)
+        self.value: Any = 0.0
+
+    def add(self, cells: Cells) -> None:
+        """What these rows add to it, or are of it."""
+        cells = cells.of(self.cells.name)
+        if cells.name == "weights":
+            self.products.add(cells.back, cells.R)
+            if cells.arithmetic.sums is not None:
+                self.value = self.value + cells.back.value @ cells.R.value
+        else:
+            self.parts.append(cells.R.addends(axis=-2) if cells.name == "bias" else cells.G.errors)
+
+    @property
+    def error(self) -> Array:
+        """Of all rows."""
+        if self.cells.name == "weights":
+            return self.products.sum(self.value).error
+        if self.cells.name == "bias":
+            n_rows, arithmetic = self.cells.problem.n_rows, self.cells.arithmetic
+            return summed(self.parts, n_rows, arithmetic, self.cells.partial).errors
+        return np.concatenate(self.parts)
+
+
+# Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
+# it stays in the cache.
+AT_A_TIME, IN_CACHE = 2**21, 2**15
+
+
+def row_by_row(cells: Cells, names: Sequence[str]) -> tuple[Any, dict[str, Any]] | None:
+    """How far the loss and each of these G may be off, the rows taken a few at a time.
+
+    Nothing if a sum may be near overflow, of which more must be known.
+    """
+    several = {name: FromRows(Cells(cells.problem, name, cells.arithmetic)) for name in names}
+    losses = list[Rounded]()
+    for rows in _slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
+        some, residuals = cells.some(rows), list[Rounded]()
+        for few in _slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
+            one = cells.some(slice(rows.start + few.start, rows.start + few.stop))
+            one.known["Z"] = some.Z[few]
+            residuals.append(one.R)
+            losses.append(one.stable_losses)
+        some.known["R"] = concatenated(residuals)
+        for gradient in several.values():
+            gradient.add(some)
+    if any(np.ndim(gradient.products.size) for gradient in several.values()):
+        return None
+    cells.known["stable_losses"] = concatenated(losses)
+    return cells.stable_loss.error, {name: gradient.error for name, gradient in several.items()}
+
+
+def _slices(size: int, most: int) -> Iterator[slice]:
+    for start in range(0, size, max(1, most)):
+        yield slice(start, min(size, start + max(1, most)))
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -119,14 +186,14 @@ def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     Where Q is kept in another format it is computed in that (5.14): one over a count that the format holds is rounded
     once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
     """
-    n_classes, other = cells.problem.n_classes, cells.arithmetic.stores("Q")
+    n_classes, other, rows = cells.problem.n_classes, cells.arithmetic.stores("Q"), cells.rows
     if other is None:
-        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes)
+        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes, rows)
     counts = np.asarray(targets.kept.sum(axis=-1), dtype=np.float64)
     plain = targets.soft is None and not targets.label_smoothing and targets.class_weights is None
     if plain and other.holds(counts).all():
-        return exact(targets.effective(n_classes, counts.dtype), cells.arithmetic)
-    narrow = targets.over(lambda array: entered(array, other), n_classes)
+        return exact(targets.effective(n_classes, counts.dtype, rows), cells.arithmetic)
+    narrow = targets.over(lambda array: entered(array, other), n_classes, rows)
     return Rounded(narrow.value, narrow.in_any_way(2, 2).error, cells.arithmetic)
 
 
@@ -136,11 +203,12 @@ def _bias(cells: Cells) -> Rounded:
 
 
 def _logits(cells: Cells) -> Rounded:
-    bias, logits = None if cells.problem.bias is None else cells.b, layer.forward(cells.problem).logits
+    bias = None if cells.problem.bias is None else cells.b
+    logits = layer.forward(cells.problem).logits if cells.rows == ALL else None
     if bias is None or (other := cells.arithmetic.stores("products")) is None:
         return product(cells.X, cells.W, bias, logits)
-    summed = product(cells.X, cells.W).stored(other) + bias
-    return Rounded(logits, summed.error, cells.arithmetic)
+    with_bias = product(cells.X, cells.W).stored(other) + bias
+    return Rounded(with_bias.value if logits is None else logits, with_bias.error, cells.arithmetic)
 
 
 def residual(cells: Cells) -> Rounded:
@@ -178,18 +246,17 @@ def _logarithm(cells: Cells, log_probabilities: Rounded) -> Rounded:
     return log_probabilities.less_certain(other.rounding(log_sum, off) + other.u * log_probabilities.error)
 
 
-def _loss(targets: Rounded, logarithms: Rounded) -> Rounded:
-    """-sum Q log S, over rows and classes, and over Q != 0."""
-    terms = rounded.where(targets.value != 0, targets * logarithms, 0.0)
-    return -terms.sum(axis=-1).sum(axis=-1)
+def _losses(targets: Rounded, logarithms: Rounded) -> Rounded:
+    """-sum Q log S of each row, over Q != 0."""
+    return -rounded.where(targets.value != 0, targets * logarithms, 0.0).sum(axis=-1)
 
 
-def _stable_loss(cells: Cells) -> Rounded:
-    """The loss, added up in the format in which it is kept, sixteen at a time."""
+def _stable_losses(cells: Cells) -> Rounded:
+    """Those from the logits, in the format in which they are added up, sixteen at a time."""
     other = cells.arithmetic.stores("stable_loss")
     other = cells.arithmetic if other is None else replace(other, terms=cascade)
     parts = (Rounded(part.value, part.error, other) for part in (cells.Q, cells.log_S))
-    return _loss(*parts)
+    return _losses(*parts)
 
 
 def _softmax_jacobian(cells: Cells) -> Rounded:
@@ -203,7 +270,7 @@ def _weighted_sum_jacobian(cells: Cells) -> Rounded:
 
 
 CELLS: Mapping[str, Cell] = {
-    "X": Cell((), lambda cells: entered(cells.problem.inputs, cells.arithmetic)),
+    "X": Cell((), lambda cells: entered(cells.problem.inputs[..., cells.rows, :], cells.arithmetic)),
     "W": Cell((), lambda cells: entered(cells.problem.weights, cells.arithmetic)),
     "b": Cell((), _bias),
     "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
@@ -218,9 +285,11 @@ CELLS: Mapping[str, Cell] = {
     "parameter": Cell(("W", "b"), lambda cells: cells.b[..., 0, :] if cells.name == "bias" else cells.W),
     # The loss from the logits, and from S; the chain of one row.
     "log_S": Cell(("Z",), lambda cells: _logarithm(cells, rounded.log_softmax(cells.Z, cells.forward))),
-    "stable_loss": Cell(("Q", "log_S"), _stable_loss),
+    "stable_losses": Cell(("Q", "log_S"), _stable_losses),
+    "stable_loss": Cell(("stable_losses",), lambda cells: cells.stable_losses.sum(axis=-1)),
     "loss": Cell(
-        ("Q", "S"), lambda cells: _loss(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0)))
+        ("Q", "S"),
+        lambda cells: _losses(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0))).sum(-1),
     ),
     "DXE": Cell(("Q", "S"), lambda cells: -(cells.Q / cells.S)),
     "DS": Cell(("S",), _softmax_jacobian),
