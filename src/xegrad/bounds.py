@@ -89,10 +89,11 @@ def stable(
         In which it computes, one of PRECISIONS or a variant: that of the problem by default.  The exact values are for
         W, x and b in float64.
     """
-    if problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE:
-        bound = _from_rows(problem, tuple(with_respect_to), arithmetic or PRECISIONS[problem.dtype.name])
-        if bound is not None:
-            return bound
+    arithmetic = arithmetic or PRECISIONS[problem.dtype.name]
+    results = _from_rows(problem, with_respect_to, arithmetic, 1) if is_large(problem) else None
+    if results is not None:
+        errors = {name: _inflated(results[0][name].error) for name in with_respect_to}
+        return Bound(_inflated(results[0]["loss"].error), errors)
     return _bound(cells_of(problem, arithmetic), with_respect_to)
 
 
@@ -186,15 +187,61 @@ def _chain_underflow(cells: Cells) -> Array:
     return np.where(magnified < arithmetic.largest / 4, underflow, np.inf)
 
 
-@once
-def _from_rows(problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic) -> Bound | None:
-    """That of a large problem, whose cells do not all exist at a time."""
-    cells = Cells(problem.astype(np.dtype(np.float64)), arithmetic=_of_each_term(problem, arithmetic))
-    errors = row_by_row(cells, with_respect_to)
-    if errors is None:
+@np.errstate(all="ignore")
+def enclosed(
+    problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic
+) -> Mapping[str, Rounded] | None:
+    """The "loss", the "losses" and these gradients in float64, each with the error of that; what rounds nothing has none.
+
+    Of a large problem, at little more than the cost of the bound in this arithmetic; None where that cannot be had.
+    """
+    results = _from_rows(problem, with_respect_to, arithmetic, 2) if is_large(problem) else None
+    if results is None:
         return None
-    loss, gradients = errors
-    return Bound(_inflated(loss), {name: _inflated(error) for name, error in gradients.items()})
+    numbers = {}
+    for name in ("loss", "losses", *with_respect_to):
+        number = results[1][name]
+        numbers[name] = Rounded(number.value, _inflated(number.error), number.arithmetic)
+    is_zero = {  # whatever the others are: an input that is 0 in every row, a row that does not count
+        "weights": ~problem.inputs.any(axis=0)[:, None],
+        "inputs": ~problem.targets.kept[:, None],
+        "logits": ~problem.targets.kept[:, None],
+    }
+    for name in numbers.keys() & is_zero:
+        number = numbers[name]
+        nothing = is_zero[name] & (number.value == 0)
+        if nothing.any():
+            number.error = np.where(nothing, 0, number.error)
+    return numbers
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether the cells of a problem do not all exist at a time."""
+    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE
+
+
+def _from_rows(
+    problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic, how_many: int
+) -> list[dict[str, Rounded]] | None:
+    """What a large problem comes to, in the arithmetic, and in float64 if two are asked for; kept with the problem."""
+    results = _kept_results(problem, arithmetic)
+    known = results[how_many - 1].keys() if len(results) >= how_many else ()
+    names = [name for name in with_respect_to if name not in known]
+    if names or not known:
+        wide = problem.astype(np.dtype(np.float64))
+        cells = Cells(wide, arithmetic=_of_each_term(problem, arithmetic))
+        in_float64 = Cells(wide, arithmetic=PRECISIONS["float64"]) if how_many > 1 else None
+        more = row_by_row(cells, names, in_float64)
+        if more is None:
+            return None
+        results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
+    return results
+
+
+@once
+def _kept_results(problem: Problem, arithmetic: Arithmetic) -> list[dict[str, Rounded]]:
+    """Empty at first."""
+    return []
 
 
 def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:

@@ -111,61 +111,103 @@ class Cells(msgspec.Struct, eq=False):
         return float(other.gamma(count(self.problem, self.name) - 1))
 
 
-class FromRows:
-    """How far G may be off, from cells that hold some rows of the batch each: only these exist at a time."""
-
-    def __init__(self, cells: Cells) -> None:
-        self.cells, self.parts = cells, list[Any]()
-        self.products = Products(cells.problem.n_rows, cells.arithmetic, partial=cells.partial)
-        self.value: Any = 0.0
-
-    def add(self, cells: Cells) -> None:
-        """What these rows add to it, or are of it."""
-        cells = cells.of(self.cells.name)
-        if cells.name == "weights":
-            self.products.add(cells.back, cells.R)
-            if cells.arithmetic.sums is not None:
-                self.value = self.value + cells.back.value @ cells.R.value
-        else:
-            self.parts.append(cells.R.addends(axis=-2) if cells.name == "bias" else cells.G.errors)
-
-    @property
-    def error(self) -> Array:
-        """Of all rows."""
-        if self.cells.name == "weights":
-            return self.products.sum(self.value).error
-        if self.cells.name == "bias":
-            n_rows, arithmetic = self.cells.problem.n_rows, self.cells.arithmetic
-            return summed(self.parts, n_rows, arithmetic, self.cells.partial).errors
-        return np.concatenate(self.parts)
-
-
 # Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
 # it stays in the cache.
 AT_A_TIME, IN_CACHE = 2**21, 2**15
 
 
-def row_by_row(cells: Cells, names: Sequence[str]) -> tuple[Any, dict[str, Any]] | None:
-    """How far the loss and each of these G may be off, the rows taken a few at a time.
+class FromRows:
+    """G, from cells that hold some rows of the batch each, so that only these exist at a time.
+
+    Beside the error in one arithmetic there may be that in float64, with the values.  There, R and R^ are off by dR
+    and dR^, and p is no less than any (g^ |R| + (1 + g^) dR^) / (g |R| + (1 + g) dR): then |A| times the first is no
+    more than p |A| times the second (4.23), and one product with |A| serves both.
+    """
+
+    def __init__(self, cells: Cells, wide: Cells | None) -> None:
+        n_rows, self.both = cells.problem.n_rows, [cells] if wide is None else [cells, wide]
+        self.products = [Products(n_rows, one.arithmetic, partial=one.partial) for one in self.both]
+        self.parts: list[list[Any]] = [[] for _ in self.both]
+        self.value: Any = 0.0
+        self.part = 0.0  # p
+
+    def add(self, both: Sequence[Cells]) -> None:
+        """What these rows add to it, or are of it."""
+        name = self.both[0].name
+        both = [one.of(name) for one in both]
+        if name != "weights":
+            for parts, one in zip(self.parts, both, strict=True):
+                parts.append(one.R.addends(axis=-2) if name == "bias" else one.G)
+            return
+        cells, *wide = both
+        self.products[0].add(cells.back, cells.R)
+        if wide or cells.arithmetic.sums is not None:
+            self.value = self.value + cells.back.value @ cells.R.value
+        if wide:
+            moves, less = (one.moves(of.R) for one, of in zip(self.products, both, strict=True))
+            part = np.divide(less, moves, out=np.where(less == 0, 0.0, np.inf), where=moves != 0).max()
+            self.part = max(self.part, float(np.nan_to_num(part, nan=np.inf)))
+
+    @property
+    def gradients(self) -> list[Rounded]:
+        """In one arithmetic, and in float64 if that is there; the values of dL/dW only then."""
+        if self.both[0].name == "weights":
+            for one in self.products[1:]:
+                one.moved = self.part * self.products[0].moved
+            return [one.sum(self.value) for one in self.products]
+        pairs = list(zip(self.both, self.parts, strict=True))
+        if self.both[0].name == "bias":
+            return [summed(parts, one.problem.n_rows, one.arithmetic, one.partial) for one, parts in pairs]
+        return [concatenated(parts) for _, parts in pairs]
+
+
+def row_by_row(
+    cells: Cells, names: Sequence[str], wide: Cells | None = None
+) -> list[dict[str, Rounded]] | None:
+    """The "loss", the "losses" and these G, the rows taken a few at a time; in float64 too, if these cells are there.
 
     Nothing if a sum may be near overflow, of which more must be known.
     """
-    several = {name: FromRows(Cells(cells.problem, name, cells.arithmetic)) for name in names}
-    losses = list[Rounded]()
+    both = [cells] if wide is None else [cells, wide]
+    begun = {
+        name: FromRows(*(Cells(one.problem, name, one.arithmetic) for one in both), *[None] * (2 - len(both)))
+        for name in names
+    }
+    losses: list[list[Rounded]] = [[] for _ in both]
     for rows in _slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
-        some, residuals = cells.some(rows), list[Rounded]()
+        some = [one.some(rows) for one in both]
+        if wide is not None:
+            some[1].known["Z"] = _in_float64(some[0], wide.arithmetic)
+        residuals: list[list[Rounded]] = [[] for _ in both]
         for few in _slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
-            one = cells.some(slice(rows.start + few.start, rows.start + few.stop))
-            one.known["Z"] = some.Z[few]
-            residuals.append(one.R)
-            losses.append(one.stable_losses)
-        some.known["R"] = concatenated(residuals)
-        for gradient in several.values():
+            for k, one in enumerate(both):
+                fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
+                fewer.known["Z"] = some[k].Z[few]
+                residuals[k].append(fewer.R)
+                losses[k].append(fewer.stable_losses)
+        for one, of_one in zip(some, residuals, strict=True):
+            one.known["R"] = concatenated(of_one)
+        for gradient in begun.values():
             gradient.add(some)
-    if any(np.ndim(gradient.products.size) for gradient in several.values()):
+    if any(np.ndim(gradient.products[0].size) for gradient in begun.values()):
         return None
-    cells.known["stable_losses"] = concatenated(losses)
-    return cells.stable_loss.error, {name: gradient.error for name, gradient in several.items()}
+    results: list[dict[str, Rounded]] = []
+    for k, of_rows in enumerate(losses):
+        of_rows = concatenated(of_rows)
+        results.append({"loss": of_rows.sum(axis=-1), "losses": of_rows})
+    for name, gradient in begun.items():
+        for result, one in zip(results, gradient.gradients, strict=True):
+            result[name] = one
+    return results
+
+
+def _in_float64(cells: Cells, arithmetic: Arithmetic) -> Rounded:
+    """Z in float64, whose g is a part of the other's, and so its error: W, x and b are exact there (4.23)."""
+    products = [
+        Products(cells.problem.n_inputs, one, cells.b) for one in (arithmetic, cells.arithmetic)
+    ]
+    part = products[0].g / products[1].g
+    return Rounded(cells.Z.value, part * cells.Z.errors + products[0].n_terms * arithmetic.eta, arithmetic)
 
 
 def _slices(size: int, most: int) -> Iterator[slice]:

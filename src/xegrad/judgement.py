@@ -7,7 +7,8 @@ See docs/numerics.md, section 7, and docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,14 +26,15 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance, tolerance_of
 from xegrad.vocabulary import AXES
+from xegrad.witness import witnesses
 
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
 
 
-class Judgement(msgspec.Struct, frozen=True, eq=False):
-    """A candidate against the exact values: the outcome follows from the comparison.
+class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """A candidate against the exact values, or against what is known of them: the outcome follows from the comparison.
 
     Examples
     --------
@@ -42,19 +44,20 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
 
     name: str  # of the gradient, or "loss"
     comparison: Comparison
-    certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
+    certified: NDArray[np.bool_] | bool  # whether each exact value is known up to its error, or all of them
     tolerance: Tolerance
     reading: Reading = Reading()
+    exact: Evaluation | None = None  # the exact values, or what of them decided
 
     __repr__ = notebook.one_line("name", "outcome", "comparison")
 
-    @property
+    @cached_property
     def wrong(self) -> Any:
         """Entries that nothing allowed explains, and whose exact values are certified where that is known of each."""
-        wrong = ~self.comparison.within & ~self.comparison.unbounded
+        wrong = self.comparison.beyond
         return wrong if isinstance(self.certified, bool) else wrong & self.certified
 
-    @property
+    @cached_property
     @np.errstate(all="ignore")
     def relative_bounds(self) -> Array:
         """Of each exact value that is not 0, the bound as a part of it."""
@@ -74,16 +77,34 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return "derived" if self.tolerance.confidence is None else "probabilistic"
 
     @property
+    def is_open(self) -> bool:
+        """Whether exact values that are known better could say more, of any entry or of the bound."""
+        return bool(self.comparison.open.any()) or self._is_vacuous is None
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def _is_vacuous(self) -> bool | None:
+        """Whether the bound exceeds half of every entry that is not 0, and could not catch a thing; None if that is open.
+        """
+        against, relative = self.comparison, self.relative_bounds
+        if not self.tolerance.derived or not relative.size:
+            return False
+        if against.is_exact:
+            return bool(relative.min() > 1 / 2)
+        size = np.abs(against.reference)
+        if (against.bound <= (size - against.error) / 2).any():
+            return False
+        return None if (against.bound <= (size + against.error) / 2).any() else True
+
+    @cached_property
     def outcome(self) -> str:
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        against, relative = self.comparison, self.relative_bounds
-        # A bound that exceeds half of every entry that is not 0 could not catch a thing.
-        is_vacuous = self.tolerance.derived and relative.size > 0 and relative.min() > 1 / 2
-        if is_vacuous or against.unbounded.any() or not np.all(self.certified):
+        is_known = np.all(self.certified) and not self.is_open
+        if self._is_vacuous or self.comparison.unbounded.any() or not is_known:
             return UNDECIDED
-        return DIGITS_LOST if against.no_correct_digit.any() else RIGHT
+        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
 
     @property
     def pattern(self) -> str:
@@ -174,11 +195,36 @@ def judge(
     if np.ndim(resolution := array_of("the resolution", resolution)):
         check_shape("the resolution", resolution.shape, reference.shape)
     allowed = tolerance.allowed(reference, numbers_of(bound, name), resolution)
-    allowed = np.where(np.isnan(allowed), np.inf, allowed)
-    comparison = Comparison(reference, candidate.astype(np.float64), allowed)
+    if (unknown := np.isnan(allowed)).any():
+        allowed = np.where(unknown, np.inf, allowed)
+    candidate = candidate.astype(np.float64, copy=False)
+    error: Array | float = 0.0
+    if exact.errors is not None and name in exact.errors:
+        # What is allowed may follow the exact value, too.
+        error = (1 + tolerance.slope) * np.broadcast_to(exact.errors[name], reference.shape)
     flags = exact.certified
     certified = flags is not None and np.broadcast_to(flags[name], reference.shape)
-    return Judgement(name, comparison, certified, tolerance)
+    if np.ndim(error):  # an enclosure is as good
+        certified = certified | np.isfinite(error)
+    comparison = Comparison(reference, candidate, allowed, error)
+    return Judgement(name, comparison, certified, tolerance, exact=exact)
+
+
+def judge_by_cheapest(
+    problem: Problem,
+    candidate: Any,
+    tolerance: Tolerance,
+    resolution: Array | float,
+    with_respect_to: str,
+    beside: Sequence[str] = (),
+) -> Judgement:
+    """The same by the cheapest values that decide; `beside` are gradients that are judged next, and evaluated with it."""
+    names = dict.fromkeys((*beside, *([] if with_respect_to == "loss" else [with_respect_to])))
+    for exact in witnesses(problem, tuple(names), tolerance):
+        judgement = judge(problem, exact, candidate, tolerance, resolution, with_respect_to)
+        if not judgement.is_open:
+            break
+    return judgement
 
 
 # What may narrow a bound, by the option that says so; the last is what errors of random sign would give.

@@ -19,16 +19,17 @@ from xegrad.arrays import check_shape
 from xegrad.blindness import blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.comparison import Comparison, numbers_of
+from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge_by_cheapest
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
+from xegrad.witness import exact
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
@@ -147,8 +148,7 @@ def verify(
         raise InputError("there is no gradient, loss or step to judge")
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
-    names = dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else [])))
-    exact = METHODS["exact"].evaluate(problem, [*names])
+    names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
     judgements: dict[str, Judgement] = {}
     diagnoses: dict[str, Diagnosis] = {}
     blind: dict[str, Sequence[str]] = {}
@@ -157,12 +157,12 @@ def verify(
     misshapen, steps, steps_right_if = [], None, None
     parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     for name, claimed in parts.items():
-        shape = numbers_of(exact, name).shape
+        shape = (1,) if name == LOSS else problem.shape_of(name)
         if claimed.values.size != math.prod(shape):
             check_shape("the gradient", claimed.values.shape, shape)
         if claimed.values.shape != shape and name != LOSS:
             misshapen.append(name)
-        part = _Part(problem, exact, name, claimed, shape)
+        part = _Part(problem, names, name, claimed, shape)
         judged = part.judged(claimed.reading, _tolerance_of(problem, claim, claimed, tolerance))
         if name in misshapen or judged.outcome == WRONG:
             diagnoses[name] = part.diagnosed(judged)
@@ -182,14 +182,16 @@ def verify(
         if name != LOSS and judged.outcome == DIGITS_LOST and name not in diagnoses:
             diagnoses[name] = part.diagnosed(judged)
         elif name not in (LOSS, *misshapen) and judged.outcome == RIGHT and judged.tolerance.derived:
-            blind[name] = [*blind_spots(problem, exact, judged.tolerance, name)]
+            assert judged.exact is not None
+            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
         judgements[name] = judged
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
-        steps = _steps(problem, exact, claim, of_gradient)
+        values = exact(problem, names)
+        steps = _steps(problem, values, claim, of_gradient)
         for options, other in _narrower(of_gradient) if steps.wrong and _is_open(problem, claim) else ():
             if all(_are_of(other, claimed, claimed.reading) for claimed in claim.steps.values()):
-                supposed = _steps(problem, exact, claim, other)
+                supposed = _steps(problem, values, claim, other)
                 if supposed.wrong is None:
                     steps, steps_right_if = (supposed, None) if auto else (steps, options)
                     break
@@ -235,7 +237,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
     """A gradient that is claimed, or a "loss", with what it is measured against."""
 
     problem: Problem
-    exact: Evaluation
+    names: tuple[str, ...]  # of all gradients that are claimed
     name: str
     claimed: Claimed
     shape: tuple[int, ...]
@@ -245,17 +247,19 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
         opened = self.claimed.left_open(reading, PRECISIONS[tolerance.kept_in])
         values = self.claimed.values.reshape(self.shape)
         in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
-        judged = judge(self.problem, self.exact, values, tolerance, in_shape, self.name)
+        open_ = in_shape if np.ndim(opened) else opened
+        judged = judge_by_cheapest(self.problem, values, tolerance, open_, self.name, self.names)
         return replace(judged, reading=replace(reading, resolution=opened))
 
     def diagnosed(self, judged: Judgement) -> Diagnosis:
         """Which mistake it is, in the shape that it was claimed in."""
-        resolution = judged.reading.resolution
+        resolution, exact = judged.reading.resolution, judged.exact
+        assert exact is not None
         if self.name == LOSS:
             loss = float(self.claimed.values.item())
-            return diagnose_loss(self.problem, self.exact, loss, judged.tolerance, float(np.max(resolution)))
+            return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
         values = self.claimed.values
-        return diagnose(self.problem, self.exact, values, judged.tolerance, resolution, self.name)
+        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name)
 
     def suppositions(self, tolerance: Tolerance, is_open: bool) -> Iterator[Supposition]:
         """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""

@@ -37,7 +37,8 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
 
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) holds what
     each row contributes to the loss.  `certified` marks, for "loss", "losses" and each gradient, the numbers that
-    are proven to be the nearest float to the exact value; it is None if the method proves nothing.
+    are proven to be the nearest float to the exact value; it is None if the method proves nothing.  `errors` say how
+    far each number may be from the exact value, under the names of which some numbers are not certified.
 
     Examples
     --------
@@ -49,6 +50,7 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     losses: Array
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
+    errors: Mapping[str, Array] | None = None
 
     __repr__ = notebook.one_line("loss", "gradients")
 

@@ -231,7 +231,7 @@ class Products:
 
     `partial` is gamma of the roundings of partial sums, where these are rounded to another format.
     With g = gamma of the n products of a sum (n + 1 terms with c) it is
-    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact (4.7).
+    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A or B is exact (4.7).
     All but g and what follows from it is a sum over the n, so that a few of them at a time come to the same.
     """
 
@@ -244,19 +244,26 @@ class Products:
 
     def add(self, first: Rounded, second: Rounded) -> None:
         """The products of columns of A and rows of B."""
-        g, a, b = self.g, np.abs(first.value), np.abs(second.value)
-        if second.is_exact:
-            moved = g * (a @ b)
-        else:
-            moved = a @ (g * b + (1 + g) * second.error)
+        a, b = np.abs(first.value), np.abs(second.value)
         most = b if second.is_exact else b + second.error
+        if first.is_exact and second.is_exact:
+            moved = self.g * (a @ b)
+        elif second.is_exact:
+            moved = self.moves(first) @ b
+        else:
+            moved = a @ self.moves(second)
+            if not first.is_exact:
+                moved += (1 + self.g) * (first.errors @ most)
         if not first.is_exact:
-            moved += (1 + g) * (first.errors @ most)
             a = a + first.error
         self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
         limit = self.arithmetic.near_overflow
         if not a.max(initial=0.0) * most.max(initial=0.0) * self.n_terms <= limit:
             self.size = self.size + a @ most
+
+    def moves(self, factor: Rounded) -> Array:
+        """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
+        return self.g * np.abs(factor.value) + (1 + self.g) * factor.error
 
     def sum(self, value: Array) -> Rounded:
         """The sums, whose value is known."""
@@ -332,8 +339,8 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     size, n_classes = forward.exponentials, logits.value.shape[-1]
     ends = np.array([size + moves[0], size - moves[1]])
     # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
-    apart = moves * layer.other_exponentials(forward) + size * layer.other_targets(moves[::-1])
-    apart = apart / (ends + layer.other_targets(ends[::-1]))
+    apart = moves * layer.other_exponentials(forward) + size * _of_others(moves[::-1])
+    apart = apart / (ends + _of_others(ends[::-1]))
     error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
     count = n_classes + 3
     error = error + count * (arithmetic.roundings(3, n_classes) / count * probabilities + arithmetic.eta)
@@ -367,6 +374,17 @@ def _exponents(logits: Rounded, forward: layer.Forward) -> tuple[Array, Array]:
     from_exponent = np.exp(shifted + exponents) - exponentials
     up = np.where(exponents < 1, exponentials * np.expm1(exponents), from_exponent)
     return exponents, np.array([up, exponentials * -np.expm1(-exponents)])
+
+
+def _of_others(sizes: Array) -> Array:
+    """The sum of all other numbers of a row, none negative: the whole less the number, but for the largest."""
+    largest = sizes.argmax(axis=-1)[..., None]
+    rest = sizes.copy()
+    np.put_along_axis(rest, largest, 0, axis=-1)
+    of_largest = rest.sum(axis=-1, keepdims=True)
+    others = np.take_along_axis(sizes, largest, axis=-1) + of_largest - sizes
+    np.put_along_axis(others, largest, of_largest, axis=-1)
+    return others
 
 
 def _none_near_overflow(error: Array, exponents: Array) -> Array:
