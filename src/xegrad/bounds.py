@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,14 +18,14 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer, notebook
-from xegrad.derivation import IN_CACHE, Cells, row_by_row
+from xegrad.derivation import IN_CACHE, Cells, logits_in, row_by_row
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
-from xegrad.numbers.rounded import Rounded, exact
+from xegrad.numbers.rounded import Products, Rounded, exact
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
@@ -92,8 +93,8 @@ def stable(
     arithmetic = arithmetic or PRECISIONS[problem.dtype.name]
     results = _from_rows(problem, with_respect_to, arithmetic, 1) if is_large(problem) else None
     if results is not None:
-        errors = {name: _inflated(results[0][name].error) for name in with_respect_to}
-        return Bound(_inflated(results[0]["loss"].error), errors)
+        of_loss, *errors = (results[0][name].error for name in ("loss", *with_respect_to))
+        return Bound(of_loss, dict(zip(with_respect_to, errors, strict=True)))
     return _bound(cells_of(problem, arithmetic), with_respect_to)
 
 
@@ -191,7 +192,7 @@ def _chain_underflow(cells: Cells) -> Array:
 def enclosed(
     problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic
 ) -> Mapping[str, Rounded] | None:
-    """The "loss", the "losses" and these gradients in float64, each with the error of that; what rounds nothing has none.
+    """The "loss", the "losses" and these gradients in float64, each with the error of that.
 
     Of a large problem, at little more than the cost of the bound in this arithmetic; None where that cannot be had.
     """
@@ -200,16 +201,15 @@ def enclosed(
         return None
     numbers = {}
     for name in ("loss", "losses", *with_respect_to):
-        number = results[1][name]
-        numbers[name] = Rounded(number.value, _inflated(number.error), number.arithmetic)
-    is_zero = {  # whatever the others are: an input that is 0 in every row, a row that does not count
-        "weights": ~problem.inputs.any(axis=0)[:, None],
-        "inputs": ~problem.targets.kept[:, None],
-        "logits": ~problem.targets.kept[:, None],
+        numbers[name] = copy(results[1][name])
+    is_zero: dict[str, Any] = {  # an input that is 0 in every row, a row that does not count
+        "weights": ~np.asarray(problem.inputs.any(axis=0)),
+        "inputs": ~problem.targets.kept,
+        "logits": ~problem.targets.kept,
     }
     for name in numbers.keys() & is_zero:
         number = numbers[name]
-        nothing = is_zero[name] & (number.value == 0)
+        nothing = is_zero[name][:, None] & (number.value == 0)
         if nothing.any():
             number.error = np.where(nothing, 0, number.error)
     return numbers
@@ -224,24 +224,64 @@ def _from_rows(
     problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic, how_many: int
 ) -> list[dict[str, Rounded]] | None:
     """What a large problem comes to, in the arithmetic, and in float64 if two are asked for; kept with the problem."""
-    results = _kept_results(problem, arithmetic)
+    cells, results = _kept(problem, arithmetic)
     known = results[how_many - 1].keys() if len(results) >= how_many else ()
     names = [name for name in with_respect_to if name not in known]
     if names or not known:
-        wide = problem.astype(np.dtype(np.float64))
-        cells = Cells(wide, arithmetic=_of_each_term(problem, arithmetic))
-        in_float64 = Cells(wide, arithmetic=PRECISIONS["float64"]) if how_many > 1 else None
-        more = row_by_row(cells, names, in_float64)
+        wide = Cells(cells.problem, arithmetic=PRECISIONS["float64"]) if how_many > 1 else None
+        more = row_by_row(cells, names, wide)
         if more is None:
             return None
+        for number in (number for one in more for number in one.values()):
+            number.error = _inflated(number.error)
         results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
     return results
 
 
 @once
-def _kept_results(problem: Problem, arithmetic: Arithmetic) -> list[dict[str, Rounded]]:
-    """Empty at first."""
-    return []
+def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[str, Rounded]]]:
+    """Cells with W and b alone, and results that are empty at first."""
+    twin = copy(problem.astype(np.dtype(np.float64)))
+    twin.__dict__["results"] = {}
+    cells = Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
+    cells.W, cells.b  # noqa: B018 (they are the same for all rows)
+    return cells, []
+
+
+SOME = 16  # rows and inputs
+
+
+@np.errstate(all="ignore")
+def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> tuple[Any, list[Array]]:
+    """Bounds of a gradient, or a "loss", in several arithmetics of one format; of a large problem that which some rows
+    make of some entries, and which entries these are."""
+    if not is_large(problem):
+        names = () if name == "loss" else (name,)
+        several = [stable(problem, names, one) for one in arithmetics]
+        return ..., [np.asarray(one.loss if name == "loss" else one.gradients[name]) for one in several]
+    rows, inputs = (slice(0, None, -(-size // SOME)) for size in (problem.n_rows, problem.n_inputs))
+    whole, _ = _kept(problem, arithmetics[0])
+    first = whole.some(rows)
+    bounds = []
+    for arithmetic in (_of_each_term(problem, one) for one in arithmetics):
+        cells = Cells(whole.problem, "logits" if name == "loss" else name, arithmetic, {}, rows)
+        cells.known["W"] = first.W
+        if first.W.is_exact and first.X.is_exact and first.b.is_exact:
+            cells.known["Z"] = logits_in(arithmetic, first)
+        if name in ("inputs", "logits"):
+            bounds.append(cells.G.error)
+        elif name == "loss":
+            bounds.append(cells.stable_loss.error * problem.n_rows / cells.R.shape[0])
+        else:
+            sums = Products(problem.n_rows, arithmetic, partial=cells.partial)
+            sums.add(
+                cells.back[inputs] if name == "weights" else exact(np.ones(cells.R.shape[:1]), arithmetic),
+                cells.R,
+            )
+            sums.moved *= problem.n_rows / cells.R.shape[0]
+            bounds.append(sums.sum(np.zeros(())).error)
+    entries = {"weights": inputs, "inputs": rows, "logits": rows}
+    return entries.get(name, ...), [_inflated(bound) for bound in bounds]
 
 
 def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:

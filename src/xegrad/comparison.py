@@ -19,7 +19,6 @@ from xegrad.errors import InputError
 from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
-
 ROUNDED = 2.0**-50
 PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
@@ -30,14 +29,13 @@ def kept(formula: Callable[[Comparison], Any]) -> Any:
     @wraps(formula)
     def whole(comparison: Comparison) -> Any:
         shape = comparison.reference.shape
-        parts = (comparison.reference, comparison.candidate, comparison.bound, comparison.error)
+        parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
         if comparison.reference.size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
             return formula(comparison)
         flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
-        starts = range(0, comparison.reference.size, PIECE)
         pieces = (
             Comparison(*(part if np.ndim(part) == 0 else part[start : start + PIECE] for part in flat))
-            for start in starts
+            for start in range(0, comparison.reference.size, PIECE)
         )
         return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
 
@@ -112,12 +110,11 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @kept
     def open(self) -> NDArray[np.bool_]:
-        """Entries of which a reference that is less far off would say more: whether they are within their bound, or have
-        a correct digit."""
+        """Entries of which a better reference would say more: whether they are within, or have a correct digit."""
         if self.is_exact:
             return np.zeros(self.reference.shape, dtype=bool)
         undecided = ~(self.within | self.beyond | self.unbounded)
-        _, least, most = self._distances
+        *_, most = self._distances
         size = np.abs(self.reference)
         with np.errstate(all="ignore"):
             may_be_lost = (most >= (size - self.error) / 2) & np.isfinite(self.candidate)
@@ -127,6 +124,27 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
     def agrees(self) -> bool:
         """Whether every entry is within its bound."""
         return bool(self.within.all())
+
+    @kept
+    @np.errstate(all="ignore")
+    def relative_bounds(self) -> Array:
+        """The bound as a part of each value; NaN where that is 0."""
+        return np.where(self.reference == 0, np.nan, self.bound / np.abs(self.reference))
+
+    @kept
+    @np.errstate(all="ignore")
+    def resolved(self) -> NDArray[np.bool_]:
+        """Entries that are not 0 whose bound does not exceed half of them."""
+        if self.is_exact:
+            return (self.reference != 0) & ~(self.bound / np.abs(self.reference) > 1 / 2)
+        return (self.reference != 0) & (2 * self.bound <= np.abs(self.reference) - self.error)
+
+    @kept
+    def perhaps_resolved(self) -> NDArray[np.bool_]:
+        """Entries of which that may be so."""
+        if self.is_exact:
+            return self.resolved
+        return (self.reference != 0) & (2 * self.bound <= np.abs(self.reference) + self.error)
 
     @property
     def unresolved(self) -> NDArray[np.bool_]:
@@ -186,11 +204,12 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        return self.worst(self.reference.size)
+        return self.worst(None)
 
-    def worst(self, count: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-        """The first of them, or of some entries; only these are sorted."""
+    def worst(self, most: int | None, among: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
+        """The first of them, or of some entries; only these are sorted, or all if no number is given."""
         left = np.arange(self.reference.size) if among is None else np.flatnonzero(among)
+        count = left.size if most is None else most
         before: list[NDArray[np.intp]] = []
         for key in self._keys:
             if count >= left.size:
@@ -202,7 +221,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
             count, left = count - before[-1].size, left[of_left == last]
         which = np.sort(np.concatenate([*before, left]))
         order = np.lexsort([key(which) for key in reversed(self._keys)])
-        return which[order][: sum(part.size for part in before) + count]
+        return which[order][:most]
 
     @property
     def _keys(self) -> Sequence[Callable[[Any], Array]]:
@@ -247,7 +266,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def in_rows(self, n_problems: int) -> Comparison:
         """The entries of each problem of a stack as a row."""
-        parts = (self.reference, self.candidate, self.bound, self.error)
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
         return Comparison(*(part if np.ndim(part) == 0 else part.reshape(n_problems, -1) for part in parts))
 
 

@@ -24,7 +24,7 @@ from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
 from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
 from xegrad.problem import Problem
-from xegrad.targets import ALL, Array, Targets
+from xegrad.targets import ALL, Targets
 
 
 class Cells(msgspec.Struct, eq=False):
@@ -74,7 +74,7 @@ class Cells(msgspec.Struct, eq=False):
 
     def some(self, rows: slice) -> Cells:
         """The same derivation for some rows of the batch."""
-        known = {cell: self.known[cell] for cell in ("W", "b") if cell in self.known}
+        known = {cell: number for cell, number in self.known.items() if cell in ("W", "b")}
         return Cells(self.problem, self.name, self.arithmetic, known, rows)
 
     @property
@@ -124,9 +124,11 @@ class FromRows:
     more than p |A| times the second (4.23), and one product with |A| serves both.
     """
 
-    def __init__(self, cells: Cells, wide: Cells | None) -> None:
-        n_rows, self.both = cells.problem.n_rows, [cells] if wide is None else [cells, wide]
-        self.products = [Products(n_rows, one.arithmetic, partial=one.partial) for one in self.both]
+    def __init__(self, both: Sequence[Cells]) -> None:
+        self.both = both
+        self.products = [
+            Products(one.problem.n_rows, one.arithmetic, partial=one.partial) for one in self.both
+        ]
         self.parts: list[list[Any]] = [[] for _ in self.both]
         self.value: Any = 0.0
         self.part = 0.0  # p
@@ -169,15 +171,12 @@ def row_by_row(
     Nothing if a sum may be near overflow, of which more must be known.
     """
     both = [cells] if wide is None else [cells, wide]
-    begun = {
-        name: FromRows(*(Cells(one.problem, name, one.arithmetic) for one in both), *[None] * (2 - len(both)))
-        for name in names
-    }
+    begun = {name: FromRows([Cells(one.problem, name, one.arithmetic) for one in both]) for name in names}
     losses: list[list[Rounded]] = [[] for _ in both]
     for rows in _slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
         some = [one.some(rows) for one in both]
         if wide is not None:
-            some[1].known["Z"] = _in_float64(some[0], wide.arithmetic)
+            some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
         for few in _slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
             for k, one in enumerate(both):
@@ -185,29 +184,26 @@ def row_by_row(
                 fewer.known["Z"] = some[k].Z[few]
                 residuals[k].append(fewer.R)
                 losses[k].append(fewer.stable_losses)
-        for one, of_one in zip(some, residuals, strict=True):
-            one.known["R"] = concatenated(of_one)
-        for gradient in begun.values():
-            gradient.add(some)
-    if any(np.ndim(gradient.products[0].size) for gradient in begun.values()):
+        for of_rows, parts in zip(some, residuals, strict=True):
+            of_rows.known["R"] = concatenated(parts)
+        for of_all in begun.values():
+            of_all.add(some)
+    if any(np.ndim(of_all.products[0].size) for of_all in begun.values()):
         return None
-    results: list[dict[str, Rounded]] = []
-    for k, of_rows in enumerate(losses):
-        of_rows = concatenated(of_rows)
-        results.append({"loss": of_rows.sum(axis=-1), "losses": of_rows})
-    for name, gradient in begun.items():
-        for result, one in zip(results, gradient.gradients, strict=True):
-            result[name] = one
+    results = [{"losses": concatenated(parts)} for parts in losses]
+    for result in results:
+        result["loss"] = result["losses"].sum(axis=-1)
+    for name, of_all in begun.items():
+        for result, gradient in zip(results, of_all.gradients, strict=True):
+            result[name] = gradient
     return results
 
 
-def _in_float64(cells: Cells, arithmetic: Arithmetic) -> Rounded:
-    """Z in float64, whose g is a part of the other's, and so its error: W, x and b are exact there (4.23)."""
-    products = [
-        Products(cells.problem.n_inputs, one, cells.b) for one in (arithmetic, cells.arithmetic)
-    ]
-    part = products[0].g / products[1].g
-    return Rounded(cells.Z.value, part * cells.Z.errors + products[0].n_terms * arithmetic.eta, arithmetic)
+def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
+    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.23)."""
+    g, of_cells = (Products(cells.problem.n_inputs, one, cells.b).g for one in (arithmetic, cells.arithmetic))
+    underflow = cells.problem.n_inputs * arithmetic.adding.eta
+    return Rounded(cells.Z.value, g / of_cells * cells.Z.errors + underflow, arithmetic)
 
 
 def _slices(size: int, most: int) -> Iterator[slice]:

@@ -57,17 +57,11 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         wrong = self.comparison.beyond
         return wrong if isinstance(self.certified, bool) else wrong & self.certified
 
-    @cached_property
-    @np.errstate(all="ignore")
-    def relative_bounds(self) -> Array:
-        """Of each exact value that is not 0, the bound as a part of it."""
-        reference = np.abs(self.comparison.reference)
-        return self.comparison.bound[reference != 0] / reference[reference != 0]
-
     @property
     def relative_bound(self) -> float:
-        """The widest of them; 0 where all values are 0."""
-        return float(self.relative_bounds.max(initial=0))
+        """Of each exact value that is not 0, the bound as a part of it: the widest; 0 where all values are 0."""
+        relative = self.comparison.relative_bounds
+        return float(relative.max(initial=0, where=self.comparison.reference != 0))
 
     @property
     def bound_kind(self) -> str:
@@ -82,19 +76,12 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         return bool(self.comparison.open.any()) or self._is_vacuous is None
 
     @cached_property
-    @np.errstate(all="ignore")
     def _is_vacuous(self) -> bool | None:
-        """Whether the bound exceeds half of every entry that is not 0, and could not catch a thing; None if that is open.
-        """
-        against, relative = self.comparison, self.relative_bounds
-        if not self.tolerance.derived or not relative.size:
+        """Whether the bound exceeds half of every entry that is not 0, and catches nothing; None if that is open."""
+        against = self.comparison
+        if not self.tolerance.derived or against.resolved.any() or not against.reference.any():
             return False
-        if against.is_exact:
-            return bool(relative.min() > 1 / 2)
-        size = np.abs(against.reference)
-        if (against.bound <= (size - against.error) / 2).any():
-            return False
-        return None if (against.bound <= (size + against.error) / 2).any() else True
+        return None if against.perhaps_resolved.any() else True
 
     @cached_property
     def outcome(self) -> str:
@@ -218,7 +205,7 @@ def judge_by_cheapest(
     with_respect_to: str,
     beside: Sequence[str] = (),
 ) -> Judgement:
-    """The same by the cheapest values that decide; `beside` are gradients that are judged next, and evaluated with it."""
+    """The same by the cheapest values that decide; those of the gradients `beside` it are evaluated with them."""
     names = dict.fromkeys((*beside, *([] if with_respect_to == "loss" else [with_respect_to])))
     for exact in witnesses(problem, tuple(names), tolerance):
         judgement = judge(problem, exact, candidate, tolerance, resolution, with_respect_to)
@@ -239,23 +226,23 @@ NARROWER: Mapping[str, Mapping[str, Any]] = {
 def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
     """How many times narrower the derived bound of the median entry would be under each of these: 1 where it stays.
 
-    Where there is no bound, or none would be narrower than by a tenth, nothing.
+    Where there is no bound, or none would be narrower than by a tenth, nothing.  Of a large problem it is that of some
+    rows and inputs.
     """
     name, tolerance = judgement.name, judgement.tolerance
-    names = () if name == "loss" else (name,)
-
-    def of(one: Tolerance) -> Array:
-        bound = bounds.stable(problem, names, arithmetic=one.arithmetic)
-        reference, resolution = judgement.comparison.reference, judgement.reading.resolution
-        return one.allowed(reference, numbers_of(bound, name), resolution)
-
     if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
         return {}
-    now = of(tolerance)
+    others = {option: replace(tolerance, **fields) for option, fields in NARROWER.items()}
+    several = (tolerance, *others.values())
+    entries, of_each = bounds.of_some(problem, name, [one.arithmetic for one in several])
+    of_all: tuple[Any, Any] = judgement.comparison.reference, judgement.reading.resolution
+    reference, resolution = (of[entries] if np.ndim(of) else of for of in of_all)
+    now, *narrow = (
+        one.allowed(reference, bound, resolution) for one, bound in zip(several, of_each, strict=True)
+    )
     if not np.isfinite(np.median(now)):
         return {}
-    others = ((option, of(replace(tolerance, **fields))) for option, fields in NARROWER.items())
-    times = {option: float(np.nanmedian(now / other)) for option, other in others}
+    times = {option: float(np.nanmedian(now / other)) for option, other in zip(others, narrow, strict=True)}
     return {option: many for option, many in times.items() if many > 1.1}
 
 

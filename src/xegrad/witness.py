@@ -23,15 +23,20 @@ from xegrad.tolerance import Tolerance
 
 def witnesses(problem: Problem, names: Sequence[str], tolerance: Tolerance) -> Iterator[Evaluation]:
     """The values of the loss and of these gradients, with their errors: each is evaluated when it is asked for."""
-    if not (tolerance.derived and tolerance.kept_in == "float64"):
-        quick = in_float64(problem, names, tolerance)
-        if quick is not None:
-            yield quick
+    quick = None if begins_with_exact(problem, tolerance) else in_float64(problem, names, tolerance)
+    if quick is not None:
+        yield quick
     yield exact(problem, tuple(names))
 
 
+def begins_with_exact(problem: Problem, tolerance: Tolerance) -> bool:
+    """Whether no others are asked first: of a small problem the exact values are as quick, and of a claim in float64
+    others are as far off as the claim may be."""
+    return not bounds.is_large(problem) or (tolerance.derived and tolerance.kept_in == "float64")
+
+
 def in_float64(problem: Problem, names: Sequence[str], tolerance: Tolerance) -> Evaluation | None:
-    """Those in float64; None of a small problem, whose exact values are as quick, or where there is no error bound."""
+    """Those in float64; None where they may be near overflow."""
     numbers = bounds.enclosed(problem, names, tolerance.arithmetic)
     if numbers is None:
         return None

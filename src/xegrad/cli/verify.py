@@ -192,6 +192,7 @@ def _verify(
     from xegrad.formats import claim
     from xegrad.methods.exact import work
     from xegrad.tolerance import Tolerance, in_half, tolerance_for
+    from xegrad.witness import begins_with_exact
 
     gradient = claimed("gradient", judging.gradient, raw, input_format)
     loss = claimed("loss", judging.loss, raw)
@@ -202,10 +203,11 @@ def _verify(
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
     names = gradients(symbols, problem.bias is not None)
+    seconds = work(problem.n_rows, problem.n_inputs, problem.n_classes)
     if not is_judged:
+        announce(seconds)
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         return verification.verify_methods(problem, names)
@@ -220,6 +222,8 @@ def _verify(
         **{field: getattr(judging, field) for field in MIXED},
     )
     tolerance = tolerance_for(problem, candidate.dtype, tolerance)
+    if begins_with_exact(problem, tolerance):
+        announce(seconds)
     with formats.naming("" if gradient is None else gradient.source):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 

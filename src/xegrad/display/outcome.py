@@ -196,7 +196,7 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     of_worst = "none" if least == 0 else str(least)
     if is_wrong.sum() == 1:
         return f"{agreeing(median)} in the median entry, {of_worst} in this one."
-    worst = next(one for one in comparison.worst_first.tolist() if among[one] and digits[one] == least)
+    worst = int(comparison.worst(1, among & (digits == least))[0])
     named, value = entry_of(problem, judgement.name, worst), float(comparison.reference.flat[worst])
     if median - least >= SMALL_BY and abs(value) < SMALL * np.median(np.abs(comparison.reference)):
         named += f" (its value is {with_digits(value, 1)})"
@@ -210,12 +210,13 @@ def _caught(judgement: Judgement) -> str:
     comparison, decimals = judgement.comparison, judgement.reading.decimals
     if decimals is not None and decimals <= COARSE:
         return f"An error below {0.5 * 10.0**-decimals:g} could not have been caught."
-    exact = np.abs(comparison.reference[comparison.reference != 0])
-    if not exact.size:
+    relative, n_entries = comparison.relative_bounds.ravel(), np.count_nonzero(comparison.reference)
+    if not n_entries:
         return ""
-    relative = judgement.relative_bounds
-    median, largest = (_part(2 * float(one)) for one in (np.median(relative), relative[exact.argmax()]))
-    if exact.size == 1 and median:
+    of_largest = relative[np.abs(comparison.reference).argmax()]
+    known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
+    median, largest = (_part(2 * float(one)) for one in (np.median(known), of_largest))
+    if n_entries == 1 and median:
         return f"An error of {median} would have been caught."
     both = "in the median entry and in the largest"
     if median == largest:

@@ -13,6 +13,7 @@ See docs/numerics.md, section 4, for the equations that are cited by number.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -179,7 +180,7 @@ class Rounded(msgspec.Struct, eq=False):
         return self.moved(lambda array: array.reshape(shape))
 
 
-def _bounded(error: Any, size: Array, arithmetic: Arithmetic) -> Any:
+def _bounded(error: Any, size: Any, arithmetic: Arithmetic) -> Any:
     """The error, infinite where the size is near overflow."""
     if size.size and not size.max() <= arithmetic.near_overflow:  # a NaN is near nothing
         return np.where(size <= arithmetic.near_overflow, error, np.inf)
@@ -209,12 +210,10 @@ class Addends(NamedTuple):
     error: Any = 0
 
 
-def summed(
-    parts: Sequence[Addends], n_terms: int, arithmetic: Arithmetic, partial: float = 0.0
-) -> Rounded:
+def summed(parts: Sequence[Addends], n_terms: int, arithmetic: Arithmetic, partial: float = 0.0) -> Rounded:
     """A sum of n terms in all, in any order: gamma of the additions times what is added up; to add an exact 0 rounds
     nothing (4.6).  `partial` as in a product."""
-    value, terms, size, error = map(sum, zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+    value, terms, size, error = (functools.reduce(np.add, column) for column in zip(*parts, strict=True))
     if not arithmetic.rounds:
         return exact(value, arithmetic)
     added: Any = np.minimum(terms * (terms > 1), arithmetic.terms(n_terms)) if n_terms > 1 else 0
@@ -235,7 +234,9 @@ class Products:
     All but g and what follows from it is a sum over the n, so that a few of them at a time come to the same.
     """
 
-    def __init__(self, n_terms: int, arithmetic: Arithmetic, plus: Rounded | None = None, partial: float = 0.0):
+    def __init__(
+        self, n_terms: int, arithmetic: Arithmetic, plus: Rounded | None = None, partial: float = 0.0
+    ):
         self.n_terms, self.arithmetic, self.plus = n_terms, arithmetic, plus
         g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
         self.g = g + partial * (1 + g) if partial else g
@@ -268,7 +269,7 @@ class Products:
     def sum(self, value: Array) -> Rounded:
         """The sums, whose value is known."""
         arithmetic, size, plus = self.arithmetic, self.size, self.plus
-        error = self.moved + self.n_terms * arithmetic.adding.eta
+        error = np.add(self.moved, self.n_terms * arithmetic.adding.eta, out=self.moved)
         if plus is not None:
             added = np.abs(plus.value)
             error = error + (1 + self.g) * plus.error + self.g * added

@@ -203,7 +203,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
     comparison, name = judged.comparison, judged.name
     diagnosis = verification.diagnoses.get(name)
     supposed = {"right_if": verification.right_if, "diagnosed_if": verification.diagnosed_if}
-    worst = comparison.worst_first[:1]
+    worst = comparison.worst(1)
     return _result(
         types.CandidateResult,
         judged,
