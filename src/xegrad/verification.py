@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from xegrad import notebook
 from xegrad.arrays import check_shape
-from xegrad.blindness import blind_spots
+from xegrad.blindness import are_sought, blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.comparison import Comparison
@@ -183,7 +183,8 @@ def verify(
             diagnoses[name] = part.diagnosed(judged)
         elif name not in (LOSS, *misshapen) and judged.outcome == RIGHT and judged.tolerance.derived:
             assert judged.exact is not None
-            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
+            if are_sought(problem):
+                blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
         judgements[name] = judged
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance

@@ -9,7 +9,7 @@ import numpy as np
 
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison
-from xegrad.display.numbers import MANY, agreeing, how_many_correct, with_digits
+from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, with_digits
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
 from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
@@ -57,7 +57,7 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
     parts = [_of_loss(judgement) if judgement.name == LOSS else _of_gradient(problem, judgement)]
     if outcome == UNDECIDED:
         is_loss = judgement.name == LOSS
-        value = f"the loss is {float(judgement.comparison.reference[0])!r}; " if is_loss else ""
+        value = f"the loss is {_exact_loss(judgement)}; " if is_loss else ""
         parts = [f"{value}{_why_undecided(problem, judgement)}."]
     broken = int((~np.isfinite(judgement.comparison.candidate)).sum())
     if outcome == WRONG and broken and judgement.name != LOSS:
@@ -122,14 +122,21 @@ def _of_gradient(problem: Problem, judgement: Judgement) -> str:
 
 def _of_loss(judgement: Judgement) -> str:
     """What is so of a loss."""
-    yours, exact = float(judgement.comparison.candidate[0]), float(judgement.comparison.reference[0])
+    yours, exact = float(judgement.comparison.candidate[0]), _exact_loss(judgement)
     printed = _printed(judgement.reading)
     if judgement.outcome == WRONG:
-        return f"the loss is {exact!r}, not {yours!r}{printed.rstrip(',')}."
+        return f"the loss is {exact}, not {yours!r}{printed.rstrip(',')}."
     if judgement.outcome == DIGITS_LOST:
-        return f"the loss is {exact!r}, and {yours!r} has no digit of it."
+        return f"the loss is {exact}, and {yours!r} has no digit of it."
     is_right = "correct" if judgement.tolerance.derived else "within"
     return f"the loss{printed} is {is_right} {_limit(judgement.tolerance).rstrip(',')}."
+
+
+def _exact_loss(judgement: Judgement) -> str:
+    """With as many digits as are known of it."""
+    comparison = judgement.comparison
+    value = float(comparison.reference[0])
+    return as_known(value, float(np.ravel(comparison.error)[0]), repr(value))
 
 
 def where(problem: Problem, judgement: Judgement) -> str:
@@ -199,7 +206,8 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     worst = int(comparison.worst(1, among & (digits == least))[0])
     named, value = entry_of(problem, judgement.name, worst), float(comparison.reference.flat[worst])
     if median - least >= SMALL_BY and abs(value) < SMALL * np.median(np.abs(comparison.reference)):
-        named += f" (its value is {with_digits(value, 1)})"
+        error = 0.0 if comparison.is_exact else float(np.ravel(comparison.error)[worst])
+        named += f" (its value is {as_known(value, error, with_digits(value, 1))})"
     if median == least:
         return f"{agreeing(median)} in the median entry and in the worst, {named}."
     return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
@@ -243,6 +251,10 @@ def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     comparison, precision = judgement.comparison, judgement.tolerance.precision
     if not np.all(judgement.certified):
         return "the exact value could not be certified"
+    if judgement.is_open:
+        near = int(comparison.open.sum())
+        are = f"{count(near, 'entry')} {'is' if near == 1 else 'are'}" if near else "all entries are"
+        return f"{are} so near the limit that the exact value would decide, and it is not known well enough"
     is_loss = judgement.name == LOSS
     if unbounded := int(comparison.unbounded.sum()):
         there = "it" if is_loss else f"{unbounded} of {count(comparison.bound.size, 'entry')}"
