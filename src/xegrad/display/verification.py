@@ -25,8 +25,10 @@ from xegrad.slips import SLIPS
 from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import SYMBOLS, count
 
-NOT_SOUGHT = "Not looked for: mistakes that this problem could not have caught. It is too large; xegrad sample makes a "
-    "small one."
+NOT_SOUGHT = (
+    "Not looked for: mistakes that this problem could not have caught. It is too large; "
+    "xegrad sample makes a small one."
+)
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "green", "WRONG": "bold red", "follows": "yellow"}
 LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
