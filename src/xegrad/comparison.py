@@ -5,7 +5,7 @@ See docs/numerics.md, section 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, wraps
 from typing import Any
 
@@ -40,6 +40,9 @@ def kept(formula: Callable[[Comparison], Any]) -> Any:
         return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
 
     return cached_property(whole)
+
+
+KEYS = ("is_number", "explained", "apart", "left_open")
 
 
 class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -211,44 +214,59 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         left = np.arange(self.reference.size) if among is None else np.flatnonzero(among)
         count = left.size if most is None else most
         before: list[NDArray[np.intp]] = []
-        for key in self._keys:
+        for name in KEYS:
             if count >= left.size:
                 break
             # What comes before the last of them by this key is among them; its equals may be, by the next one.
-            of_left = key(left)
+            of_left = getattr(self.at(left), name)
             last = np.partition(of_left, count - 1)[count - 1]
             before.append(left[of_left < last])
             count, left = count - before[-1].size, left[of_left == last]
         which = np.sort(np.concatenate([*before, left]))
-        order = np.lexsort([key(which) for key in reversed(self._keys)])
+        order = np.lexsort(self.at(which)._reversed_keys)
         return which[order][:most]
 
+    def at(self, which: NDArray[np.intp]) -> Comparison:
+        """Some entries, by their flat indices."""
+        if which.size == self.reference.size and self.reference.ndim == 1:
+            return self
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        return Comparison(*(part if np.ndim(part) == 0 else np.ravel(part)[which] for part in parts))
+
+    # By what the worst come first.
+
+    @kept
+    def is_number(self) -> NDArray[np.bool_]:
+        """Entries whose difference is one."""
+        return ~np.isnan(self.difference)
+
+    @kept
+    def explained(self) -> NDArray[np.bool_]:
+        """Entries within their bound, and those that are no number."""
+        return self.within | ~self.is_number
+
+    @kept
+    def apart(self) -> Array:
+        """The difference of those that are not, the largest first."""
+        return np.where(self.explained, 0, -np.abs(self.difference))
+
+    @kept
+    def left_open(self) -> Array:
+        """How much of the value the bound leaves open, to three digits, the most first."""
+        with np.errstate(all="ignore"):
+            part = np.where(self.reference == 0, 0, self.bound / np.abs(self.reference))
+        steps = np.zeros_like(part)
+        np.log10(part, out=steps, where=part > 0)
+        return -np.where(part > 0, np.round(steps, 2), -np.inf)
+
     @property
-    def _keys(self) -> Sequence[Callable[[Any], Array]]:
-        """By what some entries, of these flat indices, are sorted, the first key first."""
-        size, within = np.abs(self.difference).ravel(), self.within.ravel()
-        reference, bound = self.reference.ravel(), np.ravel(self.bound)
-
-        def rest(which: Any) -> Array:
-            with np.errstate(all="ignore"):
-                open_part = np.where(reference[which] == 0, 0, bound[which] / np.abs(reference[which]))
-            steps = np.zeros_like(open_part)
-            np.log10(open_part, out=steps, where=open_part > 0)
-            return -np.where(open_part > 0, np.round(steps, 2), -np.inf)
-
-        return (
-            lambda which: ~np.isnan(size[which]),
-            lambda which: within[which] | np.isnan(size[which]),
-            lambda which: np.where(within[which] | np.isnan(size[which]), 0, -size[which]),
-            rest,
-        )
+    def _reversed_keys(self) -> list[Array]:
+        return [getattr(self, name) for name in reversed(KEYS)]
 
     @property
     def row_by_row(self) -> NDArray[np.intp]:
         """The worst first in each row of (K, size) entries."""
-        shape = self.reference.shape
-        keys = [key(slice(None)).reshape(shape) for key in reversed(self._keys)]
-        return np.lexsort(keys, axis=-1)
+        return np.lexsort(self._reversed_keys, axis=-1)
 
     def _repr_html_(self) -> str:
         """The worst entries, for a notebook."""

@@ -113,7 +113,7 @@ class Cells(msgspec.Struct, eq=False):
 
 # Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
 # it stays in the cache.
-AT_A_TIME, IN_CACHE = 2**21, 2**15
+AT_A_TIME, IN_CACHE = 2**22, 2**15
 
 
 class FromRows:
@@ -144,11 +144,14 @@ class FromRows:
         cells, *wide = both
         self.products[0].add(cells.back, cells.R)
         if wide or cells.arithmetic.sums is not None:
-            self.value = self.value + cells.back.value @ cells.R.value
-        if wide:
-            moves, less = (one.moves(of.R) for one, of in zip(self.products, both, strict=True))
-            part = np.divide(less, moves, out=np.where(less == 0, 0.0, np.inf), where=moves != 0).max()
-            self.part = max(self.part, float(np.nan_to_num(part, nan=np.inf)))
+            value = cells.back.value @ cells.R.value
+            self.value = value if np.ndim(self.value) == 0 else np.add(self.value, value, out=self.value)
+
+    def compare(self, both: Sequence[Rounded]) -> None:
+        """p, of the residuals of a few rows."""
+        moves, less = (one.moves(residual) for one, residual in zip(self.products, both, strict=True))
+        part = np.divide(less, moves, out=np.where(less == 0, 0.0, np.inf), where=moves != 0).max()
+        self.part = max(self.part, float(np.nan_to_num(part, nan=np.inf)))
 
     @property
     def gradients(self) -> list[Rounded]:
@@ -184,6 +187,8 @@ def row_by_row(
                 fewer.known["Z"] = some[k].Z[few]
                 residuals[k].append(fewer.R)
                 losses[k].append(fewer.stable_losses)
+            if wide is not None and "weights" in begun:
+                begun["weights"].compare([parts[-1] for parts in residuals])
         for of_rows, parts in zip(some, residuals, strict=True):
             of_rows.known["R"] = concatenated(parts)
         for of_all in begun.values():

@@ -13,6 +13,7 @@ from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, w
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
 from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
+from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
 from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import AXES, SYMBOLS, count
@@ -21,6 +22,8 @@ SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to
 COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said
 # Digits fewer than in the median entry, and its part: the value of such an entry says why.
 SMALL_BY, SMALL = 3, 0.1
+MOST_DIGITS = 16
+SAMPLED = 2**16  # entries of many that the size of a median entry is taken from
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
@@ -193,8 +196,9 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     if not counted.any():
         return "Every exact value is 0."
     among = is_wrong if is_wrong.any() else counted
-    median, least = int(np.sort(digits[counted])[(counted.sum() - 1) // 2]), int(digits[among].min())
-    if counted.sum() == 1:
+    n_with = np.cumsum([np.count_nonzero((digits == k) & counted) for k in range(MOST_DIGITS + 1)])
+    median, least = int(np.searchsorted(n_with, (n_with[-1] + 1) // 2)), int(digits[among].min())
+    if n_with[-1] == 1:
         return f"{agreeing(least)}."
     if least >= MANY:
         return f"{agreeing(least)} in every entry."
@@ -205,12 +209,18 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
         return f"{agreeing(median)} in the median entry, {of_worst} in this one."
     worst = int(comparison.worst(1, among & (digits == least))[0])
     named, value = entry_of(problem, judgement.name, worst), float(comparison.reference.flat[worst])
-    if median - least >= SMALL_BY and abs(value) < SMALL * np.median(np.abs(comparison.reference)):
+    if median - least >= SMALL_BY and abs(value) < SMALL * median_size(comparison.reference):
         error = 0.0 if comparison.is_exact else float(np.ravel(comparison.error)[worst])
         named += f" (its value is {as_known(value, error, with_digits(value, 1))})"
     if median == least:
         return f"{agreeing(median)} in the median entry and in the worst, {named}."
     return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
+
+
+def median_size(values: Array) -> float:
+    """Of the entries; of many, as many as tell a tenth of it."""
+    flat = values.ravel()
+    return float(np.median(np.abs(flat[:: max(1, flat.size // SAMPLED)])))
 
 
 def _caught(judgement: Judgement) -> str:
