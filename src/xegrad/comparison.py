@@ -84,7 +84,8 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.is_exact:
             return size, size, size
         with np.errstate(all="ignore"):
-            return size, (1 - ROUNDED) * size - self.error, (1 + ROUNDED) * size + self.error
+            reach = np.where(self.error == 0, 0, self.error + ROUNDED * size)
+            return size, size - reach, size + reach
 
     @property
     def is_exact(self) -> bool:

@@ -191,21 +191,29 @@ def row_by_row(
                 begun["weights"].compare([parts[-1] for parts in residuals])
         for of_rows, parts in zip(some, residuals, strict=True):
             of_rows.known["R"] = concatenated(parts)
-        for of_all in begun.values():
-            of_all.add(some)
-    if any(np.ndim(of_all.products[0].size) for of_all in begun.values()):
+        for sums in begun.values():
+            sums.add(some)
+    if any(np.ndim(sums.products[0].size) for sums in begun.values()):
         return None
-    results = [{"losses": concatenated(parts)} for parts in losses]
-    for result in results:
-        result["loss"] = result["losses"].sum(axis=-1)
-    for name, of_all in begun.items():
-        for result, gradient in zip(results, of_all.gradients, strict=True):
+    results = []
+    for one, parts in zip(both, losses, strict=True):
+        together = concatenated(parts)
+        of_all = Cells(one.problem, one.name, one.arithmetic, {"stable_losses": together})
+        results.append({"losses": together, "loss": of_all.stable_loss})
+    for name, sums in begun.items():
+        for result, gradient in zip(results, sums.gradients, strict=True):
             result[name] = gradient
     return results
 
 
 def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
-    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.23)."""
+    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.23).
+
+    Not if the other adds up in a wider format, and then rounds: it is g alone that is a part.
+    """
+    if cells.arithmetic.sums is not None:
+        exactly = Cells(cells.problem, cells.name, arithmetic, {}, cells.rows)
+        return product(exactly.X, exactly.W, exactly.b, cells.Z.value)
     g, of_cells = (Products(cells.problem.n_inputs, one, cells.b).g for one in (arithmetic, cells.arithmetic))
     underflow = cells.problem.n_inputs * arithmetic.adding.eta
     return Rounded(cells.Z.value, g / of_cells * cells.Z.errors + underflow, arithmetic)

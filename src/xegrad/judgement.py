@@ -185,16 +185,23 @@ def judge(
     if (unknown := np.isnan(allowed)).any():
         allowed = np.where(unknown, np.inf, allowed)
     candidate = candidate.astype(np.float64, copy=False)
-    error: Array | float = 0.0
-    if exact.errors is not None and name in exact.errors:
-        # What is allowed may follow the exact value, too.
-        error = (1 + tolerance.slope) * np.broadcast_to(exact.errors[name], reference.shape)
     flags = exact.certified
+    error: Any = 0.0
     certified = flags is not None and np.broadcast_to(flags[name], reference.shape)
-    if np.ndim(error):  # an enclosure is as good
-        certified = certified | np.isfinite(error)
+    if flags is not None and exact.errors is not None and name in exact.errors:
+        error = _within_reach(reference, exact.errors[name], tolerance)
+        if flags[name].any():
+            error = np.where(flags[name], 0.0, error)
+        certified = np.isfinite(error)  # an enclosure is as good
     comparison = Comparison(reference, candidate, allowed, error)
     return Judgement(name, comparison, certified, tolerance, exact=exact)
+
+
+def _within_reach(reference: Array, error: Any, tolerance: Tolerance) -> Any:
+    """How far a reference may be from the exact value as it is compared: rounded to float64, and what is allowed of
+    a candidate may follow it (7.1)."""
+    error = error + 2 * bounds.PRECISIONS["float64"].u * np.abs(reference)
+    return error if tolerance.slope == 0 else (1 + tolerance.slope) * error
 
 
 def judge_by_cheapest(
