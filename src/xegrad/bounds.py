@@ -50,7 +50,8 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
     """The derivation of a problem in some arithmetic, that of its precision by default; its cells are computed once."""
-    return _cells(problem, arithmetic or PRECISIONS[problem.dtype.name])
+    arithmetic = arithmetic or PRECISIONS[problem.dtype.name]
+    return _kept(problem, arithmetic)[0] if is_large(problem) else _cells(problem, arithmetic)
 
 
 @once

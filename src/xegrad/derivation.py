@@ -176,12 +176,12 @@ def row_by_row(
     both = [cells] if wide is None else [cells, wide]
     begun = {name: FromRows([Cells(one.problem, name, one.arithmetic) for one in both]) for name in names}
     losses: list[list[Rounded]] = [[] for _ in both]
-    for rows in _slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
+    for rows in slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
         some = [one.some(rows) for one in both]
         if wide is not None:
             some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
-        for few in _slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
+        for few in slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
             for k, one in enumerate(both):
                 fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
                 fewer.known["Z"] = some[k].Z[few]
@@ -219,7 +219,8 @@ def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
     return Rounded(cells.Z.value, g / of_cells * cells.Z.errors + underflow, arithmetic)
 
 
-def _slices(size: int, most: int) -> Iterator[slice]:
+def slices(size: int, most: int) -> Iterator[slice]:
+    """All of so many, at most so many at a time."""
     for start in range(0, size, max(1, most)):
         yield slice(start, min(size, start + max(1, most)))
 
