@@ -22,7 +22,7 @@ from xegrad.slips.entry import Parameters
 from xegrad.targets import Array
 
 # Words of the texts that are no parameters.
-SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument")
+SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument", "listed")
 
 # Of each gradient: what code calls it, what it is the gradient of, and how it is made of dz.
 IN_CODE = {
@@ -114,8 +114,10 @@ def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, f
 
 
 def _of_rows(cells: Cells) -> tuple[float, float, Array]:
-    """The least 1 - S_c, the largest error of a logit, and an error of 1 in S_c, times q, carried back: u of that is all
-    that S_c - 1 leaves of entries near 0."""
+    """The least 1 - S_c, the largest error of a logit, and an error of 1 in S_c, times q, carried back.
+
+    u times the last is what S_c - 1 leaves of entries near 0.
+    """
     problem, least, spread = cells.problem, 1.0, 0.0
     kept: list[Array] = []
     sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
