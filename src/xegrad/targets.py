@@ -22,6 +22,7 @@ from xegrad.errors import Faults, InputError, refuse, shown
 from xegrad.vocabulary import REDUCTIONS, count
 
 IGNORED_BY_TORCH = -100
+ALL = slice(None)
 
 
 class Targets(msgspec.Struct, frozen=True, eq=False):
@@ -162,20 +163,22 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         weights = self.class_weights.tolist()
         return sum((n * Fraction(w) for n, w in zip(counts, weights, strict=True) if n), Fraction(0))
 
-    def effective(self, n_classes: int, dtype: np.dtype[Any]) -> Array:
-        """Q, (B, T): everything the loss is told about the targets, so that L = -sum(Q * log S)."""
+    def effective(self, n_classes: int, dtype: np.dtype[Any], rows: slice = ALL) -> Array:
+        """Q, (B, T) or of some rows: everything the loss is told about the targets, so that L = -sum(Q * log S)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            targets = self.over(np.asarray, n_classes)
+            targets = self.over(np.asarray, n_classes, rows)
             if self.ignore_index is not None:  # 0 there, though a weight may be infinite beside the others
-                targets = np.where(self.kept[..., None], targets, 0)
+                targets = np.where(self.kept[..., rows, None], targets, 0)
             return np.asarray(targets).astype(dtype, copy=False)
 
     def fractions(self, n_classes: int) -> list[list[Fraction]]:
         """Q without a rounding, B rows of T numbers: what `effective` is rounded from."""
         return self.over(np.vectorize(Fraction, otypes=[object]), n_classes, exact=True).tolist()
 
-    def over(self, number: Callable[[Array], Any], n_classes: int, *, exact: bool = False) -> Any:
-        """Q over any numbers, which `number` makes of an array of floats.
+    def over(
+        self, number: Callable[[Array], Any], n_classes: int, rows: slice = ALL, *, exact: bool = False
+    ) -> Any:
+        """Q, or some of its rows, over any numbers, which `number` makes of an array of floats.
 
             Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor
 
@@ -183,15 +186,16 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         divided by their sum are taken over a power of two, which cancels, so that no sum of floats overflows; numbers
         that are `exact` need none.
         """
-        y = self.soft
-        if y is None:
-            y = (self.label_of_rows[..., None] == np.arange(n_classes)).astype(np.float64)
+        if self.soft is None:
+            y = (self.label_of_rows[..., rows, None] == np.arange(n_classes)).astype(np.float64)
+        else:
+            y = self.soft[..., rows, :]
         y = number(y)
         if self.label_smoothing:
             eps = number(np.asarray(self.label_smoothing))
             share = eps / n_classes
             if self.ignore_index is not None:
-                share = share * number(1.0 * self.kept[..., None])
+                share = share * number(1.0 * self.kept[..., rows, None])
             y = (1 - eps) * y + share
         if self.class_weights is None or self.labels is None or self.reduction != "mean":
             y = y if self.class_weights is None else y * number(self.class_weights)

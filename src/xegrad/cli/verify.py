@@ -198,6 +198,7 @@ def _verify(
     from xegrad.formats import claim
     from xegrad.methods.exact import affording, work
     from xegrad.tolerance import Tolerance, in_half, tolerance_for
+    from xegrad.witness import begins_with_exact
 
     written = claims(raw, judging.gradient, judging.loss, input_format)
     is_judged = bool(written)
@@ -207,11 +208,12 @@ def _verify(
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
+    seconds = work(problem.n_rows, problem.n_inputs, problem.n_classes)
     exact_values = affording(math.inf) if judging.exact else nullcontext()
     of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
     names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)
     if not is_judged:
+        announce(seconds)
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         with exact_values:
@@ -229,6 +231,8 @@ def _verify(
         **{field: getattr(judging, field) for field in MIXED},
     )
     tolerance = tolerance_for(problem, candidate.dtype, tolerance)
+    if begins_with_exact(problem, tolerance):
+        announce(seconds)
     of_steps = next((one.source for one in written if one.of != "loss"), "")
     with exact_values, formats.naming(of_steps):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
