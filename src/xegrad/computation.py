@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, notebook
+from xegrad import bounds, layer, memory, notebook
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
@@ -57,12 +57,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     """
 
     problem: Problem
-    forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
 
     __repr__ = notebook.one_line("problem", "names", "verdicts")
+
+    @property
+    def forward(self) -> layer.Forward:
+        """The forward pass in the precision of the problem."""
+        return layer.forward(self.problem.rounded)
 
     @property
     def method(self) -> str:
@@ -297,6 +301,7 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
+    memory.check(problem.nbytes, _memory(problem, chosen, names))
     with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
         evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
@@ -306,4 +311,12 @@ def compute(
             comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
     others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
     error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
-    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)
+    return Computation(problem, evaluations, comparisons, error_bounds)
+
+
+def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> int:
+    """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
+    steps = [METHODS[name].memory(problem, names) for name in methods]
+    if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
+        steps.append(bounds.memory(problem, names))
+    return max(steps) + 2 * len(methods) * problem.nbytes_of(names)
