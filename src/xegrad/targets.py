@@ -280,11 +280,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def warnings(self) -> list[str]:
         """What is allowed but hardly ever meant."""
         if self.labels is not None:
-            labels = np.unique(self.labels[self.kept])
-            is_weighted = self.class_weights is not None and self.reduction == "mean"
-            if not is_weighted or self.label_smoothing or labels.size > 1:
+            if self.class_weights is None or self.reduction != "mean" or self.label_smoothing:
                 return []
-            weight = f"under mean, the weight of class {labels.item()}, the only one among the labels"
+            labels = self.labels[self.kept]
+            if (labels != labels[0]).any():
+                return []
+            weight = f"under mean, the weight of class {labels[0]}, the only one among the labels"
             return [f"class weights cancel: {weight}, is divided by itself; the reduction sum keeps it"]
         assert self.soft is not None
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so

@@ -37,7 +37,9 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
 
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) holds what
     each row contributes to the loss.  `certified` marks, for "loss", "losses" and each gradient, the numbers that
-    are proven to be the nearest float to the exact value; it is None if the method proves nothing.
+    are proven to be the nearest float to the exact value; it is None if the method proves nothing.  `errors` says, by
+    the same names, how far each number may be from the exact value, where some are not certified: half an ulp where
+    they are.  `seconds_left` is about what it would take to decide these, where that was too long.
 
     Examples
     --------
@@ -49,6 +51,8 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     losses: Array
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
+    errors: Mapping[str, Array] | None = None
+    seconds_left: float = 0.0
 
     __repr__ = notebook.one_line("loss", "gradients")
 
