@@ -39,7 +39,7 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
-    if array.dtype.kind not in kinds:
+    if array.size and array.dtype.kind not in kinds:  # what is empty has no type of its own
         raise InputError(expected or f"{part} must be made of real numbers, not {_noun(array)}", part)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return _in_float64(part, array)

@@ -77,9 +77,7 @@ def blind_spots(
 
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:
     """The forms of a slip that are tried, each with the free number of the example."""
-    forms = slip.forms(cells)
-    if slip.free is not None:
-        return [{**form, slip.free: slip.number.example_on(cells)} for form in forms]
+    forms = slip.example_forms(cells)
     # Of the formats of storage only the example; and of a single row, which has no other label, the example too.
     if slip.example and (slip.stage == "storage" or not forms):
         return [slip.example]
@@ -128,6 +126,8 @@ def problem_with_slips(
     problem, _ = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
     if "probabilities-clipped" in names:  # which shows where a probability is next to 0
         problem = replace(problem, weights=problem.weights * 10)
+    if "smoothed-otherwise" in names:
+        problem = replace(problem, targets=replace(problem.targets, label_smoothing=0.1))
     if {"option-ignored", "target-sum-ignored", "weights-on-logits", "first-row-factor"} & {*names}:
         weights = np.arange(2, n_classes + 2) / 2
         problem = replace(problem, targets=replace(problem.targets, class_weights=weights))

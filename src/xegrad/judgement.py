@@ -92,6 +92,8 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         count, total = int(wrong.sum()), wrong.size
         if count == 0:
             return "nowhere"
+        if self.name == "loss":
+            return "the loss"
         if count == 1:
             return "one entry"
         if self._is_shuffled:

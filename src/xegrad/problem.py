@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -80,6 +80,18 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     classes: tuple[str, ...] | None = None
     precision: str | None = None
 
+    if TYPE_CHECKING:  # lists and tensors are taken too, and become arrays
+
+        def __init__(
+            self,
+            weights: Any,
+            inputs: Any,
+            targets: Targets,
+            bias: Any = None,
+            classes: Iterable[str] | None = None,
+            precision: Any = None,
+        ) -> None: ...
+
     __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
@@ -105,7 +117,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         if inputs.ndim < 2 or list(inputs.shape[:-2]) != stack:
             yield f"inputs must be (B, N) beside W; their shape is {inputs.shape}", "x"
         if inputs.shape[-2] == 0:
-            yield "x has no rows", "x"
+            yield "x has no rows; a problem has one at least", "x"
         if inputs.shape[-1] != n_inputs:
             yield Layout(is_batch=False).wrong_length(inputs.shape[-1], n_inputs), "x"
         if bias is not None and list(bias.shape) != [*stack, n_classes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -68,6 +68,18 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     ignore_index: int | None = None
     reduction: str = "mean"
 
+    if TYPE_CHECKING:  # lists and tensors are taken too, and become arrays
+
+        def __init__(
+            self,
+            labels: Any = None,
+            soft: Any = None,
+            class_weights: Any = None,
+            label_smoothing: float = 0.0,
+            ignore_index: int | None = None,
+            reduction: str = "mean",
+        ) -> None: ...
+
     __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
@@ -78,6 +90,10 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             if values is None:
                 continue
             array = array_of(part, values, kinds, expected)
+            if part == "label" and not array.size:
+                raise InputError(
+                    f"there are no {name if name == 'labels' else 'targets'}; each row of x has one", part
+                )
             if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
                 raise InputError(f"label {array.max()} is out of range; labels are zero-based indices", part)
             force_setattr(self, name, sealed(array, dtype, n_axes))

@@ -118,6 +118,13 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
             number = size.item() if isinstance(size, np.generic) else size  # float32 has no such LARGEST
             if size is not None and not (_is_real(number) and 0 <= number <= LARGEST):
                 yield f"{name} is {shown(size)}; a number from 0 is expected", name
+        of_bound = [
+            name for name in ("recipe", "confidence", *ROUNDED, "accumulate_in") if getattr(self, name)
+        ]
+        of_bound += [] if self.terms is bounds.any_order else ["summation"]
+        if of_bound and not self.derived:
+            instead = "in whose place rtol and atol are; leave one out"
+            yield f"{of_bound[0]} is about the derived bound, {instead}", of_bound[0]
 
     @property
     def arithmetic(self) -> bounds.Arithmetic:

@@ -18,7 +18,7 @@ from xegrad.slips import Slip
 from xegrad.slips.entry import Parameters
 
 # Words of the texts that are no parameters.
-SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument")
+SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument", "listed")
 
 # Of each gradient: what code calls it, what it is the gradient of, and how it is made of dz.
 IN_CODE = {

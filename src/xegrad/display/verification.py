@@ -21,7 +21,7 @@ from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
 from xegrad.naming import entry_of, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.verification import LOSS, Check, Verification
+from xegrad.verification import LOSS, Check, Verification, names_no_mistake
 from xegrad.vocabulary import SYMBOLS, count
 
 WORD = 8  # columns of the word that a line begins with
@@ -78,8 +78,11 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
         view.insert(0, headed(right_if_sentence(right_if), STYLES[UNDECIDED], page.width))
     if name in verification.fits:
         view.append(wrap(f"Note: {shape_of(verification.fits[name])}.", page.width))
-    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and right_if is None:
+    is_named = diagnosis is not None and not names_no_mistake(diagnosis.names)
+    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and (right_if is None or is_named):
         view.append(_worst(verification.problem, name, judgement, page))
+    if right_if is not None and is_named:
+        view.append(wrap("If it was made otherwise, a known mistake makes these numbers:", page.width))
     if name in verification.diagnosed_if:
         view.append(wrap(diagnosed_if_sentence(verification.diagnosed_if[name]), page.width))
     if diagnosis is not None:

@@ -25,7 +25,7 @@ from xegrad.errors import InputError, XegradError
 from xegrad.formats import json, labels
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import FIELDS
+from xegrad.problem_spec import CLAIMS, FIELDS
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import NAMES
 
@@ -171,7 +171,7 @@ def _within_memory(stack: Stack) -> Iterator[Stack]:
         yield stack if most >= len(places) else Stack(problem.at(some), places[some], stack.layout)
 
 
-_ARRAYS = {key: name for key, name in NAMES.items() if key in FIELDS}
+_ARRAYS = {key: name for key, name in NAMES.items() if key in FIELDS and key not in CLAIMS}
 _parts = attrgetter(*_ARRAYS, "label")
 # The fields that are the same on every line of most streams.
 _SHARED = [key for key, field in FIELDS.items() if field.options and key not in (*_ARRAYS, "label")]
