@@ -26,6 +26,10 @@ from xegrad.tolerance import Tolerance, tolerance_for
 
 TRIES = 32
 PROBED = 4096  # entries of a first, quick look
+MOST_LOGITS, MOST_ENTRIES = (
+    2**15,
+    2**20,
+)  # of a problem of which they are sought; some 250 gradients are made of it
 EXCESS = 2.0**12  # times the tolerance: a form that is further off is not hidden, whatever its own bound
 
 
@@ -53,7 +57,7 @@ def blind_spots(
     with_respect_to, tolerance = gradient_name(with_respect_to), tolerance or tolerance_for(problem, None)
     bound = bounds.stable(problem, (with_respect_to,), arithmetic=tolerance.arithmetic)
     reference, error = exact.gradients[with_respect_to], bound.gradients[with_respect_to]
-    allowed = tolerance.allowed(reference, error, 0.0)
+    allowed = tolerance.allowed(reference, error, 0.0) + (exact.errors or {}).get(with_respect_to, 0.0)
     right = bounds.cells_of(problem, tolerance.arithmetic).of(with_respect_to)
     right = right.replace("G", Rounded(reference, error, right.arithmetic))
     unrounded = Cells(right.problem, with_respect_to, UNROUNDED)
@@ -73,6 +77,12 @@ def blind_spots(
 
     hidden = (tuple(form for form in _forms(right, slip) if is_hidden(slip, form)) for slip in SLIPS.values())
     return {name: forms for name, forms in zip(SLIPS, hidden, strict=True) if forms}
+
+
+def are_sought(problem: Problem) -> bool:
+    """Whether a verdict looks for blind spots: not in a large problem, of which a small one tells as much."""
+    is_small = problem.n_rows * problem.n_classes <= MOST_LOGITS
+    return is_small and problem.n_inputs * problem.n_classes <= MOST_ENTRIES
 
 
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:

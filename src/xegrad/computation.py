@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, notebook
+from xegrad import bounds, layer, memory, notebook
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
@@ -23,7 +24,8 @@ from xegrad.naming import class_in_full
 from xegrad.problem import Problem
 from xegrad.vocabulary import DEFAULT_METHODS
 
-QUICK = 0.05  # seconds that the exact values may take where nobody asked for them
+QUICK = 0.05  # seconds that the exact values may take where nobody asked for them, or as long as the chain
+CHAIN = 1e-9  # seconds that the chain takes for an entry of a layer Jacobian
 
 AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED = "agree-right", "agree-wrong", "differ", "undecided"
 
@@ -55,12 +57,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     """
 
     problem: Problem
-    forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
 
     __repr__ = notebook.one_line("problem", "names", "verdicts")
+
+    @property
+    def forward(self) -> layer.Forward:
+        """The forward pass in the precision of the problem."""
+        return layer.forward(self.problem.rounded)
 
     @property
     def method(self) -> str:
@@ -148,8 +154,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about the targets, and why something is not finite, of one problem."""
-        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite,))]
+        """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
+        unsure = self.left_out and f"not every exact value is certified; {self.left_out}"
+        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
+
+    @property
+    def left_out(self) -> str:
+        """How the exact values would be certified that are not because it takes too long; or ""."""
+        seconds = self.evaluations["exact"].seconds_left if "exact" in self.evaluations else 0.0
+        takes = f"takes about {seconds:,.0f} s" if seconds >= 1 else "decides it"
+        return f"--exact {takes}" if seconds else ""
 
     @property
     def verdicts(self) -> list[str]:
@@ -229,7 +243,7 @@ def methods_for(
     """The methods to compute by, in the order of the table: chain and shortcut where none is named.
 
     `exact` adds the exact values or leaves them out; "auto" adds them to no methods that are named, and else where
-    they are quick, as their number tells.
+    they take less than 50 ms or less than the chain, as the sizes tell.
 
     Raises
     ------
@@ -243,11 +257,28 @@ def methods_for(
             from xegrad.methods.exact import work  # it is slow to import
 
             n_problems = math.prod(problem.weights.shape[:-2])
-            exact = n_problems * work(problem.n_rows, problem.n_inputs, problem.n_classes) < QUICK
+            exact = work(problem.n_rows, problem.n_inputs, problem.n_classes, n_problems) < _unasked(problem)
     chosen = chosen | {"exact"} if exact else chosen - {"exact"}
     if not chosen:
         raise InputError("no method is left to compute by")
     return [name for name in METHODS if name in chosen]
+
+
+def _affording(
+    problem: Problem, methods: Sequence[str] | None, exact: bool | Literal["auto"]
+) -> AbstractContextManager[None]:
+    """What integers may take: anything if the exact values are asked for, and little if nobody named them."""
+    from xegrad.methods.exact import affording
+
+    if exact is True:
+        return affording(math.inf)
+    return affording(_unasked(problem)) if methods is None else nullcontext()
+
+
+def _unasked(problem: Problem) -> float:
+    """The seconds that the exact values may take beside chain and shortcut where nobody asked for them."""
+    layer_jacobians = math.prod(problem.weights.shape) * problem.n_rows * problem.n_classes
+    return max(QUICK, CHAIN * layer_jacobians)
 
 
 def compute(
@@ -259,7 +290,8 @@ def compute(
 ) -> Computation:
     """The loss and the gradients by the methods of these names, in the order of the table.
 
-    For `methods` and `exact` see `methods_for`.  `with_respect_to` is weights, and bias where there is one, by
+    For `methods` and `exact` see `methods_for`; with `exact` they take as long as they need, and else numbers that long
+    integers alone decide may stay open.  `with_respect_to` is weights, and bias where there is one, by
     default.  A stack of problems is computed as one.
 
     Examples
@@ -269,7 +301,9 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
-    evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
+    memory.check(problem.nbytes, _memory(problem, chosen, names))
+    with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
+        evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
@@ -277,4 +311,12 @@ def compute(
             comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
     others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
     error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
-    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)
+    return Computation(problem, evaluations, comparisons, error_bounds)
+
+
+def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> int:
+    """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
+    steps = [METHODS[name].memory(problem, names) for name in methods]
+    if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
+        steps.append(bounds.memory(problem, names))
+    return max(steps) + 2 * len(methods) * problem.nbytes_of(names)

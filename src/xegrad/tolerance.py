@@ -158,6 +158,13 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
         """Whether the bound is derived, or a house rule."""
         return self.rtol is None and self.atol is None
 
+    @property
+    def slope(self) -> float:
+        """How much more is allowed where the exact value is larger, as a part of that."""
+        if not self.derived:
+            return self.rtol or 0.0
+        return 0.0 if self.stored_as is None else bounds.PRECISIONS[self.stored_as].u
+
     def allowed(self, exact: Any, bound: Any, resolution: Any) -> Any:
         """The bound on |candidate - exact|, entry by entry; `resolution` is what printing left open."""
         if not self.derived:

@@ -13,21 +13,22 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import notebook
+from xegrad import bounds, memory, notebook
 from xegrad.arrays import check_shape
-from xegrad.blindness import blind_spots
+from xegrad.blindness import are_sought, blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.comparison import Comparison, numbers_of
+from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge_by_cheapest
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
+from xegrad.witness import exact
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
@@ -146,10 +147,11 @@ def verify(
         raise InputError("there is no gradient, loss or step to judge")
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
-    names = dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else [])))
-    exact = METHODS["exact"].evaluate(problem, [*names])
+    names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
+    needed = METHODS["exact"].memory(problem, names), bounds.memory(problem, names)
+    memory.check(problem.nbytes, max(needed) + 8 * problem.nbytes_of(names))
     claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
-    parts = {name: _part(problem, exact, name, claim, one, tolerance) for name, one in claimed_parts.items()}
+    parts = {name: _part(problem, names, name, claim, one, tolerance) for name, one in claimed_parts.items()}
     judgements = {name: part.judged(part.claimed.reading, part.tolerance) for name, part in parts.items()}
     misshapen = [name for name, part in parts.items() if part.is_misshapen]
     wrong = [name for name, judged in judgements.items() if judged.outcome == WRONG]
@@ -173,12 +175,13 @@ def verify(
             continue
         if judged.outcome == DIGITS_LOST:
             diagnoses[name] = parts[name].diagnosed(judged)
-        elif judged.outcome == RIGHT and judged.tolerance.derived:
-            blind[name] = [*blind_spots(problem, exact, judged.tolerance, name)]
+        elif judged.outcome == RIGHT and judged.tolerance.derived and are_sought(problem):
+            assert judged.exact is not None
+            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
     steps, steps_right_if = None, None
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
-        steps, steps_right_if = _judged_steps(problem, exact, claim, of_gradient, auto=auto)
+        steps, steps_right_if = _judged_steps(problem, exact(problem, names), claim, of_gradient, auto=auto)
     return Verification(
         problem,
         tolerance,
@@ -199,7 +202,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
     """A gradient that is claimed, or a "loss", with what it is measured against, and by what."""
 
     problem: Problem
-    exact: Evaluation
+    names: tuple[str, ...]  # of all gradients that are claimed
     name: str
     claimed: Claimed
     shape: tuple[int, ...]
@@ -215,18 +218,21 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
         """Its judgement, if it was read and computed so."""
         opened = self.claimed.left_open(reading, PRECISIONS[tolerance.kept_in])
         values = self.claimed.values.reshape(self.shape)
-        in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
-        judged = judge(self.problem, self.exact, values, tolerance, in_shape, self.name)
+        in_shape = opened
+        if np.ndim(opened):
+            in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
+        judged = judge_by_cheapest(self.problem, values, tolerance, in_shape, self.name, self.names)
         return replace(judged, reading=replace(reading, resolution=opened))
 
     def diagnosed(self, judged: Judgement) -> Diagnosis:
         """Which mistake it is, in the shape that it was claimed in."""
-        resolution = judged.reading.resolution
+        resolution, exact = judged.reading.resolution, judged.exact
+        assert exact is not None
         if self.name == LOSS:
             loss = float(self.claimed.values.item())
-            return diagnose_loss(self.problem, self.exact, loss, judged.tolerance, float(np.max(resolution)))
+            return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
         values = self.claimed.values
-        return diagnose(self.problem, self.exact, values, judged.tolerance, resolution, self.name)
+        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name)
 
     def suppositions(self) -> Iterator[Supposition]:
         """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
@@ -240,14 +246,19 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
 
 def _part(
-    problem: Problem, exact: Evaluation, name: str, claim: Claim, claimed: Claimed, tolerance: Tolerance
+    problem: Problem,
+    names: tuple[str, ...],
+    name: str,
+    claim: Claim,
+    claimed: Claimed,
+    tolerance: Tolerance,
 ) -> _Part:
     """A part of the claim; refused where it has not as many numbers as there should be."""
-    shape = numbers_of(exact, name).shape
+    shape = (1,) if name == LOSS else problem.shape_of(name)
     if claimed.values.size != math.prod(shape):
         check_shape("the gradient", claimed.values.shape, shape)
     of_part = _tolerance_of(problem, claim, claimed, tolerance)
-    return _Part(problem, exact, name, claimed, shape, of_part, _is_open(problem, claim, claimed))
+    return _Part(problem, names, name, claimed, shape, of_part, _is_open(problem, claim, claimed))
 
 
 def _supposed(part: _Part, diagnosis: Diagnosis) -> tuple[Supposition | None, Supposition | None, Diagnosis]:

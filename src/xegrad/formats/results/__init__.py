@@ -61,7 +61,9 @@ def _together(rows: Sequence[Comparison]) -> Comparison:
 
 
 def _max_ulps(rows: Comparison) -> Any:
-    """(K,) the largest; NaN where any number of any problem is none."""
+    """(K,) the largest; NaN where any number of any problem is none, and nothing beside values that are not exact."""
+    if not rows.is_exact:
+        return None
     ulps = rows.ulps
     return np.full(len(rows.reference), np.nan) if ulps is None else ulps.max(axis=1)
 
@@ -179,15 +181,20 @@ def verify_result(verification: Verification, *, id: Any) -> Line:
         for one in verification.checks
     ]
     judgements: dict[str, types.CandidateResult] = {}
+    off: list[str] = []  # those that are measured against values which are not exact
     for name, judged in verification.judgements.items():
         accuracy = _accuracy(judged.comparison.in_rows(1)) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
+        if not judged.comparison.is_exact:
+            off.append(shown)
         judgements[SYMBOLS.get(name, name)] = _candidate(verification, judged, accuracy)
     of_gradients = [one for symbol, one in judgements.items() if symbol != "loss"]
     candidate = of_gradients[0] if of_gradients else UNSET
     ulps = {f"max_ulp_error of {check.name}": check.max_ulp_error for check in checks}
-    reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate, "judgements": judgements})]
+    ulps_of = "is null: it takes the exact value, and less was needed to judge it"
+    reasons = [f"max_ulp_error of {shown} {ulps_of}" for shown in off]
+    reasons += [sentence for _, sentence in nulls({**ulps, "candidate": candidate, "judgements": judgements})]
     tree = types.VerifyResult(
         schema="xegrad/verify/1",
         verified=verification.verified,
@@ -209,7 +216,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
     comparison, name = judged.comparison, judged.name
     diagnosis = verification.diagnoses.get(name)
     supposed = {"right_if": verification.right_if, "diagnosed_if": verification.diagnosed_if}
-    worst = comparison.worst_first[:1]
+    worst = comparison.worst(1)
     return _result(
         types.CandidateResult,
         judged,
@@ -220,6 +227,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
             "yours": comparison.candidate.flat[worst],
             "exact": comparison.reference.flat[worst],
             "difference": comparison.difference.flat[worst],
+            **({} if comparison.is_exact else {"exact_error": np.ravel(comparison.error)[worst]}),
         },
         # Every explanation of the best rank that fits.
         diagnosis=UNSET

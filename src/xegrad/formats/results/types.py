@@ -109,6 +109,7 @@ class WorstEntry(Entry, kw_only=True):
     yours: float | None
     exact: float | None
     difference: float | None
+    exact_error: float | UnsetType = UNSET
 
 
 class ExplanationResult(msgspec.Struct):
