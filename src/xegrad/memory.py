@@ -32,10 +32,10 @@ def max_memory(limit: int | str | None) -> Iterator[None]:
     Examples
     --------
     >>> with max_memory("1kB"):
-    ...     METHODS["shortcut"].evaluate(Problem(np.ones((100, 2)), np.ones((1, 100)), Targets([0])))
+    ...     METHODS["shortcut"].evaluate(Problem(np.ones((100, 9)), np.ones((1, 100)), Targets([0])))
     Traceback (most recent call last):
         ...
-    xegrad.errors.XegradError: this takes 4.2 MB with W and x, and 1 kB is allowed: give fewer rows, or --max-memory 4.2MB
+    xegrad.errors.XegradError: this takes 21 kB with W and x, and 1 kB is allowed: give fewer rows, or --max-memory 21kB
     """
     token = _limit.set(_bytes(limit) if isinstance(limit, str) else limit)
     try:
