@@ -436,5 +436,6 @@ def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that dL/dW takes, from the sizes alone."""
-    products, gradient, residuals = n_rows * n_inputs * n_classes, n_inputs * n_classes, n_rows * n_classes
-    return 5e-4 + n_problems * (1e-6 + 0.7e-9 * products + 20e-9 * gradient + 100e-9 * residuals)
+    products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
+    factors = n_inputs * (n_rows + n_classes)  # they are cut into slices
+    return 1e-3 + n_problems * (1e-6 + 0.7e-9 * products + 20e-9 * factors + 100e-9 * residuals)
