@@ -525,7 +525,7 @@ def test_the_table_and_json_tell_one_verdict() -> None:
     )
     for computed, verdict, sentence in cases:
         (result,) = compute_results(computed, Layout(is_batch=False))
-        assert json.loads(encode(result))["verdict"] == computed.verdict == verdict
+        assert json.loads(b"".join(encode(result)))["verdict"] == computed.verdict == verdict
         assert sentence in " ".join(shown(computed).split())
 
 

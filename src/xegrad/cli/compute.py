@@ -121,7 +121,8 @@ def _compute_lines(
 
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
-            yield *stack, TROUBLE
+            place, error = stack
+            yield [place], [error], TROUBLE
         else:
             names = gradients(with_respect_to, stack.problem.bias is not None)
             yield from _computed(stack, lines, methods, names, exact)
@@ -155,9 +156,7 @@ def _computed(
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     ids = [lines[place].id for place in stack.places]
-    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
-    for place, result in zip(stack.places, results, strict=True):
-        yield place, result, DONE
+    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

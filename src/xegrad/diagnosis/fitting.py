@@ -153,11 +153,13 @@ def spreads(search: Search) -> list[Parameters]:
     Each is on a line, m G(q S) - (1 - a eps) G(Q) - (d eps + d0) G(q) with m = 1, or the sum of the targets.
     """
     cells, slip = search.without_errors.cells, SLIPS["label-smoothed"]
+    if len(forms := slip.forms(cells)) == 1:
+        return [*forms]
     parts = cells.q * cells.S, cells.Q, cells.q.broadcast_to(cells.S.shape)
     of_s, of_targets, of_ones = (
         search.without_errors.gradient(cells.replace("R", part), search.screened).value for part in parts
     )
-    forms, known = slip.forms(cells), smoothings(cells.problem.n_classes)
+    known = smoothings(cells.problem.n_classes)
     taken, added, always, sums = np.array([known[form["spread"]] for form in forms]).T[..., None, None]
     n_classes = cells.problem.n_classes
     at_zero = of_s * (1 + sums * n_classes * always) - of_targets - of_ones * always

@@ -50,7 +50,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
         (one for one in multiples if not one.free),
     )
     on_grids = (slip for slip in SLIPS.values() if slip.number.grid is not None)
-    grids = ((slip, form) for slip in on_grids for form in slip.forms(search.cells))
+    grids = ((slip, form) for slip in on_grids for form in slip.open_forms(search.cells))
     yield itertools.chain(
         (one for one in multiples if one.free),
         *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
@@ -99,8 +99,8 @@ def _groups(search: Search) -> list[list[Step]]:
         (slip, form)
         for stage in STAGES
         for slip in SLIPS.values()
-        if slip.stage == stage and slip.is_in_layer and slip.paired and slip.free is None
-        for form in slip.forms(search.cells)
+        if slip.stage == stage and slip.is_in_layer and slip.paired
+        for form in slip.fixed_forms(search.cells)
     ]
     steps += [(WRONG_LABEL, form) for form in _labels_pointed_to(search)]
     steps += _near_in_values(search)
@@ -195,8 +195,8 @@ def _near_in_values(search: Search) -> list[Step]:
     cells = search.cells
     if search.has_transposed_shape:
         return []
-    slips = [slip for slip in SLIPS.values() if not (slip.paired or slip.free or slip is LEFT_OUT)]
-    steps = [(slip, form) for slip in slips for form in slip.forms(cells)]
+    slips = [slip for slip in SLIPS.values() if not (slip.paired or slip is LEFT_OUT)]
+    steps = [(slip, form) for slip in slips for form in slip.fixed_forms(cells)]
     if cells.problem.n_rows > 1:
         steps += [(LEFT_OUT, form) for form in rows.patterns(cells, _rows_pointed_to(search))]
     steps = steps[: MOST_RESIDUALS // cells.R.value.size]

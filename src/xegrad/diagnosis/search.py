@@ -96,6 +96,8 @@ class Search:
         self.shape = self.cells.shape
         bound = bounds.stable(problem, (name,), arithmetic=tolerance.arithmetic)
         value, error = exact_evaluation.gradients[name], bound.gradients[name]
+        if exact_evaluation.errors is not None and name in exact_evaluation.errors:
+            error = error + exact_evaluation.errors[name]
         self.exact = Rounded(value, error, self.cells.arithmetic).reshape(*self.shape)
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape

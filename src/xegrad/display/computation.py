@@ -245,7 +245,7 @@ def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple
     if comparison is None:
         return np.lexsort((np.arange(values.size), -np.abs(values)))[:top], "largest"
     order = "in which rounding can hide most" if comparison.agrees else "that differ most"
-    return comparison.worst_first[:top], order
+    return comparison.worst(top), order
 
 
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:

@@ -85,6 +85,15 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
     return Bound(errors.pop("loss"), errors)
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: a number and its rest for each logit, W and x as slices, and blocks.
+
+    Integers, for what is left open, take 60 times what the floats do that they are made of: of small problems.
+    """
+    integers_too = integers.work(*_sizes(problem)) < AT_ONCE
+    return (60 if integers_too else 5) * problem.nbytes_of(["logits", "weights", "inputs"])
+
+
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that dL/dW takes, from the sizes alone, where double words decide everything."""
     at_once = n_problems * integers.work(n_rows, n_inputs, n_classes)
