@@ -31,6 +31,7 @@ from xegrad.problem import Problem
 AFFORDABLE = 10.0  # seconds that integers may take, by estimate, unless someone asks for more
 FIRST, FINER = 2, 3  # slices of the factors of a product in double words, and for what these leave open
 AT_ONCE = 0.001  # seconds: what integers do in less needs no other rung
+BLOCKS = 2**26  # bytes of what is computed at a time, of whatever size the problem is
 STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as one
 
 Results = dict[str, Nearest]
@@ -86,12 +87,12 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
 
 
 def memory(problem: Problem) -> int:
-    """The bytes that are held at a time: a number and its rest for each logit, W and x as slices, and blocks.
+    """The bytes that are held at a time: double words of the logits, of chunks of W and x, and blocks.
 
     Integers, for what is left open, take 60 times what the floats do that they are made of: of small problems.
     """
     integers_too = integers.work(*_sizes(problem)) < AT_ONCE
-    return (60 if integers_too else 5) * problem.nbytes_of(["logits", "weights", "inputs"])
+    return BLOCKS + (60 if integers_too else 5) * problem.nbytes_of(["logits", "weights", "inputs"])
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
