@@ -21,7 +21,7 @@ GROUPS = (  # of processes: the files that say what they may take, and what they
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-LITTLE = 2**26  # bytes that nobody is asked for
+LITTLE = 2**28  # bytes that nobody is asked for
 
 
 class Sized(Protocol):
