@@ -230,10 +230,12 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
         return
     name, grid = str(slip.free), slip.number.grid
     assert grid is not None
-    most = max(COARSEST, NUMBERS // search.cells.S.value.size)
+    most = max(COARSEST, NUMBERS // search.n_logits)
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def value_at(numbers: Array) -> Array:
+        if search.is_huge and numbers.size > 1:
+            return np.concatenate([value_at(numbers[k : k + 1]) for k in range(numbers.size)])
         hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
         return search.without_errors.predicted(hypothesis, search.screened).value
 
