@@ -165,7 +165,7 @@ def spreads(search: Search) -> list[Parameters]:
     at_zero = of_s * (1 + sums * n_classes * always) - of_targets - of_ones * always
     slope = of_s * sums * (n_classes * added - taken) + of_targets * taken - of_ones * added
     values, resolution = search.seen(NOTHING, search.screened)
-    slack = search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    slack = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     difference = values - at_zero
     ends = (difference - slack) / slope, (difference + slack) / slope
     lower, upper = np.minimum(*ends).max(axis=(-2, -1)), np.maximum(*ends).min(axis=(-2, -1))
@@ -234,8 +234,6 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def value_at(numbers: Array) -> Array:
-        if search.is_huge and numbers.size > 1:
-            return np.concatenate([value_at(numbers[k : k + 1]) for k in range(numbers.size)])
         hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
         return search.without_errors.predicted(hypothesis, search.screened).value
 

@@ -25,7 +25,6 @@ from xegrad.targets import Array
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
 
-NEAR = 2.0**6  # bounds of the right gradient that an entry of a huge problem may be off
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
@@ -51,14 +50,14 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
         (one for one in multiples if not one.free),
     )
     on_grids = (slip for slip in SLIPS.values() if slip.number.grid is not None)
-    grids = ((slip, form) for slip in on_grids for form in slip.open_forms(search.cells))
+    grids = [(slip, form) for slip in on_grids for form in slip.open_forms(search.cells)]
     yield itertools.chain(
         (one for one in multiples if one.free),
         *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
         *(_in_layer(search, [(WRONG_LABEL, form)]).fitting for form in _renumbered(search)),
-        *(on_line(nothing, SMOOTHED, form) for form in spreads(search)),
+        *(on_line(nothing, SMOOTHED, form) for form in spreads(search)[: 2 if search.is_huge else None]),
         clipped(nothing),
-        *(on_grid(search, slip, form) for slip, form in grids),
+        *(on_grid(search, slip, form) for slip, form in grids if not search.is_huge),
     )
     if not {search.tolerance.stored_as, search.tolerance.precision}.isdisjoint(("float16", "bfloat16")):
         return  # too few digits for two slips
@@ -198,7 +197,7 @@ def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
     if search.has_transposed_shape:
         return []
     values, resolution = search.seen(NOTHING, search.screened)
-    allowed = search.tolerance.allowed(values, NEAR * search.right.error, resolution)
+    allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     quick = search.without_errors
 
     def is_near(step: Step) -> bool:

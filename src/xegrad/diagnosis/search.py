@@ -118,8 +118,13 @@ class Search:
 
     @property
     def is_huge(self) -> bool:
-        """Whether slips are made one after the other, and pairs of them are not sought."""
+        """Whether slips are made one after the other, and pairs and numbers on a grid are not sought."""
         return self.n_logits > HUGE
+
+    @property
+    def excess(self) -> float:
+        """How many bounds of the right gradient an entry may be off what a slip makes, in values alone."""
+        return 2.0**6 if self.is_huge else 2.0**12
 
     @cached_property
     def is_constant(self) -> bool:
