@@ -143,7 +143,7 @@ def _run(command: Code | Command) -> tuple[float, ...]:
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def report(title: str, rows: Sequence[Row]) -> None:
+def report(title: str, rows: Sequence[Row], rounds: int = ROUNDS) -> None:
     """Print the rows, and write them into RESULTS.md."""
     head = "| what | against | ours | peer | ratio | goal | memory | peer's |\n|---|---|---|---|---|---|---|---|\n"
     lines = [
@@ -154,7 +154,7 @@ def report(title: str, rows: Sequence[Row]) -> None:
     ]
     cpus = f"{len(os.sched_getaffinity(0))} processors"
     script = Path(sys.argv[0]).name
-    body = f"`python benchmarks/{script}`, {cpus}, medians of {ROUNDS} rounds.\n\n{head}{''.join(lines)}"
+    body = f"`python benchmarks/{script}`, {cpus}, medians of {rounds} rounds.\n\n{head}{''.join(lines)}"
     print(body)
     text = RESULTS.read_text() if RESULTS.exists() else "# What was measured\n"
     section = f"## {title}\n\n{body}"

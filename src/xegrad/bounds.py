@@ -48,6 +48,12 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
     __repr__ = notebook.one_line()
 
 
+def memory(problem: Problem, names: Sequence[str]) -> int:
+    """The bytes beside the problem that a bound takes: of the cells, each a value and an error, and what makes them."""
+    of_each = problem.nbytes_of(["logits"])
+    return 24 * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 3 * problem.nbytes_of(names)
+
+
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
     """The derivation of a problem in some arithmetic, that of its precision by default; its cells are computed once."""
     arithmetic = arithmetic or PRECISIONS[problem.dtype.name]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, notebook
+from xegrad import bounds, layer, memory, notebook
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
@@ -22,7 +24,8 @@ from xegrad.naming import class_in_full
 from xegrad.problem import Problem
 from xegrad.vocabulary import DEFAULT_METHODS
 
-QUICK = 0.05  # seconds that the exact values may take where nobody asked for them
+QUICK = 0.05  # seconds that the exact values may take where nobody asked for them, or as long as the chain
+CHAIN = 1e-9  # seconds that the chain takes for an entry of a layer Jacobian
 
 AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED = "agree-right", "agree-wrong", "differ", "undecided"
 
@@ -43,7 +46,7 @@ VERDICT_OF: Mapping[str, str] = {
 Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
-class Computation(msgspec.Struct, frozen=True, eq=False):
+class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient.
 
     Examples
@@ -54,12 +57,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     """
 
     problem: Problem
-    forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
 
     __repr__ = notebook.one_line("problem", "names", "verdicts")
+
+    @property
+    def forward(self) -> layer.Forward:
+        """The forward pass in the precision of the problem."""
+        return layer.forward(self.problem.rounded)
 
     @property
     def method(self) -> str:
@@ -76,7 +83,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """The gradients that were computed."""
         return list(self.reported.gradients)
 
-    @property
+    @cached_property
     def from_exact(self) -> dict[str, dict[str, Comparison]]:
         """By method and gradient, the others against the exact method, where it is there."""
         return {
@@ -91,7 +98,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def n_problems(self) -> int:
         """K; 1 for a problem that is no stack."""
-        return int(np.prod(self.problem.weights.shape[:-2], dtype=int))
+        return math.prod(self.problem.weights.shape[:-2])
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -147,8 +154,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about the targets, and why something is not finite, of one problem."""
-        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite,))]
+        """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
+        unsure = self.left_out and f"not every exact value is certified; {self.left_out}"
+        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
+
+    @property
+    def left_out(self) -> str:
+        """How the exact values would be certified that are not because it takes too long; or ""."""
+        seconds = self.evaluations["exact"].seconds_left if "exact" in self.evaluations else 0.0
+        takes = f"takes about {seconds:,.0f} s" if seconds >= 1 else "decides it"
+        return f"--exact {takes}" if seconds else ""
 
     @property
     def verdicts(self) -> list[str]:
@@ -186,8 +201,10 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
         masks["no-exact"] = np.full(self.n_problems, "exact" not in self.evaluations)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
-        kinds = [kind for kind in VERDICT_OF if kind in masks]
-        return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
+        kinds = np.full(self.n_problems, "right", dtype=object)
+        for kind in reversed([kind for kind in VERDICT_OF if kind in masks]):
+            kinds[masks[kind]] = kind
+        return kinds.tolist()
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
@@ -215,7 +232,8 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """(K,) whether any of the masks holds anywhere in a problem."""
         holds = np.zeros(self.n_problems, dtype=bool)
         for mask in masks:
-            holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
+            if np.any(mask):  # it seldom does, and this is quicker than row by row
+                holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
         return holds
 
 
@@ -225,7 +243,7 @@ def methods_for(
     """The methods to compute by, in the order of the table: chain and shortcut where none is named.
 
     `exact` adds the exact values or leaves them out; "auto" adds them to no methods that are named, and else where
-    they are quick, as their number tells.
+    they take less than 50 ms or less than the chain, as the sizes tell.
 
     Raises
     ------
@@ -239,11 +257,28 @@ def methods_for(
             from xegrad.methods.exact import work  # it is slow to import
 
             n_problems = math.prod(problem.weights.shape[:-2])
-            exact = n_problems * work(problem.n_rows, problem.n_inputs, problem.n_classes) < QUICK
+            exact = work(problem.n_rows, problem.n_inputs, problem.n_classes, n_problems) < _unasked(problem)
     chosen = chosen | {"exact"} if exact else chosen - {"exact"}
     if not chosen:
         raise InputError("no method is left to compute by")
     return [name for name in METHODS if name in chosen]
+
+
+def _affording(
+    problem: Problem, methods: Sequence[str] | None, exact: bool | Literal["auto"]
+) -> AbstractContextManager[None]:
+    """What integers may take: anything if the exact values are asked for, and little if nobody named them."""
+    from xegrad.methods.exact import affording
+
+    if exact is True:
+        return affording(math.inf)
+    return affording(_unasked(problem)) if methods is None else nullcontext()
+
+
+def _unasked(problem: Problem) -> float:
+    """The seconds that the exact values may take beside chain and shortcut where nobody asked for them."""
+    layer_jacobians = math.prod(problem.weights.shape) * problem.n_rows * problem.n_classes
+    return max(QUICK, CHAIN * layer_jacobians)
 
 
 def compute(
@@ -255,7 +290,8 @@ def compute(
 ) -> Computation:
     """The loss and the gradients by the methods of these names, in the order of the table.
 
-    For `methods` and `exact` see `methods_for`.  `with_respect_to` is weights, and bias where there is one, by
+    For `methods` and `exact` see `methods_for`; with `exact` they take as long as they need, and else numbers that long
+    integers alone decide may stay open.  `with_respect_to` is weights, and bias where there is one, by
     default.  A stack of problems is computed as one.
 
     Examples
@@ -265,7 +301,9 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
-    evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
+    memory.check(problem.nbytes, _memory(problem, chosen, names))
+    with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
+        evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
@@ -273,4 +311,12 @@ def compute(
             comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
     others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
     error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
-    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)
+    return Computation(problem, evaluations, comparisons, error_bounds)
+
+
+def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> int:
+    """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
+    steps = [METHODS[name].memory(problem, names) for name in methods]
+    if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
+        steps.append(bounds.memory(problem, names))
+    return max(steps) + 2 * len(methods) * problem.nbytes_of(names)

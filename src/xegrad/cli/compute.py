@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec.structs import replace
 
@@ -39,7 +39,8 @@ def command(
         bool | None,
         option(
             "--exact/--no-exact",
-            "The correctly rounded values too; by default where they take less than about 50 ms.",
+            "The correctly rounded values too, every one, however long it takes; by default where "
+            "they take less than about 50 ms or less than the chain.",
         ),
     ] = None,
     with_respect_to: Annotated[
@@ -73,7 +74,9 @@ def command(
         from xegrad.cli import stream
 
         chosen = [*(methods or DEFAULT_METHODS), *(["exact"] if exact else [])]
-        answer = partial(_compute_lines, methods=chosen, with_respect_to=with_respect_to)
+        answer = partial(
+            _compute_lines, methods=chosen, with_respect_to=with_respect_to, exact=exact or "auto"
+        )
         return stream.run("compute", request, output, answer)
     destination = output.destination(request.files, FORMS)
     parts = request.read()
@@ -84,11 +87,11 @@ def command(
     from xegrad.display import screen
     from xegrad.methods.exact import work
 
-    chosen = computation.methods_for(problem, methods, "auto" if exact is None else exact)
-    if "exact" in chosen:
+    wanted: bool | Literal["auto"] = "auto" if exact is None else exact
+    if "exact" in computation.methods_for(problem, methods, wanted):
         screen.announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
     with screen.progress_bar():
-        computed = computation.compute(problem, chosen, names)
+        computed = computation.compute(problem, methods, names, exact=wanted)
 
     def result() -> Any:
         from xegrad.formats.results import compute_results
@@ -106,27 +109,37 @@ def command(
 
 
 def _compute_lines(
-    lines: Sequence[Line], overrides: RawProblem, *, methods: Sequence[str], with_respect_to: list[str] | None
+    lines: Sequence[Line],
+    overrides: RawProblem,
+    *,
+    methods: Sequence[str],
+    with_respect_to: list[str] | None,
+    exact: bool | Literal["auto"],
 ) -> Iterator[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
     from xegrad.formats import ndjson
 
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
-            yield *stack, TROUBLE
+            place, error = stack
+            yield [place], [error], TROUBLE
         else:
             names = gradients(with_respect_to, stack.problem.bias is not None)
-            yield from _computed(stack, lines, methods, names)
+            yield from _computed(stack, lines, methods, names, exact)
 
 
 def _computed(
-    stack: Stack, lines: Sequence[Line], methods: Sequence[str], names: Sequence[str]
+    stack: Stack,
+    lines: Sequence[Line],
+    methods: Sequence[str],
+    names: Sequence[str],
+    exact: bool | Literal["auto"],
 ) -> Iterator[Answer]:
     """The results of the problems of a stack."""
     from xegrad import computation
     from xegrad.formats.results import compute_results
 
-    computed = computation.compute(stack.problem, methods, names)
+    computed = computation.compute(stack.problem, methods, names, exact=exact)
     targets, finite = computed.problem.targets, computed.finite
     if computed.n_problems > 1 and not finite.all():
         # What is not finite is told problem by problem, and the rest together.
@@ -134,7 +147,7 @@ def _computed(
         for chosen in filter(None, (*alone.tolist(), together.tolist())):
             places = [stack.places[k] for k in chosen]
             part = replace(stack, problem=stack.problem.at(chosen), places=places)
-            yield from _computed(part, lines, methods, names)
+            yield from _computed(part, lines, methods, names, exact)
         return
     if computed.n_problems == 1:
         warnings = [computed.warnings]
@@ -143,9 +156,7 @@ def _computed(
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     ids = [lines[place].id for place in stack.places]
-    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
-    for place, result in zip(stack.places, results, strict=True):
-        yield place, result, DONE
+    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from xegrad import formats
+from xegrad import formats, memory
 from xegrad.cli import TROUBLE
 from xegrad.cli.choices import option
 from xegrad.errors import LONGEST, InputError, UsageError, short
@@ -51,6 +51,10 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             values=(*formats.FORMATS, *formats.RAW),
             noun="format",
         ),
+    ] = None
+    max_memory: Annotated[
+        str | None,
+        option("--max-memory SIZE", "What it may take, as 2GiB (half of what is available by default)."),
     ] = None
 
     @property
@@ -267,7 +271,8 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 usage, path = context.get_usage(), context.command_path
                 sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
                 return TROUBLE
-            return command(**arguments)
+            with memory.max_memory(arguments["request"].max_memory):
+                return command(**arguments)
 
         # `inspect.signature`, by which typer learns of the options, looks for it; functions' type does not list it.
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

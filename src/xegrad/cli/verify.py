@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +69,9 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         float | None,
         option("P", "A bound for roundings that are independent, which fails with this probability."),
     ] = None
+    exact: Annotated[
+        bool, option("--exact", "Certify every exact value, however long it takes (by default 10 s).")
+    ] = False
     summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
     rtol: Annotated[
         float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
@@ -193,7 +196,7 @@ def _verify(
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
-    from xegrad.methods.exact import work
+    from xegrad.methods.exact import affording, work
     from xegrad.tolerance import Tolerance, in_half, tolerance_for
     from xegrad.witness import begins_with_exact
 
@@ -206,13 +209,15 @@ def _verify(
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
     seconds = work(problem.n_rows, problem.n_inputs, problem.n_classes)
+    exact_values = affording(math.inf) if judging.exact else nullcontext()
     of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
     names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)
     if not is_judged:
         announce(seconds)
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
-        return verification.verify_methods(problem, names)
+        with exact_values:
+            return verification.verify_methods(problem, names)
     # A gradient that the problem brings is of what it says itself.
     is_named = judging.with_respect_to or (of_problem and judging.gradient is not None)
     named = names if is_named else None
@@ -229,7 +234,7 @@ def _verify(
     if begins_with_exact(problem, tolerance):
         announce(seconds)
     of_steps = next((one.source for one in written if one.of != "loss"), "")
-    with formats.naming(of_steps):  # a step of another size
+    with exact_values, formats.naming(of_steps):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
@@ -249,7 +254,7 @@ def _verify_lines(
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            yield place, ndjson.shortened(error), TROUBLE
+            yield [place], [ndjson.shortened(error)], TROUBLE
             continue
         status = DONE if verification.verified else JUDGED_WRONG
-        yield place, verify_result(verification, id=raw.id), status
+        yield [place], [verify_result(verification, id=raw.id)], status

@@ -43,9 +43,15 @@ def computation_view(computation: Computation, layout: Layout, page: PageSetting
         [*by_row, *_losses(computation)],
         *gradients,
         _distances(computation.from_exact, page.width),
-        [Text(f"{UNCERTIFIED}  not certified: the exact value may be another")] if is_unsure else [],
+        wrap(f"{UNCERTIFIED}  {_why_uncertified(computation)}", page.width) if is_unsure else [],
         headed(compute_verdict(computation), STYLES[computation.verdict], page.width),
     ]
+
+
+def _why_uncertified(computation: Computation) -> str:
+    """What the sign beside an exact value says, and what would certify it."""
+    unsure = "not certified: the exact value may be another"
+    return "; ".join(filter(None, (unsure, computation.left_out)))
 
 
 def understood(problem: Problem, layout: Layout) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from xegrad import notebook
+from xegrad import memory, notebook
 from xegrad.naming import gradient_name
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
 
     Names and shapes: "weights" (N, T), "bias" (T,), "inputs" (B, N), "logits" (B, T).  `losses` (B,) holds what
     each row contributes to the loss.  `certified` marks, for "loss", "losses" and each gradient, the numbers that
-    are proven to be the nearest float to the exact value; it is None if the method proves nothing.  `errors` say how
-    far each number may be from the exact value, under the names of which some numbers are not certified.
+    are proven to be the nearest float to the exact value; it is None if the method proves nothing.  `errors` says, by
+    the same names, how far each number may be from the exact value, where some are not certified: half an ulp where
+    they are.  `seconds_left` is about what it would take to decide these, where that was too long.
 
     Examples
     --------
@@ -51,6 +52,7 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Array]
     certified: Mapping[str, NDArray[np.bool_]] | None = None
     errors: Mapping[str, Array] | None = None
+    seconds_left: float = 0.0
 
     __repr__ = notebook.one_line("loss", "gradients")
 
@@ -90,12 +92,24 @@ class Method(msgspec.Struct, frozen=True):
 
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  Results that are not finite are returned, not raised."""
+        names = _names(with_respect_to)
+        memory.check(problem.nbytes, self.memory(problem, names))
         problem = problem.rounded if self.rounds else problem
-        return import_module(self.module).evaluate(problem, _names(with_respect_to))
+        return import_module(self.module).evaluate(problem, names)
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""
-        return import_module(self.module).bound(problem, _names(with_respect_to))
+        from xegrad import bounds
+
+        names = _names(with_respect_to)
+        memory.check(problem.nbytes, max(self.memory(problem, names), bounds.memory(problem, names)))
+        return import_module(self.module).bound(problem, names)
+
+    def memory(self, problem: Problem, names: Sequence[str]) -> int:
+        """The bytes beside the problem that an evaluation takes, what it returns among them."""
+        is_rounded = self.rounds and problem.precision is not None
+        beside = problem.nbytes if is_rounded else 0
+        return beside + problem.nbytes_of(names) + import_module(self.module).memory(problem)
 
 
 def _names(with_respect_to: str | Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,11 @@ MEMORY_BUDGET = 32 * 2**20  # bytes for one layer Jacobian, or for the block of 
 bound = bounds.chain
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: ten arrays like the logits, one like W, and the blocks."""
+    return 10 * problem.nbytes_of(["logits"]) + problem.nbytes_of(["weights"]) + 3 * MEMORY_BUDGET
+
+
 def cross_entropy_jacobian(probabilities: Array, targets: Array) -> Array:
     """dL/dS = -Q_t / S_t, (B, T), and 0 where Q_t is 0.  The seed's DXE.
 
@@ -92,7 +97,7 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
     columns = problem.n_classes * problem.n_inputs
     flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
     for rows, product in _products(probabilities, targets, jacobian, columns):
-        flat[rows[:-2]] += product.sum(axis=-2)
+        flat[rows[:-2]] += product[..., 0, :] if product.shape[-2] == 1 else product.sum(axis=-2)
     return fold(flat, problem.n_classes)
 
 

@@ -195,6 +195,14 @@ ExplainResult: Any = msgspec.defstruct(
 )
 
 
+class ExactLossesResult(msgspec.Struct):
+    """The losses at the two ends of a descent, without l2; `certified` if both are known to be correctly rounded."""
+
+    loss_before: float | None
+    loss_after: float | None
+    certified: bool
+
+
 class DescendResult(msgspec.Struct, kw_only=True):
     """What `descend --json` prints."""
 
@@ -212,6 +220,7 @@ class DescendResult(msgspec.Struct, kw_only=True):
     diverged_at: int | None
     right_before: float | None  # the share of the labelled rows whose likeliest class is the label
     right_after: float | None
+    exact: ExactLossesResult | UnsetType = UNSET
     warnings: list[str]
 
 

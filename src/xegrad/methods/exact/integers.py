@@ -1,4 +1,4 @@
-"""The exact reference: every number correctly rounded to float64, for W, x, b and targets as they are given.
+"""The exact values in integers: they decide everything, and take long.
 
 Floats are dyadic rationals, so logits and their differences are exact integers over a power of two.
 Only exp and ln round: each is enclosed, by `decimal`, between two integers over 2**bits, and everything
@@ -6,9 +6,7 @@ after is integer arithmetic on enclosures.  Where all that an enclosure holds ro
 the correctly rounded answer; where not, the precision is doubled (Ziv, Fast evaluation of elementary
 mathematical functions with correctly rounded last bit, ACM TOMS 17 (1991) 410-423).
 
-It does its own forward pass and shares nothing with the float methods.
-
-See docs/numerics.md, section 9.
+See docs/numerics.md, sections 9.1 to 9.4.
 """
 
 from __future__ import annotations
@@ -24,8 +22,7 @@ import msgspec
 import numpy as np
 
 from xegrad import progress
-from xegrad.bounds import Bound
-from xegrad.methods import Evaluation, stacked
+from xegrad.methods.exact.nearest import Nearest
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -103,7 +100,7 @@ class Enclosure(msgspec.Struct, frozen=True, eq=False):
         center, radius = factors @ self.center, np.abs(factors) @ self.radius
         return Enclosure(center, radius, self.divisor, self.scale + scale)
 
-    def nearest(self) -> tuple[Array, Any]:
+    def nearest(self) -> Nearest:
         """The float64 nearest to each number, and whether that is certain; where not, the nearest to the center.
 
         Between an end and the next integer there is no multiple of 2**-1075 if the scale is 1075 or more.
@@ -112,7 +109,11 @@ class Enclosure(msgspec.Struct, frozen=True, eq=False):
         """
         shape = np.shape(self.center)
         centers, radii = np.ravel(self.center).tolist(), np.ravel(self.radius).tolist()
-        values, certain = np.empty(len(centers)), np.ones(len(centers), dtype=bool)
+        values, certain, errors = (
+            np.empty(len(centers)),
+            np.ones(len(centers), dtype=bool),
+            np.zeros(len(centers)),
+        )
         inward = int(self.scale >= LAST_BIT)
         whole, half = self.divisor << self.scale, self.divisor << (self.scale + 1)
         for start in progress.track(range(0, len(centers), BLOCK), "exact: rounding"):
@@ -124,39 +125,27 @@ class Enclosure(msgspec.Struct, frozen=True, eq=False):
                 high = _quotient(2 * (center + radius) - inward, half)
                 certain[index] = high == _quotient(2 * (center - radius) + inward, half)
                 values[index] = high if certain[index] else _quotient(center, whole)
-        return values.reshape(shape), certain.reshape(shape)
+                if not certain[index]:  # the quotient is rounded, and so is the value
+                    errors[index] = 2 * _quotient(radius, whole) + math.ulp(values[index])
+        return Nearest(values.reshape(shape), certain.reshape(shape), errors.reshape(shape))
 
 
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
-    """Loss and gradients, correctly rounded where `certified` is true, and the nearest known where not."""
-    if problem.weights.ndim > 2:
-        return stacked(problem, [evaluate(one, with_respect_to) for one in problem.unstacked()])
+def nearest(problem: Problem, names: Sequence[str]) -> dict[str, Nearest]:
+    """Each of "loss", "losses" and the gradients: correctly rounded where certain, and the nearest known where not."""
     integers = IntegerProblem(problem)
-    names = ("loss", "losses", *with_respect_to)
-    rounded: dict[str, tuple[Array, Any]] = {}
+    rounded: dict[str, Nearest] = {}
     uncertain, digits = list(names), DIGITS
     while uncertain and digits <= MOST_DIGITS:
         enclosures = _enclosures(integers, digits)
         rounded |= {name: enclosures[name]().nearest() for name in uncertain}
-        uncertain = [name for name in names if not rounded[name][1].all()]
+        uncertain = [name for name in names if not rounded[name].certain.all()]
         digits *= 2
-    gradients = {name: rounded[name][0] for name in with_respect_to}
-    certified = {name: rounded[name][1] for name in names}
-    return Evaluation(float(rounded["loss"][0]), rounded["losses"][0], gradients, certified)
+    return rounded
 
 
-def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
-    """Half an ulp of each certified number, and infinite for the others."""
-    evaluation = evaluate(problem, with_respect_to)
-
-    def half_ulp(name: str, values: Any) -> Array:
-        assert evaluation.certified is not None
-        known = evaluation.certified[name] & np.isfinite(values)
-        with np.errstate(all="ignore"):
-            return np.where(known, np.spacing(np.abs(values)) / 2, np.inf)
-
-    gradients = {name: half_ulp(name, values) for name, values in evaluation.gradients.items()}
-    return Bound(half_ulp("loss", evaluation.loss), gradients)
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: integers, 60 times what the floats are that they are made of."""
+    return 60 * problem.nbytes_of(["logits", "weights", "inputs"])
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int) -> float:

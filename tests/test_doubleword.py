@@ -1,0 +1,82 @@
+"""Every operation on double words keeps its bound, against 90 digits of mpmath; what is certified is right."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+from double_words import STEPS, any_size, pairs, ratios
+from xegrad.numbers import doubleword as dw
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_keeps_its_bound(step: str) -> None:
+    size = 100 if step == "total" else 1000
+    assert max(ratios(step, np.random.default_rng(1), size)) <= 1
+
+
+def test_sums_and_products_of_words_are_exact() -> None:
+    random = np.random.default_rng(2)
+    a, b = any_size(random, 500)[0], any_size(random, 500)[0]
+    for operation, exact in ((dw.two_sum, Fraction.__add__), (dw.two_product, Fraction.__mul__)):
+        high, low = operation(a, b)
+        for x, y, h, e in zip(a.tolist(), b.tolist(), high.tolist(), low.tolist(), strict=True):
+            assert Fraction(h) + Fraction(e) == exact(Fraction(x), Fraction(y))
+
+
+def test_the_parts_of_ln_2_leave_room_for_their_multiples() -> None:
+    """k c1 and k c2 are exact for |k| < 2**25 if both have 28 bits, and c1 is below c by more than 2**-50 of it."""
+    first, second, third = dw._constants().ln2
+    for part, last_bit in ((first, 43), (second, 71)):
+        assert (part * 2.0**last_bit).is_integer()
+        assert part * 2.0**last_bit < 2**28
+    with mpmath.workprec(300):
+        step = mpmath.log(2) / dw.STEPS
+        assert mpmath.mpf(first) * (1 + mpmath.mpf(2) ** -50) < step
+        assert abs(mpmath.mpf(first) + second + third - step) < mpmath.mpf(2) ** -124
+    assert 641 * dw.STEPS / math.log(2) < 2**25
+
+
+def test_the_table_of_powers_of_two_is_off_by_eighteen_squares_of_u() -> None:
+    high, low = dw._constants().powers
+    with mpmath.workprec(300):
+        for k in range(0, dw.STEPS, 41):
+            exact = mpmath.mpf(2) ** (mpmath.mpf(k) / dw.STEPS)
+            off = abs(mpmath.mpf(float(high[k])) + mpmath.mpf(float(low[k])) - exact)
+            assert off < 18 * dw.U**2 * exact
+
+
+def test_a_sum_of_n_goes_through_so_many_additions_as_its_depth_says() -> None:
+    assert [dw.depth(n) for n in (1, 2, 3, 4, 5, 8, 9)] == [0, 1, 2, 2, 3, 3, 4]
+
+
+def test_what_is_certified_is_nearest_to_both_ends_and_a_tie_is_not() -> None:
+    random = np.random.default_rng(3)
+    high, low = pairs(random, 1 + random.random(2000))
+    error = 2.0 ** -random.uniform(53, 110, 2000)
+    values, certain = dw.nearest(high, low, error)
+    assert 0 < certain.sum() < 2000
+    for index in np.flatnonzero(certain):
+        middle = Fraction(high[index]) + Fraction(low[index])
+        for end in (middle - Fraction(error[index]), middle + Fraction(error[index])):
+            assert float(end) == values[index]
+    halfway = np.array([2.0**-53])
+    assert not dw.nearest(np.array([1.0]), halfway, np.array([2.0**-200]))[1].any()
+
+
+def test_what_underflows_or_overflows_or_is_no_number_is_not_certified() -> None:
+    values = np.array([2.0**-961, 0.0, 5e-324, np.inf, -np.inf, np.nan, 1.0])
+    with np.errstate(invalid="ignore"):
+        certain = dw.nearest(values, np.zeros(7), np.zeros(7))[1]
+    assert certain.tolist() == [False] * 6 + [True]
+
+
+def test_a_logarithm_that_the_library_gets_wrong_is_off_by_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton's step mends an error of 2**-45 at most, so that a worse log1p of numpy's leaves no bound."""
+    right = np.log1p
+    monkeypatch.setattr(np, "log1p", lambda x: right(x) * (1 + 2.0**-30))
+    assert np.isinf(dw.log1p((np.array([3.0]), np.array([0.0])))[2]).all()
