@@ -88,9 +88,9 @@ def test_what_does_not_fit_is_refused_and_a_limit_that_would_do_is_named(
 def test_by_default_it_is_half_of_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     """The inputs are there already: with them, half of that and of what is still to be had."""
     monkeypatch.setattr(memory, "available", lambda: 1000 * 2**20)
-    memory.check(2**20, 499 * 2**20)
+    memory.check(np.empty(2**17), 499 * 2**20)
     with pytest.raises(XegradError, match=r"this takes 527 MB with W and x, and 525 MB is half of what is"):
-        memory.check(2**20, 501 * 2**20)
+        memory.check(np.empty(2**17), 501 * 2**20)
 
 
 def test_what_is_little_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_where_nobody_says_what_is_available_nothing_is_refused(monkeypatch: pyt
     monkeypatch.setattr(memory, "_text", lambda path: "")
     monkeypatch.setattr("os.sysconf_names", {})
     assert memory.available() is None
-    memory.check(2**60, 2**60)
+    memory.check(np.empty(1), 2**60)
 
 
 def test_a_group_of_processes_may_have_less_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +123,9 @@ def test_a_group_of_processes_may_have_less_than_the_machine(monkeypatch: pytest
 )
 def test_a_size_has_a_unit_of_thousands_or_of_1024(text: str, refuses: int) -> None:
     with max_memory(text):
-        memory.check(0, refuses)
+        memory.check(np.empty(0), refuses)
         with pytest.raises(XegradError):
-            memory.check(0, refuses + 1)
+            memory.check(np.empty(0), refuses + 1)
 
 
 @pytest.mark.parametrize("command", ["compute", "verify"])

@@ -295,7 +295,7 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
-    memory.check(problem.nbytes, _memory(problem, chosen, names))
+    memory.check(problem, _memory(problem, chosen, names))
     with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
         evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
@@ -312,5 +312,6 @@ def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> i
     """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
     steps = [METHODS[name].memory(problem, names) for name in methods]
     if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
-        steps.append(bounds.memory(problem, names))
+        is_stable = {*methods} <= {"shortcut", "exact"}
+        steps.append(bounds.memory(problem, names, is_stable=is_stable))
     return max(steps) + 2 * len(methods) * problem.nbytes_of(names)

@@ -99,7 +99,7 @@ class Method(msgspec.Struct, frozen=True):
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  Results that are not finite are returned, not raised."""
         names = _names(with_respect_to)
-        memory.check(problem.nbytes, self.memory(problem, names))
+        memory.check(problem, self.memory(problem, names))
         problem = problem.rounded if self.rounds else problem
         return import_module(self.module).evaluate(problem, names)
 
@@ -108,7 +108,12 @@ class Method(msgspec.Struct, frozen=True):
         from xegrad import bounds
 
         names = _names(with_respect_to)
-        memory.check(problem.nbytes, max(self.memory(problem, names), bounds.memory(problem, names)))
+        memory.check(
+            problem,
+            max(
+                self.memory(problem, names), bounds.memory(problem, names, is_stable=self.name == "shortcut")
+            ),
+        )
         return import_module(self.module).bound(problem, names)
 
     def memory(self, problem: Problem, names: Sequence[str]) -> int:

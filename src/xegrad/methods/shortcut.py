@@ -57,7 +57,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 def memory(problem: Problem) -> int:
     """The bytes that are held at a time: a chunk of logits, its targets, a product, a block, and some for each row."""
-    of_logits, of_rows = problem.nbytes_of(["logits"]), problem.nbytes_of(["logits"]) // problem.n_classes
+    of_rows = 8 * problem.inputs.size // problem.n_inputs
+    of_logits = of_rows * problem.n_classes
     chunk = min(of_logits, max(CHUNK, of_logits // problem.n_rows * FEWEST))
     held = chunk * (1 if problem.targets.are_one_hot else 4) + PRODUCT * (chunk < of_logits)
     return held + 16 * (min(BLOCK, chunk) + of_rows) + 2**12
