@@ -164,7 +164,7 @@ def _finish(problem: Problem, results: Results, affordable: float, layer: Layer 
 def _fits(problem: Problem, affordable: float) -> bool:
     """Whether integers have the memory that they need; if they may take any time, an error says how much."""
     try:
-        memory_limit.check(problem.nbytes, integers.memory(problem))
+        memory_limit.check(problem, integers.memory(problem))
     except XegradError:
         if math.isinf(affordable):
             raise
