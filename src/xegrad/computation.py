@@ -155,15 +155,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def warnings(self) -> list[str]:
         """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
-        unsure = self.left_out and f"not every exact value is certified; {self.left_out}"
+        left_out = self.evaluations["exact"].left_out if "exact" in self.evaluations else ""
+        unsure = left_out and f"not every exact value is certified; {left_out}"
         return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
-
-    @property
-    def left_out(self) -> str:
-        """How the exact values would be certified that are not because it takes too long; or ""."""
-        seconds = self.evaluations["exact"].seconds_left if "exact" in self.evaluations else 0.0
-        takes = f"takes about {seconds:,.0f} s" if seconds >= 1 else "decides it"
-        return f"--exact {takes}" if seconds else ""
 
     @property
     def verdicts(self) -> list[str]:

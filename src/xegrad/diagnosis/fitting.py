@@ -165,7 +165,7 @@ def spreads(search: Search) -> list[Parameters]:
     at_zero = of_s * (1 + sums * n_classes * always) - of_targets - of_ones * always
     slope = of_s * sums * (n_classes * added - taken) + of_targets * taken - of_ones * added
     values, resolution = search.seen(NOTHING, search.screened)
-    slack = search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    slack = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     difference = values - at_zero
     ends = (difference - slack) / slope, (difference + slack) / slope
     lower, upper = np.minimum(*ends).max(axis=(-2, -1)), np.maximum(*ends).min(axis=(-2, -1))
@@ -230,7 +230,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
         return
     name, grid = str(slip.free), slip.number.grid
     assert grid is not None
-    most = max(COARSEST, NUMBERS // search.cells.S.value.size)
+    most = max(COARSEST, NUMBERS // search.n_logits)
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def value_at(numbers: Array) -> Array:

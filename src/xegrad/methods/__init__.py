@@ -56,6 +56,12 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
 
     __repr__ = notebook.one_line("loss", "gradients")
 
+    @property
+    def left_out(self) -> str:
+        """How numbers would be certified that are not because that takes too long; or ""."""
+        takes = f"takes about {self.seconds_left:,.0f} s" if self.seconds_left >= 1 else "decides it"
+        return f"--exact {takes}" if self.seconds_left else ""
+
     def is_certain_of(self, name: str) -> bool:
         """Whether every number under this name is proven to be the nearest float to the exact value."""
         return self.certified is not None and bool(self.certified[name].all())

@@ -30,6 +30,8 @@ DEEPEST, DEEP = -640.0, 2.0**-923  # exp of less counts as 0, off by this; above
 FAINT, LOST = 2.0**-1000, 2.0**-1040  # more than what underflows, of what is 1 at most, and at all
 LARGEST = 2.0**-20  # a relative error that is more is none: bounds are linear in it
 ELEMENTS = 1 << 15  # of a block of rows: 256 KiB an array
+ROOM = 31 << 20  # bytes; see Layer
+TILES = 1 << 27  # bytes that the slices and the sums of a part of a product take at most
 
 
 class _Softmax(NamedTuple):
@@ -50,7 +52,7 @@ class Layer:
     @np.errstate(all="ignore")
     def __init__(self, problem: Problem, slices: int) -> None:
         # glibc keeps for reuse what is smaller than the largest block it has freed; else temporaries fault their pages.
-        np.empty(31 << 17)
+        np.empty(ROOM >> 3)
         self.problem, self.slices = problem, slices
         self.targets = targets = _Targets(problem)
         high, low, off = _logits(problem, slices)
@@ -421,6 +423,13 @@ def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
             rounded.values[where], rounded.certain[where] = value, certain
             rounded.leave_open(where, error)
     return rounded
+
+
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time beside what is returned: R and its errors, X', and the slices of a part."""
+    logits, weights, inputs = (problem.nbytes_of([name]) for name in ("logits", "weights", "inputs"))
+    parts = min(2 * (logits + weights + inputs), TILES)
+    return ROOM + (2 << 20) + 4 * logits + 2 * weights + 3 * inputs + parts
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
