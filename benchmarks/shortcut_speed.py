@@ -1,4 +1,5 @@
-"""The shortcut's loss and dL/dW, from arrays of numpy, against PyTorch with autograd and against plain numpy.
+"""The shortcut's loss and dL/dW, from arrays of numpy, against PyTorch with autograd and against plain numpy; and the
+chain's dL/dW against the same with its layer Jacobian formed whole.
 
     XEGRAD_TORCH=/path/to/python python benchmarks/shortcut_speed.py [--threads 1] [FIRST LAST]
 
@@ -73,6 +74,22 @@ output.backward()
 loss, gradient = output.item(), W.grad
 """
 
+CHAIN = """
+evaluation = METHODS["chain"].evaluate(problem)
+loss, gradient = evaluation.loss, evaluation.gradients["weights"]
+"""
+WHOLE = f"""{ARRAYS}
+def chain(W, X, label):
+    Z = (X @ W)[0]
+    E = np.exp(Z - Z.max())
+    S = E / E.sum()
+    DXE = np.zeros_like(S)
+    DXE[label] = -1 / S[label]
+    DS = np.diag(S) - np.outer(S, S)
+    DL = (DS[:, :, None] * X[0]).reshape(len(S), -1)
+    return -np.log(S[label]), (DXE @ DL).reshape(W.T.shape).T
+"""
+
 
 def main() -> None:
     arguments = sys.argv[1:]
@@ -108,6 +125,13 @@ def main() -> None:
             plain = code("numpy", NUMPY, "loss, gradient = layer(W, X, labels)")
             compare(ours, plain, math.inf if is_small and n_rows == 1 else FROM_NUMPY)
     report("The shortcut", rows)
+    sizes = {"B": 1, "N": 100, "T": 1000, "dtype": "float64"}
+    ours = Code("xegrad", MADE.format(**sizes), CHAIN, environment=environment)
+    whole = Code(
+        "numpy", WHOLE.format(**sizes), "loss, gradient = chain(W, X, labels[0])", environment=environment
+    )
+    of_ours, of_whole = measure(ours, whole)
+    report("The chain", [Row("(1, 100, 1000) float64", of_ours, of_whole, 0.6, memory_goal=64, by="cpu")])
 
 
 if __name__ == "__main__":

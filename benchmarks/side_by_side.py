@@ -39,6 +39,7 @@ scope = {{}}
 exec(setup, scope)
 open("/proc/self/clear_refs", "w").write("5")
 before, times = resident("VmRSS"), 1
+repeated(1)  # what the first one imports says nothing of how long the others take
 while repeated(times)[0] * times < least:
     times *= 2
 for _ in sys.stdin:

@@ -14,6 +14,8 @@ from strategies import random_problem, random_targets, small_integers
 from truth import HIGHEST
 from truth import exact as truth
 from xegrad import METHODS, Problem, Targets
+from xegrad.errors import XegradError
+from xegrad.memory import max_memory
 from xegrad.methods import exact
 from xegrad.methods.exact import doublewords, integers
 
@@ -256,6 +258,17 @@ def test_integers_that_take_too_long_are_left_out_and_what_is_open_is_enclosed()
     assert certified.errors is None
     assert certified.certified is not None
     assert certified.certified["weights"].all()
+
+
+def test_integers_that_take_too_much_memory_are_left_out_or_refused_if_asked_for() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doublewords, "memory", lambda problem: 0)
+        with max_memory(integers.memory(SATURATED)):
+            assert METHODS["exact"].evaluate(SATURATED).seconds_left > 0
+            with exact.affording(math.inf), pytest.raises(XegradError, match="is allowed"):
+                METHODS["exact"].evaluate(SATURATED)
+        with max_memory(integers.memory(SATURATED) + SATURATED.nbytes):
+            assert METHODS["exact"].evaluate(SATURATED).seconds_left == 0
 
 
 def test_the_limit_holds_for_a_stack_as_a_whole() -> None:

@@ -103,3 +103,14 @@ def test_an_array_that_nobody_can_change_is_not_copied() -> None:
     made = Problem(weights, window, Targets(np.array([0])))
     assert np.shares_memory(made.weights, weights)
     assert not np.shares_memory(made.inputs, inputs)
+
+
+def test_a_mass_that_nearly_underflows_costs_no_more_than_the_bound() -> None:
+    """q / (1 + s) underflows: its product with O_c = 63 would be off by 63 times as much."""
+    weights = Targets(np.array([1]), class_weights=np.full(64, 5 * 2.0**-1074), reduction="sum")
+    made = Problem(np.zeros((1, 64)), np.ones((1, 1)), weights)
+    truth = METHODS["exact"].evaluate(made).gradients["weights"]
+    method = METHODS["shortcut"]
+    distance = np.abs(method.evaluate(made).gradients["weights"] - truth)
+    assert (distance <= method.bound(made).gradients["weights"]).all()
+    assert distance.max() <= 2.0**-1074

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer, notebook
-from xegrad.derivation import IN_CACHE, Cells, logits_in, row_by_row
+from xegrad.derivation import AT_A_TIME, IN_CACHE, Cells, logits_in, row_by_row
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
@@ -48,10 +48,16 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
     __repr__ = notebook.one_line()
 
 
-def memory(problem: Problem, names: Sequence[str]) -> int:
-    """The bytes beside the problem that a bound takes: of the cells, each a value and an error, and what makes them."""
+def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -> int:
+    """The bytes beside the problem that a bound takes: of the cells, each a value and an error, and what makes them.
+
+    The bound of a stable computation holds those of some rows at a time.
+    """
     of_each = problem.nbytes_of(["logits"])
-    return 24 * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 3 * problem.nbytes_of(names)
+    n_held = 24
+    if is_stable and is_large(problem):
+        of_each, n_held = min(of_each, 8 * AT_A_TIME), 14
+    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 3 * problem.nbytes_of(names)
 
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:

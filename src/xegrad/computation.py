@@ -155,15 +155,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def warnings(self) -> list[str]:
         """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
-        unsure = self.left_out and f"not every exact value is certified; {self.left_out}"
+        left_out = self.evaluations["exact"].left_out if "exact" in self.evaluations else ""
+        unsure = left_out and f"not every exact value is certified; {left_out}"
         return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
-
-    @property
-    def left_out(self) -> str:
-        """How the exact values would be certified that are not because it takes too long; or ""."""
-        seconds = self.evaluations["exact"].seconds_left if "exact" in self.evaluations else 0.0
-        takes = f"takes about {seconds:,.0f} s" if seconds >= 1 else "decides it"
-        return f"--exact {takes}" if seconds else ""
 
     @property
     def verdicts(self) -> list[str]:
@@ -301,7 +295,7 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
-    memory.check(problem.nbytes, _memory(problem, chosen, names))
+    memory.check(problem, _memory(problem, chosen, names))
     with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
         evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
@@ -318,5 +312,6 @@ def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> i
     """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
     steps = [METHODS[name].memory(problem, names) for name in methods]
     if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
-        steps.append(bounds.memory(problem, names))
+        is_stable = {*methods} <= {"shortcut", "exact"}
+        steps.append(bounds.memory(problem, names, is_stable=is_stable))
     return max(steps) + 2 * len(methods) * problem.nbytes_of(names)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from typing import Protocol
 
 from xegrad.errors import InputError, XegradError, shown
 
@@ -20,7 +21,15 @@ GROUPS = (  # of processes: the files that say what they may take, and what they
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-LITTLE = 2**26  # bytes that nobody is asked for
+LITTLE = 2**28  # bytes that nobody is asked for
+
+
+class Sized(Protocol):
+    """What holds so many bytes of arrays."""
+
+    @property
+    def nbytes(self) -> int: ...
+
 
 _limit: ContextVar[int | None] = ContextVar("limit", default=None)
 
@@ -32,10 +41,10 @@ def max_memory(limit: int | str | None) -> Iterator[None]:
     Examples
     --------
     >>> with max_memory("1kB"):
-    ...     METHODS["shortcut"].evaluate(Problem(np.ones((100, 2)), np.ones((1, 100)), Targets([0])))
+    ...     METHODS["shortcut"].evaluate(Problem(np.ones((100, 9)), np.ones((1, 100)), Targets([0])))
     Traceback (most recent call last):
         ...
-    xegrad.errors.XegradError: this takes 4.2 MB with W and x, and 1 kB is allowed: give fewer rows, or --max-memory 4.2MB
+    xegrad.errors.XegradError: this takes 21 kB with W and x, and 1 kB is allowed: give fewer rows, or --max-memory 21kB
     """
     token = _limit.set(_bytes(limit) if isinstance(limit, str) else limit)
     try:
@@ -44,15 +53,17 @@ def max_memory(limit: int | str | None) -> Iterator[None]:
         _limit.reset(token)
 
 
-def check(of_inputs: int, beside: int) -> None:
-    """Raise XegradError where inputs of so many bytes, and what is held beside them, are more than is allowed."""
-    needed, limit = of_inputs + beside, _limit.get()
-    allowed = limit
-    if limit is None:
-        if beside < LITTLE or (there_is := available()) is None:
+def check(inputs: Sized, beside: int) -> None:
+    """Raise XegradError where the inputs, and so many bytes that are held beside them, are more than is allowed."""
+    limit = _limit.get()
+    if limit is None and beside < LITTLE:
+        return
+    needed, allowed = inputs.nbytes + beside, limit
+    if allowed is None:
+        there_is = available()
+        if there_is is None:
             return
-        allowed = (there_is + of_inputs) // 2
-    assert allowed is not None
+        allowed = (there_is + inputs.nbytes) // 2
     if needed > allowed:
         which = "is allowed" if limit is not None else "is half of what is available"
         needs = f"this takes {_size(needed)} with W and x, and {_size(allowed)} {which}"

@@ -148,8 +148,8 @@ def verify(
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
-    needed = METHODS["exact"].memory(problem, names), bounds.memory(problem, names)
-    memory.check(problem.nbytes, max(needed) + 8 * problem.nbytes_of(names))
+    needed = METHODS["exact"].memory(problem, names), bounds.memory(problem, names, is_stable=True)
+    memory.check(problem, max(needed) + 8 * problem.nbytes_of(names))
     claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     parts = {name: _part(problem, names, name, claim, one, tolerance) for name, one in claimed_parts.items()}
     judgements = {name: part.judged(part.claimed.reading, part.tolerance) for name, part in parts.items()}

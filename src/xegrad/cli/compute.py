@@ -88,8 +88,16 @@ def command(
     from xegrad.methods.exact import work
 
     wanted: bool | Literal["auto"] = "auto" if exact is None else exact
-    if "exact" in computation.methods_for(problem, methods, wanted):
-        screen.announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
+    chosen, sizes = (
+        computation.methods_for(problem, methods, wanted),
+        (problem.n_rows, problem.n_inputs, problem.n_classes),
+    )
+    if "exact" in chosen:
+        screen.announce(work(*sizes))
+    if "chain" in chosen:
+        from xegrad.methods import chain
+
+        screen.announce(chain.work(*sizes), "--method shortcut is quick; the chain takes")
     with screen.progress_bar():
         computed = computation.compute(problem, methods, names, exact=wanted)
 

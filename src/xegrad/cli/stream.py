@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
+# By which the libraries of BLAS learn, when numpy is imported, how many threads they may start.
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
 # What a command makes of some lines, in any order: their places, the result of each or what is wrong with it, and their
 # exit status, which is TROUBLE for what is wrong.
 Answer = tuple["Sequence[int]", "Sequence[Line | str]", int]
@@ -41,6 +44,11 @@ Answered = tuple[bytes | memoryview, tuple[Counter[int], int | None]]
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
+    for (
+        name
+    ) in BLAS_THREADS:  # each process has a processor: more threads would wait, which doubled the CPU time
+        os.environ.setdefault(name, "1")
+
     from xegrad.display import screen
 
     ndjson = "a stream is answered in NDJSON, a line for each problem"

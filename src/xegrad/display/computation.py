@@ -51,7 +51,7 @@ def computation_view(computation: Computation, layout: Layout, page: PageSetting
 def _why_uncertified(computation: Computation) -> str:
     """What the sign beside an exact value says, and what would certify it."""
     unsure = "not certified: the exact value may be another"
-    return "; ".join(filter(None, (unsure, computation.left_out)))
+    return "; ".join(filter(None, (unsure, computation.evaluations["exact"].left_out)))
 
 
 def understood(problem: Problem, layout: Layout) -> str:

@@ -259,12 +259,13 @@ def _part(relative: float) -> str:
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     """What leaves half of every entry open."""
     comparison, precision = judgement.comparison, judgement.tolerance.precision
+    left_out = f": {judgement.exact.left_out}" if judgement.exact and judgement.exact.left_out else ""
     if not np.all(judgement.certified):
-        return "the exact value could not be certified"
+        return f"the exact value could not be certified{left_out}"
     if judgement.is_open:
         near = int(comparison.open.sum())
         are = f"{count(near, 'entry')} {'is' if near == 1 else 'are'}" if near else "all entries are"
-        return f"{are} so near the limit that the exact value would decide, and it is not known well enough"
+        return f"{are} so near the limit that the exact value would decide, and it is not known well enough{left_out}"
     is_loss = judgement.name == LOSS
     if unbounded := int(comparison.unbounded.sum()):
         there = "it" if is_loss else f"{unbounded} of {count(comparison.bound.size, 'entry')}"

@@ -56,6 +56,12 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
 
     __repr__ = notebook.one_line("loss", "gradients")
 
+    @property
+    def left_out(self) -> str:
+        """How numbers would be certified that are not because that takes too long; or ""."""
+        takes = f"takes about {self.seconds_left:,.0f} s" if self.seconds_left >= 1 else "decides it"
+        return f"--exact {takes}" if self.seconds_left else ""
+
     def is_certain_of(self, name: str) -> bool:
         """Whether every number under this name is proven to be the nearest float to the exact value."""
         return self.certified is not None and bool(self.certified[name].all())
@@ -93,7 +99,7 @@ class Method(msgspec.Struct, frozen=True):
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  Results that are not finite are returned, not raised."""
         names = _names(with_respect_to)
-        memory.check(problem.nbytes, self.memory(problem, names))
+        memory.check(problem, self.memory(problem, names))
         problem = problem.rounded if self.rounds else problem
         return import_module(self.module).evaluate(problem, names)
 
@@ -102,7 +108,12 @@ class Method(msgspec.Struct, frozen=True):
         from xegrad import bounds
 
         names = _names(with_respect_to)
-        memory.check(problem.nbytes, max(self.memory(problem, names), bounds.memory(problem, names)))
+        memory.check(
+            problem,
+            max(
+                self.memory(problem, names), bounds.memory(problem, names, is_stable=self.name == "shortcut")
+            ),
+        )
         return import_module(self.module).bound(problem, names)
 
     def memory(self, problem: Problem, names: Sequence[str]) -> int:

@@ -56,10 +56,12 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 
 def memory(problem: Problem) -> int:
-    """The bytes that are held at a time: of a chunk of logits, of its targets, a product and a block."""
-    of_logits = problem.nbytes_of(["logits"])
+    """The bytes that are held at a time: a chunk of logits, its targets, a product, a block, and some for each row."""
+    of_rows = 8 * problem.inputs.size // problem.n_inputs
+    of_logits = of_rows * problem.n_classes
     chunk = min(of_logits, max(CHUNK, of_logits // problem.n_rows * FEWEST))
-    return chunk * (1 if problem.targets.are_one_hot else 4) + PRODUCT * (chunk < of_logits) + 16 * BLOCK
+    held = chunk * (1 if problem.targets.are_one_hot else 4) + PRODUCT * (chunk < of_logits)
+    return held + 16 * (min(BLOCK, chunk) + of_rows) + 2**12
 
 
 def _slices(size: int, step: int) -> list[slice]:
@@ -109,9 +111,9 @@ def _in_place(logits: Array, labels: NDArray[np.intp], masses: Array) -> Array:
 
     With m = argmax Z and E = exp(Z - Z_m), s is added up without E_m = 1, and keeps the digits of 1 - S_m (3.1):
 
-        loss = q (log1p(s) - D_c)        R_i = q / (1 + s) E_i        R_c = -q / (1 + s) O_c
+        loss = q (log1p(s) - D_c)        R_i = (q / (1 + s)) E_i        R_c = -(q O_c) / (1 + s)        (3.5)
 
-    O_c = s + (1 - E_c), without a case for c = m (3.4).
+    with O_c = s + (1 - E_c), which needs no case for c = m.
     """
     n_classes = logits.shape[-1]
     flat = logits.reshape(-1)
@@ -124,7 +126,8 @@ def _in_place(logits: Array, labels: NDArray[np.intp], masses: Array) -> Array:
     flat[largest] = 0
     others = logits.sum(axis=-1)
     flat[largest] = of_largest
-    scale = masses / (1 + others)
-    logits *= scale[:, None]
-    flat[label] = 0 - scale * (others + (1 - exponential))
+    total = 1 + others
+    logits *= (masses / total)[:, None]
+    # Not times q / (1 + s), whose underflow O_c would magnify; and 0 - x is 0 where -x has a sign.
+    flat[label] = 0 - masses * (others + (1 - exponential)) / total
     return masses * (np.log1p(others) - from_largest)

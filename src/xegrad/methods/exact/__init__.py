@@ -21,7 +21,9 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from xegrad import memory as memory_limit
 from xegrad.bounds import Bound
+from xegrad.errors import XegradError
 from xegrad.methods import Evaluation
 from xegrad.methods.exact import doublewords, integers
 from xegrad.methods.exact.doublewords import Layer
@@ -31,7 +33,6 @@ from xegrad.problem import Problem
 AFFORDABLE = 10.0  # seconds that integers may take, by estimate, unless someone asks for more
 FIRST, FINER = 2, 3  # slices of the factors of a product in double words, and for what these leave open
 AT_ONCE = 0.001  # seconds: what integers do in less needs no other rung
-BLOCKS = 2**26  # bytes of what is computed at a time, of whatever size the problem is
 STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as one
 
 Results = dict[str, Nearest]
@@ -87,12 +88,12 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
 
 
 def memory(problem: Problem) -> int:
-    """The bytes that are held at a time: double words of the logits, of chunks of W and x, and blocks.
+    """The bytes that are held at a time.
 
-    Integers, for what is left open, take 60 times what the floats do that they are made of: of small problems.
+    Integers take more: of small problems, and of others whose open numbers they decide only if it is there.
     """
-    integers_too = integers.work(*_sizes(problem)) < AT_ONCE
-    return BLOCKS + (60 if integers_too else 5) * problem.nbytes_of(["logits", "weights", "inputs"])
+    at_once = integers.memory(problem) if integers.work(*_sizes(problem)) < AT_ONCE else 0
+    return max(at_once, doublewords.memory(problem))
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
@@ -154,10 +155,21 @@ def _finish(problem: Problem, results: Results, affordable: float, layer: Layer 
             layer = Layer(problem, FINER)
         _improve(results, layer.nearest(still_open, FINER))
         still_open = _open(results)
-    if still_open and seconds <= affordable:
+    if still_open and seconds <= affordable and _fits(problem, affordable):
         _improve(results, integers.nearest(problem, [*still_open]))
         return 0.0
     return seconds if still_open else 0.0
+
+
+def _fits(problem: Problem, affordable: float) -> bool:
+    """Whether integers have the memory that they need; if they may take any time, an error says how much."""
+    try:
+        memory_limit.check(problem, integers.memory(problem))
+    except XegradError:
+        if math.isinf(affordable):
+            raise
+        return False
+    return True
 
 
 def _open(results: Results) -> dict[str, NDArray[np.bool_]]:
