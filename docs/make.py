@@ -56,7 +56,7 @@ def _section(name: str) -> Iterator[str]:
     yield f"- Made in: {slip.stage}"
     yield f"- What is computed: `{shown.formula}`"
     if slip.free is not None:
-        yield f"- Free number: {slip.free}"
+        yield f"- Free number: {slip.free}" + (", in some forms" if slip.number.example is None else "")
     yield f"- How it comes about: {_one_line(slip.cause)}"
     yield f"- In the example: {_one_line(explanation.happened)}"
     yield f"- Remedy: {_one_line(explanation.remedy)}"

@@ -8,6 +8,10 @@ from typing import Any
 import mpmath
 import numpy as np
 
+from strategies import random_targets
+from truth import exact as truth
+from xegrad import Problem
+from xegrad.methods.exact.doublewords import Layer
 from xegrad.numbers import doubleword as dw
 
 BITS = 300  # 90 digits
@@ -115,3 +119,23 @@ def _number(operand: dw.DoubleWord, index: int) -> Any:
     if np.ndim(high):
         return [mpmath.mpf(a) + mpmath.mpf(b) for a, b in zip(high.tolist(), low.tolist(), strict=True)]
     return mpmath.mpf(float(high)) + mpmath.mpf(float(low))
+
+
+def layer_ratios(random: np.random.Generator, size: int) -> Iterator[float]:
+    """The same of so many residuals or more: the double words of dL/dZ, before they are rounded."""
+    while size > 0:
+        n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (5, 20, 30))
+        problem = Problem(
+            10.0 ** random.uniform(-3, 1) * random.normal(size=(n_inputs, n_classes)),
+            random.normal(size=(n_rows, n_inputs)),
+            random_targets(random, n_rows, n_classes),
+        )
+        layer = Layer(problem, int(random.choice([2, 3])))
+        (high, low), bounds = layer.residuals, layer.error()
+        with mpmath.workprec(BITS):
+            exact = [entry for row in truth(problem, BITS)["logits"] for entry in row]
+            for h, e, bound, residual in zip(high.flat, low.flat, bounds.flat, exact, strict=True):
+                yield float(
+                    abs(mpmath.mpf(float(h)) + mpmath.mpf(float(e)) - residual) / mpmath.mpf(float(bound))
+                )
+        size -= high.size

@@ -524,19 +524,19 @@ def upstream_zero(p: Layer) -> Array:
     return p.X.T @ ((softmax(p.Z) - p.Y) * 0.0)
 
 
-@wrong("paiml/aprender pull request 2199, (1 - eps)/C off the target", "label-smoothed", "", kind="smoothed")
+@wrong("paiml/aprender pull request 2199, (1 - eps)/C off the target", "smoothed-otherwise", kind="smoothed")
 def smoothing_rest(p: Layer) -> Array:
     targets = (1 - p.eps) * p.Y + (1 - p.eps) / p.W.shape[1]
     return p.X.T @ (targets.sum(axis=1, keepdims=True) * softmax(p.Z) - targets) / p.B
 
 
-@wrong("TimDettmers/ConvE issue 55, 1/C in the place of eps/C", "label-smoothed", "", kind="smoothed")
+@wrong("TimDettmers/ConvE issue 55, 1/C in the place of eps/C", "smoothed-otherwise", kind="smoothed")
 def smoothing_one_over_c(p: Layer) -> Array:
     targets = (1 - p.eps) * p.Y + 1 / p.W.shape[1]
     return p.X.T @ (targets.sum(axis=1, keepdims=True) * softmax(p.Z) - targets) / p.B
 
 
-@wrong("fastai pull request 1814, eps C/(C - 1) off the label", "label-smoothed", "", kind="smoothed")
+@wrong("fastai pull request 1814, eps C/(C - 1) off the label", "smoothed-otherwise", kind="smoothed")
 def smoothing_fastai(p: Layer) -> Array:
     classes = p.W.shape[1]
     targets = (1 - p.eps * classes / (classes - 1)) * p.Y + p.eps / classes
@@ -545,8 +545,7 @@ def smoothing_fastai(p: Layer) -> Array:
 
 @wrong(
     "NVIDIA/Megatron-LM issues 737 and 7464, smoothing by the shard's own vocabulary",
-    "label-smoothed",
-    "",
+    "smoothed-otherwise",
     kind="smoothed",
 )
 def smoothing_of_shard(p: Layer) -> Array:
@@ -633,7 +632,6 @@ def without_dot_product(p: Layer) -> Array:
 @wrong(
     "unslothai/unsloth pull request 10616: padding lanes of -softcap in the sum of exponentials",
     "wrong-denominator",
-    "",
 )
 def padding_in_sum(p: Layer) -> Array:
     """Two lanes of the block are past the vocabulary and stand at the finite value -1."""
@@ -818,7 +816,6 @@ def decay_alone(p: Layer) -> Array:
 @wrong(
     "VikParuchuri/zero_to_gpt issue 12: W is updated before the gradient goes through it",
     "evaluated-after-update",
-    "",
     of="inputs",
 )
 def pulled_through_new_weights(p: Layer) -> Array:

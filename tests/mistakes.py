@@ -124,6 +124,18 @@ def clip_of_probabilities(p: Plain, random: Random) -> Array:
     return p.X.T @ (p.q * clipped - p.Q)
 
 
+def clip_at_another_limit(p: Plain, random: Random) -> Array:
+    """In two rows at least: in one, any change of a residual fits some limit."""
+    s, eps = softmax(p.Z), 0.07
+    clipped = [np.clip(s, eps, 1 - eps), np.maximum(s, eps)][random.integers(2)]
+    changed, of_logarithm = clipped != s, random.random() < 0.5
+    if (changed & ((p.Q > 0) if of_logarithm else (p.q > 0))).any(axis=1).sum() < 2:
+        return right(p)
+    if of_logarithm:
+        return p.X.T @ through(s, -p.Q / clipped)
+    return p.X.T @ (p.q * clipped - p.Q)
+
+
 def z_loss(p: Plain, random: Random) -> Array:
     targets = p.problem.targets
     share = targets.kept / (targets.kept.sum() if targets.reduction == "mean" else 1)
@@ -144,6 +156,18 @@ def padding_counted(p: Plain, random: Random) -> Array:
     e = np.exp(np.pad(p.Z, ((0, 0), (0, 8 - p.problem.n_classes))))
     s = (e / e.sum(axis=1, keepdims=True))[:, : p.problem.n_classes]
     return p.X.T @ (p.q * s - p.Q)
+
+
+def constant_in_sum(p: Plain, random: Random) -> Array:
+    """Padding with a logit of -1, or a guard against 0."""
+    k = random.choice([2 * np.exp(-1), 1e-3])
+    e = np.exp(p.Z)
+    return p.X.T @ (p.q * e / (e.sum(axis=1, keepdims=True) + k) - p.Q)
+
+
+def constant_in_stable_sum(p: Plain, random: Random) -> Array:
+    e = np.exp(p.Z - p.Z.max(axis=1, keepdims=True))
+    return p.X.T @ (p.q * e / (e.sum(axis=1, keepdims=True) + 1e-6) - p.Q)
 
 
 def counted_by_every_shard(p: Plain, random: Random) -> Array:
@@ -262,7 +286,9 @@ def transposed(p: Plain, random: Random) -> Array:
 
 
 def smoothed(p: Plain, random: Random) -> Array:
-    eps, n_classes = random.choice([0.1, 0.05]), p.problem.n_classes
+    eps, n_classes = random.choice([0.05, 0.2]), p.problem.n_classes
+    if p.problem.targets.label_smoothing:  # by another eps than the problem's
+        return right(plain(replace(p.problem, targets=replace(p.problem.targets, label_smoothing=eps))))
     if random.random() < 0.5 or n_classes == 1:
         targets = (1 - eps) * p.Q + eps * p.q / n_classes
     else:
@@ -270,12 +296,42 @@ def smoothed(p: Plain, random: Random) -> Array:
     return p.X.T @ (p.q * softmax(p.Z) - targets)
 
 
-def smoothed_otherwise(p: Plain, random: Random) -> Array:
+def smoothed_by_a_formula(p: Plain, random: Random) -> Array:
     """By formulas whose targets do not sum to one, as autograd differentiates them or as S - y."""
     eps, n_classes = 0.1, p.problem.n_classes
+    if p.problem.targets.label_smoothing:
+        return right(p)
     targets = (1 - eps) * p.Q + p.q * [1 / n_classes, eps / 64][random.integers(2)]
     mass = [p.q, targets.sum(axis=1, keepdims=True)][random.integers(2)]
     return p.X.T @ (mass * softmax(p.Z) - targets)
+
+
+def smoothed_otherwise(p: Plain, random: Random) -> Array:
+    """The problem's eps in formulas as public projects write them; the last is that of a shard, with S alone."""
+    targets, n_classes = p.problem.targets, p.problem.n_classes
+    if not (eps := targets.label_smoothing):
+        return right(p)
+    weights = np.ones(n_classes) if targets.class_weights is None else targets.class_weights
+    y: Array = targets.soft
+    if targets.labels is not None:
+        y = (np.where(targets.kept, targets.labels, -1)[:, None] == np.arange(n_classes)) * 1.0
+    local = max(2, n_classes // 2)
+    formulas = [
+        (1 - eps) * y + (1 - eps) / n_classes,
+        (1 - eps) * y + 1 / n_classes,
+        (1 - eps * n_classes / (n_classes - 1)) * y + eps / n_classes,
+        (1 - eps) * y + eps / (n_classes - 1) * (1 - y),
+        (1 - eps) * y + eps,
+        (1 - eps * local / (local - 1)) * y + eps / (local - 1),
+    ]
+    kind = random.integers(6 if n_classes % 2 == 0 and n_classes > 2 else 5)
+    smooth = formulas[kind] * targets.kept[:, None] * weights
+    divisor = 1.0
+    if targets.reduction == "mean":
+        is_weighted = targets.labels is not None and targets.class_weights is not None
+        divisor = (y * weights).sum() if is_weighted else targets.kept.sum()
+    mass = (y * weights if kind == 5 else smooth).sum(axis=1, keepdims=True)
+    return p.X.T @ ((mass * softmax(p.Z) - smooth) / divisor)
 
 
 def times_derivative(p: Plain, random: Random) -> Array:
@@ -375,17 +431,23 @@ MISTAKES: dict[str, tuple[Callable[[Plain, Random], Array], ...]] = {
     "micro-batch-means": (mean_of_means,),
     "log-forgotten": (log_forgotten,),
     "rows-left-out": (left_out,),
-    "probabilities-clipped": (clip_of_probabilities,),
+    "probabilities-clipped": (clip_of_probabilities, clip_at_another_limit),
     "z-loss-included": (z_loss,),
     "weights-on-logits": (weights_on_logits,),
     "first-row-factor": (factor_of_row_zero,),
-    "wrong-denominator": (padding_counted, counted_by_every_shard),
+    "wrong-denominator": (
+        padding_counted,
+        counted_by_every_shard,
+        constant_in_sum,
+        constant_in_stable_sum,
+    ),
     "sign-flipped": (flipped,),
     "classes-permuted": (permuted,),
     "log-epsilon": (log_epsilon,),
     "scrambled-reshape": (scrambled,),
     "transposed": (transposed,),
-    "label-smoothed": (smoothed, smoothed_otherwise),
+    "label-smoothed": (smoothed, smoothed_by_a_formula),
+    "smoothed-otherwise": (smoothed_otherwise,),
     "residual-times-derivative": (times_derivative,),
     "squared-error": (squared,),
     "binary-cross-entropy": (binary,),

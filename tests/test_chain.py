@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from conftest import Run, problem_json
 from strategies import problems
 from xegrad import METHODS, Problem, Targets, layer, progress
 from xegrad.methods import chain
@@ -89,3 +90,12 @@ def test_a_large_problem_stays_within_the_memory_budget() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1.5 * chain.MEMORY_BUDGET
+
+
+def test_minutes_of_work_are_said_before_they_begin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T = 60,000 with 100 inputs: 3.6e11 entries of the layer Jacobian."""
+    assert chain.work(1, 100, 60_000) > 120
+    monkeypatch.setattr(chain, "work", lambda *sizes: 227.4)
+    outcome = run("compute", "-", "--method", "chain", stdin=problem_json())
+    assert outcome.err == "xegrad: --method shortcut is quick; the chain takes about 227 s\n"
+    assert run("compute", "-", "--method", "shortcut", stdin=problem_json()).err == ""

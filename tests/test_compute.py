@@ -416,6 +416,24 @@ def test_exact_is_computed_by_default_only_where_it_is_quick() -> None:
         assert ("exact" in methods_for(problem)) is computed
 
 
+def test_what_only_long_integers_decide_is_said_to_be_open_and_exact_decides_it(run: Run) -> None:
+    """Probabilities from exp(-2999) to 1: integers would take 95 ms, which nobody asked for."""
+    saturated = json.dumps({"W": [list(range(3000))], "x": [1], "label": 2999})
+    view = one_line(run("compute", stdin=saturated))
+    assert "? not certified: the exact value may be another; --exact decides it" in view
+    result = json.loads(run("compute", "--json", stdin=saturated).out)
+    assert result["exact"]["certified"] is False
+    assert "not every exact value is certified; --exact decides it" in result["warnings"]
+    decided = json.loads(run("compute", "--json", "--exact", stdin=saturated).out)
+    assert decided["exact"]["certified"] is True
+    assert not any("certified" in warning for warning in decided["warnings"])
+
+
+def test_verify_takes_exact_too(run: Run) -> None:
+    with_gradient = problem_json(gradient=[[0.0] * 3] * 2)
+    assert run("verify", "--exact", "--json", stdin=with_gradient).status == 1
+
+
 @pytest.mark.parametrize("method", ["chain", "shortcut", "complex-step"])
 def test_one_method_beside_the_exact_one_is_not_compared(run: Run, method: str) -> None:
     outcome = run("compute", "sample_inputs/seed.json", "--method", f"exact,{method}", "--json")
@@ -507,7 +525,7 @@ def test_the_table_and_json_tell_one_verdict() -> None:
     )
     for computed, verdict, sentence in cases:
         (result,) = compute_results(computed, Layout(is_batch=False))
-        assert json.loads(encode(result))["verdict"] == computed.verdict == verdict
+        assert json.loads(b"".join(encode(result)))["verdict"] == computed.verdict == verdict
         assert sentence in " ".join(shown(computed).split())
 
 

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import truth
+from conftest import Run
 from strategies import problems
 from xegrad import Descent, InputError, Problem, Targets, bounds, descend, progress, read
-from xegrad.descent import accuracy
+from xegrad.descent import ExactLosses, accuracy, exact_losses
 
 HERE = Path(__file__).parent
 OPTIMUM = json.loads((HERE / "data" / "iris_optimum.json").read_text())
@@ -294,3 +296,20 @@ def test_a_descent_is_a_value() -> None:
         # mypy refuses it as well; that it fails when it runs is what is tested.
         descend(read("sample_inputs/seed.json")).losses = ()  # type: ignore[misc]
     assert isinstance(descend(read("sample_inputs/seed.json")), Descent)
+
+
+def test_the_exact_losses_are_the_nearest_floats_to_those_of_mpmath() -> None:
+    descent = descend(read("sample_inputs/batch.json"), steps=3, l2=0.1)
+    with mpmath.workprec(53):
+        before, after = (float(+truth.exact(problem)["loss"]) for problem in (descent.start, descent.end))
+    assert exact_losses(descent) == ExactLosses(before, after, certified=True)
+    assert exact_losses(descent, exact=False) is None
+
+
+def test_descend_gives_exact_losses_in_json_where_that_is_quick_and_in_the_table_if_asked(run: Run) -> None:
+    quick = json.loads(run("descend", "sample_inputs/seed.json", "--json").out)
+    assert quick["exact"]["certified"] is True
+    assert quick["exact"]["loss_before"] == pytest.approx(quick["loss_before"], rel=1e-14)
+    assert "exact" not in json.loads(run("descend", "sample_inputs/seed.json", "--no-exact", "--json").out)
+    assert "exact loss        1.5279347 before" in run("descend", "sample_inputs/seed.json", "--exact").out
+    assert "exact loss" not in run("descend", "sample_inputs/seed.json").out

@@ -25,7 +25,7 @@ from xegrad import METHODS, SLIPS, InputError, Problem, Targets, Tolerance, diag
 from xegrad.blindness import blind_spots
 from xegrad.diagnosis import diagnose_loss
 from xegrad.judgement import RIGHT, WRONG
-from xegrad.slips.formulas import in_format
+from xegrad.slips.formulas import in_format, smoothings
 from xegrad.slips.making import apply
 
 # As the derivation prints it: the flat gradient cut by reshape(W.shape).
@@ -124,6 +124,127 @@ def test_right_gradients_get_no_name(dtype: str) -> None:
 
 
 # As seen in the wild.
+
+
+def smoothed_batch(**options: Any) -> Problem:
+    problem = batch()
+    return replace(problem, targets=replace(problem.targets, label_smoothing=0.1, **options))
+
+
+def test_another_eps_than_the_problems_is_said_beside_it() -> None:
+    problem = smoothed_batch()
+    other = replace(problem, targets=replace(problem.targets, label_smoothing=0.25))
+    (explanation,) = diagnose(problem, exactly(problem), right(plain(other))).explanations
+    assert explanation.slips == ("label-smoothed",)
+    assert explanation.texts["eps"] == "0.25"
+    assert "the problem says 0.1" in explanation.happened
+    assert (explanation.wrong, explanation.right) == ("eps = 0.25", "eps = 0.1")
+
+
+def test_the_weight_of_the_label_for_its_whole_smoothed_row_is_named() -> None:
+    """As w[label] * loss, where PyTorch has w of each class in the sum."""
+    weights = np.array([1.0, 2.0, 3.0, 1.0, 0.5])
+    problem = smoothed_batch(class_weights=weights)
+    of_rows = weights[problem.targets.labels]
+    targets = 0.9 * np.eye(5)[problem.targets.labels] + 0.1 / 5
+    dz = of_rows[:, None] * (softmax(plain(problem).Z) - targets) / of_rows.sum()
+    (explanation,) = diagnose(problem, exactly(problem), problem.inputs.T @ dz).explanations
+    assert explanation.slips == ("smoothed-otherwise",)
+    assert explanation.parameters["weights"] == "of the label"
+
+
+# Rows.
+
+
+@pytest.mark.parametrize("is_over_all", [False, True])
+def test_an_ignored_row_that_keeps_its_probabilities_is_named_though_its_label_is_a_class(
+    is_over_all: bool,
+) -> None:
+    problem = batch(n_rows=6)
+    problem = replace(problem, targets=replace(problem.targets, ignore_index=0))
+    assert problem.targets.labels is not None
+    kept = problem.targets.labels != 0
+    one_hot = np.eye(5)[problem.targets.labels] * kept[:, None]
+    candidate = problem.inputs.T @ (softmax(plain(problem).Z) - one_hot) / (6 if is_over_all else kept.sum())
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert explanation.slips == ("option-ignored",)
+    assert str(explanation.parameters["ignored"]).startswith("S")
+
+
+def test_a_micro_batch_in_which_no_row_counts_is_averaged_too() -> None:
+    """Micro-batches of two, with one row, one row and no row that counts: their mean is 2/3 of the mean."""
+    problem = batch(n_rows=6)
+    assert problem.targets.labels is not None
+    labels = np.where(np.isin(np.arange(6), [0, 2]), problem.targets.labels, -100)
+    problem = replace(problem, targets=replace(problem.targets, labels=labels, ignore_index=-100))
+    (explanation,) = diagnose(problem, exactly(problem), right(plain(problem)) * 2 / 3).explanations
+    assert explanation.slips == ("micro-batch-means",)
+    assert explanation.parameters["size"] == 2
+
+
+# Free numbers.
+
+
+@pytest.mark.parametrize("is_new_before", [False, True])
+def test_the_gradient_of_x_through_updated_weights_is_named(is_new_before: bool) -> None:
+    """W -= eta dW comes before dx = dz W', and before dz, too."""
+    problem = batch()
+    parts = plain(problem)
+    dz = parts.q * softmax(parts.Z) - parts.Q
+    updated = parts._replace(W=parts.W - 0.1 * parts.X.T @ dz)
+    if is_new_before:
+        dz = updated.q * softmax(updated.Z) - updated.Q
+    found = diagnose(problem, exactly(problem, "inputs"), dz @ updated.W.T, with_respect_to="inputs")
+    (explanation,) = found.explanations
+    assert explanation.slips == ("evaluated-after-update",)
+    assert explanation.texts["eta"] == "0.1"
+    assert explanation.parameters["updated"] == ("W" if is_new_before else "W of R W'")
+
+
+def test_a_guard_in_the_sum_of_exponentials_is_named_with_its_size() -> None:
+    problem = batch()
+    parts = plain(problem)
+    e = np.exp(parts.Z - parts.Z.max(axis=1, keepdims=True))
+    s = e / (e.sum(axis=1, keepdims=True) + 1e-8)
+    (explanation,) = diagnose(problem, exactly(problem), parts.X.T @ (parts.q * s - parts.Q)).explanations
+    assert explanation.slips == ("wrong-denominator",)
+    assert abs(float(explanation.parameters["k"]) / 1e-8 - 1) < 1e-4
+    assert "where the largest e^z is 1" in explanation.happened
+
+
+def test_a_limit_of_probabilities_that_is_no_known_constant_is_read_from_the_candidate() -> None:
+    problem = batch()
+    parts = plain(problem)
+    s = softmax(parts.Z)
+    limit = float(np.sort(s.ravel())[4] * 1.01)  # five are below
+    candidate = parts.X.T @ (parts.q * np.maximum(s, limit) - parts.Q)
+    (explanation,) = diagnose(problem, exactly(problem), candidate).explanations
+    assert explanation.slips == ("probabilities-clipped",)
+    assert abs(float(explanation.parameters["eps"]) / limit - 1) < 1e-9
+
+
+def test_one_residual_that_is_off_is_no_limit_and_no_smoothing() -> None:
+    """Any multiple of it fits one; the row is told instead."""
+    problem = batch(n_rows=3)
+    parts = plain(problem)
+    for row, column in np.ndindex(3, 5):
+        dz = parts.q * softmax(parts.Z) - parts.Q
+        dz[row, column] *= 1.2
+        assert names_of(problem, parts.X.T @ dz) == ()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4, 8, 64, 100])
+def test_no_formula_of_smoothing_is_another_by_a_second_name(n_classes: int) -> None:
+    """At eps = 0.1 and 0.3, of one label: the targets, and what multiplies S."""
+
+    def of(formula: Any, eps: float) -> tuple[float, ...]:
+        label, other = ((1 - formula.taken * eps) * y + formula.added * eps + formula.always for y in (1, 0))
+        mass = label + (n_classes - 1) * other if formula.sums else 1.0
+        return tuple(round(one, 12) for one in (label, other, mass))
+
+    formulas = smoothings(n_classes)
+    assert next(iter(formulas)) == "eps/T"
+    assert len({(of(one, 0.1), of(one, 0.3)) for one in formulas.values()}) == len(formulas)
 
 
 def test_the_derivations_printed_matrix_is_a_scrambled_reshape() -> None:

@@ -46,7 +46,7 @@ VERDICT = check(PROBLEM.weights, PROBLEM.inputs, [0, 1, 2, 0], np.ones((2, 3)), 
         PROBLEM.targets,
         METHODS["exact"].evaluate(PROBLEM),
         METHODS["chain"].bound(PROBLEM),
-        Claim({"W": np.ones((2, 3))}, 1.0),  # type: ignore[dict-item, arg-type]
+        Claim({"W": np.ones((2, 3))}, 1.0),
         Tolerance(),
         VERDICT,
         VERDICT.judgements["weights"],

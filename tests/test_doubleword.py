@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from double_words import STEPS, any_size, pairs, ratios
+from double_words import STEPS, any_size, layer_ratios, pairs, ratios
 from xegrad.numbers import doubleword as dw
 
 
@@ -17,6 +17,10 @@ from xegrad.numbers import doubleword as dw
 def test_each_step_keeps_its_bound(step: str) -> None:
     size = 100 if step == "total" else 1000
     assert max(ratios(step, np.random.default_rng(1), size)) <= 1
+
+
+def test_the_residuals_of_a_layer_keep_their_bounds() -> None:
+    assert max(layer_ratios(np.random.default_rng(4), 1000)) <= 1
 
 
 def test_sums_and_products_of_words_are_exact() -> None:

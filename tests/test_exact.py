@@ -10,10 +10,12 @@ import mpmath
 import numpy as np
 import pytest
 
-from strategies import random_problem, small_integers
+from strategies import random_problem, random_targets, small_integers
 from truth import HIGHEST
 from truth import exact as truth
 from xegrad import METHODS, Problem, Targets
+from xegrad.errors import XegradError
+from xegrad.memory import max_memory
 from xegrad.methods import exact
 from xegrad.methods.exact import doublewords, integers
 
@@ -140,6 +142,146 @@ def test_double_words_enclose_every_number_and_certify_only_the_nearest(
     expected = truth(adversary, bits)
     for slices in (2, 3):
         assert_enclosed(adversary, expected, bits, slices)
+
+
+def in_double_words(drawn: Problem, slices: int = 2, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    return doublewords.Layer(drawn, slices).nearest(dict.fromkeys(("loss", *names)), slices)
+
+
+SCALES = 2.0 ** np.array(
+    [[300.0, -300.0, 0.0, 7.0]]
+)  # of the inputs, and of their weights the other way round
+
+
+def of_opposite_scales() -> Problem:
+    mild = rng_problem(1, (3, 4, 5), False, 8)
+    return Problem(mild.weights / SCALES.T, mild.inputs * SCALES, mild.targets)
+
+
+def with_options(seed: int) -> Problem:
+    """Rows that differ, with every option of the loss now and then, and scales from mild to saturated."""
+    random = np.random.default_rng(seed)
+    n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (8, 7, 9))
+    scale = 10.0 ** random.uniform(-3, 1.3)
+    weights = scale * random.normal(size=(n_inputs, n_classes))
+    inputs = random.normal(size=(n_rows, n_inputs)) * (random.random((n_rows, n_inputs)) < 0.8)
+    bias = 10 * random.normal(size=n_classes) if seed % 3 == 0 else None
+    return Problem(weights, inputs, random_targets(random, n_rows, n_classes), bias)
+
+
+# Problems that double words decide to the last entry, and the bits for mpmath.
+DECIDED: dict[str, tuple[Problem, int]] = {
+    "opposite scales": (of_opposite_scales(), 3000),
+    "a mean over three rows": (rng_problem(1, (3, 4, 5), False, 9), 600),
+    "one-hot rows": (problem([[1, 2, 0.5]], [[1], [-3]], [[0, 1, 0], [1, 0, 0]]), 600),
+    "a row with no target": (problem([[1, 2, 0.5]], [[1], [-3]], [[0, 0, 0], [0.5, 0.25, 0]]), 600),
+    "rows of zeros": (problem([[1, 2, 0.5], [0, 1, 1]], [[1, 0], [0, 0], [2, 0]], [0, 1, 2]), 600),
+    "many rows": (rng_problem(2, (40, 3, 4), True, 10), 600),
+}
+
+
+@pytest.mark.parametrize(("decided", "bits"), DECIDED.values(), ids=DECIDED.keys())
+def test_double_words_decide_every_entry_that_can_be_told(decided: Problem, bits: int) -> None:
+    assert_enclosed(decided, truth(decided, bits), bits, 3)
+    for name, rounded in in_double_words(decided, 3).items():
+        assert rounded.certain.all(), name
+
+
+def test_the_largest_logit_is_found_by_low_words_where_high_ones_are_equal() -> None:
+    """At 1e20 a float has a unit of 16384, so that 1, 5000 and 2 are in the low words."""
+    offset = problem([[1e20, 1e20, 1e20], [1, 5000, 2]], [1, 1], 0)
+    assert_enclosed(offset, truth(offset, 16000), 16000, 2)
+    loss = in_double_words(offset)["loss"]
+    assert loss.values == pytest.approx(4999, abs=1e-9)
+    assert loss.errors < 1e-8
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_double_words_are_right_for_every_option_of_the_loss(seed: int) -> None:
+    drawn = with_options(seed)
+    assert_enclosed(drawn, truth(drawn, 1500), 1500, 2 + seed % 2)
+
+
+def test_what_underflows_is_never_certain_and_what_is_known_to_be_zero_is() -> None:
+    """S_1 = exp(-700.5) = 2**-1010 could have lost digits on its way; an input of 0 has a gradient of 0."""
+    saturated = problem([[700.5, 0, -1], [1, 2, 3]], [1, 0], 0)
+    weights = in_double_words(saturated)["weights"]
+    assert not weights.certain[0].any()
+    assert weights.certain[1].all()
+    assert (weights.values[1] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [2.0**500, 2.0**997, 1.7e308])
+def test_what_overflows_on_its_way_is_not_certain(scale: float) -> None:
+    large = problem([[scale, -scale / 2], [1, 0.5]], [[1.5, 1], [2**-20 / scale, 3]], [0, 1])
+    assert_enclosed(large, truth(large, 3000), 3000, 2)
+    infinite = in_double_words(problem([[scale, -scale]], [[2.0**600]], [1]))
+    for name, rounded in infinite.items():
+        assert not (rounded.certain & ~np.isfinite(rounded.values)).any(), name
+
+
+def test_a_stack_in_double_words_is_what_its_problems_are() -> None:
+    random = np.random.default_rng(6)
+    weights, inputs = random.normal(size=(30, 4, 5)), random.normal(size=(30, 3, 4))
+    for targets in (
+        Targets(labels=random.integers(5, size=(30, 3))),
+        Targets(soft=random.random((30, 3, 5))),
+    ):
+        stack = Problem(weights, inputs, targets)
+        together, alone = METHODS["exact"].evaluate(stack, NAMES), [*stack.unstacked()]
+        for index, one in enumerate(alone):
+            expected = integers.nearest(one, ("loss", *NAMES))
+            assert np.asarray(together.loss)[index] == expected["loss"].values
+            for name in NAMES:
+                assert np.array_equal(together.gradients[name][index], expected[name].values), name
+                assert together.certified is not None
+                assert together.certified[name][index].all()
+
+
+# Most probabilities are below exp(-640): only integers tell them.
+SATURATED = problem(np.linspace(0, 3000, 600)[None], [1.0], 1)
+
+
+def test_integers_that_take_too_long_are_left_out_and_what_is_open_is_enclosed() -> None:
+    with exact.affording(0):
+        evaluation = METHODS["exact"].evaluate(SATURATED)
+    certified = METHODS["exact"].evaluate(SATURATED)
+    assert evaluation.seconds_left > 0
+    assert evaluation.certified is not None
+    assert evaluation.errors is not None
+    is_open = ~evaluation.certified["weights"]
+    assert 0 < is_open.sum() < 600
+    off = np.abs(evaluation.gradients["weights"] - certified.gradients["weights"])
+    assert (off <= evaluation.errors["weights"]).all()
+    assert evaluation.errors["weights"][is_open].max() < 1e-260
+    assert certified.seconds_left == 0
+    assert certified.errors is None
+    assert certified.certified is not None
+    assert certified.certified["weights"].all()
+
+
+def test_integers_that_take_too_much_memory_are_left_out_or_refused_if_asked_for() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doublewords, "memory", lambda problem: 0)
+        with max_memory(integers.memory(SATURATED)):
+            assert METHODS["exact"].evaluate(SATURATED).seconds_left > 0
+            with exact.affording(math.inf), pytest.raises(XegradError, match="is allowed"):
+                METHODS["exact"].evaluate(SATURATED)
+        with max_memory(integers.memory(SATURATED) + SATURATED.nbytes):
+            assert METHODS["exact"].evaluate(SATURATED).seconds_left == 0
+
+
+def test_the_limit_holds_for_a_stack_as_a_whole() -> None:
+    stack = Problem(
+        np.stack([SATURATED.weights] * 3),
+        np.stack([SATURATED.inputs] * 3),
+        Targets(labels=np.ones((3, 1), int)),
+    )
+    alone = integers.work(1, 1, 600)
+    with exact.affording(2 * alone):
+        assert METHODS["exact"].evaluate(stack).seconds_left == pytest.approx(3 * alone)
+    with exact.affording(4 * alone):
+        assert METHODS["exact"].evaluate(stack).seconds_left == 0
 
 
 def test_a_row_of_equal_logits_adds_a_rational_number() -> None:

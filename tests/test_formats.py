@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import Run, Shell
-from xegrad import METHODS, read
-from xegrad.formats import FORMATS
+from xegrad import METHODS, InputError, read
+from xegrad.formats import FORMATS, csv
 
 SEED = "sample_inputs/seed.json"
 
@@ -296,3 +298,58 @@ def test_a_zip_of_something_else_and_a_text_called_npz_are_refused(run: Run, tmp
         assert outcome.status == 2
         assert said in outcome.err
         assert "pickle" not in outcome.err
+
+
+# Cells that are no numbers of JSON, or no numbers; those that both ways of reading must take for the same.
+CELLS = [
+    "1",
+    "-2.5",
+    "1e3",
+    "+1",
+    ".5",
+    "1.",
+    "nan",
+    "1e400",
+    "label",
+    "cat",
+    '"a"',
+    'a"b',
+    "",
+    " 3 ",
+    "[1",
+    "1\r",
+    "1_0",
+]
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(["1", "-2.5", "0.125"]), min_size=2, max_size=2), min_size=1, max_size=3),
+    above=st.sampled_from([[], ["x,no"], ["no,yes"], ["", "x,no"]]),
+    below=st.sampled_from([[], ["label,1"], ["bias,2", "label,1"]]),
+    cell=st.tuples(st.integers(0, 2), st.integers(0, 1), st.sampled_from(CELLS)),
+    end=st.sampled_from(["\n", "\r\n", "\n\n", "\r"]),
+    part=st.sampled_from([None, "W", "x"]),
+)  # fmt: skip
+def test_rows_of_plain_numbers_are_read_as_cell_by_cell(
+    rows: list[list[str]],
+    above: list[str],
+    below: list[str],
+    cell: tuple[int, int, str],
+    end: str,
+    part: str | None,
+) -> None:
+    row, column, text = cell
+    rows[row % len(rows)][column] = text
+    data = end.join([*above, *map(",".join, rows), *below]).encode()
+
+    def read() -> str:
+        try:
+            raw = csv.load(data, part)
+        except InputError as error:
+            return str(error)
+        return repr({key: np.asarray(value).tolist() for key, value in raw.values.items()})
+
+    quick = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv, "_apart", lambda data, part: (csv._lines(data), None))
+        assert quick == read()

@@ -58,6 +58,10 @@ def micro_batch_means(f: Any, z: Any, labels: Any) -> Any:
     return sum(means) / len(means)
 
 
+def smoothed(z: Any, one_hot: Any, label: float, share: float) -> Any:
+    return -((label * one_hot + share) * z.log_softmax(1)).sum(1).mean()
+
+
 # The losses of the threads in torch, of its functions, the logits, the labels, one-hot rows and the layer.
 LOSSES: dict[str, Callable[[Any, Any, Any, Any, Layer], Any]] = {
     "log_softmax_twice": lambda f, z, y, one_hot, p: f.cross_entropy(z.log_softmax(1), y),
@@ -72,6 +76,8 @@ LOSSES: dict[str, Callable[[Any, Any, Any, Any, Layer], Any]] = {
     "z_loss": lambda f, z, y, one_hot, p: f.cross_entropy(z, y) + 0.01 * (z.logsumexp(1) ** 2).mean(),
     "weights_on_logits": lambda f, z, y, one_hot, p: f.cross_entropy(z * z.new_tensor(p.class_weights), y),
     "mean_of_means": lambda f, z, y, one_hot, p: micro_batch_means(f, z, y),
+    "smoothing_rest": lambda f, z, y, one_hot, p: smoothed(z, one_hot, 1 - p.eps, (1 - p.eps) / p.W.shape[1]),
+    "smoothing_one_over_c": lambda f, z, y, one_hot, p: smoothed(z, one_hot, 1 - p.eps, 1 / p.W.shape[1]),
     "padding_in_sum": lambda f, z, y, one_hot, p: f.cross_entropy(f.pad(z, (0, 2), value=-1.0), y),
 }
 

@@ -103,7 +103,9 @@ def test_a_batch_is_checked_from_logits_to_gradient() -> None:
     assert (report.right, report.wrong) == (("logits",), "probabilities")
     assert report.slips == ("softmax-over-wrong-axis",)
     assert report.follows == {"loss": True, "gradient": True}
-    with pytest.raises(InputError, match="there is no step 'flat_gradient'"):
+    with pytest.raises(
+        InputError, match="flat_gradient is a step of one example; of 2 rows there are logits"
+    ):
         found({"flat_gradient": np.zeros(15)}, problem)
 
 

@@ -42,7 +42,7 @@ def half_units(claimed: Claimed) -> Any:
 
 def read_claim(value: str | bytes, names: list[str] | None = None, asked: Reading | None = None) -> Claim:
     data = value if isinstance(value, bytes) else value.encode()
-    return claim.read(PROBLEM, LAYOUT, names, gradient=claim.Written(data, "g"), asked=asked)
+    return claim.read(PROBLEM, LAYOUT, names, claim.Written(data, "g"), asked=asked)
 
 
 # How it was printed.
@@ -208,6 +208,20 @@ PRINTS["C, declared"] = (
     "static const float g[3][5] = {{" + text_of(G, ".9g", "f, ", "f}, {") + "f}};",
     "float32",
 )
+PRINTS["C, literals on lines"] = (text_of(G, ".9g", "f, ", "f,\n") + "f", "float32")
+PRINTS["C, %a of float"] = (PRINTS["C, %a"][0].replace(" ", "f ").replace("\n", "f\n") + "f", "float32")
+PRINTS["TensorFlow, repr"] = (
+    "<tf.Tensor: shape=(3, 5), dtype=float32, numpy=\narray([["
+    + text_of(G, ".8f", ", ", "],\n       [")
+    + "]], dtype=float32)>",
+    "float32",
+)
+PRINTS["TensorFlow, variable"] = (
+    "<tf.Variable 'w:0' shape=(3, 5) dtype=float64, numpy=\narray([["
+    + text_of(G, ".8f", ", ", "],\n [")
+    + "]])>",
+    "float64",
+)
 
 
 @pytest.mark.parametrize("language", PRINTS)
@@ -234,6 +248,8 @@ def test_numbers_in_hexadecimal_are_exact() -> None:
         "np.float64(1.52793)",
         "loss =\n\n    1.5279\n",
         "tf.Tensor(1.52793, shape=(), dtype=float64)",
+        "<tf.Tensor: shape=(), dtype=float64, numpy=1.52793>",
+        "1.5279347f",
     ],
 )
 def test_one_number_may_be_printed_as_an_array(run: Run, text: str) -> None:
@@ -296,6 +312,12 @@ MATRIX = "[[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]"
         ("0x1p9999 0x1p0", "is no number of float64"),
         ("0x12 1.5", "'0x12'; a number is expected"),
         ("0x1.8p 1.5", "'0x1.8p'; a number is expected"),
+        (f"<tf.Tensor: shape=(3, 2), dtype=float32, numpy=array({MATRIX})>", "the text says (3, 2)"),
+        (f"<tf.Tensor: shape=(2, 3), dtype=float32, numpy=array({MATRIX})> * 2", "'* 2'"),
+        (f"<tf.Tensor: shape=(2, 3), dtype=int32, numpy=array({MATRIX})>", "is not understood"),
+        (f"<tf.Tensor: shape=(2, 3), dtype=float32, numpy=array({MATRIX})", "is not understood"),
+        ("1.5f-3 2.5f0", "'1.5f-3'; a number is expected"),
+        ("0x1.8p-2f5 1.5", "'0x1.8p-2f5'; a number is expected"),
         ("1.5d-3 2.5d-3", "'1.5d-3'; a number is expected"),
         ("1,5 2,5", "'5 2'; a number is expected"),
         ("1_5 2", "'1_5'; a number is expected"),
@@ -360,7 +382,7 @@ def test_a_gradient_is_of_what_the_file_or_the_option_says() -> None:
         ({"gradients": [[1]]}, None, "gradients is no object"),
         ({"gradients": {"W": G.tolist()}, "gradient": (2 * G).tolist()}, None, "gradient and gradients.W differ"),
         ({"gradient": G.tolist()}, ["weights", "bias"], "there is no gradient of b; there is W"),
-        ({"gradients": {"b": [0] * 5}, "gradient": G.tolist()}, ["inputs"], "there is no gradient of x; there is b, W"),
+        ({"gradients": {"b": [0] * 5}, "gradient": G.tolist()}, ["inputs"], "there is no gradient of x; there is W, b"),
         ({"gradient": G.tolist(), "with_respect_to": "b"}, ["weights"], "there is no gradient of W; there is b"),
         ({"gradient": G.tolist(), "with_respect_to": "dW"}, None, "with_respect_to names 'dW'"),
         ({"gradient": G.tolist(), "dtype": "float8"}, None, "dtype is 'float8'"),

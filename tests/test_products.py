@@ -207,15 +207,16 @@ def test_large_products_are_formed_in_parts(
 def test_operands_stay_as_they_are_and_may_be_float32(random: np.random.Generator) -> None:
     a, b = random.normal(size=(5, 200)).astype(np.float32), random.normal(size=(200, 6))
     low = b * U
-    before: list[Array] = [a.copy(), b.copy(), low.copy()]
-    operands: list[Array] = [a, b, low]
-    for array in operands:
+    given: list[Any] = [a, b, low]
+    before = [array.copy() for array in given]
+    for array in given:
         array.flags.writeable = False
     [computed] = products.tiles((a, None), (b, low), 3)
-    for array, copy in zip(operands, before, strict=True):
-        assert np.array_equal(array, copy)
+    for array, was in zip(given, before, strict=True):
+        np.testing.assert_array_equal(array, was)
     [widened] = products.tiles((a.astype(float), None), (b, low), 3)
-    assert all(np.array_equal(x, y) for x, y in zip(computed[2:], widened[2:], strict=True))
+    for one, other in zip(computed[2:], widened[2:], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_nothing_is_certain_of_what_overflows(random: np.random.Generator) -> None:

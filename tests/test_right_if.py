@@ -102,6 +102,37 @@ def test_a_mistake_that_is_named_is_what_is_told() -> None:
     assert "sign-flipped" in verification.diagnoses["weights"].names[0]
 
 
+SATURATED = {"W": [[3, 0, -9]], "x": [[-2], [1], [3]], "label": [2, 1, 0]}  # probabilities down to 1e-15
+
+
+def test_float32_is_told_first_where_a_mistake_makes_the_same_numbers_and_counts_only_if_it_is_given(
+    run: Run,
+) -> None:
+    """Printed to six digits, the right gradient in float32 is also what two mistakes make."""
+    problem = Problem(
+        np.array(SATURATED["W"]), np.array(SATURATED["x"]), Targets(labels=np.array(SATURATED["label"]))
+    )
+    text = text_of("%g", gradient(problem, "float32", ORDERS["forward"]))
+    arguments, stdin = ("verify", "-", "--gradient", text), json.dumps(SATURATED)
+    outcome = run(*arguments, stdin=stdin)
+    told = one_line(outcome)
+    first, wrong, otherwise, mistake = (
+        told.index(words)
+        for words in (
+            "dL/dW is correct if it was computed in float32",
+            "WRONG: ",
+            "If it was made otherwise",
+            "MISTAKE",
+        )
+    )
+    assert 0 == first < wrong < otherwise < mistake
+    for option, status in (("float64", 1), ("auto", 1), ("float32", 0)):
+        assert run(*arguments, "--dtype", option, "-q", stdin=stdin).status == status
+    candidate = json.loads(run(*arguments, "--dtype", "auto", "--json", stdin=stdin).out)["candidate"]
+    assert (candidate["outcome"], candidate["right_if"]) == ("wrong", {"dtype": "float32"})
+    assert ["rows-left-out"] in [one["slips"] for one in candidate["diagnosis"]]
+
+
 def test_an_entry_that_float32_does_not_explain_is_wrong_in_every_precision() -> None:
     for seed in range(20):
         problem = random_batch(seed)

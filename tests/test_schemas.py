@@ -120,7 +120,7 @@ def test_writing_results_leaves_nothing_for_the_garbage_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        texts = [bytes(text) for text in objects(tree)]
+        texts = [b"".join(line) for line in objects(tree)]
         assert gc.collect() == 0
     finally:
         gc.enable()

@@ -65,6 +65,8 @@ def test_what_a_slip_makes_is_named_by_it(name: str) -> None:
         problem = Problem(CLASSIC.weights, CLASSIC.inputs, Targets(soft=np.full((3, 5), 0.3)), CLASSIC.bias)
     if name == "probabilities-clipped":
         problem = replace(CLASSIC, weights=40 * CLASSIC.weights)
+    if name == "smoothed-otherwise":
+        problem = replace(CLASSIC, targets=replace(CLASSIC.targets, label_smoothing=0.1))
     exact = METHODS["exact"].evaluate(problem)
     assert (name,) in diagnose(problem, exact, apply(problem, [name])).names
 

@@ -123,6 +123,19 @@ def test_exact_is_computed_in_a_stream_only_when_it_is_asked_for(run: Run, tmp_p
     assert found[0]["method"] == "exact"
 
 
+def test_the_exact_values_of_a_line_are_those_of_the_line_alone(run: Run, tmp_path: Path) -> None:
+    """Bit for bit: every number is the nearest float, whatever is stacked with it."""
+    lines = (
+        Path(STREAM).read_text().splitlines(keepends=True)[:12] + [LINE.replace("}", ', "b": [5, -5]}')] * 2
+    )
+    found, _ = answers(run, "".join(lines), tmp_path, "--exact")
+    for line, answer in zip(lines, found, strict=True):
+        alone = json.loads(run("compute", "-", "--exact", "--json", stdin=line).out)
+        assert answer["exact"] == alone["exact"]
+        assert answer["gradients"] == alone["gradients"]
+        assert answer["verdict"] == alone["verdict"]
+
+
 def test_several_streams_are_read_one_after_the_other(run: Run, tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.ndjson").write_text(LINE.replace("}", f', "id": "{name}"}}'))

@@ -14,9 +14,10 @@ import pytest
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell, one_line
 from seed import GRADIENT, LOSS
-from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, read
+from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, check, read
 from xegrad.claim import Claimed
 from xegrad.display.outcome import outcome_sentence
+from xegrad.errors import InputError
 from xegrad.tolerance import tolerance_for
 from xegrad.verification import verify
 
@@ -776,10 +777,28 @@ def test_a_transposed_gradient_with_the_shape_of_another_is_told_both(run: Run) 
     assert right.status == 0 and "shape" not in right.out
 
 
-@pytest.mark.parametrize("options", [("--recipe", "torch-bf16-linear"), ("--confidence", "1e-9")])
+@pytest.mark.parametrize(
+    "options", [("--recipe", "torch-bf16-linear"), ("--confidence", "1e-9"), ("--summation", "pairwise")]
+)
 def test_a_house_rule_and_what_derives_the_bound_exclude_each_other(
     run: Run, options: tuple[str, ...]
 ) -> None:
     outcome = run("verify", SEED, "--gradient", "0", "--rtol", "0.1", *options)
     assert outcome.status == 2
     assert f"{options[0]} is about the derived bound" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "options", [{"recipe": "torch-bf16-linear"}, {"confidence": 1e-9}, {"summation": "pairwise"}], ids=str
+)
+def test_so_they_do_in_python(options: dict[str, Any]) -> None:
+    problem = read(SEED)
+    rules: list[dict[str, Any]] = [{"rtol": 0.1}, {"atol": 0.1}]
+    for rule in rules:
+        with pytest.raises(InputError, match=f"^{next(iter(options))} is about the derived bound"):
+            check(problem.weights, problem.inputs, problem.targets.labels, loss=LOSS, **options, **rule)
+
+
+def test_a_loss_that_is_wrong_has_the_pattern_of_a_loss(run: Run) -> None:
+    result = json.loads(run("verify", SEED, "--loss", "3", "--json").out)
+    assert result["judgements"]["loss"]["pattern"] == "the loss"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xegrad.intermediates import first_wrong_step as first_wrong_step
     from xegrad.judgement import Judgement as Judgement
     from xegrad.judgement import judge as judge
+    from xegrad.memory import max_memory as max_memory
     from xegrad.methods import METHODS as METHODS
     from xegrad.methods import Evaluation as Evaluation
     from xegrad.problem import Problem as Problem
@@ -54,6 +55,7 @@ _NAMES = {
     "formats": ("read",),
     "intermediates": ("first_wrong_step",),
     "judgement": ("Judgement", "judge"),
+    "memory": ("max_memory",),
     "methods": ("METHODS", "Evaluation"),
     "problem": ("Problem",),
     "slips": ("SLIPS",),

@@ -28,6 +28,8 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
     InputError
         What is no array, or one of other things than these numbers; masked entries; numbers beyond float64.
     """
+    if type(values) is np.ndarray and values.dtype.char in "fdl" and values.dtype.kind in kinds:
+        return values
     try:
         array = _in_numpy(values)
     except ValueError:
@@ -39,7 +41,7 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
-    if array.dtype.kind not in kinds:
+    if array.size and array.dtype.kind not in kinds:  # what is empty has no type of its own
         raise InputError(expected or f"{part} must be made of real numbers, not {_noun(array)}", part)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return _in_float64(part, array)
@@ -62,11 +64,20 @@ def type_name(dtype: Any) -> str:
 
 
 def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
-    """A copy of this type, of so many axes at least, read-only."""
-    with np.errstate(all="ignore"):
-        array = np.array(values, dtype=dtype, ndmin=n_axes)
-    array.flags.writeable = False
+    """These numbers as this type, of so many axes at least, read-only: a copy, unless nobody can change them."""
+    if values.dtype == dtype and values.ndim >= n_axes:
+        array = values if _is_read_only(values) else values.copy("K")
+    else:
+        with np.errstate(all="ignore"):
+            array = np.array(values, dtype=dtype, ndmin=n_axes)
+    array.setflags(write=False)
     return array
+
+
+def is_finite(array: Array) -> bool:
+    """Whether all numbers are: if none is very large their squares have a finite sum, which is quick to add up."""
+    flat = array.ravel("K")
+    return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(array).all())
 
 
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -98,6 +109,15 @@ def _in_numpy(values: Any) -> NDArray[Any]:
             raise
     is_here = values.__dlpack_device__()[0] == CPU
     return np.from_dlpack(values) if is_here else np.from_dlpack(values, device="cpu")
+
+
+def _is_read_only(array: Any) -> bool:
+    """Whether this is, and all that it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
 
 
 def _noun(array: NDArray[Any]) -> str:

@@ -26,6 +26,10 @@ from xegrad.tolerance import Tolerance, tolerance_for
 
 TRIES = 32
 PROBED = 4096  # entries of a first, quick look
+MOST_LOGITS, MOST_ENTRIES = (
+    2**15,
+    2**20,
+)  # of a problem of which they are sought; some 250 gradients are made of it
 EXCESS = 2.0**12  # times the tolerance: a form that is further off is not hidden, whatever its own bound
 
 
@@ -53,7 +57,7 @@ def blind_spots(
     with_respect_to, tolerance = gradient_name(with_respect_to), tolerance or tolerance_for(problem, None)
     bound = bounds.stable(problem, (with_respect_to,), arithmetic=tolerance.arithmetic)
     reference, error = exact.gradients[with_respect_to], bound.gradients[with_respect_to]
-    allowed = tolerance.allowed(reference, error, 0.0)
+    allowed = tolerance.allowed(reference, error, 0.0) + (exact.errors or {}).get(with_respect_to, 0.0)
     right = bounds.cells_of(problem, tolerance.arithmetic).of(with_respect_to)
     right = right.replace("G", Rounded(reference, error, right.arithmetic))
     unrounded = Cells(right.problem, with_respect_to, UNROUNDED)
@@ -75,11 +79,15 @@ def blind_spots(
     return {name: forms for name, forms in zip(SLIPS, hidden, strict=True) if forms}
 
 
+def are_sought(problem: Problem) -> bool:
+    """Whether a verdict looks for blind spots: not in a large problem, of which a small one tells as much."""
+    is_small = problem.n_rows * problem.n_classes <= MOST_LOGITS
+    return is_small and problem.n_inputs * problem.n_classes <= MOST_ENTRIES
+
+
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:
     """The forms of a slip that are tried, each with the free number of the example."""
-    forms = slip.forms(cells)
-    if slip.free is not None:
-        return [{**form, slip.free: slip.number.example_on(cells)} for form in forms]
+    forms = slip.example_forms(cells)
     # Of the formats of storage only the example; and of a single row, which has no other label, the example too.
     if slip.example and (slip.stage == "storage" or not forms):
         return [slip.example]
@@ -128,6 +136,8 @@ def problem_with_slips(
     problem, _ = problem_without_blind_spots(n_rows, n_inputs, n_classes, seed)
     if "probabilities-clipped" in names:  # which shows where a probability is next to 0
         problem = replace(problem, weights=problem.weights * 10)
+    if "smoothed-otherwise" in names:
+        problem = replace(problem, targets=replace(problem.targets, label_smoothing=0.1))
     if {"option-ignored", "target-sum-ignored", "weights-on-logits", "first-row-factor"} & {*names}:
         weights = np.arange(2, n_classes + 2) / 2
         problem = replace(problem, targets=replace(problem.targets, class_weights=weights))

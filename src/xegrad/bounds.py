@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,14 +18,14 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import layer, notebook
-from xegrad.derivation import Cells
+from xegrad.derivation import AT_A_TIME, IN_CACHE, Cells, logits_in, row_by_row
 from xegrad.numbers.arithmetic import PRECISIONS as PRECISIONS
 from xegrad.numbers.arithmetic import Arithmetic as Arithmetic
 from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
-from xegrad.numbers.rounded import Rounded, exact
+from xegrad.numbers.rounded import Products, Rounded, exact
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
@@ -47,9 +48,22 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
     __repr__ = notebook.one_line()
 
 
+def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -> int:
+    """The bytes beside the problem that a bound takes: of the cells, each a value and an error, and what makes them.
+
+    The bound of a stable computation holds those of some rows at a time.
+    """
+    of_each = problem.nbytes_of(["logits"])
+    n_held = 24
+    if is_stable and is_large(problem):
+        of_each, n_held = min(of_each, 8 * AT_A_TIME), 14
+    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 3 * problem.nbytes_of(names)
+
+
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
     """The derivation of a problem in some arithmetic, that of its precision by default; its cells are computed once."""
-    return _cells(problem, arithmetic or PRECISIONS[problem.dtype.name])
+    arithmetic = arithmetic or PRECISIONS[problem.dtype.name]
+    return _kept(problem, arithmetic)[0] if is_large(problem) else _cells(problem, arithmetic)
 
 
 @once
@@ -59,9 +73,14 @@ def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
     layer.forward(wide)
     twin = copy(wide)
     twin.__dict__["results"] = dict(wide.__dict__["results"])
-    if arithmetic.failure:
-        arithmetic = replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
-    return Cells(twin, arithmetic=arithmetic)
+    return Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
+
+
+def _of_each_term(problem: Problem, arithmetic: Arithmetic) -> Arithmetic:
+    """The arithmetic, with the chance of a failure shared among all terms (4.22)."""
+    if not arithmetic.failure:
+        return arithmetic
+    return replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
 
 
 def terms_of(problem: Problem) -> int:
@@ -84,6 +103,11 @@ def stable(
         In which it computes, one of PRECISIONS or a variant: that of the problem by default.  The exact values are for
         W, x and b in float64.
     """
+    arithmetic = arithmetic or PRECISIONS[problem.dtype.name]
+    results = _from_rows(problem, with_respect_to, arithmetic, 1) if is_large(problem) else None
+    if results is not None:
+        of_loss, *errors = (results[0][name].error for name in ("loss", *with_respect_to))
+        return Bound(of_loss, dict(zip(with_respect_to, errors, strict=True)))
     return _bound(cells_of(problem, arithmetic), with_respect_to)
 
 
@@ -175,6 +199,102 @@ def _chain_underflow(cells: Cells) -> Array:
     magnified = magnified.sum(axis=-1, keepdims=True)
     underflow = arithmetic.eta * (2 + cells.problem.n_classes + magnified)
     return np.where(magnified < arithmetic.largest / 4, underflow, np.inf)
+
+
+@np.errstate(all="ignore")
+def enclosed(
+    problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic
+) -> Mapping[str, Rounded] | None:
+    """The "loss", the "losses" and these gradients in float64, each with the error of that.
+
+    Of a large problem, at little more than the cost of the bound in this arithmetic; None where that cannot be had.
+    """
+    results = _from_rows(problem, with_respect_to, arithmetic, 2) if is_large(problem) else None
+    if results is None:
+        return None
+    numbers = {}
+    for name in ("loss", "losses", *with_respect_to):
+        numbers[name] = copy(results[1][name])
+    is_zero: dict[str, Any] = {  # an input that is 0 in every row, a row that does not count
+        "weights": ~np.asarray(problem.inputs.any(axis=0)),
+        "inputs": ~problem.targets.kept,
+        "logits": ~problem.targets.kept,
+    }
+    for name in numbers.keys() & is_zero:
+        number = numbers[name]
+        nothing = is_zero[name][:, None] & (number.value == 0)
+        if nothing.any():
+            number.error = np.where(nothing, 0, number.error)
+    return numbers
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether the cells of a problem do not all exist at a time."""
+    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE
+
+
+def _from_rows(
+    problem: Problem, with_respect_to: Sequence[str], arithmetic: Arithmetic, how_many: int
+) -> list[dict[str, Rounded]] | None:
+    """What a large problem comes to, in the arithmetic, and in float64 if two are asked for; kept with the problem."""
+    cells, results = _kept(problem, arithmetic)
+    known = results[how_many - 1].keys() if len(results) >= how_many else ()
+    names = [name for name in with_respect_to if name not in known]
+    if names or not known:
+        wide = Cells(cells.problem, arithmetic=PRECISIONS["float64"]) if how_many > 1 else None
+        more = row_by_row(cells, names, wide)
+        if more is None:
+            return None
+        for number in (number for one in more for number in one.values()):
+            number.error = _inflated(number.error)
+        results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
+    return results
+
+
+@once
+def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[str, Rounded]]]:
+    """Cells with W and b alone, and results that are empty at first."""
+    twin = copy(problem.astype(np.dtype(np.float64)))
+    twin.__dict__["results"] = {}
+    cells = Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
+    cells.W, cells.b  # noqa: B018 (they are the same for all rows)
+    return cells, []
+
+
+SOME = 16  # rows and inputs
+
+
+@np.errstate(all="ignore")
+def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> tuple[Any, list[Array]]:
+    """Bounds of a gradient, or a "loss", in several arithmetics of one format; of a large problem that which some rows
+    make of some entries, and which entries these are."""
+    if not is_large(problem):
+        names = () if name == "loss" else (name,)
+        several = [stable(problem, names, one) for one in arithmetics]
+        return ..., [np.asarray(one.loss if name == "loss" else one.gradients[name]) for one in several]
+    rows, inputs = (slice(0, None, -(-size // SOME)) for size in (problem.n_rows, problem.n_inputs))
+    whole, _ = _kept(problem, arithmetics[0])
+    first = whole.some(rows)
+    bounds = []
+    for arithmetic in (_of_each_term(problem, one) for one in arithmetics):
+        cells = Cells(whole.problem, "logits" if name == "loss" else name, arithmetic, {}, rows)
+        cells.known["W"] = first.W
+        if first.W.is_exact and first.X.is_exact and first.b.is_exact:
+            cells.known["Z"] = logits_in(arithmetic, first)
+        if name in ("inputs", "logits"):
+            bounds.append(cells.G.error)
+        elif name == "loss":
+            bounds.append(cells.stable_loss.error * problem.n_rows / cells.R.shape[0])
+        else:
+            sums = Products(problem.n_rows, arithmetic, partial=cells.partial)
+            sums.add(
+                cells.back[inputs] if name == "weights" else exact(np.ones(cells.R.shape[:1]), arithmetic),
+                cells.R,
+            )
+            sums.moved *= problem.n_rows / cells.R.shape[0]
+            bounds.append(sums.sum(np.zeros(())).error)
+    entries = {"weights": inputs, "inputs": rows, "logits": rows}
+    return entries.get(name, ...), [_inflated(bound) for bound in bounds]
 
 
 def _bound(cells: Cells, with_respect_to: Sequence[str]) -> Bound:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -84,6 +84,12 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Claimed] = {}
     loss: Claimed | None = None
     steps: Mapping[str, Claimed] = {}
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, gradients: Mapping[str, Any] = {}, loss: Any = None, steps: Mapping[str, Any] = {}
+        ) -> None: ...
 
     __repr__ = notebook.one_line()
 

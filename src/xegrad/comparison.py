@@ -5,6 +5,10 @@ See docs/numerics.md, section 7.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +19,37 @@ from xegrad.errors import InputError
 from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
+ROUNDED = 2.0**-50
+PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
-class Comparison(msgspec.Struct, frozen=True, eq=False):
+
+def kept(formula: Callable[[Comparison], Any]) -> Any:
+    """What follows from each entry by itself: computed once, a piece at a time where there are many."""
+
+    @wraps(formula)
+    def whole(comparison: Comparison) -> Any:
+        shape = comparison.reference.shape
+        parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
+        if comparison.reference.size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
+            return formula(comparison)
+        flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
+        pieces = (
+            Comparison(*(part if np.ndim(part) == 0 else part[start : start + PIECE] for part in flat))
+            for start in range(0, comparison.reference.size, PIECE)
+        )
+        return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
+
+    return cached_property(whole)
+
+
+KEYS = ("is_number", "explained", "apart", "left_open")
+
+
+class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A candidate gradient measured against a reference, entry by entry.  All arrays have one shape.
+
+    Where the reference itself may be off, by `error`, only that is said of an entry which is so of all that its exact
+    value may be.
 
     Examples
     --------
@@ -31,10 +63,11 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
     reference: Array
     candidate: Array
     bound: Array  # what rounding alone can explain
+    error: Array | float = 0.0  # how far the reference may be from the exact value
 
     __repr__ = notebook.one_line("candidate", "agrees")
 
-    @property
+    @kept
     def difference(self) -> Array:
         """candidate - reference; NaN where either is NaN, and 0 where both are the same infinity."""
         with np.errstate(all="ignore"):
@@ -42,18 +75,80 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         return np.where(self.candidate == self.reference, 0, difference)
 
     @property
+    def _distances(self) -> tuple[Array, Any, Any]:
+        """|candidate - reference|, and the least and the most that the candidate is from the exact value.
+
+        There, the roundings of these and of what is compared with them count, which are less than `ROUNDED` of each.
+        """
+        size = np.abs(self.difference)
+        if self.is_exact:
+            return size, size, size
+        with np.errstate(all="ignore"):
+            reach = np.where(self.error == 0, 0, self.error + ROUNDED * size)
+            return size, size - reach, size + reach
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the reference is the exact value, rounded, in every entry."""
+        return np.ndim(self.error) == 0 and self.error == 0
+
+    @kept
     def within(self) -> NDArray[np.bool_]:
         """Entries whose difference rounding explains: never NaN, and never by an infinite bound.
 
         A value beyond the largest float is infinite, and is matched or not.
         """
-        explained = np.isfinite(self.bound) & (np.abs(self.difference) <= self.bound)
+        *_, most = self._distances
+        explained = np.isfinite(self.bound) & (most <= self.bound)
         return np.where(np.isinf(self.reference), self.candidate == self.reference, explained)
+
+    @kept
+    def beyond(self) -> NDArray[np.bool_]:
+        """Entries that nothing allowed explains, whatever the exact value is."""
+        beyond = ~self.within & ~self.unbounded
+        if self.is_exact:
+            return beyond
+        _, least, _ = self._distances
+        certain = ~np.isfinite(self.candidate) | (np.isfinite(self.error) & (least > self.bound))
+        return np.where(self.error == 0, beyond, beyond & certain)
+
+    @kept
+    def open(self) -> NDArray[np.bool_]:
+        """Entries of which a better reference would say more: whether they are within, or have a correct digit."""
+        if self.is_exact:
+            return np.zeros(self.reference.shape, dtype=bool)
+        undecided = ~(self.within | self.beyond | self.unbounded)
+        *_, most = self._distances
+        size = np.abs(self.reference)
+        with np.errstate(all="ignore"):
+            may_be_lost = (most >= (size - self.error) / 2) & np.isfinite(self.candidate)
+        return np.where(self.error == 0, False, undecided | (may_be_lost & ~self.no_correct_digit))
 
     @property
     def agrees(self) -> bool:
         """Whether every entry is within its bound."""
         return bool(self.within.all())
+
+    @kept
+    @np.errstate(all="ignore")
+    def relative_bounds(self) -> Array:
+        """The bound as a part of each value; NaN where that is 0."""
+        return np.where(self.reference == 0, np.nan, self.bound / np.abs(self.reference))
+
+    @kept
+    @np.errstate(all="ignore")
+    def resolved(self) -> NDArray[np.bool_]:
+        """Entries that are not 0 whose bound does not exceed half of them."""
+        if self.is_exact:
+            return (self.reference != 0) & ~(self.bound / np.abs(self.reference) > 1 / 2)
+        return (self.reference != 0) & (2 * self.bound <= np.abs(self.reference) - self.error)
+
+    @kept
+    def perhaps_resolved(self) -> NDArray[np.bool_]:
+        """Entries of which that may be so."""
+        if self.is_exact:
+            return self.resolved
+        return (self.reference != 0) & (2 * self.bound <= np.abs(self.reference) + self.error)
 
     @property
     def unresolved(self) -> NDArray[np.bool_]:
@@ -64,7 +159,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         too_wide: NDArray[np.bool_] = (self.bound > np.abs(self.reference) / 2) & (self.reference != 0)
         return self.within & too_wide
 
-    @property
+    @kept
     def unbounded(self) -> NDArray[np.bool_]:
         """Entries for which there is no bound, of two finite numbers."""
         return np.isfinite(self.difference) & ~np.isfinite(self.bound) & ~self.within
@@ -74,26 +169,32 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
         """Entries of which one is positive and the other negative."""
         return np.sign(self.candidate) * np.sign(self.reference) < 0
 
-    @property
+    @kept
     def no_correct_digit(self) -> NDArray[np.bool_]:
         """Entries that differ from their reference and are not finite, or off by half of it or more, if it is not 0."""
-        far: NDArray[np.bool_] = np.abs(self.difference) >= np.abs(self.reference) / 2
+        _, least, _ = self._distances
+        far: NDArray[np.bool_] = least >= (np.abs(self.reference) + self.error) / 2
         differs = self.candidate != self.reference
         return differs & (~np.isfinite(self.candidate) | (far & (self.reference != 0)))
 
-    @property
-    def correct_digits(self) -> NDArray[np.intp]:
-        """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0."""
+    @kept
+    def correct_digits(self) -> NDArray[np.int8]:
+        """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0.
+
+        As many as are certain, where the reference may be off.
+        """
+        *_, most = self._distances
         with np.errstate(all="ignore"):
-            digits = np.floor(-np.log10(np.abs(self.difference) / np.abs(self.reference)))
+            digits = np.floor(-np.log10(most / np.maximum(np.abs(self.reference) - self.error, 0)))
         has_none = (self.reference == 0) | np.isinf(self.reference)
         digits = np.where(has_none, np.where(self.within, 16, 0), digits)
-        return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.intp)
+        return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.int8)
 
     @property
     def ulps(self) -> NDArray[np.uint64] | None:
-        """How many floats of the candidate's type lie from one to the other; None if any is NaN."""
-        if np.isnan(self.candidate).any() or np.isnan(self.reference).any():
+        """How many floats of the candidate's type lie from one to the other; None if any is NaN, or the reference is
+        off."""
+        if not self.is_exact or np.isnan(self.candidate).any() or np.isnan(self.reference).any():
             return None
         with np.errstate(over="ignore"):
             reference = self.reference.astype(self.candidate.dtype)
@@ -107,20 +208,66 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
 
         The last are in an order that does not depend on rounding: ratios count to three digits.
         """
-        return self.in_rows(1).row_by_row[0]
+        return self.worst(None)
+
+    def worst(self, most: int | None, among: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
+        """The first of them, or of some entries; only these are sorted, or all if no number is given."""
+        left = np.arange(self.reference.size) if among is None else np.flatnonzero(among)
+        count = left.size if most is None else most
+        before: list[NDArray[np.intp]] = []
+        for name in KEYS:
+            if count >= left.size:
+                break
+            # What comes before the last of them by this key is among them; its equals may be, by the next one.
+            of_left = getattr(self.at(left), name)
+            last = np.partition(of_left, count - 1)[count - 1]
+            before.append(left[of_left < last])
+            count, left = count - before[-1].size, left[of_left == last]
+        which = np.sort(np.concatenate([*before, left]))
+        order = np.lexsort(self.at(which)._reversed_keys)
+        return which[order][:most]
+
+    def at(self, which: NDArray[np.intp]) -> Comparison:
+        """Some entries, by their flat indices."""
+        if which.size == self.reference.size and self.reference.ndim == 1:
+            return self
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        return Comparison(*(part if np.ndim(part) == 0 else np.ravel(part)[which] for part in parts))
+
+    # By what the worst come first.
+
+    @kept
+    def is_number(self) -> NDArray[np.bool_]:
+        """Entries whose difference is one."""
+        return ~np.isnan(self.difference)
+
+    @kept
+    def explained(self) -> NDArray[np.bool_]:
+        """Entries within their bound, and those that are no number."""
+        return self.within | ~self.is_number
+
+    @kept
+    def apart(self) -> Array:
+        """The difference of those that are not, the largest first."""
+        return np.where(self.explained, 0, -np.abs(self.difference))
+
+    @kept
+    def left_open(self) -> Array:
+        """How much of the value the bound leaves open, to three digits, the most first."""
+        with np.errstate(all="ignore"):
+            part = np.where(self.reference == 0, 0, self.bound / np.abs(self.reference))
+        steps = np.zeros_like(part)
+        np.log10(part, out=steps, where=part > 0)
+        return -np.where(part > 0, np.round(steps, 2), -np.inf)
+
+    @property
+    def _reversed_keys(self) -> list[Array]:
+        return [getattr(self, name) for name in reversed(KEYS)]
 
     @property
     def row_by_row(self) -> NDArray[np.intp]:
-        """The same of each row of (K, size) entries."""
-        size = np.abs(self.difference)
-        not_a_number = np.isnan(size)
-        beyond = ~self.within & ~not_a_number
-        with np.errstate(all="ignore"):
-            open_part = np.where(self.reference == 0, 0, self.bound / np.abs(self.reference))
-        steps = np.zeros_like(open_part)
-        np.log10(open_part, out=steps, where=open_part > 0)
-        rest = np.where(open_part > 0, np.round(steps, 2), -np.inf)
-        return np.lexsort((-rest, np.where(beyond, -size, 0), ~beyond, ~not_a_number), axis=-1)
+        """The worst first in each row of (K, size) entries."""
+        return np.lexsort(self._reversed_keys, axis=-1)
 
     def _repr_html_(self) -> str:
         """The worst entries, for a notebook."""
@@ -131,15 +278,15 @@ class Comparison(msgspec.Struct, frozen=True, eq=False):
                 *(float(getattr(self, name).flat[index]) for name in header[1:-1]),
                 "yes" if self.within.flat[index] else "no",
             ]
-            for index in self.worst_first[: notebook.MOST].tolist()
+            for index in self.worst(notebook.MOST).tolist()
         ]
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
 
     def in_rows(self, n_problems: int) -> Comparison:
         """The entries of each problem of a stack as a row."""
-        parts = (self.reference, self.candidate, self.bound)
-        return Comparison(*(part.reshape(n_problems, -1) for part in parts))
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        return Comparison(*(part if np.ndim(part) == 0 else part.reshape(n_problems, -1) for part in parts))
 
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:

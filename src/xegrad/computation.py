@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, notebook
+from xegrad import bounds, layer, memory, notebook
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
@@ -45,7 +46,7 @@ VERDICT_OF: Mapping[str, str] = {
 Place = tuple[str, int]  # a gradient, or "loss", and a flat index into it
 
 
-class Computation(msgspec.Struct, frozen=True, eq=False):
+class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The evaluations of a problem by the methods asked for, and their comparisons, gradient by gradient.
 
     Examples
@@ -56,12 +57,16 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     """
 
     problem: Problem
-    forward: layer.Forward
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
 
     __repr__ = notebook.one_line("problem", "names", "verdicts")
+
+    @property
+    def forward(self) -> layer.Forward:
+        """The forward pass in the precision of the problem."""
+        return layer.forward(self.problem.rounded)
 
     @property
     def method(self) -> str:
@@ -78,7 +83,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """The gradients that were computed."""
         return list(self.reported.gradients)
 
-    @property
+    @cached_property
     def from_exact(self) -> dict[str, dict[str, Comparison]]:
         """By method and gradient, the others against the exact method, where it is there."""
         return {
@@ -93,7 +98,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def n_problems(self) -> int:
         """K; 1 for a problem that is no stack."""
-        return int(np.prod(self.problem.weights.shape[:-2], dtype=int))
+        return math.prod(self.problem.weights.shape[:-2])
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -150,15 +155,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
     @property
     def warnings(self) -> list[str]:
         """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
-        unsure = self.left_out and f"not every exact value is certified; {self.left_out}"
+        left_out = self.evaluations["exact"].left_out if "exact" in self.evaluations else ""
+        unsure = left_out and f"not every exact value is certified; {left_out}"
         return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
-
-    @property
-    def left_out(self) -> str:
-        """How the exact values would be certified that are not because it takes too long; or ""."""
-        seconds = self.evaluations["exact"].seconds_left if "exact" in self.evaluations else 0.0
-        takes = f"takes about {seconds:,.0f} s" if seconds >= 1 else "decides it"
-        return f"--exact {takes}" if seconds else ""
 
     @property
     def verdicts(self) -> list[str]:
@@ -196,8 +195,10 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         masks = {kind: self._any(mask.values()) for kind, mask in self._masks().items()}
         masks["no-exact"] = np.full(self.n_problems, "exact" not in self.evaluations)
         masks["both-wrong"] = masks["chain-wrong"] & masks["shortcut-wrong"]
-        kinds = [kind for kind in VERDICT_OF if kind in masks]
-        return np.select([masks[kind] for kind in kinds], kinds, "right").tolist()
+        kinds = np.full(self.n_problems, "right", dtype=object)
+        for kind in reversed([kind for kind in VERDICT_OF if kind in masks]):
+            kinds[masks[kind]] = kind
+        return kinds.tolist()
 
     def _masks(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """By reason and gradient, the entries for which it holds, where chain and shortcut were compared."""
@@ -225,7 +226,8 @@ class Computation(msgspec.Struct, frozen=True, eq=False):
         """(K,) whether any of the masks holds anywhere in a problem."""
         holds = np.zeros(self.n_problems, dtype=bool)
         for mask in masks:
-            holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
+            if np.any(mask):  # it seldom does, and this is quicker than row by row
+                holds |= np.reshape(mask, (self.n_problems, -1)).any(axis=1)
         return holds
 
 
@@ -293,6 +295,7 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
+    memory.check(problem, _memory(problem, chosen, names))
     with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
         evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
     comparisons = {}
@@ -302,4 +305,13 @@ def compute(
             comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
     others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
     error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
-    return Computation(problem, layer.forward(problem.rounded), evaluations, comparisons, error_bounds)
+    return Computation(problem, evaluations, comparisons, error_bounds)
+
+
+def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> int:
+    """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
+    steps = [METHODS[name].memory(problem, names) for name in methods]
+    if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
+        is_stable = {*methods} <= {"shortcut", "exact"}
+        steps.append(bounds.memory(problem, names, is_stable=is_stable))
+    return max(steps) + 2 * len(methods) * problem.nbytes_of(names)

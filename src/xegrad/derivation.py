@@ -12,7 +12,7 @@ See docs/numerics.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -22,9 +22,9 @@ from msgspec.structs import replace
 from xegrad import layer
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
-from xegrad.numbers.rounded import Rounded, entered, exact, product
+from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
 from xegrad.problem import Problem
-from xegrad.targets import Targets
+from xegrad.targets import ALL, Targets
 
 
 class Cells(msgspec.Struct, eq=False):
@@ -38,6 +38,7 @@ class Cells(msgspec.Struct, eq=False):
     name: str = "weights"
     arithmetic: Arithmetic = PRECISIONS["float64"]
     known: dict[str, Rounded] = {}
+    rows: slice = ALL  # of the batch: the cells may hold some of it, and then G is what these add to it
 
     def __post_init__(self) -> None:
         self.problem = self.problem.astype(np.dtype(np.float64))
@@ -60,7 +61,8 @@ class Cells(msgspec.Struct, eq=False):
     def replace(self, cell: str, value: Rounded) -> Cells:
         """The derivation with something else in the place of a cell: what is made of it follows."""
         known = self._known_without(DOWNSTREAM[cell])
-        return Cells(self.problem, self.name, self.arithmetic, known | {cell: self._stored(cell, value)})
+        known[cell] = self._stored(cell, value)
+        return Cells(self.problem, self.name, self.arithmetic, known, self.rows)
 
     def of(self, name: str) -> Cells:
         """The same derivation with respect to something else."""
@@ -68,11 +70,18 @@ class Cells(msgspec.Struct, eq=False):
             return self
         self.R  # noqa: B018 (computed here, it is the same for all of them)
         known = self._known_without(DOWNSTREAM["back"] | {"parameter"})
-        return Cells(self.problem, name, self.arithmetic, known)
+        return Cells(self.problem, name, self.arithmetic, known, self.rows)
+
+    def some(self, rows: slice) -> Cells:
+        """The same derivation for some rows of the batch."""
+        known = {cell: number for cell, number in self.known.items() if cell in ("W", "b")}
+        return Cells(self.problem, self.name, self.arithmetic, known, rows)
 
     @property
     def forward(self) -> layer.Forward | None:
         """The forward pass of the problem, if that is where these logits are from."""
+        if self.rows != ALL:
+            return None
         forward = layer.forward(self.problem)
         return forward if self.Z.value is forward.logits else None
 
@@ -85,25 +94,135 @@ class Cells(msgspec.Struct, eq=False):
     def gradient(self, rows: Any = slice(None), columns: Any = slice(None)) -> Rounded:
         """G, or some of its rows and columns."""
         if self.name == "weights":
-            return product(self.back[..., rows, :], self.R[..., columns], partial=self._partial)
+            return product(self.back[..., rows, :], self.R[..., columns], partial=self.partial)
         if self.name == "inputs":
-            return product(self.R[..., rows, :], self.back[..., columns], partial=self._partial)
+            return product(self.R[..., rows, :], self.back[..., columns], partial=self.partial)
         if self.name == "bias":
-            residuals, partial = self.R[..., columns], self._partial
-            if not partial:
-                return residuals.sum(axis=-2)
-            size = (np.abs(residuals.value) + residuals.error).sum(axis=-2)
-            in_sum = self.arithmetic.gamma(self.arithmetic.terms(self.problem.n_rows))
-            return residuals.sum(axis=-2).less_certain(partial * (1 + in_sum) * size)
+            addends = self.R[..., columns].addends(axis=-2)
+            return summed([addends], self.problem.n_rows, self.arithmetic, self.partial)
         return self.R[..., rows, :][..., columns]
 
     @property
-    def _partial(self) -> float:
+    def partial(self) -> float:
         """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.15)."""
         if self.arithmetic.partial is None:
             return 0.0
         other, count = self.arithmetic.partial
         return float(other.gamma(count(self.problem, self.name) - 1))
+
+
+# Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
+# it stays in the cache.
+AT_A_TIME, IN_CACHE = 2**22, 2**15
+
+
+class FromRows:
+    """G, from cells that hold some rows of the batch each, so that only these exist at a time.
+
+    Beside the error in one arithmetic there may be that in float64, with the values.  There, R and R^ are off by dR
+    and dR^, and p is no less than any (g^ |R| + (1 + g^) dR^) / (g |R| + (1 + g) dR): then |A| times the first is no
+    more than p |A| times the second (4.23), and one product with |A| serves both.
+    """
+
+    def __init__(self, both: Sequence[Cells]) -> None:
+        self.both = both
+        self.products = [
+            Products(one.problem.n_rows, one.arithmetic, partial=one.partial) for one in self.both
+        ]
+        self.parts: list[list[Any]] = [[] for _ in self.both]
+        self.value: Any = 0.0
+        self.part = 0.0  # p
+
+    def add(self, both: Sequence[Cells]) -> None:
+        """What these rows add to it, or are of it."""
+        name = self.both[0].name
+        both = [one.of(name) for one in both]
+        if name != "weights":
+            for parts, one in zip(self.parts, both, strict=True):
+                parts.append(one.R.addends(axis=-2) if name == "bias" else one.G)
+            return
+        cells, *wide = both
+        self.products[0].add(cells.back, cells.R)
+        if wide or cells.arithmetic.sums is not None:
+            value = cells.back.value @ cells.R.value
+            self.value = value if np.ndim(self.value) == 0 else np.add(self.value, value, out=self.value)
+
+    def compare(self, both: Sequence[Rounded]) -> None:
+        """p, of the residuals of a few rows."""
+        moves, less = (one.moves(residual) for one, residual in zip(self.products, both, strict=True))
+        part = np.divide(less, moves, out=np.where(less == 0, 0.0, np.inf), where=moves != 0).max()
+        self.part = max(self.part, float(np.nan_to_num(part, nan=np.inf)))
+
+    @property
+    def gradients(self) -> list[Rounded]:
+        """In one arithmetic, and in float64 if that is there; the values of dL/dW only then."""
+        if self.both[0].name == "weights":
+            for one in self.products[1:]:
+                one.moved = self.part * self.products[0].moved
+            return [one.sum(self.value) for one in self.products]
+        pairs = list(zip(self.both, self.parts, strict=True))
+        if self.both[0].name == "bias":
+            return [summed(parts, one.problem.n_rows, one.arithmetic, one.partial) for one, parts in pairs]
+        return [concatenated(parts) for _, parts in pairs]
+
+
+def row_by_row(
+    cells: Cells, names: Sequence[str], wide: Cells | None = None
+) -> list[dict[str, Rounded]] | None:
+    """The "loss", the "losses" and these G, the rows taken a few at a time; in float64 too, if these cells are there.
+
+    Nothing if a sum may be near overflow, of which more must be known.
+    """
+    both = [cells] if wide is None else [cells, wide]
+    begun = {name: FromRows([Cells(one.problem, name, one.arithmetic) for one in both]) for name in names}
+    losses: list[list[Rounded]] = [[] for _ in both]
+    for rows in slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
+        some = [one.some(rows) for one in both]
+        if wide is not None:
+            some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
+        residuals: list[list[Rounded]] = [[] for _ in both]
+        for few in slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
+            for k, one in enumerate(both):
+                fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
+                fewer.known["Z"] = some[k].Z[few]
+                residuals[k].append(fewer.R)
+                losses[k].append(fewer.stable_losses)
+            if wide is not None and "weights" in begun:
+                begun["weights"].compare([parts[-1] for parts in residuals])
+        for of_rows, parts in zip(some, residuals, strict=True):
+            of_rows.known["R"] = concatenated(parts)
+        for sums in begun.values():
+            sums.add(some)
+    if any(np.ndim(sums.products[0].size) for sums in begun.values()):
+        return None
+    results = []
+    for one, parts in zip(both, losses, strict=True):
+        together = concatenated(parts)
+        of_all = Cells(one.problem, one.name, one.arithmetic, {"stable_losses": together})
+        results.append({"losses": together, "loss": of_all.stable_loss})
+    for name, sums in begun.items():
+        for result, gradient in zip(results, sums.gradients, strict=True):
+            result[name] = gradient
+    return results
+
+
+def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
+    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.23).
+
+    Not if the other adds up in a wider format, and then rounds: it is g alone that is a part.
+    """
+    if cells.arithmetic.sums is not None:
+        exactly = Cells(cells.problem, cells.name, arithmetic, {}, cells.rows)
+        return product(exactly.X, exactly.W, exactly.b, cells.Z.value)
+    g, of_cells = (Products(cells.problem.n_inputs, one, cells.b).g for one in (arithmetic, cells.arithmetic))
+    underflow = cells.problem.n_inputs * arithmetic.adding.eta
+    return Rounded(cells.Z.value, g / of_cells * cells.Z.errors + underflow, arithmetic)
+
+
+def slices(size: int, most: int) -> Iterator[slice]:
+    """All of so many, at most so many at a time."""
+    for start in range(0, size, max(1, most)):
+        yield slice(start, min(size, start + max(1, most)))
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -119,14 +238,14 @@ def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     Where Q is kept in another format it is computed in that (5.14): one over a count that the format holds is rounded
     once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
     """
-    n_classes, other = cells.problem.n_classes, cells.arithmetic.stores("Q")
+    n_classes, other, rows = cells.problem.n_classes, cells.arithmetic.stores("Q"), cells.rows
     if other is None:
-        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes)
+        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes, rows)
     counts = np.asarray(targets.kept.sum(axis=-1), dtype=np.float64)
     plain = targets.soft is None and not targets.label_smoothing and targets.class_weights is None
     if plain and other.holds(counts).all():
-        return exact(targets.effective(n_classes, counts.dtype), cells.arithmetic)
-    narrow = targets.over(lambda array: entered(array, other), n_classes)
+        return exact(targets.effective(n_classes, counts.dtype, rows), cells.arithmetic)
+    narrow = targets.over(lambda array: entered(array, other), n_classes, rows)
     return Rounded(narrow.value, narrow.in_any_way(2, 2).error, cells.arithmetic)
 
 
@@ -136,11 +255,12 @@ def _bias(cells: Cells) -> Rounded:
 
 
 def _logits(cells: Cells) -> Rounded:
-    bias, logits = None if cells.problem.bias is None else cells.b, layer.forward(cells.problem).logits
+    bias = None if cells.problem.bias is None else cells.b
+    logits = layer.forward(cells.problem).logits if cells.rows == ALL else None
     if bias is None or (other := cells.arithmetic.stores("products")) is None:
         return product(cells.X, cells.W, bias, logits)
-    summed = product(cells.X, cells.W).stored(other) + bias
-    return Rounded(logits, summed.error, cells.arithmetic)
+    with_bias = product(cells.X, cells.W).stored(other) + bias
+    return Rounded(with_bias.value if logits is None else logits, with_bias.error, cells.arithmetic)
 
 
 def residual(cells: Cells) -> Rounded:
@@ -178,18 +298,17 @@ def _logarithm(cells: Cells, log_probabilities: Rounded) -> Rounded:
     return log_probabilities.less_certain(other.rounding(log_sum, off) + other.u * log_probabilities.error)
 
 
-def _loss(targets: Rounded, logarithms: Rounded) -> Rounded:
-    """-sum Q log S, over rows and classes, and over Q != 0."""
-    terms = rounded.where(targets.value != 0, targets * logarithms, 0.0)
-    return -terms.sum(axis=-1).sum(axis=-1)
+def _losses(targets: Rounded, logarithms: Rounded) -> Rounded:
+    """-sum Q log S of each row, over Q != 0."""
+    return -rounded.where(targets.value != 0, targets * logarithms, 0.0).sum(axis=-1)
 
 
-def _stable_loss(cells: Cells) -> Rounded:
-    """The loss, added up in the format in which it is kept, sixteen at a time."""
+def _stable_losses(cells: Cells) -> Rounded:
+    """Those from the logits, in the format in which they are added up, sixteen at a time."""
     other = cells.arithmetic.stores("stable_loss")
     other = cells.arithmetic if other is None else replace(other, terms=cascade)
     parts = (Rounded(part.value, part.error, other) for part in (cells.Q, cells.log_S))
-    return _loss(*parts)
+    return _losses(*parts)
 
 
 def _softmax_jacobian(cells: Cells) -> Rounded:
@@ -203,7 +322,7 @@ def _weighted_sum_jacobian(cells: Cells) -> Rounded:
 
 
 CELLS: Mapping[str, Cell] = {
-    "X": Cell((), lambda cells: entered(cells.problem.inputs, cells.arithmetic)),
+    "X": Cell((), lambda cells: entered(cells.problem.inputs[..., cells.rows, :], cells.arithmetic)),
     "W": Cell((), lambda cells: entered(cells.problem.weights, cells.arithmetic)),
     "b": Cell((), _bias),
     "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
@@ -218,9 +337,11 @@ CELLS: Mapping[str, Cell] = {
     "parameter": Cell(("W", "b"), lambda cells: cells.b[..., 0, :] if cells.name == "bias" else cells.W),
     # The loss from the logits, and from S; the chain of one row.
     "log_S": Cell(("Z",), lambda cells: _logarithm(cells, rounded.log_softmax(cells.Z, cells.forward))),
-    "stable_loss": Cell(("Q", "log_S"), _stable_loss),
+    "stable_losses": Cell(("Q", "log_S"), _stable_losses),
+    "stable_loss": Cell(("stable_losses",), lambda cells: cells.stable_losses.sum(axis=-1)),
     "loss": Cell(
-        ("Q", "S"), lambda cells: _loss(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0)))
+        ("Q", "S"),
+        lambda cells: _losses(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0))).sum(-1),
     ),
     "DXE": Cell(("Q", "S"), lambda cells: -(cells.Q / cells.S)),
     "DS": Cell(("S",), _softmax_jacobian),

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
+from typing import Literal
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from xegrad import bounds, layer, notebook, progress
+from xegrad.computation import compute, methods_for
 from xegrad.errors import InputError
 from xegrad.methods import METHODS
 from xegrad.problem import Problem
@@ -58,6 +60,31 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
     def largest_change(self) -> float:
         """The largest change of an entry of W."""
         return float(np.abs(np.subtract(self.end.weights, self.start.weights, dtype=np.float64)).max())
+
+
+class ExactLosses(msgspec.Struct, frozen=True):
+    """The losses before the first step and after the last, correctly rounded if `certified`; without l2."""
+
+    loss_before: float
+    loss_after: float
+    certified: bool
+
+
+def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> ExactLosses | None:
+    """Those of a descent; None where they are left out, as `methods_for` decides it.
+
+    Examples
+    --------
+    >>> descent = descend(Problem([[1.0, -1.0]], [[3.0]], Targets([0])))
+    >>> exact_losses(descent).loss_before
+    0.0024756851377304495
+    """
+    if "exact" not in methods_for(descent.start, None, exact):
+        return None
+    methods = ["exact"]
+    ends = [compute(problem, methods, exact=exact).reported for problem in (descent.start, descent.end)]
+    before, after = (float(end.loss) for end in ends)
+    return ExactLosses(before, after, all(end.is_certain_of("loss") for end in ends))
 
 
 class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):

@@ -107,6 +107,10 @@ def first_wrong_step(
     cells = bounds.cells_of(problem, tolerance.arithmetic)
     known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
     for name in steps:
+        if name in CHAIN and name not in known:
+            of_a_batch = f"of {count(problem.n_rows, 'row')} there are {', '.join(known)}"
+            alone = "what xegrad explain prints is one of them: explain and judge a problem of that row alone"
+            raise InputError(f"{name} is a step of one example; {of_a_batch}; {alone}")
         if name not in known:
             raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
     present = [name for name in known if name in steps]
@@ -169,7 +173,7 @@ def _with_slips(cells: Cells, step: str) -> Iterator[tuple[str, Cells]]:
     """The slips that may have made a step, and the derivation with each in it."""
     if step in ("logits", "probabilities", "loss"):
         for slip in SLIPS.values():
-            if slip.free is None and slip.stage in ("bias", "probabilities", "target"):
-                yield from ((slip.name, with_slip(cells, slip, form)) for form in slip.forms(cells))
+            if slip.stage in ("bias", "probabilities", "target"):
+                yield from ((slip.name, with_slip(cells, slip, form)) for form in slip.fixed_forms(cells))
     for name, change in MISTAKES.get(step, ()):
         yield name, cells.replace(CELLS[step], change(getattr(cells, CELLS[step])))

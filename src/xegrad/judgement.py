@@ -7,7 +7,8 @@ See docs/numerics.md, section 7, and docs/verify.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,14 +26,15 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance, tolerance_of
 from xegrad.vocabulary import AXES
+from xegrad.witness import witnesses
 
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
 
 
-class Judgement(msgspec.Struct, frozen=True, eq=False):
-    """A candidate against the exact values: the outcome follows from the comparison.
+class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """A candidate against the exact values, or against what is known of them: the outcome follows from the comparison.
 
     Examples
     --------
@@ -42,29 +44,24 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
 
     name: str  # of the gradient, or "loss"
     comparison: Comparison
-    certified: NDArray[np.bool_] | bool  # whether each exact value is, or all of them
+    certified: NDArray[np.bool_] | bool  # whether each exact value is known up to its error, or all of them
     tolerance: Tolerance
     reading: Reading = Reading()
+    exact: Evaluation | None = None  # the exact values, or what of them decided
 
     __repr__ = notebook.one_line("name", "outcome", "comparison")
 
-    @property
+    @cached_property
     def wrong(self) -> Any:
         """Entries that nothing allowed explains, and whose exact values are certified where that is known of each."""
-        wrong = ~self.comparison.within & ~self.comparison.unbounded
+        wrong = self.comparison.beyond
         return wrong if isinstance(self.certified, bool) else wrong & self.certified
 
     @property
-    @np.errstate(all="ignore")
-    def relative_bounds(self) -> Array:
-        """Of each exact value that is not 0, the bound as a part of it."""
-        reference = np.abs(self.comparison.reference)
-        return self.comparison.bound[reference != 0] / reference[reference != 0]
-
-    @property
     def relative_bound(self) -> float:
-        """The widest of them; 0 where all values are 0."""
-        return float(self.relative_bounds.max(initial=0))
+        """Of each exact value that is not 0, the bound as a part of it: the widest; 0 where all values are 0."""
+        relative = self.comparison.relative_bounds
+        return float(relative.max(initial=0, where=self.comparison.reference != 0))
 
     @property
     def bound_kind(self) -> str:
@@ -74,16 +71,27 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         return "derived" if self.tolerance.confidence is None else "probabilistic"
 
     @property
+    def is_open(self) -> bool:
+        """Whether exact values that are known better could say more, of any entry or of the bound."""
+        return bool(self.comparison.open.any()) or self._is_vacuous is None
+
+    @cached_property
+    def _is_vacuous(self) -> bool | None:
+        """Whether the bound exceeds half of every entry that is not 0, and catches nothing; None if that is open."""
+        against = self.comparison
+        if not self.tolerance.derived or against.resolved.any() or not against.reference.any():
+            return False
+        return None if against.perhaps_resolved.any() else True
+
+    @cached_property
     def outcome(self) -> str:
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        against, relative = self.comparison, self.relative_bounds
-        # A bound that exceeds half of every entry that is not 0 could not catch a thing.
-        is_vacuous = self.tolerance.derived and relative.size > 0 and relative.min() > 1 / 2
-        if is_vacuous or against.unbounded.any() or not np.all(self.certified):
+        is_known = np.all(self.certified) and not self.is_open
+        if self._is_vacuous or self.comparison.unbounded.any() or not is_known:
             return UNDECIDED
-        return DIGITS_LOST if against.no_correct_digit.any() else RIGHT
+        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
 
     @property
     def pattern(self) -> str:
@@ -92,6 +100,8 @@ class Judgement(msgspec.Struct, frozen=True, eq=False):
         count, total = int(wrong.sum()), wrong.size
         if count == 0:
             return "nowhere"
+        if self.name == "loss":
+            return "the loss"
         if count == 1:
             return "one entry"
         if self._is_shuffled:
@@ -174,11 +184,43 @@ def judge(
     if np.ndim(resolution := array_of("the resolution", resolution)):
         check_shape("the resolution", resolution.shape, reference.shape)
     allowed = tolerance.allowed(reference, numbers_of(bound, name), resolution)
-    allowed = np.where(np.isnan(allowed), np.inf, allowed)
-    comparison = Comparison(reference, candidate.astype(np.float64), allowed)
+    if (unknown := np.isnan(allowed)).any():
+        allowed = np.where(unknown, np.inf, allowed)
+    candidate = candidate.astype(np.float64, copy=False)
     flags = exact.certified
+    error: Any = 0.0
     certified = flags is not None and np.broadcast_to(flags[name], reference.shape)
-    return Judgement(name, comparison, certified, tolerance)
+    if flags is not None and exact.errors is not None and name in exact.errors:
+        error = _within_reach(reference, exact.errors[name], tolerance)
+        if flags[name].any():
+            error = np.where(flags[name], 0.0, error)
+        certified = np.isfinite(error)  # an enclosure is as good
+    comparison = Comparison(reference, candidate, allowed, error)
+    return Judgement(name, comparison, certified, tolerance, exact=exact)
+
+
+def _within_reach(reference: Array, error: Any, tolerance: Tolerance) -> Any:
+    """How far a reference may be from the exact value as it is compared: rounded to float64, and what is allowed of
+    a candidate may follow it (7.1)."""
+    error = error + 2 * bounds.PRECISIONS["float64"].u * np.abs(reference)
+    return error if tolerance.slope == 0 else (1 + tolerance.slope) * error
+
+
+def judge_by_cheapest(
+    problem: Problem,
+    candidate: Any,
+    tolerance: Tolerance,
+    resolution: Array | float,
+    with_respect_to: str,
+    beside: Sequence[str] = (),
+) -> Judgement:
+    """The same by the cheapest values that decide; those of the gradients `beside` it are evaluated with them."""
+    names = dict.fromkeys((*beside, *([] if with_respect_to == "loss" else [with_respect_to])))
+    for exact in witnesses(problem, tuple(names), tolerance):
+        judgement = judge(problem, exact, candidate, tolerance, resolution, with_respect_to)
+        if not judgement.is_open:
+            break
+    return judgement
 
 
 # What may narrow a bound, by the option that says so; the last is what errors of random sign would give.
@@ -193,23 +235,23 @@ NARROWER: Mapping[str, Mapping[str, Any]] = {
 def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
     """How many times narrower the derived bound of the median entry would be under each of these: 1 where it stays.
 
-    Where there is no bound, or none would be narrower than by a tenth, nothing.
+    Where there is no bound, or none would be narrower than by a tenth, nothing.  Of a large problem it is that of some
+    rows and inputs.
     """
     name, tolerance = judgement.name, judgement.tolerance
-    names = () if name == "loss" else (name,)
-
-    def of(one: Tolerance) -> Array:
-        bound = bounds.stable(problem, names, arithmetic=one.arithmetic)
-        reference, resolution = judgement.comparison.reference, judgement.reading.resolution
-        return one.allowed(reference, numbers_of(bound, name), resolution)
-
     if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
         return {}
-    now = of(tolerance)
+    others = {option: replace(tolerance, **fields) for option, fields in NARROWER.items()}
+    several = (tolerance, *others.values())
+    entries, of_each = bounds.of_some(problem, name, [one.arithmetic for one in several])
+    of_all: tuple[Any, Any] = judgement.comparison.reference, judgement.reading.resolution
+    reference, resolution = (of[entries] if np.ndim(of) else of for of in of_all)
+    now, *narrow = (
+        one.allowed(reference, bound, resolution) for one, bound in zip(several, of_each, strict=True)
+    )
     if not np.isfinite(np.median(now)):
         return {}
-    others = ((option, of(replace(tolerance, **fields))) for option, fields in NARROWER.items())
-    times = {option: float(np.nanmedian(now / other)) for option, other in others}
+    times = {option: float(np.nanmedian(now / other)) for option, other in zip(others, narrow, strict=True)}
     return {option: many for option, many in times.items() if many > 1.1}
 
 

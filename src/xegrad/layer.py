@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.problem import Problem, once
-from xegrad.targets import Array
+from xegrad.targets import ALL, Array
 
 
 class Forward(msgspec.Struct, frozen=True, eq=False):
@@ -57,10 +57,15 @@ class Forward(msgspec.Struct, frozen=True, eq=False):
 @np.errstate(all="ignore")
 def forward(problem: Problem) -> Forward:
     """Z = X W + b and what follows from it.  A logit that overflows to infinity makes its class NaN."""
-    logits = problem.inputs @ problem.weights
+    return softmax(logits(problem), problem.targets.effective(problem.n_classes, problem.dtype))
+
+
+def logits(problem: Problem, rows: slice = ALL) -> Array:
+    """Z = X W + b, (B, T), of some rows."""
+    logits: Array = problem.inputs[..., rows, :] @ problem.weights
     if problem.bias is not None:
-        logits = logits + problem.bias[..., None, :]
-    return softmax(logits, problem.targets.effective(problem.n_classes, problem.dtype))
+        logits += problem.bias[..., None, :]
+    return logits
 
 
 @np.errstate(all="ignore")
@@ -83,9 +88,8 @@ def other_targets(targets: Array) -> Array:
 
 
 def other_exponentials(forward: Forward) -> Array:
-    """O_i = sum of E_k over k != i, (B, T): s for i = m, else (1 + s) - E_i, which is at least 1."""
-    total = 1 + forward.others
-    return np.where(forward.is_maximum, forward.others, total - forward.exponentials)
+    """O_i = sum of E_k over k != i, (B, T), as s + (1 - E_i): nothing cancels, since E_m = 1 and no E is above it."""
+    return forward.others + (1 - forward.exponentials)
 
 
 @np.errstate(all="ignore")
@@ -102,10 +106,12 @@ def residual(forward: Forward) -> Array:
 
 
 @np.errstate(all="ignore")
-def pull_back(problem: Problem, residual: Array, with_respect_to: str) -> Array:
-    """dL/dZ carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
+def pull_back(problem: Problem, residual: Array, with_respect_to: str, rows: slice = ALL) -> Array:
+    """dL/dZ of some rows carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
     if with_respect_to == "weights":
-        return problem.inputs.swapaxes(-1, -2) @ residual
+        transposed = problem.inputs[..., rows, :].swapaxes(-1, -2)
+        # One row: BLAS takes three times as long for an outer product as this does.
+        return transposed * residual if residual.shape[-2] == 1 else transposed @ residual
     if with_respect_to == "bias":
         return residual.sum(axis=-2)
     if with_respect_to == "inputs":

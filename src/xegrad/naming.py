@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,12 @@ LONGEST = 40  # characters of a name within a sentence
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
-_GRADIENTS = {alias: NAMES[key] for key, aliases in ALIASES.items() for alias in (key.lower(), *aliases)}
+# The symbols by what people call them, in lower case; and what people call a gradient: dW, dL/dW, grad_W, weight.grad.
+GRADIENTS = {alias: key for key, aliases in ALIASES.items() for alias in (key.lower(), *aliases)}
+_OF_GRADIENT = re.compile(
+    rf"(?:.*[./])? (?:d_? | (?:dl)?[/_]?d | grad(?:ient)?s?[._]?)? ({'|'.join(GRADIENTS)}) (?:[._]grad(?:ient)?s?)?",
+    re.VERBOSE,
+)
 
 
 def gradient_name(text: Any) -> str:
@@ -27,10 +33,19 @@ def gradient_name(text: Any) -> str:
     InputError
         Another word, with those that there are.
     """
-    name = _GRADIENTS.get(str(text).lower())
-    if name is None:
+    symbol = GRADIENTS.get(str(text).lower())
+    if symbol is None:
         raise InputError(f"there is no gradient with respect to {shown(text)}; there are {', '.join(NAMES)}")
-    return name
+    return NAMES[symbol]
+
+
+def gradient_meant(key: str) -> str:
+    """Under which key the gradient is read that a key such as dW or weight.grad means; nothing if it means none."""
+    match = _OF_GRADIENT.fullmatch(key.lower())
+    if match is None:
+        return ""
+    symbol = GRADIENTS[match[1]]
+    return f"dL/d{symbol} is read as {symbol} under gradients, which is gradients.{symbol} in NPZ"
 
 
 def ordinal(index: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,13 +14,15 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[Any] = (), caption: st
     """Rows of cells; numbers to six digits."""
     head = f"<tr>{''.join(f'<th>{cell(one)}</th>' for one in header)}</tr>" if header else ""
     body = "".join(f"<tr>{''.join(f'<td>{cell(one)}</td>' for one in row)}</tr>" for row in rows)
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    title = f"<caption>{cell(caption)}</caption>" if caption else ""
     return f"<table>{title}{head}{body}</table>"
 
 
 def cell(value: Any) -> str:
     """A cell as text that HTML takes for nothing else."""
-    return html.escape(f"{value + 0.0:.{DIGITS}g}" if isinstance(value, float) else str(value))
+    from html import escape  # it is slow to import, and few look at a notebook
+
+    return escape(f"{value + 0.0:.{DIGITS}g}" if isinstance(value, float) else str(value))
 
 
 def one_line(*names: str) -> Callable[[Any], str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from msgspec.structs import force_setattr, replace
 from numpy.typing import NDArray
 
 from xegrad import notebook
-from xegrad.arrays import array_of, sealed, type_name
+from xegrad.arrays import array_of, is_finite, sealed, type_name
 from xegrad.errors import Faults, refuse, shown
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import AUTO, AXES, COMPUTED_IN, HALF, SYMBOLS, count
@@ -57,8 +58,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     The first three may have the same stack axes in front, and b with them: K problems of one shape
     are W (K, N, T), X (K, B, N), labels (K, B), and every formula is written over the last two axes.
-    float32 arrays make a float32 problem when all are; anything else is float64.  The arrays are
-    copied and read-only.
+    float32 arrays make a float32 problem when all are; anything else is float64.  The arrays are read-only:
+    copies, but of what nobody can change.
 
     Raises
     ------
@@ -79,6 +80,18 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     bias: Array | None = None
     classes: tuple[str, ...] | None = None
     precision: str | None = None
+
+    if TYPE_CHECKING:  # lists and tensors are taken too, and become arrays
+
+        def __init__(
+            self,
+            weights: Any,
+            inputs: Any,
+            targets: Targets,
+            bias: Any = None,
+            classes: Iterable[str] | None = None,
+            precision: Any = None,
+        ) -> None: ...
 
     __repr__ = notebook.one_line()
 
@@ -105,7 +118,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         if inputs.ndim < 2 or list(inputs.shape[:-2]) != stack:
             yield f"inputs must be (B, N) beside W; their shape is {inputs.shape}", "x"
         if inputs.shape[-2] == 0:
-            yield "x has no rows", "x"
+            yield "x has no rows; a problem has one at least", "x"
         if inputs.shape[-1] != n_inputs:
             yield Layout(is_batch=False).wrong_length(inputs.shape[-1], n_inputs), "x"
         if bias is not None and list(bias.shape) != [*stack, n_classes]:
@@ -115,12 +128,14 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             known = f"it is one of {', '.join(COMPUTED_IN)}"
             rest = f", and of {', '.join((*HALF, AUTO))} where verify judges a gradient or a loss"
             yield f"the precision is {shown(self.precision)}; {known}{rest}", "dtype"
-        largest = float(np.finfo(np.float32).max)
         for name, part in self._parts.items():
-            if not np.isfinite(part).all():
+            if not is_finite(part):
                 first = _first_entry(name, part, ~np.isfinite(part))
                 yield f"{first}; every number must be finite", SYMBOLS[name]
-            if self.precision == "float32" and (np.abs(part) > largest).any():
+            if self.precision != "float32":
+                continue
+            largest = float(np.finfo(np.float32).max)
+            if (np.abs(part) > largest).any():
                 first = _first_entry(name, part, np.abs(part) > largest)
                 yield f"{first}, but the largest number of float32 is {largest:.2g}", SYMBOLS[name]
         if not isinstance(self.targets, Targets):
@@ -164,6 +179,18 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     def dtype(self) -> np.dtype[Any]:
         """The precision in which the float methods compute."""
         return self.weights.dtype if self.precision is None else np.dtype(self.precision)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all its arrays."""
+        targets = self.targets
+        arrays = (self.weights, self.inputs, self.bias, targets.labels, targets.soft, targets.class_weights)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def nbytes_of(self, names: Sequence[str]) -> int:
+        """The bytes of gradients with respect to these, in float64."""
+        n_problems = math.prod(self.weights.shape[:-2])
+        return 8 * n_problems * sum(math.prod(self.shape_of(name)) for name in names)
 
     @property
     def rounded(self) -> Problem:

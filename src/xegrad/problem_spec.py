@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from xegrad.vocabulary import ALIASES, AUTO, COMPUTED_IN, HALF, NAMES, REDUCTIONS
+from xegrad.naming import GRADIENTS, gradient_meant
+from xegrad.vocabulary import ALIASES, AUTO, CHAIN, COMPUTED_IN, HALF, NAMES, REDUCTIONS
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 ARRAY = Kind(str, "fiu", "real numbers")
+ARRAYS = Kind(str, "fiu", "real numbers under each symbol")
 LABELS = Kind(str, "fiuU", "an index, a name, or a list of them")
 CLASS_NAMES = Kind(list[str], "U", "a list of names")
 FLAG = Kind(bool, "b", "true or false")
@@ -100,13 +102,17 @@ FIELDS: Mapping[str, Field] = {
         f"knows in {', '.join(HALF)} and {AUTO}, too.",
         ("precision",), "precision"),
     "id": Field(Any, ANYTHING),
-    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, and a loss.  They are kept as
-    # they are written: how they were printed tells the tolerance.
+    # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, several by their symbols, a loss
+    # and steps of the chain.  They are kept as they are written: how they were printed tells the tolerance.
     "gradient": Field(Raw, ARRAY),
+    "gradients": Field(Raw, ARRAYS),
     "loss": Field(Raw, NUMBER),
     "with_respect_to": Field(Literal[tuple(NAMES)], WORD),
+    **{step: Field(Raw, ARRAY) for step in CHAIN if step not in ("loss", "gradient")},
 }
 # fmt: on
+
+CLAIMS = tuple(key for key, field in FIELDS.items() if field.json is Raw)
 
 # The object in JSON, with a field for each key; what is absent is UNSET.
 ProblemObject: Any = msgspec.defstruct(
@@ -132,7 +138,10 @@ _ALIASES: Mapping[str, str] = {
 
 
 def unknown_key(key: str) -> str:
-    """The keys that there are, and the nearest."""
+    """The keys that there are, and the nearest; or the key of a gradient that is meant."""
+    if key.lower() not in GRADIENTS and (meant := gradient_meant(key)):
+        return f"unknown key {key!r}; {meant}"
     near = get_close_matches(key.lower(), _ALIASES, n=1)
     hint = f"; did you mean {_ALIASES[near[0]]!r}?" if near else ""
-    return f"unknown key {key!r}; the keys of a problem are {', '.join(FIELDS)}{hint}"
+    keys = ", ".join(key for key in FIELDS if key not in CHAIN or key in ("gradient", "loss"))
+    return f"unknown key {key!r}; the keys of a problem are {keys}, and the steps of the chain{hint}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from xegrad.errors import Faults, InputError, refuse, shown
 from xegrad.vocabulary import REDUCTIONS, count
 
 IGNORED_BY_TORCH = -100
+ALL = slice(None)
 
 
 class Targets(msgspec.Struct, frozen=True, eq=False):
@@ -68,6 +69,18 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     ignore_index: int | None = None
     reduction: str = "mean"
 
+    if TYPE_CHECKING:  # lists and tensors are taken too, and become arrays
+
+        def __init__(
+            self,
+            labels: Any = None,
+            soft: Any = None,
+            class_weights: Any = None,
+            label_smoothing: float = 0.0,
+            ignore_index: int | None = None,
+            reduction: str = "mean",
+        ) -> None: ...
+
     __repr__ = notebook.one_line()
 
     def __post_init__(self) -> None:
@@ -78,7 +91,11 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             if values is None:
                 continue
             array = array_of(part, values, kinds, expected)
-            if kinds == "iu" and array.size and array.max() > np.iinfo(dtype).max:
+            if part == "label" and not array.size:
+                raise InputError(
+                    f"there are no {name if name == 'labels' else 'targets'}; each row of x has one", part
+                )
+            if kinds == "iu" and array.dtype != dtype and array.max() > np.iinfo(dtype).max:
                 raise InputError(f"label {array.max()} is out of range; labels are zero-based indices", part)
             force_setattr(self, name, sealed(array, dtype, n_axes))
         refuse(self._faults())
@@ -121,8 +138,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         """(B,) the rows that count: all that are not ignored."""
         if self.ignore_index is not None:
             return np.asarray(self.labels) != self.ignore_index
-        shape = np.asarray(self.labels).shape if self.soft is None else self.soft.shape[:-1]
-        return np.ones(shape, dtype=bool)
+        return np.ones(self._rows, dtype=bool)
+
+    @property
+    def _rows(self) -> tuple[int, ...]:
+        """(B,), with any stack axes in front."""
+        return np.asarray(self.labels).shape if self.soft is None else self.soft.shape[:-1]
 
     @property
     def label_of_rows(self) -> NDArray[np.intp]:
@@ -146,20 +167,43 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         weights = self.class_weights.tolist()
         return sum((n * Fraction(w) for n, w in zip(counts, weights, strict=True) if n), Fraction(0))
 
-    def effective(self, n_classes: int, dtype: np.dtype[Any]) -> Array:
-        """Q, (B, T): everything the loss is told about the targets, so that L = -sum(Q * log S)."""
+    @property
+    def are_one_hot(self) -> bool:
+        """Whether there is one class in each row, and `masses` are all there is of Q."""
+        return self.soft is None and not self.label_smoothing
+
+    @property
+    def count_all(self) -> bool:
+        """Whether all rows count alike: none is ignored, and no class has a weight of its own."""
+        return self.ignore_index is None and self.class_weights is None
+
+    def masses(self, dtype: np.dtype[Any]) -> Array:
+        """(B,) Q of the only class of each row, where the targets are one-hot: w_c, or 1, over the divisor."""
+        if self.count_all:
+            return np.full(self._rows, 1 / self._rows[-1] if self.reduction == "mean" else 1, dtype)
+        of_rows: Array = 1.0 * self.kept if self.class_weights is None else self.weights_of_rows
+        if self.reduction == "mean":
+            scaled = of_rows if self.class_weights is None else np.ldexp(of_rows, self._power)
+            of_rows = scaled / scaled.sum(axis=-1, keepdims=True)
+        with np.errstate(over="ignore"):
+            return of_rows.astype(dtype, copy=False)
+
+    def effective(self, n_classes: int, dtype: np.dtype[Any], rows: slice = ALL) -> Array:
+        """Q, (B, T) or of some rows: everything the loss is told about the targets, so that L = -sum(Q * log S)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            targets = self.over(np.asarray, n_classes)
+            targets = self.over(np.asarray, n_classes, rows)
             if self.ignore_index is not None:  # 0 there, though a weight may be infinite beside the others
-                targets = np.where(self.kept[..., None], targets, 0)
+                targets = np.where(self.kept[..., rows, None], targets, 0)
             return np.asarray(targets).astype(dtype, copy=False)
 
     def fractions(self, n_classes: int) -> list[list[Fraction]]:
         """Q without a rounding, B rows of T numbers: what `effective` is rounded from."""
         return self.over(np.vectorize(Fraction, otypes=[object]), n_classes, exact=True).tolist()
 
-    def over(self, number: Callable[[Array], Any], n_classes: int, *, exact: bool = False) -> Any:
-        """Q over any numbers, which `number` makes of an array of floats.
+    def over(
+        self, number: Callable[[Array], Any], n_classes: int, rows: slice = ALL, *, exact: bool = False
+    ) -> Any:
+        """Q, or some of its rows, over any numbers, which `number` makes of an array of floats.
 
             Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor
 
@@ -167,15 +211,16 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         divided by their sum are taken over a power of two, which cancels, so that no sum of floats overflows; numbers
         that are `exact` need none.
         """
-        y = self.soft
-        if y is None:
-            y = (self.label_of_rows[..., None] == np.arange(n_classes)).astype(np.float64)
+        if self.soft is None:
+            y = (self.label_of_rows[..., rows, None] == np.arange(n_classes)).astype(np.float64)
+        else:
+            y = self.soft[..., rows, :]
         y = number(y)
         if self.label_smoothing:
             eps = number(np.asarray(self.label_smoothing))
             share = eps / n_classes
             if self.ignore_index is not None:
-                share = share * number(1.0 * self.kept[..., None])
+                share = share * number(1.0 * self.kept[..., rows, None])
             y = (1 - eps) * y + share
         if self.class_weights is None or self.labels is None or self.reduction != "mean":
             y = y if self.class_weights is None else y * number(self.class_weights)
@@ -183,8 +228,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             return y / n_kept if self.reduction == "mean" and (n_kept > 1).any() else y
         weights, of_rows = self.class_weights, self.weights_of_rows
         if not exact:
-            power = -np.frexp(of_rows.max(axis=-1, keepdims=True))[1]
-            weights, of_rows = np.ldexp(weights, power), np.ldexp(of_rows, power)
+            weights, of_rows = np.ldexp(weights, self._power), np.ldexp(of_rows, self._power)
             if not self.label_smoothing:
                 # A class that is no label of any row does not count, whatever its weight.
                 weights = np.minimum(weights, 1)
@@ -197,30 +241,36 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         assert self.class_weights is not None
         return np.where(self.kept, self.class_weights[self.label_of_rows], 0)
 
+    @property
+    def _power(self) -> NDArray[np.intc]:
+        """Times two to this power, the largest of the rows' class weights is below 1."""
+        return -np.frexp(self.weights_of_rows.max(axis=-1, keepdims=True))[1]
+
     def faults(self, rows: tuple[int, ...], n_classes: int) -> Faults:
         """Why these are no targets for rows (B,), or stacks of them, and T classes."""
-        kept, classes = self.kept, count(n_classes, "class")
+        own, classes = self._rows, count(n_classes, "class")
         if self.soft is not None and self.soft.shape[-1] != n_classes:
             unlike = f"label has {count(self.soft.shape[-1], 'number')} but W has {classes}"
             yield f"{unlike}; a target holds one number for each class", "label"
-        if kept.ndim == len(rows) == 1 and kept.shape != rows:
-            yield f"label has {count(len(kept), 'row')} but x has {rows[0]}", "label"
-        if kept.shape != rows:
-            yield f"targets are for rows of shape {kept.shape}, but x has rows of shape {rows}", "label"
+        if own != rows and len(own) == len(rows) == 1:
+            yield f"label has {count(own[0], 'row')} but x has {rows[0]}", "label"
+        if own != rows:
+            yield f"targets are for rows of shape {own}, but x has rows of shape {rows}", "label"
         if self.class_weights is not None and self.class_weights.size != n_classes:
             numbers = count(self.class_weights.size, "number")
             yield f"class_weights has {numbers} but W has {classes}", "class_weights"
         if self.labels is None:
             return
-        wrong = self.labels[kept & ((self.labels < 0) | (self.labels >= n_classes))]
-        if wrong.size:
+        labels = self.labels if self.ignore_index is None else self.labels[self.kept]
+        if labels.view(np.uintp).max(initial=0) >= n_classes:  # what is negative is large without a sign
+            wrong = labels[(labels < 0) | (labels >= n_classes)]
             allowed = f"0 to {n_classes - 1}" if n_classes > 1 else "only 0, since there is one class"
             if IGNORED_BY_TORCH in wrong:
                 allowed += "; to ignore such rows, as PyTorch does, say ignore_index -100"
             yield f"label {wrong.flat[0]} is out of range; labels are zero-based: {allowed}", "label"
         if self.reduction != "mean":
             return
-        if not kept.any(axis=-1).all():
+        if self.ignore_index is not None and not self.kept.any(axis=-1).all():
             ignored = f"every row has the label {self.ignore_index}, which is ignored"
             yield f"{ignored}: the mean over no row is 0/0", "label"
         if self.class_weights is not None and not self.weights_of_rows.any(axis=-1).all():
@@ -230,11 +280,12 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def warnings(self) -> list[str]:
         """What is allowed but hardly ever meant."""
         if self.labels is not None:
-            labels = np.unique(self.labels[self.kept])
-            is_weighted = self.class_weights is not None and self.reduction == "mean"
-            if not is_weighted or self.label_smoothing or labels.size > 1:
+            if self.class_weights is None or self.reduction != "mean" or self.label_smoothing:
                 return []
-            weight = f"under mean, the weight of class {labels.item()}, the only one among the labels"
+            labels = self.labels[self.kept]
+            if (labels != labels[0]).any():
+                return []
+            weight = f"under mean, the weight of class {labels[0]}, the only one among the labels"
             return [f"class weights cancel: {weight}, is divided by itself; the reduction sum keeps it"]
         assert self.soft is not None
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so

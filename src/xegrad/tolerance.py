@@ -118,6 +118,13 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
             number = size.item() if isinstance(size, np.generic) else size  # float32 has no such LARGEST
             if size is not None and not (_is_real(number) and 0 <= number <= LARGEST):
                 yield f"{name} is {shown(size)}; a number from 0 is expected", name
+        of_bound = [
+            name for name in ("recipe", "confidence", *ROUNDED, "accumulate_in") if getattr(self, name)
+        ]
+        of_bound += [] if self.terms is bounds.any_order else ["summation"]
+        if of_bound and not self.derived:
+            instead = "in whose place rtol and atol are; leave one out"
+            yield f"{of_bound[0]} is about the derived bound, {instead}", of_bound[0]
 
     @property
     def arithmetic(self) -> bounds.Arithmetic:
@@ -150,6 +157,13 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     def derived(self) -> bool:
         """Whether the bound is derived, or a house rule."""
         return self.rtol is None and self.atol is None
+
+    @property
+    def slope(self) -> float:
+        """How much more is allowed where the exact value is larger, as a part of that."""
+        if not self.derived:
+            return self.rtol or 0.0
+        return 0.0 if self.stored_as is None else bounds.PRECISIONS[self.stored_as].u
 
     def allowed(self, exact: Any, bound: Any, resolution: Any) -> Any:
         """The bound on |candidate - exact|, entry by entry; `resolution` is what printing left open."""

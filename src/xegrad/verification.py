@@ -6,29 +6,29 @@ See docs/verify.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import notebook
+from xegrad import bounds, memory, notebook
 from xegrad.arrays import check_shape
-from xegrad.blindness import blind_spots
+from xegrad.blindness import are_sought, blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.comparison import Comparison, numbers_of
+from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
 from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
-from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge_by_cheapest
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
+from xegrad.witness import exact
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
@@ -147,52 +147,41 @@ def verify(
         raise InputError("there is no gradient, loss or step to judge")
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
-    names = dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else [])))
-    exact = METHODS["exact"].evaluate(problem, [*names])
-    judgements: dict[str, Judgement] = {}
-    diagnoses: dict[str, Diagnosis] = {}
-    blind: dict[str, Sequence[str]] = {}
+    names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
+    needed = METHODS["exact"].memory(problem, names), bounds.memory(problem, names, is_stable=True)
+    memory.check(problem, max(needed) + 8 * problem.nbytes_of(names))
+    claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
+    parts = {name: _part(problem, names, name, claim, one, tolerance) for name, one in claimed_parts.items()}
+    judgements = {name: part.judged(part.claimed.reading, part.tolerance) for name, part in parts.items()}
+    misshapen = [name for name, part in parts.items() if part.is_misshapen]
+    wrong = [name for name, judged in judgements.items() if judged.outcome == WRONG]
+    diagnoses = {
+        name: parts[name].diagnosed(judgements[name]) for name in dict.fromkeys((*wrong, *misshapen))
+    }
     right_if: dict[str, Supposition] = {}
     diagnosed_if: dict[str, Supposition] = {}
-    misshapen, steps, steps_right_if = [], None, None
-    parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
-    for name, claimed in parts.items():
-        shape = numbers_of(exact, name).shape
-        if claimed.values.size != math.prod(shape):
-            check_shape("the gradient", claimed.values.shape, shape)
-        if claimed.values.shape != shape and name != LOSS:
-            misshapen.append(name)
-        part = _Part(problem, exact, name, claimed, shape)
-        judged = part.judged(claimed.reading, _tolerance_of(problem, claim, claimed, tolerance))
-        if name in misshapen or judged.outcome == WRONG:
-            diagnoses[name] = part.diagnosed(judged)
-        if judged.outcome == WRONG and name not in misshapen and _names_no_mistake(diagnoses[name]):
-            suppositions = partial(part.suppositions, judged.tolerance, _is_open(problem, claim, claimed))
-            right = next((one for one in suppositions() if one.is_right), None)
-            if right is not None and auto and right.is_evidence:
-                judged = right.judgement
-                del diagnoses[name]
-            elif right is not None:
-                right_if[name] = right
-            elif not diagnoses[name].says_something:
-                for one in suppositions():
-                    if (diagnosis := part.diagnosed(one.judgement)).says_something:
-                        diagnosed_if[name], diagnoses[name] = one, diagnosis
-                        break
-        if name != LOSS and judged.outcome == DIGITS_LOST and name not in diagnoses:
-            diagnoses[name] = part.diagnosed(judged)
-        elif name not in (LOSS, *misshapen) and judged.outcome == RIGHT and judged.tolerance.derived:
-            blind[name] = [*blind_spots(problem, exact, judged.tolerance, name)]
-        judgements[name] = judged
+    for name in (name for name in wrong if name not in misshapen):
+        right, supposed, diagnosis = _supposed(parts[name], diagnoses[name])
+        if right is not None and right.is_evidence and auto and names_no_mistake(diagnoses[name].names):
+            judgements[name] = right.judgement
+            del diagnoses[name]
+        elif right is not None:
+            right_if[name] = right
+        elif supposed is not None:
+            diagnosed_if[name], diagnoses[name] = supposed, diagnosis
+    blind: dict[str, Sequence[str]] = {}
+    for name, judged in judgements.items():
+        if name == LOSS or name in diagnoses:
+            continue
+        if judged.outcome == DIGITS_LOST:
+            diagnoses[name] = parts[name].diagnosed(judged)
+        elif judged.outcome == RIGHT and judged.tolerance.derived and are_sought(problem):
+            assert judged.exact is not None
+            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
+    steps, steps_right_if = None, None
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
-        steps = _steps(problem, exact, claim, of_gradient)
-        for options, other in _narrower(of_gradient) if steps.wrong and _is_open(problem, claim) else ():
-            if all(_are_of(other, claimed, claimed.reading) for claimed in claim.steps.values()):
-                supposed = _steps(problem, exact, claim, other)
-                if supposed.wrong is None:
-                    steps, steps_right_if = (supposed, None) if auto else (steps, options)
-                    break
+        steps, steps_right_if = _judged_steps(problem, exact(problem, names), claim, of_gradient, auto=auto)
     return Verification(
         problem,
         tolerance,
@@ -205,8 +194,98 @@ def verify(
         right_if=right_if,
         diagnosed_if=diagnosed_if,
         steps_right_if=steps_right_if,
-        fits={name: parts[name].fits for name in diagnoses if parts[name].fits},
+        fits={name: parts[name].claimed.fits for name in diagnoses if parts[name].claimed.fits},
     )
+
+
+class _Part(msgspec.Struct, frozen=True, eq=False):
+    """A gradient that is claimed, or a "loss", with what it is measured against, and by what."""
+
+    problem: Problem
+    names: tuple[str, ...]  # of all gradients that are claimed
+    name: str
+    claimed: Claimed
+    shape: tuple[int, ...]
+    tolerance: Tolerance
+    is_open: bool  # nobody said in which precision it was computed
+
+    @property
+    def is_misshapen(self) -> bool:
+        """Whether a gradient has a row where it should have a column."""
+        return self.claimed.values.shape != self.shape and self.name != LOSS
+
+    def judged(self, reading: Reading, tolerance: Tolerance) -> Judgement:
+        """Its judgement, if it was read and computed so."""
+        opened = self.claimed.left_open(reading, PRECISIONS[tolerance.kept_in])
+        values = self.claimed.values.reshape(self.shape)
+        in_shape = opened
+        if np.ndim(opened):
+            in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
+        judged = judge_by_cheapest(self.problem, values, tolerance, in_shape, self.name, self.names)
+        return replace(judged, reading=replace(reading, resolution=opened))
+
+    def diagnosed(self, judged: Judgement) -> Diagnosis:
+        """Which mistake it is, in the shape that it was claimed in."""
+        resolution, exact = judged.reading.resolution, judged.exact
+        assert exact is not None
+        if self.name == LOSS:
+            loss = float(self.claimed.values.item())
+            return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
+        values = self.claimed.values
+        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name)
+
+    def suppositions(self) -> Iterator[Supposition]:
+        """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
+        for reading in self.claimed.others:
+            yield Supposition(_options_of(reading), self.judged(reading, self.tolerance))
+        for options, other in _narrower(self.tolerance) if self.is_open else ():
+            for reading in (self.claimed.reading, *self.claimed.others):
+                if _are_of(other, self.claimed, reading):
+                    of_reading = {} if reading is self.claimed.reading else _options_of(reading)
+                    yield Supposition({**options, **of_reading}, self.judged(reading, other))
+
+
+def _part(
+    problem: Problem,
+    names: tuple[str, ...],
+    name: str,
+    claim: Claim,
+    claimed: Claimed,
+    tolerance: Tolerance,
+) -> _Part:
+    """A part of the claim; refused where it has not as many numbers as there should be."""
+    shape = (1,) if name == LOSS else problem.shape_of(name)
+    if claimed.values.size != math.prod(shape):
+        check_shape("the gradient", claimed.values.shape, shape)
+    of_part = _tolerance_of(problem, claim, claimed, tolerance)
+    return _Part(problem, names, name, claimed, shape, of_part, _is_open(problem, claim, claimed))
+
+
+def _supposed(part: _Part, diagnosis: Diagnosis) -> tuple[Supposition | None, Supposition | None, Diagnosis]:
+    """What explains every entry, if anything does; or else, of what is not understood, under what a mistake does."""
+    tried = []
+    for supposition in part.suppositions():
+        if supposition.is_right:
+            return supposition, None, diagnosis
+        tried.append(supposition)
+    for supposition in () if diagnosis.says_something else tried:
+        if (other := part.diagnosed(supposition.judgement)).says_something:
+            return None, supposition, other
+    return None, None, diagnosis
+
+
+def _judged_steps(
+    problem: Problem, exact: Evaluation, claim: Claim, tolerance: Tolerance, *, auto: bool
+) -> tuple[Intermediates, Options | None]:
+    """The steps of the chain, and the options under which all of them are right where they are not."""
+    steps = _steps(problem, exact, claim, tolerance)
+    for options, other in _narrower(tolerance) if steps.wrong and _is_open(problem, claim) else ():
+        if all(_are_of(other, claimed, claimed.reading) for claimed in claim.steps.values()):
+            supposed = _steps(problem, exact, claim, other)
+            if supposed.wrong is None:
+                counts = auto and names_no_mistake([(slip,) for slip in steps.slips])
+                return (supposed, None) if counts else (steps, options)
+    return steps, None
 
 
 def _steps(problem: Problem, exact: Evaluation, claim: Claim, tolerance: Tolerance) -> Intermediates:
@@ -226,46 +305,9 @@ def _tolerance_of(problem: Problem, claim: Claim, claimed: Claimed, tolerance: T
     return tolerance_for(problem, claimed.dtype, tolerance)
 
 
-def _names_no_mistake(diagnosis: Diagnosis) -> bool:
+def names_no_mistake(names: Iterable[Sequence[str]]) -> bool:
     """But that there are fewer digits than float64 has."""
-    return all(names == ("low-precision",) for names in diagnosis.names)
-
-
-class _Part(msgspec.Struct, frozen=True, eq=False):
-    """A gradient that is claimed, or a "loss", with what it is measured against."""
-
-    problem: Problem
-    exact: Evaluation
-    name: str
-    claimed: Claimed
-    shape: tuple[int, ...]
-
-    def judged(self, reading: Reading, tolerance: Tolerance) -> Judgement:
-        """Its judgement, if it was read and computed so."""
-        opened = self.claimed.left_open(reading, PRECISIONS[tolerance.kept_in])
-        values = self.claimed.values.reshape(self.shape)
-        in_shape = np.broadcast_to(opened, self.claimed.values.shape).reshape(self.shape)
-        judged = judge(self.problem, self.exact, values, tolerance, in_shape, self.name)
-        return replace(judged, reading=replace(reading, resolution=opened))
-
-    def diagnosed(self, judged: Judgement) -> Diagnosis:
-        """Which mistake it is, in the shape that it was claimed in."""
-        resolution = judged.reading.resolution
-        if self.name == LOSS:
-            loss = float(self.claimed.values.item())
-            return diagnose_loss(self.problem, self.exact, loss, judged.tolerance, float(np.max(resolution)))
-        values = self.claimed.values
-        return diagnose(self.problem, self.exact, values, judged.tolerance, resolution, self.name)
-
-    def suppositions(self, tolerance: Tolerance, is_open: bool) -> Iterator[Supposition]:
-        """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
-        for reading in self.claimed.others:
-            yield Supposition(_options_of(reading), self.judged(reading, tolerance))
-        for options, other in _narrower(tolerance) if is_open else ():
-            for reading in (self.claimed.reading, *self.claimed.others):
-                if _are_of(other, self.claimed, reading):
-                    of_reading = {} if reading is self.claimed.reading else _options_of(reading)
-                    yield Supposition({**options, **of_reading}, self.judged(reading, other))
+    return all((*each,) == ("low-precision",) for each in names)
 
 
 def _is_open(problem: Problem, claim: Claim, claimed: Claimed | None = None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from xegrad.errors import UsageError
+from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
 
@@ -38,10 +39,16 @@ def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-def choices(texts: Iterable[str], known: Iterable[str], what: str) -> list[str]:
-    """The names in a list option, which takes commas and may repeat, in the order of the known ones."""
+def choices(
+    texts: Iterable[str], known: Iterable[str], what: str, aliases: Mapping[str, str] = {}
+) -> list[str]:
+    """The names in a list option, which takes commas and may repeat, in the order of the known ones.
+
+    `aliases`, in lower case, are what people write for them.
+    """
     known = list(known)
-    chosen = [name.strip() for text in texts for name in text.split(",")]
+    names = [name.strip() for text in texts for name in text.split(",")]
+    chosen = [aliases.get(name.lower(), name) for name in names]
     for name in chosen:
         if name not in known:
             hint = nearest(name, known)
@@ -65,5 +72,5 @@ def choice(text: str, known: Iterable[str], what: str) -> str:
 
 def gradients(symbols: list[str] | None, has_bias: bool) -> list[str]:
     """The names in --with-respect-to, as the library calls them: W, and b where there is one, by default."""
-    chosen = choices(symbols or (["W", "b"] if has_bias else ["W"]), NAMES, "gradient")
+    chosen = choices(symbols or (["W", "b"] if has_bias else ["W"]), NAMES, "gradient", GRADIENTS)
     return [NAMES[symbol] for symbol in chosen]

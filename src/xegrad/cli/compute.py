@@ -88,8 +88,16 @@ def command(
     from xegrad.methods.exact import work
 
     wanted: bool | Literal["auto"] = "auto" if exact is None else exact
-    if "exact" in computation.methods_for(problem, methods, wanted):
-        screen.announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
+    chosen, sizes = (
+        computation.methods_for(problem, methods, wanted),
+        (problem.n_rows, problem.n_inputs, problem.n_classes),
+    )
+    if "exact" in chosen:
+        screen.announce(work(*sizes))
+    if "chain" in chosen:
+        from xegrad.methods import chain
+
+        screen.announce(chain.work(*sizes), "--method shortcut is quick; the chain takes")
     with screen.progress_bar():
         computed = computation.compute(problem, methods, names, exact=wanted)
 
@@ -121,7 +129,8 @@ def _compute_lines(
 
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
-            yield *stack, TROUBLE
+            place, error = stack
+            yield [place], [error], TROUBLE
         else:
             names = gradients(with_respect_to, stack.problem.bias is not None)
             yield from _computed(stack, lines, methods, names, exact)
@@ -155,9 +164,7 @@ def _computed(
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     ids = [lines[place].id for place in stack.places]
-    results = compute_results(computed, stack.layout, ids=ids, warnings=warnings)
-    for place, result in zip(stack.places, results, strict=True):
-        yield place, result, DONE
+    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

@@ -32,6 +32,10 @@ def command(
     tolerance: Annotated[
         float, option("--tolerance G", "The gradient's norm at which to stop.", min=0)
     ] = 0.0,
+    exact: Annotated[
+        bool | None,
+        option("--exact/--no-exact", "The correctly rounded losses too; by default where that is quick."),
+    ] = None,
     l2: Annotated[float, option("--l2 LAMBDA", "LAMBDA/2 times the squares of W are added.", min=0)] = 0.0,
     save: Annotated[
         str | None, option("--save FILE|-", "The problem with its new W and b, as JSON or CSV.")
@@ -59,24 +63,26 @@ def command(
     raw = request.read()
     problem = raw.problem()
 
-    from xegrad.descent import descend
+    from xegrad.descent import descend, exact_losses
     from xegrad.display import screen
 
     with screen.progress_bar():
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         with writer(None if save == "-" else save) as write:
-            write(saving.module.write_problem(raw.moved(descent.end)))
+            write([saving.module.write_problem(raw.moved(descent.end))])
+    with screen.progress_bar():
+        losses = exact_losses(descent, "auto" if exact is None else exact)
 
     def result() -> Any:
         from xegrad.formats.results import descend_result
 
-        return descend_result(descent, raw.layout, id=raw.id)
+        return descend_result(descent, losses, raw.layout, id=raw.id)
 
     def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view
 
-        return descent_view(descent, rate, page)
+        return descent_view(descent, rate, page, losses if exact else None)
 
     destination.write(result=result, view=view, warnings=problem.targets.warnings)
     if descent.interrupted:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from xegrad import formats
+from xegrad import formats, memory
 from xegrad.cli import TROUBLE
 from xegrad.cli.choices import option
 from xegrad.errors import LONGEST, InputError, UsageError, short
-from xegrad.problem_spec import ARRAY, FIELDS, LABELS
+from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS
 from xegrad.vocabulary import NAMES
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             values=(*formats.FORMATS, *formats.RAW),
             noun="format",
         ),
+    ] = None
+    max_memory: Annotated[
+        str | None,
+        option("--max-memory SIZE", "What it may take, as 2GiB (half of what is available by default)."),
     ] = None
 
     @property
@@ -178,21 +182,37 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         raise InputError(f"{option} {error}", error.part) from None
 
 
-def claimed(key: str, text: str | None, raw: RawProblem, input_format: str | None = None) -> Written | None:
-    """The gradient or the loss to judge: that of its option, else of the problem itself."""
+def claims(
+    raw: RawProblem, gradient: str | None, loss: str | None, input_format: str | None = None
+) -> list[Written]:
+    """What there is to judge: the values of --loss and --gradient, and what the problem brings beside them."""
     from xegrad.formats.claim import Written
 
-    if text is None:
-        value = raw.values.get(key)
-        return None if value is None else Written(value, raw.sources.get("problem", ""))
-    if key == "loss" or _is_inline(text):
-        return Written(text.encode(errors="replace"), f"--{key}")
-    _check_file(f"--{key}", text)
-    path, file_key = formats.with_key(text)
+    written = [] if loss is None else [Written(loss.encode(errors="replace"), "--loss", of="loss")]
+    if gradient is not None:
+        written.append(_gradient(gradient, input_format))
+    # --gradient stands in the place of all of it that leads to a gradient.
+    kept = CLAIMS if gradient is None else ("loss",)
+    of_problem = {key: raw.values[key] for key in kept if key in raw.values}
+    if "gradient" in of_problem and "with_respect_to" in raw.values:
+        of_problem["with_respect_to"] = raw.values["with_respect_to"]
+    if of_problem:
+        written.append(Written(of_problem, raw.sources.get("problem", "")))
+    return written
+
+
+def _gradient(text: str, input_format: str | None) -> Written:
+    """The value of --gradient, which may be a file."""
+    from xegrad.formats.claim import Written
+
+    if _is_inline(text):
+        return Written(text.encode(errors="replace"), "--gradient")
+    _check_file("--gradient", text)
+    path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
     or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
     data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
-    return Written(data, f"--{key} {source}", file_key, dtype)
+    return Written(data, f"--gradient {source}", key, dtype)
 
 
 def _is_inline(text: str) -> bool:
@@ -251,7 +271,8 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 usage, path = context.get_usage(), context.command_path
                 sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
                 return TROUBLE
-            return command(**arguments)
+            with memory.max_memory(arguments["request"].max_memory):
+                return command(**arguments)
 
         # `inspect.signature`, by which typer learns of the options, looks for it; functions' type does not list it.
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

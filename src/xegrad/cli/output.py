@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,7 @@ FORMS = {
 }
 VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
-Write = Callable[[bytes], object]
+Write = Callable[[Iterable["bytes | memoryview"]], object]
 Json = Annotated[bool, option("--json", "Short for --format json.")]
 NoColor = Annotated[bool, option("--no-color", "No colours; NO_COLOR does the same.")]
 
@@ -115,9 +115,9 @@ class Destination(msgspec.Struct, frozen=True):
         if self.form == "json":
             from xegrad.formats.results import encode
 
-            data = encode(result())
+            pieces = encode(result())
         elif array is not None and self.form not in VIEWS:
-            data = array(self.form)
+            pieces = (array(self.form),)
         else:
             from xegrad.display import screen
 
@@ -128,9 +128,9 @@ class Destination(msgspec.Struct, frozen=True):
             if self.path is None and self.form == "table" and not self.is_report:
                 screen.show(shown, color=not options.no_color)
                 return
-            data = screen.as_text(shown, self.form).encode()
+            pieces = (screen.as_text(shown, self.form).encode(),)
         with writer(self.path, is_report=self.is_report) as write:
-            write(data)
+            write(pieces)
 
 
 @contextlib.contextmanager
@@ -140,8 +140,8 @@ def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
         stream = sys.stderr if is_report else sys.stdout
         stream.flush()
 
-        def write(data: bytes) -> None:
-            stream.buffer.write(data)
+        def write(pieces: Iterable[bytes | memoryview]) -> None:
+            stream.buffer.writelines(pieces)
             stream.flush()
 
         yield write
@@ -161,7 +161,7 @@ def _replaced(path: Path) -> Iterator[Write]:
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
-            yield file.write
+            yield file.writelines
         return
     target = path.resolve()
     beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
@@ -169,7 +169,7 @@ def _replaced(path: Path) -> Iterator[Write]:
         with beside.open("xb") as file:
             if target.exists():
                 beside.chmod(target.stat().st_mode & 0o777)
-            yield file.write
+            yield file.writelines
         beside.replace(target)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -67,6 +67,7 @@ def command(
         "b": problem.bias,
         "label": labels.item() if is_single else labels,
         "class_weights": problem.targets.class_weights,
+        "label_smoothing": problem.targets.label_smoothing or None,
         **claim,
     }
     raw = RawProblem({key: value for key, value in values.items() if value is not None})

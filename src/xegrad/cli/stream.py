@@ -14,8 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from xegrad import progress
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
@@ -24,23 +22,33 @@ from xegrad.errors import InputError, UsageError, XegradError
 from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
-    from xegrad.formats.ndjson import Chunk, Line
+    from xegrad.formats import ndjson
+    from xegrad.formats.ndjson import Chunk
     from xegrad.formats.raw_problem import RawProblem
+    from xegrad.formats.results import Line
 
 WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
 
-# What a command makes of some lines, in any order: the place of each, and its result or what is wrong with it (where
-# its exit status is TROUBLE).
-Answer = tuple[int, "dict[str, Any] | msgspec.Raw | str", int]
-Work = Callable[["Sequence[Line]", "RawProblem"], Iterable[Answer]]
+# By which the libraries of BLAS learn, when numpy is imported, how many threads they may start.
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+# What a command makes of some lines, in any order: their places, the result of each or what is wrong with it, and their
+# exit status, which is TROUBLE for what is wrong.
+Answer = tuple["Sequence[int]", "Sequence[Line | str]", int]
+Work = Callable[["Sequence[ndjson.Line]", "RawProblem"], Iterable[Answer]]
 
 
-# The lines of output for a chunk, how many came out with each status, and the number of the first that was bad.
-Answered = tuple[bytes, Counter[int], int | None]
+# The lines of output for a chunk; how many came out with each status, and the number of the first that was bad.
+Answered = tuple[bytes | memoryview, tuple[Counter[int], int | None]]
 
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
+    for (
+        name
+    ) in BLAS_THREADS:  # each process has a processor: more threads would wait, which doubled the CPU time
+        os.environ.setdefault(name, "1")
+
     from xegrad.display import screen
 
     ndjson = "a stream is answered in NDJSON, a line for each problem"
@@ -61,10 +69,10 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
         ):
             for path in request.paths:
                 source = "standard input" if path == "-" else path
-                for text, of_chunk, bad in _in_order(path, source, answer):
+                for text, (of_chunk, bad) in _in_order(path, source, answer):
                     counts += of_chunk  # before: whoever reads may interrupt at once
                     try:
-                        write(b"" if output.is_silent else text)
+                        write([] if output.is_silent else [text])
                     except OSError:
                         counts -= of_chunk
                         raise
@@ -84,13 +92,18 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
 
     lines = ndjson.lines(chunk)
     answers: list[Any] = [None] * len(lines)
-    statuses = [TROUBLE] * len(lines)
-    for place, result, status in work(lines, overrides):
-        if isinstance(result, str):
-            result = results.error_result(lines[place].number, result, lines[place].id)
-        answers[place], statuses[place] = result, status
-    bad = (line.number for line, status in zip(lines, statuses, strict=True) if status == TROUBLE)
-    return results.encode(*answers), Counter(statuses), next(bad, None)
+    counts: Counter[int] = Counter()
+    bad: list[int] = []
+    for places, of_places, status in work(lines, overrides):
+        counts[status] += len(places)
+        for place, result in zip(places, of_places, strict=True):
+            answers[place] = result
+        if status == TROUBLE:
+            bad += places
+    for place in bad:
+        error = results.error_result(lines[place].number, answers[place], lines[place].id)
+        answers[place] = results.encode(error)
+    return b"".join(chain.from_iterable(answers)), (counts, lines[min(bad)].number if bad else None)
 
 
 def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:

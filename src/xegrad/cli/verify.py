@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.choices import choices, gradients, option
-from xegrad.cli.inputs import ProblemOptions, claimed, takes_problem
+from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError
+from xegrad.naming import GRADIENTS
+from xegrad.problem_spec import CLAIMS
 from xegrad.recipes import RECIPES
 from xegrad.vocabulary import AUTO, HALF, NAMES
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
+OF_BOUND = (*MIXED, "recipe")  # what means nothing beside a house rule
 PRECISIONS = (*STORED, "float64")
 _format = partial(option, values=STORED, noun="precision")
 MOST_PRINTED = 10_000  # decimals or digits: no float has more
@@ -90,10 +93,10 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
         if (self.rtol, self.atol) != (None, None):
-            for field in (*MIXED, "recipe"):
-                if getattr(self, field) is not None:
-                    of_bound = f"--{field.replace('_', '-')} is about the derived bound"
-                    raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
+            given = [field for field in OF_BOUND if getattr(self, field) is not None]
+            for field in (*given, *(["summation"] if self.summation != "any" else [])):
+                of_bound = f"--{field.replace('_', '-')} is about the derived bound"
+                raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
         _roundings(self.summation)
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
@@ -101,7 +104,7 @@ class JudgingOptions(msgspec.Struct, frozen=True):
             both = "--decimals and --digits-printed both"
             raise UsageError(f"{both} say how the text was printed; one of them does")
         if self.with_respect_to:
-            choices(self.with_respect_to, NAMES, "gradient")
+            choices(self.with_respect_to, NAMES, "gradient", GRADIENTS)
 
     @property
     def reading(self) -> Reading | None:
@@ -195,27 +198,30 @@ def _verify(
     from xegrad.formats import claim
     from xegrad.methods.exact import affording, work
     from xegrad.tolerance import Tolerance, in_half, tolerance_for
+    from xegrad.witness import begins_with_exact
 
-    gradient = claimed("gradient", judging.gradient, raw, input_format)
-    loss = claimed("loss", judging.loss, raw)
-    is_judged = not (gradient is None and loss is None)
+    written = claims(raw, judging.gradient, judging.loss, input_format)
+    is_judged = bool(written)
     dtype, stored_as = raw.values.get("dtype"), judging.stored_as
     if is_judged and dtype in HALF:
         with _of_option():
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    announce(work(problem.n_rows, problem.n_inputs, problem.n_classes))
+    seconds = work(problem.n_rows, problem.n_inputs, problem.n_classes)
     exact_values = affording(math.inf) if judging.exact else nullcontext()
-    symbols = judging.with_respect_to or ([of] if (of := raw.values.get("with_respect_to")) else None)
-    names = gradients(symbols, problem.bias is not None)
+    of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
+    names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)
     if not is_judged:
+        announce(seconds)
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         with exact_values:
             return verification.verify_methods(problem, names)
-    named, asked = names if symbols else None, judging.reading
-    candidate = claim.read(problem, raw.layout, named, gradient=gradient, loss=loss, asked=asked)
+    # A gradient that the problem brings is of what it says itself.
+    is_named = judging.with_respect_to or (of_problem and judging.gradient is not None)
+    named = names if is_named else None
+    candidate = claim.read(problem, raw.layout, named, *written, asked=judging.reading)
     tolerance = Tolerance.of_recipe(
         judging.recipe,
         stored_as=stored_as,
@@ -225,7 +231,10 @@ def _verify(
         **{field: getattr(judging, field) for field in MIXED},
     )
     tolerance = tolerance_for(problem, candidate.dtype, tolerance)
-    with exact_values, formats.naming("" if gradient is None else gradient.source):  # a step of another size
+    if begins_with_exact(problem, tolerance):
+        announce(seconds)
+    of_steps = next((one.source for one in written if one.of != "loss"), "")
+    with exact_values, formats.naming(of_steps):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
@@ -241,11 +250,11 @@ def _verify_lines(
             if line.fields is None:
                 raise InputError(line.error)
             raw = ndjson.raw_problem(line.fields, overrides)
-            if not raw.values.keys() & {"gradient", "loss"}:
+            if raw.values.keys().isdisjoint(CLAIMS):
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            yield place, ndjson.shortened(error), TROUBLE
+            yield [place], [ndjson.shortened(error)], TROUBLE
             continue
         status = DONE if verification.verified else JUDGED_WRONG
-        yield place, verify_result(verification, id=raw.id), status
+        yield [place], [verify_result(verification, id=raw.id)], status

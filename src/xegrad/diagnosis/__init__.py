@@ -179,11 +179,22 @@ def _best(search: Search) -> list[Hypothesis]:
 
 
 def _listed(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """In the order of the catalogue; the forms of one slip are listed, those of a pair are one."""
+    """In the order of the catalogue, and each once."""
     order = {name: index for index, name in enumerate(SLIPS)}
-    kept: dict[Any, Hypothesis] = {}
+    kept: list[Hypothesis] = []
     for hypothesis in sorted(hypotheses, key=lambda one: [order[name] for name in one.names]):
-        names, form = hypothesis.names, hypothesis.steps[0][1].items()
-        forms = () if len(names) > 1 else tuple((k, v) for k, v in form if k not in hypothesis.widths)
-        kept.setdefault((names, forms), hypothesis)
-    return list(kept.values())
+        if not any(_is_the_same(hypothesis, other) for other in kept):
+            kept.append(hypothesis)
+    return kept
+
+
+def _is_the_same(one: Hypothesis, other: Hypothesis) -> bool:
+    """Forms of a pair, forms that differ in a free number alone, and two whose free numbers may be the same."""
+    if one.names != other.names or len(one.names) > 1:
+        return one.names == other.names
+    first, second = ({k: v for k, v in h.steps[0][1].items() if k not in h.widths} for h in (one, other))
+    both = one.widths.keys() & other.widths.keys()
+    overlap = (
+        one.widths[k][0] <= other.widths[k][1] and other.widths[k][0] <= one.widths[k][1] for k in both
+    )
+    return first == second or (bool(both) and all(overlap))

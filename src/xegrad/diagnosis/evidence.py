@@ -8,6 +8,7 @@ import numpy as np
 
 from xegrad.diagnosis.search import EVERYTHING, NOTHING, Entries, Hypothesis, Search
 from xegrad.slips import SLIPS
+from xegrad.slips.making import with_slip
 from xegrad.slips.rows import description_bits
 
 EVIDENCE = 24.0  # bits
@@ -49,7 +50,26 @@ def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
     }[search.cells.name]
     if [slip.stage for slip, _ in hypothesis.steps] == ["added W"]:
         return search.values.size > hypothesis.free
+    if independent > hypothesis.free > 0 and all(slip.is_in_layer for slip, _ in hypothesis.steps):
+        return _moved_residuals(search, hypothesis) > hypothesis.free
     return independent > hypothesis.free
+
+
+def _moved_residuals(search: Search, hypothesis: Hypothesis) -> float:
+    """How many residuals the hypothesis moves, and one less in a row whose sum stays: one follows from the others.
+
+    With one free number any multiple of a single residual fits.  No limit where it is not R that moves.
+    """
+    right = search.cells
+    back, cells = right.back, right
+    for step in hypothesis.steps:
+        cells = with_slip(cells, *step)
+    if cells.back is not back:
+        return math.inf
+    apart, error = cells.R.value - right.R.value, cells.R.error + right.R.error
+    moved = np.abs(apart) > error
+    is_sum_kept = np.abs(apart.sum(axis=-1)) <= error.sum(axis=-1)
+    return int((moved.sum(axis=-1) - (is_sum_kept & moved.any(axis=-1))).sum())
 
 
 def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -11,14 +12,17 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer, notebook
-from xegrad.derivation import Cells
+from xegrad.derivation import AT_A_TIME, Cells, slices
 from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.diagnosis.texts import TEXTS
+from xegrad.numbers.arithmetic import UNROUNDED
+from xegrad.numbers.rounded import exact
 from xegrad.slips import Slip
 from xegrad.slips.entry import Parameters
+from xegrad.targets import Array
 
 # Words of the texts that are no parameters.
-SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument")
+SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument", "listed")
 
 # Of each gradient: what code calls it, what it is the gradient of, and how it is made of dz.
 IN_CODE = {
@@ -109,24 +113,38 @@ def _text(slip: Slip, name: str, value: float | int | str, width: tuple[float, f
     return f"{value:.{digits}g}"
 
 
+def _of_rows(cells: Cells) -> tuple[float, float, Array]:
+    """The least 1 - S_c, the largest error of a logit, and an error of 1 in S_c, times q, carried back.
+
+    u times the last is what S_c - 1 leaves of entries near 0.
+    """
+    problem, least, spread = cells.problem, 1.0, 0.0
+    kept: list[Array] = []
+    sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
+    for rows in slices(problem.n_rows, AT_A_TIME // problem.n_classes):
+        some = cells.some(rows)
+        forward = layer.softmax(some.Z.value, some.Q.value)
+        complement = layer.other_exponentials(forward) / (1 + forward.others)
+        least = min(least, float(np.where(forward.targets > 0, complement, 1).min()))
+        spread = max(spread, float(np.max(some.Z.error)))
+        residual = exact(some.q.value * forward.probabilities, UNROUNDED)
+        kept.append(Cells(sizes, cells.name, UNROUNDED, {"R": residual}, rows).G.value)
+    by_rows = cells.name in ("inputs", "logits")
+    return least, spread, np.concatenate(kept) if by_rows else functools.reduce(np.add, kept)
+
+
 def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, ...]:
     """Why a candidate within its bound has no digit in some entries."""
-    cells, problem, u = search.cells, search.cells.problem, search.cells.arithmetic.u
+    cells, u = search.cells, search.cells.arithmetic.u
     lost, gradient = lost.reshape(search.shape), IN_CODE[cells.name][0]
-    exact, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
+    right, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
     stored = bounds.PRECISIONS.get(format_name or "")
     smallest = stored.eta / stored.u if stored else 0.0
-    # An error of u in S_c, times q, carried back: what S_c - 1 leaves of entries near 0.
-    sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
-    kept = layer.pull_back(sizes, cells.q.value * cells.S.value, cells.name).reshape(search.shape)
-    forward = layer.forward(problem)
-    complement = layer.other_exponentials(forward) / (1 + forward.others)
-    least = float(np.where(forward.targets > 0, complement, 1).min())
-    cancelled = np.abs(search.values.reshape(search.shape) - exact) <= 2 * u * kept
-    spread = float(np.max(cells.Z.error))
+    least, spread, kept = _of_rows(cells)
+    cancelled = np.abs(search.values.reshape(search.shape) - right) <= 2 * u * kept.reshape(search.shape)
     causes: list[tuple[NDArray[np.bool_] | bool, tuple[str, ...], str, str, str, str]] = [
         (
-            np.abs(exact) <= smallest,
+            np.abs(right) <= smallest,
             ("low-precision",),
             f"The smallest normal number of {format_name} is {smallest:.3g}:\n"
             "what is smaller keeps fewer digits, or none.",

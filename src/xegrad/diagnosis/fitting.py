@@ -153,17 +153,19 @@ def spreads(search: Search) -> list[Parameters]:
     Each is on a line, m G(q S) - (1 - a eps) G(Q) - (d eps + d0) G(q) with m = 1, or the sum of the targets.
     """
     cells, slip = search.without_errors.cells, SLIPS["label-smoothed"]
+    if len(forms := slip.forms(cells)) == 1:
+        return [*forms]
     parts = cells.q * cells.S, cells.Q, cells.q.broadcast_to(cells.S.shape)
     of_s, of_targets, of_ones = (
         search.without_errors.gradient(cells.replace("R", part), search.screened).value for part in parts
     )
-    forms, known = slip.forms(cells), smoothings(cells.problem.n_classes)
+    known = smoothings(cells.problem.n_classes)
     taken, added, always, sums = np.array([known[form["spread"]] for form in forms]).T[..., None, None]
     n_classes = cells.problem.n_classes
     at_zero = of_s * (1 + sums * n_classes * always) - of_targets - of_ones * always
     slope = of_s * sums * (n_classes * added - taken) + of_targets * taken - of_ones * added
     values, resolution = search.seen(NOTHING, search.screened)
-    slack = search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    slack = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     difference = values - at_zero
     ends = (difference - slack) / slope, (difference + slack) / slope
     lower, upper = np.minimum(*ends).max(axis=(-2, -1)), np.maximum(*ends).min(axis=(-2, -1))
@@ -228,7 +230,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
         return
     name, grid = str(slip.free), slip.number.grid
     assert grid is not None
-    most = max(COARSEST, NUMBERS // search.cells.S.value.size)
+    most = max(COARSEST, NUMBERS // search.n_logits)
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def value_at(numbers: Array) -> Array:

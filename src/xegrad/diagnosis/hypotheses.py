@@ -36,7 +36,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     """The hypotheses of each rank that fit where they were tried; each is made when it is asked for."""
     groups = _groups(search)
     stages = [_in_layer(search, steps) for steps in groups] if _is_small(search) else []
-    in_layer = Bases.together(stages or (_in_layer(search, steps) for steps in groups))
+    in_layer = Bases.together(stages or [_in_layer(search, steps) for steps in groups] or [Bases(search, [])])
     nothing = Bases(search, [NOTHING])
     arranged = Bases(search, [Hypothesis((step,)) for step in (*search.layouts, FLIPPED)])
     # One slip: without a free number, and with one.
@@ -50,17 +50,19 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
         (one for one in multiples if not one.free),
     )
     on_grids = (slip for slip in SLIPS.values() if slip.number.grid is not None)
-    grids = ((slip, form) for slip in on_grids for form in slip.forms(search.cells))
+    grids = [(slip, form) for slip in on_grids for form in slip.open_forms(search.cells)]
     yield itertools.chain(
         (one for one in multiples if one.free),
         *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
         *(_in_layer(search, [(WRONG_LABEL, form)]).fitting for form in _renumbered(search)),
-        *(on_line(nothing, SMOOTHED, form) for form in spreads(search)),
+        *(on_line(nothing, SMOOTHED, form) for form in spreads(search)[: 2 if search.is_huge else None]),
         clipped(nothing),
-        *(on_grid(search, slip, form) for slip, form in grids),
+        *(on_grid(search, slip, form) for slip, form in grids if not search.is_huge),
     )
     if not {search.tolerance.stored_as, search.tolerance.precision}.isdisjoint(("float16", "bfloat16")):
         return  # too few digits for two slips
+    if search.is_huge:
+        return
     # Two slips: a layout and a sign, one of these and a step of the layer, two steps of the layer, a factor of any.
     in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
     once = Bases.together([arranged, in_layer])
@@ -99,11 +101,11 @@ def _groups(search: Search) -> list[list[Step]]:
         (slip, form)
         for stage in STAGES
         for slip in SLIPS.values()
-        if slip.stage == stage and slip.is_in_layer and slip.paired and slip.free is None
-        for form in slip.forms(search.cells)
+        if slip.stage == stage and slip.is_in_layer and slip.paired
+        for form in slip.fixed_forms(search.cells)
     ]
     steps += [(WRONG_LABEL, form) for form in _labels_pointed_to(search)]
-    steps += _near_in_values(search)
+    steps = _near_one_by_one(search, steps) if search.is_huge else steps + _near_in_values(search)
     groups: dict[Any, list[Step]] = {}
     for step in steps:
         slip = step[0]
@@ -190,16 +192,37 @@ def _renumbered(search: Search) -> list[Parameters]:
     return [{"order": ", ".join(f"{label} as {number[label]}" for label in classes.tolist())}]
 
 
+def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
+    """Of a huge problem, those of all slips that come near the candidate in values alone, made one after the other."""
+    if search.has_transposed_shape:
+        return []
+    values, resolution = search.seen(NOTHING, search.screened)
+    allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
+    quick = search.without_errors
+
+    def is_near(step: Step) -> bool:
+        made = quick.gradient(with_slip(quick.cells, *step), search.screened).value
+        return bool((np.abs(values - made) <= allowed).all())
+
+    return [step for step in (*steps, *_not_paired(search)) if is_near(step)]
+
+
+def _not_paired(search: Search) -> list[Step]:
+    """The slips that are not paired, which have many forms."""
+    cells = search.cells
+    slips = [slip for slip in SLIPS.values() if not (slip.paired or slip is LEFT_OUT)]
+    steps = [(slip, form) for slip in slips for form in slip.fixed_forms(cells)]
+    if cells.problem.n_rows > 1:
+        steps += [(LEFT_OUT, form) for form in rows.patterns(cells, _rows_pointed_to(search))]
+    return steps
+
+
 def _near_in_values(search: Search) -> list[Step]:
-    """Of the slips that are not paired, which have many forms, those that come near the candidate in values alone."""
+    """Of the slips that are not paired those that come near the candidate in values alone."""
     cells = search.cells
     if search.has_transposed_shape:
         return []
-    slips = [slip for slip in SLIPS.values() if not (slip.paired or slip.free or slip is LEFT_OUT)]
-    steps = [(slip, form) for slip in slips for form in slip.forms(cells)]
-    if cells.problem.n_rows > 1:
-        steps += [(LEFT_OUT, form) for form in rows.patterns(cells, _rows_pointed_to(search))]
-    steps = steps[: MOST_RESIDUALS // cells.R.value.size]
+    steps = _not_paired(search)[: MOST_RESIDUALS // cells.R.value.size]
     if not steps:
         return []
     unrounded = search.without_errors.cells.replace("R", exact(cells.R.value, UNROUNDED))

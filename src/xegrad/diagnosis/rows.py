@@ -26,7 +26,7 @@ from xegrad.targets import Array
 
 FEW = 4  # rows that are sought one after the other; more are no longer few
 LISTED = 8  # rows that are named one by one
-TRIED = 8  # of all runs, those that come nearest
+TRIED, TRIED_IN_HUGE = 8, 1  # of all runs, those that come nearest
 MOST_IN_RUNS = 1024  # rows; of more only a run at the beginning or at the end is sought
 CLOSE = 2.0**-30  # 1 - the cosine of two rows that cannot be told apart
 ALONE = "A problem with such a row alone tells more."
@@ -60,6 +60,7 @@ class _Rows:
         self.labels = self.problem.targets.label_of_rows
         self.has_classes = self.cells.name != "inputs"  # in the columns
         self.is_wrong = np.abs(self.error) > self.allowed
+        self.tried = TRIED_IN_HUGE if search.is_huge else TRIED
 
     # What an error D of the residuals makes of the gradient.
 
@@ -124,7 +125,7 @@ class _Rows:
         for factor in (0, 2):
             apart = np.abs((factor - 1) * (sums[ends] - sums[starts]) - total[0])
             runs = []
-            for k in np.argsort(apart)[:TRIED].tolist():
+            for k in np.argsort(apart)[: self.tried].tolist():
                 run = range(int(starts[k]), int(ends[k]))
                 of_run = self._only(run, (factor - 1) * self.residual)
                 is_possible = len(run) < n_rows and self.is_near(of_run, self.error)
@@ -143,7 +144,7 @@ class _Rows:
         factors = np.array([total / of_rows[:, rows].sum(axis=1) for rows in groups]).reshape(-1, 2)
         differ = np.nan_to_num(np.abs(factors[:, 0] / factors[:, 1] - 1), nan=np.inf)
         fitting = []
-        for k in np.argsort(differ)[:TRIED].tolist():
+        for k in np.argsort(differ)[: self.tried].tolist():
             part = self._only(groups[k], self.residual)
             effect, error = (array * _inverse(self.allowed) for array in (self.effect(part), self.error))
             number = 1 + float((effect * error).sum() / (effect * effect).sum())

@@ -24,6 +24,7 @@ from xegrad.slips.making import with_slip
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
 
+HUGE = 2**20  # logits
 SCREENED = 256  # entries that are looked at before all are
 
 Step = tuple[Slip, Parameters]
@@ -96,6 +97,8 @@ class Search:
         self.shape = self.cells.shape
         bound = bounds.stable(problem, (name,), arithmetic=tolerance.arithmetic)
         value, error = exact_evaluation.gradients[name], bound.gradients[name]
+        if exact_evaluation.errors is not None and name in exact_evaluation.errors:
+            error = error + exact_evaluation.errors[name]
         self.exact = Rounded(value, error, self.cells.arithmetic).reshape(*self.shape)
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
@@ -107,6 +110,21 @@ class Search:
     def right(self) -> Rounded:
         """The right gradient in the entries looked at first."""
         return self.exact.moved(self.screened.of)
+
+    @property
+    def n_logits(self) -> int:
+        """B T."""
+        return self.cells.problem.n_rows * self.cells.problem.n_classes
+
+    @property
+    def is_huge(self) -> bool:
+        """Whether slips are made one after the other, and pairs and numbers on a grid are not sought."""
+        return self.n_logits > HUGE
+
+    @property
+    def excess(self) -> float:
+        """How many bounds of the right gradient an entry may be off what a slip makes, in values alone."""
+        return 2.0**6 if self.is_huge else 2.0**12
 
     @cached_property
     def is_constant(self) -> bool:
@@ -142,6 +160,11 @@ class Search:
             return EVERYTHING
         count = min(n_columns, max(int(math.sqrt(SCREENED)), SCREENED // n_rows))
         columns = np.linspace(0, n_columns - 1, count, dtype=np.intp)
+        if (
+            self.is_huge and n_columns == self.cells.problem.n_classes
+        ):  # where entries are large beside their bounds
+            labels = np.unique(self.cells.problem.targets.label_of_rows)
+            columns = np.unique([*columns[: count // 2], *labels[labels >= 0][: count - count // 2]])
         rows = np.arange(n_rows)
         if n_rows * count > SCREENED:
             count = max(1, SCREENED // count)

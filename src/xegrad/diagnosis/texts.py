@@ -13,6 +13,7 @@ import numpy as np
 
 from xegrad import layer
 from xegrad.derivation import Cells
+from xegrad.naming import class_in_short
 from xegrad.slips import formulas, rows
 from xegrad.slips.entry import Parameters
 
@@ -20,6 +21,14 @@ Words = Mapping[str, Any]
 
 # What cross_entropy of PyTorch calls the options, where it is another name.
 ARGUMENTS = {"class_weights": "weight"}
+
+MOST_NAMED = 12  # classes in a sentence
+# Of orders that programs make by themselves: what they are, and the line that makes them.
+ORDERS = {
+    "reversed": ("the reverse order of the classes", "classes = names[::-1]"),
+    "alphabetical": ("the alphabetical order of the classes", "classes = sorted(set(names))"),
+    "0 1 10 2": ("the order of the classes' numbers as text", "classes = sorted(map(str, labels))"),
+}
 
 
 def _scaled(c: Cells, form: Parameters) -> Words:
@@ -97,6 +106,8 @@ def _option_ignored(c: Cells, form: Parameters) -> Words:
     which = {
         "": "that option of the loss did not reach the backward pass.",
         "kept, in the mean over the others": "the ignored rows are kept, and the sum is divided by the other rows.",
+        "S": "an ignored row has no label, but its S is kept.",
+        "S, in the mean over the others": "an ignored row has no label, but its S is kept, over the number of others.",
         "smoothed": "an ignored row has no label, but its smoothing eps/T is kept.",
         "smoothed, with S": "an ignored row has no label, but S - eps/T is kept.",
         "the only ones that count": "the mask is inverted, and the ignored rows alone count.",
@@ -119,22 +130,55 @@ def _rows_left_out(c: Cells, form: Parameters) -> Words:
 
 
 def _smoothed(c: Cells, form: Parameters) -> Words:
-    n_classes, spread = c.problem.n_classes, form["spread"]
-    if spread == "eps/T":
+    n_classes, spread, stated = c.problem.n_classes, str(form["spread"]), c.problem.targets.label_smoothing
+    advice, right, of_the_problem = (
+        "Leave the smoothing out, or state it in the problem",
+        "y = y",
+        "does not say so",
+    )
+    if stated:
+        advice, right = "Smooth by the problem's eps, or state the other one", f"eps = {stated:.6g}"
+        of_the_problem = f"says {stated:.6g}"
+    words = {"wrong": _smoothing_in_code(spread), "right": right, "advice": advice}
+    if spread != "eps/T":
         which = (
-            "The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
-            "(or by {eps_of_others} over the other {n_others} alone); the problem does not say so."
+            f"The targets are smoothed by eps = {{eps}}, with {{spread}}:\n"
+            f"a formula of its own, after which they do not sum to one; the problem {of_the_problem}."
         )
-        eps_of_others = form["eps"] * (n_classes - 1) / n_classes
-        return {"which": which, "eps_of_others": eps_of_others, "wrong": "y = (1 - eps) * y + eps / T"}
-    formula, *where = str(spread).split(", ")
-    which = "The targets are smoothed by eps = {eps}, with {spread}:\n"
-    which += "a formula of its own, after which they do not sum to one; the problem does not say so."
-    share = formula if "not" not in where[0] else "1/T"
-    wrong = f"y = (1 - eps) * y + {share}"
-    if where[0] == "on the others":
-        wrong = f"y = np.where(y == 1, 1 - eps, {share})"
-    return {"which": which, "wrong": wrong}
+        return {**words, "which": which}
+    which = (
+        "The targets are smoothed by eps = {eps}, spread over all {n_classes} classes\n"
+        f"(or by {{eps_of_others}} over the other {{n_others}} alone); the problem {of_the_problem}."
+    )
+    eps_of_others = form["eps"] * (n_classes - 1) / n_classes
+    if stated:
+        words["wrong"] = f"eps = {form['eps']:.6g}"
+    return {**words, "which": which, "eps_of_others": eps_of_others}
+
+
+def _smoothed_otherwise(c: Cells, form: Parameters) -> Words:
+    spread, stated = str(form["spread"]), c.problem.targets.label_smoothing
+    which = f"{spread.removesuffix(', with S')}."
+    if spread.endswith("with S"):
+        which += " S stands alone, though the targets do not sum to one."
+    words = {"stated": f"{stated:.6g}", "which": which, "wrong": _smoothing_in_code(spread)}
+    if "weights" in form:
+        words["which"] = f"{which} The weight of the label multiplies every class of its row."
+        words["wrong"] += "; y *= weight[label]"
+    return words
+
+
+def _smoothing_in_code(spread: str) -> str:
+    share, *where = spread.removesuffix(", with S").replace("/", " / ").split(", ")
+    of_label = "(1 - eps) * y"
+    if where == ["and eps T / (T - 1) off the label"]:
+        of_label = "(1 - eps * T / (T - 1)) * y"
+    elif where == ["and nothing off the label"]:
+        of_label = "y"
+    code = f"y = {of_label}" + (f" + {share}" if share != "nothing" else "")
+    if where == ["on the others"]:
+        code = f"y = np.where(y == 1, 1 - eps, {share})"
+    return code + ("    # and dz = s - y" if spread.endswith("with S") else "")
 
 
 def _clipped_probabilities(c: Cells, form: Parameters) -> Words:
@@ -158,10 +202,31 @@ def _temperature(c: Cells, form: Parameters) -> Words:
 
 
 def _denominator(c: Cells, form: Parameters) -> Words:
-    if str(form["counted"]).endswith("times"):
-        return {"wrong": "e / all_reduce(all_reduce(e.sum(axis=-1, keepdims=True)))"}
-    columns = str(form["counted"]).split()[0]
-    return {"wrong": f"softmax(np.pad(z, ((0, 0), (0, {columns}))))[:, :{c.problem.n_classes}]"}
+    if form["counted"] == "times":
+        return {
+            "which": "it has every class {k} times",
+            "wrong": "e / all_reduce(all_reduce(e.sum(axis=-1, keepdims=True)))",
+            "advice": "Add up the parts of the sum once.",
+        }
+    if form["counted"] == "padding columns":
+        return {
+            "which": "it has {k} padding columns with a logit of 0",
+            "wrong": "softmax(np.pad(z, ((0, 0), (0, {k}))))[:, :{n_classes}]",
+            "advice": "Give padding a logit of -inf.",
+        }
+    constant = {"wrong": "e / (e.sum(axis=-1, keepdims=True) + {k})"}
+    if form["counted"] == "a constant":
+        advice = "Give padding a logit of -inf, and add nothing to the sum."
+        return {**constant, "which": "k = {k} is added to it", "advice": advice}
+    advice = "Add nothing: with a largest exponential of 1 the sum is never 0."
+    return {**constant, "which": "k = {k} is added, where the largest e^z is 1", "advice": advice}
+
+
+def _after_update(c: Cells, form: Parameters) -> Words:
+    which = "right, but for the weights after a step"
+    if form["updated"] == "W of R W'":
+        which = "the residuals are from before the step, and are carried back by W from after it"
+    return {"which": which, "wrong": "{d} = {carried}"}
 
 
 def _micro_batches(c: Cells, form: Parameters) -> Words:
@@ -222,8 +287,14 @@ def _stored(c: Cells, form: Parameters) -> Words:
 
 def _permuted(c: Cells, form: Parameters) -> Words:
     columns = np.arange(c.problem.n_classes)
-    order = np.argsort(formulas.permuted(c, form, np.zeros_like(columns), columns))
-    return {"columns": " ".join(map(str, order.tolist()))}
+    order = np.argsort(formulas.permuted(c, form, np.zeros_like(columns), columns)).tolist()
+    known, undone, _ = form["order"].partition(", undone")
+    which, wrong = ORDERS.get(known, ("another order of the classes", "classes = the names in another order"))
+    if undone:
+        which, wrong = f"the inverse of {which}", "{d}[:, order]    # where np.argsort(order) puts them back"
+    names = ", ".join(class_in_short(c.problem, index) for index in order[:MOST_NAMED])
+    names = names.replace("{", "{{").replace("}", "}}") + (", ..." if len(order) > MOST_NAMED else "")
+    return {"columns": " ".join(map(str, order)), "which": which, "listed": names, "wrong": wrong}
 
 
 def _scrambled(c: Cells, form: Parameters) -> Words:
@@ -242,9 +313,11 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "rows-left-out": _rows_left_out,
     "low-precision": _stored,
     "label-smoothed": _smoothed,
+    "smoothed-otherwise": _smoothed_otherwise,
     "probabilities-clipped": _clipped_probabilities,
     "temperature": _temperature,
     "wrong-denominator": _denominator,
+    "evaluated-after-update": _after_update,
     "micro-batch-means": _micro_batches,
     "log-forgotten": _log_forgotten,
     "weights-not-transposed": _not_transposed,

@@ -42,7 +42,7 @@ def _seen(verification: Verification, judgement: Judgement) -> Iterator[str]:
         yield rows
         return
     yield f"No known mistake makes {'this loss' if judgement.name == LOSS else 'these numbers'}."
-    if judgement.name != LOSS and judgement.pattern in PLACES:
+    if judgement.pattern in PLACES:
         yield PLACES[judgement.pattern]
     candidate = judgement.comparison.candidate
     half = next((half for half in HALF if PRECISIONS[half].holds(candidate).all()), None)
@@ -68,7 +68,7 @@ def _next(verification: Verification, judgement: Judgement) -> Iterator[str]:
     name, has_rows = judgement.name, verification.problem.n_rows > 1
     if has_rows and verification.diagnoses[name].where:
         return
-    if name != LOSS and judgement.pattern == "one entry":
+    if judgement.pattern == "one entry":
         return
     if has_rows and name == LOSS:
         yield "compare the loss of each row, which xegrad compute --reduction none shows"

@@ -51,7 +51,7 @@ def computation_view(computation: Computation, layout: Layout, page: PageSetting
 def _why_uncertified(computation: Computation) -> str:
     """What the sign beside an exact value says, and what would certify it."""
     unsure = "not certified: the exact value may be another"
-    return "; ".join(filter(None, (unsure, computation.left_out)))
+    return "; ".join(filter(None, (unsure, computation.evaluations["exact"].left_out)))
 
 
 def understood(problem: Problem, layout: Layout) -> str:
@@ -245,7 +245,7 @@ def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple
     if comparison is None:
         return np.lexsort((np.arange(values.size), -np.abs(values)))[:top], "largest"
     order = "in which rounding can hide most" if comparison.agrees else "that differ most"
-    return comparison.worst_first[:top], order
+    return comparison.worst(top), order
 
 
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from xegrad.descent import Descent, accuracy
+from xegrad.descent import Descent, ExactLosses, accuracy
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import SPARKLINE, PageSettings
 from xegrad.display.text import Column, View, headed, matrix
@@ -33,10 +33,15 @@ def sparkline(values: Sequence[float], *, width: int = SPARKLINE, ascii: bool = 
     return "".join(blocks[round((value / 2 - least / 2) / spread * (len(blocks) - 1))] for value in shown)
 
 
-def descent_view(descent: Descent, learning_rate: float | None, page: PageSettings) -> View:
+def descent_view(
+    descent: Descent, learning_rate: float | None, page: PageSettings, exact: ExactLosses | None = None
+) -> View:
     """The losses and what became of them, a line each, and how it ended last, in a sentence."""
     digits, losses = page.digits, descent.losses
     rows = {"loss before": with_digits(losses[0], digits), "loss after": with_digits(losses[-1], digits)}
+    if exact is not None:
+        ends = (with_digits(loss, digits) for loss in (exact.loss_before, exact.loss_after))
+        rows["exact loss"] = " before, ".join(ends) + f" after{'' if exact.certified else '; not certified'}"
     if len(losses) > 1:
         rows["losses"] = sparkline(losses, width=min(SPARKLINE, page.width - 18), ascii=page.ascii)
         rows["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"

@@ -37,6 +37,20 @@ def in_column(value: float, decimals: int, digits: int) -> str:
     return f"{value:.{digits - 1}e}"
 
 
+def as_known(value: float, error: float, text: str) -> str:
+    """The text of a number that may be off by an error: with fewer digits where that does not leave as many."""
+    if not error or not math.isfinite(value):
+        return text
+    known = 1 + math.floor(math.log10(abs(value) / (2 * error))) if abs(value) > 2 * error else 0
+    shown = f"{value:.{known - 1}e}" if known else NOTHING
+    return shown if known < _digits_of(text) else text
+
+
+def _digits_of(text: str) -> int:
+    """How many significant digits it shows."""
+    return len(text.partition("e")[0].replace(".", "").lstrip("-0"))
+
+
 def with_digits(value: float, digits: int) -> str:
     """A number on its own."""
     return repr(value) if digits >= SHOWS_ALL else f"{value:.{digits}g}"

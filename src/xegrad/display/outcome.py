@@ -9,10 +9,11 @@ import numpy as np
 
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison
-from xegrad.display.numbers import MANY, agreeing, how_many_correct, with_digits
+from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, with_digits
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
 from xegrad.naming import class_in_short, entry_of
 from xegrad.problem import Problem
+from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
 from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import AXES, SYMBOLS, count
@@ -21,6 +22,8 @@ SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to
 COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said
 # Digits fewer than in the median entry, and its part: the value of such an entry says why.
 SMALL_BY, SMALL = 3, 0.1
+MOST_DIGITS = 16
+SAMPLED = 2**16  # entries of many that the size of a median entry is taken from
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
 )
@@ -57,7 +60,7 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
     parts = [_of_loss(judgement) if judgement.name == LOSS else _of_gradient(problem, judgement)]
     if outcome == UNDECIDED:
         is_loss = judgement.name == LOSS
-        value = f"the loss is {float(judgement.comparison.reference[0])!r}; " if is_loss else ""
+        value = f"the loss is {_exact_loss(judgement)}; " if is_loss else ""
         parts = [f"{value}{_why_undecided(problem, judgement)}."]
     broken = int((~np.isfinite(judgement.comparison.candidate)).sum())
     if outcome == WRONG and broken and judgement.name != LOSS:
@@ -122,14 +125,21 @@ def _of_gradient(problem: Problem, judgement: Judgement) -> str:
 
 def _of_loss(judgement: Judgement) -> str:
     """What is so of a loss."""
-    yours, exact = float(judgement.comparison.candidate[0]), float(judgement.comparison.reference[0])
+    yours, exact = float(judgement.comparison.candidate[0]), _exact_loss(judgement)
     printed = _printed(judgement.reading)
     if judgement.outcome == WRONG:
-        return f"the loss is {exact!r}, not {yours!r}{printed.rstrip(',')}."
+        return f"the loss is {exact}, not {yours!r}{printed.rstrip(',')}."
     if judgement.outcome == DIGITS_LOST:
-        return f"the loss is {exact!r}, and {yours!r} has no digit of it."
+        return f"the loss is {exact}, and {yours!r} has no digit of it."
     is_right = "correct" if judgement.tolerance.derived else "within"
     return f"the loss{printed} is {is_right} {_limit(judgement.tolerance).rstrip(',')}."
+
+
+def _exact_loss(judgement: Judgement) -> str:
+    """With as many digits as are known of it."""
+    comparison = judgement.comparison
+    value = float(comparison.reference[0])
+    return as_known(value, float(np.ravel(comparison.error)[0]), repr(value))
 
 
 def where(problem: Problem, judgement: Judgement) -> str:
@@ -186,8 +196,9 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     if not counted.any():
         return "Every exact value is 0."
     among = is_wrong if is_wrong.any() else counted
-    median, least = int(np.sort(digits[counted])[(counted.sum() - 1) // 2]), int(digits[among].min())
-    if counted.sum() == 1:
+    n_with = np.cumsum([np.count_nonzero((digits == k) & counted) for k in range(MOST_DIGITS + 1)])
+    median, least = int(np.searchsorted(n_with, (n_with[-1] + 1) // 2)), int(digits[among].min())
+    if n_with[-1] == 1:
         return f"{agreeing(least)}."
     if least >= MANY:
         return f"{agreeing(least)} in every entry."
@@ -196,13 +207,20 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     of_worst = "none" if least == 0 else str(least)
     if is_wrong.sum() == 1:
         return f"{agreeing(median)} in the median entry, {of_worst} in this one."
-    worst = next(one for one in comparison.worst_first.tolist() if among[one] and digits[one] == least)
+    worst = int(comparison.worst(1, among & (digits == least))[0])
     named, value = entry_of(problem, judgement.name, worst), float(comparison.reference.flat[worst])
-    if median - least >= SMALL_BY and abs(value) < SMALL * np.median(np.abs(comparison.reference)):
-        named += f" (its value is {with_digits(value, 1)})"
+    if median - least >= SMALL_BY and abs(value) < SMALL * median_size(comparison.reference):
+        error = 0.0 if comparison.is_exact else float(np.ravel(comparison.error)[worst])
+        named += f" (its value is {as_known(value, error, with_digits(value, 1))})"
     if median == least:
         return f"{agreeing(median)} in the median entry and in the worst, {named}."
     return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
+
+
+def median_size(values: Array) -> float:
+    """Of the entries; of many, as many as tell a tenth of it."""
+    flat = values.ravel()
+    return float(np.median(np.abs(flat[:: max(1, flat.size // SAMPLED)])))
 
 
 def _caught(judgement: Judgement) -> str:
@@ -210,12 +228,13 @@ def _caught(judgement: Judgement) -> str:
     comparison, decimals = judgement.comparison, judgement.reading.decimals
     if decimals is not None and decimals <= COARSE:
         return f"An error below {0.5 * 10.0**-decimals:g} could not have been caught."
-    exact = np.abs(comparison.reference[comparison.reference != 0])
-    if not exact.size:
+    relative, n_entries = comparison.relative_bounds.ravel(), np.count_nonzero(comparison.reference)
+    if not n_entries:
         return ""
-    relative = judgement.relative_bounds
-    median, largest = (_part(2 * float(one)) for one in (np.median(relative), relative[exact.argmax()]))
-    if exact.size == 1 and median:
+    of_largest = relative[np.abs(comparison.reference).argmax()]
+    known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
+    median, largest = (_part(2 * float(one)) for one in (np.median(known), of_largest))
+    if n_entries == 1 and median:
         return f"An error of {median} would have been caught."
     both = "in the median entry and in the largest"
     if median == largest:
@@ -240,8 +259,13 @@ def _part(relative: float) -> str:
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     """What leaves half of every entry open."""
     comparison, precision = judgement.comparison, judgement.tolerance.precision
+    left_out = f": {judgement.exact.left_out}" if judgement.exact and judgement.exact.left_out else ""
     if not np.all(judgement.certified):
-        return "the exact value could not be certified"
+        return f"the exact value could not be certified{left_out}"
+    if judgement.is_open:
+        near = int(comparison.open.sum())
+        are = f"{count(near, 'entry')} {'is' if near == 1 else 'are'}" if near else "all entries are"
+        return f"{are} so near the limit that the exact value would decide, and it is not known well enough{left_out}"
     is_loss = judgement.name == LOSS
     if unbounded := int(comparison.unbounded.sum()):
         there = "it" if is_loss else f"{unbounded} of {count(comparison.bound.size, 'entry')}"

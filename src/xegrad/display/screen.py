@@ -96,10 +96,10 @@ def is_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def announce(seconds: float) -> None:
-    """Say on standard error what the exact values will take, where that is long."""
+def announce(seconds: float, what: str = "the exact values take") -> None:
+    """Say on standard error how long something will take, where that is long."""
     if seconds > LONG:
-        sys.stderr.write(f"xegrad: the exact values take about {seconds:.0f} s\n")
+        sys.stderr.write(f"xegrad: {what} about {seconds:.0f} s\n")
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
+from xegrad.blindness import are_sought
 from xegrad.diagnosis import Diagnosis
 from xegrad.display import outcome
 from xegrad.display.advice import advice
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.numbers import decimals_for, in_column
+from xegrad.display.numbers import as_known, decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
 from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, steps_right_if_sentence
@@ -21,9 +22,13 @@ from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
 from xegrad.naming import entry_of, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.verification import LOSS, Check, Verification
+from xegrad.verification import LOSS, Check, Verification, names_no_mistake
 from xegrad.vocabulary import SYMBOLS, count
 
+NOT_SOUGHT = (
+    "Not looked for: mistakes that this problem could not have caught. It is too large; "
+    "xegrad sample makes a small one."
+)
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "green", "WRONG": "bold red", "follows": "yellow"}
 LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
@@ -78,8 +83,11 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
         view.insert(0, headed(right_if_sentence(right_if), STYLES[UNDECIDED], page.width))
     if name in verification.fits:
         view.append(wrap(f"Note: {shape_of(verification.fits[name])}.", page.width))
-    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and right_if is None:
+    is_named = diagnosis is not None and not names_no_mistake(diagnosis.names)
+    if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and (right_if is None or is_named):
         view.append(_worst(verification.problem, name, judgement, page))
+    if right_if is not None and is_named:
+        view.append(wrap("If it was made otherwise, a known mistake makes these numbers:", page.width))
     if name in verification.diagnosed_if:
         view.append(wrap(diagnosed_if_sentence(verification.diagnosed_if[name]), page.width))
     if diagnosis is not None:
@@ -90,20 +98,28 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
     if verification.blind_spots.get(name):
         names = ", ".join(verification.blind_spots[name])
         view.append(wrap(f"Not ruled out by this problem: {names} (xegrad slips NAME explains).", page.width))
+    elif judgement.outcome == RIGHT and name != LOSS and not are_sought(verification.problem):
+        view.append(wrap(NOT_SOUGHT, page.width))
     return view
 
 
 def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings) -> Section:
     """The worst entries: the candidate's, the exact ones, and how far they are apart."""
     against, digits = judgement.comparison, page.digits
-    bad = (judgement.wrong if judgement.outcome == WRONG else against.no_correct_digit).ravel()
-    shown = [index for index in against.worst_first.tolist() if bad[index]][: page.top]
+    bad = judgement.wrong if judgement.outcome == WRONG else against.no_correct_digit
+    shown = against.worst(page.top, bad).tolist()
     parts = {"yours": against.candidate, "exact": against.reference, "difference": against.difference}
     values = {heading: (part.ravel()[shown] + 0.0).tolist() for heading, part in parts.items()}
+    errors = [0.0] * len(shown) if against.is_exact else np.ravel(against.error)[shown].tolist()
     decimals = decimals_for(values["yours"] + values["exact"], digits)
     columns = [Column([entry_of(problem, name, index) for index in shown], "worst entries", left=True)]
     for heading, column in values.items():
-        columns.append(Column([in_column(value, decimals, digits) for value in column], heading))
+        off = errors if heading != "yours" else [0.0] * len(shown)
+        cells = (
+            as_known(value, error, in_column(value, decimals, digits))
+            for value, error in zip(column, off, strict=True)
+        )
+        columns.append(Column([*cells], heading))
     lines = matrix(columns)
     if more := int(bad.sum()) - len(shown):
         lines.append(Text(f"and {more} more; --all shows them"))

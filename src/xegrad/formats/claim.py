@@ -19,7 +19,7 @@ from xegrad.errors import InputError, short, shown
 from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
 from xegrad.formats.results import types as results
 from xegrad.formats.values import chosen, listed, nearest
-from xegrad.naming import shape_of
+from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
@@ -27,24 +27,24 @@ from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):
-    """A gradient or a loss that nobody has read yet: text or an array, where it is from, and KEY of FILE:KEY.
+    """What is claimed and nobody has read yet: text or an array, where it is from, and KEY of FILE:KEY.
 
-    `dtype` is that of numbers as they lie in memory, where these are the bytes.
+    What a problem brings along is under its keys: JSON, an array, or the arrays of `gradients`.  `dtype` is that of
+    numbers as they lie in memory, where these are the bytes; what does not say so itself is `of` this key.
     """
 
-    data: bytes | Array
+    data: bytes | Array | Mapping[str, Any]
     source: str
     key: str | None = None
     dtype: str | None = None
+    of: str = "gradient"
 
 
 def read(
     problem: Problem,
     layout: Layout,
     names: Sequence[str] | None = None,
-    *,
-    gradient: Written | None = None,
-    loss: Written | None = None,
+    *claims: Written,
     asked: Reading | None = None,
 ) -> Claim:
     """The claim in the library's layout: all that there is, or of the gradients those that are named.
@@ -55,6 +55,8 @@ def read(
         That of the problem's file, which the gradients have too.
     names : gradients, as the library calls them, optional
         Which must be there.  One alone says of which a gradient is, that does not say so itself.
+    claims : Written
+        Of what two of them hold, that of the first counts.
     asked : Reading, optional
         With how many decimals or digits the numbers were printed, or neither: they are what they are.  By default
         the text tells.
@@ -67,30 +69,32 @@ def read(
     """
     gradients: dict[str, Claimed] = {}
     steps: dict[str, Claimed] = {}
-    if gradient is not None:
-        with naming(gradient.source):
-            shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
-            values = _values(gradient, shape, asked)
-            gradients = _gradients(values, problem, layout, names, asked)
-            steps = {name: _array(values[name], name, asked) for name in CHAIN[:-1] if name in values}
+    there: list[str] = []
+    shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
+    for written in claims:
+        with naming(written.source):
+            values = _values(written, shape, asked)
+            by_symbol = _by_symbol(values, names)
+            there += [symbol for symbol, _, _ in by_symbol]
+            in_this = _gradients(by_symbol, problem, layout, names, asked)
+            steps_of_this = {name: _array(values[name], name, asked) for name in CHAIN[:-1] if name in values}
+            if "loss" in steps_of_this and (size := steps_of_this["loss"].values.size) != 1:
+                raise InputError(f"the loss is made of {size} numbers; one is expected")
             dtype = _word(values.get("dtype"))
             if dtype is not None and not (isinstance(dtype, str) and dtype in PRECISIONS):
                 raise InputError(f"dtype is {shown(dtype)}; one of {', '.join(PRECISIONS)} is expected")
             if dtype is not None:
-                gradients = {name: replace(claimed, dtype=dtype) for name, claimed in gradients.items()}
-                steps = {name: replace(claimed, dtype=dtype) for name, claimed in steps.items()}
-            if "weights" in gradients:
-                steps["gradient"] = gradients["weights"]
-    number = steps.get("loss")
-    if loss is not None:
-        with naming(loss.source):
-            number = _one_number(loss.data, asked)
-    if number is not None:
-        if number.values.size != 1:
-            raise InputError(f"the loss is made of {number.values.size} numbers; one is expected")
-        number = number.moved(np.ravel)
+                in_this = {name: replace(claimed, dtype=dtype) for name, claimed in in_this.items()}
+                steps_of_this = {name: replace(one, dtype=dtype) for name, one in steps_of_this.items()}
+        gradients, steps = in_this | gradients, steps_of_this | steps
+    if missing := [SYMBOLS[name] for name in names or () if name not in gradients]:
+        those = ", ".join(dict.fromkeys(there)) or "none"
+        raise InputError(f"there is no gradient of {' and '.join(missing)}; there is {those}")
+    number = steps["loss"].moved(np.ravel) if "loss" in steps else None
     # The steps lead to dL/dW; what is named beside it is judged alone.
-    is_chain = steps.keys() - {"gradient", "loss"} and (names is None or "weights" in names)
+    is_chain = steps.keys() - {"loss"} and (names is None or "weights" in names)
+    if is_chain and "weights" in gradients:
+        steps["gradient"] = gradients["weights"]
     return Claim(gradients, number, steps if is_chain else {})
 
 
@@ -102,8 +106,13 @@ _OBJECT = re.compile(r'\s*\{\s*["}]')  # in JSON; a matrix in C begins with its 
 def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> Mapping[str, Any]:
     """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already."""
     data, key = written.data, written.key
+    if isinstance(data, Mapping):
+        texts = {of: printed.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
+        return {**data, **texts}
     if isinstance(data, np.ndarray):
-        return {"gradient": printed.of_array(data)}
+        return {written.of: printed.of_array(data)}
+    if written.of == "loss":
+        return {"loss": printed.one_number(data.decode().strip().replace("null", "nan"), asked)}
     if written.dtype is not None:
         return {"gradient": printed.of_array(raw.of_shape(data, written.dtype, shape), written.dtype)}
     binary = binary_format(data)
@@ -135,10 +144,7 @@ def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], st
         arrays = {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
     if key is not None or (len(arrays) == 1 and not arrays.keys() & {*_READ}):
         return {"gradient": arrays[chosen(arrays, "gradient", [key] if key else [*arrays], [])]}, ""
-    if "gradients" in arrays:
-        raise InputError("gradients is an array; of each gradient one is expected, as gradients.W")
-    several = {of.partition(".")[2]: array for of, array in arrays.items() if of.startswith("gradients.")}
-    values = {of: array for of, array in arrays.items() if not of.startswith("gradients.")}
+    values, several = npz.with_gradients_apart(arrays)
     return values | ({"gradients": several} if several else {}), ", and FILE:KEY takes one array alone"
 
 
@@ -147,23 +153,17 @@ def _known(values: Mapping[str, Any], hint: str = "") -> Mapping[str, Any]:
     skipped = {*results.ComputeResult.__struct_fields__, *results.ExplainResult.__struct_fields__}
     for key in values:
         if key not in _READ and key not in skipped:
-            known = f"what is read is {', '.join(_READ)}{hint}"
-            raise InputError(f"{short(key)!r} is no gradient, loss or step; {known}{nearest(key, _READ)}")
+            known = f"what is read is {', '.join(_READ)}{hint}{nearest(key, _READ)}"
+            raise InputError(f"{short(key)!r} is no gradient, loss or step; {gradient_meant(key) or known}")
     if not values.keys() & {*_READ} - {"with_respect_to", "dtype"}:
         raise InputError(f"there is no gradient, loss or step; the keys are {listed([*values]) or 'none'}")
     return values
 
 
-def _gradients(
-    values: Mapping[str, Any],
-    problem: Problem,
-    layout: Layout,
-    names: Sequence[str] | None,
-    asked: Reading | None,
-) -> dict[str, Claimed]:
-    """Those under `gradients`, by their symbols, and `gradient`, which is of W beside others; only the named ones."""
+def _by_symbol(values: Mapping[str, Any], names: Sequence[str] | None) -> list[tuple[str, Any, str]]:
+    """The symbol, the value and the key of those under `gradients`, and of `gradient`, which is of W beside others."""
     several = values.get("gradients", {})
-    if not isinstance(several, dict):
+    if not isinstance(several, Mapping):
         raise InputError(f"gradients is no object; one of {', '.join(NAMES)} is expected")
     for symbol in several:
         _check_symbol(symbol, "gradients")
@@ -172,11 +172,21 @@ def _gradients(
         _check_symbol(of, "with_respect_to")
     elif names is not None and len(names) == 1 and "gradients" not in values:
         of = SYMBOLS[names[0]]
-    gradients: dict[str, Claimed] = {}
-    alone = [of or "W"] if "gradient" in values else []
     keys = [(symbol, several[symbol], f"gradients.{symbol}") for symbol in NAMES if symbol in several]
-    keys += [(symbol, values["gradient"], "gradient") for symbol in alone]
-    for symbol, value, key in sorted(keys, key=lambda one: [*NAMES].index(one[0])):
+    keys += [(of or "W", values["gradient"], "gradient")] if "gradient" in values else []
+    return sorted(keys, key=lambda one: [*NAMES].index(one[0]))
+
+
+def _gradients(
+    by_symbol: Sequence[tuple[str, Any, str]],
+    problem: Problem,
+    layout: Layout,
+    names: Sequence[str] | None,
+    asked: Reading | None,
+) -> dict[str, Claimed]:
+    """Those that are named, in the library's layout."""
+    gradients: dict[str, Claimed] = {}
+    for symbol, value, key in by_symbol:
         name = NAMES[symbol]
         if names is not None and name not in names:
             continue
@@ -187,9 +197,6 @@ def _gradients(
         if name in gradients and not np.array_equal(gradients[name].values, claimed.values, equal_nan=True):
             raise InputError(f"gradient and gradients.{symbol} differ; which is meant?")
         gradients[name] = claimed
-    if missing := [SYMBOLS[name] for name in names or () if name not in gradients]:
-        there = ", ".join(dict.fromkeys([*several, *alone])) or "none"
-        raise InputError(f"there is no gradient of {' and '.join(missing)}; there is {there}")
     return gradients
 
 
@@ -210,16 +217,9 @@ def _word(value: Any) -> Any:
 
 def _check_symbol(symbol: Any, key: str) -> None:
     if not (isinstance(symbol, str) and symbol in NAMES):
-        hint = nearest(str(symbol), NAMES)
+        symbols = GRADIENTS.get(str(symbol).lower())
+        hint = f"; did you mean {symbols!r}?" if symbols else nearest(str(symbol), NAMES)
         raise InputError(f"{key} names {shown(symbol)}; the gradients are {', '.join(NAMES)}{hint}")
-
-
-def _one_number(data: bytes | Array, asked: Reading | None) -> Claimed:
-    """A loss; null is JSON's way to say that it is no number."""
-    if isinstance(data, np.ndarray):
-        return printed.of_array(data)
-    text = data.decode().strip()
-    return printed.one_number("nan" if text == "null" else text, asked)
 
 
 def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Claimed:

@@ -10,11 +10,13 @@ A data set is a table with a header, one row for each example: columns of number
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -32,6 +34,9 @@ from xegrad.vocabulary import count
 SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are not commas, though spreadsheets write them
 HEADER = "the header is x, then the class names"
 SPECIAL_ROWS = {"bias": "b", "label": "label"}  # by their first cell: the key that each is
+_PLAIN = b"-0123456789"  # a row of plain numbers begins with one of these
+
+_row_decoder = msgspec.json.Decoder(list[float])
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -55,13 +60,13 @@ class Line(msgspec.Struct, frozen=True):
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """A problem in one table; or a part: plain numbers, or labels."""
-    lines = _lines(data)
-    if part is None:
-        return _problem(lines)
     if part == "label":
-        return RawProblem({"label": _labels(lines)})
+        return RawProblem({"label": _labels(_lines(data))})
+    lines, plain = _apart(data, part)
+    if part is None:
+        return _problem(lines, plain)
     try:
-        array, names = _numbers(lines)
+        array, names = _numbers(lines, plain)
     except InputError as error:
         hint = "; if it is a data set, --label-column names the column that is the label"
         raise InputError(f"{error}{hint if part == 'x' else ''}") from None
@@ -72,7 +77,39 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     return RawProblem(values)
 
 
-def _problem(lines: list[Line]) -> RawProblem:
+def _apart(data: bytes, part: str | None) -> tuple[list[Line], Array | None]:
+    """The lines that begin with a word, and the numbers of the rows between; or else all lines, and None.
+
+    Most rows are plain numbers, which brackets make a list in JSON: that is read ten times as fast as cell by cell.
+    """
+    words: list[Line] = []
+    widths: set[int] = set()
+    most = 1 if part else 1 + len(SPECIAL_ROWS)
+
+    def rows() -> Iterator[list[float]]:
+        for number, line in enumerate(io.BytesIO(data), start=1):
+            if line[0] in _PLAIN:
+                row = _row_decoder.decode(b"[%b]" % line)
+                widths.add(len(row))
+                yield row
+            elif not line.isspace():
+                (word,) = _lines(line)
+                if len(words) == most or b'"' in line or (widths and not words) or is_number(word.cells[0]):
+                    raise InputError("it has a cell that must be looked at by itself")
+                words.append(Line(number, word.cells))
+
+    with contextlib.suppress(msgspec.DecodeError, RecursionError, InputError):
+        if b"\r" in data and data.count(b"\r") > data.count(b"\r\n"):
+            raise InputError("it has lines that end otherwise")
+        plain = np.fromiter(chain.from_iterable(rows()), np.float64)
+        is_known = all(line.cells[0].lower() in SPECIAL_ROWS for line in words[1:])
+        is_table = len(widths) == 1 and widths.issuperset(len(line.cells) for line in words)
+        if is_known and is_table and (words or part):
+            return words, plain.reshape(-1, *widths)
+    return _lines(data), None
+
+
+def _problem(lines: list[Line], plain: Array | None) -> RawProblem:
     """W is always (inputs, classes)."""
     header, *below = lines
     _check_header(header)
@@ -85,9 +122,9 @@ def _problem(lines: list[Line]) -> RawProblem:
         if rows:
             values[key] = _matrix(rows, range(1, len(header.cells)))[0]
     table = [line for line in below if line.cells[0].lower() not in SPECIAL_ROWS]
-    if not table:
+    if not table and plain is None:
         raise InputError("there is no row of numbers; each input is a row: x_j, then W[j, :]")
-    numbers = _matrix(table, range(len(header.cells)))
+    numbers = _matrix(table, range(len(header.cells))) if plain is None else plain
     values |= {"W": numbers[:, 1:], "x": numbers[:, 0]}
     if names := _names(header.cells[1:]):
         values["classes"] = names
@@ -162,8 +199,10 @@ def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
     return not others
 
 
-def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
+def _numbers(lines: list[Line], plain: Array | None = None) -> tuple[Array, tuple[str, ...] | None]:
     """A table of numbers, and the names above them."""
+    if plain is not None and not lines:
+        return plain, None
     _check_widths(lines)
     first, *below = lines
     columns = range(len(first.cells))
@@ -173,9 +212,9 @@ def _numbers(lines: list[Line]) -> tuple[Array, tuple[str, ...] | None]:
     if len(words) < len(columns):
         shown = repr(short(first.cells[words[0]]))
         raise first.error(f" is {shown} among numbers; a row holds numbers, a header only names", words[0])
-    if not below:
+    if not below and plain is None:
         raise InputError("there are no numbers below the header")
-    return _matrix(below, columns), _names(first.cells)
+    return _matrix(below, columns) if plain is None else plain, _names(first.cells)
 
 
 def _check_widths(lines: list[Line]) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 from xegrad.errors import InputError, short
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import array_of_rows, check_doubled
-from xegrad.problem_spec import ARRAY, FIELDS, ProblemObject, unknown_key
+from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, ProblemObject, unknown_key
 
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
@@ -21,7 +21,7 @@ _KINDS = {
 }  # fmt: skip
 
 # A claim may be no number, which Python's json writes though JSON has no word for it.
-_CLAIM = re.compile(rb'"(gradient|loss)"\s*:\s*(\[[^{}":]*\]|-?[A-Za-z]+)')
+_CLAIM = re.compile(rf'"({"|".join(CLAIMS)})"\s*:\s*(\[[^{{}}":]*\]|\{{[^{{}}]*\}}|-?[A-Za-z]+)'.encode())
 _KEY = re.compile(rb'"\s*:')
 _BETWEEN = re.compile(rb"\}[ \t\r]*\n[ \t]*\{")  # one object ends its line, and the next begins its own
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
@@ -42,9 +42,13 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
 
 def read_object(data: bytes) -> Any:
     """The ProblemObject as it stands, checked by its types alone, and that no key is doubled."""
-    if b'"gradient"' in data and (b"NaN" in data or b"Infinity" in data):
+    try:
+        fields = _decode(_problem_decoder, data)
+    except InputError:
+        if not (b"NaN" in data or b"Infinity" in data):
+            raise
         data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
-    fields = _decode(_problem_decoder, data)
+        fields = _decode(_problem_decoder, data)
     if b"\\" in data or _has_more_keys(data, [fields]):
         import json
 
@@ -68,8 +72,12 @@ def read_objects(text: bytes) -> list[Any] | None:
 
 
 def _has_more_keys(text: bytes, objects: list[Any]) -> bool:
-    """Whether there are more keys than were read, as where one is doubled: cheap to rule out."""
-    return len(_KEY.findall(text)) != sum(len(FIELDS) - astuple(fields).count(UNSET) for fields in objects)
+    """Whether there are more keys than were read, as where one is doubled: cheap to rule out.
+
+    There are no more keys than colons, so that most texts need not be searched for keys.
+    """
+    n_read = sum(len(objects) - column.count(UNSET) for column in zip(*map(astuple, objects), strict=True))
+    return text.count(b":") != n_read and len(_KEY.findall(text)) != n_read
 
 
 def raw_problem(fields: Any) -> RawProblem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import chosen, under_keys
 from xegrad.problem_spec import FIELDS, unknown_key
 
+OF_GRADIENTS = "gradients."
+Value = TypeVar("Value")
+
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """A problem; or a part: what stands under the key, else under the part's own, else the only array there is."""
@@ -24,10 +27,22 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
         name = chosen(arrays, part, [key or part], only)
         beside = frozenset(arrays.keys() & FIELDS.keys() - {name})
         return RawProblem(under_keys(arrays, {part: name}), beside=beside)
+    arrays, gradients = with_gradients_apart(arrays)
     for name in arrays:
         if name not in FIELDS:
             raise InputError(unknown_key(name))
-    return RawProblem(under_keys(arrays, {name: name for name in arrays}))
+    values = under_keys(arrays, {name: name for name in arrays})
+    return RawProblem(values | ({"gradients": gradients} if gradients else {}))
+
+
+def with_gradients_apart(arrays: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """The others, and those called gradients.W, gradients.b, ... by their symbols."""
+    if "gradients" in arrays:
+        raise InputError("gradients is an array; of each gradient one is expected, as gradients.W")
+    others = {key: array for key, array in arrays.items() if not key.startswith(OF_GRADIENTS)}
+    return others, {
+        key.removeprefix(OF_GRADIENTS): array for key, array in arrays.items() if key not in others
+    }
 
 
 @reading("NPZ")

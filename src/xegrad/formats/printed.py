@@ -86,6 +86,13 @@ ENCLOSED = (
         after=r"\s*;?",
         suffix=(r"(?<=[\d.])[fF](?=\s*[,}])", ""),
     ),
+    # TensorFlow, whose type is that of what numpy prints inside.
+    Enclosed(
+        rf"""{_NAMED} (?P<call><tf\.(?:Tensor|Variable)\b) [^<>()]*? \s shape=(?P<shape>\([\d,\s]*\)) ,?
+        \s dtype=(?P<type>float\d+|bfloat16), \s numpy=\s* (?:array\(\s*)?""",
+        opens=r"[\[\d.+-]",
+        after=r"(?: \s*,\s* dtype=\w+ )? (?: \s*,?\s* \)? (?P<closed>>) )?",
+    ),
 )
 
 # What stands before lines of numbers.
@@ -105,6 +112,11 @@ _R_ROW, _R_VECTOR = re.compile(r"\[(\d+),\]\s(.*)"), re.compile(r"\[(\d+)\]\s(.*
 _TYPES = {"float": "float32", "double": "float64", "single": "float32"}
 _ABBREVIATED = re.compile(r"\.\.\.|[…⋮⋱⋯]")
 _SCALAR = re.compile(r"(?<![\w.)+-])np\.(float\d+)\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
+_C_FLOAT = re.compile(  # a float of C, as 1.5f, or as %a prints it; 1.5f-3 is one of Julia
+    r"(?<![\w.]) ((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)? | 0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][-+]?\d+)"
+    r"[fF] (?![\w.+-])",
+    re.VERBOSE,
+)
 _JS_ROW = re.compile(r"Float(?:32|64)Array\((\d+)\)\s*(?=\[)")
 _NUMBER = re.compile(r"[-+]?(?:[\w.]|(?<=[eEpP])[-+])+")
 _HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][-+]?[0-9]{1,4}")  # %a
@@ -154,11 +166,14 @@ def of_text(text: str, asked: Reading | None = None, size: int | None = None) ->
         )
     types = {scalar[1] for scalar in _SCALAR.finditer(text)}
     text = _SCALAR.sub(r"\2", text)
+    if "{" not in text and _C_FLOAT.search(text):
+        text = _C_FLOAT.sub(r"\1", text)
+        types.add("float32")
     printed = _of_r(text) or _titled(text)
     if printed is None and (named := _NAMED_NUMBER.fullmatch(text)):
         printed = Printed([Token(named[1])])
     if printed is None:
-        printed = _enclosed(text) if re.search(r"[\[{]|\w\(", text) else _lines(text, size)
+        printed = _enclosed(text) if re.search(r"[\[{<]|\w\(", text) else _lines(text, size)
     if types:
         printed = replace(printed, dtype=printed.dtype or types.pop())
     return of_rows(printed.rows, asked, printed)

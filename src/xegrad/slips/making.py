@@ -73,13 +73,12 @@ def apply(
 
 def _example(cells: Cells, slip: Slip, parameters: Parameters) -> Parameters:
     """The form of a slip that stands for it on this problem, with these parameters; a factor may have a name."""
-    forms = slip.forms(cells)
+    forms = slip.example_forms(cells)
     if not forms or (slip.stage == "added W" and cells.G.shape != cells.parameter.shape):
         raise InputError(f"{slip.name} cannot be made on this problem, with respect to {cells.name}")
     form = slip.example or forms[0]
-    if slip.free is not None:
-        number = slip.number.example_on(cells)
-        form = {**form, slip.free: 2.0 if number == slip.number.nothing else number}  # 1/B of a single row
+    if slip.free is not None and form[slip.free] == slip.number.nothing:  # 1/B of a single row
+        form = {**form, slip.free: 2.0}
     form = {name: parameters.get(name, value) for name, value in form.items()}
     if isinstance(name := form.get("k"), str):
         factors = named_factors(cells, cells.G.value)

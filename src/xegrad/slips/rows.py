@@ -40,7 +40,11 @@ def counting(c: Cells) -> Mask:
 
 
 def micro_batch_forms(c: Cells) -> list[Parameters]:
-    """Each size that makes a difference: with equal parts the mean of the means is the mean."""
+    """Each size that makes a difference: with equal parts the mean of the means is the mean.
+
+    With one factor for all rows that count, some micro-batch may have none of them.  Then the sum of the means is a
+    multiple, and the average may be the mean over all rows, which is simpler.
+    """
     n_rows = c.problem.n_rows
     if c.problem.targets.reduction != "mean":
         return []
@@ -50,6 +54,8 @@ def micro_batch_forms(c: Cells) -> list[Parameters]:
         factors = micro_batches(c, {"size": size, "then": "averaged"})[rows]
         if factors.size and np.ptp(factors) > 1e-9 * np.abs(factors).max():
             forms += [{"size": size, "then": then} for then in ("averaged", "added up")]
+        elif factors.size and min(abs(factors[0] - other) for other in (1.0, rows.mean())) > 1e-9:
+            forms.append({"size": size, "then": "averaged"})
     return forms
 
 

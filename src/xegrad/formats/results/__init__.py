@@ -5,15 +5,15 @@ See docs/json.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from msgspec import UNSET
 
 from xegrad.comparison import Comparison
 from xegrad.formats.results import types
+from xegrad.formats.results.tree import Line as Line
 from xegrad.formats.results.tree import each, nulls, objects
 from xegrad.formats.results.tree import encode as encode
 from xegrad.formats.results.types import key
@@ -21,7 +21,7 @@ from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
     from xegrad.computation import Computation
-    from xegrad.descent import Descent
+    from xegrad.descent import Descent, ExactLosses
     from xegrad.explanation import Explanation
     from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
@@ -47,15 +47,23 @@ def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
     return {"of": SYMBOLS[name], **indices}
 
 
-def _together(comparisons: Iterable[Comparison], n_problems: int) -> Comparison:
-    """Several gradients of K problems as one, (K, entries)."""
-    rows = [one.in_rows(n_problems) for one in comparisons]
+def _in_rows(comparisons: Mapping[str, Comparison], n_problems: int) -> list[Comparison]:
+    """Gradients of K problems, (K, entries) each."""
+    return [one.in_rows(n_problems) for one in comparisons.values()]
+
+
+def _together(rows: Sequence[Comparison]) -> Comparison:
+    """Several gradients as one."""
+    if len(rows) == 1:
+        return rows[0]
     parts = zip(*((one.reference, one.candidate, one.bound) for one in rows), strict=True)
     return Comparison(*(np.concatenate(arrays, axis=1) for arrays in parts))
 
 
 def _max_ulps(rows: Comparison) -> Any:
-    """(K,) the largest; NaN where any number of any problem is none."""
+    """(K,) the largest; NaN where any number of any problem is none, and nothing beside values that are not exact."""
+    if not rows.is_exact:
+        return None
     ulps = rows.ulps
     return np.full(len(rows.reference), np.nan) if ulps is None else ulps.max(axis=1)
 
@@ -75,13 +83,13 @@ def compute_results(
     *,
     ids: Sequence[Any] = (UNSET,),
     warnings: Sequence[Sequence[str]] = ((),),
-) -> list[msgspec.Raw]:
+) -> list[Line]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
     classes = computation.problem.classes
     probabilities = _of_each(computation, layout, "logits", computation.forward.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
     accuracy: Fields = {
-        key(name): _accuracy(_together(from_exact.values(), computation.n_problems))
+        key(name): _accuracy(_together(_in_rows(from_exact, computation.n_problems)))
         for name, from_exact in computation.from_exact.items()
     }
     if "exact" in values:
@@ -114,7 +122,7 @@ def compute_results(
         **evaluations,
         comparison=comparison,
         verdict=each(computation.verdicts),
-        warnings=each(notes),
+        warnings=each(notes) if any(notes) else [],
     )
     return objects(tree)
 
@@ -128,7 +136,7 @@ def _values(computation: Computation, method: str, layout: Layout) -> Fields:
     """The loss and the gradients by one method, in the layout of the problem."""
     evaluation, n_problems = computation.evaluations[method], computation.n_problems
     gradients = {  # + 0.0, since an exact zero has no sign to tell
-        SYMBOLS[name]: _of_each(computation, layout, name, gradient + 0.0)
+        SYMBOLS[name]: _of_each(computation, layout, name, gradient if gradient.all() else gradient + 0.0)
         for name, gradient in evaluation.gradients.items()
     }
     values: Fields = {"loss": np.reshape(evaluation.loss, n_problems)}
@@ -144,8 +152,8 @@ def _values(computation: Computation, method: str, layout: Layout) -> Fields:
 def _comparison(computation: Computation) -> Fields:
     """The chain against the shortcut: the figures of all gradients together."""
     problem, n_problems, compared = computation.problem, computation.n_problems, computation.comparisons
-    together = _together(compared.values(), n_problems)
-    each_gradient = [one.in_rows(n_problems) for one in compared.values()]
+    each_gradient = _in_rows(compared, n_problems)
+    together = _together(each_gradient)
     agree = np.array([one.within.all(axis=1) for one in each_gradient])
     differences = np.array([np.abs(one.difference).max(axis=1) for one in each_gradient])
     # The worst entry is of the gradient that disagrees, or else of the first; of several, that which differs most.
@@ -166,22 +174,27 @@ def _comparison(computation: Computation) -> Fields:
     }
 
 
-def verify_result(verification: Verification, *, id: Any) -> msgspec.Raw:
+def verify_result(verification: Verification, *, id: Any) -> Line:
     """What `verify --json` prints."""
     checks = [
         _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)
         for one in verification.checks
     ]
     judgements: dict[str, types.CandidateResult] = {}
+    off: list[str] = []  # those that are measured against values which are not exact
     for name, judged in verification.judgements.items():
         accuracy = _accuracy(judged.comparison.in_rows(1)) | {"wrong_entries": int(judged.wrong.sum())}
         shown = name if name == "loss" else f"dL/d{SYMBOLS[name]}"
         checks.append(types.Check(name=shown, passed=verification.accepts(name), **accuracy))
+        if not judged.comparison.is_exact:
+            off.append(shown)
         judgements[SYMBOLS.get(name, name)] = _candidate(verification, judged, accuracy)
     of_gradients = [one for symbol, one in judgements.items() if symbol != "loss"]
     candidate = of_gradients[0] if of_gradients else UNSET
     ulps = {f"max_ulp_error of {check.name}": check.max_ulp_error for check in checks}
-    reasons = [sentence for _, sentence in nulls({**ulps, "candidate": candidate, "judgements": judgements})]
+    ulps_of = "is null: it takes the exact value, and less was needed to judge it"
+    reasons = [f"max_ulp_error of {shown} {ulps_of}" for shown in off]
+    reasons += [sentence for _, sentence in nulls({**ulps, "candidate": candidate, "judgements": judgements})]
     tree = types.VerifyResult(
         schema="xegrad/verify/1",
         verified=verification.verified,
@@ -203,7 +216,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
     comparison, name = judged.comparison, judged.name
     diagnosis = verification.diagnoses.get(name)
     supposed = {"right_if": verification.right_if, "diagnosed_if": verification.diagnosed_if}
-    worst = comparison.worst_first[:1]
+    worst = comparison.worst(1)
     return _result(
         types.CandidateResult,
         judged,
@@ -214,6 +227,7 @@ def _candidate(verification: Verification, judged: Judgement, accuracy: Fields) 
             "yours": comparison.candidate.flat[worst],
             "exact": comparison.reference.flat[worst],
             "difference": comparison.difference.flat[worst],
+            **({} if comparison.is_exact else {"exact_error": np.ravel(comparison.error)[worst]}),
         },
         # Every explanation of the best rank that fits.
         diagnosis=UNSET
@@ -242,7 +256,9 @@ def explain_result(explanation: Explanation, layout: Layout, *, id: Any) -> Any:
     return types.ExplainResult(schema="xegrad/explain/1", id=id, row=row, **arrays, warnings=notes)
 
 
-def descend_result(descent: Descent, layout: Layout, *, id: Any) -> types.DescendResult:
+def descend_result(
+    descent: Descent, losses: ExactLosses | None, layout: Layout, *, id: Any
+) -> types.DescendResult:
     """What `descend --json` prints; W in its own layout."""
     from xegrad.descent import accuracy
 
@@ -264,6 +280,7 @@ def descend_result(descent: Descent, layout: Layout, *, id: Any) -> types.Descen
         b=descent.end.bias,
         right_before=accuracy(descent.start),
         right_after=accuracy(descent.end),
+        exact=UNSET if losses is None else _result(types.ExactLossesResult, losses),
         warnings=notes,
     )
 

@@ -6,21 +6,25 @@ An array has one value for each problem; anything else is of all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
 import numpy as np
 
 LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
+IN_CACHE = 2**14  # numbers, of which there may be a list beside their text
 NOT_SHOWN = ("difference", "yours", "exact")  # whose warning is without the value
 PLACE = b"\0"  # stands for an array in the text of a tree: no JSON holds this byte
+
+Line = tuple[bytes, ...]  # of JSON in pieces, so that an array that stands in several places is one in memory
 
 _encoder = msgspec.json.Encoder(enc_hook=np.ndarray.tolist)
 
 
-def encode(*results: Any) -> bytes:
-    """A line of JSON for each; numbers are the shortest text that reads back to the same float64."""
-    return _encoder.encode_lines(results)
+def encode(result: Any) -> Line:
+    """A line of JSON; numbers are the shortest text that reads back to the same float64."""
+    return result if isinstance(result, tuple) else (_encoder.encode(result), b"\n")
 
 
 def each(values: Iterable[Any]) -> Any:
@@ -28,26 +32,38 @@ def each(values: Iterable[Any]) -> Any:
     return np.fromiter(values, dtype=object)
 
 
-def objects(tree: Any) -> list[msgspec.Raw]:
-    """The K objects of a tree, as text; a tree without an array is one.
+def objects(tree: Any) -> list[Line]:
+    """The K objects of a tree, a line each; a tree without an array is one.
 
     What all objects have in common is written once, and so is an array that stands in several places.
     """
-    columns: list[list[bytes]] = []
+
+    def is_common(array: Any) -> bool:
+        of_one_type = array.dtype.kind in "bi" or (array.dtype.kind == "O" and isinstance(array[0], str))
+        return array.ndim == 1 and of_one_type and bool((array == array[0]).all())
+
+    columns: list[Iterable[bytes]] = []
     texts: dict[int, list[bytes]] = {}  # of an array, by its identity
 
-    def place(array: Any) -> msgspec.Raw:
+    def place(array: Any) -> Any:
+        if is_common(array):
+            return array.tolist()[0]
         if id(array) not in texts:
             texts[id(array)] = _texts(array)
         columns.append(texts[id(array)])
         return msgspec.Raw(PLACE)
 
-    whole = msgspec.json.encode(tree, enc_hook=place).replace(b"%", b"%%").replace(PLACE, b"%b")
-    return [msgspec.Raw(whole % row) for row in (zip(*columns, strict=True) if columns else [()])]
+    first, *others = (msgspec.json.encode(tree, enc_hook=place) + b"\n").split(PLACE)
+    if not others:
+        return [(first,)]
+    pieces = [repeat(first), *chain.from_iterable(zip(columns, map(repeat, others), strict=True))]
+    return [*zip(*pieces)]  # noqa: B905 -- what is repeated has no end
 
 
 def _texts(array: Any) -> list[bytes]:
     """The value of each problem as JSON, null for a number that it cannot hold."""
+    if array.ndim > 2 and array[0].size > IN_CACHE:
+        return [_encoder.encode([*one]) for one in array]  # each row a list for itself
     values: list[Any] = array.tolist()
     if array.ndim > 1 or array.dtype.kind in "OU":
         return list(map(_encoder.encode, values))
@@ -66,6 +82,8 @@ def nulls(*trees: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
             seen.add(id(array))
             flat = array.reshape(len(array), -1)
             unwritable = flat > LARGEST_INTEGER if array.dtype.kind == "u" else ~np.isfinite(flat)
+            if not unwritable.any():
+                continue
             for k in np.flatnonzero(unwritable.any(axis=1)).tolist():
                 reason = f"{np.count_nonzero(unwritable[k])} of {flat.shape[1]} entries are not finite"
                 if flat.shape[1] == 1:

@@ -109,6 +109,7 @@ class WorstEntry(Entry, kw_only=True):
     yours: float | None
     exact: float | None
     difference: float | None
+    exact_error: float | UnsetType = UNSET
 
 
 class ExplanationResult(msgspec.Struct):
@@ -194,6 +195,14 @@ ExplainResult: Any = msgspec.defstruct(
 )
 
 
+class ExactLossesResult(msgspec.Struct):
+    """The losses at the two ends of a descent, without l2; `certified` if both are known to be correctly rounded."""
+
+    loss_before: float | None
+    loss_after: float | None
+    certified: bool
+
+
 class DescendResult(msgspec.Struct, kw_only=True):
     """What `descend --json` prints."""
 
@@ -211,6 +220,7 @@ class DescendResult(msgspec.Struct, kw_only=True):
     diverged_at: int | None
     right_before: float | None  # the share of the labelled rows whose likeliest class is the label
     right_after: float | None
+    exact: ExactLossesResult | UnsetType = UNSET
     warnings: list[str]
 
 

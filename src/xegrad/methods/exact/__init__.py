@@ -21,7 +21,9 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from xegrad import memory as memory_limit
 from xegrad.bounds import Bound
+from xegrad.errors import XegradError
 from xegrad.methods import Evaluation
 from xegrad.methods.exact import doublewords, integers
 from xegrad.methods.exact.doublewords import Layer
@@ -85,6 +87,15 @@ def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bo
     return Bound(errors.pop("loss"), errors)
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time.
+
+    Integers take more: of small problems, and of others whose open numbers they decide only if it is there.
+    """
+    at_once = integers.memory(problem) if integers.work(*_sizes(problem)) < AT_ONCE else 0
+    return max(at_once, doublewords.memory(problem))
+
+
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that dL/dW takes, from the sizes alone, where double words decide everything."""
     at_once = n_problems * integers.work(n_rows, n_inputs, n_classes)
@@ -144,10 +155,21 @@ def _finish(problem: Problem, results: Results, affordable: float, layer: Layer 
             layer = Layer(problem, FINER)
         _improve(results, layer.nearest(still_open, FINER))
         still_open = _open(results)
-    if still_open and seconds <= affordable:
+    if still_open and seconds <= affordable and _fits(problem, affordable):
         _improve(results, integers.nearest(problem, [*still_open]))
         return 0.0
     return seconds if still_open else 0.0
+
+
+def _fits(problem: Problem, affordable: float) -> bool:
+    """Whether integers have the memory that they need; if they may take any time, an error says how much."""
+    try:
+        memory_limit.check(problem, integers.memory(problem))
+    except XegradError:
+        if math.isinf(affordable):
+            raise
+        return False
+    return True
 
 
 def _open(results: Results) -> dict[str, NDArray[np.bool_]]:

@@ -5,7 +5,7 @@
 O is the sum of the E of the other classes.  Where everything within the bound rounds to one float64, that is the
 correctly rounded number.  It has its own forward pass, and stacks of problems are computed as one.
 
-See docs/numerics.md, section 9.6.
+See docs/numerics.md, section 9.7.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from xegrad.numbers.products import Words, tiles
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
-DEEPEST, DEEP = (
-    -640.0,
-    2.0**-923,
-)  # exp of less counts as 0, which is off by this; above it no digit underflows
+DEEPEST, DEEP = -640.0, 2.0**-923  # exp of less counts as 0, off by this; above it no low word underflows
 FAINT, LOST = 2.0**-1000, 2.0**-1040  # more than what underflows, of what is 1 at most, and at all
 LARGEST = 2.0**-20  # a relative error that is more is none: bounds are linear in it
 ELEMENTS = 1 << 15  # of a block of rows: 256 KiB an array
+ROOM = 31 << 20  # bytes; see Layer
+TILES = 1 << 27  # bytes that the slices and the sums of a part of a product take at most
 
 
 class _Softmax(NamedTuple):
@@ -53,7 +52,7 @@ class Layer:
     @np.errstate(all="ignore")
     def __init__(self, problem: Problem, slices: int) -> None:
         # glibc keeps for reuse what is smaller than the largest block it has freed; else temporaries fault their pages.
-        np.empty(31 << 17)
+        np.empty(ROOM >> 3)
         self.problem, self.slices = problem, slices
         self.targets = targets = _Targets(problem)
         high, low, off = _logits(problem, slices)
@@ -67,10 +66,8 @@ class Layer:
         absolute: Any = None if self.absolute is None else self.absolute.reshape(rows[0].shape)
         losses = []
         for block in progress.track(_blocks(len(rows[0]), ELEMENTS // shape[-1]), "exact: probabilities"):
-            softmax, factor = (
-                _softmax((rows[0][block], rows[1][block]), off.reshape(-1)[block]),
-                targets.factor(block),
-            )
+            softmax = _softmax((rows[0][block], rows[1][block]), off.reshape(-1)[block])
+            factor = targets.factor(block)
             if targets.labels is not None:
                 computed = _hard(softmax, targets.labels[block], factor, targets.off)
                 self.relative.reshape(-1)[block] = computed.error
@@ -94,12 +91,8 @@ class Layer:
             "inputs": partial(self._inputs, slices),
         }
         results = {name: made[name]() for name in names if name in made}
-        of_columns = [name for name in ("weights", "bias") if name in names]
-        if of_columns:
-            masks = [names[name] for name in of_columns]
-            results |= self._columns(
-                of_columns, None if any(mask is None for mask in masks) else masks, slices
-            )
+        if of_columns := {name: names[name] for name in ("weights", "bias") if name in names}:
+            results |= self._columns(of_columns, slices)
         return results
 
     def error(self, rows: Any = np.s_[:], classes: Any = np.s_[:]) -> Array:
@@ -142,18 +135,16 @@ class Layer:
         rounded.vanish(self.targets.is_zero[..., None])
         return rounded
 
-    def _columns(self, names: list[str], masks: list[Any] | None, slices: int) -> dict[str, Nearest]:
-        """dL/dW = X' R and dL/db, which is the gradient of an input that is always 1; of the classes in the masks."""
+    def _columns(self, names: Mapping[str, NDArray[np.bool_] | None], slices: int) -> dict[str, Nearest]:
+        """dL/dW = X' R and dL/db, the gradient of an input that is always 1, of the classes asked for."""
         inputs = np.asarray(self.problem.inputs, dtype=np.float64).swapaxes(-1, -2)
         ones = np.ones((*inputs.shape[:-2], 1, inputs.shape[-1]))
-        factors = np.concatenate(
-            [part for name, part in (("weights", inputs), ("bias", ones)) if name in names], -2
-        )
-        columns: Any = slice(None)
+        factors = np.concatenate([{"weights": inputs, "bias": ones}[name] for name in names], axis=-2)
         high, low = self.residuals
-        if masks is not None and high.ndim == 2:
-            is_open = np.logical_or.reduce([mask.reshape(-1, mask.shape[-1]).any(axis=0) for mask in masks])
-            columns = np.flatnonzero(is_open)
+        columns: Any = slice(None)
+        masks = [np.atleast_2d(mask).any(axis=0) for mask in names.values() if mask is not None]
+        if len(masks) == len(names) and high.ndim == 2:
+            columns = np.flatnonzero(np.logical_or.reduce(masks))
             high, low = high[:, columns], low[:, columns]
 
         def off(classes: slice) -> Array:
@@ -197,7 +188,7 @@ def _logits(problem: Problem, slices: int) -> tuple[Array, Array, Array]:
         off[rows] = np.maximum(off[rows], error)
         largest[rows] = np.maximum(largest[rows], np.abs(z[0]).max(axis=-1))
         progress.tell("exact: logits", tile.columns.stop, problem.n_classes)
-    # The sum with the bias is off by ADDITION, and the difference of two logits by 6 u**2 of the larger (9.13).
+    # The sum with the bias is off by ADDITION, and the difference of two logits by 6 u**2 of the larger (9.30).
     return high, low, (off + 12 * U * U * largest) * INFLATE
 
 
@@ -225,7 +216,7 @@ def _softmax(z: DoubleWord, off: Array) -> _Softmax:
 
 
 class _Targets:
-    """Q over the rows of all problems, times their divisor: labels where each row has one, and else all of Q (9.14)."""
+    """Q over the rows of all problems, times their divisor: labels where each row has one, and else all of Q (9.31)."""
 
     def __init__(self, problem: Problem) -> None:
         targets, n_classes = problem.targets, problem.n_classes
@@ -285,7 +276,7 @@ class _Rows(NamedTuple):
 
 
 def _relative(softmax: _Softmax) -> Array:
-    """The relative error of S and of O / (1 + s), (B,), but for that of their division (9.15)."""
+    """The relative error of S and of O / (1 + s), (B,), but for that of their division (9.32)."""
     power = np.expm1(softmax.off * INFLATE) + EXPONENTIAL
     n_classes = softmax.shifted[0].shape[-1]
     relative = 2 * power + (3 * dw.depth(n_classes) + 4) * ADDITION
@@ -301,7 +292,7 @@ def _loss_error(softmax: _Softmax, log_error: Array) -> tuple[Array, Array]:
 
 
 def _hard(softmax: _Softmax, labels: NDArray[np.intp], factor: DoubleWord, off: float) -> _Rows:
-    """r = E f / (1 + s), and of the label -O f / (1 + s); f ln(1 + s) - f D of the label (9.15)."""
+    """r = E f / (1 + s), and of the label -O f / (1 + s); f ln(1 + s) - f D of the label (9.32)."""
     powers, each = softmax.powers, np.arange(len(labels))
     here = each, labels
     rest = dw.add((softmax.whole[0][:, 0], softmax.whole[1][:, 0]), (-powers[0][here], -powers[1][here]))
@@ -333,7 +324,7 @@ def _of_factor(
 
 
 def _dense(softmax: _Softmax, targets: DoubleWord, off_dense: float, factor: DoubleWord, off: float) -> _Rows:
-    """r = ((q - Q) E - Q O) f / (1 + s), and f q ln(1 + s) - f sum Q D (9.16)."""
+    """r = ((q - Q) E - Q O) f / (1 + s), and f q ln(1 + s) - f sum Q D (9.33)."""
     powers, (n_rows, n_classes) = softmax.powers, softmax.shifted[0].shape
     each, depth = np.arange(n_rows), dw.depth(n_classes)
     here = each, softmax.largest
@@ -367,7 +358,7 @@ def _dense(softmax: _Softmax, targets: DoubleWord, off_dense: float, factor: Dou
 def _matrix_product(
     a: Words, b: Words, a_off: Array | None, b_off: Callable[[slice], Array] | None, slices: int
 ) -> Nearest:
-    """A B rounded, where A is off by `a_off`, or columns of B by `b_off`, entry by entry; None is exact (9.17)."""
+    """A B rounded, where A is off by `a_off`, or columns of B by `b_off`, entry by entry; None is exact (9.34)."""
     rounded = Nearest.of_shape((*a[0].shape[:-1], b[0].shape[-1]))
     a_norm = _norm(a[0] if a_off is None else a_off, -1)
     for tile in tiles(a, b, slices):
@@ -393,7 +384,7 @@ def _norm(a: Array, axis: int) -> Array:
 
 
 def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
-    """x_j r_i rounded, of one row: off by 8 u**2 of itself, and by x_j times the error of r_i (9.18)."""
+    """x_j r_i rounded, of one row: off by 8 u**2 of itself, and by x_j times the error of r_i (9.35)."""
     rounded = Nearest.of_shape((*x.shape, r[0].shape[-1]))
     is_stack = x.ndim > 1
     off = (off + np.abs(r[0]) * (8 * U * U)) * INFLATE
@@ -434,7 +425,15 @@ def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
     return rounded
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time beside what is returned: R and its errors, X', and the slices of a part."""
+    logits, weights, inputs = (problem.nbytes_of([name]) for name in ("logits", "weights", "inputs"))
+    parts = min(2 * (logits + weights + inputs), TILES)
+    return ROOM + (2 << 20) + 4 * logits + 2 * weights + 3 * inputs + parts
+
+
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that dL/dW takes, from the sizes alone."""
-    products, gradient, residuals = n_rows * n_inputs * n_classes, n_inputs * n_classes, n_rows * n_classes
-    return 5e-4 + n_problems * (1e-6 + 0.7e-9 * products + 20e-9 * gradient + 100e-9 * residuals)
+    products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
+    factors = n_inputs * (n_rows + n_classes)  # they are cut into slices
+    return 1e-3 + n_problems * (1e-6 + 0.7e-9 * products + 20e-9 * factors + 100e-9 * residuals)

@@ -143,6 +143,11 @@ def nearest(problem: Problem, names: Sequence[str]) -> dict[str, Nearest]:
     return rounded
 
 
+def memory(problem: Problem) -> int:
+    """The bytes that are held at a time: integers, 60 times what the floats are that they are made of."""
+    return 60 * problem.nbytes_of(["logits", "weights", "inputs"])
+
+
 def work(n_rows: int, n_inputs: int, n_classes: int) -> float:
     """An estimate of the seconds that dL/dW takes, from the sizes alone."""
     return n_rows * n_classes * (30e-6 + n_inputs * 1.5e-6)

@@ -1,0 +1,107 @@
+"""How much memory a computation may take: one that needs more is refused before it begins.
+
+Those that compute say what they need, and whoever calls them may set a limit; by default it is half of what there is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Protocol
+
+from xegrad.errors import InputError, XegradError, shown
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
+    unit: 2 ** (10 * power) for power, unit in enumerate(("ki", "mi", "gi", "ti"), start=1)
+}
+GROUPS = (  # of processes: the files that say what they may take, and what they take
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+LITTLE = 2**28  # bytes that nobody is asked for
+
+
+class Sized(Protocol):
+    """What holds so many bytes of arrays."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+_limit: ContextVar[int | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def max_memory(limit: int | str | None) -> Iterator[None]:
+    """Within the block, what would take more than this is refused; None is half of what is available.
+
+    Examples
+    --------
+    >>> with max_memory("1kB"):
+    ...     METHODS["shortcut"].evaluate(Problem(np.ones((100, 9)), np.ones((1, 100)), Targets([0])))
+    Traceback (most recent call last):
+        ...
+    xegrad.errors.XegradError: this takes 21 kB with W and x, and 1 kB is allowed: give fewer rows, or --max-memory 21kB
+    """
+    token = _limit.set(_bytes(limit) if isinstance(limit, str) else limit)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def check(inputs: Sized, beside: int) -> None:
+    """Raise XegradError where the inputs, and so many bytes that are held beside them, are more than is allowed."""
+    limit = _limit.get()
+    if limit is None and beside < LITTLE:
+        return
+    needed, allowed = inputs.nbytes + beside, limit
+    if allowed is None:
+        there_is = available()
+        if there_is is None:
+            return
+        allowed = (there_is + inputs.nbytes) // 2
+    if needed > allowed:
+        which = "is allowed" if limit is not None else "is half of what is available"
+        needs = f"this takes {_size(needed)} with W and x, and {_size(allowed)} {which}"
+        raise XegradError(f"{needs}: give fewer rows, or --max-memory {_size(needed).replace(' ', '')}")
+
+
+def available() -> int | None:
+    """The bytes that this process may still get: of the machine, and of its group of processes; None if nobody says."""
+    amounts = []
+    if match := re.search(r"MemAvailable:\s+(\d+)", _text("/proc/meminfo")):
+        amounts.append(1024 * int(match[1]))
+    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        amounts.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for most, used in GROUPS:
+        with suppress(ValueError):  # "max", or nothing
+            amounts.append(int(_text(most)) - int(_text(used)))
+    return max(0, min(amounts)) if amounts else None
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path) as file:  # noqa: PTH123 (pathlib is slow to import)
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _bytes(text: str) -> int:
+    """2GiB, 500 MB, or a number of bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    if match is None:
+        raise InputError(f"{shown(text)} is no size of memory; one such as 2GiB or 500MB is expected")
+    return int(float(match[1]) * UNITS[match[2] or ""])
+
+
+def _size(n_bytes: int) -> str:
+    """4 kB, 1.5 GB: rounded up, so that what is said would do."""
+    unit = next((unit for unit in "tgmk" if n_bytes >= UNITS[unit]), "")
+    tenths = -(-10 * n_bytes // UNITS[unit])
+    tenths = -(-tenths // 10) * 10 if tenths >= 100 else tenths
+    return f"{tenths / 10:g} {unit.upper().replace('K', 'k')}B"

@@ -1,0 +1,142 @@
+"""What would take more memory than is allowed is refused before it begins, and what is allowed takes no more."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from conftest import Run, problem_json
+from xegrad import METHODS, Problem, Targets, XegradError, bounds, compute, max_memory, memory, verify
+from xegrad.methods import Method
+
+GRADIENTS = ("weights", "bias", "inputs", "logits")
+
+
+def problem(n_rows: int, n_inputs: int, n_classes: int, *, soft: bool = False) -> Problem:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, n_classes, n_rows)
+    distributions = random.dirichlet(np.ones(n_classes), n_rows)
+    return Problem(
+        random.normal(size=(n_inputs, n_classes)),
+        random.normal(size=(n_rows, n_inputs)),
+        Targets(soft=distributions) if soft else Targets(labels),
+    )
+
+
+def peak(function: Callable[[Problem], object], one: Problem) -> int:
+    """The bytes that it holds at a time, what it returns among them; not those of what the first call imports."""
+    function(problem(1, 1, 2))
+    tracemalloc.start()
+    result = function(one)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del result
+    return most
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+@pytest.mark.parametrize("shape", [(30, 20, 10), (2, 10, 40)])
+def test_no_method_takes_more_than_it_says(method: Method, shape: tuple[int, int, int], soft: bool) -> None:
+    one = problem(*shape, soft=soft)
+    assert peak(lambda one: method.evaluate(one, GRADIENTS), one) <= method.memory(one, GRADIENTS)
+
+
+@pytest.mark.parametrize("shape", [(2000, 20, 300), (2, 300, 500)])
+@pytest.mark.parametrize("method", ["shortcut", "chain"])
+def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, int]) -> None:
+    one = problem(*shape)
+    assert peak(lambda one: METHODS[method].bound(one, GRADIENTS), one) <= bounds.memory(one, GRADIENTS)
+
+
+def test_the_shortcut_never_holds_all_logits_of_many_rows() -> None:
+    """40 MB of logits; with chunks of 1 MB the peak is a few of these."""
+    from xegrad.methods import shortcut
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CHUNK", "PRODUCT"):
+            patch.setattr(shortcut, name, 2**20)
+        assert peak(METHODS["shortcut"].evaluate, problem(20_000, 2, 250)) < 3 * 2**20
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda one: METHODS["shortcut"].evaluate(one),
+        lambda one: METHODS["shortcut"].bound(one),
+        lambda one: METHODS["exact"].evaluate(one),
+        compute,
+        lambda one: verify(one, one.weights),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_a_limit_that_would_do_is_named(
+    refused: Callable[[Problem], object],
+) -> None:
+    one = problem(4, 5, 6)
+    with (
+        max_memory("1kB"),
+        pytest.raises(XegradError, match=r"and 1 kB is allowed: give fewer rows") as error,
+    ):
+        refused(one)
+    with max_memory(str(error.value).rpartition(" ")[2]):
+        refused(one)
+
+
+def test_by_default_it_is_half_of_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inputs are there already: with them, half of that and of what is still to be had."""
+    monkeypatch.setattr(memory, "available", lambda: 1000 * 2**20)
+    memory.check(np.empty(2**17), 499 * 2**20)
+    with pytest.raises(XegradError, match=r"this takes 527 MB with W and x, and 525 MB is half of what is"):
+        memory.check(np.empty(2**17), 501 * 2**20)
+
+
+def test_what_is_little_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 0)
+    assert METHODS["shortcut"].evaluate(problem(4, 5, 6)).loss > 0
+
+
+def test_where_nobody_says_what_is_available_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_text", lambda path: "")
+    monkeypatch.setattr("os.sysconf_names", {})
+    assert memory.available() is None
+    memory.check(np.empty(1), 2**60)
+
+
+def test_a_group_of_processes_may_have_less_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:  5000 kB\n",
+        "/sys/fs/cgroup/memory.max": "1024000\n",
+        "/sys/fs/cgroup/memory.current": "24000\n",
+    }
+    monkeypatch.setattr(memory, "_text", lambda path: files.get(path, ""))
+    assert memory.available() == 1_000_000
+    files["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert memory.available() == 5_120_000
+
+
+@pytest.mark.parametrize(
+    ("text", "refuses"),
+    [("2GiB", 2**31), ("1.5 gb", 1_500_000_000), ("100", 100), ("7k", 7000), ("1Mi", 2**20)],
+)
+def test_a_size_has_a_unit_of_thousands_or_of_1024(text: str, refuses: int) -> None:
+    with max_memory(text):
+        memory.check(np.empty(0), refuses)
+        with pytest.raises(XegradError):
+            memory.check(np.empty(0), refuses + 1)
+
+
+@pytest.mark.parametrize("command", ["compute", "verify"])
+def test_the_command_refuses_in_one_line(run: Run, command: str) -> None:
+    outcome = run(command, "-", "--max-memory", "500", stdin=problem_json())
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("xegrad: this takes ") and outcome.err.count("\n") == 1
+    assert run(command, "-", "--max-memory", "1GiB", stdin=problem_json()).status == 0
+
+
+def test_a_size_that_is_none_is_refused(run: Run) -> None:
+    outcome = run("compute", "-", "--max-memory", "much", stdin=problem_json())
+    assert outcome.status == 2
+    assert outcome.err == "xegrad: 'much' is no size of memory; one such as 2GiB or 500MB is expected\n"

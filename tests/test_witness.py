@@ -1,0 +1,294 @@
+"""Which values decided a verdict makes no difference to it; some rows at a time come to the bound of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from candidates import ORDERS, gradient, loss
+from strategies import random_problem
+from xegrad import METHODS, Problem, Targets, bounds, derivation, judgement, verification, witness
+from xegrad.comparison import Comparison
+from xegrad.derivation import Cells, row_by_row
+from xegrad.display.numbers import as_known
+from xegrad.judgement import RIGHT, UNDECIDED, WRONG, judge, judge_by_cheapest
+from xegrad.methods import Evaluation
+from xegrad.recipes import RECIPES
+from xegrad.tolerance import Tolerance
+
+NAMES = ("weights", "bias", "inputs", "logits")
+CHANGES: dict[str, dict[str, Any]] = {
+    "float64": {},
+    "float32": {"precision": "float32"},
+    "pairwise": {"precision": "float32", "terms": bounds.pairwise},
+    "in float64": {"precision": "float32", "accumulate_in": "float64"},
+    "confidence": {"precision": "float32", "confidence": 1e-9},
+    **{name: {"recipe": name} for name in RECIPES},
+}
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every problem is a large one, of which one row is looked at at a time."""
+    monkeypatch.setattr(bounds, "IN_CACHE", 0)
+    monkeypatch.setattr(derivation, "IN_CACHE", 0)
+    monkeypatch.setattr(derivation, "AT_A_TIME", 12)
+
+
+def problem_of_rows(random: np.random.Generator) -> Problem:
+    """Several rows, with and without options."""
+    options: list[dict[str, Any]] = [
+        {},
+        {"label_smoothing": 0.1},
+        {"ignore_index": 2},
+        {"reduction": "sum"},
+        {"class_weights": np.array([0.5, 1.0, 2.0, 0.25, 1.5])},
+    ]
+    targets = Targets(np.array([0, 1, 2, 3, 4, 0, 1]), **options[random.integers(len(options))])
+    if random.random() < 0.2:
+        targets = Targets(soft=random.dirichlet(np.ones(5), size=7))
+    bias = random.normal(size=5) if random.random() < 0.7 else None
+    inputs = random.normal(size=(7, 4)) * random.choice([0.0, 1.0, 1.0], size=4)
+    return Problem(random.normal(size=(4, 5)), inputs, targets, bias)
+
+
+def at_once(problem: Problem, arithmetic: Any) -> dict[str, Any]:
+    """The errors of all cells together."""
+    cells = bounds.cells_of(problem, arithmetic)
+    return {"loss": cells.stable_loss.error, **{name: cells.of(name).G.errors for name in NAMES}}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_rows_at_a_time_come_to_the_bound_of_all(change: str, large: None) -> None:
+    """Up to the rounding of the bounds themselves."""
+    random = np.random.default_rng(0)
+    arithmetic = Tolerance.of_recipe(**{"recipe": None, **CHANGES[change]}).arithmetic
+    for _ in range(8):
+        problem = problem_of_rows(random)
+        wide = problem.astype(np.dtype(np.float64))
+        shared = replace(arithmetic, failure=arithmetic.failure / bounds.terms_of(problem))
+        results = row_by_row(Cells(wide, arithmetic=shared), NAMES)
+        assert results is not None
+        for name, expected in at_once(problem, arithmetic).items():
+            np.testing.assert_allclose(results[0][name].error, expected, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_values_in_float64_are_within_their_error_of_the_exact_ones(change: str, large: None) -> None:
+    random = np.random.default_rng(1)
+    arithmetic = Tolerance.of_recipe(**{"recipe": None, **CHANGES[change]}).arithmetic
+    for _ in range(4):
+        problem = problem_of_rows(random)
+        exact = METHODS["exact"].evaluate(problem, NAMES)
+        numbers = bounds.enclosed(problem, NAMES, arithmetic)
+        assert numbers is not None
+        other = bounds.stable(problem, NAMES, arithmetic).gradients
+        part = 1.001 if change == "float64" else 1e-6
+        for name in NAMES:
+            error = numbers[name].errors
+            assert (np.abs(numbers[name].value - exact.gradients[name]) <= error).all(), name
+            assert (error <= part * other[name]).all(), name
+        assert abs(float(numbers["loss"].value) - float(exact.loss)) <= numbers["loss"].error
+
+
+def test_where_sums_may_overflow_all_cells_are_needed(large: None) -> None:
+    problem = Problem(np.array([[1.0, -1.0]]), np.array([[1e308], [1e308]]), Targets(np.array([0, 1])))
+    assert bounds.enclosed(problem, ("weights",), bounds.PRECISIONS["float64"]) is None
+    assert np.isinf(bounds.stable(problem).gradients["weights"]).all()
+
+
+def claims(problem: Problem, tolerance: Tolerance, random: np.random.Generator) -> list[Any]:
+    """A right one, one that is rounded from the exact one, and some of which an entry is near its limit."""
+    right = gradient(problem, "float32", ORDERS["forward"]).astype(np.float64)
+    exact = METHODS["exact"].evaluate(problem).gradients["weights"]
+    bound = bounds.stable(problem, arithmetic=tolerance.arithmetic).gradients["weights"]
+    allowed = tolerance.allowed(exact, bound, 0.0)
+    near = []
+    for part in (1 - 1e-3, 1 - 1e-12, 1, 1 + 1e-12, 1 + 1e-3):
+        moved = exact.copy()
+        index = tuple(random.integers(size) for size in exact.shape)
+        moved[index] += random.choice([-1, 1]) * part * allowed[index]
+        near.append(moved)
+    return [right, exact.astype(np.float32).astype(np.float64), exact / 2, exact * 0, exact + np.nan, *near]
+
+
+TOLERANCES = [
+    Tolerance(precision="float32"),
+    Tolerance(precision="float32", stored_as="bfloat16"),
+    Tolerance(rtol=1e-5),
+    Tolerance(atol=1e-9),
+    Tolerance.of_recipe("torch-bf16-linear"),
+]
+
+
+@pytest.mark.parametrize("tolerance", TOLERANCES, ids=str)
+def test_the_outcome_does_not_depend_on_the_values_that_decided(tolerance: Tolerance, large: None) -> None:
+    """Nor do the counts that are printed."""
+    random, n_quick = np.random.default_rng(2), 0
+    for _ in range(25):
+        problem = problem_of_rows(random) if random.random() < 0.5 else random_problem(random)
+        if problem.n_rows * problem.n_classes == 0:
+            continue
+        exact = METHODS["exact"].evaluate(problem)
+        for candidate in claims(problem, tolerance, random):
+            by_exact = judge(problem, exact, candidate, tolerance)
+            judged = judge_by_cheapest(problem, candidate, tolerance, 0.0, "weights")
+            n_quick += not judged.comparison.is_exact
+            assert judged.outcome == by_exact.outcome
+            assert judged.pattern == by_exact.pattern
+            for mask in ("wrong", "comparison.no_correct_digit", "comparison.unbounded"):
+                first, second = judged, by_exact
+                for part in mask.split("."):
+                    first, second = getattr(first, part), getattr(second, part)
+                np.testing.assert_array_equal(first, second, mask)
+            fewer = judged.comparison.correct_digits <= by_exact.comparison.correct_digits
+            assert fewer[exact.gradients["weights"] != 0].all()
+    assert n_quick > 50
+
+
+def test_each_witness_alone_says_the_same_or_nothing(large: None) -> None:
+    """Of float64 claims, too, where the values in float64 leave most entries open."""
+    random = np.random.default_rng(3)
+    for _ in range(25):
+        problem = problem_of_rows(random)
+        for precision in ("float32", "float64"):
+            tolerance = Tolerance(precision=precision)
+            quick = witness.in_float64(problem, ("weights",), tolerance)
+            assert quick is not None
+            exact = METHODS["exact"].evaluate(problem)
+            for candidate in claims(problem, tolerance, random):
+                judged = judge(problem, quick, candidate, tolerance)
+                truth = judge(problem, exact, candidate, tolerance)
+                assert not (judged.wrong & ~truth.wrong).any()
+                assert not (judged.comparison.within & truth.wrong).any()
+                assert judged.outcome in (truth.outcome, UNDECIDED)
+
+
+def test_a_loss_is_judged_by_the_same_values(large: None) -> None:
+    random = np.random.default_rng(4)
+    for _ in range(20):
+        problem, tolerance = problem_of_rows(random), Tolerance(precision="float32")
+        for candidate in (loss(problem, "float32"), 2 * loss(problem, "float32")):
+            exact = METHODS["exact"].evaluate(problem, ())
+            judged = judge_by_cheapest(problem, candidate, tolerance, 0.0, "loss")
+            assert judged.outcome == judge(problem, exact, candidate, tolerance, 0.0, "loss").outcome
+
+
+def test_an_enclosure_decides_what_lies_outside_it() -> None:
+    """An exact value that is not certified, but known up to an error."""
+    problem = Problem(np.array([[1.0, -1.0]]), np.array([[3.0]]), Targets(np.array([0])))
+    right = METHODS["exact"].evaluate(problem)
+    value = right.gradients["weights"]
+    unsure = replace(
+        right,
+        certified={**(right.certified or {}), "weights": np.array([[False, True]])},
+        errors={"weights": np.array([[1e-4, 0.0]])},
+    )
+    tolerance = Tolerance(rtol=1e-3)
+
+    def outcome(moved: float) -> str:
+        return judge(problem, unsure, value + np.array([[moved, 0.0]]), tolerance).outcome
+
+    allowed = 1e-3 * abs(value[0, 0])
+    assert outcome(allowed / 2) == UNDECIDED
+    assert outcome(2e-4) == WRONG
+    assert judge(problem, unsure, value, Tolerance(atol=1e-3)).outcome == RIGHT
+
+
+def test_what_is_said_of_an_entry_is_so_of_all_that_its_exact_value_may_be() -> None:
+    random = np.random.default_rng(5)
+    reference, error = random.normal(size=2000), np.abs(random.normal(size=2000)) / 4
+    candidate, bound = reference + random.normal(size=2000), np.abs(random.normal(size=2000))
+    against = Comparison(reference, candidate, bound, error)
+    for part in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        truth = Comparison(reference + part * error, candidate, bound)
+        assert not (against.within & ~truth.within).any()
+        assert not (against.beyond & truth.within).any()
+        assert not (against.no_correct_digit & ~truth.no_correct_digit).any()
+        known = ~against.open
+        np.testing.assert_array_equal(against.within[known], truth.within[known])
+        np.testing.assert_array_equal(against.no_correct_digit[known], truth.no_correct_digit[known])
+        assert (against.correct_digits <= truth.correct_digits)[known].all()
+    assert 0 < against.open.sum() < 2000
+
+
+def test_many_entries_are_looked_at_in_pieces_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(6)
+    parts = [random.normal(size=(30, 40)) for _ in range(2)]
+    parts += [np.abs(random.normal(size=(30, 40))), np.full((30, 40), 0.01)]
+    whole = Comparison(*parts)
+    at_once = {name: getattr(whole, name) for name in ("within", "beyond", "open", "correct_digits")}
+    monkeypatch.setattr("xegrad.comparison.PIECE", 7)
+    in_pieces = Comparison(*parts)
+    for name, expected in at_once.items():
+        np.testing.assert_array_equal(getattr(in_pieces, name), expected)
+
+
+def test_the_worst_of_many_are_the_first_of_all_sorted() -> None:
+    random = np.random.default_rng(7)
+    for _ in range(50):
+        reference = np.round(random.normal(size=200), 1)
+        candidate = reference + np.round(random.normal(size=200), 1)
+        candidate[random.integers(200, size=3)] = np.nan
+        bound = random.choice([0.0, 0.5, 2.0, 30.0], size=200)
+        against, among = Comparison(reference, candidate, bound), random.random(200) < 0.7
+        everything = against.worst_first
+        for count in (1, 2, 5, 50, 300):
+            assert against.worst(count).tolist() == everything[:count].tolist()
+            assert against.worst(count, among).tolist() == everything[among[everything]][:count].tolist()
+
+
+def wide_problem() -> Problem:
+    """33,000 logits: more than exist at a time."""
+    random = np.random.default_rng(8)
+    weights = random.normal(size=(3, 3300)).astype(np.float32)
+    return Problem(weights, random.normal(size=(10, 3)).astype(np.float32), Targets(np.arange(10) * 17))
+
+
+def test_a_large_claim_in_float32_needs_no_exact_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = wide_problem()
+    candidate = METHODS["shortcut"].evaluate(problem.astype(np.dtype(np.float64))).gradients["weights"]
+    candidate = candidate.astype(np.float32)
+
+    def never(*_: Any) -> Evaluation:
+        raise AssertionError("the exact values were evaluated")
+
+    monkeypatch.setattr(witness, "exact", never)
+    assert verification.verify(problem, candidate).verified
+    wrong = verification.verify(problem, -candidate)
+    assert wrong.judgements["weights"].outcome == WRONG
+    assert wrong.diagnoses["weights"].names == (("sign-flipped",),)
+
+
+def test_the_bound_of_long_sums_is_narrowed_by_as_much_in_some_rows_as_in_all(large: None) -> None:
+    """The advice of a large problem is taken from some of its rows and inputs."""
+    random = np.random.default_rng(9)
+    problem = Problem(
+        random.normal(size=(80, 6)) / 9, random.normal(size=(90, 80)), Targets(random.integers(6, size=90))
+    )
+    tolerance = Tolerance(precision="float32")
+    exact = METHODS["shortcut"].evaluate(problem)
+    judged = judge(problem, exact, exact.gradients["weights"], tolerance)
+    some = judgement.narrower(problem, judged)
+    whole = replace(problem)
+    arithmetics = {"now": tolerance.arithmetic, "then": replace(tolerance, confidence=1e-9).arithmetic}
+    errors = {name: at_once(whole, one)["weights"] for name, one in arithmetics.items()}
+    expected = np.median(errors["now"] / errors["then"])
+    assert some["--confidence 1e-9"] == pytest.approx(expected, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text", "shown"),
+    [
+        (6.25218e-12, 0.0, "6.2521800e-12", "6.2521800e-12"),
+        (6.25218e-12, 7e-16, "6.2521800e-12", "6.252e-12"),
+        (-0.0129934958, 1e-13, "-0.012993496", "-0.012993496"),
+        (1e-20, 1e-19, "1.0000000e-20", "~0"),
+        (9.123456789012345, 1e-11, "9.123456789012345", "9.12345678901e+00"),
+    ],
+)
+def test_a_number_shows_the_digits_that_are_known(value: float, error: float, text: str, shown: str) -> None:
+    assert as_known(value, error, text) == shown
