@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, wraps
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import notebook
+from xegrad.arrays import blocks
 from xegrad.bounds import Bound
 from xegrad.errors import InputError
 from xegrad.methods import Evaluation
@@ -29,19 +31,17 @@ def kept(formula: Callable[[Comparison], Any]) -> Any:
     @wraps(formula)
     def whole(comparison: Comparison) -> Any:
         shape = comparison.reference.shape
-        parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
-        if comparison.reference.size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
+        is_large = comparison.reference.size > PIECE
+        if not is_large or not (shape == np.shape(comparison.candidate) == np.shape(comparison.bound)):
             return formula(comparison)
-        flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
-        pieces = (
-            Comparison(*(part if np.ndim(part) == 0 else part[start : start + PIECE] for part in flat))
-            for start in range(0, comparison.reference.size, PIECE)
-        )
+        flat = comparison.changed(np.ravel)
+        pieces = map(flat.changed, map(itemgetter, blocks(comparison.reference.size, PIECE)))
         return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
 
     return cached_property(whole)
 
 
+# By what the worst come first, see below.
 KEYS = ("is_number", "explained", "apart", "left_open")
 
 
@@ -231,10 +231,18 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Some entries, by their flat indices."""
         if which.size == self.reference.size and self.reference.ndim == 1:
             return self
-        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
-        return Comparison(*(part if np.ndim(part) == 0 else np.ravel(part)[which] for part in parts))
+        return self.changed(lambda part: np.ravel(part)[which])
 
-    # By what the worst come first.
+    def in_rows(self, n_problems: int) -> Comparison:
+        """The entries of each problem of a stack as a row."""
+        return self.changed(lambda part: part.reshape(n_problems, -1))
+
+    def changed(self, change: Callable[[Array], Array]) -> Comparison:
+        """The same change of every array."""
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        return Comparison(*(part if np.ndim(part) == 0 else change(part) for part in parts))
+
+    # `KEYS`: by what the worst come first, the smallest first.
 
     @kept
     def is_number(self) -> NDArray[np.bool_]:
@@ -282,11 +290,6 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         ]
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
-
-    def in_rows(self, n_problems: int) -> Comparison:
-        """The entries of each problem of a stack as a row."""
-        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
-        return Comparison(*(part if np.ndim(part) == 0 else part.reshape(n_problems, -1) for part in parts))
 
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:

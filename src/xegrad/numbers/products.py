@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.arrays import blocks
 from xegrad.numbers.doubleword import INFLATE, U
 from xegrad.targets import Array
 
@@ -31,10 +32,8 @@ STRIP = 1 << 14  # numbers worked on at a time: 128 KiB an array stay in cache
 WIDTH = 1024  # rows and columns of a tile of the result
 LEAST_EXPONENT = -400  # of a slice: products of slices are no smaller than 2**-853
 TINY, UNSEEN = 2.0**-450, 2.0**-340  # what is less than TINY is left out, and UNSEEN pays for it
-SMALL, LARGE = (
-    2.0**-250,
-    2.0**400,
-)  # of the norm of a row: between them no digit is lost and nothing overflows
+# Of the norm of a row: between them no digit is lost and nothing overflows.
+SMALL, LARGE = 2.0**-250, 2.0**400
 UNBALANCED = 16  # how much larger a bound may be than with terms that are balanced
 ZERO = -10_000  # the exponent of 0, less than any other
 
@@ -73,21 +72,13 @@ def tiles(a: Words, b: Words, slices: int) -> Iterator[Tile]:
     """
     buffers = Buffers()
     (*_, n_rows, _), (*stack, _, n_columns) = a[0].shape, b[0].shape
-    for rows in chunks(n_rows, n_rows if stack else WIDTH):
-        for columns in chunks(n_columns, n_columns if stack else WIDTH):
+    for rows in blocks(n_rows, n_rows if stack else WIDTH):
+        for columns in blocks(n_columns, n_columns if stack else WIDTH):
             left, right = _part(a, np.s_[..., rows, :]), _part(b, np.s_[..., columns])
             *computed, is_comfortable = _product(left, right, slices, buffers)
-            yield Tile(
-                rows,
-                columns,
-                *(computed if is_comfortable else _scaled_product(left, right, slices, buffers)),
-            )
-
-
-def chunks(size: int, length: int) -> list[slice]:
-    """0 to size, in slices of so many at most."""
-    length = max(1, length)
-    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
+            if not is_comfortable:
+                computed = [*_scaled_product(left, right, slices, buffers)]
+            yield Tile(rows, columns, *computed)
 
 
 def _part(words: Words, where: Any) -> Words:
@@ -101,8 +92,8 @@ def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, 
     shape = (*b[0].shape[:-2], a[0].shape[-2], b[0].shape[-1])
     total, low, partial, whole = (buffers.empty(name, shape) for name in ("total", "low", "partial", "whole"))
     total[...] = low[...] = 0
-    strips = [...] if len(shape) > 2 else chunks(shape[0], STRIP // max(shape[1], 1))
-    ranges = chunks(a[0].shape[-1], LENGTH[slices])
+    strips = [...] if len(shape) > 2 else blocks(shape[0], STRIP // max(shape[1], 1))
+    ranges = blocks(a[0].shape[-1], LENGTH[slices])
     n_exact, n_groups, group = slices * (slices + 1) // 2, -(-len(ranges) // GROUP), min(GROUP, len(ranges))
     n_products = n_exact + slices + 1
     # (9.23): in a group of chunks, each product rounds the low word, in which there are so many errors by then.

@@ -22,6 +22,7 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from xegrad import memory as memory_limit
+from xegrad.arrays import blocks
 from xegrad.bounds import Bound
 from xegrad.errors import XegradError
 from xegrad.methods import Evaluation
@@ -38,10 +39,6 @@ STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as 
 Results = dict[str, Nearest]
 
 _affordable: ContextVar[float] = ContextVar("affordable", default=AFFORDABLE)
-
-Names = Mapping[
-    str, "NDArray[np.bool_] | None"
-]  # what is open, and which of its numbers: all where that is None
 
 
 @contextmanager
@@ -128,7 +125,7 @@ def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, 
         alone = [_climbed(one, names) for one in problem.unstacked()]
         parts, seconds_left = [results for results, _ in alone], sum(seconds for _, seconds in alone)
         return {name: _gathered(np.stack, [part[name] for part in parts]) for name in names}, seconds_left
-    stacks = [problem.at(slice(start, start + together)) for start in range(0, n_problems, together)]
+    stacks = map(problem.at, blocks(n_problems, together))
     parts = [_layer(some).nearest(dict.fromkeys(names), FIRST) for some in stacks]
     results = {name: _gathered(np.concatenate, [part[name] for part in parts]) for name in names}
     certain = [nearest.certain.reshape(n_problems, -1).all(axis=1) for nearest in results.values()]

@@ -19,7 +19,8 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from xegrad import progress
-from xegrad.methods.exact.nearest import Nearest
+from xegrad.arrays import blocks
+from xegrad.methods.exact.nearest import FAINT, Nearest
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, EXPONENTIAL, INFLATE, PRODUCT, QUOTIENT, DoubleWord, U
 from xegrad.numbers.products import Words, tiles
@@ -27,7 +28,7 @@ from xegrad.problem import Problem
 from xegrad.targets import Array
 
 DEEPEST, DEEP = -640.0, 2.0**-923  # exp of less counts as 0, off by this; above it no low word underflows
-FAINT, LOST = 2.0**-1000, 2.0**-1040  # more than what underflows, of what is 1 at most, and at all
+LOST = 2.0**-1040  # more than what underflows at all
 LARGEST = 2.0**-20  # a relative error that is more is none: bounds are linear in it
 ELEMENTS = 1 << 15  # of a block of rows: 256 KiB an array
 ROOM = 31 << 20  # bytes; see Layer
@@ -65,7 +66,7 @@ class Layer:
         rows = high.reshape(-1, shape[-1]), low.reshape(-1, shape[-1])
         absolute: Any = None if self.absolute is None else self.absolute.reshape(rows[0].shape)
         losses = []
-        for block in progress.track(_blocks(len(rows[0]), ELEMENTS // shape[-1]), "exact: probabilities"):
+        for block in progress.track(blocks(len(rows[0]), ELEMENTS // shape[-1]), "exact: probabilities"):
             softmax = _softmax((rows[0][block], rows[1][block]), off.reshape(-1)[block])
             factor = targets.factor(block)
             if targets.labels is not None:
@@ -121,7 +122,7 @@ class Layer:
     def _logits(self) -> Nearest:
         high, low = self.residuals
         rounded = Nearest.of_shape(high.shape)
-        for rows in _blocks(high.shape[-2], high.shape[-2] if high.ndim > 2 else ELEMENTS // high.shape[-1]):
+        for rows in blocks(high.shape[-2], high.shape[-2] if high.ndim > 2 else ELEMENTS // high.shape[-1]):
             where = (..., rows, slice(None))
             rounded.put(where, high[where], low[where], self.error(rows))
         rounded.vanish(self.targets.is_zero[..., None])
@@ -166,11 +167,6 @@ class Layer:
         split = {"weights": np.s_[..., : self.problem.n_inputs, :], "bias": np.s_[..., -1, :]}
         parts = astuple(rounded)
         return {name: Nearest(*(part[split[name]] for part in parts)) for name in names}
-
-
-def _blocks(size: int, length: int) -> list[slice]:
-    length = max(1, length)
-    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
 
 
 def _logits(problem: Problem, slices: int) -> tuple[Array, Array, Array]:
@@ -366,7 +362,7 @@ def _matrix_product(
         left = np.concatenate([tile.left, a_norm[..., tile.rows, :]], axis=-1)
         right = np.concatenate([tile.right, b_norm], axis=-2)
         n_rows = tile.high.shape[-2]
-        for strip in _blocks(n_rows, n_rows if left.ndim > 2 else ELEMENTS // tile.high.shape[-1]):
+        for strip in blocks(n_rows, n_rows if left.ndim > 2 else ELEMENTS // tile.high.shape[-1]):
             error = left[..., strip, :] @ right
             error *= INFLATE
             rows = slice(tile.rows.start + strip.start, tile.rows.start + strip.stop)
@@ -398,10 +394,10 @@ def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
         and factors.max() * sizes.max() < 2.0**1000
     )
     n_inputs, n_classes = rounded.values.shape[-2:]
-    columns = [slice(0, n_classes)] if is_stack else _blocks(n_classes, ELEMENTS // 4)
+    columns = [slice(0, n_classes)] if is_stack else blocks(n_classes, ELEMENTS // 4)
     width = n_inputs if is_stack else max(4, ELEMENTS // n_classes)
     for i in columns:
-        for j in _blocks(n_inputs, width):
+        for j in blocks(n_inputs, width):
             where = (..., j, i)
             rows, classes = (..., j, slice(None)), (..., i)
             value, rest = dw.two_product(
