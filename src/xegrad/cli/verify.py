@@ -208,7 +208,7 @@ def _verify(
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    seconds = work(problem.n_rows, problem.n_inputs, problem.n_classes)
+    seconds = work(*problem.sizes)
     exact_values = affording(math.inf) if judging.exact else nullcontext()
     of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
     names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)

@@ -89,7 +89,7 @@ def memory(problem: Problem) -> int:
 
     Integers take more: of small problems, and of others whose open numbers they decide only if it is there.
     """
-    at_once = integers.memory(problem) if integers.work(*_sizes(problem)) < AT_ONCE else 0
+    at_once = integers.memory(problem) if integers.work(*problem.sizes) < AT_ONCE else 0
     return max(at_once, doublewords.memory(problem))
 
 
@@ -99,13 +99,9 @@ def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> flo
     return at_once if at_once < AT_ONCE else doublewords.work(n_rows, n_inputs, n_classes, n_problems)
 
 
-def _sizes(problem: Problem) -> tuple[int, int, int]:
-    return problem.n_rows, problem.n_inputs, problem.n_classes
-
-
 def _climbed(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
     """Of one problem: what the rungs decide, and the seconds of integers that were left out."""
-    if integers.work(*_sizes(problem)) < AT_ONCE:
+    if integers.work(*problem.sizes) < AT_ONCE:
         return integers.nearest(problem, names), 0.0
     layer = _layer(problem)
     results = layer.nearest(dict.fromkeys(names), FIRST)
@@ -119,7 +115,7 @@ def _layer(problem: Problem) -> Layer:
 
 def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
     """Of a stack with one axis: in double words together, as many as stay in cache, and what is left open singly."""
-    n_problems, (n_rows, n_inputs, n_classes) = len(problem.weights), _sizes(problem)
+    n_problems, (n_rows, n_inputs, n_classes) = len(problem.weights), problem.sizes
     together = STACKED // ((n_inputs + n_rows) * n_classes)
     if together < 2 or n_problems * integers.work(n_rows, n_inputs, n_classes) < AT_ONCE:
         alone = [_climbed(one, names) for one in problem.unstacked()]
@@ -146,8 +142,8 @@ def _gathered(together: Callable[..., Any], parts: Sequence[Nearest]) -> Nearest
 
 def _finish(problem: Problem, results: Results, affordable: float, layer: Layer | None = None) -> float:
     """Decide, in place, what two slices left open; the seconds that integers would take where that is too long."""
-    seconds = integers.work(*_sizes(problem))
-    if (still_open := _open(results)) and seconds > doublewords.work(*_sizes(problem)):
+    seconds = integers.work(*problem.sizes)
+    if (still_open := _open(results)) and seconds > doublewords.work(*problem.sizes):
         if layer is None or layer.slices < FINER:
             layer = Layer(problem, FINER)
         _improve(results, layer.nearest(still_open, FINER))
