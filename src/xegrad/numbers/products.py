@@ -24,7 +24,7 @@ from xegrad.targets import Array
 Words = tuple[Array, Array | None]  # high and low words; None where there are no low ones
 _Factor = tuple[Array, NDArray[np.bool_]]  # and which of its rows or columns are not 0
 
-LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together
+LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together (9.21)
 # Of a chunk of the sums, by the number of slices: short ones make the slices finer, long ones the additions few.
 LENGTH = {2: 128, 3: 512}
 GROUP = 4  # chunks after which the low word is cleared of what is not low
@@ -168,8 +168,9 @@ class _Sliced(NamedTuple):
         return ~(self.norms[i] <= 2 * TINY)
 
 
-def _norm(a: Array, axis: int) -> Array:
-    """At least the 2-norm: K squares and their sum are off by (K + 1) u of it, and squares below 2**-1022 unseen."""
+def norms(a: Array, axis: int) -> Array:
+    """At least the 2-norms along an axis: K squares and their sum are off by (K + 1) u of it; TINY is for squares below
+    2**-1022."""
     letters = "...ij,...ij->...i" if axis == -1 else "...ij,...ij->...j"
     return np.expand_dims(np.sqrt(np.einsum(letters, a, a)) * INFLATE, axis) + TINY
 
@@ -190,7 +191,7 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         rest = np.add(rest, 0, out=buffer("float64", 0))
     if low is not None:
         low = np.add(low, 0, out=buffer("low", slices))  # a copy, to be overwritten
-    sliced = _Sliced([], [rest], [_norm(rest, axis)], _norm(rest, -3 - axis))
+    sliced = _Sliced([], [rest], [norms(rest, axis)], norms(rest, -3 - axis))
     for i in range(slices):
         norm, part, after = sliced.norms[i], buffer("part", i), buffer("rest", i)
         if (norm <= 2 * TINY).all():  # nothing is left
@@ -209,7 +210,7 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         rest = after
         sliced.parts.append(part)
         sliced.rests.append(rest)
-        sliced.norms.append(_norm(rest, axis))
+        sliced.norms.append(norms(rest, axis))
     return sliced
 
 

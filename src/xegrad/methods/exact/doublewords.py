@@ -23,7 +23,7 @@ from xegrad.arrays import blocks
 from xegrad.methods.exact.nearest import FAINT, Nearest
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, EXPONENTIAL, INFLATE, PRODUCT, QUOTIENT, DoubleWord, U
-from xegrad.numbers.products import Words, tiles
+from xegrad.numbers.products import Words, norms, tiles
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -372,11 +372,9 @@ def _matrix_product(
 
 
 def _norm(a: Array, axis: int) -> Array:
-    """At least the 2-norm along an axis: K squares and their sum are off by (K + 1) u of it at most."""
+    """At least the 2-norm along an axis, of numbers whose squares may overflow or underflow."""
     largest = np.maximum(a.max(axis=axis, keepdims=True), -a.min(axis=axis, keepdims=True)).astype(np.float64)
-    scaled = a / np.where(largest > 0, largest, 1)
-    letters = "...ij,...ij->...i" if axis == -1 else "...ij,...ij->...j"
-    return np.expand_dims(np.sqrt(np.einsum(letters, scaled, scaled)), axis) * largest * INFLATE
+    return norms(a / np.where(largest > 0, largest, 1), axis) * largest
 
 
 def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
