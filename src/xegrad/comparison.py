@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import notebook
-from xegrad.arrays import blocks
 from xegrad.bounds import Bound
 from xegrad.errors import InputError
 from xegrad.methods import Evaluation
@@ -31,11 +29,14 @@ def kept(formula: Callable[[Comparison], Any]) -> Any:
     @wraps(formula)
     def whole(comparison: Comparison) -> Any:
         shape = comparison.reference.shape
-        is_large = comparison.reference.size > PIECE
-        if not is_large or not (shape == np.shape(comparison.candidate) == np.shape(comparison.bound)):
+        parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
+        if comparison.reference.size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
             return formula(comparison)
-        flat = comparison.changed(np.ravel)
-        pieces = map(flat.changed, map(itemgetter, blocks(comparison.reference.size, PIECE)))
+        flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
+        pieces = (
+            Comparison(*(part if np.ndim(part) == 0 else part[start : start + PIECE] for part in flat))
+            for start in range(0, comparison.reference.size, PIECE)
+        )
         return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
 
     return cached_property(whole)

@@ -168,7 +168,7 @@ class _Sliced(NamedTuple):
         return ~(self.norms[i] <= 2 * TINY)
 
 
-def norms(a: Array, axis: int) -> Array:
+def two_norms(a: Array, axis: int) -> Array:
     """At least the 2-norms along an axis: K squares and their sum are off by (K + 1) u of it; TINY is for squares below
     2**-1022."""
     letters = "...ij,...ij->...i" if axis == -1 else "...ij,...ij->...j"
@@ -191,7 +191,7 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         rest = np.add(rest, 0, out=buffer("float64", 0))
     if low is not None:
         low = np.add(low, 0, out=buffer("low", slices))  # a copy, to be overwritten
-    sliced = _Sliced([], [rest], [norms(rest, axis)], norms(rest, -3 - axis))
+    sliced = _Sliced([], [rest], [two_norms(rest, axis)], two_norms(rest, -3 - axis))
     for i in range(slices):
         norm, part, after = sliced.norms[i], buffer("part", i), buffer("rest", i)
         if (norm <= 2 * TINY).all():  # nothing is left
@@ -210,7 +210,7 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         rest = after
         sliced.parts.append(part)
         sliced.rests.append(rest)
-        sliced.norms.append(norms(rest, axis))
+        sliced.norms.append(two_norms(rest, axis))
     return sliced
 
 

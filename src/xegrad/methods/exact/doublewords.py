@@ -23,7 +23,7 @@ from xegrad.arrays import blocks
 from xegrad.methods.exact.nearest import FAINT, Nearest
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, EXPONENTIAL, INFLATE, PRODUCT, QUOTIENT, DoubleWord, U
-from xegrad.numbers.products import Words, norms, tiles
+from xegrad.numbers.products import Words, tiles, two_norms
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -374,7 +374,7 @@ def _matrix_product(
 def _norm(a: Array, axis: int) -> Array:
     """At least the 2-norm along an axis, of numbers whose squares may overflow or underflow."""
     largest = np.maximum(a.max(axis=axis, keepdims=True), -a.min(axis=axis, keepdims=True)).astype(np.float64)
-    return norms(a / np.where(largest > 0, largest, 1), axis) * largest
+    return two_norms(a / np.where(largest > 0, largest, 1), axis) * largest
 
 
 def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
