@@ -93,8 +93,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
         if (self.rtol, self.atol) != (None, None):
-            given = [field for field in OF_BOUND if getattr(self, field) is not None]
-            for field in (*given, *(["summation"] if self.summation != "any" else [])):
+            beside = [field for field in OF_BOUND if getattr(self, field) is not None]
+            for field in (*beside, *(["summation"] if self.summation != "any" else [])):
                 of_bound = f"--{field.replace('_', '-')} is about the derived bound"
                 raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
         _roundings(self.summation)

@@ -85,13 +85,13 @@ class Layer:
     @np.errstate(all="ignore")
     def nearest(self, names: Mapping[str, NDArray[np.bool_] | None], slices: int) -> dict[str, Nearest]:
         """Each of "loss", "losses" and the gradients, where asked for or everywhere (None), from slices of R."""
-        made: dict[str, Callable[[], Nearest]] = {
+        one_by_one: dict[str, Callable[[], Nearest]] = {
             "loss": self._loss,
             "losses": self._losses,
             "logits": self._logits,
             "inputs": partial(self._inputs, slices),
         }
-        results = {name: made[name]() for name in names if name in made}
+        results = {name: one_by_one[name]() for name in names if name in one_by_one}
         if of_columns := {name: names[name] for name in ("weights", "bias") if name in names}:
             results |= self._columns(of_columns, slices)
         return results
