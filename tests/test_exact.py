@@ -148,9 +148,8 @@ def in_double_words(drawn: Problem, slices: int = 2, names: tuple[str, ...] = NA
     return doublewords.Layer(drawn, slices).nearest(dict.fromkeys(("loss", *names)), slices)
 
 
-SCALES = 2.0 ** np.array(
-    [[300.0, -300.0, 0.0, 7.0]]
-)  # of the inputs, and of their weights the other way round
+# Of the inputs, and of their weights the other way round.
+SCALES = 2.0 ** np.array([[300.0, -300.0, 0.0, 7.0]])
 
 
 def of_opposite_scales() -> Problem:

@@ -42,6 +42,7 @@ def kept(formula: Callable[[Comparison], Any]) -> Any:
     return cached_property(whole)
 
 
+# By what the worst come first, see below.
 KEYS = ("is_number", "explained", "apart", "left_open")
 
 
@@ -231,10 +232,18 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Some entries, by their flat indices."""
         if which.size == self.reference.size and self.reference.ndim == 1:
             return self
-        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
-        return Comparison(*(part if np.ndim(part) == 0 else np.ravel(part)[which] for part in parts))
+        return self.changed(lambda part: np.ravel(part)[which])
 
-    # By what the worst come first.
+    def in_rows(self, n_problems: int) -> Comparison:
+        """The entries of each problem of a stack as a row."""
+        return self.changed(lambda part: part.reshape(n_problems, -1))
+
+    def changed(self, change: Callable[[Array], Array]) -> Comparison:
+        """The same change of every array."""
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        return Comparison(*(part if np.ndim(part) == 0 else change(part) for part in parts))
+
+    # `KEYS`: by what the worst come first, the smallest first.
 
     @kept
     def is_number(self) -> NDArray[np.bool_]:
@@ -282,11 +291,6 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         ]
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
-
-    def in_rows(self, n_problems: int) -> Comparison:
-        """The entries of each problem of a stack as a row."""
-        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
-        return Comparison(*(part if np.ndim(part) == 0 else part.reshape(n_problems, -1) for part in parts))
 
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:

@@ -12,7 +12,7 @@ See docs/numerics.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import layer
+from xegrad.arrays import blocks
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
 from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
@@ -176,12 +177,12 @@ def row_by_row(
     both = [cells] if wide is None else [cells, wide]
     begun = {name: FromRows([Cells(one.problem, name, one.arithmetic) for one in both]) for name in names}
     losses: list[list[Rounded]] = [[] for _ in both]
-    for rows in slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
+    for rows in blocks(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
         some = [one.some(rows) for one in both]
         if wide is not None:
             some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
-        for few in slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
+        for few in blocks(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
             for k, one in enumerate(both):
                 fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
                 fewer.known["Z"] = some[k].Z[few]
@@ -217,12 +218,6 @@ def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
     g, of_cells = (Products(cells.problem.n_inputs, one, cells.b).g for one in (arithmetic, cells.arithmetic))
     underflow = cells.problem.n_inputs * arithmetic.adding.eta
     return Rounded(cells.Z.value, g / of_cells * cells.Z.errors + underflow, arithmetic)
-
-
-def slices(size: int, most: int) -> Iterator[slice]:
-    """All of so many, at most so many at a time."""
-    for start in range(0, size, max(1, most)):
-        yield slice(start, min(size, start + max(1, most)))
 
 
 class Cell(msgspec.Struct, frozen=True):

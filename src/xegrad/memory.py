@@ -60,10 +60,9 @@ def check(inputs: Sized, beside: int) -> None:
         return
     needed, allowed = inputs.nbytes + beside, limit
     if allowed is None:
-        there_is = available()
-        if there_is is None:
+        if (free := available()) is None:
             return
-        allowed = (there_is + inputs.nbytes) // 2
+        allowed = (free + inputs.nbytes) // 2
     if needed > allowed:
         which = "is allowed" if limit is not None else "is half of what is available"
         needs = f"this takes {_size(needed)} with W and x, and {_size(allowed)} {which}"

@@ -287,9 +287,8 @@ def smoothings(n_classes: int) -> dict[str, Smoothing]:
     different: dict[Smoothing, str] = {Smoothing(1, 1 / n_classes): "eps/T"}
     for name, formula in known.items():
         different.setdefault(formula, name)
-        if formula.always or not math.isclose(
-            formula.added * n_classes, formula.taken
-        ):  # does not sum to one
+        sums_to_one = math.isclose(formula.added * n_classes, formula.taken) and not formula.always
+        if not sums_to_one:
             different.setdefault(formula._replace(sums=0), f"{name}, with S")
     return {name: formula for formula, name in different.items()}
 
