@@ -326,17 +326,45 @@ def concatenated(several: Sequence[Rounded], axis: int = 0) -> Rounded:
 # The functions of the layer.
 
 
-def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
-    """S over the last axis; `forward` is the forward pass of these logits, where it is there already.
+class Exponentials(NamedTuple):
+    """exp of logits less the largest of their row, and how far each moves with the errors of the logits."""
+
+    forward: layer.Forward
+    exponents: Array  # a (4.8), the error of log E
+    moves: Array  # (2, B, T): up, E (e^a - 1), and down, E (1 - e^-a)
+
+
+def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Exponentials:
+    """Those of logits; `forward` is the forward pass of these, where it is there already.
+
+    Down is up / e^a.  Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
+    """
+    forward = forward or layer.softmax(logits.value, np.zeros(()))
+    if not logits.arithmetic.rounds:
+        return Exponentials(forward, np.zeros(()), np.zeros(2))
+    shifted, size, u = forward.shifted, forward.exponentials, logits.arithmetic.u
+    exponents = logits.error + u * np.abs(shifted) + 8 * u
+    grown = np.expm1(exponents)
+    moves = np.empty((2, *np.broadcast_shapes(grown.shape, size.shape)))
+    np.multiply(size, grown, out=moves[0])
+    if exponents.max(initial=0.0) < 1:
+        np.divide(moves[0], 1 + grown, out=moves[1])
+    else:
+        moves[0] = np.where(exponents < 1, moves[0], np.exp(shifted + exponents) - size)
+        moves[1] = size * -np.expm1(-exponents)
+    return Exponentials(forward, exponents, moves)
+
+
+def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
+    """S over the last axis, from exponentials that are known, or not.
 
     Its error is (4.12) and (4.13).  The probability of one class is 1, and exact.  A quotient of what overflows or
     underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
-    forward = forward or layer.softmax(logits.value, np.zeros(()))
+    forward, exponents, moves = known or exponentials(logits)
     arithmetic, probabilities = logits.arithmetic, forward.probabilities
     if not arithmetic.rounds:
         return exact(probabilities, arithmetic)
-    exponents, moves = _exponents(logits, forward)
     size, n_classes = forward.exponentials, logits.value.shape[-1]
     ends = np.array([size + moves[0], size - moves[1]])
     # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
@@ -348,33 +376,25 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
 
 
-def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
-    """log S = D - log1p(s), from the logits and not from S.
+def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any = None) -> Rounded:
+    """log S = D - log1p(s), from the logits and not from S; of all classes, or of the (B, 1) that are wanted.
 
     log sum E moves as (4.14) says, and D_k by e_k; what is formed of them adds its roundings (4.15).
     """
-    forward = forward or layer.softmax(logits.value, np.zeros(()))
-    exponents, (up, _) = _exponents(logits, forward)
-    n_classes, arithmetic = logits.value.shape[-1], logits.arithmetic
-    moved = (up / (1 + forward.others)).sum(axis=-1, keepdims=True)
+    forward, exponents, (up, _) = known or exponentials(logits)
+    of_logits, shifted, arithmetic = logits.errors, forward.shifted, logits.arithmetic
+    if classes is not None:
+        of_logits, shifted = (np.take_along_axis(of, classes, axis=-1) for of in (of_logits, shifted))
+    value = shifted - np.log1p(forward.others)
+    if not arithmetic.rounds:
+        return exact(value, arithmetic)
+    n_classes = logits.value.shape[-1]
+    moved = up.sum(axis=-1, keepdims=True) / (1 + forward.others)
     moved = np.fmin(moved, exponents.max(axis=-1, keepdims=True))
     log_classes = np.log(n_classes)
     error = moved + arithmetic.roundings(9, n_classes) * (1 + log_classes) + n_classes * arithmetic.eta
-    error = error + logits.error + 4 * arithmetic.u * (np.abs(forward.shifted) + log_classes)
-    value = forward.shifted - np.log1p(forward.others)
-    return Rounded(value, _none_near_overflow(error, exponents), logits.arithmetic)
-
-
-def _exponents(logits: Rounded, forward: layer.Forward) -> tuple[Array, Array]:
-    """a (4.8), the error of log E, and (2, B, T) how far each E moves with it: up, E (e^a - 1), and down, E (1 - e^-a).
-
-    Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
-    """
-    shifted, exponentials, u = forward.shifted, forward.exponentials, logits.arithmetic.u
-    exponents = logits.error + u * np.abs(shifted) + 8 * u
-    from_exponent = np.exp(shifted + exponents) - exponentials
-    up = np.where(exponents < 1, exponentials * np.expm1(exponents), from_exponent)
-    return exponents, np.array([up, exponentials * -np.expm1(-exponents)])
+    error = error + of_logits + 4 * arithmetic.u * (np.abs(shifted) + log_classes)
+    return Rounded(value, _none_near_overflow(error, exponents), arithmetic)
 
 
 def _of_others(sizes: Array) -> Array:
