@@ -245,26 +245,25 @@ class Products:
 
     def add(self, first: Rounded, second: Rounded) -> None:
         """The products of columns of A and rows of B."""
-        a, b = np.abs(first.value), np.abs(second.value)
-        most = b if second.is_exact else b + second.error
+        a = np.abs(first.value)
         if first.is_exact and second.is_exact:
-            moved = self.g * (a @ b)
+            moved = a @ np.abs(second.value)
+            moved *= self.g
         elif second.is_exact:
-            moved = self.moves(first) @ b
+            moved = self.moves(first) @ np.abs(second.value)
         else:
             moved = a @ self.moves(second)
             if not first.is_exact:
-                moved += (1 + self.g) * (first.errors @ most)
-        if not first.is_exact:
-            a = a + first.error
+                moved += (1 + self.g) * (first.errors @ (np.abs(second.value) + second.error))
         self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
-        limit = self.arithmetic.near_overflow
-        if not a.max(initial=0.0) * most.max(initial=0.0) * self.n_terms <= limit:
-            self.size = self.size + a @ most
+        if not _largest(first) * _largest(second) * self.n_terms <= self.arithmetic.near_overflow:
+            self.size = self.size + (a + first.error) @ (np.abs(second.value) + second.error)
 
     def moves(self, factor: Rounded) -> Array:
         """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
-        return self.g * np.abs(factor.value) + (1 + self.g) * factor.error
+        moves = np.abs(factor.value)
+        moves *= self.g
+        return moves if factor.is_exact else np.add(moves, (1 + self.g) * factor.error, out=moves)
 
     def sum(self, value: Array) -> Rounded:
         """The sums, whose value is known."""
@@ -278,6 +277,12 @@ class Products:
         if arithmetic.sums is not None:
             error = arithmetic.rounding(value, error)
         return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
+
+
+def _largest(number: Rounded) -> float:
+    """No entry and its error are more."""
+    value = number.value
+    return float(max(value.max(initial=0.0), -value.min(initial=0.0)) + np.max(number.error, initial=0.0))
 
 
 def product(
