@@ -247,12 +247,12 @@ class Products:
         """The products of columns of A and rows of B."""
         a = np.abs(first.value)
         if first.is_exact and second.is_exact:
-            moved = a @ np.abs(second.value)
+            moved = _no_less(a, np.abs(second.value))
             moved *= self.g
         elif second.is_exact:
-            moved = self.moves(first) @ np.abs(second.value)
+            moved = _no_less(self.moves(first), np.abs(second.value))
         else:
-            moved = a @ self.moves(second)
+            moved = _no_less(a, self.moves(second))
             if not first.is_exact:
                 moved += (1 + self.g) * (first.errors @ (np.abs(second.value) + second.error))
         self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
@@ -277,6 +277,25 @@ class Products:
         if arithmetic.sums is not None:
             error = arithmetic.rounding(value, error)
         return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
+
+
+MANY = 2**28  # multiplications, of which half the time is worth the least and the largest of all factors
+FEW = 2**11  # terms
+
+
+def _no_less(first: Array, second: Array) -> Array:
+    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.24)."""
+    n_terms = first.shape[-1]
+    if first.ndim != 2 or second.ndim != 2 or n_terms > FEW or first.size * second.shape[-1] < MANY:
+        return first @ second
+    for factor in (first, second):  # far from where float32 or a product of two overflows or loses digits
+        least = factor.min() or factor.min(initial=1.0, where=factor != 0)
+        if not (least >= 2.0**-60 and factor.max() <= 2.0**50):
+            return first @ second
+    steps = (n_terms + 2) * 2.0**-24
+    product = (first.astype(np.float32) @ second.astype(np.float32)).astype(np.float64)
+    product *= 1 / (1 - steps / (1 - steps))
+    return product
 
 
 def _largest(number: Rounded) -> float:
