@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 
@@ -182,3 +185,19 @@ def test_a_size_that_is_none_is_refused(run: Run) -> None:
     outcome = run("compute", "-", "--max-memory", "much", stdin=problem_json())
     assert outcome.status == 2
     assert outcome.err == "xegrad: 'much' is no size of memory; one such as 2GiB or 500MB is expected\n"
+
+
+def test_pages_that_are_freed_are_kept() -> None:
+    """A second large array takes no new page, where the C library is glibc; elsewhere nothing is asked for."""
+    script = """
+import platform, resource, numpy as np
+from xegrad import memory
+memory.keep_pages()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+begun = faults(); np.ones(2**22); first = faults() - begun
+begun = faults(); np.ones(2**22); second = faults() - begun
+assert platform.libc_ver()[0] != "glibc" or second * 4 <= first, (first, second)
+"""
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0"}
+    )

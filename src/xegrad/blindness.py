@@ -26,7 +26,8 @@ from xegrad.tolerance import Tolerance, tolerance_for
 
 TRIES = 32
 PROBED = 4096  # entries of a first, quick look
-MOST_LOGITS, MOST_ENTRIES = 2**15, 2**20  # where they are sought: some 250 gradients are made of the problem
+# Of a problem of which they are sought; some 250 gradients are made of it, which takes a second or two at most.
+MOST_LOGITS, MOST_ENTRIES = 2**16, 2**20
 EXCESS = 2.0**12  # times the tolerance: a form that is further off is not hidden, whatever its own bound
 
 

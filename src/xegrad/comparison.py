@@ -24,20 +24,31 @@ PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
 
 def kept(formula: Callable[[Comparison], Any]) -> Any:
-    """What follows from each entry by itself: computed once, a piece at a time where there are many."""
+    """What follows from each entry by itself: computed once, a piece at a time where there are many.
+
+    What is known of all entries is known of a piece, and the flags that it needs on its way are kept, too.
+    """
 
     @wraps(formula)
     def whole(comparison: Comparison) -> Any:
-        shape = comparison.reference.shape
+        shape, size = comparison.reference.shape, comparison.reference.size
         parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
-        if comparison.reference.size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
+        if size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
             return formula(comparison)
         flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
-        pieces = (
-            Comparison(*(part if np.ndim(part) == 0 else part[start : start + PIECE] for part in flat))
-            for start in range(0, comparison.reference.size, PIECE)
-        )
-        return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
+        known = {name: np.ravel(array) for name, array in comparison.__dict__.items()}
+        found: dict[str, Array] = {}
+        for start in range(0, size, PIECE):
+            some = slice(start, start + PIECE)
+            piece = Comparison(*(part if np.ndim(part) == 0 else part[some] for part in flat))
+            piece.__dict__.update({name: array[some] for name, array in known.items()})
+            piece.__dict__[formula.__name__] = formula(piece)
+            for name, array in piece.__dict__.items():
+                is_flag = isinstance(array, np.ndarray) and array.dtype.kind == "b"
+                if name == formula.__name__ or (is_flag and name not in known):
+                    found.setdefault(name, np.empty(size, array.dtype))[some] = array
+        comparison.__dict__.update({name: array.reshape(shape) for name, array in found.items()})
+        return comparison.__dict__[formula.__name__]
 
     return cached_property(whole)
 
@@ -75,7 +86,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
             difference = self.candidate - self.reference
         return np.where(self.candidate == self.reference, 0, difference)
 
-    @property
+    @cached_property
     def _distances(self) -> tuple[Array, Any, Any]:
         """|candidate - reference|, and the least and the most that the candidate is from the exact value.
 

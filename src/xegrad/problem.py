@@ -250,6 +250,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         if dtype == self.weights.dtype and self.precision is None:
             return self
         parts = {name: part.astype(dtype) for name, part in self._parts.items()}
+        for part in parts.values():
+            part.setflags(write=False)  # they need no copy
         return replace(self, precision=None, **parts)
 
 

@@ -165,6 +165,10 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
             )
         return stream.run("verify", request, output, partial(_verify_lines, judging=judging))
     destination = output.destination(request.files + ([judging.gradient] if judging.gradient else []))
+
+    from xegrad import memory
+
+    memory.keep_pages()
     raw = request.read(("--gradient", judging.gradient))
 
     from xegrad.display import screen

@@ -103,7 +103,7 @@ class Search:
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
         self.candidate = candidate
-        self.values = candidate.astype(np.float64).ravel()
+        self.values = candidate.astype(np.float64, copy=False).ravel()
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
 
     @property
