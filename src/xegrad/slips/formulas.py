@@ -230,7 +230,7 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     if not is_class:
         # No class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts.
         largest = mass.moved(lambda array: np.broadcast_to(array.max(axis=-2, keepdims=True), array.shape))
-        of_rows = np.where(kept, of_rows, of_rows[kept].max())
+        of_rows = np.where(kept, of_rows, of_rows[kept].max(initial=0.0))
         if kind.startswith("smoothed"):
             share = largest * (targets.label_smoothing / n_classes)
             everything = rounded.where(kept[:, None], everything, share)

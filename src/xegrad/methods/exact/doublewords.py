@@ -219,13 +219,20 @@ class _Targets:
         kept, labels = targets.kept, targets.label_of_rows
         self.smoothing, self.class_weights = targets.label_smoothing, targets.class_weights
         is_hard = not self.smoothing and (targets.soft is None or bool((labels >= 0).all()))
+        by_weight = (
+            targets.reduction == "mean" and self.class_weights is not None and targets.labels is not None
+        )
         weights = (
             kept * 1.0 if self.class_weights is None else np.where(kept, self.class_weights[labels], 0.0)
         )
+        is_zero = weights == 0 if is_hard else ~kept
+        # Only the ratios of weights to their sum count: near 1 no digit of them underflows.
+        largest = weights.max(axis=-1, keepdims=True) * by_weight
+        exponents = np.broadcast_to(-np.frexp(largest)[1], kept.shape)
+        self.exponents, weights = exponents.reshape(-1, 1), np.ldexp(weights, exponents)
         divisor = dw.word(np.ones(kept.shape))
         self.off = QUOTIENT  # of the factors
         if targets.reduction == "mean":
-            by_weight = self.class_weights is not None and targets.labels is not None
             divisor = dw.total(dw.word(weights if by_weight else kept * 1.0))
             self.off += dw.depth(kept.shape[-1]) * ADDITION
         factors = dw.divide(dw.word(weights if is_hard else np.ones(kept.shape)), divisor)
@@ -235,7 +242,7 @@ class _Targets:
         self.kept, self.label_of_rows, self.n_classes = kept.reshape(-1, 1), labels.reshape(-1, 1), n_classes
         self.soft = None if targets.soft is None else targets.soft.reshape(-1, n_classes)
         # The rows of which all that follows is exactly 0.
-        self.is_zero = (weights == 0 if is_hard else ~kept) | (n_classes == 1)
+        self.is_zero = is_zero | (n_classes == 1)
         # Smoothing: a quotient, a product and a sum; weights: a product.
         self.off_dense = (QUOTIENT + PRODUCT + ADDITION) * bool(self.smoothing)
         self.off_dense += PRODUCT * (self.class_weights is not None)
@@ -256,7 +263,8 @@ class _Targets:
             kept = self.kept[rows]
             targets, is_positive = (targets[0] * kept, targets[1] * kept), kept
         if self.class_weights is not None:
-            targets = dw.multiply(targets, dw.word(self.class_weights))
+            weights = np.ldexp(self.class_weights, self.exponents[rows])
+            targets = dw.multiply(targets, dw.word(weights))
             is_positive = is_positive & (self.class_weights > 0)
         self.is_zero.reshape(-1)[rows] |= ~is_positive.any(axis=-1)
         return targets
@@ -313,10 +321,12 @@ def _of_factor(
     f = factor[0][:, 0], factor[1][:, 0]
     n_classes = softmax.shifted[0].shape[-1]
     deep = 4 * DEEP if softmax.has_deep else 0.0
-    floor = n_classes * (f[0] * (mass * (deep + FAINT) + LOST) + LOST)
+    floor = n_classes * (f[0] * (mass * (deep + FAINT) + LOST) + LOST * (1 + mass))
     high, low = dw.multiply(loss, f)
+    # What underflows in f and Q counts as often as D says.
+    lost = n_classes * LOST * (1 + f[0]) * (1 + mass) * (1 - softmax.shifted[0].min(axis=-1))
     error = np.where(softmax.off < LARGEST, error, np.inf) * f[0] + (off + PRODUCT) * high
-    return floor, (high, low, error * INFLATE + FAINT * f[0] + n_classes * LOST)
+    return floor, (high, low, error * INFLATE + FAINT * f[0] + lost)
 
 
 def _dense(softmax: _Softmax, targets: DoubleWord, off_dense: float, factor: DoubleWord, off: float) -> _Rows:
