@@ -83,6 +83,13 @@ def are_sought(problem: Problem) -> bool:
     return is_small and problem.n_inputs * problem.n_classes <= MOST_ENTRIES
 
 
+def memory(problem: Problem, names: Sequence[str]) -> int:
+    """The bytes beside the problem that looking for them takes: the cells, and what one form makes of them, as measured
+    (tests/test_memory.py)."""
+    operands = ("weights", "inputs") if {"weights", "inputs"} & {*names} else ()
+    return 48 * problem.nbytes_of(["logits"]) + 14 * problem.nbytes_of(operands)
+
+
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:
     """The forms of a slip that are tried, each with the free number of the example."""
     forms = slip.example_forms(cells)

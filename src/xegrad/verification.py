@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from xegrad import bounds, memory, notebook
 from xegrad.arrays import check_shape
 from xegrad.blindness import are_sought, blind_spots
+from xegrad.blindness import memory as memory_of_blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.comparison import Comparison
@@ -149,9 +150,10 @@ def verify(
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
     needed = bounds.memory(problem, names, is_stable=True) + 2 * problem.nbytes_of(names)
-    if claim.steps or begins_with_exact(
-        problem, tolerance
-    ):  # who asks for them later asks for the memory then
+    if are_sought(problem):
+        needed = max(needed, memory_of_blind_spots(problem, names))
+    # Who asks for exact values later asks for the memory then.
+    if claim.steps or begins_with_exact(problem, tolerance):
         needed = max(needed, memory_of_exact(problem, names))
     memory.check(problem, needed)
     claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
