@@ -53,9 +53,7 @@ class Implementation(NamedTuple):
     source: str
     kind: str  # which problems it is tried on
     of: str = "weights"
-    names: tuple[tuple[str, ...], ...] | None = (
-        None  # any of these; () is wrong without a name; None is right
-    )
+    names: tuple[tuple[str, ...], ...] | None = None  # any of these; () is wrong without one; None is right
     dtypes: tuple[str, ...] = ("float64", "float32")
 
 

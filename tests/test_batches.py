@@ -140,9 +140,8 @@ def test_labels_are_indices_names_or_targets_alike(run: Run, tmp_path: Path) -> 
     del named["label"]
     for name in ("indices.csv", "row.csv", "list.json", "labels.npy", "labels.npz", "labels.npz:label"):
         assert computed(run, named, "--labels", str(tmp_path / name)) == expected, name
-    assert (
-        computed(run, named, "--labels", str(tmp_path / "column.csv")) == expected
-    )  # one line more than x has rows
+    # One line more than x has rows.
+    assert computed(run, named, "--labels", str(tmp_path / "column.csv")) == expected
     (tmp_path / "wrong.csv").write_text("maybe\nno\nyes\n")
     wrong = refused(run, named, "--labels", str(tmp_path / "wrong.csv"))
     assert "label 'maybe' is not one of the classes" in wrong

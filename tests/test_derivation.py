@@ -72,7 +72,7 @@ def test_every_cell_is_made_of_cells_and_nothing_of_itself(seed: Problem) -> Non
     for name, cell in CELLS.items():
         assert {*cell.sources} <= {*CELLS}
         assert name not in cell.sources
-    assert DOWNSTREAM["Z"] == {"Z", "S", "R", "G", "log_S", "stable_losses", "stable_loss", "loss"} | {
+    assert DOWNSTREAM["Z"] == {"Z", "E", "S", "R", "G", "log_S", "stable_losses", "stable_loss", "loss"} | {
         *("DXE", "DS", "DL", "flat"),
     }
     assert DOWNSTREAM["back"] == {"back", "G"}

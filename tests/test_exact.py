@@ -148,9 +148,8 @@ def in_double_words(drawn: Problem, slices: int = 2, names: tuple[str, ...] = NA
     return doublewords.Layer(drawn, slices).nearest(dict.fromkeys(("loss", *names)), slices)
 
 
-SCALES = 2.0 ** np.array(
-    [[300.0, -300.0, 0.0, 7.0]]
-)  # of the inputs, and of their weights the other way round
+# Of the inputs, and of their weights the other way round.
+SCALES = 2.0 ** np.array([[300.0, -300.0, 0.0, 7.0]])
 
 
 def of_opposite_scales() -> Problem:
@@ -406,3 +405,17 @@ def test_the_estimate_of_the_work_grows_with_the_sizes() -> None:
     assert exact.work(1, 100, 1000) < 0.05
     assert 1 < exact.work(512, 1024, 8192) < 60
     assert exact.work(1, 3, 5, 10_000) < 10_000 * exact.work(1, 3, 5)
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e300])
+def test_under_the_mean_weights_may_be_as_small_or_as_large_as_floats_are(size: float) -> None:
+    """Only their ratios count: what is certified is what integers say."""
+    random = np.random.default_rng(0)
+    for smoothing in (0.0, 0.1):
+        weighted = Targets(np.arange(3), class_weights=np.full(3, size), label_smoothing=smoothing)
+        layer = Problem(random.normal(size=(2, 3)), random.normal(size=(3, 2)), weighted)
+        decided = integers.nearest(layer, NAMES)
+        for name, nearest in doublewords.Layer(layer, 3).nearest(dict.fromkeys(NAMES), 3).items():
+            certain = nearest.certain
+            assert certain.any()
+            np.testing.assert_array_equal(nearest.values[certain], decided[name].values[certain])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 
@@ -9,8 +12,9 @@ import numpy as np
 import pytest
 
 from conftest import Run, problem_json
-from xegrad import METHODS, Problem, Targets, XegradError, bounds, compute, max_memory, memory, verify
+from xegrad import METHODS, Claim, Problem, Targets, XegradError, bounds, compute, max_memory, memory, verify
 from xegrad.methods import Method
+from xegrad.tolerance import Tolerance
 
 GRADIENTS = ("weights", "bias", "inputs", "logits")
 
@@ -39,7 +43,7 @@ def peak(function: Callable[[Problem], object], one: Problem) -> int:
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
-@pytest.mark.parametrize("shape", [(30, 20, 10), (2, 10, 40)])
+@pytest.mark.parametrize("shape", [(30, 20, 10), (2, 10, 40), (2, 40, 150)])
 def test_no_method_takes_more_than_it_says(method: Method, shape: tuple[int, int, int], soft: bool) -> None:
     one = problem(*shape, soft=soft)
     assert peak(lambda one: method.evaluate(one, GRADIENTS), one) <= method.memory(one, GRADIENTS)
@@ -50,6 +54,47 @@ def test_no_method_takes_more_than_it_says(method: Method, shape: tuple[int, int
 def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, int]) -> None:
     one = problem(*shape)
     assert peak(lambda one: METHODS[method].bound(one, GRADIENTS), one) <= bounds.memory(one, GRADIENTS)
+
+
+@pytest.mark.parametrize("names", [("weights",), ("inputs",), ("logits",)])
+@pytest.mark.parametrize("shape", [(300, 40, 200), (512, 64, 512), (64, 256, 1024)])
+def test_a_claim_in_float32_takes_what_is_asked_for_and_not_much_less(
+    shape: tuple[int, int, int], names: tuple[str, ...]
+) -> None:
+    """No exact values are needed, and none are counted: the limit that is named would do, and a third would not."""
+    one = problem(*shape)
+    given = METHODS["shortcut"].evaluate(one, names).gradients
+    claim = Claim({name: values.astype(np.float32) for name, values in given.items()})
+    with max_memory(1), pytest.raises(XegradError) as error:
+        verify(one, claim)
+    limit = str(error.value).rpartition(" ")[2]
+    asked = 1e6 * float(limit.removesuffix("MB"))
+    verify(one, claim)  # imports what it needs
+    fresh = problem(*shape)
+    tracemalloc.start()
+    with max_memory(limit):
+        verify(fresh, claim)
+    most = one.nbytes + tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most <= asked <= 3 * most
+
+
+def test_a_claim_that_turns_out_to_need_the_exact_values_is_refused_where_they_do_not_fit() -> None:
+    """Float64 cannot tell whether its own numbers are within 1e-30 of the exact ones."""
+    one = problem(300, 40, 200)
+    claim, tolerance = METHODS["shortcut"].evaluate(one).gradients["weights"], Tolerance(rtol=1e-30)
+
+    def refused(one: Problem) -> None:
+        with max_memory("20MB"), pytest.raises(XegradError, match=r"20 MB is allowed: .* --max-memory \d+MB"):
+            verify(one, claim, tolerance)
+
+    assert bounds.is_large(one)
+    refused(one)
+    tracemalloc.start()
+    refused(one)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most + one.nbytes <= 20e6
 
 
 def test_the_shortcut_never_holds_all_logits_of_many_rows() -> None:
@@ -140,3 +185,19 @@ def test_a_size_that_is_none_is_refused(run: Run) -> None:
     outcome = run("compute", "-", "--max-memory", "much", stdin=problem_json())
     assert outcome.status == 2
     assert outcome.err == "xegrad: 'much' is no size of memory; one such as 2GiB or 500MB is expected\n"
+
+
+def test_pages_that_are_freed_are_kept() -> None:
+    """A second large array takes no new page, where the C library is glibc; elsewhere nothing is asked for."""
+    script = """
+import platform, resource, numpy as np
+from xegrad import memory
+memory.keep_pages()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+begun = faults(); np.ones(2**22); first = faults() - begun
+begun = faults(); np.ones(2**22); second = faults() - begun
+assert platform.libc_ver()[0] != "glibc" or second * 4 <= first, (first, second)
+"""
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0"}
+    )

@@ -227,3 +227,20 @@ def test_arrays_on_the_left_and_choices_keep_the_error() -> None:
     assert (2.0 / exact(np.array([2.0, 4.0]), FLOAT32)).value.tolist() == [1.0, 0.5]
     assert where([True, False], one, 0.0).error.tolist() == [0.5, 0.0]
     assert one[1].error == 0.25
+
+
+def test_a_large_product_of_sizes_is_never_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 with its inflation (4.24), against fractions; where float32 has no such numbers, in float64."""
+    monkeypatch.setattr(rounded, "MANY", 0)
+    random = np.random.default_rng(0)
+    for least in (-15, -70):  # powers of ten
+        a = 10.0 ** random.uniform(least, 3, (4, 50)) * (random.random((4, 50)) < 0.8)
+        b = 10.0 ** random.uniform(-3, 15, (50, 6))
+        most = fractions(rounded._no_less(a, b))
+        product = fractions(a).dot(fractions(b))
+        steps = 52 * Fraction(1, 2**24)
+        gamma, in_float64 = steps / (1 - steps), Fraction(51, 2**53)
+        assert (most >= product * (1 - in_float64)).all()
+        assert (most <= product * (1 + gamma) / (1 - gamma) * (1 + in_float64)).all()
+        is_narrow = bool((most > product * (1 + 2 * in_float64)).any())
+        assert is_narrow == (least == -15)

@@ -802,3 +802,14 @@ def test_so_they_do_in_python(options: dict[str, Any]) -> None:
 def test_a_loss_that_is_wrong_has_the_pattern_of_a_loss(run: Run) -> None:
     result = json.loads(run("verify", SEED, "--loss", "3", "--json").out)
     assert result["judgements"]["loss"]["pattern"] == "the loss"
+
+
+def test_blind_spots_are_told_of_a_batch_with_a_thousand_classes() -> None:
+    """That it was rounded to float32, which a bound for float32 allows by what it is."""
+    random = np.random.default_rng(0)
+    weights, inputs = random.uniform(-0.1, 0.1, (2, 1000)), random.uniform(-1, 1, (64, 2))
+    problem = Problem(
+        weights.astype(np.float32), inputs.astype(np.float32), Targets(random.integers(1000, size=64))
+    )
+    gradient = METHODS["shortcut"].evaluate(problem).gradients["weights"]
+    assert "low-precision" in verify(problem, gradient).blind_spots["weights"]

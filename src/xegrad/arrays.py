@@ -74,6 +74,12 @@ def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
     return array
 
 
+def blocks(size: int, most: int) -> list[slice]:
+    """0 to size in slices, of so many at most, and of one at least."""
+    step = max(1, most)
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+
 def is_finite(array: Array) -> bool:
     """Whether all numbers are: if none is very large their squares have a finite sum, which is quick to add up."""
     flat = array.ravel("K")

@@ -26,10 +26,8 @@ from xegrad.tolerance import Tolerance, tolerance_for
 
 TRIES = 32
 PROBED = 4096  # entries of a first, quick look
-MOST_LOGITS, MOST_ENTRIES = (
-    2**15,
-    2**20,
-)  # of a problem of which they are sought; some 250 gradients are made of it
+# Of a problem of which they are sought; some 250 gradients are made of it, which takes a second or two at most.
+MOST_LOGITS, MOST_ENTRIES = 2**16, 2**20
 EXCESS = 2.0**12  # times the tolerance: a form that is further off is not hidden, whatever its own bound
 
 
@@ -83,6 +81,13 @@ def are_sought(problem: Problem) -> bool:
     """Whether a verdict looks for blind spots: not in a large problem, of which a small one tells as much."""
     is_small = problem.n_rows * problem.n_classes <= MOST_LOGITS
     return is_small and problem.n_inputs * problem.n_classes <= MOST_ENTRIES
+
+
+def memory(problem: Problem, names: Sequence[str]) -> int:
+    """The bytes beside the problem that looking for them takes: the cells, and what one form makes of them, as measured
+    (tests/test_memory.py)."""
+    operands = ("weights", "inputs") if {"weights", "inputs"} & {*names} else ()
+    return 48 * problem.nbytes_of(["logits"]) + 14 * problem.nbytes_of(operands)
 
 
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:

@@ -51,13 +51,12 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
 def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -> int:
     """The bytes beside the problem that a bound takes: of the cells, each a value and an error, and what makes them.
 
-    The bound of a stable computation holds those of some rows at a time.
+    The bound of a stable computation holds those of some rows at a time, and may have its gradients in float64, too.
     """
-    of_each = problem.nbytes_of(["logits"])
-    n_held = 24
+    of_each, n_held = problem.nbytes_of(["logits"]), 24
     if is_stable and is_large(problem):
-        of_each, n_held = min(of_each, 8 * AT_A_TIME), 14
-    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 3 * problem.nbytes_of(names)
+        of_each, n_held = min(of_each, 8 * AT_A_TIME) + 8 * IN_CACHE, 16
+    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
 
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:

@@ -24,24 +24,36 @@ PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
 
 def kept(formula: Callable[[Comparison], Any]) -> Any:
-    """What follows from each entry by itself: computed once, a piece at a time where there are many."""
+    """What follows from each entry by itself: computed once, a piece at a time where there are many.
+
+    What is known of all entries is known of a piece, and the flags that it needs on its way are kept, too.
+    """
 
     @wraps(formula)
     def whole(comparison: Comparison) -> Any:
-        shape = comparison.reference.shape
+        shape, size = comparison.reference.shape, comparison.reference.size
         parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
-        if comparison.reference.size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
+        if size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
             return formula(comparison)
         flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
-        pieces = (
-            Comparison(*(part if np.ndim(part) == 0 else part[start : start + PIECE] for part in flat))
-            for start in range(0, comparison.reference.size, PIECE)
-        )
-        return np.concatenate([formula(piece) for piece in pieces]).reshape(shape)
+        known = {name: np.ravel(array) for name, array in comparison.__dict__.items()}
+        found: dict[str, Array] = {}
+        for start in range(0, size, PIECE):
+            some = slice(start, start + PIECE)
+            piece = Comparison(*(part if np.ndim(part) == 0 else part[some] for part in flat))
+            piece.__dict__.update({name: array[some] for name, array in known.items()})
+            piece.__dict__[formula.__name__] = formula(piece)
+            for name, array in piece.__dict__.items():
+                is_flag = isinstance(array, np.ndarray) and array.dtype.kind == "b"
+                if name == formula.__name__ or (is_flag and name not in known):
+                    found.setdefault(name, np.empty(size, array.dtype))[some] = array
+        comparison.__dict__.update({name: array.reshape(shape) for name, array in found.items()})
+        return comparison.__dict__[formula.__name__]
 
     return cached_property(whole)
 
 
+# By what the worst come first, see below.
 KEYS = ("is_number", "explained", "apart", "left_open")
 
 
@@ -74,7 +86,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
             difference = self.candidate - self.reference
         return np.where(self.candidate == self.reference, 0, difference)
 
-    @property
+    @cached_property
     def _distances(self) -> tuple[Array, Any, Any]:
         """|candidate - reference|, and the least and the most that the candidate is from the exact value.
 
@@ -231,10 +243,18 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Some entries, by their flat indices."""
         if which.size == self.reference.size and self.reference.ndim == 1:
             return self
-        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
-        return Comparison(*(part if np.ndim(part) == 0 else np.ravel(part)[which] for part in parts))
+        return self.changed(lambda part: np.ravel(part)[which])
 
-    # By what the worst come first.
+    def in_rows(self, n_problems: int) -> Comparison:
+        """The entries of each problem of a stack as a row."""
+        return self.changed(lambda part: part.reshape(n_problems, -1))
+
+    def changed(self, change: Callable[[Array], Array]) -> Comparison:
+        """The same change of every array."""
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        return Comparison(*(part if np.ndim(part) == 0 else change(part) for part in parts))
+
+    # `KEYS`: by what the worst come first, the smallest first.
 
     @kept
     def is_number(self) -> NDArray[np.bool_]:
@@ -282,11 +302,6 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         ]
         beyond = np.count_nonzero(~self.within)
         return notebook.table(rows, header, f"{self.reference.size} entries, {beyond} beyond their bound")
-
-    def in_rows(self, n_problems: int) -> Comparison:
-        """The entries of each problem of a stack as a row."""
-        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
-        return Comparison(*(part if np.ndim(part) == 0 else part.reshape(n_problems, -1) for part in parts))
 
 
 def numbers_of(part: Evaluation | Bound, name: str) -> Array:

@@ -25,7 +25,6 @@ from xegrad.problem import Problem
 from xegrad.vocabulary import DEFAULT_METHODS
 
 QUICK = 0.05  # seconds that the exact values may take where nobody asked for them, or as long as the chain
-CHAIN = 1e-9  # seconds that the chain takes for an entry of a layer Jacobian
 
 AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED = "agree-right", "agree-wrong", "differ", "undecided"
 
@@ -98,7 +97,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def n_problems(self) -> int:
         """K; 1 for a problem that is no stack."""
-        return math.prod(self.problem.weights.shape[:-2])
+        return self.problem.n_problems
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -250,8 +249,7 @@ def methods_for(
         if methods is None:
             from xegrad.methods.exact import work  # it is slow to import
 
-            n_problems = math.prod(problem.weights.shape[:-2])
-            exact = work(problem.n_rows, problem.n_inputs, problem.n_classes, n_problems) < _unasked(problem)
+            exact = work(*problem.sizes, problem.n_problems) < _unasked(problem)
     chosen = chosen | {"exact"} if exact else chosen - {"exact"}
     if not chosen:
         raise InputError("no method is left to compute by")
@@ -271,8 +269,9 @@ def _affording(
 
 def _unasked(problem: Problem) -> float:
     """The seconds that the exact values may take beside chain and shortcut where nobody asked for them."""
-    layer_jacobians = math.prod(problem.weights.shape) * problem.n_rows * problem.n_classes
-    return max(QUICK, CHAIN * layer_jacobians)
+    from xegrad.methods import chain  # it is slow to import
+
+    return max(QUICK, problem.n_problems * chain.work(*problem.sizes))
 
 
 def compute(

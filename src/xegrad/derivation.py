@@ -12,7 +12,7 @@ See docs/numerics.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import layer
+from xegrad.arrays import blocks
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
 from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
@@ -37,25 +38,26 @@ class Cells(msgspec.Struct, eq=False):
     problem: Problem
     name: str = "weights"
     arithmetic: Arithmetic = PRECISIONS["float64"]
-    known: dict[str, Rounded] = {}
+    known: dict[str, Any] = {}
     rows: slice = ALL  # of the batch: the cells may hold some of it, and then G is what these add to it
+    passed: layer.Forward | None = None  # that of these rows
 
     def __post_init__(self) -> None:
         self.problem = self.problem.astype(np.dtype(np.float64))
 
-    def __getattr__(self, cell: str) -> Rounded:
+    def __getattr__(self, cell: str) -> Any:
         if cell not in CELLS:
             raise AttributeError(cell)
         if cell not in self.known:
             self.known[cell] = self._stored(cell, CELLS[cell].formula(self))
         return self.known[cell]
 
-    def _stored(self, cell: str, number: Rounded) -> Rounded:
+    def _stored(self, cell: str, number: Any) -> Any:
         """A cell once it is rounded to the format in which it is kept, where that is another."""
         other = self.arithmetic.stores(cell) if self.arithmetic.stored else None
         return number if other is None else number.stored(other)
 
-    def _known_without(self, cells: Set[str]) -> dict[str, Rounded]:
+    def _known_without(self, cells: Set[str]) -> dict[str, Any]:
         return {cell: number for cell, number in self.known.items() if cell not in cells}
 
     def replace(self, cell: str, value: Rounded) -> Cells:
@@ -80,10 +82,8 @@ class Cells(msgspec.Struct, eq=False):
     @property
     def forward(self) -> layer.Forward | None:
         """The forward pass of the problem, if that is where these logits are from."""
-        if self.rows != ALL:
-            return None
-        forward = layer.forward(self.problem)
-        return forward if self.Z.value is forward.logits else None
+        forward = layer.forward(self.problem) if self.rows == ALL else self.passed
+        return forward if forward is not None and self.Z.value is forward.logits else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -136,12 +136,12 @@ class FromRows:
     def add(self, both: Sequence[Cells]) -> None:
         """What these rows add to it, or are of it."""
         name = self.both[0].name
-        both = [one.of(name) for one in both]
         if name != "weights":
             for parts, one in zip(self.parts, both, strict=True):
-                parts.append(one.R.addends(axis=-2) if name == "bias" else one.G)
+                of_name = one.of(name)
+                parts.append(of_name.R.addends(axis=-2) if name == "bias" else of_name.G)
             return
-        cells, *wide = both
+        cells, *wide = both[0].of(name), *both[1:]
         self.products[0].add(cells.back, cells.R)
         if wide or cells.arithmetic.sums is not None:
             value = cells.back.value @ cells.R.value
@@ -176,21 +176,24 @@ def row_by_row(
     both = [cells] if wide is None else [cells, wide]
     begun = {name: FromRows([Cells(one.problem, name, one.arithmetic) for one in both]) for name in names}
     losses: list[list[Rounded]] = [[] for _ in both]
-    for rows in slices(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
+    for rows in blocks(cells.problem.n_rows, AT_A_TIME // cells.problem.n_classes):
         some = [one.some(rows) for one in both]
         if wide is not None:
             some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
-        for few in slices(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
+        for few in blocks(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
+            passed = layer.softmax(some[0].Z.value[few], np.zeros(()))
             for k, one in enumerate(both):
                 fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
-                fewer.known["Z"] = some[k].Z[few]
+                fewer.known["Z"], fewer.passed = some[k].Z[few], passed
+                fewer.known["Z"].value = passed.logits  # the same in all arithmetics
                 residuals[k].append(fewer.R)
                 losses[k].append(fewer.stable_losses)
             if wide is not None and "weights" in begun:
                 begun["weights"].compare([parts[-1] for parts in residuals])
         for of_rows, parts in zip(some, residuals, strict=True):
-            of_rows.known["R"] = concatenated(parts)
+            if of_rows is some[0] or {*names} != {"weights"}:  # of dL/dW in float64 p says enough
+                of_rows.known["R"] = concatenated(parts)
         for sums in begun.values():
             sums.add(some)
     if any(np.ndim(sums.products[0].size) for sums in begun.values()):
@@ -219,17 +222,11 @@ def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
     return Rounded(cells.Z.value, g / of_cells * cells.Z.errors + underflow, arithmetic)
 
 
-def slices(size: int, most: int) -> Iterator[slice]:
-    """All of so many, at most so many at a time."""
-    for start in range(0, size, max(1, most)):
-        yield slice(start, min(size, start + max(1, most)))
-
-
 class Cell(msgspec.Struct, frozen=True):
     """What a cell is made of, and how."""
 
     sources: tuple[str, ...]
-    formula: Callable[[Cells], Rounded]
+    formula: Callable[[Cells], Any]
 
 
 def effective_targets(cells: Cells, targets: Targets) -> Rounded:
@@ -276,13 +273,14 @@ def residual(cells: Cells) -> Rounded:
 
 def _probabilities(cells: Cells) -> Rounded:
     """softmax(Z), or exp of a log S that was rounded: S times exp of what its own roundings come to (5.12)."""
-    probabilities, other = rounded.softmax(cells.Z, cells.forward), cells.arithmetic.stores("log_S")
+    probabilities, other = rounded.softmax(cells.Z, cells.E), cells.arithmetic.stores("log_S")
     if other is None:
         return probabilities
     logits = exact(cells.Z.value, cells.arithmetic)
-    logarithm = _logarithm(cells, rounded.log_softmax(logits, cells.forward)).stored(other)
+    off = rounded.exponentials(logits, cells.E.forward)
+    logarithm = _logarithm(cells, rounded.log_softmax(logits, off)).stored(other)
     # What is rounded is log S of logits that are off themselves.
-    size = rounded.log_softmax(cells.Z, cells.forward).error
+    size = rounded.log_softmax(cells.Z, cells.E).error
     moved = np.expm1(logarithm.error + other.u * size + 8 * cells.arithmetic.u)
     return probabilities.less_certain((probabilities.value + probabilities.error) * moved)
 
@@ -307,8 +305,19 @@ def _stable_losses(cells: Cells) -> Rounded:
     """Those from the logits, in the format in which they are added up, sixteen at a time."""
     other = cells.arithmetic.stores("stable_loss")
     other = cells.arithmetic if other is None else replace(other, terms=cascade)
-    parts = (Rounded(part.value, part.error, other) for part in (cells.Q, cells.log_S))
+    parts = (Rounded(part.value, part.error, other) for part in _at_targets(cells))
     return _losses(*parts)
+
+
+def _at_targets(cells: Cells) -> tuple[Rounded, Rounded]:
+    """Q and log S; of rows that have one target each and no more, there alone, since all else adds an exact 0."""
+    is_target = cells.Q.value != 0
+    is_formed = "log_S" in cells.known or cells.arithmetic.stored or cells.Q.shape != cells.Z.shape
+    if is_formed or is_target.sum(axis=-1).max() > 1:
+        return cells.Q, cells.log_S
+    classes = is_target.argmax(axis=-1)[..., None]
+    targets = cells.Q.moved(lambda array: np.take_along_axis(array, classes, axis=-1))
+    return targets, rounded.log_softmax(cells.Z, cells.E, classes)
 
 
 def _softmax_jacobian(cells: Cells) -> Rounded:
@@ -328,7 +337,8 @@ CELLS: Mapping[str, Cell] = {
     "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
     "q": Cell(("Q",), lambda cells: cells.Q.sum(axis=-1, keepdims=True)),
     "Z": Cell(("X", "W", "b"), _logits),
-    "S": Cell(("Z",), _probabilities),
+    "E": Cell(("Z",), lambda cells: rounded.exponentials(cells.Z, cells.forward)),
+    "S": Cell(("Z", "E"), _probabilities),
     "R": Cell(("q", "S", "Q"), residual),
     # By what R is carried back: W' for X, X' for W, and nothing for b and the logits.
     "back": Cell(("X", "W"), lambda cells: cells.W.T if cells.name == "inputs" else cells.X.T),
@@ -336,8 +346,8 @@ CELLS: Mapping[str, Cell] = {
     # What G updates: W or b, in the shape of G.
     "parameter": Cell(("W", "b"), lambda cells: cells.b[..., 0, :] if cells.name == "bias" else cells.W),
     # The loss from the logits, and from S; the chain of one row.
-    "log_S": Cell(("Z",), lambda cells: _logarithm(cells, rounded.log_softmax(cells.Z, cells.forward))),
-    "stable_losses": Cell(("Q", "log_S"), _stable_losses),
+    "log_S": Cell(("Z", "E"), lambda cells: _logarithm(cells, rounded.log_softmax(cells.Z, cells.E))),
+    "stable_losses": Cell(("Q", "Z", "E", "log_S"), _stable_losses),
     "stable_loss": Cell(("stable_losses",), lambda cells: cells.stable_losses.sum(axis=-1)),
     "loss": Cell(
         ("Q", "S"),

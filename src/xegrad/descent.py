@@ -81,8 +81,7 @@ def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> Ex
     """
     if "exact" not in methods_for(descent.start, None, exact):
         return None
-    methods = ["exact"]
-    ends = [compute(problem, methods, exact=exact).reported for problem in (descent.start, descent.end)]
+    ends = [compute(problem, ["exact"], exact=exact).reported for problem in (descent.start, descent.end)]
     before, after = (float(end.loss) for end in ends)
     return ExactLosses(before, after, all(end.is_certain_of("loss") for end in ends))
 

@@ -202,7 +202,9 @@ def judge(
 def _within_reach(reference: Array, error: Any, tolerance: Tolerance) -> Any:
     """How far a reference may be from the exact value as it is compared: rounded to float64, and what is allowed of
     a candidate may follow it (7.1)."""
-    error = error + 2 * bounds.PRECISIONS["float64"].u * np.abs(reference)
+    more = np.abs(reference)
+    more *= 2 * bounds.PRECISIONS["float64"].u
+    error = np.add(error, more, out=more)
     return error if tolerance.slope == 0 else (1 + tolerance.slope) * error
 
 

@@ -176,6 +176,16 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         return self.weights.shape[-1]
 
     @property
+    def sizes(self) -> tuple[int, int, int]:
+        """B, N and T."""
+        return self.n_rows, self.n_inputs, self.n_classes
+
+    @property
+    def n_problems(self) -> int:
+        """K; 1 for a problem that is no stack."""
+        return math.prod(self.weights.shape[:-2])
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The precision in which the float methods compute."""
         return self.weights.dtype if self.precision is None else np.dtype(self.precision)
@@ -189,8 +199,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def nbytes_of(self, names: Sequence[str]) -> int:
         """The bytes of gradients with respect to these, in float64."""
-        n_problems = math.prod(self.weights.shape[:-2])
-        return 8 * n_problems * sum(math.prod(self.shape_of(name)) for name in names)
+        return 8 * self.n_problems * sum(math.prod(self.shape_of(name)) for name in names)
 
     @property
     def rounded(self) -> Problem:
@@ -241,6 +250,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         if dtype == self.weights.dtype and self.precision is None:
             return self
         parts = {name: part.astype(dtype) for name, part in self._parts.items()}
+        for part in parts.values():
+            part.setflags(write=False)  # they need no copy
         return replace(self, precision=None, **parts)
 
 

@@ -248,14 +248,14 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
 
     def faults(self, rows: tuple[int, ...], n_classes: int) -> Faults:
         """Why these are no targets for rows (B,), or stacks of them, and T classes."""
-        own, classes = self._rows, count(n_classes, "class")
+        of_targets, classes = self._rows, count(n_classes, "class")
         if self.soft is not None and self.soft.shape[-1] != n_classes:
             unlike = f"label has {count(self.soft.shape[-1], 'number')} but W has {classes}"
             yield f"{unlike}; a target holds one number for each class", "label"
-        if own != rows and len(own) == len(rows) == 1:
-            yield f"label has {count(own[0], 'row')} but x has {rows[0]}", "label"
-        if own != rows:
-            yield f"targets are for rows of shape {own}, but x has rows of shape {rows}", "label"
+        if of_targets != rows and len(of_targets) == len(rows) == 1:
+            yield f"label has {count(of_targets[0], 'row')} but x has {rows[0]}", "label"
+        if of_targets != rows:
+            yield f"targets are for rows of shape {of_targets}, but x has rows of shape {rows}", "label"
         if self.class_weights is not None and self.class_weights.size != n_classes:
             numbers = count(self.class_weights.size, "number")
             yield f"class_weights has {numbers} but W has {classes}", "class_weights"

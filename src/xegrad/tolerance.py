@@ -171,7 +171,7 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
             return (self.atol or 0.0) + (self.rtol or 0.0) * np.abs(exact) + resolution
         if self.stored_as is not None:
             bound = bounds.stored(exact, bound, self.stored_as)
-        return bound + resolution
+        return bound + resolution if np.ndim(resolution) or resolution else bound
 
 
 def _is_real(value: Any) -> bool:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from xegrad import bounds, memory, notebook
 from xegrad.arrays import check_shape
 from xegrad.blindness import are_sought, blind_spots
+from xegrad.blindness import memory as memory_of_blind_spots
 from xegrad.bounds import PRECISIONS
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.comparison import Comparison
@@ -28,7 +29,7 @@ from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
-from xegrad.witness import exact
+from xegrad.witness import begins_with_exact, exact, memory_of_exact
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
@@ -148,8 +149,13 @@ def verify(
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
-    needed = METHODS["exact"].memory(problem, names), bounds.memory(problem, names, is_stable=True)
-    memory.check(problem, max(needed) + 8 * problem.nbytes_of(names))
+    needed = bounds.memory(problem, names, is_stable=True) + 2 * problem.nbytes_of(names)
+    if are_sought(problem):
+        needed = max(needed, memory_of_blind_spots(problem, names))
+    # Who asks for exact values later asks for the memory then.
+    if claim.steps or begins_with_exact(problem, tolerance):
+        needed = max(needed, memory_of_exact(problem, names))
+    memory.check(problem, needed)
     claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     parts = {name: _part(problem, names, name, claim, one, tolerance) for name, one in claimed_parts.items()}
     judgements = {name: part.judged(part.claimed.reading, part.tolerance) for name, part in parts.items()}

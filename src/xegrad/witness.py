@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xegrad import bounds
+from xegrad import bounds, memory
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem, once
 from xegrad.tolerance import Tolerance
@@ -49,5 +49,11 @@ def in_float64(problem: Problem, names: Sequence[str], tolerance: Tolerance) -> 
 
 @once
 def exact(problem: Problem, names: tuple[str, ...]) -> Evaluation:
-    """Those of the exact method, evaluated once."""
+    """Those of the exact method, evaluated once; refused where they do not fit beside what is held already."""
+    memory.check(problem, memory_of_exact(problem, names))
     return METHODS["exact"].evaluate(problem, names)
+
+
+def memory_of_exact(problem: Problem, names: Sequence[str]) -> int:
+    """The bytes beside the problem that these take, with the claim, other values and their bounds."""
+    return METHODS["exact"].memory(problem, names) + 8 * problem.nbytes_of(names)

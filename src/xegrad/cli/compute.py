@@ -88,16 +88,13 @@ def command(
     from xegrad.methods.exact import work
 
     wanted: bool | Literal["auto"] = "auto" if exact is None else exact
-    chosen, sizes = (
-        computation.methods_for(problem, methods, wanted),
-        (problem.n_rows, problem.n_inputs, problem.n_classes),
-    )
+    chosen = computation.methods_for(problem, methods, wanted)
     if "exact" in chosen:
-        screen.announce(work(*sizes))
+        screen.announce(work(*problem.sizes))
     if "chain" in chosen:
         from xegrad.methods import chain
 
-        screen.announce(chain.work(*sizes), "--method shortcut is quick; the chain takes")
+        screen.announce(chain.work(*problem.sizes), "--method shortcut is quick; the chain takes")
     with screen.progress_bar():
         computed = computation.compute(problem, methods, names, exact=wanted)
 

@@ -44,9 +44,7 @@ Answered = tuple[bytes | memoryview, tuple[Counter[int], int | None]]
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
-    for (
-        name
-    ) in BLAS_THREADS:  # each process has a processor: more threads would wait, which doubled the CPU time
+    for name in BLAS_THREADS:  # each process has a processor: more threads would wait for each other
         os.environ.setdefault(name, "1")
 
     from xegrad.display import screen

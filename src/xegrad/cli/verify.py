@@ -93,8 +93,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
         if (self.rtol, self.atol) != (None, None):
-            given = [field for field in OF_BOUND if getattr(self, field) is not None]
-            for field in (*given, *(["summation"] if self.summation != "any" else [])):
+            beside = [field for field in OF_BOUND if getattr(self, field) is not None]
+            for field in (*beside, *(["summation"] if self.summation != "any" else [])):
                 of_bound = f"--{field.replace('_', '-')} is about the derived bound"
                 raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
         _roundings(self.summation)
@@ -165,6 +165,10 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
             )
         return stream.run("verify", request, output, partial(_verify_lines, judging=judging))
     destination = output.destination(request.files + ([judging.gradient] if judging.gradient else []))
+
+    from xegrad import memory
+
+    memory.keep_pages()
     raw = request.read(("--gradient", judging.gradient))
 
     from xegrad.display import screen
@@ -208,7 +212,7 @@ def _verify(
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    seconds = work(problem.n_rows, problem.n_inputs, problem.n_classes)
+    seconds = work(*problem.sizes)
     exact_values = affording(math.inf) if judging.exact else nullcontext()
     of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
     names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)

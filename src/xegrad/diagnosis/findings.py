@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer, notebook
-from xegrad.derivation import AT_A_TIME, Cells, slices
+from xegrad.arrays import blocks
+from xegrad.derivation import AT_A_TIME, Cells
 from xegrad.diagnosis.search import Hypothesis, Search
 from xegrad.diagnosis.texts import TEXTS
 from xegrad.numbers.arithmetic import UNROUNDED
@@ -121,7 +122,7 @@ def _of_rows(cells: Cells) -> tuple[float, float, Array]:
     problem, least, spread = cells.problem, 1.0, 0.0
     kept: list[Array] = []
     sizes = replace(problem, weights=np.abs(problem.weights), inputs=np.abs(problem.inputs))
-    for rows in slices(problem.n_rows, AT_A_TIME // problem.n_classes):
+    for rows in blocks(problem.n_rows, AT_A_TIME // problem.n_classes):
         some = cells.some(rows)
         forward = layer.softmax(some.Z.value, some.Q.value)
         complement = layer.other_exponentials(forward) / (1 + forward.others)

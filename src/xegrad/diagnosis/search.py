@@ -103,7 +103,7 @@ class Search:
         # A W of N != T that arrives as T x N is transposed, or reshaped; any other layout has W's shape.
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
         self.candidate = candidate
-        self.values = candidate.astype(np.float64).ravel()
+        self.values = candidate.astype(np.float64, copy=False).ravel()
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
 
     @property
@@ -160,9 +160,7 @@ class Search:
             return EVERYTHING
         count = min(n_columns, max(int(math.sqrt(SCREENED)), SCREENED // n_rows))
         columns = np.linspace(0, n_columns - 1, count, dtype=np.intp)
-        if (
-            self.is_huge and n_columns == self.cells.problem.n_classes
-        ):  # where entries are large beside their bounds
+        if self.is_huge and n_columns == self.cells.problem.n_classes:  # entries of labels are large
             labels = np.unique(self.cells.problem.targets.label_of_rows)
             columns = np.unique([*columns[: count // 2], *labels[labels >= 0][: count - count // 2]])
         rows = np.arange(n_rows)

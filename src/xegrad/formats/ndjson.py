@@ -21,6 +21,7 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import astuple, replace
 
+from xegrad.arrays import blocks
 from xegrad.errors import InputError, XegradError
 from xegrad.formats import json, labels
 from xegrad.formats.raw_problem import RawProblem
@@ -165,10 +166,9 @@ def _alone(line: Line, place: int, options: RawProblem) -> Stack | tuple[int, st
 def _within_memory(stack: Stack) -> Iterator[Stack]:
     """The stack, or parts of it of which the chain has a bounded number of entries in memory."""
     problem, places = stack.problem, stack.places
-    most = max(1, STACK // (problem.n_rows * problem.n_classes**2 * problem.n_inputs))
-    for start in range(0, len(places), most):
-        some = slice(start, start + most)
-        yield stack if most >= len(places) else Stack(problem.at(some), places[some], stack.layout)
+    parts = blocks(len(places), STACK // (problem.n_rows * problem.n_classes**2 * problem.n_inputs))
+    for some in parts:
+        yield stack if len(parts) == 1 else Stack(problem.at(some), places[some], stack.layout)
 
 
 _ARRAYS = {key: name for key, name in NAMES.items() if key in FIELDS and key not in CLAIMS}

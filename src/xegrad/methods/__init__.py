@@ -68,20 +68,16 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
 
 
 def stacked(problem: Problem, evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The evaluation of a stack of problems, from those of its problems one by one."""
+    """The floats of a stack of problems, from the evaluations of its problems one by one."""
     import numpy as np
 
-    stack_shape = problem.weights.shape[:-2]
-
     def gathered(values: Sequence[Any]) -> Any:
-        if values[0] is None:
-            return None
-        if isinstance(values[0], Mapping):
-            return {name: gathered([by_name[name] for by_name in values]) for name in values[0]}
-        return np.reshape(values, stack_shape + np.shape(values[0]))
+        return np.reshape(values, problem.weights.shape[:-2] + np.shape(values[0]))
 
-    fields = zip(*map(msgspec.structs.astuple, evaluations), strict=True)
-    return Evaluation(*map(gathered, fields))
+    names = evaluations[0].gradients
+    gradients = {name: gathered([one.gradients[name] for one in evaluations]) for name in names}
+    loss, losses = (gathered([getattr(one, field) for one in evaluations]) for field in ("loss", "losses"))
+    return Evaluation(loss, losses, gradients)
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -108,12 +104,8 @@ class Method(msgspec.Struct, frozen=True):
         from xegrad import bounds
 
         names = _names(with_respect_to)
-        memory.check(
-            problem,
-            max(
-                self.memory(problem, names), bounds.memory(problem, names, is_stable=self.name == "shortcut")
-            ),
-        )
+        of_bound = bounds.memory(problem, names, is_stable=self.name == "shortcut")
+        memory.check(problem, max(self.memory(problem, names), of_bound))
         return import_module(self.module).bound(problem, names)
 
     def memory(self, problem: Problem, names: Sequence[str]) -> int:

@@ -15,9 +15,7 @@ from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
-MEMORY_BUDGET = (
-    8 * 2**20
-)  # bytes for a layer Jacobian, or for the block of it that exists at a time: they stay in the cache
+MEMORY_BUDGET = 8 * 2**20  # bytes of a layer Jacobian that exist at a time: they stay in the cache
 
 bound = bounds.chain
 
@@ -72,9 +70,7 @@ def layer_jacobian(softmax_jacobian: Array, inputs: Array) -> Array:
     Entry (t, i*N + j) is S_t (delta_ti - S_i) x_j, the same number that the matrix product gives:
     of its T terms, all but one are zero.
     """
-    if (
-        inputs.size == inputs.shape[-1]
-    ):  # of one example, as an outer product, for which BLAS takes half the time
+    if inputs.size == inputs.shape[-1]:  # of one example: BLAS takes half the time for an outer product
         blocks = np.dot(softmax_jacobian.reshape(-1, 1), inputs.reshape(1, -1))
     else:
         blocks = softmax_jacobian[..., None] * inputs[..., None, None, :]

@@ -7,7 +7,7 @@ See docs/numerics.md, section 6.5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,11 @@ MEMORY_BUDGET = 32 * 2**20  # bytes for the moved logits that exist at a time
 
 
 def memory(problem: Problem) -> int:
-    """The bytes that are held at a time: how far each logit moves with each number, and a block of moved logits."""
-    of_logits = problem.nbytes_of(["logits"])
-    return (
-        of_logits * max(problem.n_inputs, problem.n_rows) * problem.n_classes
-        + 12 * of_logits
-        + 2 * MEMORY_BUDGET
-    )
+    """The bytes that are held at a time: how far each logit moves with each number of a line of the gradient, before
+    the next line and with it, and a block of moved logits."""
+    of_logits, n_classes = problem.nbytes_of(["logits"]), problem.n_classes
+    lines = 2 * of_logits * n_classes + 2 * 8 * n_classes**2
+    return lines + 12 * of_logits + 2 * MEMORY_BUDGET
 
 
 @np.errstate(all="ignore")
@@ -79,7 +77,9 @@ def _gradient(problem: Problem, forward: layer.Forward, name: str) -> Array:
     """Every entry of one gradient, block by block."""
     gradient = np.empty(problem.shape_of(name), dtype=problem.dtype)
     step = problem.dtype.type(STEP)
-    for place, rows, directions in progress.track(list(_directions(problem, name)), "finite differences"):
+    n_lines = {"weights": problem.n_inputs, "bias": 1}.get(name, problem.n_rows)
+    for line in progress.track(range(n_lines), "finite differences"):
+        place, rows, directions = _directions(problem, name, line)
         logits, targets = forward.logits[rows], forward.targets[rows]
         block = max(1, MEMORY_BUDGET // (4 * logits.nbytes))
         for start in range(0, len(directions), block):
@@ -89,16 +89,12 @@ def _gradient(problem: Problem, forward: layer.Forward, name: str) -> Array:
     return gradient
 
 
-def _directions(problem: Problem, name: str) -> Iterator[tuple[Any, slice, Array]]:
-    """Where in the gradient, the rows that move, and how far their logits do: (M, rows, T) for M entries."""
+def _directions(problem: Problem, name: str, line: int) -> tuple[Any, slice, Array]:
+    """Of one line of the gradient: where, the rows that move, and how far their logits do: (M, rows, T), M entries."""
     each_class = np.eye(problem.n_classes, dtype=problem.dtype)[:, None, :]
     everything = slice(None)
     if name == "weights":
-        for j in range(problem.n_inputs):
-            yield j, everything, each_class * problem.inputs[:, j, None]
-    elif name == "bias":
-        yield everything, everything, np.repeat(each_class, problem.n_rows, axis=1)
-    else:
-        moves = each_class if name == "logits" else problem.weights[:, None, :]
-        for b in range(problem.n_rows):
-            yield b, slice(b, b + 1), moves
+        return line, everything, each_class * problem.inputs[:, line, None]
+    if name == "bias":
+        return everything, everything, np.repeat(each_class, problem.n_rows, axis=1)
+    return line, slice(line, line + 1), each_class if name == "logits" else problem.weights[:, None, :]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import bounds, layer
+from xegrad.arrays import blocks
 from xegrad.methods import Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import ALL, Array
@@ -34,7 +35,7 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     """The loss, and dL/dZ = rowsum(Q) S - Q pulled back to each gradient."""
     *stack, n_rows, n_inputs = problem.inputs.shape
     bytes_of_class = math.prod(stack) * problem.dtype.itemsize
-    chunks = _slices(n_rows, max(FEWEST, CHUNK // (bytes_of_class * problem.n_classes)))
+    chunks = blocks(n_rows, max(FEWEST, CHUNK // (bytes_of_class * problem.n_classes)))
     one_hot = _labels_and_masses(problem) if problem.targets.are_one_hot else None
     if len(chunks) == 1:
         losses, residual = _residual(problem, ALL, one_hot)
@@ -42,7 +43,7 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
         return Evaluation(losses.sum(axis=-1), losses, gradients)
     losses = np.empty((*stack, n_rows), dtype=problem.dtype)
     gradients = {name: np.zeros((*stack, *problem.shape_of(name)), problem.dtype) for name in with_respect_to}
-    parts = _slices(problem.n_classes, max(FEWEST, PRODUCT // (bytes_of_class * n_inputs)))
+    parts = blocks(problem.n_classes, max(FEWEST, PRODUCT // (bytes_of_class * n_inputs)))
     for rows in chunks:
         losses[..., rows], residual = _residual(problem, rows, one_hot)
         for name, gradient in gradients.items():
@@ -62,10 +63,6 @@ def memory(problem: Problem) -> int:
     chunk = min(of_logits, max(CHUNK, of_logits // problem.n_rows * FEWEST))
     held = chunk * (1 if problem.targets.are_one_hot else 4) + PRODUCT * (chunk < of_logits)
     return held + 16 * (min(BLOCK, chunk) + of_rows) + 2**12
-
-
-def _slices(size: int, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, size, step)]
 
 
 def _labels_and_masses(problem: Problem) -> tuple[NDArray[np.intp], Array]:
@@ -92,7 +89,7 @@ def _residual(
     else:
         in_place = _in_place_of_soft
         targets = [problem.targets.effective(n_classes, dtype, rows).reshape(-1, n_classes)]
-    for block in _slices(len(losses_of_rows), max(1, BLOCK // (n_classes * dtype.itemsize))):
+    for block in blocks(len(losses_of_rows), BLOCK // (n_classes * dtype.itemsize)):
         losses_of_rows[block] = in_place(logits_of_rows[block], *(part[block] for part in targets))
     if one_hot is not None and not problem.targets.count_all:
         losses[one_hot[1][..., rows] == 0] = 0  # also where the loss is infinite, or no number

@@ -159,11 +159,7 @@ def _constants() -> _Constants:
         powers = multiply((powers[0][:, None], powers[1][:, None]), (high, low))
         powers = powers[0].ravel(), powers[1].ravel()
     odd = {n: rounded(context.divide(Decimal(1), Decimal(n))) for n in range(1, 17, 2)}
-    return _Constants(
-        (first, second, third),
-        powers,
-        odd,
-    )
+    return _Constants((first, second, third), powers, odd)
 
 
 def exp(a: DoubleWord) -> DoubleWord:

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.arrays import blocks
 from xegrad.numbers.doubleword import INFLATE, U
 from xegrad.targets import Array
 
 Words = tuple[Array, Array | None]  # high and low words; None where there are no low ones
 _Factor = tuple[Array, NDArray[np.bool_]]  # and which of its rows or columns are not 0
 
-LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together
+LEFT_BITS, RIGHT_BITS = 26, 27  # of a slice, below the power of two above its norm: 53 together (9.21)
 # Of a chunk of the sums, by the number of slices: short ones make the slices finer, long ones the additions few.
 LENGTH = {2: 128, 3: 512}
 GROUP = 4  # chunks after which the low word is cleared of what is not low
@@ -31,10 +32,8 @@ STRIP = 1 << 14  # numbers worked on at a time: 128 KiB an array stay in cache
 WIDTH = 1024  # rows and columns of a tile of the result
 LEAST_EXPONENT = -400  # of a slice: products of slices are no smaller than 2**-853
 TINY, UNSEEN = 2.0**-450, 2.0**-340  # what is less than TINY is left out, and UNSEEN pays for it
-SMALL, LARGE = (
-    2.0**-250,
-    2.0**400,
-)  # of the norm of a row: between them no digit is lost and nothing overflows
+# Of the norm of a row: between them no digit is lost and nothing overflows.
+SMALL, LARGE = 2.0**-250, 2.0**400
 UNBALANCED = 16  # how much larger a bound may be than with terms that are balanced
 ZERO = -10_000  # the exponent of 0, less than any other
 
@@ -73,21 +72,13 @@ def tiles(a: Words, b: Words, slices: int) -> Iterator[Tile]:
     """
     buffers = Buffers()
     (*_, n_rows, _), (*stack, _, n_columns) = a[0].shape, b[0].shape
-    for rows in chunks(n_rows, n_rows if stack else WIDTH):
-        for columns in chunks(n_columns, n_columns if stack else WIDTH):
+    for rows in blocks(n_rows, n_rows if stack else WIDTH):
+        for columns in blocks(n_columns, n_columns if stack else WIDTH):
             left, right = _part(a, np.s_[..., rows, :]), _part(b, np.s_[..., columns])
             *computed, is_comfortable = _product(left, right, slices, buffers)
-            yield Tile(
-                rows,
-                columns,
-                *(computed if is_comfortable else _scaled_product(left, right, slices, buffers)),
-            )
-
-
-def chunks(size: int, length: int) -> list[slice]:
-    """0 to size, in slices of so many at most."""
-    length = max(1, length)
-    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
+            if not is_comfortable:
+                computed = [*_scaled_product(left, right, slices, buffers)]
+            yield Tile(rows, columns, *computed)
 
 
 def _part(words: Words, where: Any) -> Words:
@@ -101,8 +92,8 @@ def _product(a: Words, b: Words, slices: int, buffers: Buffers) -> tuple[Array, 
     shape = (*b[0].shape[:-2], a[0].shape[-2], b[0].shape[-1])
     total, low, partial, whole = (buffers.empty(name, shape) for name in ("total", "low", "partial", "whole"))
     total[...] = low[...] = 0
-    strips = [...] if len(shape) > 2 else chunks(shape[0], STRIP // max(shape[1], 1))
-    ranges = chunks(a[0].shape[-1], LENGTH[slices])
+    strips = [...] if len(shape) > 2 else blocks(shape[0], STRIP // max(shape[1], 1))
+    ranges = blocks(a[0].shape[-1], LENGTH[slices])
     n_exact, n_groups, group = slices * (slices + 1) // 2, -(-len(ranges) // GROUP), min(GROUP, len(ranges))
     n_products = n_exact + slices + 1
     # (9.23): in a group of chunks, each product rounds the low word, in which there are so many errors by then.
@@ -177,8 +168,9 @@ class _Sliced(NamedTuple):
         return ~(self.norms[i] <= 2 * TINY)
 
 
-def _norm(a: Array, axis: int) -> Array:
-    """At least the 2-norm: K squares and their sum are off by (K + 1) u of it, and squares below 2**-1022 unseen."""
+def two_norms(a: Array, axis: int) -> Array:
+    """At least the 2-norms along an axis: K squares and their sum are off by (K + 1) u of it; TINY is for squares below
+    2**-1022."""
     letters = "...ij,...ij->...i" if axis == -1 else "...ij,...ij->...j"
     return np.expand_dims(np.sqrt(np.einsum(letters, a, a)) * INFLATE, axis) + TINY
 
@@ -199,7 +191,7 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         rest = _copied(rest, buffer("float64", 0))
     if low is not None:
         low = _copied(low, buffer("low", slices))  # to be overwritten
-    sliced = _Sliced([], [rest], [_norm(rest, axis)], _norm(rest, -3 - axis))
+    sliced = _Sliced([], [rest], [two_norms(rest, axis)], two_norms(rest, -3 - axis))
     for i in range(slices):
         norm, part, after = sliced.norms[i], buffer("part", i), buffer("rest", i)
         if (norm <= 2 * TINY).all():  # nothing is left
@@ -218,7 +210,7 @@ def _sliced(words: Words, axis: int, bits: int, slices: int, buffers: Buffers) -
         rest = after
         sliced.parts.append(part)
         sliced.rests.append(rest)
-        sliced.norms.append(_norm(rest, axis))
+        sliced.norms.append(two_norms(rest, axis))
     return sliced
 
 

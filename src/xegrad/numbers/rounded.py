@@ -245,26 +245,25 @@ class Products:
 
     def add(self, first: Rounded, second: Rounded) -> None:
         """The products of columns of A and rows of B."""
-        a, b = np.abs(first.value), np.abs(second.value)
-        most = b if second.is_exact else b + second.error
+        a = np.abs(first.value)
         if first.is_exact and second.is_exact:
-            moved = self.g * (a @ b)
+            moved = _no_less(a, np.abs(second.value))
+            moved *= self.g
         elif second.is_exact:
-            moved = self.moves(first) @ b
+            moved = _no_less(self.moves(first), np.abs(second.value))
         else:
-            moved = a @ self.moves(second)
+            moved = _no_less(a, self.moves(second))
             if not first.is_exact:
-                moved += (1 + self.g) * (first.errors @ most)
-        if not first.is_exact:
-            a = a + first.error
+                moved += (1 + self.g) * (first.errors @ (np.abs(second.value) + second.error))
         self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
-        limit = self.arithmetic.near_overflow
-        if not a.max(initial=0.0) * most.max(initial=0.0) * self.n_terms <= limit:
-            self.size = self.size + a @ most
+        if not _largest(first) * _largest(second) * self.n_terms <= self.arithmetic.near_overflow:
+            self.size = self.size + (a + first.error) @ (np.abs(second.value) + second.error)
 
     def moves(self, factor: Rounded) -> Array:
         """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
-        return self.g * np.abs(factor.value) + (1 + self.g) * factor.error
+        moves = np.abs(factor.value)
+        moves *= self.g
+        return moves if factor.is_exact else np.add(moves, (1 + self.g) * factor.error, out=moves)
 
     def sum(self, value: Array) -> Rounded:
         """The sums, whose value is known."""
@@ -278,6 +277,31 @@ class Products:
         if arithmetic.sums is not None:
             error = arithmetic.rounding(value, error)
         return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
+
+
+MANY = 2**28  # multiplications, of which half the time is worth the least and the largest of all factors
+FEW = 2**11  # terms
+
+
+def _no_less(first: Array, second: Array) -> Array:
+    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.24)."""
+    n_terms = first.shape[-1]
+    if first.ndim != 2 or second.ndim != 2 or n_terms > FEW or first.size * second.shape[-1] < MANY:
+        return first @ second
+    for factor in (first, second):  # far from where float32 or a product of two overflows or loses digits
+        least = factor.min() or factor.min(initial=1.0, where=factor != 0)
+        if not (least >= 2.0**-60 and factor.max() <= 2.0**50):
+            return first @ second
+    steps = (n_terms + 2) * 2.0**-24
+    product = (first.astype(np.float32) @ second.astype(np.float32)).astype(np.float64)
+    product *= 1 / (1 - steps / (1 - steps))
+    return product
+
+
+def _largest(number: Rounded) -> float:
+    """No entry and its error are more."""
+    value = number.value
+    return float(max(value.max(initial=0.0), -value.min(initial=0.0)) + np.max(number.error, initial=0.0))
 
 
 def product(
@@ -326,17 +350,45 @@ def concatenated(several: Sequence[Rounded], axis: int = 0) -> Rounded:
 # The functions of the layer.
 
 
-def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
-    """S over the last axis; `forward` is the forward pass of these logits, where it is there already.
+class Exponentials(NamedTuple):
+    """exp of logits less the largest of their row, and how far each moves with the errors of the logits."""
+
+    forward: layer.Forward
+    exponents: Array  # a (4.8), the error of log E
+    moves: Array  # (2, B, T): up, E (e^a - 1), and down, E (1 - e^-a)
+
+
+def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Exponentials:
+    """Those of logits; `forward` is the forward pass of these, where it is there already.
+
+    Down is up / e^a.  Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
+    """
+    forward = forward or layer.softmax(logits.value, np.zeros(()))
+    if not logits.arithmetic.rounds:
+        return Exponentials(forward, np.zeros(()), np.zeros(2))
+    shifted, size, u = forward.shifted, forward.exponentials, logits.arithmetic.u
+    exponents = logits.error + u * np.abs(shifted) + 8 * u
+    grown = np.expm1(exponents)
+    moves = np.empty((2, *np.broadcast_shapes(grown.shape, size.shape)))
+    np.multiply(size, grown, out=moves[0])
+    if exponents.max(initial=0.0) < 1:
+        np.divide(moves[0], 1 + grown, out=moves[1])
+    else:
+        moves[0] = np.where(exponents < 1, moves[0], np.exp(shifted + exponents) - size)
+        moves[1] = size * -np.expm1(-exponents)
+    return Exponentials(forward, exponents, moves)
+
+
+def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
+    """S over the last axis, from exponentials that are known, or not.
 
     Its error is (4.12) and (4.13).  The probability of one class is 1, and exact.  A quotient of what overflows or
     underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
-    forward = forward or layer.softmax(logits.value, np.zeros(()))
+    forward, exponents, moves = known or exponentials(logits)
     arithmetic, probabilities = logits.arithmetic, forward.probabilities
     if not arithmetic.rounds:
         return exact(probabilities, arithmetic)
-    exponents, moves = _exponents(logits, forward)
     size, n_classes = forward.exponentials, logits.value.shape[-1]
     ends = np.array([size + moves[0], size - moves[1]])
     # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
@@ -348,33 +400,25 @@ def softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
     return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
 
 
-def log_softmax(logits: Rounded, forward: layer.Forward | None = None) -> Rounded:
-    """log S = D - log1p(s), from the logits and not from S.
+def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any = None) -> Rounded:
+    """log S = D - log1p(s), from the logits and not from S; of all classes, or of the (B, 1) that are wanted.
 
     log sum E moves as (4.14) says, and D_k by e_k; what is formed of them adds its roundings (4.15).
     """
-    forward = forward or layer.softmax(logits.value, np.zeros(()))
-    exponents, (up, _) = _exponents(logits, forward)
-    n_classes, arithmetic = logits.value.shape[-1], logits.arithmetic
-    moved = (up / (1 + forward.others)).sum(axis=-1, keepdims=True)
+    forward, exponents, (up, _) = known or exponentials(logits)
+    of_logits, shifted, arithmetic = logits.errors, forward.shifted, logits.arithmetic
+    if classes is not None:
+        of_logits, shifted = (np.take_along_axis(of, classes, axis=-1) for of in (of_logits, shifted))
+    value = shifted - np.log1p(forward.others)
+    if not arithmetic.rounds:
+        return exact(value, arithmetic)
+    n_classes = logits.value.shape[-1]
+    moved = up.sum(axis=-1, keepdims=True) / (1 + forward.others)
     moved = np.fmin(moved, exponents.max(axis=-1, keepdims=True))
     log_classes = np.log(n_classes)
     error = moved + arithmetic.roundings(9, n_classes) * (1 + log_classes) + n_classes * arithmetic.eta
-    error = error + logits.error + 4 * arithmetic.u * (np.abs(forward.shifted) + log_classes)
-    value = forward.shifted - np.log1p(forward.others)
-    return Rounded(value, _none_near_overflow(error, exponents), logits.arithmetic)
-
-
-def _exponents(logits: Rounded, forward: layer.Forward) -> tuple[Array, Array]:
-    """a (4.8), the error of log E, and (2, B, T) how far each E moves with it: up, E (e^a - 1), and down, E (1 - e^-a).
-
-    Where a is large, E may have underflowed though E e^a has not: then from the exponent itself.
-    """
-    shifted, exponentials, u = forward.shifted, forward.exponentials, logits.arithmetic.u
-    exponents = logits.error + u * np.abs(shifted) + 8 * u
-    from_exponent = np.exp(shifted + exponents) - exponentials
-    up = np.where(exponents < 1, exponentials * np.expm1(exponents), from_exponent)
-    return exponents, np.array([up, exponentials * -np.expm1(-exponents)])
+    error = error + of_logits + 4 * arithmetic.u * (np.abs(shifted) + log_classes)
+    return Rounded(value, _none_near_overflow(error, exponents), arithmetic)
 
 
 def _of_others(sizes: Array) -> Array:

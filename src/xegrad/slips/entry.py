@@ -32,9 +32,8 @@ class FreeNumber(msgspec.Struct, frozen=True, eq=False):
     """
 
     name: str | None = None
-    example: float | Callable[[Cells], float] | None = (
-        0.0  # for samples and blind spots; None: fixed forms only
-    )
+    # For samples and blind spots; None: fixed forms only.
+    example: float | Callable[[Cells], float] | None = 0.0
     nothing: float | None = 0.0  # its value that is no slip, if there is one
     between: tuple[float, float] = (-math.inf, math.inf)  # above the first, up to the second
     grid: Array | None = None

@@ -230,7 +230,7 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     if not is_class:
         # No class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts.
         largest = mass.moved(lambda array: np.broadcast_to(array.max(axis=-2, keepdims=True), array.shape))
-        of_rows = np.where(kept, of_rows, of_rows[kept].max())
+        of_rows = np.where(kept, of_rows, of_rows[kept].max(initial=0.0))
         if kind.startswith("smoothed"):
             share = largest * (targets.label_smoothing / n_classes)
             everything = rounded.where(kept[:, None], everything, share)
@@ -287,9 +287,8 @@ def smoothings(n_classes: int) -> dict[str, Smoothing]:
     different: dict[Smoothing, str] = {Smoothing(1, 1 / n_classes): "eps/T"}
     for name, formula in known.items():
         different.setdefault(formula, name)
-        if formula.always or not math.isclose(
-            formula.added * n_classes, formula.taken
-        ):  # does not sum to one
+        sums_to_one = math.isclose(formula.added * n_classes, formula.taken) and not formula.always
+        if not sums_to_one:
             different.setdefault(formula._replace(sums=0), f"{name}, with S")
     return {name: formula for formula, name in different.items()}
 

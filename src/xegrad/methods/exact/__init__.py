@@ -22,6 +22,7 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from xegrad import memory as memory_limit
+from xegrad.arrays import blocks
 from xegrad.bounds import Bound
 from xegrad.errors import XegradError
 from xegrad.methods import Evaluation
@@ -38,10 +39,6 @@ STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as 
 Results = dict[str, Nearest]
 
 _affordable: ContextVar[float] = ContextVar("affordable", default=AFFORDABLE)
-
-Names = Mapping[
-    str, "NDArray[np.bool_] | None"
-]  # what is open, and which of its numbers: all where that is None
 
 
 @contextmanager
@@ -92,7 +89,7 @@ def memory(problem: Problem) -> int:
 
     Integers take more: of small problems, and of others whose open numbers they decide only if it is there.
     """
-    at_once = integers.memory(problem) if integers.work(*_sizes(problem)) < AT_ONCE else 0
+    at_once = integers.memory(problem) if integers.work(*problem.sizes) < AT_ONCE else 0
     return max(at_once, doublewords.memory(problem))
 
 
@@ -102,13 +99,9 @@ def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> flo
     return at_once if at_once < AT_ONCE else doublewords.work(n_rows, n_inputs, n_classes, n_problems)
 
 
-def _sizes(problem: Problem) -> tuple[int, int, int]:
-    return problem.n_rows, problem.n_inputs, problem.n_classes
-
-
 def _climbed(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
     """Of one problem: what the rungs decide, and the seconds of integers that were left out."""
-    if integers.work(*_sizes(problem)) < AT_ONCE:
+    if integers.work(*problem.sizes) < AT_ONCE:
         return integers.nearest(problem, names), 0.0
     layer = _layer(problem)
     results = layer.nearest(dict.fromkeys(names), FIRST)
@@ -122,13 +115,13 @@ def _layer(problem: Problem) -> Layer:
 
 def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
     """Of a stack with one axis: in double words together, as many as stay in cache, and what is left open singly."""
-    n_problems, (n_rows, n_inputs, n_classes) = len(problem.weights), _sizes(problem)
+    n_problems, (n_rows, n_inputs, n_classes) = len(problem.weights), problem.sizes
     together = STACKED // ((n_inputs + n_rows) * n_classes)
     if together < 2 or n_problems * integers.work(n_rows, n_inputs, n_classes) < AT_ONCE:
         alone = [_climbed(one, names) for one in problem.unstacked()]
         parts, seconds_left = [results for results, _ in alone], sum(seconds for _, seconds in alone)
         return {name: _gathered(np.stack, [part[name] for part in parts]) for name in names}, seconds_left
-    stacks = [problem.at(slice(start, start + together)) for start in range(0, n_problems, together)]
+    stacks = map(problem.at, blocks(n_problems, together))
     parts = [_layer(some).nearest(dict.fromkeys(names), FIRST) for some in stacks]
     results = {name: _gathered(np.concatenate, [part[name] for part in parts]) for name in names}
     certain = [nearest.certain.reshape(n_problems, -1).all(axis=1) for nearest in results.values()]
@@ -149,8 +142,8 @@ def _gathered(together: Callable[..., Any], parts: Sequence[Nearest]) -> Nearest
 
 def _finish(problem: Problem, results: Results, affordable: float, layer: Layer | None = None) -> float:
     """Decide, in place, what two slices left open; the seconds that integers would take where that is too long."""
-    seconds = integers.work(*_sizes(problem))
-    if (still_open := _open(results)) and seconds > doublewords.work(*_sizes(problem)):
+    seconds = integers.work(*problem.sizes)
+    if (still_open := _open(results)) and seconds > doublewords.work(*problem.sizes):
         if layer is None or layer.slices < FINER:
             layer = Layer(problem, FINER)
         _improve(results, layer.nearest(still_open, FINER))

@@ -19,15 +19,16 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from xegrad import progress
-from xegrad.methods.exact.nearest import Nearest
+from xegrad.arrays import blocks
+from xegrad.methods.exact.nearest import FAINT, Nearest
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, EXPONENTIAL, INFLATE, PRODUCT, QUOTIENT, DoubleWord, U
-from xegrad.numbers.products import Words, tiles
+from xegrad.numbers.products import Words, tiles, two_norms
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
 DEEPEST, DEEP = -640.0, 2.0**-923  # exp of less counts as 0, off by this; above it no low word underflows
-FAINT, LOST = 2.0**-1000, 2.0**-1040  # more than what underflows, of what is 1 at most, and at all
+LOST = 2.0**-1040  # more than what underflows at all
 LARGEST = 2.0**-20  # a relative error that is more is none: bounds are linear in it
 ELEMENTS = 1 << 15  # of a block of rows: 256 KiB an array
 ROOM = 31 << 20  # bytes; see Layer
@@ -65,7 +66,7 @@ class Layer:
         rows = high.reshape(-1, shape[-1]), low.reshape(-1, shape[-1])
         absolute: Any = None if self.absolute is None else self.absolute.reshape(rows[0].shape)
         losses = []
-        for block in progress.track(_blocks(len(rows[0]), ELEMENTS // shape[-1]), "exact: probabilities"):
+        for block in progress.track(blocks(len(rows[0]), ELEMENTS // shape[-1]), "exact: probabilities"):
             softmax = _softmax((rows[0][block], rows[1][block]), off.reshape(-1)[block])
             factor = targets.factor(block)
             if targets.labels is not None:
@@ -84,13 +85,13 @@ class Layer:
     @np.errstate(all="ignore")
     def nearest(self, names: Mapping[str, NDArray[np.bool_] | None], slices: int) -> dict[str, Nearest]:
         """Each of "loss", "losses" and the gradients, where asked for or everywhere (None), from slices of R."""
-        made: dict[str, Callable[[], Nearest]] = {
+        one_by_one: dict[str, Callable[[], Nearest]] = {
             "loss": self._loss,
             "losses": self._losses,
             "logits": self._logits,
             "inputs": partial(self._inputs, slices),
         }
-        results = {name: made[name]() for name in names if name in made}
+        results = {name: one_by_one[name]() for name in names if name in one_by_one}
         if of_columns := {name: names[name] for name in ("weights", "bias") if name in names}:
             results |= self._columns(of_columns, slices)
         return results
@@ -121,7 +122,7 @@ class Layer:
     def _logits(self) -> Nearest:
         high, low = self.residuals
         rounded = Nearest.of_shape(high.shape)
-        for rows in _blocks(high.shape[-2], high.shape[-2] if high.ndim > 2 else ELEMENTS // high.shape[-1]):
+        for rows in blocks(high.shape[-2], high.shape[-2] if high.ndim > 2 else ELEMENTS // high.shape[-1]):
             where = (..., rows, slice(None))
             rounded.put(where, high[where], low[where], self.error(rows))
         rounded.vanish(self.targets.is_zero[..., None])
@@ -166,11 +167,6 @@ class Layer:
         split = {"weights": np.s_[..., : self.problem.n_inputs, :], "bias": np.s_[..., -1, :]}
         parts = astuple(rounded)
         return {name: Nearest(*(part[split[name]] for part in parts)) for name in names}
-
-
-def _blocks(size: int, length: int) -> list[slice]:
-    length = max(1, length)
-    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
 
 
 def _logits(problem: Problem, slices: int) -> tuple[Array, Array, Array]:
@@ -223,13 +219,20 @@ class _Targets:
         kept, labels = targets.kept, targets.label_of_rows
         self.smoothing, self.class_weights = targets.label_smoothing, targets.class_weights
         is_hard = not self.smoothing and (targets.soft is None or bool((labels >= 0).all()))
+        by_weight = (
+            targets.reduction == "mean" and self.class_weights is not None and targets.labels is not None
+        )
         weights = (
             kept * 1.0 if self.class_weights is None else np.where(kept, self.class_weights[labels], 0.0)
         )
+        is_zero = weights == 0 if is_hard else ~kept
+        # Only the ratios of weights to their sum count: near 1 no digit of them underflows.
+        largest = weights.max(axis=-1, keepdims=True) * by_weight
+        exponents = np.broadcast_to(-np.frexp(largest)[1], kept.shape)
+        self.exponents, weights = exponents.reshape(-1, 1), np.ldexp(weights, exponents)
         divisor = dw.word(np.ones(kept.shape))
         self.off = QUOTIENT  # of the factors
         if targets.reduction == "mean":
-            by_weight = self.class_weights is not None and targets.labels is not None
             divisor = dw.total(dw.word(weights if by_weight else kept * 1.0))
             self.off += dw.depth(kept.shape[-1]) * ADDITION
         factors = dw.divide(dw.word(weights if is_hard else np.ones(kept.shape)), divisor)
@@ -239,7 +242,7 @@ class _Targets:
         self.kept, self.label_of_rows, self.n_classes = kept.reshape(-1, 1), labels.reshape(-1, 1), n_classes
         self.soft = None if targets.soft is None else targets.soft.reshape(-1, n_classes)
         # The rows of which all that follows is exactly 0.
-        self.is_zero = (weights == 0 if is_hard else ~kept) | (n_classes == 1)
+        self.is_zero = is_zero | (n_classes == 1)
         # Smoothing: a quotient, a product and a sum; weights: a product.
         self.off_dense = (QUOTIENT + PRODUCT + ADDITION) * bool(self.smoothing)
         self.off_dense += PRODUCT * (self.class_weights is not None)
@@ -260,7 +263,8 @@ class _Targets:
             kept = self.kept[rows]
             targets, is_positive = (targets[0] * kept, targets[1] * kept), kept
         if self.class_weights is not None:
-            targets = dw.multiply(targets, dw.word(self.class_weights))
+            weights = np.ldexp(self.class_weights, self.exponents[rows])
+            targets = dw.multiply(targets, dw.word(weights))
             is_positive = is_positive & (self.class_weights > 0)
         self.is_zero.reshape(-1)[rows] |= ~is_positive.any(axis=-1)
         return targets
@@ -317,10 +321,12 @@ def _of_factor(
     f = factor[0][:, 0], factor[1][:, 0]
     n_classes = softmax.shifted[0].shape[-1]
     deep = 4 * DEEP if softmax.has_deep else 0.0
-    floor = n_classes * (f[0] * (mass * (deep + FAINT) + LOST) + LOST)
+    floor = n_classes * (f[0] * (mass * (deep + FAINT) + LOST) + LOST * (1 + mass))
     high, low = dw.multiply(loss, f)
+    # What underflows in f and Q counts as often as D says.
+    lost = n_classes * LOST * (1 + f[0]) * (1 + mass) * (1 - softmax.shifted[0].min(axis=-1))
     error = np.where(softmax.off < LARGEST, error, np.inf) * f[0] + (off + PRODUCT) * high
-    return floor, (high, low, error * INFLATE + FAINT * f[0] + n_classes * LOST)
+    return floor, (high, low, error * INFLATE + FAINT * f[0] + lost)
 
 
 def _dense(softmax: _Softmax, targets: DoubleWord, off_dense: float, factor: DoubleWord, off: float) -> _Rows:
@@ -366,7 +372,7 @@ def _matrix_product(
         left = np.concatenate([tile.left, a_norm[..., tile.rows, :]], axis=-1)
         right = np.concatenate([tile.right, b_norm], axis=-2)
         n_rows = tile.high.shape[-2]
-        for strip in _blocks(n_rows, n_rows if left.ndim > 2 else ELEMENTS // tile.high.shape[-1]):
+        for strip in blocks(n_rows, n_rows if left.ndim > 2 else ELEMENTS // tile.high.shape[-1]):
             error = left[..., strip, :] @ right
             error *= INFLATE
             rows = slice(tile.rows.start + strip.start, tile.rows.start + strip.stop)
@@ -376,11 +382,9 @@ def _matrix_product(
 
 
 def _norm(a: Array, axis: int) -> Array:
-    """At least the 2-norm along an axis: K squares and their sum are off by (K + 1) u of it at most."""
+    """At least the 2-norm along an axis, of numbers whose squares may overflow or underflow."""
     largest = np.maximum(a.max(axis=axis, keepdims=True), -a.min(axis=axis, keepdims=True)).astype(np.float64)
-    scaled = a / np.where(largest > 0, largest, 1)
-    letters = "...ij,...ij->...i" if axis == -1 else "...ij,...ij->...j"
-    return np.expand_dims(np.sqrt(np.einsum(letters, scaled, scaled)), axis) * largest * INFLATE
+    return two_norms(a / np.where(largest > 0, largest, 1), axis) * largest
 
 
 def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
@@ -398,10 +402,10 @@ def _outer_product(x: Array, r: DoubleWord, off: Array) -> Nearest:
         and factors.max() * sizes.max() < 2.0**1000
     )
     n_inputs, n_classes = rounded.values.shape[-2:]
-    columns = [slice(0, n_classes)] if is_stack else _blocks(n_classes, ELEMENTS // 4)
+    columns = [slice(0, n_classes)] if is_stack else blocks(n_classes, ELEMENTS // 4)
     width = n_inputs if is_stack else max(4, ELEMENTS // n_classes)
     for i in columns:
-        for j in _blocks(n_inputs, width):
+        for j in blocks(n_inputs, width):
             where = (..., j, i)
             rows, classes = (..., j, slice(None)), (..., i)
             value, rest = dw.two_product(

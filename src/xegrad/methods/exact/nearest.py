@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.numbers import doubleword as dw
+from xegrad.numbers.doubleword import INFLATE
 from xegrad.targets import Array
 
-INFLATE, FAINT = dw.INFLATE, 2.0**-1000
+FAINT = 2.0**-1000  # more than what underflows of numbers that are 1 at most
 
 
 class Nearest(msgspec.Struct, frozen=True, eq=False):
@@ -44,9 +45,8 @@ class Nearest(msgspec.Struct, frozen=True, eq=False):
         is_open = ~self.certain[where]
         if is_open.any():
             values = self.values[where][is_open]
-            off = (
-                np.broadcast_to(error, is_open.shape)[is_open] + np.spacing(np.abs(values))
-            ) * INFLATE + FAINT
+            error = np.broadcast_to(error, is_open.shape)[is_open]
+            off = (error + np.spacing(np.abs(values))) * INFLATE + FAINT
             self.errors[where][is_open] = np.where(np.isfinite(off), off, np.inf)
 
     def vanish(self, zero: Any) -> None:
