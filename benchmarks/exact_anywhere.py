@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-KERNELS = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen", "SkylakeX")
+KERNELS = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")
 SIZES = ((64, 784, 10), (200, 300, 1000), (512, 256, 2000), (1, 2000, 3000))
 NAMES = ("weights", "inputs", "bias", "logits")
 
