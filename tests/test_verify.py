@@ -681,7 +681,7 @@ def test_what_to_try_next_is_what_this_problem_has(run: Run) -> None:
 # Several judgements.
 
 
-BATCH = {
+BATCH: dict[str, Any] = {
     "W": [[1, 2, 0.5], [3, 5, -1]],
     "x": [[1, 2], [0.5, -1], [0, 1], [2, 1]],
     "label": [0, 1, 2, 0],
@@ -765,7 +765,7 @@ def test_a_gradient_with_the_shape_of_another_is_told_which(
 
 def test_a_transposed_gradient_with_the_shape_of_another_is_told_both(run: Run) -> None:
     """dL/dx is 3 x 2, as dL/dW is transposed."""
-    problem = json.dumps(BATCH | {"x": BATCH["x"][:3], "label": [0, 1, 2]})  # type: ignore[index]
+    problem = json.dumps(BATCH | {"x": BATCH["x"][:3], "label": [0, 1, 2]})
     computed = json.loads(run("compute", "-", "--json", "--with-respect-to", "x,W", stdin=problem).out)
     of_inputs, of_weights = computed["gradients"]["x"], np.transpose(computed["gradients"]["W"]).tolist()
     note = "this has the shape of dL/dx: --with-respect-to x"

@@ -23,10 +23,10 @@ from xegrad.comparison import Comparison, numbers_of
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
+from xegrad.reference import references
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance, tolerance_of
 from xegrad.vocabulary import AXES
-from xegrad.witness import witnesses
 
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
@@ -218,7 +218,7 @@ def judge_by_cheapest(
 ) -> Judgement:
     """The same by the cheapest values that decide; those of the gradients `beside` it are evaluated with them."""
     names = dict.fromkeys((*beside, *([] if with_respect_to == "loss" else [with_respect_to])))
-    for exact in witnesses(problem, tuple(names), tolerance):
+    for exact in references(problem, tuple(names), tolerance):
         judgement = judge(problem, exact, candidate, tolerance, resolution, with_respect_to)
         if not judgement.is_open:
             break

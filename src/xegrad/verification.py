@@ -27,9 +27,9 @@ from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge_by_cheapest
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
+from xegrad.reference import begins_with_exact, exact, memory_of_exact
 from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
-from xegrad.witness import begins_with_exact, exact, memory_of_exact
 
 # Steps of work (losses of one row, class by class) past which a method is left out of the check.
 MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}

@@ -201,8 +201,8 @@ def _verify(
     from xegrad import verification
     from xegrad.formats import claim
     from xegrad.methods.exact import affording, work
+    from xegrad.reference import begins_with_exact
     from xegrad.tolerance import Tolerance, in_half, tolerance_for
-    from xegrad.witness import begins_with_exact
 
     written = claims(raw, judging.gradient, judging.loss, input_format)
     is_judged = bool(written)

@@ -21,7 +21,7 @@ from xegrad.problem import Problem, once
 from xegrad.tolerance import Tolerance
 
 
-def witnesses(problem: Problem, names: Sequence[str], tolerance: Tolerance) -> Iterator[Evaluation]:
+def references(problem: Problem, names: Sequence[str], tolerance: Tolerance) -> Iterator[Evaluation]:
     """The values of the loss and of these gradients, with their errors: each is evaluated when it is asked for."""
     quick = None if begins_with_exact(problem, tolerance) else in_float64(problem, names, tolerance)
     if quick is not None:

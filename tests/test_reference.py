@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from candidates import ORDERS, gradient, loss
 from strategies import random_problem
-from xegrad import METHODS, Problem, Targets, bounds, derivation, judgement, verification, witness
+from xegrad import METHODS, Problem, Targets, bounds, derivation, judgement, reference, verification
 from xegrad.comparison import Comparison
 from xegrad.derivation import Cells, row_by_row
 from xegrad.display.numbers import as_known
@@ -149,14 +149,14 @@ def test_the_outcome_does_not_depend_on_the_values_that_decided(tolerance: Toler
     assert n_quick > 50
 
 
-def test_each_witness_alone_says_the_same_or_nothing(large: None) -> None:
+def test_each_reference_alone_says_the_same_or_nothing(large: None) -> None:
     """Of float64 claims, too, where the values in float64 leave most entries open."""
     random = np.random.default_rng(3)
     for _ in range(25):
         problem = problem_of_rows(random)
         for precision in ("float32", "float64"):
             tolerance = Tolerance(precision=precision)
-            quick = witness.in_float64(problem, ("weights",), tolerance)
+            quick = reference.in_float64(problem, ("weights",), tolerance)
             assert quick is not None
             exact = METHODS["exact"].evaluate(problem)
             for candidate in claims(problem, tolerance, random):
@@ -256,7 +256,7 @@ def test_a_large_claim_in_float32_needs_no_exact_values(monkeypatch: pytest.Monk
     def never(*_: Any) -> Evaluation:
         raise AssertionError("the exact values were evaluated")
 
-    monkeypatch.setattr(witness, "exact", never)
+    monkeypatch.setattr(reference, "exact", never)
     assert verification.verify(problem, candidate).verified
     wrong = verification.verify(problem, -candidate)
     assert wrong.judgements["weights"].outcome == WRONG
