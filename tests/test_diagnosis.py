@@ -843,3 +843,11 @@ def test_nothing_raises_near_underflow_and_overflow_and_noise_has_no_name() -> N
             diagnose(problem, exact, 1e300 * exact.gradients["weights"])
         diagnose_loss(problem, exact, 1.25)
         blind_spots(problem, exact)
+
+
+def test_a_batch_in_which_no_row_counts_is_diagnosed() -> None:
+    """All gradients are 0, and so is every divisor that a mistake could take."""
+    problem = Problem([[1, 2], [3, 4]], [[1, 2], [1, 3]], Targets([1, 1], ignore_index=1, reduction="sum"))
+    exact = METHODS["exact"].evaluate(problem)
+    assert not exact.gradients["weights"].any()
+    assert not diagnose(problem, exact, np.array([[0.5, 0], [0, 0]])).names
