@@ -22,7 +22,7 @@ from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Target
 from xegrad.computation import methods_for
 from xegrad.display.computation import computation_view
 from xegrad.display.page import PageSettings
-from xegrad.display.screen import as_text
+from xegrad.display.pictures import drawn
 from xegrad.formats.results import compute_results, encode
 from xegrad.problem import Layout
 
@@ -479,7 +479,7 @@ def without_certainty(problem: Problem, places: Mapping[str, Sequence[int]]) -> 
 
 def shown(computed: Computation, width: int = 80) -> str:
     view = computation_view(computed, Layout(is_batch=False), PageSettings(width=width))
-    return as_text(view)
+    return drawn(view, "table", width)
 
 
 @pytest.mark.parametrize("width", [60, 80])

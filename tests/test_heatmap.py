@@ -14,7 +14,7 @@ from xegrad.display.heatmap import NEGATIVE, POSITIVE, heatmap
 
 def drawn_map(matrix: Any, **options: Any) -> Text:
     """The lines of a heat map as one text."""
-    return Text("\n").join(heatmap(np.asarray(matrix), **options))
+    return Text("\n").join(heatmap(np.asarray(matrix), **options).lines)
 
 
 def names(count: int) -> list[str]:

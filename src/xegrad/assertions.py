@@ -276,9 +276,9 @@ def _assert(verdict: Callable[[], Verification]) -> None:
         raise AssertionError(str(error)) from None
     if not verified.verified:
         from xegrad.display.page import PageSettings
-        from xegrad.display.screen import as_text
+        from xegrad.display.pictures import drawn
         from xegrad.display.verification import verification_view
 
-        report = as_text(verification_view(verified, PageSettings(width=WIDTH)))
+        report = drawn(verification_view(verified, PageSettings(width=WIDTH)), "table", WIDTH)
         warnings = (f"warning: {sentence}\n" for sentence in verified.problem.targets.warnings)
         raise AssertionError("".join((report, *warnings)).rstrip())

@@ -20,8 +20,8 @@ from xegrad.vocabulary import DEFAULT_METHODS, NAMES
 if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
     from xegrad.computation import Computation
+    from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
-    from xegrad.display.text import View
     from xegrad.formats.ndjson import Line, Stack
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Layout

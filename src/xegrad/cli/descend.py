@@ -14,8 +14,8 @@ from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
+    from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
-    from xegrad.display.text import View
 
 
 @takes_problem(without=["top", "all_entries", "heatmap"])

@@ -11,8 +11,8 @@ from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
+    from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
-    from xegrad.display.text import View
 
 
 @takes_problem(without=["top", "all_entries"], digits=6)
@@ -62,7 +62,7 @@ def command(
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
 
-            return slip_view(page_on(explanation.computation.problem, slip), page.width)
+            return slip_view(page_on(explanation.computation.problem, slip))
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(

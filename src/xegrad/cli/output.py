@@ -17,7 +17,7 @@ from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
 
 if TYPE_CHECKING:
-    from xegrad.display.text import View
+    from xegrad.display.blocks import View
 
 # The forms of a result, and the suffix that asks for each.
 FORMS = {
@@ -119,16 +119,18 @@ class Destination(msgspec.Struct, frozen=True):
         elif array is not None and self.form not in VIEWS:
             pieces = (array(self.form),)
         else:
-            from xegrad.display import screen
+            from xegrad.display import screen, terminal
 
             ascii = self.path is None and not screen.is_unicode()
             top = None if options.all_entries else options.top
             page = PageSettings(screen.width(), options.digits, top, options.heatmap, ascii)
-            shown = screen.in_ascii(view(page)) if ascii else view(page)
+            blocks = view(page)
             if self.path is None and self.form == "table" and not self.is_report:
-                screen.show(shown, color=not options.no_color)
+                screen.show(terminal.lines(blocks, page.width, ascii=ascii), color=not options.no_color)
                 return
-            pieces = (screen.as_text(shown, self.form).encode(),)
+            from xegrad.display.pictures import drawn
+
+            pieces = (drawn(blocks, self.form, page.width, ascii=ascii).encode(),)
         with writer(self.path, is_report=self.is_report) as write:
             write(pieces)
 

@@ -11,8 +11,8 @@ from xegrad.cli.choices import choice
 from xegrad.cli.output import Json, NoColor, OutputOptions
 
 if TYPE_CHECKING:
+    from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
-    from xegrad.display.text import View
 
 
 def command(
@@ -43,7 +43,7 @@ def command(
         from xegrad.display.slip import slip_view, slips_view
         from xegrad.slip_page import page as slip_page
 
-        return slips_view(page.width) if name is None else slip_view(slip_page(chosen[0]), page.width)
+        return slips_view() if name is None else slip_view(slip_page(chosen[0]))
 
     OutputOptions(json=json, no_color=no_color).destination().write(result=result, view=view)
     return DONE

@@ -25,8 +25,8 @@ from xegrad.vocabulary import AUTO, HALF, NAMES
 if TYPE_CHECKING:
     from xegrad.claim import Reading
     from xegrad.cli.stream import Answer
+    from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
-    from xegrad.display.text import View
     from xegrad.formats.ndjson import Line
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.verification import Verification

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
+from xegrad.display import blocks
+from xegrad.display.blocks import Column, Paragraph, Section, Table, Verdict, View
 from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, fraction, how_many_correct, in_column
 from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, PageSettings
-from xegrad.display.text import Column, Section, View, headed, matrix, wrap
 from xegrad.display.verdict import compute_verdict
 from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
 from xegrad.problem import Layout, Problem
@@ -25,26 +26,31 @@ from xegrad.vocabulary import AXES, SYMBOLS, count
 ROW_HEADINGS = ("row", "label", "S of it", "likeliest", "its S", "loss")
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
-STYLES = {AGREE_RIGHT: "bold green", AGREE_WRONG: "bold yellow", DIFFER: "bold red", UNDECIDED: "bold"}
+KINDS = {
+    AGREE_RIGHT: blocks.RIGHT,
+    AGREE_WRONG: blocks.NEARLY,
+    DIFFER: blocks.WRONG,
+    UNDECIDED: blocks.UNDECIDED,
+}
 
 
 def computation_view(computation: Computation, layout: Layout, page: PageSettings) -> View:
-    """What was understood, the probabilities and the loss, each gradient entry by entry, and the verdict last."""
+    """What was understood, the probabilities and the loss, and each gradient entry by entry."""
     by_row = _rows(computation, page) if layout.is_batch else _probabilities(computation, page)
-    gradients = []
+    gradients: View = []
     for name in computation.names:
         gradients.append(_gradient(computation, name, layout, page))
         if page.heatmaps:
             values = computation.reported.gradients[name]
-            gradients.append(gradient_map(computation.problem, name, values, page))
+            gradients.append([gradient_map(computation.problem, name, values, page)])
     is_unsure = any(mask.any() for mask in computation.uncertified.values())
     return [
-        wrap(understood(computation.problem, layout), page.width),
+        [Verdict(KINDS[computation.verdict], compute_verdict(computation))],
+        [Paragraph(understood(computation.problem, layout))],
         [*by_row, *_losses(computation)],
         *gradients,
-        _distances(computation.from_exact, page.width),
-        wrap(f"{UNCERTIFIED}  {_why_uncertified(computation)}", page.width) if is_unsure else [],
-        headed(compute_verdict(computation), STYLES[computation.verdict], page.width),
+        _distances(computation.from_exact),
+        [Paragraph(_why_uncertified(computation), f"{UNCERTIFIED}  ")] if is_unsure else [],
     ]
 
 
@@ -116,7 +122,7 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         # Six digits decide, so that rounding does not.
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
         shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
-        title = wrap(f"The {len(shown)} of {problem.n_rows} rows that lose most:", page.width)
+        title = [Paragraph(f"The {len(shown)} of {problem.n_rows} rows that lose most:")]
     rows, of_loss = shown.tolist(), [fraction(loss) for loss in losses[shown].tolist()]
     classes = [targets.label_of_rows[shown].tolist(), probabilities.argmax(axis=-1)[shown].tolist()]
     of_label, of_likeliest = (
@@ -132,7 +138,7 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         [class_within(problem, c, for_name) if c >= 0 else no_label for c in column] for column in classes
     )
     columns = [list(map(str, rows)), labels, of_label, likeliest, of_likeliest, of_loss]
-    return title + matrix(list(map(Column, columns, ROW_HEADINGS)))
+    return [*title, Table(list(map(Column, columns, ROW_HEADINGS)))]
 
 
 def _probabilities(computation: Computation, page: PageSettings) -> Section:
@@ -144,7 +150,7 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     if problem.n_classes > ALL_CLASSES:
         rank = np.lexsort((shown, -np.nan_to_num(probabilities), targets == 0))
         shown = np.sort(rank[: page.top])
-        title = wrap(f"The target and the most probable of {problem.n_classes} classes:", page.width)
+        title = [Paragraph(f"The target and the most probable of {problem.n_classes} classes:")]
     rows: dict[str, Sequence[Text | str]] = {
         "class": _class_cells(problem, shown.tolist(), min(LONGEST, max(8, page.width - 15))),
         "probability": list(map(fraction, probabilities[shown].tolist())),
@@ -156,22 +162,22 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     widest = max(Column(cells).width for cells in classes)
     columns = [Column(cells, least=widest) for cells in classes]
     headings = Column(list(rows), left=True, least=len("probability"))
-    return title + matrix(columns, labels=[headings], width=page.width)
+    return [*title, Table(columns, [headings], is_banded=True)]
 
 
-def _losses(computation: Computation) -> Iterator[Text]:
+def _losses(computation: Computation) -> Iterator[Paragraph]:
     """The loss of the most accurate method, and any that has fewer than half of its digits in common with it."""
     *others, (name, reported) = computation.evaluations.items()
     loss = float(reported.loss)
     # Of the exact one every digit is certain; the last of another depends on the processor.
     text = repr(loss) if name == "exact" else f"{loss:.{MANY}g}"
     sign = UNCERTIFIED if np.any(computation.uncertified.get("loss", False)) else ""
-    yield Text(f"loss         {text}{sign}")
+    yield Paragraph(f"{text}{sign}", "loss         ")
     half = math.sqrt(np.finfo(computation.problem.dtype).eps)
     for name, evaluation in others:
         other = float(evaluation.loss)
         if repr(other) != repr(loss) and not abs(other - loss) <= half * abs(loss):
-            yield Text(f"             {other + 0.0!r} by the {name}")
+            yield Paragraph(f"{other + 0.0!r} by the {name}", " " * 13)
 
 
 def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
@@ -208,7 +214,7 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
         cells = places[axes[0]]
         places[axes[0]] = [Text() if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]
     columns = [Column(column, heading) for heading, column in (places | numbers).items()]
-    return [*wrap(title, page.width), *matrix(columns)]
+    return [Paragraph(title), Table(columns)]
 
 
 def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[Text]:
@@ -229,7 +235,7 @@ def _width(columns: Mapping[str, list[str]]) -> int:
     return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
 
 
-def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -> Section:
+def _distances(from_exact: Mapping[str, Mapping[str, Comparison]]) -> Section:
     """How far each method is from the exact values."""
     columns = []
     for name, by in from_exact.items():
@@ -237,7 +243,7 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -
         without = sum(int(against.no_correct_digit.sum()) for against in by.values())
         columns.append(Column([how_many_correct(digits), str(without)], name))
     labels = Column(["digits, worst entry", "entries without one"], "against exact", left=True)
-    return matrix(columns, labels=[labels], width=width) if columns else []
+    return [Table(columns, [labels], is_banded=True)] if columns else []
 
 
 def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple[Any, str]:

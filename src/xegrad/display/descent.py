@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from xegrad.descent import Descent, ExactLosses, accuracy
+from xegrad.display.blocks import DONE, NEARLY, RIGHT, WRONG, Column, Table, Verdict, View
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import SPARKLINE, PageSettings
-from xegrad.display.text import Column, View, headed, matrix
 from xegrad.vocabulary import count
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -36,7 +36,7 @@ def sparkline(values: Sequence[float], *, width: int = SPARKLINE, ascii: bool = 
 def descent_view(
     descent: Descent, learning_rate: float | None, page: PageSettings, exact: ExactLosses | None = None
 ) -> View:
-    """The losses and what became of them, a line each, and how it ended last, in a sentence."""
+    """How it ended, in a sentence, and below it the losses and what became of them, a line each."""
     digits, losses = page.digits, descent.losses
     rows = {"loss before": with_digits(losses[0], digits), "loss after": with_digits(losses[-1], digits)}
     if exact is not None:
@@ -52,15 +52,15 @@ def descent_view(
     if labelled:
         rows["rows right"] = f"{before} before, {after} after, of {labelled}"
     names = [Text(name, style="bold") for name in rows]
-    sentence, style = ending(descent, learning_rate, digits)
+    kind, sentence = ending(descent, learning_rate, digits)
     return [
-        matrix([Column(names, left=True, least=16), Column(list(rows.values()), left=True)]),
-        headed(sentence, style, page.width),
+        [Verdict(kind, sentence)],
+        [Table([Column(names, left=True, least=16), Column(list(rows.values()), left=True)])],
     ]
 
 
 def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[str, str]:
-    """How it ended, and in which style the first word is written."""
+    """Of which kind the end is, and what is said of it."""
     taken, loss = f"after {count(descent.steps, 'step')}", descent.diverged_to
     if descent.diverged_at is not None:
         word, what = "diverged", "the loss, or a number of W or b, overflows"
@@ -70,14 +70,14 @@ def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[
             what = f"the loss would grow to {with_digits(loss, digits)}, past that of the start"
         cause = "" if loss is None else f". The learning rate {learning_rate:g} is too large"
         sentence = f"{word}: at step {descent.diverged_at} {what}{cause}; W and b are those {taken}."
-        return sentence, "bold red"
+        return WRONG, sentence
     if descent.interrupted:
-        return f"interrupted: {taken}; W and b are those reached.", "bold yellow"
+        return NEARLY, f"interrupted: {taken}; W and b are those reached."
     if descent.converged:
         return (
+            RIGHT,
             f"converged: {taken} there is nothing more to gain, or the gradient is within the tolerance.",
-            "bold green",
         )
     fell = descent.losses[0] - descent.losses[-1]
     how = "has fallen" if fell > 0 else "has grown by rounding" if fell else "is what it was"
-    return f"done: {taken} the loss {how}; more steps may go further.", "bold"
+    return DONE, f"done: {taken} the loss {how}; more steps may go further."

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
+from xegrad.display.blocks import Column, Paragraph, Section, Table, View
 from xegrad.display.heatmap import cut, heatmap
 from xegrad.display.numbers import MANY, NOTHING, aligned
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, SLIP_NUMBERS, PageSettings
-from xegrad.display.text import Column, Section, View, matrix, wrap
+from xegrad.display.terminal import bands
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
@@ -38,7 +39,7 @@ def explanation_view(
     """All steps, or `only` one, or one entry of dL/dW."""
     if entry is not None:
         return _entry(explanation.problem, entry, page)
-    view = [] if only is not None else [wrap(_understood(explanation, transpose), page.width)]
+    view: View = [] if only is not None else [[Paragraph(_understood(explanation, transpose))]]
     for number, step in enumerate(explanation.steps, start=1):
         if only in (None, step.name):
             view += _step(explanation, number, step, page)
@@ -49,23 +50,23 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
     """Its name and shape, the rule, the formula, the numbers, what floats lose, and the slip it invites."""
     shape = " x ".join(map(str, step.shape))
     title = step.name if step.name == step.symbol else f"{step.name}   {step.symbol}"
-    head = [
-        Text(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline"),
-        *wrap(step.rule, page.width),
-        *_indented([step.formula], page.width, "cyan"),
-        *_indented(step.worked, page.width),
+    head: Section = [
+        Paragraph(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline"),
+        Paragraph(step.rule),
+        *_indented([step.formula], "cyan"),
+        *_indented(step.worked),
     ]
-    below = wrap(step.structure, page.width) if step.structure else []
+    below: Section = [Paragraph(step.structure)] if step.structure else []
     if step.lost:
-        below += wrap(step.lost, page.width, "floats lose: ", style="yellow")
+        below.append(Paragraph(step.lost, "floats lose: ", style="yellow"))
     if step.slip is not None:
         below += _slip(step.slip, explanation.followed[1], page)
     value = _value(explanation, step, page)
     return [head, *value, below] if value else [[*head, *below]]
 
 
-def _indented(texts: Sequence[str], width: int, style: str = "") -> Section:
-    return [line for text in texts for line in wrap(text, width, "    ", " " * 6, style)]
+def _indented(texts: Sequence[str], style: str = "") -> Section:
+    return [Paragraph(text, "    ", 6, style) for text in texts]
 
 
 def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
@@ -73,7 +74,7 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     if step.numbers is None:
         return []
     if step.value is not None and step.value.ndim == 0:
-        return [[Text(f"    {step.symbol} = {shown(float(step.value), MANY)}")]]
+        return [[Paragraph(f"{step.symbol} = {shown(float(step.value), MANY)}", "    ")]]
     height, width = (1, *step.shape)[-2:]
     (row_name, row), (column_name, column) = _axes(explanation, step)
     size = height * width
@@ -85,19 +86,21 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
         table[1:, 1:] = aligned(step.at(rows, columns), page.digits, noise)
         for axis, indices in enumerate((rows, columns)):
             table = np.insert(table, 1 + _gaps(indices), LEFT_OUT, axis=axis)
-        lines = grid(table, page.width)
-        n_bands = (len(lines) + 1) // (len(table) + 1)  # with an empty line between two of them
-        if n_bands == 1 or (side == size and len(lines) <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
+        matrix = grid(table, page.width)
+        n_bands = len([*bands(matrix.columns, matrix.labels, page.width)])
+        n_lines = n_bands * (len(table) + 1) - 1  # with an empty line between two of them
+        if n_bands == 1 or (side == size and n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
             break
+    section: Section = [matrix]
     if (table == NOTHING).any():
-        lines.append(Text(f"{NOTHING}: only rounding is left"))
+        section.append(Paragraph(f"{NOTHING}: only rounding is left"))
     if not page.heatmaps or step.value is None:
-        return [lines]
+        return [section]
     names = {"rows": list(map(row_name, range(height))), "columns": list(map(column_name, range(width)))}
-    return [lines, heatmap(step.value, **names, width=page.width, ascii=page.ascii)]
+    return [section, [heatmap(step.value, **names, width=page.width, ascii=page.ascii)]]
 
 
-def grid(table: Array, width: int) -> Section:
+def grid(table: Array, width: int) -> Table:
     """A matrix of texts whose first row and column are names, in as many bands as the width asks for."""
     row_names = [cut(name, width // 4) for name in table[1:, 0]]
     for_name = max(4, (width - max(map(len, row_names))) // 4)
@@ -108,7 +111,7 @@ def grid(table: Array, width: int) -> Section:
         )
         for name, *column in table[:, 1:].T
     ]
-    return matrix(columns, labels=[Column([Text(name, style="bold") for name in row_names])], width=width)
+    return Table(columns, [Column([Text(name, style="bold") for name in row_names])], is_banded=True)
 
 
 def kept(size: int, side: int, followed: int) -> Indices:
@@ -148,32 +151,31 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
-    lines = wrap(f"{slip.name}: {slip.instead}.", page.width, "slip  ", style="magenta")
+    section: Section = [Paragraph(f"{slip.name}: {slip.instead}.", "slip  ", style="magenta")]
     if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
-        return lines
+        return section
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
     if len(values) > 1:
         table = np.full((len(values) + 1, values.shape[1] + 1), " ", dtype=object)
         table[:, 0], table[1:, 1:] = " " * 6, aligned(values, digits)
-        _, *made = grid(table, page.width)
-        return lines + (made if len(made) < SLIP_NUMBERS else [])
+        return [*section, grid(table, page.width)]
     texts = np.array([shown(value, digits) for value in values[0].tolist()], dtype=object)
     if texts.size > SLIP_NUMBERS:
         indices = kept(texts.size, EDGE, target)
         texts = np.insert(texts[indices], _gaps(indices), LEFT_OUT)
-    return lines + wrap(f"{slip.taken_for}: {'  '.join(texts)}", page.width, "      ", " " * 8, "magenta")
+    return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "magenta")]
 
 
 def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:
     place = class_in_full(problem, entry.class_)
     results = {"chain": entry.chain, "shortcut": entry.shortcut, "exact": entry.exact}
     return [
-        wrap(f"dL/dW of input {entry.input} and {place}, through every factor:", page.width),
-        _indented(entry.factors, page.width),
-        _indented(entry.lines, page.width),
+        [Paragraph(f"dL/dW of input {entry.input} and {place}, through every factor:")],
+        _indented(entry.factors),
+        _indented(entry.lines),
         [
-            Text(f"{name:8}  {shown(value, page.digits + 2)}")
+            Paragraph(shown(value, page.digits + 2), f"{name:8}  ")
             for name, value in results.items()
             if value is not None
         ],

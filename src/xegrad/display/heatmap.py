@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
+from xegrad.display.blocks import Column, Figure, Table
 from xegrad.display.page import HEATMAP_ROWS, PageSettings
-from xegrad.display.text import Column, Section, matrix
+from xegrad.display.terminal import of_block
 from xegrad.naming import class_in_short, printable
 from xegrad.problem import Problem
 from xegrad.targets import Array
@@ -25,7 +26,7 @@ CELL = 2  # a sign and a shade
 
 def heatmap(
     values: Array, *, rows: Sequence[str], columns: Sequence[str], width: int, ascii: bool = False
-) -> Section:
+) -> Figure:
     """A cell for each entry: its sign, and a shade for each quarter of the largest magnitude.
 
     Of a matrix that is larger than the screen each cell is a block of entries, of which it shows the one of
@@ -63,7 +64,8 @@ def heatmap(
     cells = _largest_of_blocks(values, tall, wide).T.tolist()
     columns_of_glyphs = [Column(list(map(glyph, column)), least=span) for column in cells]
     names = Column([cut(name, label, ending) for name in row_names], least=label)
-    lines = [_header(column_names, label, span), *matrix(columns_of_glyphs, labels=[names], gap=1)]
+    cells = of_block(Table(columns_of_glyphs, [names], gap=1), width)
+    lines = [_header(column_names, label, span), *cells]
     legend = (
         ("-", NEGATIVE, "below 0", values < 0),
         ("+", POSITIVE, "above 0", values > 0),
@@ -81,10 +83,10 @@ def heatmap(
     if tall * wide > 1:
         most = f"{min(tall, values.shape[0])} x {min(wide, values.shape[1])}"
         lines.append(Text(f"each cell: the largest of {most} entries, by magnitude"))
-    return lines
+    return Figure(lines)
 
 
-def gradient_map(problem: Problem, name: str, values: Array, page: PageSettings) -> Section:
+def gradient_map(problem: Problem, name: str, values: Array, page: PageSettings) -> Figure:
     """A gradient as a heat map, its rows and columns named by what they count."""
     axes = AXES[name]
     sizes = {"input": problem.n_inputs, "class": problem.n_classes, "row": problem.n_rows}

@@ -9,14 +9,25 @@ from rich.text import Text
 
 from xegrad.blindness import are_sought
 from xegrad.diagnosis import Diagnosis
-from xegrad.display import outcome
+from xegrad.display import blocks, outcome
 from xegrad.display.advice import advice
+from xegrad.display.blocks import (
+    GAP,
+    Block,
+    Column,
+    Listing,
+    Paragraph,
+    Replacement,
+    Section,
+    Table,
+    Verdict,
+    View,
+)
 from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import as_known, decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
 from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, steps_right_if_sentence
-from xegrad.display.text import GAP, Column, Section, View, code, headed, listing, matrix, wrap
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
 from xegrad.naming import entry_of, shape_of
@@ -37,31 +48,38 @@ LATER = {  # a step after the first wrong one: whether it is right, and whether 
     (False, True): ("follows", "what the wrong one leads to"),
     (False, False): ("WRONG", "does not follow from it either"),
 }
-STYLES = {RIGHT: "bold green", DIGITS_LOST: "bold yellow", WRONG: "bold red", UNDECIDED: "bold yellow"}
+KINDS = {
+    RIGHT: blocks.RIGHT,
+    DIGITS_LOST: blocks.NEARLY,
+    WRONG: blocks.WRONG,
+    UNDECIDED: blocks.UNDECIDED,
+}
 
 
 def verification_view(verification: Verification, page: PageSettings) -> View:
     """The outcome: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
     if verification.checks:
-        style = "bold green" if verification.verified else "bold red"
-        sentence = outcome.checks_sentence(verification.checks)
-        return [_checks(verification.checks), headed(sentence, style, page.width)]
-    view = [] if verification.steps is None else [_steps(verification.steps, page.width)]
+        kind = blocks.RIGHT if verification.verified else blocks.WRONG
+        return [
+            [Verdict(kind, outcome.checks_sentence(verification.checks))],
+            [_checks(verification.checks)],
+        ]
+    view = [] if verification.steps is None else [_steps(verification.steps)]
     if verification.steps_right_if is not None:
         sentence = steps_right_if_sentence(verification.steps_right_if)
-        view.insert(0, headed(sentence, STYLES[UNDECIDED], page.width))
+        view.insert(0, [Verdict(blocks.NEARLY, sentence)])
     sentences = outcome.sentences(verification)
     for name in verification.judgements:
         view += _judged(verification, name, sentences[name], page)
     if "both" in sentences:
-        view.append(wrap(sentences["both"], page.width))
+        view.append([Paragraph(sentences["both"])])
     for name, judgement in verification.judgements.items():
         if page.heatmaps and name != LOSS:
             view += _maps(verification.problem, judgement, page)
     return view
 
 
-def _checks(checks: Sequence[Check]) -> Section:
+def _checks(checks: Sequence[Check]) -> Block:
     """A line for each: whether it passed, its name, the digits of its worst entry."""
     rows = []
     for check in checks:
@@ -70,36 +88,36 @@ def _checks(checks: Sequence[Check]) -> Section:
         figure = f"no digit in {without} of {total}" if without else digits_of(check.comparison)
         rows.append((Text(f"({word})" if check.advisory else word, style=style), check.name, figure))
     words, *others = zip(*rows, strict=True)
-    return matrix([Column(words, left=True, least=WORD), *(Column(cells, left=True) for cells in others)])
+    return Table([Column(words, left=True, least=WORD), *(Column(cells, left=True) for cells in others)])
 
 
 def _judged(verification: Verification, name: str, sentence: str, page: PageSettings) -> View:
     """What is judged, the entries that are wrong or have no digit, the worst first, and the mistake."""
     judgement = verification.judgements[name]
     shown_as = WRONG if name in verification.misshapen else judgement.outcome
-    view = [headed(sentence, STYLES[shown_as], page.width)]
+    view: View = [[Verdict(KINDS[shown_as], sentence)]]
     right_if, diagnosis = verification.right_if.get(name), verification.diagnoses.get(name)
     if right_if is not None:
-        view.insert(0, headed(right_if_sentence(right_if), STYLES[UNDECIDED], page.width))
+        view.insert(0, [Verdict(blocks.NEARLY, right_if_sentence(right_if))])
     if name in verification.fits:
-        view.append(wrap(f"Note: {shape_of(verification.fits[name])}.", page.width))
+        view.append([Paragraph(f"Note: {shape_of(verification.fits[name])}.")])
     is_named = diagnosis is not None and not names_no_mistake(diagnosis.names)
     if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and (right_if is None or is_named):
         view.append(_worst(verification.problem, name, judgement, page))
     if right_if is not None and is_named:
-        view.append(wrap("If it was made otherwise, a known mistake makes these numbers:", page.width))
+        view.append([Paragraph("If it was made otherwise, a known mistake makes these numbers:")])
     if name in verification.diagnosed_if:
-        view.append(wrap(diagnosed_if_sentence(verification.diagnosed_if[name]), page.width))
+        view.append([Paragraph(diagnosed_if_sentence(verification.diagnosed_if[name]))])
     if diagnosis is not None:
-        view += _mistakes(diagnosis, page.width)
+        view += _mistakes(diagnosis)
         is_unknown = shown_as == WRONG and not diagnosis.explanations and right_if is None
         if is_unknown and (text := advice(verification, name)):
-            view.append(wrap(text, page.width))
+            view.append([Paragraph(text)])
     if verification.blind_spots.get(name):
         names = ", ".join(verification.blind_spots[name])
-        view.append(wrap(f"Not ruled out by this problem: {names} (xegrad slips NAME explains).", page.width))
+        view.append([Paragraph(f"Not ruled out by this problem: {names} (xegrad slips NAME explains).")])
     elif judgement.outcome == RIGHT and name != LOSS and not are_sought(verification.problem):
-        view.append(wrap(NOT_SOUGHT, page.width))
+        view.append([Paragraph(NOT_SOUGHT)])
     return view
 
 
@@ -120,30 +138,29 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
             for value, error in zip(column, off, strict=True)
         )
         columns.append(Column([*cells], heading))
-    lines = matrix(columns)
+    section: Section = [Table(columns)]
     if more := int(bad.sum()) - len(shown):
-        lines.append(Text(f"and {more} more; --all shows them"))
-    return lines
+        section.append(Paragraph(f"and {more} more; --all shows them"))
+    return section
 
 
-def _mistakes(diagnosis: Diagnosis, width: int) -> View:
+def _mistakes(diagnosis: Diagnosis) -> View:
     """Every explanation of the best rank that fits."""
-    view = []
+    view: View = []
     if len(diagnosis.explanations) > 1:
         several = "Each of these makes exactly these numbers; this problem cannot tell them apart."
-        view.append(wrap(several, width))
+        view.append([Paragraph(several)])
     for one in diagnosis.explanations:
-        title = [Text("WHY", style="bold yellow")]
+        title = Text("WHY", style="bold yellow")
         if one.slips:
             what = "all" if one.explains == one.entries else f"{one.explains} of"
             what = f"{what} {count(one.entries, 'entry')}" if one.entries > 1 else "it"
-            title = wrap(f"MISTAKE {' + '.join(one.slips)} (explains {what})", width)
-            title[0].stylize("bold red", 0, len("MISTAKE"))
-        view.append([*title, *wrap(one.happened, width, "  "), *code(one.wrong, one.right, width)])
+            title = Text.assemble(("MISTAKE", "bold red"), f" {' + '.join(one.slips)} (explains {what})")
+        view.append([Paragraph(title), Paragraph(one.happened, "  "), Replacement(one.wrong, one.right)])
     return view
 
 
-def _steps(steps: Intermediates, width: int) -> Section:
+def _steps(steps: Intermediates) -> Section:
     """A line for each step that was claimed: right, the first wrong one, and what follows from it."""
     rows = [("right", "", name) for name in steps.right]
     if steps.wrong is not None:
@@ -151,16 +168,18 @@ def _steps(steps: Intermediates, width: int) -> Section:
     later = [(*LATER[name in steps.right_later, follows], name) for name, follows in steps.follows.items()]
     longest = max(len(name) for *_, name in rows + later)
 
-    def lines(rows: Sequence[tuple[str, str, str]]) -> Section:
+    def listing(rows: Sequence[tuple[str, str, str]]) -> Section:
+        if not rows:
+            return []
         words = Column([Text(word, style=STEP_STYLES[word]) for word, _, _ in rows], least=WORD)
         names = Column([name for *_, name in rows], least=longest)
-        return listing([words, names], [remark for _, remark, _ in rows], width)
+        return [Listing([words, names], [remark for _, remark, _ in rows])]
 
-    slips = []
-    for name in steps.slips:
-        sentence = f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})"
-        slips += wrap(sentence, width, " " * (WORD + GAP))
-    return [*lines(rows), *slips, *lines(later)]
+    slips = [
+        Paragraph(f"MISTAKE {name}: {SLIPS[name].sentence} (xegrad slips {name})", " " * (WORD + GAP))
+        for name in steps.slips
+    ]
+    return [*listing(rows), *slips, *listing(later)]
 
 
 def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
@@ -170,4 +189,4 @@ def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
     if judgement.outcome == WRONG:
         apart = np.where(comparison.within, 0, comparison.difference)
         maps["yours minus exact, where that is more than rounding"] = apart
-    return [[Text(title), *gradient_map(problem, name, values, page)] for title, values in maps.items()]
+    return [[Paragraph(title), gradient_map(problem, name, values, page)] for title, values in maps.items()]

@@ -1,0 +1,96 @@
+"""What every view is made of, whatever it is written on: verdicts, paragraphs, tables, lines of code, figures.
+
+`terminal` lays them out in columns, and `web` as elements of a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from rich.cells import cell_len
+from rich.text import Text
+
+GAP = 2  # columns between two columns
+
+# Of a verdict: a sign that needs no colour, the one that ASCII has, and the style of its first word.
+RIGHT, NEARLY, WRONG, UNDECIDED, DONE = "right", "nearly", "wrong", "undecided", "done"
+SIGNS = {
+    RIGHT: ("✓", "+", "bold green"),
+    NEARLY: ("≈", "~", "bold yellow"),
+    WRONG: ("✗", "x", "bold red"),
+    UNDECIDED: ("?", "?", "bold yellow"),
+    DONE: ("•", "*", "bold"),
+}
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A sentence whose beginning, up to the colon, says what came out."""
+
+    kind: str  # one of SIGNS
+    sentence: str
+
+
+class Paragraph(msgspec.Struct, frozen=True):
+    """Wrapped text: its first line begins with the label, the others are indented by as much, or by `hanging`."""
+
+    text: Text | str
+    label: str = ""
+    hanging: int | None = None
+    style: str = ""
+
+    @property
+    def styled(self) -> Text:
+        """The text in its style."""
+        if isinstance(self.text, Text):
+            return self.text
+        return Text(self.text, style=self.style)
+
+
+class Column(msgspec.Struct, frozen=True):
+    """The cells of a column and its heading; numbers stand at the right."""
+
+    cells: Sequence[Text | str]
+    heading: str = ""
+    left: bool = False
+    least: int = 0  # columns that it takes at least
+
+    @property
+    def width(self) -> int:
+        """Columns of the longest cell."""
+        cells = (cell.cell_len if isinstance(cell, Text) else cell_len(cell) for cell in self.cells)
+        return max(self.least, cell_len(self.heading), *cells)
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Columns below their headings; one that `is_banded` goes on below, with its labels again, where it is too wide."""
+
+    columns: Sequence[Column]
+    labels: Sequence[Column] = ()
+    is_banded: bool = False
+    gap: int = GAP
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Columns side by side, and beside them remarks that are wrapped."""
+
+    columns: Sequence[Column]
+    remarks: Sequence[str]
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """The lines of code that are wrong, and those to write instead of them."""
+
+    wrong: str
+    right: str
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """Lines that are drawn with characters."""
+
+    lines: Sequence[Text]
+
+
+Block = Verdict | Paragraph | Table | Listing | Replacement | Figure
+Section = list[Block]
+View = list[Section]  # with an empty line between two of them

@@ -1,0 +1,178 @@
+"""Blocks as lines of characters: wrapped text, columns side by side, bands where they are too wide."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from xegrad.display.blocks import (
+    GAP,
+    SIGNS,
+    Block,
+    Column,
+    Figure,
+    Listing,
+    Paragraph,
+    Replacement,
+    Table,
+    Verdict,
+    View,
+)
+
+Lines = list[Text]
+
+# What takes the place of characters that an ASCII terminal lacks.
+PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
+
+NARROWEST = 20  # columns of wrapped text beside its indentation
+LABEL = 13  # columns of what stands beside a line of code
+
+
+def lines(view: View, width: int, *, ascii: bool = False) -> Lines:
+    """A view for so many columns, with an empty line between two sections."""
+    laid_out: Lines = []
+    for section in view:
+        if not section:
+            continue
+        laid_out += [Text()] * bool(laid_out)
+        for block in section:
+            laid_out += of_block(block, width, ascii=ascii)
+    return list(map(_in_ascii, laid_out)) if ascii else laid_out
+
+
+def _in_ascii(line: Text) -> Text:
+    """The line with what ASCII lacks spelled in ASCII, as far as it is ours."""
+    for character, instead in PLAIN.items():
+        if character in line.plain:
+            line = Text(instead).join(line.split(character, allow_blank=True))
+    return line
+
+
+def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
+    """The lines of one block."""
+    match block:
+        case Verdict():
+            return _verdict(block, width, ascii=ascii)
+        case Paragraph():
+            hanging = cell_len(block.label) if block.hanging is None else block.hanging
+            return wrapped(block.styled, width, block.label, " " * hanging)
+        case Table():
+            return _table(block, width if block.is_banded else math.inf)
+        case Listing():
+            return _listing(block, width)
+        case Replacement():
+            return _replacement(block, width)
+        case Figure():
+            return [*block.lines]
+
+
+def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Lines:
+    """The text in lines: the first begins with `first`, and the others with `rest`; styles are kept.
+
+    A word that is longer than a line stays whole.
+    """
+    width = max(width, cell_len(first) + NARROWEST)
+    text = text.copy()
+    text.plain = text.plain.replace("\n", " ")
+    places: list[tuple[int, int]] = []  # of each line in the text
+    taken = cell_len(first)
+    for match in re.finditer(r"\S+", text.plain):
+        start, end = match.span()
+        if places and taken + cell_len(text.plain[places[-1][1] : end]) <= width:
+            taken += cell_len(text.plain[places[-1][1] : end])
+            places[-1] = places[-1][0], end
+        else:
+            taken = cell_len(rest if places else first) + cell_len(match[0])
+            places.append((start, end))
+    lines = [text[start:end] for start, end in places] or [Text()]
+    return [
+        _stripped(Text.assemble((rest if k else first, text.style), line)) for k, line in enumerate(lines)
+    ]
+
+
+def _stripped(line: Text) -> Text:
+    line.rstrip()
+    return line
+
+
+def _verdict(verdict: Verdict, width: int, *, ascii: bool) -> Lines:
+    """Its sign, its first word in colour, and the sentence below it aligned."""
+    sign, plain, style = SIGNS[verdict.kind]
+    text = Text(verdict.sentence)
+    text.stylize(style, 0, verdict.sentence.index(":"))
+    sign = plain if ascii else sign
+    first, *rest = wrapped(text, width, f"{sign} ", "  ")
+    first.stylize(style, 0, len(sign))
+    return [first, *rest]
+
+
+def _listing(listing: Listing, width: int) -> Lines:
+    """Each row, and its remark beside it."""
+    starts = [
+        Column(column.cells, column.heading, left=True, least=column.least) for column in listing.columns
+    ]
+    taken = sum(column.width + GAP for column in starts)
+    lines: Lines = []
+    for start, remark in zip(_rows(starts, GAP), listing.remarks, strict=True):
+        first, *rest = wrapped(Text(remark), width - taken)
+        start.pad_right(taken - start.cell_len)
+        lines += [
+            _stripped(Text.assemble(start, first)),
+            *(Text(" " * taken).append_text(line) for line in rest),
+        ]
+    return lines
+
+
+def _replacement(replacement: Replacement, width: int) -> Lines:
+    """Each line of code beside a label."""
+    return [
+        part
+        for name, lines in (("instead of", replacement.wrong), ("write", replacement.right))
+        for k, line in enumerate(lines.splitlines())
+        for part in wrapped(Text(line), width, f"    {name if k == 0 else '':{LABEL}}", " " * (4 + LABEL))
+    ]
+
+
+def _table(table: Table, width: float) -> Lines:
+    """The columns, in bands where they are wider than the width."""
+    lines: Lines = []
+    for band in bands(table.columns, table.labels, width, table.gap):
+        lines += [Text()] * bool(lines and any(column.heading for column in (*table.labels, *band)))
+        lines += _rows([*table.labels, *band], table.gap)
+    return lines
+
+
+def _rows(columns: Sequence[Column], gap: int) -> Lines:
+    """The headings, if there are any, and the rows below them."""
+    header, *rows = zip(*map(_cells, columns), strict=True)
+    if any(column.heading for column in columns):
+        rows.insert(0, header)
+    return [_stripped(Text(" " * gap).join(row)) for row in rows]
+
+
+def _cells(column: Column) -> Lines:
+    """The heading and the cells, each as wide as the column."""
+    width = column.width
+    texts = [Text(column.heading, style="bold")]
+    texts += [cell.copy() if isinstance(cell, Text) else Text(cell) for cell in column.cells]
+    for text in texts:
+        (text.pad_right if column.left else text.pad_left)(width - text.cell_len)
+    return texts
+
+
+def bands(
+    columns: Sequence[Column], labels: Sequence[Column] = (), width: float = math.inf, gap: int = GAP
+) -> Iterator[Sequence[Column]]:
+    """As many columns at a time as fit beside the labels, and at least one."""
+    taken = sum(column.width + gap for column in labels) - gap
+    start, used = 0, taken
+    for k, column in enumerate(columns):
+        used += column.width + gap
+        if used > width and k > start:
+            yield columns[start:k]
+            start, used = k, taken + column.width + gap
+    yield columns[start:]
