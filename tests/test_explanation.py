@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from seed import GRADIENT, HALF_A_UNIT, LOSS, PROBABILITIES
 from strategies import problems
 from xegrad import METHODS, InputError, Problem, Targets, explain, read
-from xegrad.display.explanation import kept
+from xegrad.display.matrix import kept
 from xegrad.display.page import EDGE
 from xegrad.explanation.steps import STEPS
 from xegrad.explanation.values import BUDGET

@@ -54,7 +54,9 @@ class OutputOptions(msgspec.Struct, frozen=True):
     ] = None
     top: Annotated[int, option("K", "How many of the worst entries.", min=1)] = 10
     all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
-    heatmap: Annotated[bool, option("--heatmap", "Draw the matrices as heat maps too.")] = False
+    heatmap: Annotated[
+        bool, option("--heatmap/--no-heatmap", "Colours behind the numbers of a matrix (by default).")
+    ] = True
     digits: Annotated[int, option("D", "Significant digits; 17 shows raw numbers.", min=1, max=17)] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
     no_color: NoColor = False
@@ -123,7 +125,7 @@ class Destination(msgspec.Struct, frozen=True):
 
             ascii = self.path is None and not screen.is_unicode()
             top = None if options.all_entries else options.top
-            page = PageSettings(screen.width(), options.digits, top, options.heatmap, ascii)
+            page = PageSettings(screen.width(), options.digits, top, heatmaps=options.heatmap, ascii=ascii)
             blocks = view(page)
             if self.path is None and self.form == "table" and not self.is_report:
                 screen.show(terminal.lines(blocks, page.width, ascii=ascii), color=not options.no_color)

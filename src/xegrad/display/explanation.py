@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from rich.text import Text
 
 from xegrad.display.blocks import Column, Paragraph, Section, Table, View
-from xegrad.display.heatmap import cut, heatmap
-from xegrad.display.numbers import MANY, NOTHING, aligned
-from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, SLIP_NUMBERS, PageSettings
-from xegrad.display.terminal import bands
+from xegrad.display.matrix import LEFT_OUT, Names, kept, matrix
+from xegrad.display.numbers import MANY, aligned
+from xegrad.display.page import EDGE, SLIP_NUMBERS, PageSettings
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
 from xegrad.naming import class_in_full, class_in_short, layer_in_words
 from xegrad.problem import Problem
-from xegrad.targets import Array
 
 SLIP_DIGITS = 4
-LEFT_OUT = "…"
 
-Indices = NDArray[np.intp]
-Axis = tuple[Callable[[Any], str], int]  # what each index is called, and the one that the worked lines follow
+Axis = tuple[Names, int]  # what each index is called, and the one that the worked lines follow
 
 
 def explanation_view(
@@ -75,53 +68,12 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
         return []
     if step.value is not None and step.value.ndim == 0:
         return [[Paragraph(f"{step.symbol} = {shown(float(step.value), MANY)}", "    ")]]
-    height, width = (1, *step.shape)[-2:]
     (row_name, row), (column_name, column) = _axes(explanation, step)
-    size = height * width
-    for side in (size, EDGE, 2, 1) if size <= MATRIX_ENTRIES else (EDGE, 2, 1):
-        rows, columns = kept(height, max(side, EDGE), row), kept(width, side, column)
-        table = np.full((rows.size + 1, columns.size + 1), "", dtype=object)
-        table[1:, 0], table[0, 1:] = list(map(row_name, rows)), list(map(column_name, columns))
-        noise = None if step.noise is None else np.atleast_2d(step.noise)[np.ix_(rows, columns)]
-        table[1:, 1:] = aligned(step.at(rows, columns), page.digits, noise)
-        for axis, indices in enumerate((rows, columns)):
-            table = np.insert(table, 1 + _gaps(indices), LEFT_OUT, axis=axis)
-        matrix = grid(table, page.width)
-        n_bands = len([*bands(matrix.columns, matrix.labels, page.width)])
-        n_lines = n_bands * (len(table) + 1) - 1  # with an empty line between two of them
-        if n_bands == 1 or (side == size and n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
-            break
-    section: Section = [matrix]
-    if (table == NOTHING).any():
-        section.append(Paragraph(f"{NOTHING}: only rounding is left"))
-    if not page.heatmaps or step.value is None:
-        return [section]
-    names = {"rows": list(map(row_name, range(height))), "columns": list(map(column_name, range(width)))}
-    return [section, [heatmap(step.value, **names, width=page.width, ascii=page.ascii)]]
-
-
-def grid(table: Array, width: int) -> Table:
-    """A matrix of texts whose first row and column are names, in as many bands as the width asks for."""
-    row_names = [cut(name, width // 4) for name in table[1:, 0]]
-    for_name = max(4, (width - max(map(len, row_names))) // 4)
-    columns = [
-        Column(
-            [Text(text, style="dim" if text in ("0", LEFT_OUT) else "") for text in column],
-            cut(name, for_name),
-        )
-        for name, *column in table[:, 1:].T
+    noise = None if step.noise is None else np.atleast_2d(step.noise)
+    height, width = (1, *step.shape)[-2:]
+    return [
+        matrix(step.at, (height, width), (row_name, column_name), page, followed=(row, column), noise=noise)
     ]
-    return Table(columns, [Column([Text(name, style="bold") for name in row_names])], is_banded=True)
-
-
-def kept(size: int, side: int, followed: int) -> Indices:
-    """Of so many indices, those at each end, and the one that is followed."""
-    return np.array(sorted({*range(size)[:side], followed, *range(size)[-side:]}))
-
-
-def _gaps(indices: Indices) -> Indices:
-    """The places before which some indices are left out."""
-    return np.flatnonzero(np.diff(indices) > 1) + 1
 
 
 def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
@@ -157,13 +109,15 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
     if len(values) > 1:
-        table = np.full((len(values) + 1, values.shape[1] + 1), " ", dtype=object)
-        table[:, 0], table[1:, 1:] = " " * 6, aligned(values, digits)
-        return [*section, grid(table, page.width)]
+        cells = aligned(values, digits)
+        return [
+            *section,
+            Table([Column(column.tolist()) for column in cells.T], [Column([" " * 6] * len(cells))]),
+        ]
     texts = np.array([shown(value, digits) for value in values[0].tolist()], dtype=object)
     if texts.size > SLIP_NUMBERS:
         indices = kept(texts.size, EDGE, target)
-        texts = np.insert(texts[indices], _gaps(indices), LEFT_OUT)
+        texts = np.insert(texts[indices], np.flatnonzero(np.diff(indices) > 1) + 1, LEFT_OUT)
     return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "magenta")]
 
 

@@ -21,5 +21,6 @@ class PageSettings(msgspec.Struct, frozen=True):
     width: int = 80
     digits: int = 8
     top: int | None = 10  # rows of what is worst; None shows all
-    heatmaps: bool = False
+    heatmaps: bool = True
+    theme: str = "dark"
     ascii: bool = False

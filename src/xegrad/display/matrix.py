@@ -1,0 +1,142 @@
+"""A matrix of numbers with the names of its rows and columns: whole where it is small, else its edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.text import Text
+
+from xegrad.display.blocks import GAP, Column, Paragraph, Section, Table
+from xegrad.display.heatmap import cut
+from xegrad.display.numbers import NOTHING, aligned
+from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
+from xegrad.display.shading import legend, shade
+from xegrad.display.terminal import bands
+from xegrad.naming import class_in_short
+from xegrad.problem import Problem
+from xegrad.targets import Array
+from xegrad.vocabulary import AXES, SYMBOLS
+
+LEFT_OUT = "…"
+
+Indices = NDArray[np.intp]
+Names = Callable[[Any], str]  # what each index is called
+
+
+def matrix(
+    at: Callable[[Indices, Indices], Array],
+    shape: tuple[int, int],
+    names: tuple[Names, Names],
+    page: PageSettings,
+    *,
+    followed: tuple[int, int] = (0, 0),
+    noise: NDArray[np.bool_] | None = None,
+) -> Section:
+    """The numbers `at` some rows and columns; of a matrix that is not shown whole its edges, and the place `followed`.
+
+    Each is on a ground that says how large it is.
+    """
+    height, width = shape
+    size = height * width
+    for side in (size, EDGE, 2, 1) if size <= MATRIX_ENTRIES else (EDGE, 2, 1):
+        rows, columns = kept(height, max(side, EDGE), followed[0]), kept(width, side, followed[1])
+        values = at(rows, columns)
+        open_ = None if noise is None else noise[np.ix_(rows, columns)]
+        texts = aligned(values, page.digits, open_)
+        table = _table(texts, values, rows, columns, names, page)
+        n_bands = len([*bands(table.columns, table.labels, page.width)])
+        n_lines = n_bands * (len(texts) + 1) - 1  # with an empty line between two of them
+        if n_bands == 1 or (side == size and n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
+            break
+    section: Section = [table]
+    largest = _largest(values)
+    if page.heatmaps and largest and size > 1:
+        section.append(Paragraph(legend(largest, page.theme)))
+    if (texts == NOTHING).any():
+        section.append(Paragraph(f"{NOTHING}: only rounding is left"))
+    return section
+
+
+def gradient_matrix(problem: Problem, name: str, values: Array, page: PageSettings) -> Section:
+    """A gradient with its inputs, classes or rows; the classes of one example's target are marked >."""
+    values = np.atleast_2d(values)
+    down, across = AXES[name] if len(AXES[name]) > 1 else ("", AXES[name][0])
+    marked = target_classes(problem)
+
+    def of(axis: str) -> Names:
+        if axis == "class":
+            return lambda k: f"{'>' if marked[k] else ''}{class_in_short(problem, k)}"
+        return (lambda k: f"{axis} {k}") if axis else (lambda _: SYMBOLS[name])
+
+    return matrix(lambda i, k: values[np.ix_(i, k)], values.shape, (of(down), of(across)), page)
+
+
+def target_classes(problem: Problem) -> NDArray[np.bool_]:
+    """The classes of one example's target; of a label that alone, however it is smoothed; of a batch none."""
+    label = int(problem.targets.label_of_rows[0])
+    if problem.n_rows > 1:
+        return np.zeros(problem.n_classes, dtype=bool)
+    if label >= 0:
+        return np.arange(problem.n_classes) == label
+    return np.asarray(problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0)
+
+
+def _table(
+    texts: Array,
+    values: Array,
+    rows: Indices,
+    columns: Indices,
+    names: tuple[Names, Names],
+    page: PageSettings,
+) -> Table:
+    """The texts on their ground, with names, and a sign where rows or columns are left out."""
+    largest, is_shaded = _largest(values), page.heatmaps and values.size > 1
+    margin = " " if is_shaded else ""
+
+    def cell(row: int | None, column: int | None) -> Text:
+        if row is None or column is None:
+            return Text(LEFT_OUT, style="dim")
+        text = texts[row, column]
+        if not is_shaded or text == NOTHING:
+            return Text(f"{margin}{text}{margin}", style="dim" if text in ("0", NOTHING) else "")
+        return Text(f" {text} ", style=shade(float(values[row, column]), largest, page.theme) or "dim")
+
+    shown = [_with_gaps(rows), _with_gaps(columns)]
+    row_names, column_names = (
+        ["" if k is None else name(indices[k]) for k in places]
+        for name, indices, places in zip(names, (rows, columns), shown, strict=True)
+    )
+    short = [cut(name, page.width // 4) for name in row_names]
+    for_name = max(4, (page.width - max(map(len, short))) // 4)
+    return Table(
+        [
+            Column([cell(row, column) for row in shown[0]], cut(name, for_name) + margin)
+            for name, column in zip(column_names, shown[1], strict=True)
+        ],
+        [Column([Text(name, style="bold") for name in short])],
+        is_banded=True,
+        gap=1 if is_shaded else GAP,
+    )
+
+
+def _with_gaps(indices: Indices) -> list[int | None]:
+    """The places of the indices, and None where some are left out between two of them."""
+    places: list[int | None] = []
+    for k in range(indices.size):
+        if k and indices[k] > indices[k - 1] + 1:
+            places.append(None)
+        places.append(k)
+    return places
+
+
+def kept(size: int, side: int, followed: int) -> Indices:
+    """Of so many indices, those at each end, and the one that is followed."""
+    return np.array(sorted({*range(size)[:side], followed, *range(size)[-side:]}))
+
+
+def _largest(values: Array) -> float:
+    sizes = np.abs(values[np.isfinite(values)])
+    return float(sizes.max()) if sizes.size else 0.0
