@@ -71,11 +71,11 @@ def test_wrapped_text_keeps_its_styles() -> None:
     assert styled == ["five", "six"]
 
 
-@pytest.mark.parametrize(("kind", "begins"), [(kind, sign) for kind, (sign, *_) in blocks.SIGNS.items()])
+@pytest.mark.parametrize(("kind", "begins"), [(kind, sign) for kind, (sign, _) in blocks.SIGNS.items()])
 def test_a_verdict_begins_with_a_sign_and_its_first_word_in_its_style(kind: str, begins: str) -> None:
     first, second = of_block(Verdict(kind, "RIGHT: all of it, and some more words"), 24)
     assert (first.plain[0], second.plain[:2]) == (begins, "  ")
-    style = blocks.SIGNS[kind][2]
+    style = kind
     coloured = [first.plain[span.start : span.end] for span in first.spans if span.style == style]
     assert coloured == ["RIGHT", begins]
     assert of_block(Verdict(kind, "RIGHT: all"), 24, ascii=True)[0].plain.isascii()

@@ -128,11 +128,13 @@ class Destination(msgspec.Struct, frozen=True):
             page = PageSettings(screen.width(), options.digits, top, heatmaps=options.heatmap, ascii=ascii)
             blocks = view(page)
             if self.path is None and self.form == "table" and not self.is_report:
-                screen.show(terminal.lines(blocks, page.width, ascii=ascii), color=not options.no_color)
+                screen.show(
+                    terminal.lines(blocks, page.width, ascii=ascii), page.theme, color=not options.no_color
+                )
                 return
             from xegrad.display.pictures import drawn
 
-            pieces = (drawn(blocks, self.form, page.width, ascii=ascii).encode(),)
+            pieces = (drawn(blocks, self.form, page.width, page.theme, ascii=ascii).encode(),)
         with writer(self.path, is_report=self.is_report) as write:
             write(pieces)
 

@@ -13,14 +13,14 @@ from rich.text import Text
 
 GAP = 2  # columns between two columns
 
-# Of a verdict: a sign that needs no colour, the one that ASCII has, and the style of its first word.
+# Of a verdict: a sign that needs no colour, and the one that ASCII has; its kind is the style of its first word.
 RIGHT, NEARLY, WRONG, UNDECIDED, DONE = "right", "nearly", "wrong", "undecided", "done"
 SIGNS = {
-    RIGHT: ("✓", "+", "bold green"),
-    NEARLY: ("≈", "~", "bold yellow"),
-    WRONG: ("✗", "x", "bold red"),
-    UNDECIDED: ("?", "?", "bold yellow"),
-    DONE: ("•", "*", "bold"),
+    RIGHT: ("✓", "+"),
+    NEARLY: ("≈", "~"),
+    WRONG: ("✗", "x"),
+    UNDECIDED: ("?", "?"),
+    DONE: ("•", "*"),
 }
 
 
@@ -29,6 +29,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
     kind: str  # one of SIGNS
     sentence: str
+
+
+class Heading(msgspec.Struct, frozen=True):
+    """The title of a part, and beside it what is said of it in short."""
+
+    title: str
+    note: str = ""
 
 
 class Paragraph(msgspec.Struct, frozen=True):
@@ -91,6 +98,6 @@ class Figure(msgspec.Struct, frozen=True):
     lines: Sequence[Text]
 
 
-Block = Verdict | Paragraph | Table | Listing | Replacement | Figure
+Block = Verdict | Heading | Paragraph | Table | Listing | Replacement | Figure
 Section = list[Block]
 View = list[Section]  # with an empty line between two of them

@@ -227,7 +227,7 @@ def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[T
     for index in classes:
         mark = ">" if is_marked[index] and problem.n_rows == 1 else ""
         name = class_within(problem, index, width - len(mark))
-        cells.append(Text(mark + name, style="bold" if mark else ""))
+        cells.append(Text(mark + name, style="name" if mark else ""))
     return cells
 
 

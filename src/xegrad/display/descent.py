@@ -51,7 +51,7 @@ def descent_view(
     before, after = (round((accuracy(problem) or 0) * labelled) for problem in (descent.start, descent.end))
     if labelled:
         rows["rows right"] = f"{before} before, {after} after, of {labelled}"
-    names = [Text(name, style="bold") for name in rows]
+    names = [Text(name, style="name") for name in rows]
     kind, sentence = ending(descent, learning_rate, digits)
     return [
         [Verdict(kind, sentence)],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xegrad.display.blocks import Column, Paragraph, Section, Table, View
+from xegrad.display.blocks import Column, Heading, Paragraph, Section, Table, View
 from xegrad.display.matrix import LEFT_OUT, Names, kept, matrix
 from xegrad.display.numbers import MANY, aligned
 from xegrad.display.page import EDGE, SLIP_NUMBERS, PageSettings
@@ -44,14 +44,14 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
     shape = " x ".join(map(str, step.shape))
     title = step.name if step.name == step.symbol else f"{step.name}   {step.symbol}"
     head: Section = [
-        Paragraph(f"{number}. {title}{f'   {shape}' if shape else ''}", style="bold underline"),
+        Heading(f"{number}. {title}", shape),
         Paragraph(step.rule),
-        *_indented([step.formula], "cyan"),
+        *_indented([step.formula], "formula"),
         *_indented(step.worked),
     ]
     below: Section = [Paragraph(step.structure)] if step.structure else []
     if step.lost:
-        below.append(Paragraph(step.lost, "floats lose: ", style="yellow"))
+        below.append(Paragraph(step.lost, "floats lose: ", style="caution"))
     if step.slip is not None:
         below += _slip(step.slip, explanation.followed[1], page)
     value = _value(explanation, step, page)
@@ -103,7 +103,7 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
-    section: Section = [Paragraph(f"{slip.name}: {slip.instead}.", "slip  ", style="magenta")]
+    section: Section = [Paragraph(f"{slip.name}: {slip.instead}.", "slip  ", style="slip")]
     if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
         return section
     values = np.atleast_2d(slip.numbers)
@@ -118,7 +118,7 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     if texts.size > SLIP_NUMBERS:
         indices = kept(texts.size, EDGE, target)
         texts = np.insert(texts[indices], np.flatnonzero(np.diff(indices) > 1) + 1, LEFT_OUT)
-    return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "magenta")]
+    return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "slip")]
 
 
 def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:

@@ -17,7 +17,7 @@ from xegrad.vocabulary import AXES, SYMBOLS
 
 # The ends of a diverging palette that colour-blind people can tell apart (ColorBrewer's PuOr and RdBu), in
 # tones that show on dark and on light ground; how far from zero a number is, is told by the glyph.
-NEGATIVE, POSITIVE, NEUTRAL = "#2b83ba", "#e66101", "dim"
+NEGATIVE, POSITIVE, NEUTRAL = "#2b83ba", "#e66101", "zero"
 # The four shades, zero, infinity, and the end of a name that is cut.
 GLYPHS, ASCII_GLYPHS = ("░▒▓█", "·", "∞", "…"), (".:*#", ".", "!", "~")
 LONGEST_LABEL = 12
@@ -49,7 +49,7 @@ def heatmap(
     def glyph(value: float) -> Text:
         """A sign and a shade, in their colour."""
         if np.isnan(value):
-            return Text("??", style="bold")
+            return Text("??", style="name")
         if value == 0:
             return Text(zero, style=NEUTRAL)
         sign, style = ("+", POSITIVE) if value > 0 else ("-", NEGATIVE)
@@ -70,8 +70,8 @@ def heatmap(
         ("-", NEGATIVE, "below 0", values < 0),
         ("+", POSITIVE, "above 0", values > 0),
         (zero, NEUTRAL, "0", values == 0),
-        (infinite, "bold", "infinite", np.isinf(values)),
-        ("??", "bold", "not a number", np.isnan(values)),
+        (infinite, "name", "infinite", np.isinf(values)),
+        ("??", "name", "not a number", np.isnan(values)),
     )
     signs = [
         Text.assemble((sign, style), f" {meaning}") for sign, style, meaning, where in legend if where.any()
@@ -120,12 +120,12 @@ def _largest_of_blocks(values: Array, tall: int, wide: int) -> Array:
 def _header(names: Sequence[str], label: int, span: int) -> Text:
     """Each name above its column; where they do not fit, the first and the last above the ends."""
     if max(map(len, names)) <= span:
-        return Text(" " * label + "".join(f" {name:>{span}}" for name in names), style="bold")
+        return Text(" " * label + "".join(f" {name:>{span}}" for name in names), style="name")
     room = len(names) * (span + 1) - 1
     first, last = names[0], names[-1]
     if len(first) + len(last) + 4 > room:
-        return Text(f"{'':{label}} {cut(first, room, '~')}", style="bold")
-    return Text(f"{'':{label}} {first}{' .. ':^{room - len(first) - len(last)}}{last}", style="bold")
+        return Text(f"{'':{label}} {cut(first, room, '~')}", style="name")
+    return Text(f"{'':{label}} {first}{' .. ':^{room - len(first) - len(last)}}{last}", style="name")
 
 
 def cut(name: str, length: int, ending: str = "…") -> str:

@@ -54,7 +54,7 @@ def matrix(
     section: Section = [table]
     largest = _largest(values)
     if page.heatmaps and largest and size > 1:
-        section.append(Paragraph(legend(largest, page.theme)))
+        section.append(Paragraph(legend(largest)))
     if (texts == NOTHING).any():
         section.append(Paragraph(f"{NOTHING}: only rounding is left"))
     return section
@@ -98,11 +98,11 @@ def _table(
 
     def cell(row: int | None, column: int | None) -> Text:
         if row is None or column is None:
-            return Text(LEFT_OUT, style="dim")
+            return Text(LEFT_OUT, style="aside")
         text = texts[row, column]
         if not is_shaded or text == NOTHING:
-            return Text(f"{margin}{text}{margin}", style="dim" if text in ("0", NOTHING) else "")
-        return Text(f" {text} ", style=shade(float(values[row, column]), largest, page.theme) or "dim")
+            return Text(f"{margin}{text}{margin}", style="zero" if text in ("0", NOTHING) else "")
+        return Text(f" {text} ", style=shade(float(values[row, column]), largest))
 
     shown = [_with_gaps(rows), _with_gaps(columns)]
     row_names, column_names = (
@@ -116,7 +116,7 @@ def _table(
             Column([cell(row, column) for row in shown[0]], cut(name, for_name) + margin)
             for name, column in zip(column_names, shown[1], strict=True)
         ],
-        [Column([Text(name, style="bold") for name in short])],
+        [Column([Text(name, style="name") for name in short])],
         is_banded=True,
         gap=1 if is_shaded else GAP,
     )

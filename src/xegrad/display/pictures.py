@@ -6,14 +6,20 @@ import io
 import re
 
 from rich.console import Console
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
 from rich.text import Text
+from rich.theme import Theme
 
-from xegrad.display import terminal
+from xegrad.display import terminal, themes, web
 from xegrad.display.blocks import View
 
+GROUNDS = {themes.DARK: SVG_EXPORT_THEME, themes.LIGHT: DEFAULT_TERMINAL_THEME}
 
-def drawn(view: View, form: str, width: int, *, ascii: bool = False) -> str:
+
+def drawn(view: View, form: str, width: int, theme: str | None = None, *, ascii: bool = False) -> str:
     """A view as plain text, or as that in a block of Markdown, or as svg or html."""
+    if form == "html":
+        return web.page(view, theme)
     lines = terminal.lines(view, width, ascii=ascii)
     if form in ("table", "markdown"):
         plain = "".join(f"{line.plain}\n" for line in lines)
@@ -26,12 +32,16 @@ def drawn(view: View, form: str, width: int, *, ascii: bool = False) -> str:
         force_terminal=True,
         color_system="truecolor",
         legacy_windows=False,
+        theme=Theme(themes.styles(theme or themes.DARK)),
     )
     console.print(Text("\n").join(lines), soft_wrap=True)
-    if form == "html":
-        return console.export_html(inline_styles=True)
     # Without the fonts that rich would load from elsewhere: any monospaced one will do.
-    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="xegrad"), flags=re.DOTALL)
+    return re.sub(
+        r"@font-face \{.*?\}\s*",
+        "",
+        console.export_svg(title="xegrad", theme=GROUNDS[theme or themes.DARK]),
+        flags=re.DOTALL,
+    )
 
 
 def fenced(text: str) -> str:

@@ -25,13 +25,17 @@ def width() -> int:
     return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def show(lines: Sequence[Text], *, color: bool) -> None:
+def show(lines: Sequence[Text], theme: str, *, color: bool) -> None:
     """Write lines to standard output, in plain text where it is no terminal."""
     from rich.console import Console
     from rich.text import Text
+    from rich.theme import Theme
+
+    from xegrad.display.themes import styles
 
     # A line that is too long is folded by the terminal: that beats a number that is cut.
-    Console(no_color=None if color else True).print(Text("\n").join(lines), soft_wrap=True)
+    console = Console(no_color=None if color else True, theme=Theme(styles(theme)))
+    console.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def is_unicode() -> bool:

@@ -18,7 +18,7 @@ FIELD = 10  # columns of the name of a field
 
 def slips_view() -> View:
     """The catalogue: the name of each slip, and what it is."""
-    title = Text("what verify can name; xegrad slips NAME explains one", style="bold")
+    title = Text("what verify can name; xegrad slips NAME explains one", style="title")
     return [[Paragraph(title), Listing([Column(list(SLIPS))], [slip.sentence for slip in SLIPS.values()])]]
 
 
@@ -28,7 +28,7 @@ def slip_view(page: Page) -> View:
     gradients = {f"dL/d{SYMBOLS[page.name]}": (page.right, page.wrong)}
     if page.residuals is not None:
         gradients = {"dL/dZ": page.residuals, **gradients}
-    title = Text.assemble((slip.name, "bold"), f"  {slip.sentence}")
+    title = Text.assemble((slip.name, "name"), f"  {slip.sentence}")
     fields = {"computed": page.formula, "how": slip.cause, "remedy": words.remedy}
     return [
         [Paragraph(title)],

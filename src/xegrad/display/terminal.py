@@ -15,6 +15,7 @@ from xegrad.display.blocks import (
     Block,
     Column,
     Figure,
+    Heading,
     Listing,
     Paragraph,
     Replacement,
@@ -57,6 +58,8 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
     match block:
         case Verdict():
             return _verdict(block, width, ascii=ascii)
+        case Heading():
+            return [_rule(block, width, ascii=ascii)]
         case Paragraph():
             hanging = cell_len(block.label) if block.hanging is None else block.hanging
             return wrapped(block.styled, width, block.label, " " * hanging)
@@ -101,13 +104,23 @@ def _stripped(line: Text) -> Text:
 
 def _verdict(verdict: Verdict, width: int, *, ascii: bool) -> Lines:
     """Its sign, its first word in colour, and the sentence below it aligned."""
-    sign, plain, style = SIGNS[verdict.kind]
+    sign, plain = SIGNS[verdict.kind]
     text = Text(verdict.sentence)
-    text.stylize(style, 0, verdict.sentence.index(":"))
+    text.stylize(verdict.kind, 0, verdict.sentence.index(":"))
     sign = plain if ascii else sign
     first, *rest = wrapped(text, width, f"{sign} ", "  ")
-    first.stylize(style, 0, len(sign))
+    first.stylize(verdict.kind, 0, len(sign))
     return [first, *rest]
+
+
+def _rule(heading: Heading, width: int, *, ascii: bool) -> Text:
+    """A line across the page with the title in it."""
+    line = "-" if ascii else "─"
+    text = Text.assemble(
+        (line * 2, "aside"), " ", (heading.title, "title"), f"  {heading.note}" if heading.note else ""
+    )
+    text.append(f" {line * (width - text.cell_len - 1)}", style="aside")
+    return text
 
 
 def _listing(listing: Listing, width: int) -> Lines:
@@ -157,7 +170,7 @@ def _rows(columns: Sequence[Column], gap: int) -> Lines:
 def _cells(column: Column) -> Lines:
     """The heading and the cells, each as wide as the column."""
     width = column.width
-    texts = [Text(column.heading, style="bold")]
+    texts = [Text(column.heading, style="heading")]
     texts += [cell.copy() if isinstance(cell, Text) else Text(cell) for cell in column.cells]
     for text in texts:
         (text.pad_right if column.left else text.pad_left)(width - text.cell_len)

@@ -41,7 +41,7 @@ NOT_SOUGHT = (
     "xegrad sample makes a small one."
 )
 WORD = 8  # columns of the word that a line begins with
-STEP_STYLES = {"right": "green", "WRONG": "bold red", "follows": "yellow"}
+STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly"}
 LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
     (True, True): ("right", ""),
     (True, False): ("right", "though it does not follow from the wrong one"),
@@ -83,7 +83,7 @@ def _checks(checks: Sequence[Check]) -> Block:
     """A line for each: whether it passed, its name, the digits of its worst entry."""
     rows = []
     for check in checks:
-        word, style = ("passed", "green") if check.passed else ("failed", "bold red")
+        word, style = ("passed", "right") if check.passed else ("failed", "wrong")
         without, total = int(check.comparison.no_correct_digit.sum()), check.comparison.reference.size
         figure = f"no digit in {without} of {total}" if without else digits_of(check.comparison)
         rows.append((Text(f"({word})" if check.advisory else word, style=style), check.name, figure))
@@ -151,11 +151,11 @@ def _mistakes(diagnosis: Diagnosis) -> View:
         several = "Each of these makes exactly these numbers; this problem cannot tell them apart."
         view.append([Paragraph(several)])
     for one in diagnosis.explanations:
-        title = Text("WHY", style="bold yellow")
+        title = Text("WHY", style="nearly")
         if one.slips:
             what = "all" if one.explains == one.entries else f"{one.explains} of"
             what = f"{what} {count(one.entries, 'entry')}" if one.entries > 1 else "it"
-            title = Text.assemble(("MISTAKE", "bold red"), f" {' + '.join(one.slips)} (explains {what})")
+            title = Text.assemble(("MISTAKE", "wrong"), f" {' + '.join(one.slips)} (explains {what})")
         view.append([Paragraph(title), Paragraph(one.happened, "  "), Replacement(one.wrong, one.right)])
     return view
 

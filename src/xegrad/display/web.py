@@ -1,0 +1,170 @@
+"""A view as a web page: real headings, tables and code, in the colours of the themes, readable on a phone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from rich.style import Style
+from rich.text import Text
+
+from xegrad.display import themes
+from xegrad.display.blocks import (
+    SIGNS,
+    Block,
+    Column,
+    Figure,
+    Heading,
+    Listing,
+    Paragraph,
+    Replacement,
+    Table,
+    Verdict,
+    View,
+)
+
+# The page's ground and ink, and what rich calls colours by name.
+PAGE = {
+    themes.DARK: (
+        "#16181d",
+        "#d8dbe2",
+        {"green": "#7fd88f", "yellow": "#f0c674", "red": "#ff7b72", "cyan": "#7fd3e0", "magenta": "#d2a8ff"},
+    ),
+    themes.LIGHT: (
+        "#ffffff",
+        "#24292f",
+        {"green": "#1a7f37", "yellow": "#8a5b00", "red": "#c62828", "cyan": "#0b6b7a", "magenta": "#7b3fb5"},
+    ),
+}
+CSS = """
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
+table, code, pre { font: .9rem/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+section { margin: 1.2rem 0; overflow-x: auto; }
+p { margin: .3rem 0; }
+h2 { font-size: 1.1rem; margin: .3rem 0; border-bottom: 1px solid; }
+h2 small { font-weight: normal; }
+table { border-collapse: collapse; }
+th, td { padding: .15rem .55rem; text-align: right; white-space: nowrap; font-weight: normal; }
+thead th { font-weight: bold; }
+.left { text-align: left; }
+.remark { white-space: normal; text-align: left; font-family: system-ui, sans-serif; }
+.verdict { font-size: 1.15rem; }
+.indented { padding-left: 2rem; }
+.diff code { display: block; white-space: pre-wrap; padding-left: 1.2rem; text-indent: -1.2rem; text-decoration: none; }
+.diff { padding-left: 1rem; }
+"""
+
+
+def page(view: View, theme: str | None = None) -> str:
+    """A whole page; in the theme that the reader's browser prefers, or in this one."""
+    sections = "\n".join(
+        f"<section>\n{''.join(map(element, section))}</section>" for section in view if section
+    )
+    if theme is None:
+        light, dark = (_rules(one) for one in (themes.LIGHT, themes.DARK))
+        looks = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    else:
+        looks = _rules(theme)
+    head = (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>xegrad</title>\n<style>{CSS}{looks}\n</style>"
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{sections}\n</body>\n</html>\n'
+    )
+
+
+def _rules(theme: str) -> str:
+    """The look of each style as CSS."""
+    ground, ink, named = PAGE[theme]
+    rules = [f"body {{ background: {ground}; color: {ink}; }}"]
+    for name, look in themes.styles(theme).items():
+        rules.append(f".{name} {{ {'; '.join(_declarations(Style.parse(look), ground, ink, named))}; }}")
+    return "\n".join(rules)
+
+
+def _declarations(style: Style, ground: str, ink: str, named: dict[str, str]) -> Iterator[str]:
+    """One style of rich's in CSS."""
+    front, behind = (
+        None if color is None else named.get(color.name, color.name) for color in (style.color, style.bgcolor)
+    )
+    if style.reverse:
+        front, behind = ground, ink
+    if front is not None:
+        yield f"color: {front}"
+    if behind is not None:
+        yield f"background: {behind}"
+    if style.bold:
+        yield "font-weight: bold"
+    if style.dim:
+        yield "opacity: .65"
+
+
+def element(block: Block) -> str:
+    """One block as an element."""
+    match block:
+        case Verdict():
+            head, rest = block.sentence.split(":", 1)
+            word = f'<strong class="{block.kind}">{SIGNS[block.kind][0]} {escape(head)}</strong>'
+            return f'<p class="verdict">{word}:{escape(rest)}</p>\n'
+        case Heading():
+            note = f" <small>{escape(block.note)}</small>" if block.note else ""
+            return f"<h2>{escape(block.title)}{note}</h2>\n"
+        case Paragraph():
+            label = f"<strong>{escape(block.label.strip())}</strong> " if block.label.strip() else ""
+            indented = ' class="indented"' if block.label[:1] == " " else ""
+            return f"<p{indented}>{label}{marked_up(block.styled)}</p>\n"
+        case Table():
+            return _table([*block.labels, *block.columns], len(block.labels))
+        case Listing():
+            return _table(
+                [*block.columns, Column(block.remarks, left=True)], len(block.columns), remarks=True
+            )
+        case Replacement():
+            codes = [
+                f'<code class="{kind}">{sign} {escape(line)}</code>'
+                for kind, sign, code in (("removed", "-", block.wrong), ("added", "+", block.right))
+                for line in code.splitlines()
+            ]
+            return f'<div class="diff">{"".join(codes)}</div>\n'
+        case Figure():
+            lines = "\n".join(map(marked_up, block.lines))
+            return f'<pre class="figure">{lines}</pre>\n'
+
+
+def _table(columns: Sequence[Column], n_labels: int, *, remarks: bool = False) -> str:
+    """Headings, if there are any, and rows, whose first cells are labels."""
+    rows = []
+    if any(column.heading for column in columns):
+        cells = "".join(
+            f'<th class="left">{escape(column.heading)}</th>'
+            if column.left
+            else f"<th>{escape(column.heading)}</th>"
+            for column in columns
+        )
+        rows.append(f"<thead><tr>{cells}</tr></thead>")
+    for row in zip(*(column.cells for column in columns), strict=True):
+        cells = ""
+        for k, (cell, column) in enumerate(zip(row, columns, strict=True)):
+            tag = "th" if k < n_labels else "td"
+            text = cell if isinstance(cell, Text) else Text(cell)
+            is_remark = remarks and k == len(columns) - 1
+            classes = ["remark"] * is_remark + ["left"] * column.left + [str(text.style)] * bool(text.style)
+            attribute = f' class="{" ".join(classes)}"' if classes else ""
+            cells += f"<{tag}{attribute}>{marked_up(Text(text.plain.strip(), spans=text.spans))}</{tag}>"
+        rows.append(f"<tr>{cells}</tr>")
+    return f"<table>{''.join(rows)}</table>\n"
+
+
+def marked_up(text: Text) -> str:
+    """Text with its styles as classes."""
+    ends = sorted({0, len(text), *(edge for span in text.spans for edge in (span.start, span.end))})
+    parts = []
+    for start, end in itertools.pairwise(ends):
+        names = [str(span.style) for span in text.spans if span.start <= start and end <= span.end]
+        piece = escape(text.plain[start:end])
+        parts.append(f'<span class="{" ".join(names)}">{piece}</span>' if names else piece)
+    inner = "".join(parts)
+    return f'<span class="{text.style}">{inner}</span>' if text.style else inner
