@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xegrad.display.page import PageSettings
 
 
-@takes_problem(without=["top", "all_entries", "heatmap"])
+@takes_problem(without=["top", "all_entries", "heatmap", "entries"])
 def command(
     *,
     request: ProblemOptions,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xegrad.display.page import PageSettings
 
 
-@takes_problem(without=["top", "all_entries"], digits=6)
+@takes_problem(without=["top", "all_entries", "entries"], digits=6)
 def command(
     *,
     request: ProblemOptions,

@@ -54,6 +54,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
     ] = None
     top: Annotated[int, option("K", "How many of the worst entries.", min=1)] = 10
     all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
+    entries: Annotated[bool, option("--entries", "Every entry, method by method.")] = False
     heatmap: Annotated[
         bool, option("--heatmap/--no-heatmap", "Colours behind the numbers of a matrix (by default).")
     ] = True
@@ -125,7 +126,14 @@ class Destination(msgspec.Struct, frozen=True):
 
             ascii = self.path is None and not screen.is_unicode()
             top = None if options.all_entries else options.top
-            page = PageSettings(screen.width(), options.digits, top, heatmaps=options.heatmap, ascii=ascii)
+            page = PageSettings(
+                screen.width(),
+                options.digits,
+                top,
+                entries=options.entries,
+                heatmaps=options.heatmap,
+                ascii=ascii,
+            )
             blocks = view(page)
             if self.path is None and self.form == "table" and not self.is_report:
                 screen.show(

@@ -137,7 +137,7 @@ def _roundings(summation: str) -> Callable[[int], int]:
         return bounds.by_name(summation)
 
 
-@takes_problem()
+@takes_problem(without=["entries"])
 def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputOptions) -> int:
     """Judge a gradient against the exact one, by a bound that is derived.
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 from rich.cells import cell_len
@@ -98,6 +99,13 @@ class Figure(msgspec.Struct, frozen=True):
     lines: Sequence[Text]
 
 
-Block = Verdict | Heading | Paragraph | Table | Listing | Replacement | Figure
-Section = list[Block]
-View = list[Section]  # with an empty line between two of them
+class Beside(msgspec.Struct, frozen=True):
+    """Two views side by side where the page is wide enough for both, else one below the other."""
+
+    left: View
+    right: View
+
+
+Block: TypeAlias = Verdict | Heading | Paragraph | Table | Listing | Replacement | Figure | Beside
+Section: TypeAlias = "list[Block]"
+View: TypeAlias = "list[Section]"  # with an empty line between two of them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,16 +14,18 @@ from rich.text import Text
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
 from xegrad.display import blocks
-from xegrad.display.blocks import Column, Paragraph, Section, Table, Verdict, View
+from xegrad.display.blocks import Beside, Column, Paragraph, Section, Table, Verdict, View
 from xegrad.display.heatmap import gradient_map
-from xegrad.display.numbers import MANY, SHOWS_ALL, decimals_for, fraction, how_many_correct, in_column
-from xegrad.display.page import ALL_CLASSES, ALL_ENTRIES, PageSettings
+from xegrad.display.matrix import gradient_matrix, target_classes
+from xegrad.display.numbers import SHOWS_ALL, decimals_for, fraction, how_many_correct, in_column
+from xegrad.display.page import ALL_CLASSES, MATRIX_ENTRIES, PageSettings
 from xegrad.display.verdict import compute_verdict
 from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
 ROW_HEADINGS = ("row", "label", "S of it", "likeliest", "its S", "loss")
+ALIKE = 12  # digits of a loss that every processor computes alike, where nothing is lost
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 KINDS = {
@@ -35,21 +37,16 @@ KINDS = {
 
 
 def computation_view(computation: Computation, layout: Layout, page: PageSettings) -> View:
-    """What was understood, the probabilities and the loss, and each gradient entry by entry."""
+    """The verdict; the problem and what the methods say of it beside each gradient; and the entries that differ."""
     by_row = _rows(computation, page) if layout.is_batch else _probabilities(computation, page)
-    gradients: View = []
-    for name in computation.names:
-        gradients.append(_gradient(computation, name, layout, page))
-        if page.heatmaps:
-            values = computation.reported.gradients[name]
-            gradients.append([gradient_map(computation.problem, name, values, page)])
+    problem: View = [[Paragraph(understood(computation.problem, layout))], by_row, _methods(computation)]
+    gradients = [_gradient(computation, name, layout, page) for name in computation.names]
+    entries = [_entries(computation, name, layout, page) for name in computation.names]
     is_unsure = any(mask.any() for mask in computation.uncertified.values())
     return [
         [Verdict(KINDS[computation.verdict], compute_verdict(computation))],
-        [Paragraph(understood(computation.problem, layout))],
-        [*by_row, *_losses(computation)],
-        *gradients,
-        _distances(computation.from_exact),
+        [Beside(problem, gradients)],
+        *entries,
         [Paragraph(_why_uncertified(computation), f"{UNCERTIFIED}  ")] if is_unsure else [],
     ]
 
@@ -165,93 +162,127 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     return [*title, Table(columns, [headings], is_banded=True)]
 
 
-def _losses(computation: Computation) -> Iterator[Paragraph]:
-    """The loss of the most accurate method, and any that has fewer than half of its digits in common with it."""
-    *others, (name, reported) = computation.evaluations.items()
-    loss = float(reported.loss)
-    # Of the exact one every digit is certain; the last of another depends on the processor.
-    text = repr(loss) if name == "exact" else f"{loss:.{MANY}g}"
-    sign = UNCERTIFIED if np.any(computation.uncertified.get("loss", False)) else ""
-    yield Paragraph(f"{text}{sign}", "loss         ")
-    half = math.sqrt(np.finfo(computation.problem.dtype).eps)
-    for name, evaluation in others:
-        other = float(evaluation.loss)
-        if repr(other) != repr(loss) and not abs(other - loss) <= half * abs(loss):
-            yield Paragraph(f"{other + 0.0!r} by the {name}", " " * 13)
+def _methods(computation: Computation) -> Section:
+    """Each method's loss, the correct digits of its worst entry, and how many entries have none."""
+    rows = []
+    for method, evaluation in computation.evaluations.items():
+        loss, by_name = float(evaluation.loss) + 0.0, computation.from_exact.get(method, {}).values()
+        # Of the exact loss every digit is certain; the last ones of another depend on the processor.
+        text = repr(loss) if method == "exact" else f"{loss:.{ALIKE}g}"
+        sign = UNCERTIFIED if method == "exact" and np.any(computation.uncertified["loss"]) else ""
+        digits = min((int(against.correct_digits.min()) for against in by_name), default=0)
+        without = sum(int(against.no_correct_digit.sum()) for against in by_name)
+        figures = (how_many_correct(digits), str(without) if without else "none") if by_name else ("", "")
+        rows.append((method, text + sign, *figures))
+    headings = ("method", "loss", "digits", "without one")
+    columns = [
+        Column(cells, heading, left=heading in headings[:2])
+        for heading, cells in zip(headings, zip(*rows, strict=True), strict=True)
+    ]
+    return [Table(columns if computation.from_exact else columns[:2])]
 
 
 def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
-    """The entries of a gradient by each method, and how far chain and shortcut are apart."""
-    problem, comparison = computation.problem, computation.comparisons.get(name)
-    evaluations, digits = computation.evaluations.items(), page.digits
-    gradients = {method: evaluation.gradients[name].ravel() for method, evaluation in evaluations}
-    size = computation.reported.gradients[name].size
-    title, shown = f"dL/d{SYMBOLS[name]}", np.arange(size)
-    if size > ALL_ENTRIES:
-        shown, order = _worst(next(iter(gradients.values())), comparison, page.top)
-        which = "the one" if len(shown) == 1 else f"the {len(shown)}"
-        title += f" has {size} entries; {which} {order}:"
-    values = {method: entries[shown].tolist() for method, entries in gradients.items()}
+    """A gradient of the most accurate method as a matrix; of a large one a map, and the largest entries."""
+    values = np.asarray(computation.reported.gradients[name], dtype=np.float64)
+    shaped = values if name != "inputs" or layout.is_batch else values.reshape(1, -1)
+    title = Paragraph(Text(f"dL/d{SYMBOLS[name]}", style="title"))
+    if values.size <= MATRIX_ENTRIES:
+        return [title, *gradient_matrix(computation.problem, name, shaped, page)]
+    largest = np.lexsort((np.arange(values.size), -np.abs(np.nan_to_num(values.ravel(), nan=np.inf))))[
+        : page.top
+    ]
+    places = _places(computation.problem, name, largest, layout, page)
+    decimals = decimals_for(values.ravel()[largest].tolist(), page.digits)
+    numbers = [in_column(value, decimals, page.digits) for value in values.ravel()[largest].tolist()]
+    several = "The largest" if len(largest) == 1 else f"The {len(largest)} largest"
+    return [
+        title,
+        *([gradient_map(computation.problem, name, shaped, page)] if page.heatmaps else []),
+        Paragraph(f"{several} of {values.size} entries:"),
+        Table([*places, Column(numbers, f"dL/d{SYMBOLS[name]}")]),
+    ]
+
+
+def _entries(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
+    """The entries in which methods differ beyond rounding, by each of them; or all of them."""
+    against = {"": computation.comparisons.get(name)}
+    against |= {method: by[name] for method, by in computation.from_exact.items()}
+    is_shown = np.zeros(computation.reported.gradients[name].size, dtype=bool)
+    for comparison in filter(None, against.values()):
+        is_shown |= (~comparison.within | comparison.no_correct_digit).ravel()
+    is_shown |= computation.uncertified.get(name, np.zeros(1, dtype=bool)).ravel()
+    title = f"Entries of dL/d{SYMBOLS[name]} in which the methods differ:"
+    if page.entries:
+        is_shown[:], title = True, f"Entries of dL/d{SYMBOLS[name]}, by each method:"
+    if not is_shown.any():
+        return []
+    worst = next(filter(None, against.values()), None)
+    shown = np.flatnonzero(is_shown)
+    if worst is not None and not page.entries:
+        shown = worst.worst(page.top, is_shown)
+    columns = _by_method(computation, name, shown, page)
+    section: Section = [
+        Paragraph(title),
+        Table([*_places(computation.problem, name, shown, layout, page), *columns]),
+    ]
+    if more := int(is_shown.sum()) - shown.size:
+        section.append(Paragraph(f"and {more} more; --entries shows them"))
+    return section
+
+
+def _by_method(computation: Computation, name: str, shown: Any, page: PageSettings) -> list[Column]:
+    """Some entries by each method, and how far chain and shortcut are apart; digits that are not exact stand out."""
+    comparison, digits = computation.comparisons.get(name), page.digits
+    values = {
+        method: evaluation.gradients[name].ravel()[shown].tolist()
+        for method, evaluation in computation.evaluations.items()
+    }
     decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
     numbers = {method: [in_column(v, decimals, digits) for v in column] for method, column in values.items()}
+    cells: dict[str, list[Text]] = {method: [*map(Text, column)] for method, column in numbers.items()}
+    if "exact" in numbers:
+        for column in (cells[method] for method in cells if method != "exact"):
+            for cell, exact in zip(column, numbers["exact"], strict=True):
+                cell.stylize("wrong", _alike(cell.plain, exact))
+        unsure = computation.uncertified[name].ravel()[shown]
+        if unsure.any():  # digits stay below digits
+            for cell, is_unsure in zip(cells["exact"], unsure.tolist(), strict=True):
+                cell.append(UNCERTIFIED if is_unsure else " ")
+    columns = [Column(column, method) for method, column in cells.items()]
     if comparison is not None:
-        numbers["difference"] = _differences(comparison, shown, digits)
+        columns.append(Column(_differences(comparison, shown, digits), "difference"))
+    return columns
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many characters both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((k for k, (first, second) in pairs if first != second), min(len(one), len(other)))
+
+
+def _places(problem: Problem, name: str, shown: Any, layout: Layout, page: PageSettings) -> list[Column]:
+    """The indices of some entries, an index that is as above left out where all are shown."""
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
-    narrow = max(7, sum(7 for axis in axes if axis != "class"))  # one layout for W and b
-    if "exact" in numbers and len(numbers) > 2 and _width(numbers) > page.width - narrow - SHORTEST_NAME:
-        del numbers["exact"]  # the block below tells how far from it the others are
-    unsure = computation.uncertified.get(name, np.zeros(size, dtype=bool)).ravel()[shown]
-    if unsure.any():  # digits stay below digits
-        beside = "exact" if "exact" in numbers else list(numbers)[-1]
-        signs = np.where(unsure, UNCERTIFIED, " ").tolist()
-        numbers[beside] = list(map(str.__add__, numbers[beside], signs))
-    for_class = max(SHORTEST_NAME, page.width - narrow - _width(numbers))
     indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
     places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
     if "class" in axes:
-        places["class"] = _class_cells(problem, indices["class"], for_class)
-    if len(axes) > 1 and size <= ALL_ENTRIES:  # an index like that above it is left out
+        places["class"] = _class_cells(problem, indices["class"], max(SHORTEST_NAME, page.width // 4))
+    if len(axes) > 1 and page.entries:
         cells = places[axes[0]]
         places[axes[0]] = [Text() if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]
-    columns = [Column(column, heading) for heading, column in (places | numbers).items()]
-    return [Paragraph(title), Table(columns)]
+    return [Column(column, axis) for axis, column in places.items()]
 
 
 def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[Text]:
     """Names of classes: those of one example's target are marked, of a label that alone, however it is smoothed."""
-    label = int(problem.targets.label_of_rows[0])
-    is_marked = np.arange(problem.n_classes) == label
-    if label < 0 and problem.n_rows == 1:
-        is_marked = problem.targets.effective(problem.n_classes, problem.dtype)[0] != 0
+    is_marked = target_classes(problem)
     cells = []
     for index in classes:
-        mark = ">" if is_marked[index] and problem.n_rows == 1 else ""
+        mark = ">" if is_marked[index] else ""
         name = class_within(problem, index, width - len(mark))
         cells.append(Text(mark + name, style="name" if mark else ""))
     return cells
-
-
-def _width(columns: Mapping[str, list[str]]) -> int:
-    return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
-
-
-def _distances(from_exact: Mapping[str, Mapping[str, Comparison]]) -> Section:
-    """How far each method is from the exact values."""
-    columns = []
-    for name, by in from_exact.items():
-        digits = min(int(against.correct_digits.min()) for against in by.values())
-        without = sum(int(against.no_correct_digit.sum()) for against in by.values())
-        columns.append(Column([how_many_correct(digits), str(without)], name))
-    labels = Column(["digits, worst entry", "entries without one"], "against exact", left=True)
-    return [Table(columns, [labels], is_banded=True)] if columns else []
-
-
-def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple[Any, str]:
-    """Which entries to show of many, and what they have in common."""
-    if comparison is None:
-        return np.lexsort((np.arange(values.size), -np.abs(values)))[:top], "largest"
-    order = "in which rounding can hide most" if comparison.agrees else "that differ most"
-    return comparison.worst(top), order
 
 
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:

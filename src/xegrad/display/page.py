@@ -21,6 +21,7 @@ class PageSettings(msgspec.Struct, frozen=True):
     width: int = 80
     digits: int = 8
     top: int | None = 10  # rows of what is worst; None shows all
+    entries: bool = False  # all of them, by each method
     heatmaps: bool = True
     theme: str = "dark"
     ascii: bool = False

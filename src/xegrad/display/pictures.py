@@ -22,7 +22,7 @@ def drawn(view: View, form: str, width: int, theme: str | None = None, *, ascii:
         return web.page(view, theme)
     lines = terminal.lines(view, width, ascii=ascii)
     if form in ("table", "markdown"):
-        plain = "".join(f"{line.plain}\n" for line in lines)
+        plain = "".join(f"{line.plain.rstrip()}\n" for line in lines)
         return fenced(plain) if form == "markdown" else plain
     console = Console(
         file=io.StringIO(),

@@ -35,7 +35,13 @@ def show(lines: Sequence[Text], theme: str, *, color: bool) -> None:
 
     # A line that is too long is folded by the terminal: that beats a number that is cut.
     console = Console(no_color=None if color else True, theme=Theme(styles(theme)))
-    console.print(Text("\n").join(lines), soft_wrap=True)
+    console.print(
+        Text("\n").join(lines) if console.is_terminal else "\n".join(line.plain.rstrip() for line in lines),
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
 
 
 def is_unicode() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from rich.text import Text
 from xegrad.display.blocks import (
     GAP,
     SIGNS,
+    Beside,
     Block,
     Column,
     Figure,
@@ -30,6 +32,7 @@ Lines = list[Text]
 PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
 
 NARROWEST = 20  # columns of wrapped text beside its indentation
+WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
 LABEL = 13  # columns of what stands beside a line of code
 
 
@@ -42,7 +45,8 @@ def lines(view: View, width: int, *, ascii: bool = False) -> Lines:
         laid_out += [Text()] * bool(laid_out)
         for block in section:
             laid_out += of_block(block, width, ascii=ascii)
-    return list(map(_in_ascii, laid_out)) if ascii else laid_out
+    laid_out = list(map(_in_ascii, laid_out)) if ascii else laid_out
+    return list(map(_stripped, laid_out))
 
 
 def _in_ascii(line: Text) -> Text:
@@ -71,6 +75,8 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
             return _replacement(block, width)
         case Figure():
             return [*block.lines]
+        case Beside():
+            return _beside(block, width, ascii=ascii)
 
 
 def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Lines:
@@ -98,8 +104,10 @@ def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Lines:
 
 
 def _stripped(line: Text) -> Text:
-    line.rstrip()
-    return line
+    """Without the blanks at its end, but for those that have a ground of their own."""
+    end = len(line.plain.rstrip())
+    shaded = (span.end for span in line.spans if str(span.style)[:5] in ("above", "below"))
+    return line[: max([end, *shaded])]
 
 
 def _verdict(verdict: Verdict, width: int, *, ascii: bool) -> Lines:
@@ -121,6 +129,22 @@ def _rule(heading: Heading, width: int, *, ascii: bool) -> Text:
     )
     text.append(f" {line * (width - text.cell_len - 1)}", style="aside")
     return text
+
+
+def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:
+    """Both views beside each other if each fits into its half, else one below the other."""
+    if width >= WIDE:
+        left = lines(pair.left, (width - BETWEEN) // 2, ascii=ascii)
+        taken = max(line.cell_len for line in left) + BETWEEN
+        right = lines(pair.right, width - taken, ascii=ascii)
+        if taken + max(line.cell_len for line in right) <= width:
+            both = []
+            for first, second in itertools.zip_longest(left, right, fillvalue=Text()):
+                first = first.copy()
+                first.pad_right(taken - first.cell_len)
+                both.append(_stripped(first.append_text(second)))
+            return both
+    return lines([*pair.left, *pair.right], width, ascii=ascii)
 
 
 def _listing(listing: Listing, width: int) -> Lines:
@@ -164,7 +188,7 @@ def _rows(columns: Sequence[Column], gap: int) -> Lines:
     header, *rows = zip(*map(_cells, columns), strict=True)
     if any(column.heading for column in columns):
         rows.insert(0, header)
-    return [_stripped(Text(" " * gap).join(row)) for row in rows]
+    return [Text(" " * gap).join(row) for row in rows]
 
 
 def _cells(column: Column) -> Lines:

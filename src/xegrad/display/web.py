@@ -12,6 +12,7 @@ from rich.text import Text
 from xegrad.display import themes
 from xegrad.display.blocks import (
     SIGNS,
+    Beside,
     Block,
     Column,
     Figure,
@@ -54,14 +55,12 @@ thead th { font-weight: bold; }
 .indented { padding-left: 2rem; }
 .diff code { display: block; white-space: pre-wrap; padding-left: 1.2rem; text-indent: -1.2rem; text-decoration: none; }
 .diff { padding-left: 1rem; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 """
 
 
 def page(view: View, theme: str | None = None) -> str:
     """A whole page; in the theme that the reader's browser prefers, or in this one."""
-    sections = "\n".join(
-        f"<section>\n{''.join(map(element, section))}</section>" for section in view if section
-    )
     if theme is None:
         light, dark = (_rules(one) for one in (themes.LIGHT, themes.DARK))
         looks = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
@@ -71,9 +70,11 @@ def page(view: View, theme: str | None = None) -> str:
         '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>xegrad</title>\n<style>{CSS}{looks}\n</style>"
     )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{sections}\n</body>\n</html>\n'
-    )
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{_sections(view)}\n</body>\n</html>\n'
+
+
+def _sections(view: View) -> str:
+    return "\n".join(f"<section>\n{''.join(map(element, section))}</section>" for section in view if section)
 
 
 def _rules(theme: str) -> str:
@@ -129,6 +130,9 @@ def element(block: Block) -> str:
                 for line in code.splitlines()
             ]
             return f'<div class="diff">{"".join(codes)}</div>\n'
+        case Beside():
+            halves = (f"<div>{_sections(view)}</div>" for view in (block.left, block.right))
+            return f'<div class="beside">{"".join(halves)}</div>\n'
         case Figure():
             lines = "\n".join(map(marked_up, block.lines))
             return f'<pre class="figure">{lines}</pre>\n'
