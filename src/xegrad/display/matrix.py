@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from xegrad.display.blocks import GAP, Column, Paragraph, Section, Table
+from xegrad.display.blocks import GAP, Column, Figure, Paragraph, Section, Table
 from xegrad.display.heatmap import cut
 from xegrad.display.numbers import NOTHING, aligned
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
@@ -54,7 +54,7 @@ def matrix(
     section: Section = [table]
     largest = _largest(values)
     if page.heatmaps and largest and size > 1:
-        section.append(Paragraph(legend(largest)))
+        section.append(Figure([legend(largest)]))
     if (texts == NOTHING).any():
         section.append(Paragraph(f"{NOTHING}: only rounding is left"))
     return section

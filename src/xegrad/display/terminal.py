@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -132,19 +133,31 @@ def _rule(heading: Heading, width: int, *, ascii: bool) -> Text:
 
 
 def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:
-    """Both views beside each other if each fits into its half, else one below the other."""
-    if width >= WIDE:
-        left = lines(pair.left, (width - BETWEEN) // 2, ascii=ascii)
-        taken = max(line.cell_len for line in left) + BETWEEN
-        right = lines(pair.right, width - taken, ascii=ascii)
-        if taken + max(line.cell_len for line in right) <= width:
-            both = []
-            for first, second in itertools.zip_longest(left, right, fillvalue=Text()):
-                first = first.copy()
-                first.pad_right(taken - first.cell_len)
-                both.append(_stripped(first.append_text(second)))
-            return both
-    return lines([*pair.left, *pair.right], width, ascii=ascii)
+    """Both views beside each other if their tables fit so as they are, else one below the other."""
+    for_left, for_right = map(_widest, (pair.left, pair.right))
+    for_left = max(for_left, (width - BETWEEN - for_right) // 2)
+    if width < WIDE or for_left + BETWEEN + for_right > width:
+        return lines([*pair.left, *pair.right], width, ascii=ascii)
+    left = lines(pair.left, for_left, ascii=ascii)
+    taken = max(line.cell_len for line in left) + BETWEEN
+    right = lines(pair.right, width - taken, ascii=ascii)
+    both = []
+    for first, second in itertools.zip_longest(left, right, fillvalue=Text()):
+        first = first.copy()
+        first.pad_right(taken - first.cell_len)
+        both.append(_stripped(first.append_text(second)))
+    return both
+
+
+def _widest(view: View) -> int:
+    """The columns of its widest table or figure, in one band."""
+    widths = [
+        max(line.cell_len for line in of_block(block, sys.maxsize))
+        for section in view
+        for block in section
+        if isinstance(block, Table | Figure)
+    ]
+    return max(widths, default=0)
 
 
 def _listing(listing: Listing, width: int) -> Lines:
