@@ -33,7 +33,25 @@ VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one
 
 Write = Callable[[Iterable["bytes | memoryview"]], object]
 Json = Annotated[bool, option("--json", "Short for --format json.")]
-NoColor = Annotated[bool, option("--no-color", "No colours; NO_COLOR does the same.")]
+Color = Annotated[
+    str,
+    option(
+        "--color WHEN",
+        "auto (on a terminal), always, never; NO_COLOR and CLICOLOR_FORCE do the same.",
+        values=("auto", "always", "never"),
+        noun="way to colour",
+    ),
+]
+NoColor = Annotated[bool, option("--no-color", "Short for --color never.")]
+Theme = Annotated[
+    str | None,
+    option(
+        "--theme NAME",
+        "dark or light ground; else what the terminal says, or a page's reader prefers.",
+        values=("dark", "light"),
+        noun="theme",
+    ),
+]
 
 
 class OutputOptions(msgspec.Struct, frozen=True):
@@ -48,6 +66,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
         ),
     ] = None
     json: Json = False
+    pretty: Annotated[bool, option("--pretty", "JSON in indented lines.")] = False
     path: Annotated[
         str | None,
         option("-o, --output FILE", "Write it there, whole or not at all; format from the suffix."),
@@ -60,7 +79,9 @@ class OutputOptions(msgspec.Struct, frozen=True):
     ] = True
     digits: Annotated[int, option("D", "Significant digits; 17 shows raw numbers.", min=1, max=17)] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
+    color: Color = "auto"
     no_color: NoColor = False
+    theme: Theme = None
 
     @property
     def file(self) -> str | None:
@@ -119,32 +140,39 @@ class Destination(msgspec.Struct, frozen=True):
             from xegrad.formats.results import encode
 
             pieces = encode(result())
+            if options.pretty:
+                pieces = (msgspec.json.format(b"".join(pieces), indent=2), b"\n")
         elif array is not None and self.form not in VIEWS:
             pieces = (array(self.form),)
         else:
-            from xegrad.display import screen, terminal
-
-            ascii = self.path is None and not screen.is_unicode()
-            top = None if options.all_entries else options.top
-            page = PageSettings(
-                screen.width(),
-                options.digits,
-                top,
-                entries=options.entries,
-                heatmaps=options.heatmap,
-                ascii=ascii,
-            )
-            blocks = view(page)
-            if self.path is None and self.form == "table" and not self.is_report:
-                screen.show(
-                    terminal.lines(blocks, page.width, ascii=ascii), page.theme, color=not options.no_color
-                )
-                return
+            from xegrad.display import screen
             from xegrad.display.pictures import drawn
 
-            pieces = (drawn(blocks, self.form, page.width, page.theme, ascii=ascii).encode(),)
+            page = self._page()
+            blocks = view(page)
+            if self.path is None and self.form == "table" and not self.is_report:
+                when = "never" if options.no_color else options.color
+                screen.show(blocks, page, when)
+                return
+            theme = options.theme if self.form == "html" else page.theme
+            pieces = (drawn(blocks, self.form, page.width, theme, ascii=page.ascii).encode(),)
         with writer(self.path, is_report=self.is_report) as write:
             write(pieces)
+
+    def _page(self) -> PageSettings:
+        """How the view is to look."""
+        from xegrad.display import screen
+
+        options = self.options
+        return PageSettings(
+            screen.width(),
+            options.digits,
+            None if options.all_entries else options.top,
+            entries=options.entries,
+            heatmaps=options.heatmap,
+            theme=options.theme or screen.theme(),
+            ascii=self.path is None and not screen.is_unicode(),
+        )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from xegrad.cli import DONE
 from xegrad.cli.choices import choice
-from xegrad.cli.output import Json, NoColor, OutputOptions
+from xegrad.cli.output import Color, Json, NoColor, OutputOptions
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def command(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None,
     json: Json = False,
+    color: Color = "auto",
     no_color: NoColor = False,
 ) -> int:
     """List the mistakes that verify can name, or explain one.
@@ -45,5 +46,5 @@ def command(
 
         return slips_view() if name is None else slip_view(slip_page(chosen[0]))
 
-    OutputOptions(json=json, no_color=no_color).destination().write(result=result, view=view)
+    OutputOptions(json=json, color=color, no_color=no_color).destination().write(result=result, view=view)
     return DONE

@@ -6,14 +6,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from xegrad import progress
+from xegrad.display.themes import DARK, LIGHT
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from xegrad.display.blocks import View
+    from xegrad.display.page import PageSettings
 
 NARROWEST = 40
 LONG = 10.0  # seconds worth announcing
@@ -25,23 +27,34 @@ def width() -> int:
     return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def show(lines: Sequence[Text], theme: str, *, color: bool) -> None:
-    """Write lines to standard output, in plain text where it is no terminal."""
+def theme() -> str:
+    """That of the terminal, where it says so in COLORFGBG, as "15;0": a ground of 7 or 15 is light."""
+    ground = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    return LIGHT if ground in ("7", "15") else DARK
+
+
+def show(view: View, page: PageSettings, when: str = "auto") -> None:
+    """Write a view to standard output, with colours always, never, or where it is a terminal that has them."""
     from rich.console import Console
     from rich.text import Text
     from rich.theme import Theme
 
+    from xegrad.display.terminal import lines
     from xegrad.display.themes import styles
 
-    # A line that is too long is folded by the terminal: that beats a number that is cut.
-    console = Console(no_color=None if color else True, theme=Theme(styles(theme)))
-    console.print(
-        Text("\n").join(lines) if console.is_terminal else "\n".join(line.plain.rstrip() for line in lines),
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-        emoji=False,
+    if when == "auto" and os.environ.get("CLICOLOR_FORCE", "0") != "0" and "NO_COLOR" not in os.environ:
+        when = "always"
+    console = Console(
+        force_terminal=True if when == "always" else None,
+        no_color={"always": False, "never": True}.get(when),
+        theme=Theme(styles(page.theme)),
+        width=page.width,
     )
+    laid_out = lines(view, page.width, ascii=page.ascii)
+    if not console.is_terminal:
+        laid_out = [Text(line.plain.rstrip()) for line in laid_out]
+    # A line that is too long is folded by the terminal: that beats a number that is cut.
+    console.print(Text("\n").join(laid_out), soft_wrap=True)
 
 
 def is_unicode() -> bool:

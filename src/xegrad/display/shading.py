@@ -20,7 +20,7 @@ def shade(value: float, largest: float) -> str:
 
 
 def legend(largest: float) -> Text:
-    """What the grounds mean: the ends of the quarters, below zero and above."""
-    below = [(f" {-largest * k / 4:.2g} ", f"below-{k}") for k in reversed(QUARTERS)]
-    above = [(f" +{largest * k / 4:.2g} ", f"above-{k}") for k in QUARTERS]
-    return Text.assemble("up to ", *below, " 0 ", *above)
+    """What the grounds mean: four from the largest magnitude to zero, below it and above."""
+    below = [("   ", f"below-{k}") for k in reversed(QUARTERS)]
+    above = [("   ", f"above-{k}") for k in QUARTERS]
+    return Text.assemble(f"{-largest:.2g} ", *below, " 0 ", *above, f" +{largest:.2g}")
