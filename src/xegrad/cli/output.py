@@ -148,18 +148,19 @@ class Destination(msgspec.Struct, frozen=True):
             from xegrad.display import screen
             from xegrad.display.pictures import drawn
 
-            page = self._page()
+            is_shown = self.path is None and self.form == "table" and not self.is_report
+            color = is_shown and screen.has_color("never" if options.no_color else options.color)
+            page = self._page(is_colored=color or self.form in ("svg", "html"))
             blocks = view(page)
-            if self.path is None and self.form == "table" and not self.is_report:
-                when = "never" if options.no_color else options.color
-                screen.show(blocks, page, when)
+            if is_shown:
+                screen.show(blocks, page, color=color)
                 return
             theme = options.theme if self.form == "html" else page.theme
             pieces = (drawn(blocks, self.form, page.width, theme, ascii=page.ascii).encode(),)
         with writer(self.path, is_report=self.is_report) as write:
             write(pieces)
 
-    def _page(self) -> PageSettings:
+    def _page(self, *, is_colored: bool) -> PageSettings:
         """How the view is to look."""
         from xegrad.display import screen
 
@@ -169,7 +170,7 @@ class Destination(msgspec.Struct, frozen=True):
             options.digits,
             None if options.all_entries else options.top,
             entries=options.entries,
-            heatmaps=options.heatmap,
+            heatmaps=options.heatmap and is_colored,
             theme=options.theme or screen.theme(),
             ascii=self.path is None and not screen.is_unicode(),
         )

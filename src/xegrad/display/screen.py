@@ -33,8 +33,19 @@ def theme() -> str:
     return LIGHT if ground in ("7", "15") else DARK
 
 
-def show(view: View, page: PageSettings, when: str = "auto") -> None:
-    """Write a view to standard output, with colours always, never, or where it is a terminal that has them."""
+def has_color(when: str) -> bool:
+    """Whether standard output is coloured: always, never, or where it is a terminal that has colours."""
+    from rich.console import Console
+
+    if when == "auto" and "NO_COLOR" in os.environ:
+        return False
+    if when == "auto" and os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        return True
+    return when == "always" or (when == "auto" and Console().color_system is not None)
+
+
+def show(view: View, page: PageSettings, *, color: bool) -> None:
+    """Write a view to standard output, in colours or as plain text."""
     from rich.console import Console
     from rich.text import Text
     from rich.theme import Theme
@@ -42,17 +53,12 @@ def show(view: View, page: PageSettings, when: str = "auto") -> None:
     from xegrad.display.terminal import lines
     from xegrad.display.themes import styles
 
-    if when == "auto" and os.environ.get("CLICOLOR_FORCE", "0") != "0" and "NO_COLOR" not in os.environ:
-        when = "always"
-    console = Console(
-        force_terminal=True if when == "always" else None,
-        no_color={"always": False, "never": True}.get(when),
-        theme=Theme(styles(page.theme)),
-        width=page.width,
-    )
     laid_out = lines(view, page.width, ascii=page.ascii)
-    if not console.is_terminal:
+    if not color:
         laid_out = [Text(line.plain.rstrip()) for line in laid_out]
+    console = Console(
+        force_terminal=True if color else None, no_color=not color, theme=Theme(styles(page.theme))
+    )
     # A line that is too long is folded by the terminal: that beats a number that is cut.
     console.print(Text("\n").join(laid_out), soft_wrap=True)
 
