@@ -31,9 +31,11 @@ COMMANDS = {
     "sample": "A problem to start from.",
     "schema": "The JSON Schema of what is read and printed.",
     "completion": "What a shell reads to complete commands and options.",
+    "man": "The manual page.",
+    "help": "The help of a command.",
 }
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 _plain_typer = partial(
     typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
@@ -49,7 +51,10 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         app = _plain_typer()
-        app.command(cmd_name, context_settings=SETTINGS)(import_module(f"xegrad.cli.{cmd_name}").command)
+        from xegrad.cli.help import Command
+
+        command = import_module(f"xegrad.cli.{cmd_name}").command
+        app.command(cmd_name, cls=Command, context_settings=SETTINGS)(command)
         return typer.main.get_command(app)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -70,7 +75,8 @@ def _print_version(asked: bool) -> None:
 def _root(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Gradients of the softmax layer with categorical cross-entropy, and how far they can be trusted.
