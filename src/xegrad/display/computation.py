@@ -198,7 +198,7 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
     several = "The largest" if len(largest) == 1 else f"The {len(largest)} largest"
     return [
         title,
-        *([gradient_map(computation.problem, name, shaped, page)] if page.heatmaps else []),
+        *gradient_map(computation.problem, name, shaped, page),
         Paragraph(f"{several} of {values.size} entries:"),
         Table([*places, Column(numbers, f"dL/d{SYMBOLS[name]}")]),
     ]

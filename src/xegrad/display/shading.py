@@ -9,14 +9,18 @@ from rich.text import Text
 from xegrad.display.themes import QUARTERS
 
 
+def quarter(value: float, largest: float) -> int:
+    """In which quarter of the largest magnitude a number lies, from 1 to 4; an end belongs to the quarter below it."""
+    return min(max(math.ceil(4 * (abs(value) / largest)), 1), 4)
+
+
 def shade(value: float, largest: float) -> str:
-    """The style of a number's cell, by the quarter of the largest magnitude in which it lies; an end belongs to it."""
+    """The style of a number's cell."""
     if not math.isfinite(value):
         return "not-finite"
     if value == 0 or largest == 0:
         return "zero"
-    quarter = math.ceil(4 * (abs(value) / largest))
-    return f"{'above' if value > 0 else 'below'}-{min(max(quarter, 1), 4)}"
+    return f"{'above' if value > 0 else 'below'}-{quarter(value, largest)}"
 
 
 def legend(largest: float) -> Text:

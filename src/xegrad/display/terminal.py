@@ -178,12 +178,13 @@ def _listing(listing: Listing, width: int) -> Lines:
 
 
 def _replacement(replacement: Replacement, width: int) -> Lines:
-    """Each line of code beside a label."""
+    """As a diff: what is taken out, and what is put in its place."""
+    both = ("-", "removed", replacement.wrong), ("+", "added", replacement.right)
     return [
         part
-        for name, lines in (("instead of", replacement.wrong), ("write", replacement.right))
-        for k, line in enumerate(lines.splitlines())
-        for part in wrapped(Text(line), width, f"    {name if k == 0 else '':{LABEL}}", " " * (4 + LABEL))
+        for sign, style, lines in both
+        for line in lines.splitlines()
+        for part in wrapped(Text(line, style=style), width, f"    {sign} ", " " * 6)
     ]
 
 

@@ -34,12 +34,13 @@ from xegrad.naming import entry_of, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import LOSS, Check, Verification, names_no_mistake
-from xegrad.vocabulary import SYMBOLS, count
+from xegrad.vocabulary import count
 
 NOT_SOUGHT = (
     "Not looked for: mistakes that this problem could not have caught. It is too large; "
     "xegrad sample makes a small one."
 )
+SMALL = 9  # entries, of which a map shows no more than their list
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly"}
 LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
@@ -73,9 +74,6 @@ def verification_view(verification: Verification, page: PageSettings) -> View:
         view += _judged(verification, name, sentences[name], page)
     if "both" in sentences:
         view.append([Paragraph(sentences["both"])])
-    for name, judgement in verification.judgements.items():
-        if page.heatmaps and name != LOSS:
-            view += _maps(verification.problem, judgement, page)
     return view
 
 
@@ -103,6 +101,7 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
         view.append([Paragraph(f"Note: {shape_of(verification.fits[name])}.")])
     is_named = diagnosis is not None and not names_no_mistake(diagnosis.names)
     if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and (right_if is None or is_named):
+        view.append(_map(verification.problem, judgement, page))
         view.append(_worst(verification.problem, name, judgement, page))
     if right_if is not None and is_named:
         view.append([Paragraph("If it was made otherwise, a known mistake makes these numbers:")])
@@ -182,11 +181,11 @@ def _steps(steps: Intermediates) -> Section:
     return [*listing(rows), *slips, *listing(later)]
 
 
-def _maps(problem: Problem, judgement: Judgement, page: PageSettings) -> View:
-    """The candidate, and how far from the exact values it is."""
-    comparison, name = judgement.comparison, judgement.name
-    maps = {f"yours, of dL/d{SYMBOLS[name]}": comparison.candidate}
-    if judgement.outcome == WRONG:
-        apart = np.where(comparison.within, 0, comparison.difference)
-        maps["yours minus exact, where that is more than rounding"] = apart
-    return [[Paragraph(title), gradient_map(problem, name, values, page)] for title, values in maps.items()]
+def _map(problem: Problem, judgement: Judgement, page: PageSettings) -> Section:
+    """How far from the exact values the wrong entries are; rows and columns that are all wrong are marked."""
+    comparison, wrong = judgement.comparison, judgement.wrong
+    if judgement.outcome != WRONG or wrong.size <= SMALL:
+        return []
+    apart = np.where(wrong, comparison.difference, 0)
+    title = f"yours minus exact, in the {count(int(wrong.sum()), 'entry')} that are wrong:"
+    return [Paragraph(title), *gradient_map(problem, judgement.name, apart, page, wrong)]
