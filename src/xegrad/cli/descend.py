@@ -84,7 +84,12 @@ def command(
 
         return descent_view(descent, rate, page, losses if exact else None)
 
-    destination.write(result=result, view=view, warnings=problem.targets.warnings)
+    def plot(theme: str) -> str:
+        from xegrad.display.plot import svg
+
+        return svg(descent.losses, theme, title="Loss on the way downhill")
+
+    destination.write(result=result, view=view, plot=plot, warnings=problem.targets.warnings)
     if descent.interrupted:
         return INTERRUPTED
     return DONE if descent.diverged_at is None else JUDGED_WRONG

@@ -124,9 +124,12 @@ class Destination(msgspec.Struct, frozen=True):
         result: Callable[[], Any],
         view: Callable[[PageSettings], View],
         array: Callable[[str], bytes] | None = None,
+        plot: Callable[[str], str] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
         """What the form asks for: the `result` as JSON, the `array` in a format, or else the `view` on the page.
+
+        The picture of a command that has a `plot` is that, in a theme.
 
         Warnings go to standard error first, unless JSON carries them.
         """
@@ -144,6 +147,8 @@ class Destination(msgspec.Struct, frozen=True):
                 pieces = (msgspec.json.format(b"".join(pieces), indent=2), b"\n")
         elif array is not None and self.form not in VIEWS:
             pieces = (array(self.form),)
+        elif plot is not None and self.form == "svg":
+            pieces = (plot(self.options.theme or "dark").encode(),)
         else:
             from xegrad.display import screen
             from xegrad.display.pictures import drawn

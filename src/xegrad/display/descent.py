@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from rich.text import Text
 
 from xegrad.descent import Descent, ExactLosses, accuracy
 from xegrad.display.blocks import DONE, NEARLY, RIGHT, WRONG, Column, Table, Verdict, View
 from xegrad.display.numbers import with_digits
-from xegrad.display.page import SPARKLINE, PageSettings
+from xegrad.display.page import PageSettings
+from xegrad.display.plot import curve
 from xegrad.vocabulary import count
-
-BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
-
-
-def sparkline(values: Sequence[float], *, width: int = SPARKLINE, ascii: bool = False) -> str:
-    """A character for each value, higher for larger; of more values than fit, the last of each share.
-
-    The lowest is drawn as the lowest block and the highest as the highest; equal ones all as the lowest.
-    """
-    count = min(width, len(values))
-    shown = [values[(k + 1) * len(values) // count - 1] for k in range(count)]
-    shown[:1] = values[:1]
-    blocks = ASCII_BLOCKS if ascii else BLOCKS
-    least, most = min(shown), max(shown)
-    if not most > least:
-        return blocks[0] * len(shown)
-    # Halves, since the spread of two large numbers may overflow.
-    spread = most / 2 - least / 2
-    return "".join(blocks[round((value / 2 - least / 2) / spread * (len(blocks) - 1))] for value in shown)
 
 
 def descent_view(
@@ -43,7 +24,6 @@ def descent_view(
         ends = (with_digits(loss, digits) for loss in (exact.loss_before, exact.loss_after))
         rows["exact loss"] = " before, ".join(ends) + f" after{'' if exact.certified else '; not certified'}"
     if len(losses) > 1:
-        rows["losses"] = sparkline(losses, width=min(SPARKLINE, page.width - 18), ascii=page.ascii)
         rows["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
     if not math.isnan(descent.gradient_norm):
         rows["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
@@ -56,6 +36,7 @@ def descent_view(
     return [
         [Verdict(kind, sentence)],
         [Table([Column(names, left=True, least=16), Column(list(rows.values()), left=True)])],
+        [curve(losses, page.width, ascii=page.ascii)] if len(losses) > 2 else [],
     ]
 
 

@@ -96,7 +96,8 @@ def _with_signs(names: Sequence[str], marked: Array | None, axis: int, *, ascii:
     """The names, with a sign before those of which all entries are marked, unless all of them are."""
     if marked is None:
         return [*names]
-    guilty, sign = np.asarray(marked).all(axis=axis).tolist(), "!" if ascii else "▸"
+    guilty: list[bool] = [*np.all(marked, axis=axis)]
+    sign = "!" if ascii else "▸"
     if all(guilty):
         return [*names]
     return [f"{sign if is_guilty else ''}{name}" for name, is_guilty in zip(names, guilty, strict=True)]

@@ -12,7 +12,6 @@ MATRIX_LINES, MATRIX_ENTRIES, MATRIX_BANDS = 30, 512, 5
 EDGE = 3
 SLIP_NUMBERS = 12  # numbers of a slip that are all shown
 HEATMAP_ROWS = 24  # of a taller matrix each cell stands for several
-SPARKLINE = 60  # characters
 
 
 class PageSettings(msgspec.Struct, frozen=True):

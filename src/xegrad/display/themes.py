@@ -27,6 +27,7 @@ _COMMON = {
     "formula": "cyan",
     "slip": "magenta",
     "caution": "yellow",
+    "curve": "cyan",
     "removed": "red",
     "added": "green",
     "not-finite": "bold reverse",
@@ -43,6 +44,21 @@ _SHADES = {
         "below": ("#11212f on #e4eff9", "#11212f on #b6d6f0", "#0b1722 on #77b0dc", "#ffffff on #2166ac"),
         "above": ("#2b1a08 on #fdeedd", "#2b1a08 on #fbd3a5", "#1d1005 on #f3a552", "#ffffff on #b35806"),
     },
+}
+
+
+# The page's ground and ink, and what rich calls colours by name.
+PAGE = {
+    DARK: (
+        "#16181d",
+        "#d8dbe2",
+        {"green": "#7fd88f", "yellow": "#f0c674", "red": "#ff7b72", "cyan": "#7fd3e0", "magenta": "#d2a8ff"},
+    ),
+    LIGHT: (
+        "#ffffff",
+        "#24292f",
+        {"green": "#1a7f37", "yellow": "#8a5b00", "red": "#c62828", "cyan": "#0b6b7a", "magenta": "#7b3fb5"},
+    ),
 }
 
 

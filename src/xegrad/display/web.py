@@ -25,19 +25,6 @@ from xegrad.display.blocks import (
     View,
 )
 
-# The page's ground and ink, and what rich calls colours by name.
-PAGE = {
-    themes.DARK: (
-        "#16181d",
-        "#d8dbe2",
-        {"green": "#7fd88f", "yellow": "#f0c674", "red": "#ff7b72", "cyan": "#7fd3e0", "magenta": "#d2a8ff"},
-    ),
-    themes.LIGHT: (
-        "#ffffff",
-        "#24292f",
-        {"green": "#1a7f37", "yellow": "#8a5b00", "red": "#c62828", "cyan": "#0b6b7a", "magenta": "#7b3fb5"},
-    ),
-}
 CSS = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
@@ -79,7 +66,7 @@ def _sections(view: View) -> str:
 
 def _rules(theme: str) -> str:
     """The look of each style as CSS."""
-    ground, ink, named = PAGE[theme]
+    ground, ink, named = themes.PAGE[theme]
     rules = [f"body {{ background: {ground}; color: {ink}; }}"]
     for name, look in themes.styles(theme).items():
         rules.append(f".{name} {{ {'; '.join(_declarations(Style.parse(look), ground, ink, named))}; }}")
