@@ -47,6 +47,8 @@ CHAIN = (
     "flat_gradient",
     "gradient",
 )
+# Those that xegrad explain shows besides.
+EXPLAINED = (*CHAIN, "shortcut", "comparison", "check")
 
 
 def count(number: int, noun: str) -> str:

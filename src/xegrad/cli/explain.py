@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad.cli import DONE
-from xegrad.cli.choices import choice, option
+from xegrad.cli.choices import choices, nearest, option
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
+from xegrad.vocabulary import EXPLAINED
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
+    from xegrad.problem import Problem
 
 
 @takes_problem(without=["top", "all_entries", "entries"], digits=6)
 def command(
     *,
     request: ProblemOptions,
-    step: Annotated[str | None, option("--step NAME", "This step only.")] = None,
-    entry: Annotated[str | None, option("--entry J,I", "Follow dL/dW of input J and class I.")] = None,
+    step: Annotated[list[str] | None, option("--step NAME", "These steps only.", values=EXPLAINED)] = None,
+    entry: Annotated[
+        str | None, option("--entry J,I", "Follow dL/dW of input J and class I, by index or name.")
+    ] = None,
     row: Annotated[int, option("--row B", "Which row of a batch.", min=0)] = 0,
     slip: Annotated[
         str | None, option("--slip NAME", "Put the derivation with this mistake beside the right one.")
@@ -45,12 +49,11 @@ def command(
 
     from xegrad.display import screen
     from xegrad.explanation import explain
-    from xegrad.explanation.steps import STEPS
 
-    only = None if step is None else choice(step, STEPS, "step")
+    only = choices(step, EXPLAINED, "step") if step else []
     with screen.progress_bar():
         explanation = explain(problem, row)
-    followed = None if entry is None else explanation.entry(*_indices(entry))
+    followed = None if entry is None else explanation.entry(*_indices(entry, problem))
 
     def result() -> Any:
         from xegrad.formats.results import explain_result
@@ -73,8 +76,13 @@ def command(
     return DONE
 
 
-def _indices(text: str) -> tuple[int, int]:
-    first, comma, second = text.partition(",")
-    if not (comma and first.strip().isdecimal() and second.strip().isdecimal()):
-        raise UsageError(f"--entry is {text!r}; an input and a class are expected, from zero, as in 1,2")
+def _indices(text: str, problem: Problem) -> tuple[int, int]:
+    """The input and the class; a class's name counts before its index."""
+    first, comma, second = (part.strip() for part in text.partition(","))
+    names = [*(problem.classes or ())]
+    if comma and first.isdecimal() and second in names:
+        return int(first), names.index(second)
+    if not (comma and first.isdecimal() and second.isdecimal()):
+        hint = nearest(second, names)
+        raise UsageError(f"--entry is {text!r}; an input and a class are expected, as in 1,2{hint}")
     return int(first), int(second)

@@ -79,6 +79,13 @@ class Table(msgspec.Struct, frozen=True):
     gap: int = GAP
 
 
+class Formula(msgspec.Struct, frozen=True):
+    """Equations, aligned at their signs of equality: the first in symbols, the others in numbers."""
+
+    symbols: str
+    numbers: Sequence[str] = ()
+
+
 class Listing(msgspec.Struct, frozen=True):
     """Columns side by side, and beside them remarks that are wrapped."""
 
@@ -106,6 +113,6 @@ class Beside(msgspec.Struct, frozen=True):
     right: View
 
 
-Block: TypeAlias = Verdict | Heading | Paragraph | Table | Listing | Replacement | Figure | Beside
+Block: TypeAlias = Verdict | Heading | Paragraph | Formula | Table | Listing | Replacement | Figure | Beside
 Section: TypeAlias = "list[Block]"
 View: TypeAlias = "list[Section]"  # with an empty line between two of them

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
+from rich.text import Text
 
-from xegrad.display.blocks import Column, Heading, Paragraph, Section, Table, View
+from xegrad.display.blocks import Column, Formula, Heading, Paragraph, Section, Table, View
 from xegrad.display.matrix import LEFT_OUT, Names, kept, matrix
 from xegrad.display.numbers import MANY, aligned
 from xegrad.display.page import EDGE, SLIP_NUMBERS, PageSettings
@@ -15,8 +17,13 @@ from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
 from xegrad.naming import class_in_full, class_in_short, layer_in_words
 from xegrad.problem import Problem
+from xegrad.targets import Array
 
 SLIP_DIGITS = 4
+LETTERS = (
+    "Z are the logits, S the probabilities, Q the targets and L the loss. DXE = dL/dS is the cross-entropy Jacobian, "
+    "DS = dS/dZ the softmax Jacobian, Dg = dZ/dW that of the weighted sum; DL = DS · Dg, and dL/dW is DXE · DL."
+)
 
 Axis = tuple[Names, int]  # what each index is called, and the one that the worked lines follow
 
@@ -25,18 +32,50 @@ def explanation_view(
     explanation: Explanation,
     page: PageSettings,
     *,
-    only: str | None = None,
+    only: Collection[str] = (),
     entry: WorkedEntry | None = None,
     transpose: bool = False,
 ) -> View:
-    """All steps, or `only` one, or one entry of dL/dW."""
+    """What is given and all steps, or `only` some of them, or one entry of dL/dW."""
     if entry is not None:
         return _entry(explanation.problem, entry, page)
-    view: View = [] if only is not None else [[Paragraph(_understood(explanation, transpose))]]
+    view: View = [] if only else _given(explanation, page, transpose=transpose)
     for number, step in enumerate(explanation.steps, start=1):
-        if only in (None, step.name):
+        if not only or step.name in only:
             view += _step(explanation, number, step, page)
     return view
+
+
+def _given(explanation: Explanation, page: PageSettings, *, transpose: bool) -> View:
+    """The layer in words, where the letters come from, and x, W, b and Q as numbers."""
+    problem, forward = explanation.problem, explanation.computation.forward
+    of_classes = _axes(explanation, explanation.steps[0])[1][0]
+    input, target = explanation.followed
+    view: View = [
+        [Paragraph(_understood(explanation, transpose))],
+        [Paragraph(LETTERS)],
+        [Heading("given")],
+    ]
+
+    def of_input(index: int) -> str:
+        return f"input {index}"
+
+    given: list[tuple[Array, Names, Names, tuple[int, int]]] = [
+        (np.atleast_2d(problem.inputs[explanation.row]), lambda _: "x", of_input, (0, input)),
+        (problem.weights, of_input, of_classes, (input, target)),
+        (np.atleast_2d(forward.targets[0]), lambda _: "Q", of_classes, (0, target)),
+    ]
+    if problem.bias is not None:
+        given.insert(2, (np.atleast_2d(problem.bias), lambda _: "b", of_classes, (0, target)))
+    for values, down, across, followed in given:
+        shape: Any = values.shape
+        at = _entries_of(values)
+        view.append(matrix(at, shape, (down, across), page, followed=followed, with_legend=False))
+    return view
+
+
+def _entries_of(values: Array) -> Callable[[Any, Any], Array]:
+    return lambda rows, columns: np.asarray(values[np.ix_(rows, columns)], dtype=np.float64)
 
 
 def _step(explanation: Explanation, number: int, step: Step, page: PageSettings) -> View:
@@ -46,8 +85,7 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
     head: Section = [
         Heading(f"{number}. {title}", shape),
         Paragraph(step.rule),
-        *_indented([step.formula], "formula"),
-        *_indented(step.worked),
+        Formula(step.formula, step.worked),
     ]
     below: Section = [Paragraph(step.structure)] if step.structure else []
     if step.lost:
@@ -72,7 +110,15 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
     noise = None if step.noise is None else np.atleast_2d(step.noise)
     height, width = (1, *step.shape)[-2:]
     return [
-        matrix(step.at, (height, width), (row_name, column_name), page, followed=(row, column), noise=noise)
+        matrix(
+            step.at,
+            (height, width),
+            (row_name, column_name),
+            page,
+            followed=(row, column),
+            noise=noise,
+            with_legend=step.name == "gradient",
+        )
     ]
 
 
@@ -103,7 +149,8 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
-    section: Section = [Paragraph(f"{slip.name}: {slip.instead}.", "slip  ", style="slip")]
+    said = Text.assemble((slip.name, "slip"), (f": {slip.instead}.", "aside"))
+    section: Section = [Paragraph(said, "slip  ")]
     if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
         return section
     values = np.atleast_2d(slip.numbers)
@@ -118,7 +165,7 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     if texts.size > SLIP_NUMBERS:
         indices = kept(texts.size, EDGE, target)
         texts = np.insert(texts[indices], np.flatnonzero(np.diff(indices) > 1) + 1, LEFT_OUT)
-    return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "slip")]
+    return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "aside")]
 
 
 def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:

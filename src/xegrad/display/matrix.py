@@ -34,6 +34,7 @@ def matrix(
     *,
     followed: tuple[int, int] = (0, 0),
     noise: NDArray[np.bool_] | None = None,
+    with_legend: bool = True,
 ) -> Section:
     """The numbers `at` some rows and columns; of a matrix that is not shown whole its edges, and the place `followed`.
 
@@ -53,7 +54,7 @@ def matrix(
             break
     section: Section = [table]
     largest = _largest(values)
-    if page.heatmaps and largest and size > 1:
+    if with_legend and page.heatmaps and largest and size > 1:
         section.append(Figure([legend(largest)]))
     if (texts == NOTHING).any():
         section.append(Paragraph(f"{NOTHING}: only rounding is left"))

@@ -18,6 +18,7 @@ from xegrad.display.blocks import (
     Block,
     Column,
     Figure,
+    Formula,
     Heading,
     Listing,
     Paragraph,
@@ -68,6 +69,8 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
         case Paragraph():
             hanging = cell_len(block.label) if block.hanging is None else block.hanging
             return wrapped(block.styled, width, block.label, " " * hanging)
+        case Formula():
+            return _formula(block, width)
         case Table():
             return _table(block, width if block.is_banded else math.inf)
         case Listing():
@@ -130,6 +133,21 @@ def _rule(heading: Heading, width: int, *, ascii: bool) -> Text:
     )
     text.append(f" {line * (width - text.cell_len - 1)}", style="aside")
     return text
+
+
+def _formula(formula: Formula, width: int) -> Lines:
+    """The equations, each wrapped to the right of its first sign of equality."""
+    sides = [line.partition(" = ") for line in (formula.symbols, *formula.numbers)]
+    left = max((cell_len(first) for first, sign, _ in sides if sign), default=0)
+    laid_out = []
+    for k, (first, sign, right) in enumerate(sides):
+        style = "formula" if k == 0 else ""
+        if sign:
+            start = f"    {' ' * (left - cell_len(first))}{first} = "
+            laid_out += wrapped(Text(right, style=style), width, start, " " * cell_len(start))
+        else:
+            laid_out += wrapped(Text(first, style=style), width, "    ", " " * 6)
+    return laid_out
 
 
 def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:

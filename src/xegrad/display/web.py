@@ -16,6 +16,7 @@ from xegrad.display.blocks import (
     Block,
     Column,
     Figure,
+    Formula,
     Heading,
     Listing,
     Paragraph,
@@ -41,6 +42,8 @@ thead th { font-weight: bold; }
 .verdict { font-size: 1.15rem; }
 .indented { padding-left: 2rem; }
 .diff code { display: block; white-space: pre-wrap; padding-left: 1.2rem; text-indent: -1.2rem; text-decoration: none; }
+.formulas { padding-left: 2rem; }
+.formulas code { display: block; }
 .diff { padding-left: 1rem; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 """
@@ -104,6 +107,10 @@ def element(block: Block) -> str:
             label = f"<strong>{escape(block.label.strip())}</strong> " if block.label.strip() else ""
             indented = ' class="indented"' if block.label[:1] == " " else ""
             return f"<p{indented}>{label}{marked_up(block.styled)}</p>\n"
+        case Formula():
+            codes = [f'<code class="formula">{escape(block.symbols)}</code>']
+            codes += [f"<code>{escape(numbers)}</code>" for numbers in block.numbers]
+            return f'<div class="formulas">{"".join(codes)}</div>\n'
         case Table():
             return _table([*block.labels, *block.columns], len(block.labels))
         case Listing():
