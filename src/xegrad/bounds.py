@@ -25,7 +25,8 @@ from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
-from xegrad.numbers.rounded import Products, Rounded, exact
+from xegrad.numbers.rounded import Rounded, exact
+from xegrad.numbers.sums import Products
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
@@ -291,7 +292,7 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
                 cells.R,
             )
             sums.moved *= problem.n_rows / cells.R.shape[0]
-            bounds.append(sums.sum(np.zeros(())).error)
+            bounds.append(sums.error(np.zeros(())))
     entries = {"weights": inputs, "inputs": rows, "logits": rows}
     return entries.get(name, ...), [_inflated(bound) for bound in bounds]
 

@@ -23,7 +23,8 @@ from xegrad import layer
 from xegrad.arrays import blocks
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
-from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
+from xegrad.numbers.rounded import Rounded, concatenated, entered, exact, product, summed
+from xegrad.numbers.sums import Products
 from xegrad.problem import Problem
 from xegrad.targets import ALL, Targets
 
@@ -159,7 +160,7 @@ class FromRows:
         if self.both[0].name == "weights":
             for one in self.products[1:]:
                 one.moved = self.part * self.products[0].moved
-            return [one.sum(self.value) for one in self.products]
+            return [Rounded(self.value, one.error(self.value), one.arithmetic) for one in self.products]
         pairs = list(zip(self.both, self.parts, strict=True))
         if self.both[0].name == "bias":
             return [summed(parts, one.problem.n_rows, one.arithmetic, one.partial) for one, parts in pairs]
