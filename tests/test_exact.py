@@ -17,7 +17,7 @@ from xegrad import METHODS, Problem, Targets
 from xegrad.errors import XegradError
 from xegrad.memory import max_memory
 from xegrad.methods import exact
-from xegrad.methods.exact import doublewords, integers
+from xegrad.methods.exact import doublewords, integers, residuals
 
 NAMES = ("weights", "bias", "inputs", "logits")
 
@@ -373,7 +373,7 @@ def test_what_the_cap_on_the_precision_leaves_open_is_not_certified(monkeypatch:
 
 
 def test_it_shares_no_code_with_the_float_methods() -> None:
-    for module in (exact, doublewords, integers):
+    for module in (exact, doublewords, residuals, integers):
         assert not {"layer", "bounds", "derivation", "chain", "shortcut", "Rounded"} & set(vars(module))
 
 
