@@ -31,6 +31,7 @@ from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
 INFLATION = 1.01
+SOME = 16  # rows and inputs
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
@@ -259,9 +260,6 @@ def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[st
     cells = Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
     cells.W, cells.b  # noqa: B018 (they are the same for all rows)
     return cells, []
-
-
-SOME = 16  # rows and inputs
 
 
 @np.errstate(all="ignore")

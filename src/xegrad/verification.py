@@ -158,32 +158,13 @@ def verify(
     memory.check(problem, needed)
     claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     parts = {name: _part(problem, names, name, claim, one, tolerance) for name, one in claimed_parts.items()}
-    judgements = {name: part.judged(part.claimed.reading, part.tolerance) for name, part in parts.items()}
-    misshapen = [name for name, part in parts.items() if part.is_misshapen]
-    wrong = [name for name, judged in judgements.items() if judged.outcome == WRONG]
-    diagnoses = {
-        name: parts[name].diagnosed(judgements[name]) for name in dict.fromkeys((*wrong, *misshapen))
-    }
-    right_if: dict[str, Supposition] = {}
-    diagnosed_if: dict[str, Supposition] = {}
-    for name in (name for name in wrong if name not in misshapen):
-        right, supposed, diagnosis = _supposed(parts[name], diagnoses[name])
-        if right is not None and right.is_evidence and auto and names_no_mistake(diagnoses[name].names):
-            judgements[name] = right.judgement
-            del diagnoses[name]
-        elif right is not None:
-            right_if[name] = right
-        elif supposed is not None:
-            diagnosed_if[name], diagnoses[name] = supposed, diagnosis
-    blind: dict[str, Sequence[str]] = {}
-    for name, judged in judgements.items():
-        if name == LOSS or name in diagnoses:
-            continue
-        if judged.outcome == DIGITS_LOST:
-            diagnoses[name] = parts[name].diagnosed(judged)
-        elif judged.outcome == RIGHT and judged.tolerance.derived and are_sought(problem):
-            assert judged.exact is not None
-            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
+    outcomes = {name: _outcome(part, auto=auto) for name, part in parts.items()}
+
+    def of_parts(field: str) -> dict[str, Any]:
+        fields = {name: getattr(one, field) for name, one in outcomes.items()}
+        return {name: one for name, one in fields.items() if one is not None}
+
+    judgements, diagnoses = of_parts("judgement"), of_parts("diagnosis")
     steps, steps_right_if = None, None
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
@@ -194,11 +175,11 @@ def verify(
         judgements,
         diagnoses,
         steps,
-        blind,
-        misshapen,
+        of_parts("blind_spots"),
+        [name for name, part in parts.items() if part.is_misshapen],
         strict,
-        right_if=right_if,
-        diagnosed_if=diagnosed_if,
+        right_if=of_parts("right_if"),
+        diagnosed_if=of_parts("diagnosed_if"),
         steps_right_if=steps_right_if,
         fits={name: parts[name].claimed.fits for name in diagnoses if parts[name].claimed.fits},
     )
@@ -241,7 +222,12 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
         return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name)
 
     def suppositions(self) -> Iterator[Supposition]:
-        """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
+        """How it may have been made: printed with fewer digits, or in another precision if nobody said which.
+
+        None of a gradient that has another shape.
+        """
+        if self.is_misshapen:
+            return
         for reading in self.claimed.others:
             yield Supposition(_options_of(reading), self.judged(reading, self.tolerance))
         for options, other in _narrower(self.tolerance) if self.is_open else ():
@@ -265,6 +251,37 @@ def _part(
         check_shape("the gradient", claimed.values.shape, shape)
     of_part = _tolerance_of(problem, claim, claimed, tolerance)
     return _Part(problem, names, name, claimed, shape, of_part, _is_open(problem, claim, claimed))
+
+
+class _Outcome(msgspec.Struct, frozen=True, eq=False):
+    """What `Verification` says of one part; what it does not say is None."""
+
+    judgement: Judgement
+    diagnosis: Diagnosis | None = None
+    right_if: Supposition | None = None
+    diagnosed_if: Supposition | None = None
+    blind_spots: Sequence[str] | None = None
+
+
+def _outcome(part: _Part, *, auto: bool) -> _Outcome:
+    """A part judged; diagnosed where it is wrong or has lost its digits; and the blind spots of one that is right."""
+    judged = part.judged(part.claimed.reading, part.tolerance)
+    if judged.outcome == WRONG or part.is_misshapen:
+        right, supposed, diagnosis = _supposed(part, part.diagnosed(judged))
+        if right is None:
+            return _Outcome(judged, diagnosis, diagnosed_if=supposed)
+        if not (auto and right.is_evidence and names_no_mistake(diagnosis.names)):
+            return _Outcome(judged, diagnosis, right_if=right)
+        judged = right.judgement
+    if part.name == LOSS:
+        return _Outcome(judged)
+    if judged.outcome == DIGITS_LOST:
+        return _Outcome(judged, part.diagnosed(judged))
+    if judged.outcome == RIGHT and judged.tolerance.derived and are_sought(part.problem):
+        assert judged.exact is not None
+        spots = blind_spots(part.problem, judged.exact, judged.tolerance, part.name)
+        return _Outcome(judged, blind_spots=[*spots])
+    return _Outcome(judged)
 
 
 def _supposed(part: _Part, diagnosis: Diagnosis) -> tuple[Supposition | None, Supposition | None, Diagnosis]:
