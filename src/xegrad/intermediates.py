@@ -114,11 +114,7 @@ def first_wrong_step(
     }
 
     def is_within(name: str, step: Rounded) -> bool:
-        if claims[name].value.size != step.value.size:
-            return False
-        claim = claims[name].reshape(*step.shape)
-        allowed = tolerance.allowed(step.value, step.error, claim.error)
-        return bool((np.abs(claim.value - step.value) <= allowed).all())
+        return _is_within(claims[name], step, tolerance)
 
     wrong = next((name for name in present if not is_within(name, expected[name])), None)
     if wrong is None:
@@ -133,14 +129,12 @@ def first_wrong_step(
         slips = [name for name, made in _with_slips(cells, wrong) if is_within(wrong, _step(made, wrong))]
     follows = {}
     if claim.value.size == expected[wrong].value.size:
-        # What came after it was computed from the number before it was stored.
-        error = tolerance.allowed(claim.value, cells.arithmetic.u * np.abs(claim.value), claim.error)
-        claim = Rounded(claim.value, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
-        after = cells.replace(CELLS[wrong], claim)
+        after = _with_claim(cells, wrong, claim, tolerance)
         follows = {name: is_within(name, _step(after, name)) for name in later}
     right_later = tuple(name for name in later if is_within(name, expected[name]))
-    before, made_by = tuple(present[:index]), tuple(dict.fromkeys(slips))
-    return Intermediates(before, wrong, made_by, diagnosis, follows, right_later)
+    return Intermediates(
+        tuple(present[:index]), wrong, (*dict.fromkeys(slips),), diagnosis, follows, right_later
+    )
 
 
 def _in_order(problem: Problem, steps: Collection[str]) -> list[str]:
@@ -175,6 +169,22 @@ def _claimed(name: str, step: Any, expected: Rounded, problem: Problem, resoluti
         hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
         raise InputError(f"{name} has {count(n_numbers, 'number')}, not {n_expected}{hint}")
     return Rounded(values, resolution, expected.arithmetic)
+
+
+def _is_within(claim: Rounded, step: Rounded, tolerance: Tolerance) -> bool:
+    """Whether what is claimed is the step, but for what is allowed."""
+    if claim.value.size != step.value.size:
+        return False
+    claim = claim.reshape(*step.shape)
+    allowed = tolerance.allowed(step.value, step.error, claim.error)
+    return bool((np.abs(claim.value - step.value) <= allowed).all())
+
+
+def _with_claim(cells: Cells, step: str, claim: Rounded, tolerance: Tolerance) -> Cells:
+    """The derivation from a step that is claimed, where what comes after was computed before that was stored."""
+    error = tolerance.allowed(claim.value, cells.arithmetic.u * np.abs(claim.value), claim.error)
+    claim = Rounded(claim.value, error, cells.arithmetic).reshape(*getattr(cells, CELLS[step]).shape)
+    return cells.replace(CELLS[step], claim)
 
 
 def _step(cells: Cells, name: str) -> Rounded:
