@@ -230,7 +230,7 @@ def test_arrays_on_the_left_and_choices_keep_the_error() -> None:
 
 
 def test_a_large_product_of_sizes_is_never_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32 with its inflation (4.24), against fractions; where float32 has no such numbers, in float64."""
+    """In float32 with its inflation (4.9), against fractions; where float32 has no such numbers, in float64."""
     monkeypatch.setattr(sums, "MANY", 0)
     random = np.random.default_rng(0)
     for least in (-15, -70):  # powers of ten

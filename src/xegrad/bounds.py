@@ -78,14 +78,14 @@ def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
 
 
 def _of_each_term(problem: Problem, arithmetic: Arithmetic) -> Arithmetic:
-    """The arithmetic, with the chance of a failure shared among all terms (4.22)."""
+    """The arithmetic, with the chance of a failure shared among all terms (4.24)."""
     if not arithmetic.failure:
         return arithmetic
     return replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
 
 
 def terms_of(problem: Problem) -> int:
-    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.22)."""
+    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.24)."""
     rows, inputs, classes = problem.n_rows, problem.n_inputs, problem.n_classes
     return rows * classes * (3 * inputs + 6) + 2 * rows
 

@@ -105,7 +105,7 @@ class Cells(msgspec.Struct, eq=False):
 
     @property
     def partial(self) -> float:
-        """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.15)."""
+        """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.16)."""
         if self.arithmetic.partial is None:
             return 0.0
         other, count = self.arithmetic.partial
@@ -122,7 +122,7 @@ class FromRows:
 
     Beside the error in one arithmetic there may be that in float64, with the values.  There, R and R^ are off by dR
     and dR^, and p is no less than any (g^ |R| + (1 + g^) dR^) / (g |R| + (1 + g) dR): then |A| times the first is no
-    more than p |A| times the second (4.23), and one product with |A| serves both.
+    more than p |A| times the second (4.8), and one product with |A| serves both.
     """
 
     def __init__(self, both: Sequence[Cells]) -> None:
@@ -211,7 +211,7 @@ def row_by_row(
 
 
 def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
-    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.23).
+    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.8).
 
     Not if the other adds up in a wider format, and then rounds: it is g alone that is a part.
     """
@@ -233,7 +233,7 @@ class Cell(msgspec.Struct, frozen=True):
 def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     """Q of these targets, with what folding the options of the loss into it rounds.
 
-    Where Q is kept in another format it is computed in that (5.14): one over a count that the format holds is rounded
+    Where Q is kept in another format it is computed in that (5.15): one over a count that the format holds is rounded
     once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
     """
     n_classes, other, rows = cells.problem.n_classes, cells.arithmetic.stores("Q"), cells.rows
@@ -267,13 +267,13 @@ def residual(cells: Cells) -> Rounded:
     formed = (cells.q * cells.S - cells.Q).in_any_way(4, 4 + (n_classes + 4) * cells.q.value, n_classes)
     if not cells.arithmetic.dropped_below:
         return formed
-    # What is below a threshold may count as 0 (5.16).
+    # What is below a threshold may count as 0 (5.17).
     threshold = cells.arithmetic.dropped_below * (cells.q.value + cells.q.error)
     return formed.less_certain(np.minimum(np.abs(formed.value), threshold + formed.error))
 
 
 def _probabilities(cells: Cells) -> Rounded:
-    """softmax(Z), or exp of a log S that was rounded: S times exp of what its own roundings come to (5.12)."""
+    """softmax(Z), or exp of a log S that was rounded: S times exp of what its own roundings come to (5.13)."""
     probabilities, other = rounded.softmax(cells.Z, cells.E), cells.arithmetic.stores("log_S")
     if other is None:
         return probabilities
@@ -287,7 +287,7 @@ def _probabilities(cells: Cells) -> Rounded:
 
 
 def _logarithm(cells: Cells, log_probabilities: Rounded) -> Rounded:
-    """log S of a sum of exponentials that is rounded to another format, as its logarithm is (5.13)."""
+    """log S of a sum of exponentials that is rounded to another format, as its logarithm is (5.14)."""
     other = cells.arithmetic.stores("log_sum")
     if other is None:
         return log_probabilities

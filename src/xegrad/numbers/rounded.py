@@ -75,7 +75,7 @@ class Rounded(msgspec.Struct, eq=False):
 
     def stored(self, other: Arithmetic) -> Rounded:
         """The same once it is rounded to another format; an exact number that the format holds is not rounded
-        (5.11)."""
+        (5.12)."""
         if not self.arithmetic.rounds:
             return self
         error = other.rounding(self.value, self.error)
@@ -269,7 +269,7 @@ class Exponentials(NamedTuple):
     """exp of logits less the largest of their row, and how far each moves with the errors of the logits."""
 
     forward: layer.Forward
-    exponents: Array  # a (4.8), the error of log E
+    exponents: Array  # a (4.10), the error of log E
     moves: Array  # (2, B, T): up, E (e^a - 1), and down, E (1 - e^-a)
 
 
@@ -297,7 +297,7 @@ def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Expon
 def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
     """S over the last axis, from exponentials that are known, or not.
 
-    Its error is (4.12) and (4.13).  The probability of one class is 1, and exact.  A quotient of what overflows or
+    Its error is (4.14) and (4.15).  The probability of one class is 1, and exact.  A quotient of what overflows or
     underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
     forward, exponents, moves = known or exponentials(logits)
@@ -306,7 +306,7 @@ def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
         return exact(probabilities, arithmetic)
     size, n_classes = forward.exponentials, logits.value.shape[-1]
     ends = np.array([size + moves[0], size - moves[1]])
-    # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
+    # Up (4.12) and down (4.13), times sum E: each E_i moves one way, and the others the other way.
     apart = moves * layer.other_exponentials(forward) + size * _of_others(moves[::-1])
     apart = apart / (ends + _of_others(ends[::-1]))
     error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
@@ -318,7 +318,7 @@ def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
 def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any = None) -> Rounded:
     """log S = D - log1p(s), from the logits and not from S; of all classes, or of the (B, 1) that are wanted.
 
-    log sum E moves as (4.14) says, and D_k by e_k; what is formed of them adds its roundings (4.15).
+    log sum E moves as (4.16) says, and D_k by e_k; what is formed of them adds its roundings (4.17).
     """
     forward, exponents, (up, _) = known or exponentials(logits)
     of_logits, shifted, arithmetic = logits.errors, forward.shifted, logits.arithmetic

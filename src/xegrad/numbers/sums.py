@@ -74,7 +74,7 @@ class Products:
 
 
 def _no_less(first: Array, second: Array) -> Array:
-    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.24)."""
+    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.9)."""
     n_terms = first.shape[-1]
     if first.ndim != 2 or second.ndim != 2 or n_terms > FEW or first.size * second.shape[-1] < MANY:
         return first @ second
