@@ -124,7 +124,7 @@ def _softmax(z: DoubleWord, off: Array) -> _Softmax:
     error += low - top[1]
     shifted = dw.two_sum(difference, error)
     exponent, deep = shifted, None
-    if shifted[0].min() < DEEPEST:
+    if not shifted[0].min() >= DEEPEST:  # NaN in one row hides no other
         deep = shifted[0] < DEEPEST
         exponent = np.where(deep, 0.0, shifted[0]), np.where(deep, 0.0, shifted[1])
     powers = dw.exp(exponent)
