@@ -30,6 +30,7 @@ from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
 INFLATION = 1.01
+LARGE = 2**15  # logits: of more than these, the cells do not all exist at a time
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
@@ -229,7 +230,7 @@ def enclosed(
 
 def is_large(problem: Problem) -> bool:
     """Whether the cells of a problem do not all exist at a time."""
-    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE
+    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > LARGE
 
 
 def _from_rows(

@@ -112,8 +112,8 @@ class Cells(msgspec.Struct, eq=False):
 
 
 # Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
-# it stays in the cache.
-AT_A_TIME, IN_CACHE = 2**22, 2**15
+# it stays in the cache, and if its hundred calls are not too many.
+AT_A_TIME, IN_CACHE = 2**22, 2**16
 
 
 class FromRows:
@@ -236,8 +236,17 @@ def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
     """
     n_classes, other, rows = cells.problem.n_classes, cells.arithmetic.stores("Q"), cells.rows
+
+    def number(array: Any) -> Rounded:
+        return entered(array, cells.arithmetic)
+
+    if other is None and targets.soft is None and targets.class_weights is None:
+        # All classes of a row but its label are alike.
+        both = targets.folded(number, np.array([0.0, 1.0]), n_classes, rows)
+        is_label = targets.is_label(n_classes, rows)
+        return both.moved(lambda part: np.where(is_label, part[..., 1:], part[..., :1]))
     if other is None:
-        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes, rows)
+        return targets.over(number, n_classes, rows)
     counts = np.asarray(targets.kept.sum(axis=-1), dtype=np.float64)
     plain = targets.soft is None and not targets.label_smoothing and targets.class_weights is None
     if plain and other.holds(counts).all():

@@ -180,7 +180,9 @@ def verify(
         if name == LOSS or name in diagnoses:
             continue
         if judged.outcome == DIGITS_LOST:
-            diagnoses[name] = parts[name].diagnosed(judged)
+            # Why they are lost is told of exact values alone.
+            is_known = judged.exact is not None and judged.exact.is_certain_of(name)
+            diagnoses[name] = parts[name].diagnosed(judged) if is_known else Diagnosis()
         elif judged.outcome == RIGHT and judged.tolerance.derived and are_sought(problem):
             assert judged.exact is not None
             blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
