@@ -246,7 +246,7 @@ def _from_rows(
         if more is None:
             return None
         for number in (number for one in more for number in one.values()):
-            number.error = _inflated(number.error)
+            number.error = _inflated(number.error, in_place=True)
         results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
     return results
 
@@ -321,7 +321,7 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
     return (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
 
 
-def _inflated(error: Array) -> Array:
-    inflated = INFLATION * error
+def _inflated(error: Array, *, in_place: bool = False) -> Array:
+    inflated = np.multiply(error, INFLATION, out=error if in_place and np.ndim(error) else None)
     unknown = np.isnan(inflated)
     return np.where(unknown, np.inf, inflated) if unknown.any() else inflated

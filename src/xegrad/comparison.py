@@ -177,11 +177,12 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Whether every entry is within its bound."""
         return bool(self.within.all())
 
-    @kept
+    @property
     @np.errstate(all="ignore")
     def relative_bounds(self) -> Array:
         """The bound as a part of each value; NaN where that is 0."""
-        relative: Array = self.bound / np.abs(self.reference)
+        relative = np.abs(self.reference)
+        np.divide(self.bound, relative, out=relative)
         relative[self.reference == 0] = np.nan
         return relative
 

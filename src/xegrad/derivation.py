@@ -181,21 +181,27 @@ def row_by_row(
         if wide is not None:
             some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
+        is_asked = [
+            one is some[0] or {*names} != {"weights"} for one in some
+        ]  # of dL/dW p says enough in float64
         for few in blocks(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
             passed = layer.softmax(some[0].Z.value[few], np.zeros(()))
             for k, one in enumerate(both):
                 fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
                 fewer.known["Z"], fewer.passed = some[k].Z[few], passed
                 fewer.known["Z"].value = passed.logits  # the same in all arithmetics
-                residuals[k].append(fewer.R)
+                residuals[k] = [*(residuals[k] if is_asked[k] else ()), fewer.R]
                 losses[k].append(fewer.stable_losses)
             if wide is not None and "weights" in begun:
                 begun["weights"].compare([parts[-1] for parts in residuals])
-        for of_rows, parts in zip(some, residuals, strict=True):
-            if of_rows is some[0] or {*names} != {"weights"}:  # of dL/dW in float64 p says enough
+        for of_rows, parts, is_needed in zip(some, residuals, is_asked, strict=True):
+            del of_rows.known["Z"]  # before what comes after it
+            if is_needed:
                 of_rows.known["R"] = concatenated(parts)
+        del residuals, parts, fewer, passed
         for sums in begun.values():
             sums.add(some)
+        del some, of_rows
     if any(np.ndim(sums.products[0].size) for sums in begun.values()):
         return None
     results = []

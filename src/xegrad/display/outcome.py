@@ -242,7 +242,10 @@ def _caught(judgement: Judgement) -> str:
     relative, n_entries = comparison.relative_bounds.ravel(), np.count_nonzero(comparison.reference)
     if not n_entries:
         return ""
-    of_largest = relative[np.abs(comparison.reference).argmax()]
+    reference = comparison.reference.ravel()
+    of_largest = relative[
+        max(sorted((reference.argmax(), reference.argmin())), key=lambda k: abs(reference[k]))
+    ]
     known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
     median, largest = (_part(2 * float(one)) for one in (_median(known), of_largest))
     if n_entries == 1 and median:

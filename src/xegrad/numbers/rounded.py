@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from xegrad import layer
+from xegrad.arrays import blocks
 from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.targets import Array
 
@@ -56,8 +57,12 @@ class Rounded(msgspec.Struct, eq=False):
         """The operands' errors move it by `moved`; what is then rounded is at most |value| + moved (4.2)."""
         if not self.arithmetic.rounds:
             return exact(value, self.arithmetic)
-        size = np.abs(value) + moved
-        error = moved + self.arithmetic.u * size + underflows * self.arithmetic.eta
+        size = np.abs(value)
+        size += moved
+        error = self.arithmetic.u * size
+        error += moved
+        if underflows:
+            error += underflows * self.arithmetic.eta
         return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
 
     def in_any_way(self, roundings: int, underflows: Any = 0, additions: int = 0) -> Rounded:
@@ -195,8 +200,12 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
 def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
     """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
     value = np.asarray(value, dtype=np.float64)
-    if not arithmetic.rounds_inputs or (held := arithmetic.holds(value)).all():
+    flat = value.ravel("K")
+    if not arithmetic.rounds_inputs or all(
+        arithmetic.holds(flat[some]).all() for some in blocks(flat.size, 2**15)
+    ):
         return exact(value, arithmetic)
+    held = arithmetic.holds(value)
     return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
 
@@ -245,19 +254,20 @@ class Products:
 
     def add(self, first: Rounded, second: Rounded) -> None:
         """The products of columns of A and rows of B."""
-        a = np.abs(first.value)
         if first.is_exact and second.is_exact:
-            moved = _no_less(a, np.abs(second.value))
+            moved = _no_less(first.value, second.value)
             moved *= self.g
         elif second.is_exact:
-            moved = _no_less(self.moves(first), np.abs(second.value))
+            moved = _no_less(self.moves(first), second.value)
         else:
-            moved = _no_less(a, self.moves(second))
+            moved = _no_less(first.value, self.moves(second))
             if not first.is_exact:
                 moved += (1 + self.g) * (first.errors @ (np.abs(second.value) + second.error))
         self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
         if not _largest(first) * _largest(second) * self.n_terms <= self.arithmetic.near_overflow:
-            self.size = self.size + (a + first.error) @ (np.abs(second.value) + second.error)
+            self.size = self.size + (np.abs(first.value) + first.error) @ (
+                np.abs(second.value) + second.error
+            )
 
     def moves(self, factor: Rounded) -> Array:
         """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
@@ -284,16 +294,21 @@ FEW = 2**11  # terms
 
 
 def _no_less(first: Array, second: Array) -> Array:
-    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.24)."""
+    """|A| |B|, or a little more: many of them in float32, where that holds them (4.24)."""
     n_terms = first.shape[-1]
     if first.ndim != 2 or second.ndim != 2 or n_terms > FEW or first.size * second.shape[-1] < MANY:
-        return first @ second
+        return np.abs(first) @ np.abs(second)
+    factors = []
     for factor in (first, second):  # far from where float32 or a product of two overflows or loses digits
-        least = factor.min() or factor.min(initial=1.0, where=factor != 0)
-        if not (least >= 2.0**-60 and factor.max() <= 2.0**50):
-            return first @ second
+        narrow = factor.astype(np.float32)
+        np.abs(narrow, out=narrow)
+        least = narrow.min() or narrow.min(initial=1.0, where=narrow != 0)
+        is_held = np.count_nonzero(narrow) == np.count_nonzero(factor)
+        if not (is_held and least >= 2.0**-60 and narrow.max() <= 2.0**50):
+            return np.abs(first) @ np.abs(second)
+        factors.append(narrow)
     steps = (n_terms + 2) * 2.0**-24
-    product = (first.astype(np.float32) @ second.astype(np.float32)).astype(np.float64)
+    product = (factors[0] @ factors[1]).astype(np.float64)
     product *= 1 / (1 - steps / (1 - steps))
     return product
 
@@ -390,13 +405,24 @@ def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
     if not arithmetic.rounds:
         return exact(probabilities, arithmetic)
     size, n_classes = forward.exponentials, logits.value.shape[-1]
-    ends = np.array([size + moves[0], size - moves[1]])
     # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
-    apart = moves * layer.other_exponentials(forward) + size * _of_others(moves[::-1])
-    apart = apart / (ends + _of_others(ends[::-1]))
-    error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
+    apart = _of_others(moves[::-1])
+    apart *= size
+    apart += moves * layer.other_exponentials(forward)
+    ends = np.empty_like(moves)
+    np.add(size, moves[0], out=ends[0])
+    np.subtract(size, moves[1], out=ends[1])
+    others = _of_others(ends[::-1])
+    others += ends
+    apart /= others
+    error = apart.max(axis=0)
+    error /= 1 + forward.others
+    np.fmin(error, min(n_classes - 1, 1), out=error)
     count = n_classes + 3
-    error = error + count * (arithmetic.roundings(3, n_classes) / count * probabilities + arithmetic.eta)
+    rounding = arithmetic.roundings(3, n_classes) / count * probabilities
+    rounding += arithmetic.eta
+    rounding *= count
+    error += rounding
     return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
 
 
@@ -423,12 +449,13 @@ def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any
 
 def _of_others(sizes: Array) -> Array:
     """The sum of all other numbers of a row, none negative: the whole less the number, but for the largest."""
-    largest = sizes.argmax(axis=-1)[..., None]
-    rest = sizes.copy()
-    np.put_along_axis(rest, largest, 0, axis=-1)
-    of_largest = rest.sum(axis=-1, keepdims=True)
-    others = np.take_along_axis(sizes, largest, axis=-1) + of_largest - sizes
-    np.put_along_axis(others, largest, of_largest, axis=-1)
+    where = sizes.argmax(axis=-1)[..., None]
+    largest = np.take_along_axis(sizes, where, axis=-1)
+    np.put_along_axis(sizes, where, 0, axis=-1)  # for the while of a sum
+    rest = sizes.sum(axis=-1, keepdims=True)
+    np.put_along_axis(sizes, where, largest, axis=-1)
+    others: Array = largest + rest - sizes
+    np.put_along_axis(others, where, rest, axis=-1)
     return others
 
 
