@@ -33,7 +33,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every problem is a large one, of which one row is looked at at a time."""
-    monkeypatch.setattr(bounds, "IN_CACHE", 0)
+    monkeypatch.setattr(bounds, "LARGE", 0)
     monkeypatch.setattr(derivation, "IN_CACHE", 0)
     monkeypatch.setattr(derivation, "AT_A_TIME", 12)
 

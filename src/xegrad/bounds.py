@@ -32,6 +32,7 @@ from xegrad.targets import Array
 
 INFLATION = 1.01
 SOME = 16  # rows and inputs
+LARGE = 2**15  # logits: of more than these, the cells do not all exist at a time
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
@@ -231,7 +232,7 @@ def enclosed(
 
 def is_large(problem: Problem) -> bool:
     """Whether the cells of a problem do not all exist at a time."""
-    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE
+    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > LARGE
 
 
 def _from_rows(
@@ -247,7 +248,7 @@ def _from_rows(
         if more is None:
             return None
         for number in (number for one in more for number in one.values()):
-            number.error = _inflated(number.error)
+            number.error = _inflated(number.error, in_place=True)
         results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
     return results
 
@@ -319,7 +320,7 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
     return (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
 
 
-def _inflated(error: Array) -> Array:
-    inflated = INFLATION * error
+def _inflated(error: Array, *, in_place: bool = False) -> Array:
+    inflated = np.multiply(error, INFLATION, out=error if in_place and np.ndim(error) else None)
     unknown = np.isnan(inflated)
     return np.where(unknown, np.inf, inflated) if unknown.any() else inflated

@@ -113,8 +113,8 @@ class Cells(msgspec.Struct, eq=False):
 
 
 # Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
-# it stays in the cache.
-AT_A_TIME, IN_CACHE = 2**22, 2**15
+# it stays in the cache, and if its hundred calls are not too many.
+AT_A_TIME, IN_CACHE = 2**22, 2**16
 
 
 class FromRows:
@@ -182,21 +182,27 @@ def row_by_row(
         if wide is not None:
             some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
+        is_asked = [
+            one is some[0] or {*names} != {"weights"} for one in some
+        ]  # of dL/dW p says enough in float64
         for few in blocks(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
             passed = layer.softmax(some[0].Z.value[few], np.zeros(()))
             for k, one in enumerate(both):
                 fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
                 fewer.known["Z"], fewer.passed = some[k].Z[few], passed
                 fewer.known["Z"].value = passed.logits  # the same in all arithmetics
-                residuals[k].append(fewer.R)
+                residuals[k] = [*(residuals[k] if is_asked[k] else ()), fewer.R]
                 losses[k].append(fewer.stable_losses)
             if wide is not None and "weights" in begun:
                 begun["weights"].compare([parts[-1] for parts in residuals])
-        for of_rows, parts in zip(some, residuals, strict=True):
-            if of_rows is some[0] or {*names} != {"weights"}:  # of dL/dW in float64 p says enough
+        for of_rows, parts, is_needed in zip(some, residuals, is_asked, strict=True):
+            del of_rows.known["Z"]  # before what comes after it
+            if is_needed:
                 of_rows.known["R"] = concatenated(parts)
+        del residuals, parts, fewer, passed
         for sums in begun.values():
             sums.add(some)
+        del some, of_rows
     if any(np.ndim(sums.products[0].size) for sums in begun.values()):
         return None
     results = []
@@ -237,8 +243,17 @@ def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
     """
     n_classes, other, rows = cells.problem.n_classes, cells.arithmetic.stores("Q"), cells.rows
+
+    def number(array: Any) -> Rounded:
+        return entered(array, cells.arithmetic)
+
+    if other is None and targets.soft is None and targets.class_weights is None:
+        # All classes of a row but its label are alike.
+        both = targets.folded(number, np.array([0.0, 1.0]), n_classes, rows)
+        is_label = targets.is_label(n_classes, rows)
+        return both.moved(lambda part: np.where(is_label, part[..., 1:], part[..., :1]))
     if other is None:
-        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes, rows)
+        return targets.over(number, n_classes, rows)
     counts = np.asarray(targets.kept.sum(axis=-1), dtype=np.float64)
     plain = targets.soft is None and not targets.label_smoothing and targets.class_weights is None
     if plain and other.holds(counts).all():

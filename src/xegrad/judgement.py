@@ -79,9 +79,9 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     def _is_vacuous(self) -> bool | None:
         """Whether the bound exceeds half of every entry that is not 0, and catches nothing; None if that is open."""
         against = self.comparison
-        if not self.tolerance.derived or against.resolved.any() or not against.reference.any():
+        if not self.tolerance.derived or against.has_any("resolved") or not against.reference.any():
             return False
-        return None if against.perhaps_resolved.any() else True
+        return None if against.has_any("perhaps_resolved") else True
 
     @cached_property
     def outcome(self) -> str:

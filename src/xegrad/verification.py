@@ -276,7 +276,9 @@ def _outcome(part: _Part, *, auto: bool) -> _Outcome:
     if part.name == LOSS:
         return _Outcome(judged)
     if judged.outcome == DIGITS_LOST:
-        return _Outcome(judged, part.diagnosed(judged))
+        # Why they are lost is told of exact values alone.
+        is_known = judged.exact is not None and judged.exact.is_certain_of(part.name)
+        return _Outcome(judged, part.diagnosed(judged) if is_known else Diagnosis())
     if judged.outcome == RIGHT and judged.tolerance.derived and are_sought(part.problem):
         assert judged.exact is not None
         spots = blind_spots(part.problem, judged.exact, judged.tolerance, part.name)

@@ -55,4 +55,5 @@ def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{key} is no array that numpy saved")
+        array.flags.writeable = False  # nobody else has it: a problem needs no copy
     return arrays

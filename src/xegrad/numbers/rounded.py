@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from xegrad import layer
+from xegrad.arrays import blocks
 from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.numbers.sums import Products, bounded
 from xegrad.targets import Array
@@ -57,8 +58,12 @@ class Rounded(msgspec.Struct, eq=False):
         """The operands' errors move it by `moved`; what is then rounded is at most |value| + moved (4.2)."""
         if not self.arithmetic.rounds:
             return exact(value, self.arithmetic)
-        size = np.abs(value) + moved
-        error = moved + self.arithmetic.u * size + underflows * self.arithmetic.eta
+        size = np.abs(value)
+        size += moved
+        error = self.arithmetic.u * size
+        error += moved
+        if underflows:
+            error += underflows * self.arithmetic.eta
         return Rounded(value, bounded(error, size, self.arithmetic), self.arithmetic)
 
     def in_any_way(self, roundings: int, underflows: Any = 0, additions: int = 0) -> Rounded:
@@ -189,8 +194,12 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
 def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
     """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
     value = np.asarray(value, dtype=np.float64)
-    if not arithmetic.rounds_inputs or (held := arithmetic.holds(value)).all():
+    flat = value.ravel("K")
+    if not arithmetic.rounds_inputs or all(
+        arithmetic.holds(flat[some]).all() for some in blocks(flat.size, 2**15)
+    ):
         return exact(value, arithmetic)
+    held = arithmetic.holds(value)
     return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
 
@@ -305,13 +314,24 @@ def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
     if not arithmetic.rounds:
         return exact(probabilities, arithmetic)
     size, n_classes = forward.exponentials, logits.value.shape[-1]
-    ends = np.array([size + moves[0], size - moves[1]])
     # Up (4.12) and down (4.13), times sum E: each E_i moves one way, and the others the other way.
-    apart = moves * layer.other_exponentials(forward) + size * _of_others(moves[::-1])
-    apart = apart / (ends + _of_others(ends[::-1]))
-    error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
+    apart = _of_others(moves[::-1])
+    apart *= size
+    apart += moves * layer.other_exponentials(forward)
+    ends = np.empty_like(moves)
+    np.add(size, moves[0], out=ends[0])
+    np.subtract(size, moves[1], out=ends[1])
+    others = _of_others(ends[::-1])
+    others += ends
+    apart /= others
+    error = apart.max(axis=0)
+    error /= 1 + forward.others
+    np.fmin(error, min(n_classes - 1, 1), out=error)
     count = n_classes + 3
-    error = error + count * (arithmetic.roundings(3, n_classes) / count * probabilities + arithmetic.eta)
+    rounding = arithmetic.roundings(3, n_classes) / count * probabilities
+    rounding += arithmetic.eta
+    rounding *= count
+    error += rounding
     return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
 
 
@@ -338,12 +358,13 @@ def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any
 
 def _of_others(sizes: Array) -> Array:
     """The sum of all other numbers of a row, none negative: the whole less the number, but for the largest."""
-    largest = sizes.argmax(axis=-1)[..., None]
-    rest = sizes.copy()
-    np.put_along_axis(rest, largest, 0, axis=-1)
-    of_largest = rest.sum(axis=-1, keepdims=True)
-    others = np.take_along_axis(sizes, largest, axis=-1) + of_largest - sizes
-    np.put_along_axis(others, largest, of_largest, axis=-1)
+    where = sizes.argmax(axis=-1)[..., None]
+    largest = np.take_along_axis(sizes, where, axis=-1)
+    np.put_along_axis(sizes, where, 0, axis=-1)  # for the while of a sum
+    rest = sizes.sum(axis=-1, keepdims=True)
+    np.put_along_axis(sizes, where, largest, axis=-1)
+    others: Array = largest + rest - sizes
+    np.put_along_axis(others, where, rest, axis=-1)
     return others
 
 

@@ -39,19 +39,20 @@ class Products:
 
     def add(self, first: Rounded, second: Rounded) -> None:
         """The products of columns of A and rows of B."""
-        a = np.abs(first.value)
         if first.is_exact and second.is_exact:
-            moved = _no_less(a, np.abs(second.value))
+            moved = _no_less(first.value, second.value)
             moved *= self.g
         elif second.is_exact:
-            moved = _no_less(self.moves(first), np.abs(second.value))
+            moved = _no_less(self.moves(first), second.value)
         else:
-            moved = _no_less(a, self.moves(second))
+            moved = _no_less(first.value, self.moves(second))
             if not first.is_exact:
                 moved += (1 + self.g) * (first.errors @ (np.abs(second.value) + second.error))
         self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
         if not _largest(first) * _largest(second) * self.n_terms <= self.arithmetic.near_overflow:
-            self.size = self.size + (a + first.error) @ (np.abs(second.value) + second.error)
+            self.size = self.size + (np.abs(first.value) + first.error) @ (
+                np.abs(second.value) + second.error
+            )
 
     def moves(self, factor: Rounded) -> Array:
         """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
@@ -74,16 +75,21 @@ class Products:
 
 
 def _no_less(first: Array, second: Array) -> Array:
-    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.9)."""
+    """|A| |B|, or a little more: many of them in float32, where that holds them (4.9)."""
     n_terms = first.shape[-1]
     if first.ndim != 2 or second.ndim != 2 or n_terms > FEW or first.size * second.shape[-1] < MANY:
-        return first @ second
+        return np.abs(first) @ np.abs(second)
+    factors = []
     for factor in (first, second):  # far from where float32 or a product of two overflows or loses digits
-        least = factor.min() or factor.min(initial=1.0, where=factor != 0)
-        if not (least >= 2.0**-60 and factor.max() <= 2.0**50):
-            return first @ second
+        narrow = factor.astype(np.float32)
+        np.abs(narrow, out=narrow)
+        least = narrow.min() or narrow.min(initial=1.0, where=narrow != 0)
+        is_held = np.count_nonzero(narrow) == np.count_nonzero(factor)
+        if not (is_held and least >= 2.0**-60 and narrow.max() <= 2.0**50):
+            return np.abs(first) @ np.abs(second)
+        factors.append(narrow)
     steps = (n_terms + 2) * 2.0**-24
-    product = (first.astype(np.float32) @ second.astype(np.float32)).astype(np.float64)
+    product = (factors[0] @ factors[1]).astype(np.float64)
     product *= 1 / (1 - steps / (1 - steps))
     return product
 
