@@ -24,7 +24,7 @@ from xegrad.methods.exact.nearest import Nearest
 from xegrad.methods.exact.residuals import TargetWords, residuals
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, INFLATE, DoubleWord, U
-from xegrad.numbers.products import Words, tiles, two_norms
+from xegrad.numbers.products import LENGTH, Words, tiles, two_norms
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -243,7 +243,8 @@ def memory(problem: Problem) -> int:
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
-    """An estimate of the seconds that dL/dW takes, from the sizes alone."""
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
     products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
     factors = n_inputs * (n_rows + n_classes)  # they are cut into slices
-    return 1e-3 + n_problems * (1e-6 + 0.7e-9 * products + 20e-9 * factors + 100e-9 * residuals)
+    calls = (0.9e-3 if n_rows == 1 else 1.3e-3) + 0.2e-3 * (n_inputs // LENGTH[2])
+    return calls + n_problems * (1e-6 + 0.7e-9 * products + 16e-9 * factors + 100e-9 * residuals)
