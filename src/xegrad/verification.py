@@ -182,8 +182,7 @@ def verify(
         if judged.outcome == DIGITS_LOST:
             diagnoses[name] = parts[name].diagnosed(judged)
         elif judged.outcome == RIGHT and judged.tolerance.derived and are_sought(problem):
-            assert judged.exact is not None
-            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
+            blind[name] = [*blind_spots(problem, judged.reference, judged.tolerance, name)]
     steps, steps_right_if = None, None
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
@@ -232,8 +231,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
     def diagnosed(self, judged: Judgement) -> Diagnosis:
         """Which mistake it is, in the shape that it was claimed in."""
-        resolution, exact = judged.reading.resolution, judged.exact
-        assert exact is not None
+        resolution, exact = judged.reading.resolution, judged.reference
         if self.name == LOSS:
             loss = float(self.claimed.values.item())
             return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
