@@ -140,6 +140,12 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Whether the reference is the exact value, rounded, in every entry."""
         return np.ndim(self.error) == 0 and self.error == 0
 
+    @property
+    def _is_no_number(self) -> Any:
+        """Entries of the candidate that are NaN, or infinite where the exact value is known to be finite or another
+        infinity."""
+        return np.isnan(self.candidate) | (np.isinf(self.candidate) & np.isfinite(self.error))
+
     @kept
     def within(self) -> NDArray[np.bool_]:
         """Entries whose difference rounding explains: never NaN, and never by an infinite bound.
@@ -157,7 +163,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.is_exact:
             return beyond
         _, least, _ = self._distances
-        certain = ~np.isfinite(self.candidate) | (np.isfinite(self.error) & (least > self.bound))
+        certain = self._is_no_number | (np.isfinite(self.error) & (least > self.bound))
         return np.where(self.error == 0, beyond, beyond & certain)
 
     @kept
@@ -165,7 +171,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Entries of which a better reference would say more: whether they are within, or have a correct digit."""
         if self.is_exact:
             return np.zeros(self.reference.shape, dtype=bool)
-        undecided = ~(self.within | self.beyond | self.unbounded)
+        undecided = ~(self.within | self.beyond | self.unbounded) | ~np.isfinite(self.error)
         *_, most = self._distances
         size = np.abs(self.reference)
         with np.errstate(all="ignore"):
@@ -199,7 +205,17 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Entries of which that may be so."""
         if self.is_exact:
             return self.resolved
-        return (self.reference != 0) & (2 * self.bound <= np.abs(self.reference) + self.error)
+        return self.perhaps_nonzero & ~(2 * self.bound > np.abs(self.reference) + self.error)
+
+    @kept
+    def nonzero(self) -> NDArray[np.bool_]:
+        """Entries whose exact value is not 0."""
+        return np.abs(self.reference) > self.error
+
+    @property
+    def perhaps_nonzero(self) -> NDArray[np.bool_]:
+        """Entries of which that may be so."""
+        return np.not_equal(self.reference, 0) | np.not_equal(self.error, 0)
 
     @property
     def unresolved(self) -> NDArray[np.bool_]:
@@ -226,7 +242,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         _, least, _ = self._distances
         far: NDArray[np.bool_] = least >= (np.abs(self.reference) + self.error) / 2
         differs = self.candidate != self.reference
-        return differs & (~np.isfinite(self.candidate) | (far & (self.reference != 0)))
+        return differs & (self._is_no_number | (far & self.nonzero))
 
     @kept
     def correct_digits(self) -> NDArray[np.int8]:
@@ -252,17 +268,14 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         first, second = _position(self.candidate), _position(reference)
         return np.maximum(first, second) - np.minimum(first, second)
 
-    @property
-    def worst_first(self) -> NDArray[np.intp]:
-        """Flat indices: what is not a number, then what rounding does not explain by its difference,
-        then the rest by how much of the value the bound leaves open.
-
-        The last are in an order that does not depend on rounding: ratios count to three digits.
-        """
-        return self.worst(None)
-
     def worst(self, most: int | None, among: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-        """The first of them, or of some entries; only these are sorted, or all if no number is given."""
+        """The worst so many of all entries, or of some, by their flat indices; only these are sorted, or all if no
+        number is given.
+
+        First is what is not a number, then what rounding does not explain by its difference, then the rest by how much
+        of the value the bound leaves open.  The last are in an order that does not depend on rounding: ratios count to
+        three digits.
+        """
         left = np.arange(self.reference.size) if among is None else np.flatnonzero(among)
         count = left.size if most is None else most
         before: list[NDArray[np.intp]] = []

@@ -216,8 +216,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
     def diagnosed(self, judged: Judgement) -> Diagnosis:
         """Which mistake it is, in the shape that it was claimed in."""
-        resolution, exact = judged.reading.resolution, judged.exact
-        assert exact is not None
+        resolution, exact = judged.reading.resolution, judged.reference
         if self.name == LOSS:
             loss = float(self.claimed.values.item())
             return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
@@ -280,11 +279,10 @@ def _outcome(part: _Part, *, auto: bool) -> _Outcome:
         return _Outcome(judged)
     if judged.outcome == DIGITS_LOST:
         # Why they are lost is told of exact values alone.
-        is_known = judged.exact is not None and judged.exact.is_certain_of(part.name)
+        is_known = np.all(judged.reference.is_certain_of(part.name))
         return _Outcome(judged, part.diagnosed(judged) if is_known else Diagnosis())
     if judged.outcome == RIGHT and judged.tolerance.derived and are_sought(part.problem):
-        assert judged.exact is not None
-        spots = blind_spots(part.problem, judged.exact, judged.tolerance, part.name)
+        spots = blind_spots(part.problem, judged.reference, judged.tolerance, part.name)
         return _Outcome(judged, blind_spots=[*spots])
     return _Outcome(judged)
 

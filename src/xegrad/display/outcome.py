@@ -273,8 +273,8 @@ def _part(relative: float) -> str:
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     """What leaves half of every entry open."""
     comparison, precision = judgement.comparison, judgement.tolerance.precision
-    left_out = f": {judgement.exact.left_out}" if judgement.exact and judgement.exact.left_out else ""
-    if not np.all(judgement.certified):
+    left_out = f": {judgement.reference.left_out}" if judgement.reference.left_out else ""
+    if not np.isfinite(comparison.error).all():
         return f"the exact value could not be certified{left_out}"
     if judgement.is_open:
         near = int(comparison.open.sum())

@@ -150,16 +150,29 @@ METHODS: Mapping[str, Method] = {
 Result = TypeVar("Result")
 
 
+def without_exact(
+    instead: Callable[..., Result],
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Of a function of a problem, its exact values and more: called without these, it is the other function."""
+
+    def of_both(function: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(function)
+        def call(problem: Problem, *arguments: Any, **named: Any) -> Result:
+            has_exact = "exact" in named or isinstance(next(iter(arguments), None), Evaluation)
+            return (function if has_exact else instead)(problem, *arguments, **named)
+
+        return call
+
+    return of_both
+
+
 def exact_if_absent(function: Callable[..., Result]) -> Callable[..., Result]:
-    """A function of a problem, its exact values and more, which may be called without the exact values."""
+    """A function of a problem, its exact values and more, which evaluates these where they are not given."""
     others = function.__code__.co_varnames[2 : function.__code__.co_argcount]
 
-    @wraps(function)
-    def call(problem: Problem, *arguments: Any, **named: Any) -> Result:
-        if "exact" in named or isinstance(next(iter(arguments), None), Evaluation):
-            return function(problem, *arguments, **named)
-        name = {**dict(zip(others, arguments, strict=False)), **named}.get("with_respect_to", "weights")
-        exact = METHODS["exact"].evaluate(problem, () if str(name) == "loss" else (gradient_name(name),))
+    def evaluating(problem: Problem, *arguments: Any, **named: Any) -> Result:
+        given = {**dict(zip(others, arguments, strict=False)), **named}
+        exact = METHODS["exact"].evaluate(problem, (gradient_name(given.get("with_respect_to", "weights")),))
         return function(problem, exact, *arguments, **named)
 
-    return call
+    return without_exact(evaluating)(function)

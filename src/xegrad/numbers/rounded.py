@@ -84,8 +84,8 @@ class Rounded(msgspec.Struct, eq=False):
         if not self.arithmetic.rounds:
             return self
         error = other.rounding(self.value, self.error)
-        if self.is_exact:
-            error = np.where(other.holds(self.value), 0.0, error)
+        if not np.all(self.error):
+            error = np.where(np.equal(self.error, 0) & other.holds(self.value), 0.0, error)
         fits = np.abs(self.value) + self.error <= other.largest
         return Rounded(self.value, np.where(fits, error, np.inf), self.arithmetic)
 
@@ -115,9 +115,10 @@ class Rounded(msgspec.Struct, eq=False):
         moved = np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error)
         result = self._result(value, moved, underflows=1)
         for factor in (self, other):
-            if factor.is_exact:
+            if not np.all(factor.error):  # entry by entry: it does not matter what else is in the array
                 size = np.abs(factor.value)
-                result.error = np.where((size == 0) | (size == 1), moved, result.error)
+                is_kept = ((size == 0) | (size == 1)) & np.equal(factor.error, 0)
+                result.error = np.where(is_kept, moved, result.error)
         return result
 
     __rmul__ = __mul__
@@ -154,7 +155,7 @@ class Rounded(msgspec.Struct, eq=False):
 
         if not self.arithmetic.rounds:
             return Addends(total(self.value))
-        terms = 1 if self.value.shape[axis] == 1 else total((self.value != 0) | (self.error != 0))
+        terms = total((self.value != 0) | (self.error != 0))
         return Addends(total(self.value), terms, total(np.abs(self.value) + self.error), total(self.errors))
 
     # Entries in other places; nothing is rounded.
