@@ -76,10 +76,10 @@ def test_worst_first_is_nan_then_beyond_then_the_widest_bound() -> None:
     reference = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
     candidate = [1.0, 3.0, np.nan, 2.0, 1.0, 0.0]
     bound = [0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
-    assert comparison(reference, candidate, bound).worst_first.tolist() == [2, 1, 3, 4, 0, 5]
+    assert comparison(reference, candidate, bound).worst(None).tolist() == [2, 1, 3, 4, 0, 5]
 
 
 def test_rounding_does_not_order_what_is_within_its_bounds() -> None:
     """Ratios that differ in their last digits are equal, and the order is that of the entries."""
     bound = [1e-16, np.nextafter(1e-16, 0), np.nextafter(1e-16, 1)]
-    assert comparison([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], bound).worst_first.tolist() == [0, 1, 2]
+    assert comparison([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], bound).worst(None).tolist() == [0, 1, 2]

@@ -33,7 +33,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every problem is a large one, of which one row is looked at at a time."""
-    monkeypatch.setattr(bounds, "IN_CACHE", 0)
+    monkeypatch.setattr(bounds, "LARGE", 0)
     monkeypatch.setattr(derivation, "IN_CACHE", 0)
     monkeypatch.setattr(derivation, "AT_A_TIME", 12)
 
@@ -235,7 +235,7 @@ def test_the_worst_of_many_are_the_first_of_all_sorted() -> None:
         candidate[random.integers(200, size=3)] = np.nan
         bound = random.choice([0.0, 0.5, 2.0, 30.0], size=200)
         against, among = Comparison(reference, candidate, bound), random.random(200) < 0.7
-        everything = against.worst_first
+        everything = against.worst(None)
         for count in (1, 2, 5, 50, 300):
             assert against.worst(count).tolist() == everything[:count].tolist()
             assert against.worst(count, among).tolist() == everything[among[everything]][:count].tolist()

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell, one_line
 from seed import GRADIENT, LOSS
-from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, check, read
+from xegrad import METHODS, Claim, Problem, Targets, check, judge, read
 from xegrad.claim import Claimed
 from xegrad.display.outcome import outcome_sentence
 from xegrad.errors import InputError
@@ -504,8 +505,9 @@ def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: R
 
 def test_a_gradient_without_a_certified_exact_value_is_undecided() -> None:
     problem = Problem(np.ones((1, 2)), np.ones((1, 1)), Targets(labels=np.array([0])))
-    comparison = Comparison(problem.weights, problem.weights, problem.weights)
-    judgement = Judgement("weights", comparison, np.array([[True, False]]), Tolerance())
+    exact = METHODS["exact"].evaluate(problem)
+    certified = {**(exact.certified or {}), "weights": np.array([[True, False]])}
+    judgement = judge(problem, replace(exact, certified=certified), exact.gradients["weights"])
     sentence = outcome_sentence(problem, judgement)
     assert sentence.startswith("UNDECIDED: the exact value could not be certified.")
 

@@ -74,6 +74,15 @@ def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
     return array
 
 
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """An array that nobody else has, read-only with all that it is a view of, so that `sealed` needs no copy."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.setflags(write=False)
+        part = part.base
+    return array
+
+
 def blocks(size: int, most: int) -> list[slice]:
     """0 to size in slices, of so many at most, and of one at least."""
     step = max(1, most)

@@ -25,11 +25,14 @@ from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
-from xegrad.numbers.rounded import Products, Rounded, exact
+from xegrad.numbers.rounded import Rounded, exact
+from xegrad.numbers.sums import Products
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
 INFLATION = 1.01
+SOME = 16  # rows and inputs
+LARGE = 2**15  # logits: of more than these, the cells do not all exist at a time
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
@@ -76,14 +79,14 @@ def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
 
 
 def _of_each_term(problem: Problem, arithmetic: Arithmetic) -> Arithmetic:
-    """The arithmetic, with the chance of a failure shared among all terms (4.22)."""
+    """The arithmetic, with the chance of a failure shared among all terms (4.24)."""
     if not arithmetic.failure:
         return arithmetic
     return replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
 
 
 def terms_of(problem: Problem) -> int:
-    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.22)."""
+    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.24)."""
     rows, inputs, classes = problem.n_rows, problem.n_inputs, problem.n_classes
     return rows * classes * (3 * inputs + 6) + 2 * rows
 
@@ -229,7 +232,7 @@ def enclosed(
 
 def is_large(problem: Problem) -> bool:
     """Whether the cells of a problem do not all exist at a time."""
-    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE
+    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > LARGE
 
 
 def _from_rows(
@@ -245,7 +248,7 @@ def _from_rows(
         if more is None:
             return None
         for number in (number for one in more for number in one.values()):
-            number.error = _inflated(number.error)
+            number.error = _inflated(number.error, in_place=True)
         results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
     return results
 
@@ -258,9 +261,6 @@ def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[st
     cells = Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
     cells.W, cells.b  # noqa: B018 (they are the same for all rows)
     return cells, []
-
-
-SOME = 16  # rows and inputs
 
 
 @np.errstate(all="ignore")
@@ -291,7 +291,7 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
                 cells.R,
             )
             sums.moved *= problem.n_rows / cells.R.shape[0]
-            bounds.append(sums.sum(np.zeros(())).error)
+            bounds.append(sums.error(np.zeros(())))
     entries = {"weights": inputs, "inputs": rows, "logits": rows}
     return entries.get(name, ...), [_inflated(bound) for bound in bounds]
 
@@ -320,7 +320,7 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
     return (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
 
 
-def _inflated(error: Array) -> Array:
-    inflated = INFLATION * error
+def _inflated(error: Array, *, in_place: bool = False) -> Array:
+    inflated = np.multiply(error, INFLATION, out=error if in_place and np.ndim(error) else None)
     unknown = np.isnan(inflated)
     return np.where(unknown, np.inf, inflated) if unknown.any() else inflated

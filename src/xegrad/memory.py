@@ -71,9 +71,12 @@ def max_memory(limit: int | str | None) -> Iterator[None]:
         _limit.reset(token)
 
 
-def check(inputs: Sized, beside: int) -> None:
-    """Raise XegradError where the inputs, and so many bytes that are held beside them, are more than is allowed."""
-    limit = _limit.get()
+def check(inputs: Sized, *steps: int, held: int = 0) -> None:
+    """Raise XegradError where the inputs, what is held beside them and the largest step are more than is allowed.
+
+    This is the one sum of a computation's memory: what a step takes is free again before the next one begins.
+    """
+    limit, beside = _limit.get(), held + max(steps)
     if limit is None and beside < LITTLE:
         return
     needed, allowed = inputs.nbytes + beside, limit

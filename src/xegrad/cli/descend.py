@@ -66,12 +66,12 @@ def command(
     from xegrad.descent import descend, exact_losses
     from xegrad.display import screen
 
-    with screen.progress_bar():
+    with screen.watching():
         descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
     if saving is not None and save is not None:
         with writer(None if save == "-" else save) as write:
             write([saving.module.write_problem(raw.moved(descent.end))])
-    with screen.progress_bar():
+    with screen.watching():
         losses = exact_losses(descent, "auto" if exact is None else exact)
 
     def result() -> Any:

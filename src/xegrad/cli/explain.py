@@ -51,7 +51,7 @@ def command(
     from xegrad.explanation import explain
 
     only = choices(step, EXPLAINED, "step") if step else []
-    with screen.progress_bar():
+    with screen.watching():
         explanation = explain(problem, row)
     followed = None if entry is None else explanation.entry(*_indices(entry, problem))
 

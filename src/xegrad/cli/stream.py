@@ -63,7 +63,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     try:
         with (
             writer(output.file) as write,
-            screen.progress_bar(beside_output=output.file is None and not output.quiet),
+            screen.watching(beside_output=output.file is None and not output.quiet),
         ):
             for path in request.paths:
                 source = "standard input" if path == "-" else path

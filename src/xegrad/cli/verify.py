@@ -173,8 +173,8 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     from xegrad.display import screen
 
-    with screen.progress_bar():
-        verification = _verify(raw, judging, screen.announce, request.input_format)
+    with screen.watching():
+        verification = _verify(raw, judging, request.input_format)
     warnings = verification.problem.targets.warnings
 
     def result() -> Any:
@@ -194,14 +194,12 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 def _verify(
     raw: RawProblem,
     judging: JudgingOptions,
-    announce: Callable[[float], None] = lambda _: None,
     input_format: str | None = None,
 ) -> Verification:
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
-    from xegrad.methods.exact import affording, work
-    from xegrad.reference import begins_with_exact
+    from xegrad.methods.exact import affording
     from xegrad.tolerance import Tolerance, in_half, tolerance_for
 
     written = claims(raw, judging.gradient, judging.loss, input_format)
@@ -212,12 +210,10 @@ def _verify(
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    seconds = work(*problem.sizes)
     exact_values = affording(math.inf) if judging.exact else nullcontext()
     of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
     names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)
     if not is_judged:
-        announce(seconds)
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         with exact_values:
@@ -235,8 +231,6 @@ def _verify(
         **{field: getattr(judging, field) for field in MIXED},
     )
     tolerance = tolerance_for(problem, candidate.dtype, tolerance)
-    if begins_with_exact(problem, tolerance):
-        announce(seconds)
     of_steps = next((one.source for one in written if one.of != "loss"), "")
     with exact_values, formats.naming(of_steps):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)

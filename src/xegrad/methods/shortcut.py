@@ -65,6 +65,13 @@ def memory(problem: Problem) -> int:
     return held + 16 * (min(BLOCK, chunk) + of_rows) + 2**12
 
 
+def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
+    products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
+    factors = n_inputs * (n_rows + n_classes)
+    return 30e-6 + n_problems * (0.07e-9 * products + 1e-9 * factors + 8e-9 * residuals)
+
+
 def _labels_and_masses(problem: Problem) -> tuple[NDArray[np.intp], Array]:
     """The class of each row, any class if the row is ignored, and Q there."""
     targets = problem.targets

@@ -109,7 +109,7 @@ class Arithmetic(msgspec.Struct, frozen=True):
         return np.minimum(worst, self._probable(n)) if self.failure else worst
 
     def _probable(self, n: Any) -> Any:
-        """What n independent roundings of mean 0 exceed with a probability of `failure` at most (4.21)."""
+        """What n independent roundings of mean 0 exceed with a probability of `failure` at most (4.23)."""
         u = self.adding.u
         deviations = math.sqrt(2 * math.log(2 / self.failure)) / (1 - u)
         return np.expm1(deviations * np.sqrt(n) * u + n * u**2 / (1 - u))

@@ -30,15 +30,15 @@ from xegrad.methods.exact import doublewords, integers
 from xegrad.methods.exact.doublewords import Layer
 from xegrad.methods.exact.nearest import Nearest, half_ulp
 from xegrad.problem import Problem
+from xegrad.progress import LONG, foretell
 
-AFFORDABLE = 10.0  # seconds that integers may take, by estimate, unless someone asks for more
 FIRST, FINER = 2, 3  # slices of the factors of a product in double words, and for what these leave open
 AT_ONCE = 0.001  # seconds: what integers do in less needs no other rung
 STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as one
 
 Results = dict[str, Nearest]
 
-_affordable: ContextVar[float] = ContextVar("affordable", default=AFFORDABLE)
+_affordable: ContextVar[float] = ContextVar("affordable", default=LONG)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def memory(problem: Problem) -> int:
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
-    """An estimate of the seconds that dL/dW takes, from the sizes alone, where double words decide everything."""
+    """An estimate of the seconds that the loss and dL/dW take, where double words decide everything."""
     at_once = n_problems * integers.work(n_rows, n_inputs, n_classes)
     return at_once if at_once < AT_ONCE else doublewords.work(n_rows, n_inputs, n_classes, n_problems)
 
@@ -149,6 +149,7 @@ def _finish(problem: Problem, results: Results, affordable: float, layer: Layer 
         _improve(results, layer.nearest(still_open, FINER))
         still_open = _open(results)
     if still_open and seconds <= affordable and _fits(problem, affordable):
+        foretell("what is still open is decided by long integers, which takes", seconds)
         _improve(results, integers.nearest(problem, [*still_open]))
         return 0.0
     return seconds if still_open else 0.0
