@@ -183,7 +183,6 @@ def _methods(computation: Computation) -> Section:
 
 
 def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
-<<<<<<< HEAD
     """A gradient of the most accurate method as a matrix; of a large one a map, and the largest entries."""
     values = np.asarray(computation.reported.gradients[name], dtype=np.float64)
     shaped = values if name != "inputs" or layout.is_batch else values.reshape(1, -1)
@@ -237,21 +236,6 @@ def _by_method(computation: Computation, name: str, shown: Any, page: PageSettin
         method: evaluation.gradients[name].ravel()[shown].tolist()
         for method, evaluation in computation.evaluations.items()
     }
-=======
-    """The entries of a gradient by each method, and how far chain and shortcut are apart."""
-    problem, comparison = computation.problem, computation.comparisons.get(name)
-    evaluations, digits = computation.evaluations.items(), page.digits
-    gradients = {method: evaluation.gradients[name].ravel() for method, evaluation in evaluations}
-    size = computation.reported.gradients[name].size
-    title = f"dL/d{SYMBOLS[name]}"
-    if size <= ALL_ENTRIES:
-        shown = np.arange(size)
-    else:
-        shown, order = _worst(next(iter(gradients.values())), comparison, page.top)
-        which = "the one" if len(shown) == 1 else f"the {len(shown)}"
-        title += f" has {size} entries; {which} {order}:"
-    values = {method: entries[shown].tolist() for method, entries in gradients.items()}
->>>>>>> main
     decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
     numbers = {method: [in_column(v, decimals, digits) for v in column] for method, column in values.items()}
     cells: dict[str, list[Text]] = {method: [*map(Text, column)] for method, column in numbers.items()}
@@ -299,23 +283,6 @@ def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[T
     return cells
 
 
-<<<<<<< HEAD
-=======
-def _width(columns: Mapping[str, list[str]]) -> int:
-    return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
-
-
-def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -> Section:
-    """How far each method is from the exact values."""
-    columns = []
-    for name, by in from_exact.items():
-        digits = min(int(against.correct_digits.min()) for against in by.values())
-        without = sum(int(against.no_correct_digit.sum()) for against in by.values())
-        columns.append(Column([how_many_correct(digits), str(without)], name))
-    labels = Column(["digits, worst entry", "entries without one"], "against exact", left=True)
-    return matrix(columns, labels=[labels], width=width) if columns else []
-
-
 def _largest(values: Any, n: int) -> Any:
     """The flat indices of the n largest entries, the first of equal ones first; of many, only these are sorted."""
     keys = np.abs(values)
@@ -328,7 +295,6 @@ def _largest(values: Any, n: int) -> Any:
     return largest[np.argsort(keys[largest], kind="stable")]
 
 
->>>>>>> main
 def _differences(comparison: Comparison, shown: Any, digits: int) -> list[str]:
     """`rounding` where the bound explains it, `no digit` where it explains anything, else the number."""
     numbers = [f"{difference + 0.0:.4e}" for difference in comparison.difference.ravel()[shown].tolist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from rich.text import Text
@@ -32,7 +33,7 @@ def heatmap(
     width: int,
     colored: bool = False,
     ascii: bool = False,
-    marked: Array | None = None,
+    marked: Any = None,
 ) -> Section:
     """A cell for each entry: its sign, and a ground or a shade for each quarter of the largest magnitude.
 
@@ -104,7 +105,7 @@ def _with_signs(names: Sequence[str], marked: Array | None, axis: int, *, ascii:
 
 
 def gradient_map(
-    problem: Problem, name: str, values: Array, page: PageSettings, marked: Array | None = None
+    problem: Problem, name: str, values: Array, page: PageSettings, marked: Any = None
 ) -> Section:
     """A gradient as a map, its rows and columns named by what they count."""
     axes = AXES[name]
