@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xegrad.computation import Computation
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
-    from xegrad.formats.ndjson import Line, Stack
+    from xegrad.formats.ndjson import Lines, Stack
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Layout
 
@@ -114,7 +114,7 @@ def command(
 
 
 def _compute_lines(
-    lines: Sequence[Line],
+    lines: Lines,
     overrides: RawProblem,
     *,
     methods: Sequence[str],
@@ -135,7 +135,7 @@ def _compute_lines(
 
 def _computed(
     stack: Stack,
-    lines: Sequence[Line],
+    lines: Lines,
     methods: Sequence[str],
     names: Sequence[str],
     exact: bool | Literal["auto"],
@@ -160,7 +160,7 @@ def _computed(
         warnings = [[]] * computed.n_problems  # there is nothing to warn of, and looking takes long
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
-    ids = [lines[place].id for place in stack.places]
+    ids = [lines.ids[place] for place in stack.places]
     yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
 
 
