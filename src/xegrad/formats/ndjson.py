@@ -31,7 +31,7 @@ from xegrad.targets import Array, Targets
 from xegrad.vocabulary import NAMES
 
 # Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
-READ = 2**18
+READ = 2**19
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
