@@ -279,12 +279,29 @@ def _logits(cells: Cells) -> Rounded:
 def residual(cells: Cells) -> Rounded:
     """q S - Q, or whatever comes to the same: q is added up and S multiplied in T + 4 roundings at most."""
     n_classes = cells.problem.n_classes
-    formed = (cells.q * cells.S - cells.Q).in_any_way(4, 4 + (n_classes + 4) * cells.q.value, n_classes)
+    if cells.arithmetic.is_careful:
+        formed = _careful_residual(cells)
+    else:
+        formed = (cells.q * cells.S - cells.Q).in_any_way(4, 4 + (n_classes + 4) * cells.q.value, n_classes)
     if not cells.arithmetic.dropped_below:
         return formed
     # What is below a threshold may count as 0 (5.17).
     threshold = cells.arithmetic.dropped_below * (cells.q.value + cells.q.error)
     return formed.less_certain(np.minimum(np.abs(formed.value), threshold + formed.error))
+
+
+def _careful_residual(cells: Cells) -> Rounded:
+    """P S - Q (1 - S), P the sum of the other Q: only a target that is near its S is lost (7.2)."""
+    arithmetic, Q = cells.arithmetic, cells.Q
+    n_targets = (Q.value != 0).sum(axis=-1, keepdims=True)
+    others = layer.other_targets(Q.value)
+    error = layer.other_targets(Q.errors) + arithmetic.gamma(n_targets) * others
+    others_have = Rounded(others, np.where(n_targets > 1, error, 0.0), arithmetic)
+    # Of a log S that is rounded, 1 - S has no more digits than S.
+    is_kept = arithmetic.stores("log_S") is None
+    complements = rounded.complements(cells.Z, cells.E)
+    complements = complements if is_kept else Rounded(complements.value, cells.S.error, arithmetic)
+    return others_have * cells.S - Q * complements
 
 
 def _probabilities(cells: Cells) -> Rounded:

@@ -119,7 +119,7 @@ def diagnose(
         shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
         judgement = judge(problem, exact, shaped, tolerance, open_, name)
         if judgement.outcome == DIGITS_LOST:
-            return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
+            return Diagnosis(lost_digits(search, judgement.lost))
         if judgement.outcome != WRONG:
             return Diagnosis()
     best = _best(search)

@@ -68,8 +68,9 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
     if broken < judgement.comparison.candidate.size:
         parts.append(_agreement(problem, judgement))
-    if outcome in (RIGHT, DIGITS_LOST) and judgement.tolerance.derived:
-        parts.append(_caught(judgement))
+    if outcome in (RIGHT, DIGITS_LOST):
+        parts.append(_hidden(judgement))
+        parts.append(_caught(judgement) if judgement.tolerance.derived else "")
     parts.append(_of_long_sums(problem, judgement))
     if judgement.name == LOSS and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
         parts.append("A loss is never negative: log S is not positive, and the loss is its negative.")
@@ -103,7 +104,7 @@ def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
 def _of_gradient(problem: Problem, judgement: Judgement) -> str:
     """What is so of a gradient."""
     comparison, tolerance = judgement.comparison, judgement.tolerance
-    total, lost = comparison.reference.size, int(comparison.no_correct_digit.sum())
+    total, lost = comparison.reference.size, int(judgement.lost.sum())
     symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
     limit = _limit(tolerance)
     if judgement.outcome != WRONG:
@@ -214,6 +215,19 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     if median == least:
         return f"{agreeing(median)} in the median entry and in the worst, {named}."
     return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
+
+
+def _hidden(judgement: Judgement) -> str:
+    """How many entries have no correct digit that no computation in this precision need have."""
+    hidden, total = judgement.comparison.no_correct_digit & ~judgement.lost, judgement.lost.size
+    if not hidden.any():
+        return ""
+    tolerance, which = judgement.tolerance, f"{int(hidden.sum())} of {count(total, 'entry')}"
+    have, their = ("has", "its") if hidden.sum() == 1 else ("have", "their")
+    arithmetic = "such mixed precision" if tolerance.is_mixed else tolerance.precision
+    arithmetic = tolerance.recipe or arithmetic
+    others = "more " if judgement.lost.any() else ""
+    return f"{which} {have} no {others}correct digit: {arithmetic} does not resolve numbers of {their} size."
 
 
 def median_size(values: Array) -> float:
