@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from xegrad.derivation import Cells
-from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, Seen, Step
+from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, Seen
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import named_factors, smoothings
+from xegrad.slips.making import Step
 from xegrad.targets import Array
 
 CLIPPED_AT_LEAST = 2  # entries at the limit
