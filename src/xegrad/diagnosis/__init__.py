@@ -25,7 +25,7 @@ from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, judge
+from xegrad.judgement import DIGITS_LOST, WRONG, Judgement, judge
 from xegrad.methods import Evaluation, exact_if_absent
 from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
@@ -55,6 +55,7 @@ def diagnose(
     tolerance: Tolerance | None = None,
     resolution: Array | float = 0.0,
     with_respect_to: str = "weights",
+    judgement: Judgement | None = None,
 ) -> Diagnosis:
     """What explains a gradient that is wrong, or that has lost its digits.
 
@@ -68,6 +69,8 @@ def diagnose(
         As for `judge`.
     resolution : array or number
         What printing left open: half a unit of the last decimal.
+    judgement : Judgement, optional
+        That of this candidate, where it has been judged already.
 
     Returns
     -------
@@ -96,8 +99,9 @@ def diagnose(
     if not np.isfinite(search.values).all():
         return Diagnosis()
     if not search.has_transposed_shape:
-        shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
-        judgement = judge(problem, exact, shaped, tolerance, open_, name)
+        if judgement is None:
+            shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
+            judgement = judge(problem, exact, shaped, tolerance, open_, name)
         # An entry that is wrong is explained, whether its exact value is certified or not.
         judgement = replace(judgement, certified=exact.is_certain_of(name))
         if judgement.outcome == DIGITS_LOST:

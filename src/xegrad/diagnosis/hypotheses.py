@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
-from xegrad.diagnosis.fitting import EXCESS, Bases, clipped, on_grid, on_line, spreads
+from xegrad.diagnosis.fitting import Bases, clipped, on_grid, on_line, spreads, z_losses
 from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search
 from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED
 from xegrad.numbers.rounded import exact, stacked
@@ -28,7 +28,7 @@ MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candid
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
-Z_LOSS, LEFT_OUT, WRONG_LABEL = SLIPS["z-loss-included"], SLIPS["rows-left-out"], SLIPS["wrong-label"]
+LEFT_OUT, WRONG_LABEL = SLIPS["rows-left-out"], SLIPS["wrong-label"]
 ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 
@@ -53,7 +53,8 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     grids = [(slip, form) for slip in on_grids for form in slip.open_forms(search.cells)]
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
+        *(on_line(nothing, slip) for slip in ADDING),
+        z_losses(nothing),
         *(_in_layer(search, [(WRONG_LABEL, form)]).fitting for form in _renumbered(search)),
         *(on_line(nothing, SMOOTHED, form) for form in spreads(search)[: 2 if search.is_huge else None]),
         clipped(nothing),
@@ -181,9 +182,12 @@ def _renumbered(search: Search) -> list[Parameters]:
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
     carried = generic @ cells.problem.inputs.T
     values, resolution = search.seen(NOTHING)
-    right, made = carried @ cells.Q.value, carried @ (cells.q.value * cells.S.value) - generic @ values
+    right, made = np.zeros(search.shape[1]), -generic @ values
+    for few in (few for part in search.without_errors.cells.parts() for few in part.few()):
+        right += carried[few.rows] @ few.Q.value
+        made += carried[few.rows] @ (few.q * few.S).value
     first, second = np.argsort(right), np.argsort(made)
-    slack = search.tolerance.allowed(values, EXCESS * search.exact.error, resolution)
+    slack = search.tolerance.allowed(values, search.excess * search.exact.error, resolution)
     if not (np.abs(right[first] - made[second]) <= (generic @ slack).max()).all():
         return []
     number = np.empty_like(first)
@@ -203,7 +207,7 @@ def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
         return []
     values, resolution = search.seen(NOTHING, search.screened)
     allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
-    steps = [*steps, *_not_paired(search)]
+    steps = [step for step in (*steps, *_not_paired(search)) if search.is_affordable(step)]
     made = each_made_by_rows(search.without_errors.cells, steps, *search.screened)
     return [
         step for step, one in zip(steps, made, strict=True) if (np.abs(values - one.value) <= allowed).all()
@@ -232,7 +236,9 @@ def _near_in_values(search: Search) -> list[Step]:
     stack = stacked([with_slip(unrounded, *step).R for step in steps])
     made = search.without_errors.gradient(unrounded.replace("R", stack), search.screened).value
     values, resolution = search.seen(NOTHING, search.screened)
-    near = np.abs(values - made) <= search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    near = np.abs(values - made) <= search.tolerance.allowed(
+        values, search.excess * search.right.error, resolution
+    )
     return [*itertools.compress(steps, near.all(axis=(-2, -1)))]
 
 

@@ -303,7 +303,7 @@ class _Rows:
         problem, n_rows, n_classes = self.problem, self.problem.n_rows, self.problem.n_classes
         scale = _inverse(self.allowed.mean(axis=1))  # the inputs that are known best count most
         inputs, error = problem.inputs * scale, self.error
-        if n_classes > SEEN:
+        if n_classes > SEEN and n_rows > 1:
             error = error @ np.random.default_rng(2).normal(size=(n_classes, SEEN))
         error = error * scale[:, None]
         lengths = (inputs * inputs).sum(axis=1)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from xegrad import bounds
 from xegrad.arrays import blocks
-from xegrad.derivation import IN_CACHE, Cells
+from xegrad.derivation import AT_A_TIME, IN_CACHE, Cells
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import UNROUNDED
 from xegrad.numbers.rounded import Rounded, exact
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES
 from xegrad.slips.entry import Parameters
-from xegrad.slips.making import Step, each_made_by_rows, made_by_rows, with_slip
+from xegrad.slips.making import Step, each_made_by_rows, made_by_rows, takes_all_cells, with_slip
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
 
@@ -131,10 +131,14 @@ class Search:
         """Whether slips are made one after the other, and pairs and numbers on a grid are not sought."""
         return self.n_logits > HUGE
 
+    def is_affordable(self, step: Step) -> bool:
+        """Whether not all cells are needed for a slip of the layer, or these are not too many."""
+        return self.n_logits <= AT_A_TIME or not takes_all_cells(self.cells, step)
+
     @property
     def excess(self) -> float:
         """How many bounds of the right gradient an entry may be off what a slip makes, in values alone."""
-        return 2.0**6 if self.is_huge else 2.0**12
+        return 2.0**6 if self.n_logits > IN_CACHE else 2.0**12
 
     @cached_property
     def is_constant(self) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from xegrad import bounds
-from xegrad.derivation import Cells, Gathered
+from xegrad.arrays import blocks
+from xegrad.derivation import AT_A_TIME, Cells, Gathered
 from xegrad.errors import InputError
-from xegrad.numbers.rounded import Rounded, concatenated
+from xegrad.numbers.rounded import Rounded, concatenated, product
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.entry import Parameters
@@ -53,6 +54,12 @@ Step = tuple[Slip, Parameters]
 def made_by_rows(cells: Cells, step: Step, rows: Any = ALL, columns: Any = ALL) -> Rounded:
     """G, or some of its rows and columns, with one slip of the layer in it: so many rows at a time as products need."""
     slip, form = step
+    if _kind(cells, step) == "classes" and slip.takes_all_rows(cells, form) and not cells.arithmetic.stored:
+        several = (
+            _made_of_classes(cells, step, one, rows)
+            for one in blocks(cells.problem.n_classes, AT_A_TIME // cells.problem.n_rows)
+        )
+        return concatenated([*several], axis=-1)[..., columns]
     if not slip.takes_all_rows(cells, form):
         made = Gathered(cells, rows, columns)
         for part in parts_of(cells, rows):
@@ -61,6 +68,18 @@ def made_by_rows(cells: Cells, step: Step, rows: Any = ALL, columns: Any = ALL) 
             made.add(changed, concatenated([one.R for one in few]))
         return made.gradient
     return with_slip(with_all_rows(cells), slip, form).gradient(rows, columns)
+
+
+def _made_of_classes(cells: Cells, step: Step, classes: slice, rows: Any) -> Rounded:
+    """Some columns of G, with a slip that takes no others."""
+    bias = None if cells.problem.bias is None else cells.b[..., classes]
+    known = {
+        "Z": product(cells.X, cells.W[..., classes], bias),
+        "Q": concatenated([part.Q[..., classes] for part in cells.parts()]),
+        "q": cells.q,
+    }
+    of_classes = Cells(cells.problem, cells.name, cells.arithmetic, known)
+    return with_slip(of_classes, *step).gradient(rows if cells.name == "weights" else ALL)
 
 
 def each_made_by_rows(cells: Cells, steps: Sequence[Step], rows: Any, columns: Any) -> list[Rounded]:
@@ -94,6 +113,11 @@ def each_made_by_rows(cells: Cells, steps: Sequence[Step], rows: Any, columns: A
             whole = whole or with_all_rows(cells)
             made.append(with_slip(whole, *step).gradient(rows, columns))
     return made
+
+
+def takes_all_cells(cells: Cells, step: Step) -> bool:
+    """Whether a slip of the layer needs the cells of all rows and all classes at a time."""
+    return _kind(cells, step) == "all"
 
 
 def _kind(cells: Cells, step: Step) -> str:
