@@ -8,7 +8,7 @@ See docs/numerics.md, sections 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -261,6 +261,24 @@ def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[st
     cells = Cells(twin, arithmetic=_of_each_term(problem, arithmetic))
     cells.W, cells.b  # noqa: B018 (they are the same for all rows)
     return cells, []
+
+
+def careful(
+    problem: Problem, name: str, arithmetic: Arithmetic, entries: NDArray[np.intp]
+) -> Iterator[Array]:
+    """The error of some entries of a gradient, by their flat indices, if only that cancels which must (7.2).
+
+    Of a large dL/dW first what the first rows make of it, which is less and often tells enough; then all of it.
+    """
+    arithmetic = replace(arithmetic, is_careful=True)
+    if name == "weights" and is_large(problem):
+        whole, _ = _kept(problem, arithmetic)
+        cells = whole.some(slice(0, max(1, IN_CACHE // problem.n_classes)))
+        rows, columns = (np.unique(of, return_inverse=True) for of in np.divmod(entries, problem.n_classes))
+        products = Products(problem.n_rows, cells.arithmetic, partial=cells.partial)
+        products.add(cells.back[rows[0]], cells.R[:, columns[0]])
+        yield products.moved[rows[1], columns[1]]
+    yield stable(problem, (name,), arithmetic).gradients[name].ravel()[entries]
 
 
 @np.errstate(all="ignore")

@@ -168,15 +168,11 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @kept
     def open(self) -> NDArray[np.bool_]:
-        """Entries of which a better reference would say more: whether they are within, or have a correct digit."""
+        """Entries of which a better reference would say more: whether they are within their bound."""
         if self.is_exact:
             return np.zeros(self.reference.shape, dtype=bool)
         undecided = ~(self.within | self.beyond | self.unbounded) | ~np.isfinite(self.error)
-        *_, most = self._distances
-        size = np.abs(self.reference)
-        with np.errstate(all="ignore"):
-            may_be_lost = (most >= (size - self.error) / 2) & np.isfinite(self.candidate)
-        return np.where(self.error == 0, False, undecided | (may_be_lost & ~self.no_correct_digit))
+        return np.where(self.error == 0, False, undecided)
 
     @property
     def agrees(self) -> bool:
@@ -207,15 +203,17 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
             return self.resolved
         return self.perhaps_nonzero & ~(2 * self.bound > np.abs(self.reference) + self.error)
 
-    @kept
+    @property
     def nonzero(self) -> NDArray[np.bool_]:
         """Entries whose exact value is not 0."""
-        return np.abs(self.reference) > self.error
+        nonzero: NDArray[np.bool_] = np.abs(self.reference) > self.error
+        return nonzero
 
     @property
     def perhaps_nonzero(self) -> NDArray[np.bool_]:
         """Entries of which that may be so."""
-        return np.not_equal(self.reference, 0) | np.not_equal(self.error, 0)
+        perhaps: NDArray[np.bool_] = np.not_equal(self.reference, 0) | np.not_equal(self.error, 0)
+        return perhaps
 
     @property
     def unresolved(self) -> NDArray[np.bool_]:
@@ -245,6 +243,16 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         return differs & (self._is_no_number | (far & self.nonzero))
 
     @kept
+    def perhaps_no_digit(self) -> NDArray[np.bool_]:
+        """Entries of which that may be so."""
+        if self.is_exact:
+            return self.no_correct_digit
+        *_, most = self._distances
+        with np.errstate(all="ignore"):
+            far = ~(most < (np.abs(self.reference) - self.error) / 2) & (self.error != 0)
+        return self.no_correct_digit | far
+
+    @kept
     def correct_digits(self) -> NDArray[np.int8]:
         """floor(-log10 of the relative error), 0 to 16; of an exact zero 16 where within its bound, else 0.
 
@@ -253,7 +261,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         *_, most = self._distances
         with np.errstate(all="ignore"):
             digits = np.floor(-np.log10(most / np.maximum(np.abs(self.reference) - self.error, 0)))
-        has_none = (self.reference == 0) | np.isinf(self.reference)
+        has_none = ~self.perhaps_nonzero | np.isinf(self.reference)
         digits[has_none] = np.where(self.within[has_none], 16, 0)
         return np.fmin(np.fmax(digits, 0), 16).astype(np.int8)
 

@@ -43,6 +43,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     Judgement(name='weights', outcome='wrong', comparison=Comparison(candidate=float64[1 x 2], agrees=False))
     """
 
+    problem: Problem
     name: str  # of the gradient, or "loss"
     comparison: Comparison
     tolerance: Tolerance
@@ -73,7 +74,9 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def is_open(self) -> bool:
         """Whether exact values that are known better could say more, of any entry or of the bound."""
-        return bool(self.comparison.open.any()) or self._is_vacuous is None
+        if self.comparison.open.any() or self._is_vacuous is None:
+            return True
+        return not self.wrong.any() and bool(self._perhaps_lost.any())
 
     @cached_property
     def _is_vacuous(self) -> bool | None:
@@ -83,6 +86,34 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
             return False
         return None if against.has_any("perhaps_resolved") or not against.nonzero.any() else True
 
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """Entries without a correct digit, though a careful computation in this precision has one (7.2)."""
+        return self._lost[0]
+
+    @property
+    def _perhaps_lost(self) -> NDArray[np.bool_]:
+        return self._lost[1]
+
+    @cached_property
+    def _lost(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """These, and those of which that may be so."""
+        against = self.comparison
+        lost, perhaps = against.no_correct_digit, against.perhaps_no_digit
+        if self.name == "loss" or not perhaps.any():
+            return lost, perhaps & ~lost
+        entries = np.flatnonzero(perhaps)
+        some = against.at(entries)
+        size = np.abs(some.reference)
+        for error in bounds.careful(self.problem, self.name, self.tolerance.arithmetic, entries):
+            is_hidden = 2 * error > size + some.error
+            if is_hidden.all():
+                break
+        is_lost = some.no_correct_digit & (2 * error <= size - some.error)
+        lost, perhaps = np.zeros_like(lost), np.zeros_like(lost)
+        lost.ravel()[entries], perhaps.ravel()[entries] = is_lost, ~(is_lost | is_hidden)
+        return lost, perhaps
+
     @cached_property
     def outcome(self) -> str:
         """One of the four."""
@@ -90,7 +121,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
             return WRONG
         if self._is_vacuous or self.comparison.unbounded.any() or self.is_open:
             return UNDECIDED
-        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
+        return DIGITS_LOST if self.lost.any() else RIGHT
 
     @property
     def pattern(self) -> str:
@@ -206,7 +237,7 @@ def judge(
         allowed = np.where(unknown, np.inf, allowed)
     candidate = candidate.astype(np.float64, copy=False)
     comparison = Comparison(reference, candidate, allowed, _error(exact, name, tolerance))
-    return Judgement(name, comparison, tolerance, exact)
+    return Judgement(problem, name, comparison, tolerance, exact)
 
 
 def _error(reference: Evaluation, name: str, tolerance: Tolerance) -> Any:

@@ -221,7 +221,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
             loss = float(self.claimed.values.item())
             return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
         values = self.claimed.values
-        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name)
+        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name, judged)
 
     def suppositions(self) -> Iterator[Supposition]:
         """How it may have been made: printed with fewer digits, or in another precision if nobody said which.
@@ -278,9 +278,7 @@ def _outcome(part: _Part, *, auto: bool) -> _Outcome:
     if part.name == LOSS:
         return _Outcome(judged)
     if judged.outcome == DIGITS_LOST:
-        # Why they are lost is told of exact values alone.
-        is_known = judged.reference.is_certain_of(part.name)
-        return _Outcome(judged, part.diagnosed(judged) if is_known else Diagnosis())
+        return _Outcome(judged, part.diagnosed(judged))
     if judged.outcome == RIGHT and judged.tolerance.derived and are_sought(part.problem):
         spots = blind_spots(part.problem, judged.reference, judged.tolerance, part.name)
         return _Outcome(judged, blind_spots=[*spots])

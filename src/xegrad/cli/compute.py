@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xegrad.computation import Computation
     from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
-    from xegrad.formats.ndjson import Line, Stack
+    from xegrad.formats.ndjson import Lines, Stack
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.problem import Layout, Problem
 
@@ -137,7 +137,7 @@ def _write(computed: Computation, parts: RawProblem, destination: Destination) -
 
 
 def _compute_lines(
-    lines: Sequence[Line],
+    lines: Lines,
     overrides: RawProblem,
     *,
     methods: Sequence[str] | None,
@@ -158,7 +158,7 @@ def _compute_lines(
 
 def _computed(
     stack: Stack,
-    lines: Sequence[Line],
+    lines: Lines,
     methods: Sequence[str] | None,
     names: Sequence[str],
     exact: Exact,
@@ -183,7 +183,7 @@ def _computed(
         warnings = [[]] * computed.n_problems  # there is nothing to warn of, and looking takes long
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
-    ids = [lines[place].id for place in stack.places]
+    ids = [lines.ids[place] for place in stack.places]
     yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
 
 

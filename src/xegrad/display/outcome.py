@@ -68,8 +68,9 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
     if broken < judgement.comparison.candidate.size:
         parts.append(_agreement(problem, judgement))
-    if outcome in (RIGHT, DIGITS_LOST) and judgement.tolerance.derived:
-        parts.append(_caught(judgement))
+    if outcome in (RIGHT, DIGITS_LOST):
+        parts.append(_hidden(judgement))
+        parts.append(_caught(judgement) if judgement.tolerance.derived else "")
     parts.append(_of_long_sums(problem, judgement))
     if judgement.name == LOSS and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
         parts.append("A loss is never negative: log S is not positive, and the loss is its negative.")
@@ -103,7 +104,7 @@ def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
 def _of_gradient(problem: Problem, judgement: Judgement) -> str:
     """What is so of a gradient."""
     comparison, tolerance = judgement.comparison, judgement.tolerance
-    total, lost = comparison.reference.size, int(comparison.no_correct_digit.sum())
+    total, lost = comparison.reference.size, int(judgement.lost.sum())
     symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
     limit = _limit(tolerance)
     if judgement.outcome != WRONG:
@@ -216,13 +217,26 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
 
 
+def _hidden(judgement: Judgement) -> str:
+    """How many entries have no correct digit that no computation in this precision need have."""
+    hidden, total = judgement.comparison.no_correct_digit & ~judgement.lost, judgement.lost.size
+    if not hidden.any():
+        return ""
+    tolerance, which = judgement.tolerance, f"{int(hidden.sum())} of {count(total, 'entry')}"
+    have, their = ("has", "its") if hidden.sum() == 1 else ("have", "their")
+    arithmetic = "such mixed precision" if tolerance.is_mixed else tolerance.precision
+    arithmetic = tolerance.recipe or arithmetic
+    others = "more " if judgement.lost.any() else ""
+    return f"{which} {have} no {others}correct digit: {arithmetic} does not resolve numbers of {their} size."
+
+
 def median_size(values: Array) -> float:
     """Of the entries; of many, as many as tell a tenth of it."""
     flat = values.ravel()
     return float(np.median(np.abs(flat[:: max(1, flat.size // SAMPLED)])))
 
 
-def _median(values: Array) -> float:
+def median_of(values: Array) -> float:
     """np.median of numbers; of many, only those near the median of a sample are put in order."""
     sample = np.sort(values[:: values.size // SAMPLED | 1])  # odd: of all classes
     low, high = sample[[49 * sample.size // 100, 51 * sample.size // 100]]
@@ -247,7 +261,7 @@ def _caught(judgement: Judgement) -> str:
         max(sorted((reference.argmax(), reference.argmin())), key=lambda k: abs(reference[k]))
     ]
     known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
-    median, largest = (_part(2 * float(one)) for one in (_median(known), of_largest))
+    median, largest = (_part(2 * float(one)) for one in (median_of(known), of_largest))
     if n_entries == 1 and median:
         return f"An error of {median} would have been caught."
     both = "in the median entry and in the largest"

@@ -73,6 +73,7 @@ class Arithmetic(msgspec.Struct, frozen=True):
     # The format in which partial sums of a gradient are rounded and added, and how many there are.
     partial: tuple[Arithmetic, Callable[[Any, str], int]] | None = None
     dropped_below: float = 0.0  # a residual that is less than this part of q may count as 0
+    is_careful: bool = False  # residuals are formed as in (3.4), where nothing cancels but what must
     failure: float = 0.0  # with which probability all roundings of one term may lead past its gamma
 
     @property

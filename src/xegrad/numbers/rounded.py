@@ -252,8 +252,10 @@ def product(
 
 
 def _joined(join: Callable[[list[Array]], Array], several: Sequence[Rounded]) -> Rounded:
-    values, errors = [one.value for one in several], [one.errors for one in several]
-    return Rounded(join(values), join(errors), several[0].arithmetic)
+    values, arithmetic = [one.value for one in several], several[0].arithmetic
+    if not arithmetic.rounds:
+        return exact(join(values), arithmetic)
+    return Rounded(join(values), join([one.errors for one in several]), arithmetic)
 
 
 def where(condition: Any, first: Any, second: Any) -> Rounded:
@@ -282,6 +284,25 @@ class Exponentials(NamedTuple):
     exponents: Array  # a (4.10), the error of log E
     moves: Array  # (2, B, T): up, E (e^a - 1), and down, E (1 - e^-a)
 
+    @property
+    def moved(self) -> Array:
+        """dS (4.14), how far these move S: up (4.12) and down (4.13), times sum E, where each E_i moves one way and the
+        others the other way."""
+        forward, moves = self.forward, self.moves
+        size = forward.exponentials
+        apart = _of_others(moves[::-1])
+        apart *= size
+        apart += moves * layer.other_exponentials(forward)
+        ends = np.empty_like(moves)
+        np.add(size, moves[0], out=ends[0])
+        np.subtract(size, moves[1], out=ends[1])
+        others = _of_others(ends[::-1])
+        others += ends
+        apart /= others
+        moved: Array = apart.max(axis=0)
+        moved /= 1 + forward.others
+        return np.fmin(moved, min(size.shape[-1] - 1, 1), out=moved)
+
 
 def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Exponentials:
     """Those of logits; `forward` is the forward pass of these, where it is there already.
@@ -307,33 +328,31 @@ def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Expon
 def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
     """S over the last axis, from exponentials that are known, or not.
 
-    Its error is (4.14) and (4.15).  The probability of one class is 1, and exact.  A quotient of what overflows or
+    Its error is (4.15).  The probability of one class is 1, and exact.  A quotient of what overflows or
     underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
-    forward, exponents, moves = known or exponentials(logits)
-    arithmetic, probabilities = logits.arithmetic, forward.probabilities
+    known = known or exponentials(logits)
+    arithmetic, probabilities = logits.arithmetic, known.forward.probabilities
     if not arithmetic.rounds:
         return exact(probabilities, arithmetic)
-    size, n_classes = forward.exponentials, logits.value.shape[-1]
-    # Up (4.12) and down (4.13), times sum E: each E_i moves one way, and the others the other way.
-    apart = _of_others(moves[::-1])
-    apart *= size
-    apart += moves * layer.other_exponentials(forward)
-    ends = np.empty_like(moves)
-    np.add(size, moves[0], out=ends[0])
-    np.subtract(size, moves[1], out=ends[1])
-    others = _of_others(ends[::-1])
-    others += ends
-    apart /= others
-    error = apart.max(axis=0)
-    error /= 1 + forward.others
-    np.fmin(error, min(n_classes - 1, 1), out=error)
-    count = n_classes + 3
+    count = (n_classes := logits.value.shape[-1]) + 3
+    error = known.moved
     rounding = arithmetic.roundings(3, n_classes) / count * probabilities
     rounding += arithmetic.eta
     rounding *= count
     error += rounding
-    return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
+    return Rounded(probabilities, _none_near_overflow(error, known.exponents), arithmetic)
+
+
+def complements(logits: Rounded, known: Exponentials) -> Rounded:
+    """1 - S = O / (1 + s), the other exponentials added up (3.3): off by as much as S is but for the roundings, which
+    are of 1 - S: T of each of the two sums, and four more."""
+    arithmetic, n_classes, forward = logits.arithmetic, logits.value.shape[-1], known.forward
+    value = layer.other_exponentials(forward) / (1 + forward.others)
+    error = (
+        known.moved + arithmetic.roundings(4, 2 * n_classes) * value + (2 * n_classes + 4) * arithmetic.eta
+    )
+    return Rounded(value, _none_near_overflow(error, known.exponents), arithmetic)
 
 
 def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any = None) -> Rounded:
