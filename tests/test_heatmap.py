@@ -1,4 +1,4 @@
-"""The heat map and the sparkline, as text."""
+"""The map of a matrix, and the grounds that say how large its numbers are."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from xegrad.display.descent import sparkline
-from xegrad.display.heatmap import NEGATIVE, POSITIVE, heatmap
+from xegrad.display import themes
+from xegrad.display.heatmap import heatmap
+from xegrad.display.shading import shade
+from xegrad.display.terminal import lines
 
 
 def drawn_map(matrix: Any, **options: Any) -> Text:
-    """The lines of a heat map as one text."""
-    return Text("\n").join(heatmap(np.asarray(matrix), **options).lines)
+    """The lines of a map as one text."""
+    section = heatmap(np.asarray(matrix), **options)
+    return Text("\n").join(lines([section], options["width"]))
 
 
 def names(count: int) -> list[str]:
@@ -25,17 +28,45 @@ def test_a_shade_goes_up_to_its_quarter_and_a_sign_needs_no_colour() -> None:
     matrix = np.array([[-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0]])
     text = drawn_map(matrix, rows=["r"], columns=names(9), width=60)
     assert text.plain.splitlines()[1] == "r -█ -▓ -▒ -░  · +░ +▒ +▓ +█"
-    assert text.plain.splitlines()[2:] == [
-        "- below 0   + above 0   · 0",
-        "░ to 1   ▒ to 2   ▓ to 3   █ to 4",
-    ]
+    assert text.plain.splitlines()[2:] == ["░ to 1   ▒ to 2   ▓ to 3   █ to 4", "· zero"]
 
 
-def test_blue_is_below_zero_and_orange_above() -> None:
-    text = drawn_map(np.array([[-1.0, 1.0]]), rows=["r"], columns=names(2), width=60)
-    colours = {text.plain[span.start : span.end]: span.style for span in text.spans}
-    assert colours["-█"] == NEGATIVE
-    assert colours["+█"] == POSITIVE
+def test_grounds_are_blue_below_zero_and_orange_above_and_darker_the_larger_the_number() -> None:
+    styles = [shade(value, 4.0) for value in (-4.0, -1.0, 0.0, 1e-300, 4.0)]
+    assert styles == ["below-4", "below-1", "zero", "above-1", "above-4"]
+    for theme in (themes.DARK, themes.LIGHT):
+        for k in themes.QUARTERS:
+            below, above = (
+                themes.styles(theme)[f"{side}-{k}"].split(" on #")[1] for side in ("below", "above")
+            )
+            assert int(below[4:], 16) > int(below[:2], 16), "more blue than red"
+            assert int(above[:2], 16) > int(above[4:], 16), "more red than blue"
+    text = drawn_map([[-1.0, 1.0]], rows=["r"], columns=names(2), width=60, colored=True)
+    assert {text.plain[span.start : span.end]: span.style for span in text.spans}["- "] == "below-4"
+
+
+def test_the_ink_of_a_ground_can_be_read() -> None:
+    """The contrast of WCAG 2, relative luminance by relative luminance, is 4.5 at least."""
+    for theme in (themes.DARK, themes.LIGHT):
+        for look in (look for name, look in themes.styles(theme).items() if " on #" in look):
+            bright, dim = sorted(map(luminance, look.split(" on ")), reverse=True)
+            assert (bright + 0.05) / (dim + 0.05) >= 4.5, look
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_rows_and_columns_of_which_all_is_marked_have_a_sign() -> None:
+    marked = np.array([[True, True], [False, True]])
+    plain = drawn_map(
+        [[1.0, 2.0], [0.0, 3.0]], rows=["a", "b"], columns=["c", "d"], width=60, marked=marked
+    ).plain
+    assert plain.splitlines()[:3] == ["    c ▸d", "▸a +▒ +▓", " b  · +█"]
+    everywhere = drawn_map([[1.0]], rows=["a"], columns=["c"], width=60, marked=np.array([[True]])).plain
+    assert "▸" not in everywhere
 
 
 def test_next_to_nothing_is_not_zero() -> None:
@@ -44,7 +75,8 @@ def test_next_to_nothing_is_not_zero() -> None:
 
 def test_a_matrix_of_zeros_has_no_shades() -> None:
     assert (
-        drawn_map(np.zeros((1, 2)), rows=["r"], columns=names(2), width=60).plain == "   0  1\nr  ·  ·\n· 0"
+        drawn_map(np.zeros((1, 2)), rows=["r"], columns=names(2), width=60).plain
+        == "   0  1\nr  ·  ·\n· zero"
     )
 
 
@@ -80,21 +112,3 @@ def test_what_is_no_number_is_shown_as_such() -> None:
     plain = drawn_map(matrix, rows=["r"], columns=names(4), width=60).plain
     assert plain.splitlines()[1] == "r ?? +∞ -∞ +█"
     assert "∞ infinite   ?? not a number" in plain
-
-
-@pytest.mark.parametrize(
-    ("values", "drawn"),
-    [
-        ([7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0], "█▇▆▅▄▃▂▁"),
-        ([1.0, 1.0], "▁▁"),
-        ([3.0], "▁"),
-        ([1e308, -1e308], "█▁"),
-    ],
-)
-def test_a_sparkline_is_higher_for_larger(values: list[float], drawn: str) -> None:
-    assert sparkline(values) == drawn
-
-
-def test_a_long_sparkline_keeps_the_first_and_the_last() -> None:
-    line = sparkline([100.0, *([0.0] * 998), 50.0], width=20, ascii=True)
-    assert line == "#" + "_" * 18 + "="
