@@ -276,6 +276,6 @@ def _assert(verdict: Callable[[], Verification]) -> None:
         from xegrad.display.pictures import drawn
         from xegrad.display.verification import verification_view
 
-        report = drawn(verification_view(verified, PageSettings(width=WIDTH)), "table", WIDTH)
+        report = drawn(verification_view(verified, PageSettings(width=WIDTH, heatmaps=False)), "table", WIDTH)
         warnings = (f"warning: {sentence}\n" for sentence in verified.problem.targets.warnings)
         raise AssertionError("".join((report, *warnings)).rstrip())
