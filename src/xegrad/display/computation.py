@@ -15,12 +15,12 @@ from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
 from xegrad.display import blocks
 from xegrad.display.blocks import Beside, Column, Paragraph, Section, Table, Verdict, View
-from xegrad.display.heatmap import gradient_map
+from xegrad.display.heatmap import cut, gradient_map
 from xegrad.display.matrix import gradient_matrix, target_classes
 from xegrad.display.numbers import SHOWS_ALL, decimals_for, fraction, how_many_correct, in_column
 from xegrad.display.page import ALL_CLASSES, MATRIX_ENTRIES, PageSettings
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
+from xegrad.naming import LONGEST, class_in_full, class_within, input_in_short, layer_in_words, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
@@ -118,7 +118,7 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
     if page.top is not None and problem.n_rows > page.top:
         # Six digits decide, so that rounding does not.
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
-        shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
+        shown = np.lexsort((shown, -np.array(rank)))[: page.top]
         title = [Paragraph(f"The {len(shown)} of {problem.n_rows} rows that lose most:")]
     rows, of_loss = shown.tolist(), [fraction(loss) for loss in losses[shown].tolist()]
     classes = [targets.label_of_rows[shown].tolist(), probabilities.argmax(axis=-1)[shown].tolist()]
@@ -264,6 +264,9 @@ def _places(problem: Problem, name: str, shown: Any, layout: Layout, page: PageS
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
     indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
     places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
+    if "input" in axes and problem.input_names is not None:
+        most = max(SHORTEST_NAME, page.width // 4)
+        places["input"] = [Text(cut(input_in_short(problem, k), most)) for k in indices["input"]]
     if "class" in axes:
         places["class"] = _class_cells(problem, indices["class"], max(SHORTEST_NAME, page.width // 4))
     if len(axes) > 1 and page.entries:

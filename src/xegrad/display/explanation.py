@@ -15,7 +15,7 @@ from xegrad.display.page import EDGE, SLIP_NUMBERS, PageSettings
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
-from xegrad.naming import class_in_full, class_in_short, layer_in_words
+from xegrad.naming import class_in_full, class_in_short, input_in_short, layer_in_words
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -58,7 +58,7 @@ def _given(explanation: Explanation, page: PageSettings, *, transpose: bool) -> 
     ]
 
     def of_input(index: int) -> str:
-        return f"input {index}"
+        return input_in_short(problem, index)
 
     given: list[tuple[Array, Names, Names, tuple[int, int]]] = [
         (np.atleast_2d(problem.inputs[explanation.row]), lambda _: "x", of_input, (0, input)),
@@ -137,7 +137,7 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
     weights = of_weight, target * problem.n_inputs + input
     of_row: Axis = (lambda _: step.symbol), 0
     if len(step.shape) == 2:
-        of_row = (lambda index: f"input {index}"), input
+        of_row = (lambda index: input_in_short(problem, index)), input
     axes: dict[str, tuple[Axis, Axis]] = {
         "softmax_jacobian": (classes("S "), classes("Z ")),
         "weighted_sum_jacobian": (classes("Z "), weights),

@@ -15,7 +15,7 @@ from xegrad.display.numbers import NOTHING, aligned
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
 from xegrad.display.shading import legend, shade
 from xegrad.display.terminal import bands
-from xegrad.naming import class_in_short
+from xegrad.naming import class_in_short, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -70,6 +70,8 @@ def gradient_matrix(problem: Problem, name: str, values: Array, page: PageSettin
     def of(axis: str) -> Names:
         if axis == "class":
             return lambda k: f"{'>' if marked[k] else ''}{class_in_short(problem, k)}"
+        if axis == "input":
+            return lambda k: input_in_short(problem, k)
         return (lambda k: f"{axis} {k}") if axis else (lambda _: SYMBOLS[name])
 
     return matrix(lambda i, k: values[np.ix_(i, k)], values.shape, (of(down), of(across)), page)
