@@ -80,7 +80,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Formula(msgspec.Struct, frozen=True):
-    """Equations, aligned at their signs of equality: the first in symbols, the others in numbers."""
+    """Equations, aligned at their signs of equality: those in symbols, each on a line, and then those in numbers."""
 
     symbols: str
     numbers: Sequence[str] = ()

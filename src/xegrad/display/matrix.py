@@ -32,6 +32,7 @@ def matrix(
     names: tuple[Names, Names],
     page: PageSettings,
     *,
+    corner: str = "",
     followed: tuple[int, int] = (0, 0),
     noise: NDArray[np.bool_] | None = None,
     with_legend: bool = True,
@@ -47,7 +48,7 @@ def matrix(
         values = at(rows, columns)
         open_ = None if noise is None else noise[np.ix_(rows, columns)]
         texts = aligned(values, page.digits, open_)
-        table = _table(texts, values, rows, columns, names, page)
+        table = _table(texts, values, rows, columns, names, page, corner)
         n_bands = len([*bands(table.columns, table.labels, page.width)])
         n_lines = n_bands * (len(texts) + 1) - 1  # with an empty line between two of them
         if n_bands == 1 or (side == size and n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
@@ -94,6 +95,7 @@ def _table(
     columns: Indices,
     names: tuple[Names, Names],
     page: PageSettings,
+    corner: str,
 ) -> Table:
     """The texts on their ground, with names, and a sign where rows or columns are left out."""
     largest, is_shaded = _largest(values), page.heatmaps and values.size > 1
@@ -119,7 +121,7 @@ def _table(
             Column([cell(row, column) for row in shown[0]], cut(name, for_name) + margin)
             for name, column in zip(column_names, shown[1], strict=True)
         ],
-        [Column([Text(name, style="name") for name in short])],
+        [Column([Text(name, style="name") for name in short], corner)],
         is_banded=True,
         gap=1 if is_shaded else GAP,
     )

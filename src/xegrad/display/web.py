@@ -108,7 +108,7 @@ def element(block: Block) -> str:
             indented = ' class="indented"' if block.label[:1] == " " else ""
             return f"<p{indented}>{label}{marked_up(block.styled)}</p>\n"
         case Formula():
-            codes = [f'<code class="formula">{escape(block.symbols)}</code>']
+            codes = [f'<code class="formula">{escape(line)}</code>' for line in block.symbols.splitlines()]
             codes += [f"<code>{escape(numbers)}</code>" for numbers in block.numbers]
             return f'<div class="formulas">{"".join(codes)}</div>\n'
         case Table():
