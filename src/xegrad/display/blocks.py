@@ -106,6 +106,14 @@ class Figure(msgspec.Struct, frozen=True):
     lines: Sequence[Text]
 
 
+class Plot(msgspec.Struct, frozen=True):
+    """Numbers, one for each step, as a curve; and what the two axes are."""
+
+    values: Sequence[float]
+    of_steps: str = "step"
+    of_values: str = "loss in nats"
+
+
 class Beside(msgspec.Struct, frozen=True):
     """Two views side by side where the page is wide enough for both, else one below the other."""
 
@@ -113,6 +121,8 @@ class Beside(msgspec.Struct, frozen=True):
     right: View
 
 
-Block: TypeAlias = Verdict | Heading | Paragraph | Formula | Table | Listing | Replacement | Figure | Beside
+Block: TypeAlias = (
+    Verdict | Heading | Paragraph | Formula | Table | Listing | Replacement | Figure | Plot | Beside
+)
 Section: TypeAlias = "list[Block]"
 View: TypeAlias = "list[Section]"  # with an empty line between two of them

@@ -22,11 +22,13 @@ from xegrad.display.blocks import (
     Heading,
     Listing,
     Paragraph,
+    Plot,
     Replacement,
     Table,
     Verdict,
     View,
 )
+from xegrad.display.plot import drawn
 
 Lines = list[Text]
 
@@ -79,6 +81,8 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
             return _replacement(block, width)
         case Figure():
             return [*block.lines]
+        case Plot():
+            return drawn(block, width, ascii=ascii)
         case Beside():
             return _beside(block, width, ascii=ascii)
 

@@ -20,11 +20,13 @@ from xegrad.display.blocks import (
     Heading,
     Listing,
     Paragraph,
+    Plot,
     Replacement,
     Table,
     Verdict,
     View,
 )
+from xegrad.display.plot import inline
 
 CSS = """
 :root { color-scheme: light dark; }
@@ -45,6 +47,7 @@ thead th { font-weight: bold; }
 .formulas { padding-left: 2rem; }
 .formulas code { display: block; }
 .diff { padding-left: 1rem; }
+.plot { max-width: 40rem; width: 100%; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 """
 
@@ -127,6 +130,8 @@ def element(block: Block) -> str:
         case Beside():
             halves = (f"<div>{_sections(view)}</div>" for view in (block.left, block.right))
             return f'<div class="beside">{"".join(halves)}</div>\n'
+        case Plot():
+            return inline(block)
         case Figure():
             lines = "\n".join(map(marked_up, block.lines))
             return f'<pre class="figure">{lines}</pre>\n'
