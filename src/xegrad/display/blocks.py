@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -84,6 +85,14 @@ class Formula(msgspec.Struct, frozen=True):
 
     symbols: str
     numbers: Sequence[str] = ()
+
+    @property
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Of each equation its style, what is to the left of its sign, and the rest; or all of it, and nothing."""
+        symbols = self.symbols.splitlines()
+        equations = [("formula", line) for line in symbols] + [("", line) for line in self.numbers]
+        split = ((style, *re.split("(?= [=≈≤] )", line, maxsplit=1)) for style, line in equations)
+        return [(style, left, "".join(right)) for style, left, *right in split]
 
 
 class Listing(msgspec.Struct, frozen=True):

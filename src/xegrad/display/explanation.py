@@ -128,7 +128,7 @@ def _value(explanation: Explanation, step: Step, page: PageSettings, *, with_leg
     if step.numbers is None:
         return []
     if step.value is not None and step.value.ndim == 0:
-        return [[Paragraph(f"{step.symbol} = {shown(float(step.value), MANY)}", "    ")]]
+        return [[Formula("", [f"{step.symbol} = {shown(float(step.value), MANY)}"])]]
     (row_name, row), (column_name, column) = _axes(explanation, step)
     noise = None if step.noise is None else np.atleast_2d(step.noise)
     height, width = (1, *step.shape)[-2:]

@@ -142,18 +142,14 @@ def _rule(heading: Heading, width: int, *, ascii: bool) -> Lines:
 
 def _formula(formula: Formula, width: int) -> Lines:
     """The equations, each wrapped to the right of its first sign of equality."""
-    symbols = formula.symbols.splitlines()
-    sides = [re.split("( [=≈≤] )", line, maxsplit=1) for line in (*symbols, *formula.numbers)]
-    left = max((cell_len(first) for first, *rest in sides if rest), default=0)
+    most = max((cell_len(left) for _, left, right in formula.lines if right), default=0)
     laid_out = []
-    for k, (first, *rest) in enumerate(sides):
-        style = "formula" if k < len(symbols) else ""
-        if rest and left <= width // 2 - NARROWEST // 2:
-            sign, right = rest
-            start = f"    {' ' * (left - cell_len(first))}{first}{sign}"
-            laid_out += wrapped(Text(right, style=style), width, start, " " * cell_len(start))
+    for style, left, right in formula.lines:
+        if right and most <= width // 2 - NARROWEST // 2:
+            start = f"    {' ' * (most - cell_len(left))}{left}{right[:3]}"
+            laid_out += wrapped(Text(right[3:], style=style), width, start, " " * cell_len(start))
         else:
-            laid_out += wrapped(Text("".join((first, *rest)), style=style), width, "    ", " " * 6)
+            laid_out += wrapped(Text(left + right, style=style), width, "    ", " " * 6)
     return laid_out
 
 
