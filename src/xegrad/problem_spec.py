@@ -31,7 +31,7 @@ class Kind(msgspec.Struct, frozen=True):
 ARRAY = Kind(str, "fiu", "real numbers")
 ARRAYS = Kind(str, "fiu", "real numbers under each symbol")
 LABELS = Kind(str, "fiuU", "an index, a name, or a list of them")
-CLASS_NAMES = Kind(list[str], "U", "a list of names")
+LIST_OF_NAMES = Kind(list[str], "U", "a list of names")
 FLAG = Kind(bool, "b", "true or false")
 NUMBER = Kind(float, "fiu", "a number")
 WHOLE_NUMBER = Kind(int, "iu", "a whole number")
@@ -83,8 +83,10 @@ FIELDS: Mapping[str, Field] = {
         "A zero-based index, a class name, or a target as a JSON list. With rows of x, a JSON list of them.",
         ("labels", "y", "target", "targets")),
     "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ALIASES["b"]),
-    "classes": Field(list[str], CLASS_NAMES, ("--classes",), "NAMES",
+    "classes": Field(list[str], LIST_OF_NAMES, ("--classes",), "NAMES",
         "The classes, in the order of W's columns.", ("class_names", "names")),
+    "input_names": Field(list[str], LIST_OF_NAMES, ("--input-names",), "NAMES",
+        "The inputs, in the order of W's rows.", ("feature_names",)),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
         "W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
         ("transposed",)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad.cli import DONE
@@ -23,7 +25,7 @@ def command(
     request: ProblemOptions,
     step: Annotated[list[str] | None, option("--step NAME", "These steps only.", values=EXPLAINED)] = None,
     entry: Annotated[
-        str | None, option("--entry J,I", "Follow dL/dW of input J and class I, by index or name.")
+        str | None, option("--entry J,I", "Follow one entry of dL/dW: input J and class I, by index or name.")
     ] = None,
     row: Annotated[int, option("--row B", "Which row of a batch.", min=0)] = 0,
     slip: Annotated[
@@ -77,12 +79,22 @@ def command(
 
 
 def _indices(text: str, problem: Problem) -> tuple[int, int]:
-    """The input and the class; a class's name counts before its index."""
-    first, comma, second = (part.strip() for part in text.partition(","))
-    names = [*(problem.classes or ())]
-    if comma and first.isdecimal() and second in names:
-        return int(first), names.index(second)
-    if not (comma and first.isdecimal() and second.isdecimal()):
-        hint = nearest(second, names)
-        raise UsageError(f"--entry is {text!r}; an input and a class are expected, as in 1,2{hint}")
-    return int(first), int(second)
+    """The input and the class on both sides of a comma, which names may have too."""
+    sides = [(text[: comma.start()].strip(), text[comma.end() :].strip()) for comma in re.finditer(",", text)]
+    named = ("input", problem.input_names or ()), ("class", problem.classes or ())
+    for pair in sides:
+        input, class_ = (_index(word, names) for word, (_, names) in zip(pair, named, strict=True))
+        if input is not None and class_ is not None:
+            return input, class_
+    message = f"--entry is {text!r}; an input and a class are expected, as in 1,2"
+    for word, (axis, names) in zip(sides[0] if sides else (), named, strict=False):
+        if word and _index(word, names) is None:
+            message = f"--entry is {text!r}; there is no {axis} {word!r}{nearest(word, names)}"
+    raise UsageError(message)
+
+
+def _index(word: str, names: Sequence[str]) -> int | None:
+    """That of a name, else the number itself; a name counts before an index."""
+    if word in names:
+        return names.index(word)
+    return int(word) if word.isdecimal() else None

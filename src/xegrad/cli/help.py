@@ -14,7 +14,8 @@ from typer.core import TyperCommand
 SHOWN = 5
 PANELS: Mapping[str, Sequence[str]] = {
     "Problem": (
-        "weights", "inputs", "label", "bias", "labels", "label_column", "classes", "transpose", "input_format",
+        "weights", "inputs", "label", "bias", "labels", "label_column", "classes", "transpose", "input_names",
+        "input_format",
     ),
     "Loss": ("reduction", "label_smoothing", "class_weights", "ignore_index"),
     "What is judged": ("gradient", "loss", "decimals", "digits_printed"),

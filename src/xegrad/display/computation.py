@@ -16,7 +16,7 @@ from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
 from xegrad.display import blocks, terminal
 from xegrad.display.blocks import Beside, Column, Paragraph, Section, Table, Verdict, View
-from xegrad.display.heatmap import gradient_map
+from xegrad.display.heatmap import cut, gradient_map
 from xegrad.display.matrix import gradient_matrix, target_classes
 from xegrad.display.numbers import (
     SHOWS_ALL,
@@ -29,7 +29,7 @@ from xegrad.display.numbers import (
 )
 from xegrad.display.page import ALL_CLASSES, PageSettings
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
+from xegrad.naming import LONGEST, class_in_full, class_within, input_in_short, layer_in_words, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
@@ -290,6 +290,9 @@ def _places(problem: Problem, name: str, shown: Any, layout: Layout, page: PageS
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
     indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
     places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
+    if "input" in axes and problem.input_names is not None:
+        most = max(SHORTEST_NAME, page.width // 4)
+        places["input"] = [Text(cut(input_in_short(problem, k), most)) for k in indices["input"]]
     if "class" in axes:
         names = _class_names(problem, indices["class"], max(SHORTEST_NAME, page.width // 4))
         places["class"] = [Text(name, style="name" if name[0] == ">" else "") for name in names]

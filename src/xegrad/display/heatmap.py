@@ -14,7 +14,7 @@ from xegrad.display.page import HEATMAP_ROWS, PageSettings
 from xegrad.display.shading import legend, quarter, shade
 from xegrad.display.terminal import of_block
 from xegrad.display.themes import QUARTERS
-from xegrad.naming import class_in_short, printable
+from xegrad.naming import class_in_short, input_in_short, printable
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -132,6 +132,8 @@ def gradient_map(
     def names(axis: str) -> list[str]:
         if axis == "class":
             return [class_in_short(problem, index) for index in range(problem.n_classes)]
+        if axis == "input" and (problem.input_names is not None or sizes[axis] <= HEATMAP_ROWS):
+            return [input_in_short(problem, index) for index in range(problem.n_inputs)]
         name = f"{axis} " if sizes[axis] <= HEATMAP_ROWS else ""
         return [f"{name}{index}" for index in range(sizes[axis])]
 

@@ -16,7 +16,7 @@ from xegrad.display.numbers import NOTHING, aligned, decimals_for, in_column
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
 from xegrad.display.shading import legend, shade
 from xegrad.display.terminal import bands
-from xegrad.naming import class_in_short
+from xegrad.naming import class_in_short, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -33,6 +33,7 @@ def matrix(
     names: tuple[Names, Names],
     page: PageSettings,
     *,
+    corner: str = "",
     followed: tuple[int, int] = (0, 0),
     noise: NDArray[np.bool_] | None = None,
     with_legend: bool = True,
@@ -48,7 +49,7 @@ def matrix(
         values = at(rows, columns)
         open_ = None if noise is None else noise[np.ix_(rows, columns)]
         texts = aligned(values, page.digits, open_)
-        table = _table(texts, values, rows, columns, names, page)
+        table = _table(texts, values, rows, columns, names, page, corner)
         n_bands = len([*bands(table.columns, table.labels, page.width, table.gap)])
         if n_bands == 1 or (side == size and _is_short(table, page)):
             break
@@ -72,21 +73,21 @@ def gradient_matrix(problem: Problem, name: str, values: Array, page: PageSettin
     def of(axis: str) -> Names:
         if axis == "class":
             return lambda k: f"{'>' if marked[k] else ''}{class_in_short(problem, k)}"
+        if axis == "input":
+            return lambda k: input_in_short(problem, k)
         return (lambda k: f"{axis} {k}") if axis else (lambda _: SYMBOLS[name])
 
     every: tuple[Indices, Indices] = np.arange(values.shape[0]), np.arange(values.shape[1])
     decimals = decimals_for(values.ravel().tolist(), page.digits)
     texts = [[in_column(value, decimals, page.digits) for value in row] for row in values.tolist()]
-    table = _table(np.array(texts, dtype=object), values, *every, (of(down), of(across)), page)
+    table = _table(np.array(texts, dtype=object), values, *every, (of(down), of(across)), page, "")
     return _with_legend(table, values, page) if _is_short(table, page) else []
 
 
 def _is_short(table: Table, page: PageSettings) -> bool:
     """Whether it takes so few bands and lines that it can be taken in."""
     n_bands = len([*bands(table.columns, table.labels, page.width, table.gap)])
-    n_lines = (
-        n_bands * (len(table.columns[0].cells) + 2) - 1
-    )  # with its heading, and an empty line before the next
+    n_lines = n_bands * (len(table.columns[0].cells) + 2) - 1  # with headings, and empty lines between
     return n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS
 
 
@@ -117,6 +118,7 @@ def _table(
     columns: Indices,
     names: tuple[Names, Names],
     page: PageSettings,
+    corner: str,
 ) -> Table:
     """The texts on their ground, with names, and a sign where rows or columns are left out."""
     largest, is_shaded = _largest(values), page.heatmaps and values.size > 1
@@ -142,7 +144,7 @@ def _table(
             Column([cell(row, column) for row in shown[0]], cut(name, for_name) + margin)
             for name, column in zip(column_names, shown[1], strict=True)
         ],
-        [Column([Text(name, style="name") for name in short])],
+        [Column([Text(name, style="name") for name in short], corner)],
         is_banded=True,
         gap=1 if is_shaded else GAP,
     )

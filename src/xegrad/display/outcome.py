@@ -12,7 +12,7 @@ from xegrad.comparison import Comparison
 from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, with_digits
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
-from xegrad.naming import class_in_short, entry_of
+from xegrad.naming import class_in_short, entry_of, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
@@ -159,6 +159,8 @@ def where(problem: Problem, judgement: Judgement) -> str:
     if axis is None:
         return ""
     places = dict(zip(AXES[judgement.name], problem.place(judgement.name, int(indices[0])), strict=True))
+    if axis == "input":
+        return f", all in {input_in_short(problem, places[axis])}"
     name = class_in_short(problem, places[axis]) if axis == "class" else str(places[axis])
     return f", all in {axis} {name}"
 

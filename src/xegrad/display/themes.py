@@ -25,7 +25,7 @@ _COMMON = {
     "zero": "dim",
     "aside": "dim",
     "formula": "cyan",
-    "slip": "magenta",
+    "slip": "not dim magenta",  # within an aside
     "caution": "yellow",
     "curve": "cyan",
     "removed": "red",

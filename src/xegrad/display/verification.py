@@ -34,7 +34,7 @@ from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, st
 from xegrad.display.terminal import width_beside
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
-from xegrad.naming import class_in_short, entry_of, shape_of
+from xegrad.naming import class_in_short, entry_of, input_in_short, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import LOSS, Check, Verification, names_no_mistake
@@ -247,17 +247,15 @@ def _wholly_wrong(problem: Problem, judgement: Judgement) -> str:
     """The rows and columns of which every entry is wrong, where the verdict names none and not all are so."""
     if judgement.pattern != "several entries" or judgement.wrong.ndim != 2:
         return ""
+    named = {"class": lambda k: class_in_short(problem, k), "input": lambda k: input_in_short(problem, k)}
     parts = []
     for axis, what in enumerate(AXES[judgement.name]):
         indices = np.flatnonzero(judgement.wrong.all(axis=1 - axis))
-        runs = np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1) if indices.size else []
-        named = [
-            class_in_short(problem, k) if what == "class" else str(k)
-            for k in range(judgement.wrong.shape[axis])
-        ]
-        texts = [
-            named[run[0]] + (f" to {named[run[-1]]}" if run.size > 1 else "") for run in runs[:MOST_NAMED]
-        ]
+        if not indices.size:
+            continue
+        runs = np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1)
+        called = named.get(what, str)
+        texts = [" to ".join(map(called, dict.fromkeys((run[0], run[-1])))) for run in runs[:MOST_NAMED]]
         texts += [f"{len(runs) - MOST_NAMED} more"] * (len(runs) > MOST_NAMED)
-        parts += [f"{what} {', '.join(texts)}"] * bool(texts)
+        parts.append(f"{'' if what == 'input' else f'{what} '}{', '.join(texts)}")
     return "; ".join(parts)

@@ -42,8 +42,9 @@ def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
     if name == "loss":
         return {"of": name}
     indices = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
-    if problem.classes is not None and "class" in indices:
-        indices["class_name"] = np.array(problem.classes, dtype=object)[indices["class"]]
+    for axis, names in (("class", problem.classes), ("input", problem.input_names)):
+        if names is not None and axis in indices:
+            indices[f"{axis}_name"] = np.array(names, dtype=object)[indices[axis]]
     return {"of": SYMBOLS[name], **indices}
 
 
@@ -86,7 +87,7 @@ def compute_results(
     with_time: bool = False,
 ) -> list[Line]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
-    classes = computation.problem.classes
+    problem = computation.problem
     probabilities = _of_each(computation, layout, "logits", computation.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
     accuracy: Fields = {
@@ -122,7 +123,8 @@ def compute_results(
         **reported,
         probabilities=probabilities,
         method=computation.method,
-        classes=UNSET if classes is None else classes,
+        classes=UNSET if problem.classes is None else problem.classes,
+        input_names=UNSET if problem.input_names is None else problem.input_names,
         **evaluations,
         comparison=comparison,
         verdict=each(computation.verdicts),

@@ -31,6 +31,7 @@ class Entry(msgspec.Struct):
     input: int | UnsetType = UNSET
     class_: int | UnsetType = msgspec.field(name="class", default=UNSET)
     class_name: str | UnsetType = UNSET
+    input_name: str | UnsetType = UNSET
 
 
 class ErrorResult(msgspec.Struct):
@@ -83,6 +84,7 @@ ComputeResult: Any = msgspec.defstruct(
         ("gradients", Gradients),
         ("method", str),
         ("classes", list[str] | UnsetType, UNSET),
+        ("input_names", list[str] | UnsetType, UNSET),
         *((key(name), EvaluationResult | UnsetType, UNSET) for name in METHODS),
         ("comparison", ComparisonResult | None, None),
         ("verdict", str, "undecided"),
