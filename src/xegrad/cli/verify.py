@@ -152,7 +152,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     Four outcomes: right; digits-lost (within the bound, but some entries have no correct digit); wrong;
     undecided (the bound says nothing in that precision: --rtol decides).  In the list of worst entries,
-    yours is the candidate's number, exact the correctly rounded one, difference yours minus exact.
+    yours is the candidate's number, exact the correctly rounded one, error yours minus exact.
 
     Exit status: 0 verified, 1 wrong or undecided, 2 trouble.
     """

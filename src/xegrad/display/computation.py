@@ -29,7 +29,7 @@ from xegrad.display.numbers import (
 )
 from xegrad.display.page import ALL_CLASSES, PageSettings
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, input_in_short, layer_in_words, printable
+from xegrad.naming import class_in_full, class_within, input_in_short, layer_in_words, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
@@ -51,12 +51,19 @@ def computation_view(
     """The verdict; the problem and what the methods say of it beside each gradient; and the entries that differ."""
     by_row = _rows(computation, page) if layout.is_batch else _probabilities(computation, page)
     methods = _methods(computation, with_time=with_time)
-    problem: View = [[Paragraph(understood(computation.problem, layout))], by_row, methods]
+    matrices = {name: _matrix(computation, name, layout, page) for name in computation.names}
+    largest = [_largest(computation, name, layout, page) for name, matrix in matrices.items() if not matrix]
+    problem: View = [[Paragraph(understood(computation.problem, layout))], by_row, methods, *largest]
     beside = replace(page, width=terminal.width_beside(problem, page.width))
     gradients = [
-        section
-        for name in computation.names
-        for section in _gradient(computation, name, layout, page, beside)
+        [
+            Paragraph(Text(f"dL/d{SYMBOLS[name]}", style="title")),
+            *(
+                matrix
+                or gradient_map(computation.problem, name, _reported(computation, name, layout), beside)
+            ),
+        ]
+        for name, matrix in matrices.items()
     ]
     entries = [_entries(computation, name, layout, page) for name in computation.names]
     is_unsure = any(mask.any() for mask in computation.uncertified.values())
@@ -169,11 +176,9 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     rows = {"S": probabilities[shown], "Q": targets[shown]}
     if problem.targets.soft is None and _is_plain(problem):
         del rows["Q"]
-    names = _class_names(problem, shown.tolist(), min(LONGEST, max(8, page.width - 15)))
+    names = _class_names(problem, shown.tolist(), max(SHORTEST_NAME, page.width // 5))
     cells = zip(*(map(fraction, row.tolist()) for row in rows.values()), strict=True)
     columns = [Column(column, name) for column, name in zip(cells, names, strict=True)]
-    widest = max(column.width for column in columns)
-    columns = [replace(column, least=widest) for column in columns]
     return [*title, Table(columns, [Column(list(rows), "class", left=True)], is_banded=True)]
 
 
@@ -210,26 +215,29 @@ def _differs(against: Comparison) -> Any:
     return ~(against.within | against.unbounded) | against.no_correct_digit
 
 
-def _gradient(
-    computation: Computation, name: str, layout: Layout, page: PageSettings, beside: PageSettings
-) -> View:
-    """A gradient of the most accurate method as a matrix; of a large one a map, and the largest entries."""
+def _reported(computation: Computation, name: str, layout: Layout) -> Any:
+    """A gradient of the most accurate method, as it is shown: that of one example's x is a row."""
     values = np.asarray(computation.reported.gradients[name], dtype=np.float64)
-    shaped = values if name != "inputs" or layout.is_batch else values.reshape(1, -1)
-    title = Paragraph(Text(f"dL/d{SYMBOLS[name]}", style="title"))
-    if matrix := gradient_matrix(computation.problem, name, shaped, page):
-        return [[title, *matrix]]
-    largest = _largest(values.ravel(), values.size if page.top is None else page.top)
-    places = _places(computation.problem, name, largest, layout, page)
-    decimals = decimals_for(values.ravel()[largest].tolist(), page.digits)
-    numbers = [in_column(value, decimals, page.digits) for value in values.ravel()[largest].tolist()]
-    several = "The largest" if len(largest) == 1 else f"The {len(largest)} largest"
+    return values if name != "inputs" or layout.is_batch else values.reshape(1, -1)
+
+
+def _matrix(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
+    """It as a matrix, where the page holds that."""
+    return gradient_matrix(computation.problem, name, _reported(computation, name, layout), page)
+
+
+def _largest(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
+    """Its largest entries."""
+    values = _reported(computation, name, layout).ravel()
+    shown = _of_largest(values, values.size if page.top is None else page.top)
+    decimals = decimals_for(values[shown].tolist(), page.digits)
+    numbers = [in_column(value, decimals, page.digits) for value in values[shown].tolist()]
+    several = "The largest" if len(shown) == 1 else f"The {len(shown)} largest"
+    symbol = f"dL/d{SYMBOLS[name]}"
+    places = _places(computation.problem, name, shown, layout, page)
     return [
-        [title, *gradient_map(computation.problem, name, shaped, beside)],
-        [
-            Paragraph(f"{several} of {values.size} entries:"),
-            Table([*places, Column(numbers, f"dL/d{SYMBOLS[name]}")]),
-        ],
+        Paragraph(f"{several} of {values.size} entries of {symbol}:"),
+        Table([*places, Column(numbers, symbol)]),
     ]
 
 
@@ -308,7 +316,7 @@ def _class_names(problem: Problem, classes: Iterable[int], width: int) -> list[s
     return [marks[index] + class_within(problem, index, width - len(marks[index])) for index in classes]
 
 
-def _largest(values: Any, n: int) -> Any:
+def _of_largest(values: Any, n: int) -> Any:
     """The flat indices of the n largest entries, the first of equal ones first; of many, only these are sorted."""
     keys = np.abs(values)
     np.negative(keys, out=keys)

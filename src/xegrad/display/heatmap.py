@@ -21,7 +21,7 @@ from xegrad.vocabulary import AXES, SYMBOLS
 
 # The four shades, zero, infinity, the end of a name that is cut, and the marks of a row and of a column.
 GLYPHS, ASCII_GLYPHS = ("░▒▓█", "·", "∞", "…", "▸", "▾"), (".:*#", ".", "!", "~", ">", "v")
-LONGEST_LABEL = 12
+LONGEST_LABEL = 20
 CELL, WIDEST = 2, 6  # columns of a cell: a sign and a shade at least
 
 
@@ -57,7 +57,7 @@ def heatmap(
     marked = np.broadcast_to(marked, values.shape)
     tall = -(-values.shape[0] // HEATMAP_ROWS)
     row_names = _with_marks(_blocks(rows, tall), _guilty(marked, 1, tall), of_row)
-    label, gap = min(LONGEST_LABEL, max(map(cell_len, row_names))), 0 if colored else 1
+    label, gap = min(LONGEST_LABEL, width // 4, max(map(cell_len, row_names))), 0 if colored else 1
     room = width - label - 1
     wide = -(-values.shape[1] // max(1, (room + gap) // (CELL + gap)))
     column_names, guilty = _blocks(columns, wide), _guilty(marked, 0, wide)

@@ -16,7 +16,7 @@ from xegrad.display.numbers import NOTHING, aligned, decimals_for, in_column
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
 from xegrad.display.shading import legend, shade
 from xegrad.display.terminal import bands
-from xegrad.naming import class_in_short, input_in_short
+from xegrad.naming import class_within, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -72,7 +72,7 @@ def gradient_matrix(problem: Problem, name: str, values: Array, page: PageSettin
 
     def of(axis: str) -> Names:
         if axis == "class":
-            return lambda k: f"{'>' if marked[k] else ''}{class_in_short(problem, k)}"
+            return lambda k: f"{'>' if marked[k] else ''}{class_within(problem, k, page.width // 5)}"
         if axis == "input":
             return lambda k: input_in_short(problem, k)
         return (lambda k: f"{axis} {k}") if axis else (lambda _: SYMBOLS[name])

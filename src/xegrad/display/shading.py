@@ -25,7 +25,8 @@ def shade(value: float, largest: float) -> str:
 
 def legend(largest: float) -> Text:
     """What the grounds mean: four from the largest magnitude to zero, below it and above."""
-    return legend_of(f"{-largest:.2g}", f"+{largest:.2g}")
+    end = f"{largest:.0f}" if 10 <= largest < 1e6 else f"{largest:.2g}"
+    return legend_of(f"-{end}", f"+{end}")
 
 
 def legend_of(lowest: str, highest: str) -> Text:

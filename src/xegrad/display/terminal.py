@@ -70,7 +70,10 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
             return _rule(block, width, ascii=ascii)
         case Paragraph():
             hanging = cell_len(block.label) if block.hanging is None else block.hanging
-            return wrapped(block.styled, width, block.label, " " * hanging)
+            first, *rest = wrapped(block.styled, width, block.label, " " * hanging)
+            if block.label[:1].strip() and not block.style:
+                first.stylize("title", 0, len(block.label.rstrip()))
+            return [first, *rest]
         case Formula():
             return _formula(block, width)
         case Table():

@@ -30,7 +30,7 @@ _COMMON = {
     "curve": "cyan",
     "removed": "red",
     "added": "green",
-    "not-finite": "bold reverse",
+    "not-finite": "#ffffff on #b3261e",
 }
 
 # How far a number is from zero, below and above, by quarters of the largest magnitude: a diverging palette that

@@ -27,7 +27,7 @@ from xegrad.display.blocks import (
     View,
 )
 from xegrad.display.heatmap import cut, gradient_map
-from xegrad.display.numbers import alike, as_known, decimals_for, in_column
+from xegrad.display.numbers import SHOWS_ALL, alike, as_known, decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
 from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, steps_right_if_sentence
@@ -44,6 +44,7 @@ NOT_SOUGHT = (
     "Not looked for: mistakes that this problem could not have caught. It is too large; "
     "xegrad sample makes a small one."
 )
+DIGITS_APART = 4  # of a difference
 MOST_NAMED = 5  # runs of rows, or of columns, that are wrong in every entry
 SMALL = 9  # entries, of which a map shows no more than their list
 WORD = 8  # columns of the word that a line begins with
@@ -167,16 +168,19 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
     against, digits = judgement.comparison, page.digits
     bad = judgement.wrong if judgement.outcome == WRONG else judgement.lost
     shown = against.worst(page.top, bad).tolist()
-    parts = {"yours": against.candidate, "exact": against.reference, "difference": against.difference}
+    parts = {"yours": against.candidate, "exact": against.reference, "error": against.difference}
     values = {heading: (part.ravel()[shown] + 0.0).tolist() for heading, part in parts.items()}
     errors = [0.0] * len(shown) if against.is_exact else np.ravel(against.error)[shown].tolist()
     decimals = decimals_for(values["yours"] + values["exact"], digits)
+    apart_digits = digits if digits >= SHOWS_ALL else min(digits, DIGITS_APART)
+    formats = dict.fromkeys(("yours", "exact"), (decimals, digits))
+    formats["error"] = decimals_for(values["error"], apart_digits), apart_digits
     entries = [cut(entry_of(problem, name, index), page.width // 2) for index in shown]
     cells: dict[str, list[Text]] = {}
     for heading, column in values.items():
         off = errors if heading != "yours" else [0.0] * len(shown)
         cells[heading] = [
-            Text(as_known(value, error, in_column(value, decimals, digits)))
+            Text(as_known(value, error, in_column(value, *formats[heading])))
             for value, error in zip(column, off, strict=True)
         ]
     for yours, exact in zip(cells["yours"], cells["exact"], strict=True):
@@ -235,7 +239,7 @@ def _map(problem: Problem, judgement: Judgement, page: PageSettings) -> Section:
     where = "the wrong entry" if n_wrong == 1 else f"the {n_wrong} wrong entries"
     apart = np.where(wrong, comparison.difference, 0)
     section: Section = [
-        Paragraph(f"yours minus exact, in {where}:"),
+        Paragraph(f"error (yours minus exact) in {where}:"),
         *gradient_map(problem, judgement.name, apart, page, wrong, "not wrong"),
     ]
     if all_of := _wholly_wrong(problem, judgement):
@@ -257,5 +261,6 @@ def _wholly_wrong(problem: Problem, judgement: Judgement) -> str:
         called = named.get(what, str)
         texts = [" to ".join(map(called, dict.fromkeys((run[0], run[-1])))) for run in runs[:MOST_NAMED]]
         texts += [f"{len(runs) - MOST_NAMED} more"] * (len(runs) > MOST_NAMED)
-        parts.append(f"{'' if what == 'input' else f'{what} '}{', '.join(texts)}")
+        kind = {"class": "classes ", "row": "rows "}.get(what, "") if indices.size > 1 else f"{what} "
+        parts.append(f"{'' if what == 'input' else kind}{', '.join(texts)}")
     return "; ".join(parts)
