@@ -67,7 +67,7 @@ def command(
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
 
-            return slip_view(page_on(explanation.computation.problem, slip))
+            return slip_view(page_on(explanation.computation.problem, slip), page)
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(
