@@ -356,7 +356,7 @@ def test_long_names_give_way_and_stay_apart(run: Run, monkeypatch: pytest.Monkey
         "label": [0, 11],
         "classes": names,
     }
-    shown = run("compute", "-", "--no-exact", stdin=json.dumps(stated)).out
+    shown = run("compute", "-", "--no-exact", "--entries", stdin=json.dumps(stated)).out
     assert all(len(line) <= columns for line in shown.splitlines())
     assert "row" in shown
     assert (

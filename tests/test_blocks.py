@@ -113,15 +113,15 @@ def test_what_is_wider_than_the_page_goes_on_in_bands_that_repeat_the_labels() -
 def test_without_headings_there_is_no_line_for_them() -> None:
     assert plain(Table([Column(["1", "2"]), Column(["3", ""])], [Column(["", ""])])) == [
         "  1  3",
-        "  2",
+        "  2   ",  # a view has no blanks at the end of a line
     ]
 
 
-def test_lines_of_code_stand_beside_what_they_are_for() -> None:
+def test_lines_of_code_are_a_diff() -> None:
     assert plain(Replacement("a\n  b", "c"), 60) == [
-        "    instead of   a",
-        "                 b",
-        "    write        c",
+        "    - a",
+        "    -   b",
+        "    + c",
     ]
     assert len(plain(Replacement("x = f(y)    # " + "word " * 20, "c"), 40)) > 2
 

@@ -56,10 +56,10 @@ def test_a_heat_map_fits_the_screen(
     shown = run(command, SEED, "--color", "always", *arguments).out
     assert "\x1b[" in shown
     plain = re.sub("\x1b\\[[0-9;]*m", "", shown)
-    assert re.search(r"^-\S+ +0 +\+\S+", plain, flags=re.MULTILINE)  # the legend
+    assert re.search(r"^ *-\S+ +0 +\+\S+", plain, flags=re.MULTILINE)  # the legend
     assert all(len(line) <= columns for line in plain.splitlines())
     off = run(command, SEED, "--color", "always", "--no-heatmap", *arguments).out
-    assert not re.search(r"^-\S+ +0 +\+\S+", re.sub("\x1b\\[[0-9;]*m", "", off), flags=re.MULTILINE)
+    assert not re.search(r"^ *-\S+ +0 +\+\S+", re.sub("\x1b\\[[0-9;]*m", "", off), flags=re.MULTILINE)
 
 
 def test_a_matrix_larger_than_the_screen_is_binned_and_says_so(run: Run, tmp_path: Path) -> None:

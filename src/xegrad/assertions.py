@@ -83,7 +83,7 @@ def assert_gradient(
     >>> assert_gradient(W, x, labels, np.transpose(x) @ residual)
     Traceback (most recent call last):
         ...
-    AssertionError: WRONG: ...
+    AssertionError: ✗ WRONG: ...
     """
     __tracebackhide__ = True  # of pytest: the line that called is the one to see
     if gradient is None or (isinstance(gradient, Mapping) and not gradient):
@@ -103,7 +103,7 @@ def assert_loss(W: Any, x: Any, labels: Any, loss: Any, **options: Unpack[Option
     >>> assert_loss([[1.0, -1.0]], [3.0], 1, 0.0024756851377304495)
     Traceback (most recent call last):
         ...
-    AssertionError: WRONG: the loss is 6.00247568513773, ...
+    AssertionError: ✗ WRONG: the loss is 6.00247568513773, ...
     """
     __tracebackhide__ = True
     if loss is None:
@@ -277,6 +277,6 @@ def _assert(verdict: Callable[[], Verification]) -> None:
         from xegrad.display.pictures import drawn
         from xegrad.display.verification import verification_view
 
-        report = drawn(verification_view(verified, PageSettings(width=WIDTH)), "table", WIDTH)
+        report = drawn(verification_view(verified, PageSettings(width=WIDTH, heatmaps=False)), "table", WIDTH)
         warnings = (f"warning: {sentence}\n" for sentence in verified.problem.targets.warnings)
         raise AssertionError("".join((report, *warnings)).rstrip())

@@ -170,6 +170,12 @@ def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:
     return both
 
 
+def width_beside(left: View, width: int) -> int:
+    """The columns that a view has beside another, or below it where the page is too narrow for both."""
+    beside = width - BETWEEN - _widest(left)
+    return beside if width >= WIDE and beside >= 2 * NARROWEST else width
+
+
 def _widest(view: View) -> int:
     """The columns of its widest table or figure, in one band."""
     widths = [
@@ -205,7 +211,8 @@ def _replacement(replacement: Replacement, width: int) -> Lines:
         part
         for sign, style, lines in both
         for line in lines.splitlines()
-        for part in wrapped(Text(line, style=style), width, f"    {sign} ", " " * 6)
+        for indent in [" " * (len(line) - len(line.lstrip()))]
+        for part in wrapped(Text(line, style=style), width, f"    {sign} {indent}", f"      {indent}")
     ]
 
 

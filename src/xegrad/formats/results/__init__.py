@@ -84,6 +84,7 @@ def compute_results(
     *,
     ids: Sequence[Any] = (UNSET,),
     warnings: Sequence[Sequence[str]] = ((),),
+    with_time: bool = False,
 ) -> list[Line]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
     problem = computation.problem
@@ -96,6 +97,9 @@ def compute_results(
     if "exact" in values:
         unsure = [mask.reshape(computation.n_problems, -1) for mask in computation.uncertified.values()]
         accuracy["exact"] = {"certified": ~np.concatenate(unsure, axis=1).any(axis=1)}
+    if with_time:
+        for name, seconds in computation.seconds.items():
+            accuracy.setdefault(key(name), {})["seconds"] = each([seconds])
     comparison = _comparison(computation) if computation.comparisons else None
     last = key(computation.method)
     reported = values[last]

@@ -47,7 +47,7 @@ class EvaluationResult(msgspec.Struct):
 
     `losses` are those of the rows, under the reduction "none".  Against the exact values, where these were
     computed: the ulps and the correct digits of the worst entry, and how many entries are not finite or have
-    no digit.  `certified` is said of the exact ones.
+    no digit.  `certified` is said of the exact ones, and `seconds` where it was asked how long a method took.
     """
 
     loss: float | None
@@ -58,6 +58,7 @@ class EvaluationResult(msgspec.Struct):
     correct_digits: int | UnsetType = UNSET
     wrong_entries: int | UnsetType = UNSET
     certified: bool | UnsetType = UNSET
+    seconds: float | UnsetType = UNSET
 
 
 class ComparisonResult(msgspec.Struct):
