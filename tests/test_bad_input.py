@@ -96,7 +96,23 @@ PROBLEMS = {
 }
 
 USAGE = {
-    "two problems": (("compute", "a.json", "b.json"), "one problem is expected, not 2: a.json b.json"),
+    "two problems for one file": (
+        ("compute", "a.json", "b.json", "-o", "x.json"),
+        "-o x.json holds one result, and there are 2 problems",
+    ),
+    "two problems in a format that holds one": (
+        ("compute", "a.json", "b.json", "--format", "csv"),
+        "csv holds one result",
+    ),
+    "two problems and one gradient": (
+        ("verify", "a.json", "b.json", "--gradient", "g.npy"),
+        "--gradient is of one problem, and there are 2",
+    ),
+    "two problems and a part that is read once": (
+        ("compute", "a.json", "b.json", "-x", "-"),
+        "-x - is read once",
+    ),
+    "two problems to save": (("descend", "a.json", "b.json", "--save", "-"), "--save - holds one result"),
     "two parts from one place": (("compute", "-W", "-", "-x", "-"), "-W and -x ask for it"),
     "a part and the problem": (("compute", "-", "-x", "-"), "- and -x ask for it"),
     "a missing file": (("compute", "no.json"), "no.json: there is no such file"),

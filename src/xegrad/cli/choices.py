@@ -13,14 +13,25 @@ from xegrad.errors import UsageError
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
+# Words, or what imports them when they are asked for.
+Words = Collection[str] | Callable[[], Collection[str]]
 
-def option(usage: str, help: str, *, values: Collection[str] = (), noun: str = "", **limits: Any) -> Any:
+
+def slip_names() -> Collection[str]:
+    """The names of the mistakes."""
+    from xegrad.slips import SLIPS
+
+    return SLIPS.keys()
+
+
+def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limits: Any) -> Any:
     """An option by what --help says of it: "-o, --output FILE", or FILE where its parameter is called like it.
 
-    The values, if there are any, complete it; where a noun says what they are, it takes no other.
+    The values, if there are any, complete it; where a noun says what they are, it takes no other.  -h shows the first
+    sentence of the help.
     """
     names = [word.rstrip(",") for word in usage.split() if word.startswith("-")]
-    metavar = next((word for word in usage.split() if not word.startswith("-")), "|".join(values) or None)
+    metavar = next((word for word in usage.split() if not word.startswith("-")), None)
     if values:
         limits["autocompletion"] = completing(values)
     if noun:
@@ -28,25 +39,23 @@ def option(usage: str, help: str, *, values: Collection[str] = (), noun: str = "
     return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
-def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
+def completing(values: Words) -> Callable[[str], list[str]]:
     """What completes a word that is one of these, or several between commas."""
-    known = list(values)
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
+        known = values() if callable(values) else values
         return [before + comma + name for name in known if name.startswith(last)]
 
     return complete
 
 
-def choices(
-    texts: Iterable[str], known: Iterable[str], what: str, aliases: Mapping[str, str] = {}
-) -> list[str]:
+def choices(texts: Iterable[str], known: Words, what: str, aliases: Mapping[str, str] = {}) -> list[str]:
     """The names in a list option, which takes commas and may repeat, in the order of the known ones.
 
     `aliases`, in lower case, are what people write for them.
     """
-    known = list(known)
+    known = list(known() if callable(known) else known)
     names = [name.strip() for text in texts for name in text.split(",")]
     chosen = [aliases.get(name.lower(), name) for name in names]
     for name in chosen:
@@ -62,7 +71,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def choice(text: str, known: Iterable[str], what: str) -> str:
+def choice(text: str, known: Words, what: str) -> str:
     """One of the known names."""
     chosen = choices([text], known, what)
     if len(chosen) != 1:

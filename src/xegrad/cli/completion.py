@@ -14,14 +14,17 @@ VARIABLE = "_XEGRAD_COMPLETE"  # by which the shell asks
 
 
 def command(
-    shell: Annotated[str, typer.Argument(metavar="|".join(SHELLS), autocompletion=completing(SHELLS))],
+    shell: Annotated[
+        str,
+        typer.Argument(metavar="SHELL", help=f"{', '.join(SHELLS)}.", autocompletion=completing(SHELLS)),
+    ],
 ) -> int:
     """Print the completion script of a shell.
 
     \b
-    source <(xegrad completion bash)                                     # in ~/.bashrc
-    source <(xegrad completion zsh)                                      # in ~/.zshrc, below compinit
-    xegrad completion fish > ~/.config/fish/completions/xegrad.fish
+    source <(xegrad completion bash)    # in ~/.bashrc
+    source <(xegrad completion zsh)     # in ~/.zshrc, below compinit
+    xegrad completion fish | source     # in ~/.config/fish/config.fish
     """
     from typer._completion_shared import get_completion_script
 

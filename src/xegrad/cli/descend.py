@@ -22,37 +22,54 @@ if TYPE_CHECKING:
 def command(
     *,
     request: ProblemOptions,
-    steps: Annotated[int, option("--steps N", "How many at most.", min=0)] = 1,
+    steps: Annotated[int, option("--steps N", "How many steps at most (1).", min=0)] = 1,
     learning_rate: Annotated[
-        str, option("--learning-rate R|auto", "auto: a line search that never lets the loss grow.")
+        str,
+        option(
+            "--learning-rate R|auto",
+            "The learning rate (auto). auto is a line search that never lets the loss grow.",
+        ),
     ] = "auto",
     method: Annotated[
-        str, option(f"--method {'|'.join(METHODS)}", "By which the gradient is computed.")
+        str,
+        option(
+            "--method NAME", f"How the gradient is computed (shortcut). {', '.join(METHODS)}.", values=METHODS
+        ),
     ] = "shortcut",
     tolerance: Annotated[
-        float, option("--tolerance G", "The gradient's norm at which to stop.", min=0)
+        float, option("--tolerance G", "Stop where the gradient's norm is at most this (0).", min=0)
     ] = 0.0,
     exact: Annotated[
         bool | None,
-        option("--exact/--no-exact", "The correctly rounded losses too; by default where that is quick."),
+        option(
+            "--exact/--no-exact",
+            "Always add the exact losses, or never. By default they are there if that is quick.",
+        ),
     ] = None,
-    l2: Annotated[float, option("--l2 LAMBDA", "LAMBDA/2 times the squares of W are added.", min=0)] = 0.0,
+    l2: Annotated[
+        float, option("--l2 LAMBDA", "Weight decay: add LAMBDA/2 sum(W^2) to the loss.", min=0)
+    ] = 0.0,
     save: Annotated[
-        str | None, option("--save FILE|-", "The problem with its new W and b, as JSON or CSV.")
+        str | None,
+        option(
+            "--save FILE|-",
+            "Save the problem with its new W and b. As JSON or CSV; - is standard output, and the report then goes to "
+            "standard error.",
+        ),
     ] = None,
     output: OutputOptions,
 ) -> int:
-    """Move W, and b where there is one, downhill: full-batch gradient descent, to see and to check.
+    """Move W and b downhill by gradient descent on the whole batch, and show how the loss falls.
 
     \b
     xegrad descend problem.json --steps 100
     xegrad descend problem.json --learning-rate 0.1
     xegrad descend problem.json --save - | xegrad compute -
 
-    Ctrl-C stops after the step, shows and saves what there is.  With --save - the report goes to standard
-    error.  The loss shown is with --l2, where that is given.
+    Ctrl-C stops after the step, and shows and saves what there is.  With --l2 the loss shown includes it.
 
-    Exit status: 0 done, 1 the learning rate makes the loss grow or overflow, 2 trouble, 130 interrupted.
+    Exit status: 0 done, 1 the loss grew or overflowed (the learning rate is too large), 2 trouble,
+    130 interrupted.
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = choice(method, METHODS, "method")

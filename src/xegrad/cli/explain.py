@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from xegrad.cli import DONE
-from xegrad.cli.choices import choices, nearest, option
+from xegrad.cli.choices import choices, nearest, option, slip_names
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
@@ -21,17 +21,28 @@ if TYPE_CHECKING:
 def command(
     *,
     request: ProblemOptions,
-    step: Annotated[list[str] | None, option("--step NAME", "These steps only.", values=EXPLAINED)] = None,
-    entry: Annotated[
-        str | None, option("--entry J,I", "Follow dL/dW of input J and class I, by index or name.")
+    step: Annotated[
+        list[str] | None, option("--step NAME", "Show these steps only.", values=EXPLAINED)
     ] = None,
-    row: Annotated[int, option("--row B", "Which row of a batch.", min=0)] = 0,
+    entry: Annotated[
+        str | None,
+        option(
+            "--entry J,I",
+            "Follow one entry of dL/dW: input J, class I. Each by its index, or the class by its name.",
+        ),
+    ] = None,
+    row: Annotated[int, option("--row B", "Which row of a batch, from 0 (0).", min=0)] = 0,
     slip: Annotated[
-        str | None, option("--slip NAME", "Put the derivation with this mistake beside the right one.")
+        str | None,
+        option(
+            "--slip NAME",
+            "Show what this mistake would do here. xegrad slips lists their names.",
+            values=slip_names,
+        ),
     ] = None,
     output: OutputOptions,
 ) -> int:
-    """The chain from W, x and the label to dL/dW, factor by factor, in the problem's own numbers.
+    """Show the chain from W, x and the label to dL/dW, factor by factor, in the problem's own numbers.
 
     \b
     xegrad explain problem.json

@@ -35,7 +35,9 @@ STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
 OF_BOUND = (*MIXED, "recipe")  # what means nothing beside a house rule
 PRECISIONS = (*STORED, "float64")
+_STORED = "bfloat16, float16 or float32."
 _format = partial(option, values=STORED, noun="precision")
+SUMMATIONS = ("any", "pairwise", "blocked=")
 MOST_PRINTED = 10_000  # decimals or digits: no float has more
 
 
@@ -46,44 +48,64 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         str | None,
         option(
             "VALUE|FILE",
-            "The gradient to judge, in W's layout: JSON, CSV, NPY, NPZ, what numpy prints, or -.",
+            "The gradient to judge: a value, a file, or -. JSON, CSV, NPY, NPZ, safetensors, or text as "
+            "numpy prints it, in the layout of W.",
         ),
     ] = None
     loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
         list[str] | None,
-        option(",".join(NAMES), "Which gradients are judged, or which to check (all that there are)."),
+        option("NAMES", f"Which gradients: {', '.join(NAMES)}. By default all that are given.", values=NAMES),
     ] = None
-    stored_as: Annotated[str | None, _format("--stored-as", "To which the result was then rounded.")] = None
-    inputs_as: Annotated[str | None, _format("--inputs-as", "To which W, x and b were rounded first.")] = None
-    logits_as: Annotated[str | None, _format("--logits-as", "To which the logits were.")] = None
-    residual_as: Annotated[str | None, _format("--residual-as", "To which dL/dlogits was.")] = None
+    stored_as: Annotated[
+        str | None, _format("--stored-as DTYPE", f"The result was stored in this precision. {_STORED}")
+    ] = None
+    inputs_as: Annotated[
+        str | None, _format("--inputs-as DTYPE", "W, x and b were first rounded to this precision.")
+    ] = None
+    logits_as: Annotated[
+        str | None, _format("--logits-as DTYPE", "The logits were rounded to this precision.")
+    ] = None
+    residual_as: Annotated[
+        str | None, _format("--residual-as DTYPE", "dL/dlogits was rounded to this precision.")
+    ] = None
     accumulate_in: Annotated[
-        str | None, _format("--accumulate-in", "In which products are added up.", values=PRECISIONS)
+        str | None,
+        _format("--accumulate-in DTYPE", "The precision in which products are summed.", values=PRECISIONS),
     ] = None
     recipe: Annotated[
         str | None,
-        option("--recipe NAME", "What a framework rounds (docs/recipes.md).", values=RECIPES, noun="recipe"),
+        option(
+            "--recipe NAME",
+            f"The roundings of a framework. {', '.join(RECIPES)}.",
+            values=RECIPES,
+            noun="recipe",
+        ),
     ] = None
     confidence: Annotated[
         float | None,
-        option("P", "A bound for roundings that are independent, which fails with this probability."),
+        option("P", "A bound that fails with this probability. It holds where roundings are independent."),
     ] = None
     exact: Annotated[
-        bool, option("--exact", "Certify every exact value, however long it takes (by default 10 s).")
+        bool,
+        option(
+            "--exact",
+            "Take as long as the exact values need. By default xegrad gives up after 10 s, and says so.",
+        ),
     ] = False
-    summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
-    rtol: Annotated[
-        float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
-    ] = None
-    atol: Annotated[float | None, option("A", "An absolute one, likewise.", min=0)] = None
+    summation: Annotated[
+        str, option("HOW", "How sums were formed: any, pairwise, blocked=N.", values=SUMMATIONS)
+    ] = "any"
+    rtol: Annotated[float | None, option("R", "A relative tolerance, not the error bound.", min=0)] = None
+    atol: Annotated[float | None, option("A", "An absolute tolerance, not the error bound.", min=0)] = None
     decimals: Annotated[
-        str | None, option("D|none", "How many the text was printed with (found by itself).")
+        str | None, option("D|none", "How many decimals it was printed with. By default the text tells.")
     ] = None
     digits_printed: Annotated[
-        int | None, option("P", "How many significant digits each number was printed with, likewise.", min=1)
+        int | None,
+        option("P", "How many significant digits it was printed with. By default the text tells.", min=1),
     ] = None
-    strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
+    strict: Annotated[bool, option("--strict", "digits-lost counts as wrong.")] = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for what means nothing."""
@@ -139,22 +161,22 @@ def _roundings(summation: str) -> Callable[[int], int]:
 
 @takes_problem(without=["entries"])
 def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputOptions) -> int:
-    """Judge a gradient against the exact one, by a bound that is derived.
+    """Say whether a gradient is right, by an error bound that is derived, and which mistake was made.
 
     \b
     xegrad verify problem.json --gradient mine.npy --dtype float32
     xegrad verify problem.json --gradient printed.txt --dtype auto
     xegrad verify problem.json --gradient all.json --with-respect-to W,b
-    xegrad verify layer.npz                 # a problem with "gradient" beside W, x and label
     myprogram --json | xegrad verify problem.json --gradient -
-    xegrad verify candidates.ndjson         # a stream, each line with its candidate
-    xegrad verify problem.json              # xegrad's own methods
+    xegrad verify layer.npz           # its own "gradient"
+    xegrad verify candidates.ndjson   # a stream, line by line
+    xegrad verify problem.json        # xegrad's own methods
 
-    Four outcomes: right; digits-lost (within the bound, but some entries have no correct digit); wrong;
-    undecided (the bound says nothing in that precision: --rtol decides).  In the list of worst entries,
-    yours is the candidate's number, exact the correctly rounded one, difference yours minus exact.
+    There are four outcomes.  right: every entry is within the bound.  digits-lost: so it is, but some entries
+    have no correct digit.  wrong: an entry is beyond the bound.  undecided: the bound says nothing in that
+    precision, and --rtol decides.
 
-    Exit status: 0 verified, 1 wrong or undecided, 2 trouble.
+    Exit status: 0 right, 1 wrong or undecided, 2 trouble.
     """
     if request.is_stream:
         from xegrad.cli import stream
