@@ -25,7 +25,7 @@ DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
     "compute": "Compute the loss and its gradients, and compare methods.",
     "verify": "Say whether a gradient is right, and which mistake was made.",
-    "explain": "Show the chain, factor by factor, in a problem's own numbers.",
+    "explain": "Show the chain of derivatives, factor by factor, in numbers.",
     "descend": "Move W and b downhill by gradient descent.",
     "slips": "List the mistakes that verify can name, or explain one.",
     "sample": "Print a problem to start from.",
@@ -56,6 +56,15 @@ class Commands(TyperGroup):
         command = import_module(f"xegrad.cli.{cmd_name}").command
         app.command(cmd_name, cls=Command, context_settings=SETTINGS)(command)
         return typer.main.get_command(app)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands with what they do, without importing them."""
+        from typer._click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        names = (name for name in COMMANDS if name.startswith(incomplete))
+        return [CompletionItem(name, help=COMMANDS[name]) for name in names]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         from xegrad.cli.help import row, write_panel
@@ -100,10 +109,9 @@ def _root(
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status.  What the library raises becomes one line."""
     if "_XEGRAD_COMPLETE" in os.environ:
-        # A shell asks; typer knows only those of programs that install completion.
-        from typer._completion_classes import completion_init
+        from xegrad.cli.completion import know_shells
 
-        completion_init()
+        know_shells()
     try:
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False, color=_color())
         sys.stdout.flush()

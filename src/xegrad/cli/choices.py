@@ -13,15 +13,22 @@ from xegrad.errors import UsageError
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
-# Words, or what imports them when they are asked for.
-Words = Collection[str] | Callable[[], Collection[str]]
+# Words, or what finds them when a shell asks.
+Words = Collection[str] | Callable[[typer.Context], Collection[str]]
 
 
-def slip_names() -> Collection[str]:
+def slip_names(ctx: typer.Context) -> Collection[str]:
     """The names of the mistakes."""
     from xegrad.slips import SLIPS
 
     return SLIPS.keys()
+
+
+def class_names(ctx: typer.Context) -> Collection[str]:
+    """Those in the files on the line."""
+    from xegrad.cli import completion
+
+    return completion.class_names(ctx)
 
 
 def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limits: Any) -> Any:
@@ -34,28 +41,30 @@ def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limit
     metavar = next((word for word in usage.split() if not word.startswith("-")), None)
     if values:
         limits["autocompletion"] = completing(values)
-    if noun:
+    if noun and not callable(values):
         limits["parser"] = partial(choice, known=values, what=noun)
     return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
-def completing(values: Words) -> Callable[[str], list[str]]:
+def completing(values: Words) -> Callable[[typer.Context, str], list[str]]:
     """What completes a word that is one of these, or several between commas."""
 
-    def complete(incomplete: str) -> list[str]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
-        known = values() if callable(values) else values
+        known = values(ctx) if callable(values) else values
         return [before + comma + name for name in known if name.startswith(last)]
 
     return complete
 
 
-def choices(texts: Iterable[str], known: Words, what: str, aliases: Mapping[str, str] = {}) -> list[str]:
+def choices(
+    texts: Iterable[str], known: Iterable[str], what: str, aliases: Mapping[str, str] = {}
+) -> list[str]:
     """The names in a list option, which takes commas and may repeat, in the order of the known ones.
 
     `aliases`, in lower case, are what people write for them.
     """
-    known = list(known() if callable(known) else known)
+    known = list(known)
     names = [name.strip() for text in texts for name in text.split(",")]
     chosen = [aliases.get(name.lower(), name) for name in names]
     for name in chosen:
@@ -71,7 +80,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def choice(text: str, known: Words, what: str) -> str:
+def choice(text: str, known: Iterable[str], what: str) -> str:
     """One of the known names."""
     chosen = choices([text], known, what)
     if len(chosen) != 1:

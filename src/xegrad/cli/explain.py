@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from xegrad.cli import DONE
-from xegrad.cli.choices import choices, nearest, option, slip_names
+from xegrad.cli.choices import choices, class_names, completing, nearest, option, slip_names
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
     from xegrad.problem import Problem
+
+
+def _complete_entry(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The class, after the comma."""
+    return completing(class_names)(ctx, incomplete) if "," in incomplete else []
 
 
 @takes_problem(without=["top", "all_entries", "entries"], digits=6)
@@ -29,6 +36,7 @@ def command(
         option(
             "--entry J,I",
             "Follow one entry of dL/dW: input J, class I. Each by its index, or the class by its name.",
+            autocompletion=_complete_entry,
         ),
     ] = None,
     row: Annotated[int, option("--row B", "Which row of a batch, from 0 (0).", min=0)] = 0,

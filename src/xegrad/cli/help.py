@@ -10,6 +10,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from xegrad.cli import COMMANDS
+from xegrad.cli.choices import choice, completing
+
 
 class Panel(NamedTuple):
     """The options of a panel, by their parameters: those that -h shows, and the others."""
@@ -63,6 +66,13 @@ class Command(TyperCommand):
         has_many = len(self.get_params(ctx)) > FEW
         ctx.meta["is_short"] = has_many and "-h" in args and "--help" not in args
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The names of options, each with the first sentence about it."""
+        completions = super().shell_complete(ctx, incomplete)
+        for completion in completions:
+            completion.help = _first_sentence(completion.help or "")
+        return completions
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """All that is said of it, or its first paragraph and the first examples."""
@@ -141,7 +151,12 @@ def row(parameter: Any, ctx: Any) -> tuple[str, str]:
 def command(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[COMMAND]", help="The command; without one, the list of them.")
+        str | None,
+        typer.Argument(
+            metavar="[COMMAND]",
+            help="The command; without one, the list of them.",
+            autocompletion=completing(COMMANDS),
+        ),
     ] = None,
 ) -> int:
     """Print the help of a command, as COMMAND --help does.
@@ -149,9 +164,6 @@ def command(
     \b
     xegrad help verify
     """
-    from xegrad.cli import COMMANDS
-    from xegrad.cli.choices import choice
-
     root = context.parent
     assert root is not None
     if name is None:

@@ -14,7 +14,7 @@ import typer
 
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE
-from xegrad.cli.choices import option
+from xegrad.cli.choices import class_names, option
 from xegrad.errors import LONGEST, InputError, UsageError, short
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS
 from xegrad.vocabulary import NAMES
@@ -300,7 +300,8 @@ def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
     for field in FIELDS.values():
         if field.options:
             name, usage = field.parameter, " ".join((*field.options, field.metavar or ""))
-            own = option(usage, field.help, values=field.words, noun=field.noun)
+            values_of = class_names if field.kind is LABELS else field.words
+            own = option(usage, field.help, values=values_of, noun=field.noun)
             of_fields[name] = values.replace(
                 name=name, default=None, annotation=Annotated[field.kind.option | None, own]
             )

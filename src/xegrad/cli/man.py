@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from xegrad import __version__
+from xegrad.cli import COMMANDS
 from xegrad.cli.help import by_panel, command_and_context, row
 
 ENVIRONMENT = {
@@ -33,8 +34,6 @@ def command(context: typer.Context) -> int:
 
 def page(root: Any) -> Iterator[str]:
     """The lines of the page: each command with its examples and its options."""
-    from xegrad.cli import COMMANDS
-
     yield f'.TH XEGRAD 1 "" "xegrad {__version__}" "User Commands"'
     yield from (".SH NAME", r"xegrad \- gradients of the softmax layer with categorical cross-entropy")
     yield from (".SH SYNOPSIS", r".B xegrad", r"\fICOMMAND\fR [\fIOPTIONS\fR] [\fIPROBLEM\fR]...")
