@@ -17,7 +17,7 @@ from conftest import Outcome, Run, Shell, one_line
 from seed import GRADIENT, LOSS
 from xegrad import METHODS, Claim, Problem, Targets, check, judge, read
 from xegrad.claim import Claimed
-from xegrad.display.outcome import outcome_sentence
+from xegrad.display.outcome import median_of, outcome_sentence
 from xegrad.errors import InputError
 from xegrad.tolerance import tolerance_for
 from xegrad.verification import verify
@@ -815,3 +815,10 @@ def test_blind_spots_are_told_of_a_batch_with_a_thousand_classes() -> None:
     )
     gradient = METHODS["shortcut"].evaluate(problem).gradients["weights"]
     assert "low-precision" in verify(problem, gradient).blind_spots["weights"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 2**16, 2**17 + 1, 2**18])
+def test_the_median_is_that_of_all_entries(size: int) -> None:
+    random = np.random.default_rng(size)
+    for values in (random.normal(size=size), np.round(random.normal(size=size)), np.arange(size) % 4.0):
+        assert median_of(values) == np.median(values)

@@ -13,7 +13,8 @@ def run() -> NoReturn:
     # Seldom while it is imported, and not at all at exit, saves a sixth of a short run.
     gc.set_threshold(100_000, 50, 50)
     # Who ends it leaves no file half written and no process behind, as who interrupts it.
-    for ending in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    endings = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    for ending in endings:
         signal.signal(ending, signal.default_int_handler)
     try:
         from xegrad.cli import main
@@ -22,6 +23,8 @@ def run() -> NoReturn:
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
         status = 130
+    for ending in (signal.SIGINT, *endings):  # all is tidied up: who is impatient sees no traceback
+        signal.signal(ending, signal.SIG_DFL)
     gc.freeze()
     sys.exit(status)
 

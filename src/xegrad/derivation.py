@@ -12,7 +12,7 @@ See docs/numerics.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from xegrad import layer
 from xegrad.arrays import blocks
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, cascade
+from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED, Arithmetic, cascade
 from xegrad.numbers.rounded import Rounded, concatenated, entered, exact, product, summed
 from xegrad.numbers.sums import Products
 from xegrad.problem import Problem
@@ -79,6 +79,31 @@ class Cells(msgspec.Struct, eq=False):
         """The same derivation for some rows of the batch."""
         known = {cell: number for cell, number in self.known.items() if cell in ("W", "b")}
         return Cells(self.problem, self.name, self.arithmetic, known, rows)
+
+    def in_values(self) -> Cells:
+        """The same derivation without errors, which cost a fraction of what values with errors do."""
+        known = {cell: exact(self.known[cell].value, UNROUNDED) for cell in {"Z", "q"} & self.known.keys()}
+        return Cells(self.problem, self.name, UNROUNDED, known)
+
+    def parts(self) -> Iterator[Cells]:
+        """The same derivation, for so many rows at a time that their products are quick."""
+        several = blocks(self.problem.n_rows, AT_A_TIME // self.problem.n_classes)
+        for rows in several:
+            some = self.some(rows)
+            if "Z" in self.known:
+                some.known["Z"] = self.Z[rows]
+            elif len(several) == 1:  # there is room to keep them
+                self.known["Z"] = some.Z
+            yield some
+
+    def few(self) -> Iterator[Cells]:
+        """Of cells of some rows, those of a few at a time, with the same Z: all else than products is quick there."""
+        first, n_rows = self.rows.start, len(self.Z.value)
+        for few in blocks(n_rows, IN_CACHE // self.problem.n_classes):
+            fewer = self.some(slice(first + few.start, first + few.stop))
+            fewer.known["Z"] = self.Z[few]
+            fewer.passed = layer.softmax(fewer.Z.value, np.zeros(()))
+            yield fewer
 
     @property
     def forward(self) -> layer.Forward | None:
@@ -216,6 +241,47 @@ def row_by_row(
     return results
 
 
+class Gathered:
+    """G, or some of its rows and columns, from cells that hold some rows of the batch each.
+
+    Of the gradients that have a row for each row of the batch, these are all rows of the cells.
+    """
+
+    def __init__(self, cells: Cells, rows: Any = ALL, columns: Any = ALL):
+        self.name, self.rows, self.columns = cells.name, rows, columns
+        self.n_rows, self.arithmetic, self.partial = cells.problem.n_rows, cells.arithmetic, cells.partial
+        self.products = Products(self.n_rows, self.arithmetic, partial=self.partial)
+        self.value: Any = 0.0
+        self.several: list[Any] = []
+
+    def add(self, back: Cells, residuals: Rounded) -> None:
+        """What the residuals of some rows add to it, or are of it; `back` carries them back."""
+        if self.name == "weights":
+            residuals, carrying = residuals[..., self.columns], back.back[..., self.rows, :]
+            self.value = self.value + carrying.value @ residuals.value
+            if self.arithmetic.rounds:
+                self.products.add(carrying, residuals)
+        elif self.name == "bias":
+            self.several.append(residuals[..., self.columns].addends(axis=-2))
+        elif self.name == "inputs":
+            carrying = back.back[..., self.columns]
+            self.several.append(product(residuals, carrying, partial=self.partial))
+        else:
+            self.several.append(residuals[..., self.columns])
+
+    @property
+    def gradient(self) -> Rounded:
+        """The sum, or one part after the other; without a bound where a sum may be near overflow."""
+        if self.name == "bias":
+            return summed(self.several, self.n_rows, self.arithmetic, self.partial)
+        if self.name != "weights":
+            return concatenated(self.several)
+        if not self.arithmetic.rounds:
+            return exact(self.value, self.arithmetic)
+        gradient = Rounded(self.value, self.products.error(self.value), self.arithmetic)
+        return gradient.less_certain(np.inf) if np.ndim(self.products.size) else gradient
+
+
 def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
     """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.8).
 
@@ -260,6 +326,14 @@ def effective_targets(cells: Cells, targets: Targets) -> Rounded:
         return exact(targets.effective(n_classes, counts.dtype, rows), cells.arithmetic)
     narrow = targets.over(lambda array: entered(array, other), n_classes, rows)
     return Rounded(narrow.value, narrow.in_any_way(2, 2).error, cells.arithmetic)
+
+
+def _mass(cells: Cells) -> Rounded:
+    """The sum of the targets of each row, which needs not all of Q at a time."""
+    n_classes = cells.problem.n_classes
+    if "Q" not in cells.known and cells.rows == ALL and cells.problem.n_rows * n_classes > AT_A_TIME:
+        return concatenated([part.q for part in cells.parts()])
+    return cells.Q.sum(axis=-1, keepdims=True)
 
 
 def _bias(cells: Cells) -> Rounded:
@@ -368,7 +442,7 @@ CELLS: Mapping[str, Cell] = {
     "W": Cell((), lambda cells: entered(cells.problem.weights, cells.arithmetic)),
     "b": Cell((), _bias),
     "Q": Cell((), lambda cells: effective_targets(cells, cells.problem.targets)),
-    "q": Cell(("Q",), lambda cells: cells.Q.sum(axis=-1, keepdims=True)),
+    "q": Cell(("Q",), _mass),
     "Z": Cell(("X", "W", "b"), _logits),
     "E": Cell(("Z",), lambda cells: rounded.exponentials(cells.Z, cells.forward)),
     "S": Cell(("Z", "E"), _probabilities),

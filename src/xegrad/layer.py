@@ -122,7 +122,6 @@ def residual(forward: Forward) -> Array:
     return (others - class_itself) / (1 + forward.others)
 
 
-@np.errstate(all="ignore")
 def pull_back(problem: Problem, residual: Array, with_respect_to: str, rows: slice = ALL) -> Array:
     """dL/dZ of some rows carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
     if with_respect_to == "weights":

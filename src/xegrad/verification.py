@@ -221,7 +221,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
             loss = float(self.claimed.values.item())
             return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
         values = self.claimed.values
-        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name)
+        return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name, judged)
 
     def suppositions(self) -> Iterator[Supposition]:
         """How it may have been made: printed with fewer digits, or in another precision if nobody said which.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
-    from xegrad.formats.ndjson import Line
+    from xegrad.formats.ndjson import Lines
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.tolerance import Tolerance
     from xegrad.verification import Verification
@@ -227,18 +227,16 @@ def _verify(
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
-def _verify_lines(
-    lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions
-) -> Iterator[Answer]:
+def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOptions) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
-    for place, line in enumerate(lines):
+    for place, fields in enumerate(lines.fields):
         try:
-            if line.fields is None:
-                raise InputError(line.error)
-            raw = ndjson.raw_problem(line.fields, overrides)
+            if fields is None:
+                raise InputError(lines.errors[place])
+            raw = ndjson.raw_problem(fields, overrides)
             if raw.values.keys().isdisjoint(CLAIMS):
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)

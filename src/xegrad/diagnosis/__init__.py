@@ -25,7 +25,7 @@ from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, judge, judge_by_cheapest
+from xegrad.judgement import DIGITS_LOST, WRONG, Judgement, judge, judge_by_cheapest
 from xegrad.methods import Evaluation, without_exact
 from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
@@ -63,7 +63,7 @@ def _by_cheapest(
         check_shape("the resolution", opened.shape, values.shape)
         opened = opened.reshape(shape)
     judged = judge_by_cheapest(problem, values.reshape(shape), tolerance, opened, name)
-    return diagnose(problem, judged.reference, candidate, tolerance, resolution, name)
+    return diagnose(problem, judged.reference, candidate, tolerance, resolution, name, judged)
 
 
 @without_exact(_by_cheapest)
@@ -75,6 +75,7 @@ def diagnose(
     tolerance: Tolerance | None = None,
     resolution: Array | float = 0.0,
     with_respect_to: str = "weights",
+    judgement: Judgement | None = None,
 ) -> Diagnosis:
     """What explains a gradient that is wrong, or that has lost its digits.
 
@@ -88,6 +89,8 @@ def diagnose(
         As for `judge`.
     resolution : array or number
         What printing left open: half a unit of the last decimal.
+    judgement : Judgement, optional
+        That of this candidate, where it has been judged already.
 
     Returns
     -------
@@ -116,8 +119,9 @@ def diagnose(
     if not np.isfinite(search.values).all():
         return Diagnosis()
     if not search.has_transposed_shape:
-        shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
-        judgement = judge(problem, exact, shaped, tolerance, open_, name)
+        if judgement is None:
+            shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
+            judgement = judge(problem, exact, shaped, tolerance, open_, name)
         if judgement.outcome == DIGITS_LOST:
             return Diagnosis(lost_digits(search, judgement.lost))
         if judgement.outcome != WRONG:

@@ -9,19 +9,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xegrad.derivation import Cells
-from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, Seen, Step
+from xegrad.derivation import Cells, Gathered
+from xegrad.diagnosis.search import EVERYTHING, NOTHING, Hypothesis, Search, Seen
 from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import named_factors, smoothings
+from xegrad.slips.making import Step, parts_of, with_slip
 from xegrad.targets import Array
 
 CLIPPED_AT_LEAST = 2  # entries at the limit
 NUMBERS = 100_000  # of the grid of a free number; larger problems have a coarser one
 COARSEST = 13  # of its values
-EXCESS = 2.0**12  # how many bounds of the right gradient an entry may be off on the grid
 
 
 class Bases:
@@ -133,6 +134,8 @@ def on_line(bases: Bases, slip: Slip, form: Parameters | None = None) -> Iterato
     if search.is_constant or not forms:
         return
     kind = form or forms[0]
+    if slip.is_in_layer and not search.is_affordable((slip, kind)):
+        return
     for hypothesis, lower, upper in zip(bases.hypotheses, *interval_on_line(bases, slip, kind), strict=True):
         if _is_number(slip, lower, upper) and search.screened is not EVERYTHING:
             lower, upper = _in_all_entries(search, hypothesis, (slip, kind), (lower + upper) / 2)
@@ -155,21 +158,45 @@ def spreads(search: Search) -> list[Parameters]:
     cells, slip = search.without_errors.cells, SLIPS["label-smoothed"]
     if len(forms := slip.forms(cells)) == 1:
         return [*forms]
-    parts = cells.q * cells.S, cells.Q, cells.q.broadcast_to(cells.S.shape)
-    of_s, of_targets, of_ones = (
-        search.without_errors.gradient(cells.replace("R", part), search.screened).value for part in parts
+    of_s, of_targets, of_ones = carried(
+        search, lambda few: few.q * few.S, lambda few: few.Q, lambda few: few.q.broadcast_to(few.S.shape)
     )
     known = smoothings(cells.problem.n_classes)
     taken, added, always, sums = np.array([known[form["spread"]] for form in forms]).T[..., None, None]
     n_classes = cells.problem.n_classes
     at_zero = of_s * (1 + sums * n_classes * always) - of_targets - of_ones * always
     slope = of_s * sums * (n_classes * added - taken) + of_targets * taken - of_ones * added
+    return [*itertools.compress(forms, are_near(search, at_zero, slope))]
+
+
+def carried(search: Search, *residuals: Callable[[Cells], Rounded]) -> list[Array]:
+    """Some numbers in the place of the residuals carried back, without errors, to the entries looked at first."""
+    cells, (rows, columns) = search.without_errors.cells, search.screened
+    gathered = [Gathered(cells, rows, columns) for _ in residuals]
+    for few in (few for part in parts_of(cells, rows) for few in part.few()):
+        for sums, of_few in zip(gathered, residuals, strict=True):
+            sums.add(few, of_few(few))
+    return [search.rounded_twice_more(one.gradient).value for one in gathered]
+
+
+def are_near(search: Search, at_zero: Array, slope: Array) -> NDArray[np.bool_]:
+    """Whether lines come near the candidate, in values alone."""
     values, resolution = search.seen(NOTHING, search.screened)
     slack = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     difference = values - at_zero
     ends = (difference - slack) / slope, (difference + slack) / slope
     lower, upper = np.minimum(*ends).max(axis=(-2, -1)), np.maximum(*ends).min(axis=(-2, -1))
-    return [form for form, is_near in zip(forms, ~(lower > upper), strict=True) if is_near]
+    return np.asarray(~(lower > upper))
+
+
+def z_losses(bases: Bases) -> Iterator[Hypothesis]:
+    """Each of them with a z-loss, which is on a line from what is right: in a huge problem if that comes near."""
+    search, slip = bases.search, SLIPS["z-loss-included"]
+    if search.is_huge:
+        (at_one,) = carried(search, lambda few: with_slip(few, slip, {"lambda": 1.0}).R)
+        if not are_near(search, search.right.value, at_one - search.right.value):
+            return
+    yield from on_line(bases, slip)
 
 
 def _between(lower: float, upper: float, factors: Mapping[str, float]) -> Parameters:
@@ -244,7 +271,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
     steps_up = np.diff(made, axis=0)
     curved = np.zeros_like(made)
     curved[1:-1] = np.abs(np.diff(steps_up, axis=0))
-    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1]) + EXCESS * right.error + resolution
+    slack = np.abs(steps_up) + np.maximum(curved[1:], curved[:-1]) + search.excess * right.error + resolution
     low, high = np.minimum(made[1:], made[:-1]), np.maximum(made[1:], made[:-1])
     there = ((values >= low - slack) & (values <= high + slack)).all(axis=(-2, -1))
     # Where it does not differ from right it is no slip, and any number is as good.

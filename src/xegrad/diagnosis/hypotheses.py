@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
-from xegrad.diagnosis.fitting import EXCESS, Bases, clipped, on_grid, on_line, spreads
-from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search, Step
+from xegrad.diagnosis.fitting import Bases, clipped, on_grid, on_line, spreads, z_losses
+from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search
 from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED
 from xegrad.numbers.rounded import exact, stacked
 from xegrad.slips import SLIPS, STAGES, rows
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import MOST_LABELS, named_factors, named_orders
-from xegrad.slips.making import with_slip
+from xegrad.slips.making import Step, each_made_by_rows, with_slip
 from xegrad.targets import Array
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
@@ -28,7 +28,7 @@ MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candid
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
-Z_LOSS, LEFT_OUT, WRONG_LABEL = SLIPS["z-loss-included"], SLIPS["rows-left-out"], SLIPS["wrong-label"]
+LEFT_OUT, WRONG_LABEL = SLIPS["rows-left-out"], SLIPS["wrong-label"]
 ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 
@@ -53,7 +53,8 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     grids = [(slip, form) for slip in on_grids for form in slip.open_forms(search.cells)]
     yield itertools.chain(
         (one for one in multiples if one.free),
-        *(on_line(nothing, slip) for slip in (*ADDING, Z_LOSS)),
+        *(on_line(nothing, slip) for slip in ADDING),
+        z_losses(nothing),
         *(_in_layer(search, [(WRONG_LABEL, form)]).fitting for form in _renumbered(search)),
         *(on_line(nothing, SMOOTHED, form) for form in spreads(search)[: 2 if search.is_huge else None]),
         clipped(nothing),
@@ -106,6 +107,8 @@ def _groups(search: Search) -> list[list[Step]]:
     ]
     steps += [(WRONG_LABEL, form) for form in _labels_pointed_to(search)]
     steps = _near_one_by_one(search, steps) if search.is_huge else steps + _near_in_values(search)
+    if search.is_huge:
+        return [steps] if steps else []
     groups: dict[Any, list[Step]] = {}
     for step in steps:
         slip = step[0]
@@ -116,7 +119,7 @@ def _groups(search: Search) -> list[list[Step]]:
 
 def _is_small(search: Search) -> bool:
     """Whether the problem is small enough for pairs; W may have 64 entries for each logit."""
-    return search.cells.S.value.size <= PAIRED and search.values.size <= 64 * PAIRED
+    return search.n_logits <= PAIRED and search.values.size <= 64 * PAIRED
 
 
 def _is_paired(search: Search, step: Step) -> bool:
@@ -129,8 +132,11 @@ def _is_paired(search: Search, step: Step) -> bool:
 
 def _in_layer(search: Search, steps: Sequence[Step]) -> Bases:
     """One slip, of one stage."""
-    cells = _with_each(search.cells, steps)
-    cells = cells.replace("G", search.gradient(cells, search.screened))
+    if search.is_huge:
+        cells = search.cells.replace("G", stacked(search.each_made(steps)))
+    else:
+        cells = _with_each(search.cells, steps)
+        cells = cells.replace("G", search.gradient(cells, search.screened))
     return Bases(search, [Hypothesis((step,)) for step in steps], cells)
 
 
@@ -176,9 +182,12 @@ def _renumbered(search: Search) -> list[Parameters]:
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
     carried = generic @ cells.problem.inputs.T
     values, resolution = search.seen(NOTHING)
-    right, made = carried @ cells.Q.value, carried @ (cells.q.value * cells.S.value) - generic @ values
+    right, made = np.zeros(search.shape[1]), -generic @ values
+    for few in (few for part in search.without_errors.cells.parts() for few in part.few()):
+        right += carried[few.rows] @ few.Q.value
+        made += carried[few.rows] @ (few.q * few.S).value
     first, second = np.argsort(right), np.argsort(made)
-    slack = search.tolerance.allowed(values, EXCESS * search.exact.error, resolution)
+    slack = search.tolerance.allowed(values, search.excess * search.exact.error, resolution)
     if not (np.abs(right[first] - made[second]) <= (generic @ slack).max()).all():
         return []
     number = np.empty_like(first)
@@ -193,18 +202,16 @@ def _renumbered(search: Search) -> list[Parameters]:
 
 
 def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
-    """Of a huge problem, those of all slips that come near the candidate in values alone, made one after the other."""
+    """Of a huge problem, those of all slips that come near the candidate in values alone."""
     if search.has_transposed_shape:
         return []
     values, resolution = search.seen(NOTHING, search.screened)
     allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
-    quick = search.without_errors
-
-    def is_near(step: Step) -> bool:
-        made = quick.gradient(with_slip(quick.cells, *step), search.screened).value
-        return bool((np.abs(values - made) <= allowed).all())
-
-    return [step for step in (*steps, *_not_paired(search)) if is_near(step)]
+    steps = [step for step in (*steps, *_not_paired(search)) if search.is_affordable(step)]
+    made = each_made_by_rows(search.without_errors.cells, steps, *search.screened)
+    return [
+        step for step, one in zip(steps, made, strict=True) if (np.abs(values - one.value) <= allowed).all()
+    ]
 
 
 def _not_paired(search: Search) -> list[Step]:
@@ -229,7 +236,9 @@ def _near_in_values(search: Search) -> list[Step]:
     stack = stacked([with_slip(unrounded, *step).R for step in steps])
     made = search.without_errors.gradient(unrounded.replace("R", stack), search.screened).value
     values, resolution = search.seen(NOTHING, search.screened)
-    near = np.abs(values - made) <= search.tolerance.allowed(values, EXCESS * search.right.error, resolution)
+    near = np.abs(values - made) <= search.tolerance.allowed(
+        values, search.excess * search.right.error, resolution
+    )
     return [*itertools.compress(steps, near.all(axis=(-2, -1)))]
 
 
@@ -238,9 +247,10 @@ def _rows_pointed_to(search: Search) -> list[NDArray[np.bool_]]:
 
     With the sum of f_b G_b for a candidate, G_b the gradient of one row, least squares give the f_b.
     """
-    residuals, problem, name = search.cells.R.value, search.cells.problem, search.cells.name
+    problem, name = search.cells.problem, search.cells.name
     if problem.n_rows > MOST_LABELS:
         return []
+    residuals = search.cells.R.value
     candidate = search.values.reshape(search.shape)
     if name == "weights":
         products = (problem.inputs @ problem.inputs.T) * (residuals @ residuals.T)

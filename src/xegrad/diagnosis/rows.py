@@ -12,25 +12,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import layer
+from xegrad.derivation import Gathered
 from xegrad.diagnosis.evidence import AT_MOST, EVIDENCE
-from xegrad.diagnosis.search import EVERYTHING, Search
+from xegrad.diagnosis.search import EVERYTHING, Entries, Search
 from xegrad.naming import class_in_short
-from xegrad.numbers.rounded import Rounded
-from xegrad.targets import Array
+from xegrad.numbers.arithmetic import UNROUNDED
+from xegrad.numbers.rounded import Rounded, concatenated, exact
+from xegrad.slips.making import parts_of
+from xegrad.targets import ALL, Array
 
 FEW = 4  # rows that are sought one after the other; more are no longer few
 LISTED = 8  # rows that are named one by one
-TRIED, TRIED_IN_HUGE = 8, 1  # of all runs, those that come nearest
+TRIED = 8  # of all runs, those that come nearest
+SEEN = 64  # random sums of the classes in which rows are sought
 MOST_IN_RUNS = 1024  # rows; of more only a run at the beginning or at the end is sought
 CLOSE = 2.0**-30  # 1 - the cosine of two rows that cannot be told apart
 ALONE = "A problem with such a row alone tells more."
-EXCESS = 2.0**12  # bounds of the right gradient that an entry may be off at first sight
 LEAST = 2.0**-500  # a bound whose inverse has a square
 FACTORS: Mapping[float, str] = {0: "contributes nothing", 2: "is counted twice", -1: "has the opposite sign"}
 
@@ -47,6 +49,22 @@ def wrong_rows(search: Search) -> str:
     return next(filter(None, sentences), "")
 
 
+class Apart(NamedTuple):
+    """An error D of the residuals: g_b R_b in each row b, but in a few rows these numbers."""
+
+    factors: Array  # g, (B,)
+    rows: NDArray[np.intp]
+    values: Array  # one row for each of these
+
+
+class Made(NamedTuple):
+    """Some entries of the gradient of R + D, and what D is of them."""
+
+    entries: Entries
+    gradient: Rounded
+    effect: Array
+
+
 class _Rows:
     """A candidate's error, and what an error of the residuals makes of it."""
 
@@ -56,68 +74,143 @@ class _Rows:
         self.resolution = search.resolution.reshape(search.shape)
         self.allowed = search.allowed(search.exact, self.resolution, 1)
         self.error = self.values - search.exact.value
-        self.residual, self.targets = self.cells.R.value, self.cells.Q.value
         self.labels = self.problem.targets.label_of_rows
         self.has_classes = self.cells.name != "inputs"  # in the columns
         self.is_wrong = np.abs(self.error) > self.allowed
-        self.tried = TRIED_IN_HUGE if search.is_huge else TRIED
+        self._known: dict[int, Array] = {}  # R of single rows
+
+    # Errors of the residuals.
+
+    def times(self, rows: Any, factor: float) -> Apart:
+        """(k - 1) R in these rows."""
+        factors = np.zeros(self.problem.n_rows)
+        factors[rows] = factor - 1
+        return Apart(factors, np.empty(0, dtype=np.intp), np.empty((0, self.problem.n_classes)))
+
+    def instead(self, rows: Any, values: Array) -> Apart:
+        """These numbers in these rows, and 0 in the others."""
+        return Apart(np.zeros(self.problem.n_rows), np.asarray(rows), values)
+
+    def relabelled(self, rows: Any, label: int, other: int) -> Apart:
+        """Q_c - Q_d, of rows with the label c that are given d."""
+        of_both = np.concatenate([part.Q.value[:, [label, other]] for part in self.cells.parts()])[rows]
+        values = np.zeros((len(of_both), self.problem.n_classes))
+        values[:, label] = of_both[:, 0] - of_both[:, 1]
+        values[:, other] = -values[:, label]
+        return self.instead(rows, values)
+
+    def residuals(self, rows: NDArray[np.intp]) -> Array:
+        """R of a few rows, one by one."""
+        for row in rows.tolist():
+            if row not in self._known:
+                self._known[row] = self.cells.some(slice(row, row + 1)).R.value[0]
+        return np.array([self._known[row] for row in rows.tolist()])
 
     # What an error D of the residuals makes of the gradient.
 
-    def effect(self, apart: Array) -> Array:
-        """D carried back, in the shape of the gradient."""
-        return layer.pull_back(self.problem, apart, self.cells.name).reshape(self.search.shape)
+    @cached_property
+    def _generic(self) -> tuple[Array, Array]:
+        """Two random numbers for each row of the gradient, and for each column, in units of the bounds there."""
+        random = np.random.default_rng(0)
+        sizes = [_inverse(self.allowed.mean(axis=axis)) for axis in (1, 0)]
+        of_rows, of_columns = (random.normal(size=(2, size.size)) * size for size in sizes)
+        return of_rows, of_columns
 
-    def made(self, apart: Array) -> Rounded:
-        """The gradient of the residuals R + D, with its bound: R + D is off by as much of itself as R."""
-        size, grown = (np.abs(array).max(axis=1) for array in (self.residual, self.residual + apart))
+    @cached_property
+    def _passed(self) -> tuple[Array, Array, Rounded | None]:
+        """The largest |R| of each row, (B,); a random sum of what R of each row makes, twice, (2, B); and R in the
+        columns that are looked at first, where these are sums over rows."""
+        name, problem, (of_rows, of_columns) = self.cells.name, self.problem, self._generic
+        back = problem.weights.T @ of_columns.T if name == "inputs" else of_columns.T
+        sizes, sums, some = [], [], []
+        for few in (few for part in self.cells.parts() for few in part.few()):
+            sizes.append(np.abs(few.R.value).max(axis=1))
+            sums.append(few.R.value @ back)
+            if name in ("weights", "bias"):
+                some.append(few.R[:, self.search.screened.columns])
+        first = of_rows @ problem.inputs.T if name == "weights" else of_rows
+        return np.concatenate(sizes), first * np.concatenate(sums).T, concatenated(some) if some else None
+
+    def _changed(
+        self, apart: Apart, residuals: Rounded, rows: slice, columns: Any
+    ) -> tuple[Rounded, Rounded]:
+        """D and R + D of some rows and columns: R + D is off by as much of itself as R."""
+        first, last, _ = rows.indices(self.problem.n_rows)
+        factors, size = apart.factors[rows], self._passed[0][rows]
+        different, grown = residuals.value * factors[:, None], np.abs(1 + factors) * size
+        inside = (first <= apart.rows) & (apart.rows < last)
+        if inside.any():
+            which, values = apart.rows[inside], apart.values[inside]
+            different[which - first] = values[:, columns]
+            grown[which - first] = np.abs(self.residuals(which) + values).max(axis=1)
         growth = np.maximum(1, np.divide(grown, size, out=np.ones_like(size), where=size > 0))
-        errors = growth[:, None] * self.cells.R.errors
-        residual = Rounded(self.residual + apart, errors, self.cells.arithmetic)
-        residual = residual.in_any_way(self.problem.n_classes + 4, 4)
-        error = self.search.gradient(self.cells.replace("R", residual), EVERYTHING).error
-        return Rounded(self.search.exact.value + self.effect(apart), error, self.cells.arithmetic)
+        changed = Rounded(
+            residuals.value + different, growth[:, None] * residuals.errors, residuals.arithmetic
+        )
+        return exact(different, UNROUNDED), changed.in_any_way(self.problem.n_classes + 4, 4)
 
-    def fits(self, apart: Array, fitted: bool = False) -> NDArray[np.bool_]:
+    def made(self, apart: Apart, entries: Entries = EVERYTHING) -> Made:
+        """What R + D makes of some entries, with its bound."""
+        rows, columns = entries
+        some = self._passed[2] if entries is self.search.screened else None
+        both = self.cells.in_values(), self.cells
+        if some is not None:
+            gathered = [Gathered(one, rows) for one in both]
+            for sums, of_both in zip(gathered, self._changed(apart, some, ALL, columns), strict=True):
+                sums.add(self.cells, of_both)
+        else:
+            gathered = [Gathered(one, rows, columns) for one in both]
+            for part in parts_of(self.cells, rows):
+                several = zip(
+                    *(self._changed(apart, few.R, few.rows, ALL) for few in part.few()), strict=True
+                )
+                for sums, parts in zip(gathered, several, strict=True):
+                    sums.add(part, concatenated(parts))
+        right, arithmetic = self.search.exact.value, self.cells.arithmetic
+        effect, bound = (self.search.rounded_twice_more(one.gradient) for one in gathered)
+        return Made(entries, Rounded(entries.of(right) + effect.value, bound.error, arithmetic), effect.value)
+
+    def fits(self, made: Made, *, fitted: bool = False) -> NDArray[np.bool_]:
         """Which entries are within twice the bound of what R + D makes; a D that is fitted is off by printing, too."""
-        made = self.made(apart)
-        allowed = self.search.allowed(made, self.resolution * (1 + fitted), 2)
-        return np.isfinite(allowed) & (np.abs(self.values - made.value) <= allowed)
+        values, resolution = (made.entries.of(of) for of in (self.values, self.resolution))
+        allowed = self.search.allowed(made.gradient, resolution * (1 + fitted), 2)
+        return np.isfinite(allowed) & (np.abs(values - made.gradient.value) <= allowed)
 
-    def is_near(self, apart: Array, error: Array) -> bool:
-        """Whether D may make an error, at first sight: a closer look costs a few times as much."""
-        return bool((np.abs(error - self.effect(apart)) <= EXCESS * self.allowed).all())
+    def in_turn(self, apart: Apart) -> Iterator[Made]:
+        """What R + D makes of the entries that are looked at first, and then of all."""
+        yield self.made(apart, self.search.screened)
+        if self.search.screened is not EVERYTHING:
+            yield self.made(apart)
 
-    def is_proved(self, apart: Array, choices: float, *, free: int = 0, free_of_each: int = 0) -> bool:
+    def all_fit(self, apart: Apart, *, fitted: bool = False) -> bool:
+        """Whether all entries do."""
+        return all(self.fits(made, fitted=fitted).all() for made in self.in_turn(apart))
+
+    def is_proved(self, apart: Apart, choices: float, *, free: int = 0, free_of_each: int = 0) -> bool:
         """Whether all entries fit, and tell this D from as many others as there were to choose from."""
-        needed = EVIDENCE + math.log2(choices)
-        fitting = bool(self.fits(apart, free_of_each > 0).all())
-        return fitting and self.bits(apart, free, free_of_each) >= needed
+        needed, bits = EVIDENCE + math.log2(choices), 0.0
+        for made in self.in_turn(apart):
+            if not self.fits(made, fitted=free_of_each > 0).all():
+                return False
+            # Entries that are added only add evidence, so those looked at first may be enough.
+            bits = bits if bits >= needed else self.bits(made, free, free_of_each)
+        return bits >= needed
 
-    def bits(self, apart: Array, free: int = 0, free_of_each: int = 0) -> float:
-        """How far D stands out from the bound, without the most telling entries of all, and of each class."""
-        parts = np.abs(self.effect(apart)) / self.search.allowed(self.made(apart), self.resolution, 1)
+    def bits(self, made: Made, free: int = 0, free_of_each: int = 0) -> float:
+        """How far D stands out from the bound, without the most telling entry of all, and those of each class."""
+        parts = np.abs(made.effect) / self.search.allowed(made.gradient, made.entries.of(self.resolution), 1)
         bits = np.clip(np.log2(np.where(parts > 0, parts, 1)), 0, AT_MOST)
         if self.has_classes:  # a row of an error of S sums to 0: one class follows from the others
             bits = np.delete(bits, bits.sum(axis=0).argmax(), axis=1)
-        bits = np.sort(bits, axis=0)[: bits.shape[0] - free_of_each]
-        return float(np.sort(bits.ravel())[: bits.size - free].sum())
+        if free_of_each:
+            bits = np.sort(bits, axis=0)[: max(0, len(bits) - free_of_each)]
+        return float(bits.sum() - (bits.max(initial=0.0) if free else 0.0))
 
     # Rows whose whole residual is left out, or counted twice, or multiplied.
 
-    @cached_property
-    def _projections(self) -> tuple[Array, Array]:
-        """Two random sums of E, (2,), and of what the residual of each row makes, (2, B), in units of the bound."""
-        problem, name, shape = self.problem, self.cells.name, self.search.shape
-        weights = np.random.default_rng(0).normal(size=(2, *shape)) * _inverse(self.allowed)
-        back = {"weights": problem.inputs, "bias": np.ones((problem.n_rows, 1))}.get(name)
-        of_residual = weights @ problem.weights if back is None and name == "inputs" else weights
-        of_residual = of_residual if back is None else back @ weights
-        return (weights * self.error).sum(axis=(1, 2)), (of_residual * self.residual).sum(axis=2)
-
     def run(self) -> str:
         """Rows one after the other that contribute nothing, or twice."""
-        n_rows, (total, of_rows) = self.problem.n_rows, self._projections
+        n_rows, total, of_rows = self.problem.n_rows, self._total, self._passed[1]
         if n_rows == 1:
             return ""
         sums = np.concatenate([[0], np.cumsum(of_rows[0])])
@@ -125,11 +218,9 @@ class _Rows:
         for factor in (0, 2):
             apart = np.abs((factor - 1) * (sums[ends] - sums[starts]) - total[0])
             runs = []
-            for k in np.argsort(apart)[: self.tried].tolist():
+            for k in np.argsort(apart)[:TRIED].tolist():
                 run = range(int(starts[k]), int(ends[k]))
-                of_run = self._only(run, (factor - 1) * self.residual)
-                is_possible = len(run) < n_rows and self.is_near(of_run, self.error)
-                if is_possible and self.is_proved(of_run, n_rows * (n_rows + 1)):
+                if len(run) < n_rows and self.is_proved(self.times(run, factor), n_rows * (n_rows + 1)):
                     runs.append(run)
             # A longer one that fits too has rows that make no difference; another one cannot be told apart.
             if runs and all({*min(runs, key=len)} <= {*run} for run in runs):
@@ -138,26 +229,45 @@ class _Rows:
 
     def group(self) -> str:
         """One row, or every row of a class, multiplied with a number."""
-        total, of_rows = self._projections
+        total, of_rows = self._total, self._passed[1]
         groups = [np.array([k]) for k in range(self.problem.n_rows)] if self.problem.n_rows > 1 else []
         groups += [rows for _, rows in self._classes]
         factors = np.array([total / of_rows[:, rows].sum(axis=1) for rows in groups]).reshape(-1, 2)
         differ = np.nan_to_num(np.abs(factors[:, 0] / factors[:, 1] - 1), nan=np.inf)
         fitting = []
-        for k in np.argsort(differ)[: self.tried].tolist():
-            part = self._only(groups[k], self.residual)
-            effect, error = (array * _inverse(self.allowed) for array in (self.effect(part), self.error))
-            number = 1 + float((effect * error).sum() / (effect * effect).sum())
-            if self.is_near((number - 1) * part, self.error):
-                factor = self._factor(number, partial(self._is_group, part, len(groups)))
-                fitting += [] if factor is None else [(groups[k], factor)]
+        for k in np.argsort(differ)[:TRIED].tolist():
+            number = self._times_what(groups[k])
+            factor = (
+                None
+                if number is None
+                else self._factor(number, partial(self._is_group, groups[k], len(groups)))
+            )
+            fitting += [] if factor is None else [(groups[k], factor)]
         if len(fitting) != 1:
             return ""
         rows, factor = fitting[0]
         return self._sentence(rows, _multiplied(factor))
 
-    def _is_group(self, part: Array, choices: int, factor: float, _: int) -> bool:
-        return self.is_proved((factor - 1) * part, choices, free=1)
+    @cached_property
+    def _total(self) -> Array:
+        """The random sums of the error."""
+        of_rows, of_columns = self._generic
+        return np.asarray(((of_rows @ self.error) * of_columns).sum(axis=1))
+
+    def _times_what(self, rows: NDArray[np.intp]) -> float | None:
+        """The number with which these rows come nearest, by least squares; None if that is not near at first sight."""
+        number = None
+        for made in self.in_turn(self.times(rows, 2)):
+            inverse, error = _inverse(made.entries.of(self.allowed)), made.entries.of(self.error)
+            effect = made.effect * inverse
+            number = 1 + float((effect * (error * inverse)).sum() / (effect * effect).sum())
+            apart = np.abs(error * inverse - (number - 1) * effect)
+            if not (apart <= self.search.excess).all():
+                return None
+        return number
+
+    def _is_group(self, rows: NDArray[np.intp], choices: int, factor: float, _: int) -> bool:
+        return self.is_proved(self.times(rows, factor), choices, free=1)
 
     def other_label(self) -> str:
         """Every row of a class that has another label."""
@@ -168,8 +278,7 @@ class _Rows:
         for label, rows in self._classes if columns.size == 2 else ():
             if label in columns:
                 other = int(columns[columns != label][0])
-                apart = self._only(rows, self._relabelled(label, other))
-                if self.is_proved(apart, n_classes * (n_classes - 1)):
+                if self.is_proved(self.relabelled(rows, label, other), n_classes * (n_classes - 1)):
                     return self._sentence(rows, f"was given the label {class_in_short(self.problem, other)}")
         return ""
 
@@ -180,50 +289,48 @@ class _Rows:
         n_rows, name = self.problem.n_rows, self.cells.name
         if name == "weights":
             apart = self._of_few_rows()
-            return "" if apart is None else self._described(np.flatnonzero(apart.any(axis=1)), apart)
+            return "" if apart is None else self._described(np.sort(apart.rows), apart)
         wrong = np.flatnonzero(self.is_wrong.any(axis=1))
         if name == "bias" or not 0 < wrong.size <= n_rows // 2:
             return ""
         return self._described(wrong, None)
 
-    def _of_few_rows(self) -> Array | None:
-        """D of as few rows as explain E = X' D: those that take most of what is left, one after the other."""
-        problem, n_rows = self.problem, self.problem.n_rows
+    def _of_few_rows(self) -> Apart | None:
+        """D of as few rows as explain E = X' D: those that take most of what is left, one after the other.
+
+        Of many classes random sums are seen instead, in which a row takes as much of what is left, on average.
+        """
+        problem, n_rows, n_classes = self.problem, self.problem.n_rows, self.problem.n_classes
         scale = _inverse(self.allowed.mean(axis=1))  # the inputs that are known best count most
-        inputs, error = problem.inputs * scale, self.error * scale[:, None]
+        inputs, error = problem.inputs * scale, self.error
+        if n_classes > SEEN and n_rows > 1:
+            error = error @ np.random.default_rng(2).normal(size=(n_classes, SEEN))
+        error = error * scale[:, None]
         lengths = (inputs * inputs).sum(axis=1)
         chosen: list[int] = []
         for _ in range(min(problem.n_inputs - 1, FEW, max(1, n_rows // 2))):
-            left = error - inputs[chosen].T @ self._solved(inputs, error, chosen)[chosen]
+            left = error - inputs[chosen].T @ np.linalg.lstsq(inputs[chosen].T, error, rcond=None)[0]
             taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths, nan=-1)
             taken[chosen] = -1
             chosen.append(int(taken.argmax()))
-            if self.fits(self._solved(inputs, error, chosen), True).all():
+            if self.all_fit(self._solved(inputs, scale, chosen), fitted=True):
                 break
         else:
             return None
         for row in tuple(chosen):  # one that was taken too early
             others = [other for other in chosen if other != row]
-            if others and self.fits(self._solved(inputs, error, others), True).all():
+            if others and self.all_fit(self._solved(inputs, scale, others), fitted=True):
                 chosen = others
         cosines = np.abs(inputs[chosen] @ inputs.T) / np.sqrt(lengths[chosen][:, None] * lengths)
         if (np.nan_to_num(cosines) > 1 - CLOSE).sum() > len(chosen):
             return None  # another row has the same inputs, up to a factor
-        apart = self._solved(inputs, error, chosen)
+        apart = self._solved(inputs, scale, chosen)
         choices = math.comb(n_rows, len(chosen))
         return apart if self.is_proved(apart, choices, free_of_each=len(chosen)) else None
 
-    def _solved(self, inputs: Array, error: Array, chosen: list[int]) -> Array:
+    def _solved(self, inputs: Array, scale: Array, chosen: list[int]) -> Apart:
         """D in the chosen rows, by least squares, and 0 in the others."""
-        solved = np.zeros_like(self.residual)
-        solved[chosen] = np.linalg.lstsq(inputs[chosen].T, error, rcond=None)[0]
-        return solved
-
-    def _only(self, rows: Any, apart: Array) -> Array:
-        """D in these rows, and 0 in the others."""
-        only = np.zeros_like(apart)
-        only[rows] = apart[rows]
-        return only
+        return self.instead(chosen, (np.linalg.pinv(inputs[chosen].T) * scale) @ self.error)
 
     def _factor(self, number: float, fits: Callable[[float, int], bool]) -> float | None:
         """A number with as few digits as fit; `fits` is told how many free numbers that is.
@@ -246,46 +353,43 @@ class _Rows:
             if 1 < rows.size < self.problem.n_rows:
                 yield label, rows
 
-    def _relabelled(self, label: int, other: int) -> Array:
-        """D of rows with this label that are given the other."""
-        apart = np.zeros_like(self.residual)
-        apart[:, label] = self.targets[:, label] - self.targets[:, other]
-        apart[:, other] = -apart[:, label]
-        return apart
-
     # In words.
 
-    def _what(self, row: int, apart: Array | None) -> str:
+    def _what(self, row: int, apart: Apart | None) -> str:
         """What happened to a row: a factor or another label that fits as well as D does; nothing if none does."""
-        only = self._only([row], self.residual)
+        rows = np.array([row])
         if apart is None:  # of x and the logits each row is seen by itself
-            residual, error = self.effect(only)[row], self.error[row]
-            of_row = np.where(np.arange(len(only))[:, None] == row, self.error, 0)
+            residual, error = self.made(self.times(rows, 2), Entries(rows)).effect[0], self.error[row]
         else:
-            residual, error, of_row = self.residual[row], apart[row], self.effect(self._only([row], apart))
+            residual, error = self.residuals(rows)[0], apart.values[apart.rows == row][0]
 
-        def fits(trial: Array, free: int = 0) -> bool:
-            trial = self._only([row], trial)
-            if not self.is_near(trial, of_row) or self.bits(trial, free) < EVIDENCE:
-                return False
+        def fits(trial: Apart, free: int = 0) -> bool:
             if apart is None:
-                return bool(self.fits(trial)[row].all())
-            return bool(self.fits(apart - self._only([row], apart) + trial, True).all())
+                made = self.made(trial, Entries(rows))
+                return bool(self.fits(made).all()) and self.bits(made, free) >= EVIDENCE
+            others = apart.rows != row
+            instead = Apart(
+                trial.factors,
+                np.concatenate([apart.rows[others], trial.rows]),
+                np.concatenate([apart.values[others], trial.values]),
+            )
+            is_told = any(self.bits(made, free) >= EVIDENCE for made in self.in_turn(trial))
+            return is_told and self.all_fit(instead, fitted=True)
 
         if residual.any():
             number = 1 + float(error @ residual / (residual @ residual))
-            factor = self._factor(number, lambda one, free: fits((one - 1) * self.residual, free))
+            factor = self._factor(number, lambda one, free: fits(self.times(rows, one), free))
             if factor is not None:
                 return _multiplied(factor)
         label = int(self.labels[row])
         if label >= 0 and self.has_classes:
             other = int(error.argmin())
-            if other != label and fits(self._relabelled(label, other)):
+            if other != label and fits(self.relabelled(rows, label, other)):
                 names = (class_in_short(self.problem, one) for one in (label, other))
                 return "has the label {} and was given {}".format(*names)
         return ""
 
-    def _described(self, rows: NDArray[np.intp], apart: Array | None) -> str:
+    def _described(self, rows: NDArray[np.intp], apart: Apart | None) -> str:
         """The rows one by one, with what happened to each where that is known."""
         if self.problem.n_rows == 1:
             return self._of_residual(apart)
@@ -300,12 +404,12 @@ class _Rows:
         rest = f": {remarks}." if remarks else f". {ALONE}"
         return f"Rows {_listed([*map(str, rows.tolist())])} alone are wrong{rest}"
 
-    def _of_residual(self, apart: Array | None) -> str:
+    def _of_residual(self, apart: Apart | None) -> str:
         """What the only row says: that it is no error of the product with x."""
         if apart is None:
             return ""
         doubt = 2 * (self.allowed / np.abs(self.problem.inputs).T).min(axis=0)
-        classes = np.flatnonzero(np.abs(apart[0]) > doubt).tolist()
+        classes = np.flatnonzero(np.abs(apart.values[0]) > doubt).tolist()
         which = f"class {_listed([class_in_short(self.problem, one) for one in classes])}"
         which = "every class" if len(classes) == self.problem.n_classes else which
         return f"The product with x is right: the residual S - y is wrong, in {which}."

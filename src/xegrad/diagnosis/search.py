@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,21 +14,21 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from xegrad import bounds
-from xegrad.derivation import Cells
+from xegrad.arrays import blocks
+from xegrad.derivation import AT_A_TIME, IN_CACHE, Cells
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import UNROUNDED
 from xegrad.numbers.rounded import Rounded, exact
 from xegrad.problem import Problem
-from xegrad.slips import SLIPS, STAGES, Slip
+from xegrad.slips import SLIPS, STAGES
 from xegrad.slips.entry import Parameters
-from xegrad.slips.making import with_slip
+from xegrad.slips.making import Step, each_made_by_rows, made_by_rows, takes_all_cells, with_slip
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
 
 HUGE = 2**20  # logits
 SCREENED = 256  # entries that are looked at before all are
 
-Step = tuple[Slip, Parameters]
 Seen = tuple[Array, Array]  # some entries of a candidate, and what printing left open of them
 
 FLIPPED: Step = (SLIPS["sign-flipped"], {})
@@ -79,6 +80,11 @@ class Entries(NamedTuple):
 EVERYTHING = Entries()
 
 
+def _key(step: Step) -> Any:
+    slip, form = step
+    return slip.name, *form.items()
+
+
 class Search:
     """A candidate, and all that is computed once to explain it."""
 
@@ -93,7 +99,10 @@ class Search:
     ) -> None:
         self.tolerance = tolerance
         self.exact_evaluation = exact_evaluation
-        self.cells = bounds.cells_of(problem, tolerance.arithmetic).of(name)
+        cells = bounds.cells_of(problem, tolerance.arithmetic)
+        if problem.n_rows * problem.n_classes > HUGE:  # of which not all cells exist at a time
+            cells = Cells(cells.problem, name, cells.arithmetic, {"W": cells.W, "b": cells.b})
+        self.cells = cells.of(name)
         self.shape = self.cells.shape
         bound = bounds.stable(problem, (name,), arithmetic=tolerance.arithmetic)
         value, error = exact_evaluation.gradients[name], bound.gradients[name]
@@ -104,6 +113,7 @@ class Search:
         self.has_transposed_shape = candidate.shape == self.shape[::-1] != self.shape
         self.candidate = candidate
         self.values = candidate.astype(np.float64, copy=False).ravel()
+        self._screened: dict[Any, Rounded] = {}
         self.resolution = np.broadcast_to(np.asarray(resolution, dtype=np.float64), candidate.shape)
 
     @property
@@ -121,10 +131,14 @@ class Search:
         """Whether slips are made one after the other, and pairs and numbers on a grid are not sought."""
         return self.n_logits > HUGE
 
+    def is_affordable(self, step: Step) -> bool:
+        """Whether not all cells are needed for a slip of the layer, or these are not too many."""
+        return self.n_logits <= AT_A_TIME or not takes_all_cells(self.cells, step)
+
     @property
     def excess(self) -> float:
         """How many bounds of the right gradient an entry may be off what a slip makes, in values alone."""
-        return 2.0**6 if self.is_huge else 2.0**12
+        return 2.0**6 if self.n_logits > IN_CACHE else 2.0**12
 
     @cached_property
     def is_constant(self) -> bool:
@@ -135,8 +149,8 @@ class Search:
     def without_errors(self) -> Search:
         """The same search for values alone, which cost a fraction of what their errors do."""
         other = copy.copy(self)
-        other.cells = Cells(self.cells.problem, self.cells.name, UNROUNDED)
-        other.exact = exact(self.exact.value, UNROUNDED)
+        other.cells = self.cells.in_values()
+        other.exact, other._screened = exact(self.exact.value, UNROUNDED), {}
         return other
 
     @property
@@ -171,11 +185,21 @@ class Search:
             rows = np.argpartition(-size, count - 1)[:count]
         if not self.has_transposed_shape:
             values, resolution = self.seen(NOTHING)
-            off = np.abs(values - self.exact.value) / (self.exact.error + resolution)
-            row, column = divmod(int(np.nan_to_num(off).argmax()), n_columns)
+            row, column = self._furthest(values, resolution)
             rows = np.concatenate([[row], rows[rows != row]])
             columns = np.concatenate([[column], columns[columns != column]])
         return Entries(rows, columns)
+
+    def _furthest(self, values: Array, resolution: Array) -> tuple[int, int]:
+        """The row and the column of the entry that is most bounds from right."""
+        most, place = -1.0, (0, 0)
+        for rows in blocks(len(values), IN_CACHE // self.shape[1]):
+            right = self.exact[rows]
+            off = np.nan_to_num(np.abs(values[rows] - right.value) / (right.errors + resolution[rows]))
+            row, column = divmod(int(off.argmax()), self.shape[1])
+            if off[row, column] > most:
+                most, place = float(off[row, column]), (rows.start + row, column)
+        return place
 
     def rearranged(self, array: Array, hypothesis: Hypothesis, entries: Entries) -> Array:
         """Some entries of an array of the candidate's size with the layout undone, and not the sign."""
@@ -187,7 +211,8 @@ class Search:
 
     def seen(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Seen:
         """The candidate and its resolution with the layout and the sign undone."""
-        values = hypothesis.sign * self.rearranged(self.values, hypothesis, entries)
+        values = self.rearranged(self.values, hypothesis, entries)
+        values = values if hypothesis.sign > 0 else -values
         return values, self.rearranged(self.resolution, hypothesis, entries)
 
     def parameter_seen(self, hypothesis: Hypothesis, entries: Entries) -> Rounded:
@@ -211,7 +236,10 @@ class Search:
 
     def gradient(self, cells: Cells, entries: Entries) -> Rounded:
         """Some entries of the derivation's gradient, or of those of a stack; a result is rounded twice more."""
-        gradient = cells.gradient(*entries)
+        return self.rounded_twice_more(cells.gradient(*entries))
+
+    def rounded_twice_more(self, gradient: Rounded) -> Rounded:
+        """A result that is rounded twice more, in two axes."""
         if self.cells.name == "bias":
             gradient = gradient.moved(lambda array: array[..., None, :])
         return gradient.in_any_way(2)
@@ -231,8 +259,27 @@ class Search:
         slip, form = step
         if slip.stage == "storage":
             return cells.replace("G", self._stored(cells.G, form, entries))
+        if slip.is_in_layer and self.is_huge:
+            return cells.replace("G", self._made(step, entries))
         cells = with_slip(cells, slip, form)
         return cells.replace("G", self.gradient(cells, entries)) if slip.is_in_layer else cells
+
+    # What slips of the layer make of a huge problem: not all cells exist at a time.
+
+    def each_made(self, steps: Sequence[Step]) -> list[Rounded]:
+        """What each of these slips makes of the entries looked at first; they are asked for again."""
+        made = map(self.rounded_twice_more, each_made_by_rows(self.cells, steps, *self.screened))
+        several = dict(zip(map(_key, steps), made, strict=True))
+        self._screened |= several
+        return [several[_key(step)] for step in steps]
+
+    def _made(self, step: Step, entries: Entries) -> Rounded:
+        """What one of them makes, whose free number may be an array of one."""
+        slip, form = step
+        step = slip, {name: one.item() if isinstance(one, np.ndarray) else one for name, one in form.items()}
+        if entries is not self.screened:
+            return self.rounded_twice_more(made_by_rows(self.cells, step, *entries))
+        return self._screened[_key(step)] if _key(step) in self._screened else self.each_made([step])[0]
 
     def _stored(self, gradient: Rounded, form: Parameters, entries: Entries) -> Rounded:
         """The numbers as they were before they were stored, off by half of what that rounds away."""
@@ -241,8 +288,13 @@ class Search:
         error = gradient.error
         if form["format"] == "float32":  # computed in it, too
             narrow = replace(self.tolerance, precision="float32").arithmetic
-            narrow_cells = bounds.cells_of(self.cells.problem, narrow).of(self.cells.name)
-            error = np.maximum(error, self.gradient(narrow_cells, entries).error)
+            if self.is_huge:
+                of_narrow = bounds.stable(self.cells.problem, (self.cells.name,), narrow)
+                narrow_error = entries.of(of_narrow.gradients[self.cells.name].reshape(self.shape))
+            else:
+                narrow_cells = bounds.cells_of(self.cells.problem, narrow).of(self.cells.name)
+                narrow_error = self.gradient(narrow_cells, entries).error
+            error = np.maximum(error, narrow_error)
         error = bounds.stored(gradient.value, error, form["format"])
         return Rounded(gradient.value, error, gradient.arithmetic)
 

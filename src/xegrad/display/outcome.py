@@ -236,7 +236,7 @@ def median_size(values: Array) -> float:
     return float(np.median(np.abs(flat[:: max(1, flat.size // SAMPLED)])))
 
 
-def _median(values: Array) -> float:
+def median_of(values: Array) -> float:
     """np.median of numbers; of many, only those near the median of a sample are put in order."""
     sample = np.sort(values[:: values.size // SAMPLED | 1])  # odd: of all classes
     low, high = sample[[49 * sample.size // 100, 51 * sample.size // 100]]
@@ -261,7 +261,7 @@ def _caught(judgement: Judgement) -> str:
         max(sorted((reference.argmax(), reference.argmin())), key=lambda k: abs(reference[k]))
     ]
     known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
-    median, largest = (_part(2 * float(one)) for one in (_median(known), of_largest))
+    median, largest = (_part(2 * float(one)) for one in (median_of(known), of_largest))
     if n_entries == 1 and median:
         return f"An error of {median} would have been caught."
     both = "in the median entry and in the largest"

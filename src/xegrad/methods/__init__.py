@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from xegrad.bounds import Bound
     from xegrad.problem import Problem
-    from xegrad.targets import Array
+    from xegrad.targets import Array, Targets
 
 
 class Evaluation(msgspec.Struct, frozen=True, eq=False):
@@ -99,6 +99,27 @@ class Method(msgspec.Struct, frozen=True):
         memory.check(problem, self.memory(problem, names))
         problem = problem.rounded if self.rounds else problem
         return import_module(self.module).evaluate(problem, names)
+
+    def evaluate_arrays(
+        self,
+        weights: Any,
+        inputs: Any,
+        targets: Targets,
+        bias: Any = None,
+        with_respect_to: Sequence[str] = ("weights",),
+    ) -> Evaluation:
+        """The same of W (N, T), X (B, N) and b (T,), which are not copied, since nothing of them is kept.
+
+        Examples
+        --------
+        >>> METHODS["shortcut"].evaluate_arrays(np.eye(2), np.ones((1, 2)), Targets([0])).gradients["weights"]
+        array([[-0.5,  0.5],
+               [-0.5,  0.5]])
+        """
+        from xegrad.arrays import lent
+        from xegrad.problem import Problem
+
+        return self.evaluate(Problem(lent(weights), lent(inputs), targets, lent(bias)), with_respect_to)
 
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""

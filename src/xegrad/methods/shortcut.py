@@ -87,8 +87,7 @@ def _residual(
     """The losses (B,) and dL/dZ (B, T) of some rows."""
     residual = layer.logits(problem, rows)
     n_classes, dtype = problem.n_classes, problem.dtype
-    losses = np.empty(residual.shape[:-1], dtype)
-    logits_of_rows, losses_of_rows = residual.reshape(-1, n_classes), losses.reshape(-1)
+    logits_of_rows = residual.reshape(-1, n_classes)
     in_place: Callable[..., Array] = _in_place
     targets: list[NDArray[Any]]
     if one_hot is not None:
@@ -96,8 +95,12 @@ def _residual(
     else:
         in_place = _in_place_of_soft
         targets = [problem.targets.effective(n_classes, dtype, rows).reshape(-1, n_classes)]
-    for block in blocks(len(losses_of_rows), BLOCK // (n_classes * dtype.itemsize)):
-        losses_of_rows[block] = in_place(logits_of_rows[block], *(part[block] for part in targets))
+    losses_of_blocks = [
+        in_place(logits_of_rows[block], *[part[block] for part in targets])
+        for block in blocks(len(logits_of_rows), BLOCK // (n_classes * dtype.itemsize))
+    ]
+    one = len(losses_of_blocks) == 1
+    losses = (losses_of_blocks[0] if one else np.concatenate(losses_of_blocks)).reshape(residual.shape[:-1])
     if one_hot is not None and not problem.targets.count_all:
         losses[one_hot[1][..., rows] == 0] = 0  # also where the loss is infinite, or no number
     return losses, residual

@@ -252,8 +252,10 @@ def product(
 
 
 def _joined(join: Callable[[list[Array]], Array], several: Sequence[Rounded]) -> Rounded:
-    values, errors = [one.value for one in several], [one.errors for one in several]
-    return Rounded(join(values), join(errors), several[0].arithmetic)
+    values, arithmetic = [one.value for one in several], several[0].arithmetic
+    if not arithmetic.rounds:
+        return exact(join(values), arithmetic)
+    return Rounded(join(values), join([one.errors for one in several]), arithmetic)
 
 
 def where(condition: Any, first: Any, second: Any) -> Rounded:

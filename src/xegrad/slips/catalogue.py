@@ -34,6 +34,8 @@ _TABLE = {
         cause="The default axis of a softmax is not always the last, and a row vector has an axis of length one.",
         formula=formulas.softmax_over,
         forms=formulas.softmax_forms,
+        takes_all_rows=lambda c, form: form["axis"] != "one",
+        takes_all_classes=lambda form: form["axis"] == "all",
     ),
     "softmax-twice": Slip(
         stage="residual",
@@ -69,6 +71,7 @@ _TABLE = {
         cause="The derivative of the sigmoid, s (1 - s), taken over to the softmax.",
         formula=lambda c, form: -c.Q if form["form"] == "-Q" else -(c.Q * (1 - c.S)),
         forms=lambda c: each("form", "-Q (1 - S)", "-Q"),
+        takes_all_classes=lambda form: False,
     ),
     "labels-misaligned": Slip(
         stage="target",
@@ -82,6 +85,7 @@ _TABLE = {
         formula=formulas.other_rows,
         forms=formulas.row_forms,
         example={"k": 1, "ends": "wrapped"},
+        takes_all_classes=lambda form: False,
     ),
     "wrong-label": Slip(
         stage="target",
@@ -93,6 +97,7 @@ _TABLE = {
         cause="Labels counted from one, or an order of classes that is not the problem's.",
         formula=formulas.other_labels,
         forms=formulas.label_forms,
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "weight-decay-included": Slip(
         stage="added W",
@@ -117,6 +122,7 @@ _TABLE = {
         cause="The option was added to the loss, and the gradient written by hand was not told.",
         formula=formulas.without_option,
         forms=formulas.option_forms,
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "micro-batch-means": Slip(
         stage="rows",
@@ -133,6 +139,7 @@ _TABLE = {
         formula=lambda c, form: rows.times(rows.micro_batches(c, form), c),
         forms=rows.micro_batch_forms,
         paired=False,
+        takes_all_classes=lambda form: False,
     ),
     "sign-flipped": Slip(
         stage="sign",
@@ -252,6 +259,7 @@ _TABLE = {
         formula=formulas.smoothed,
         forms=formulas.smoothed_forms,
         number=FreeNumber("eps", formulas.another_eps, between=(0.0, 1.0)),
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "smoothed-otherwise": Slip(
         stage="target",
@@ -264,6 +272,7 @@ _TABLE = {
         formula=formulas.smoothed,
         forms=formulas.smoothed_otherwise_forms,
         paired=False,
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "sigmoid-instead-of-softmax": Slip(
         stage="probabilities",
@@ -274,6 +283,7 @@ _TABLE = {
         remedy="Use the softmax over the classes.",
         cause="Code for two classes, or for many labels at once, used for one of many classes.",
         formula=lambda c, form: sigmoid(c.Z),
+        takes_all_classes=lambda form: False,
     ),
     "probabilities-clipped": Slip(
         stage="residual",
@@ -287,6 +297,7 @@ _TABLE = {
         forms=formulas.clip_forms,
         number=FreeNumber("eps", None, between=(0.0, 0.1), grid=np.geomspace(1e-18, 0.1, 73)),
         paired=False,
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "rows-left-out": Slip(
         stage="rows",
@@ -299,6 +310,7 @@ _TABLE = {
         formula=lambda c, form: rows.times(rows.left_out(c, form), c),
         forms=rows.left_out_forms,
         paired=False,
+        takes_all_classes=lambda form: False,
     ),
     "z-loss-included": Slip(
         stage="residual",
@@ -324,6 +336,7 @@ _TABLE = {
         formula=formulas.weighted_logits,
         forms=lambda c: [] if c.problem.targets.class_weights is None else each("factor", "kept", "left out"),
         paired=False,
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "first-row-factor": Slip(
         stage="rows",
@@ -337,6 +350,7 @@ _TABLE = {
         formula=lambda c, form: rows.times(rows.first_row(c, form), c),
         forms=rows.first_row_forms,
         paired=False,
+        takes_all_classes=lambda form: False,
     ),
     "wrong-denominator": Slip(
         stage="probabilities",
@@ -363,6 +377,7 @@ _TABLE = {
         cause="The shortcut S - y is derived for targets that sum to one.",
         formula=lambda c, form: {"q": exact(np.full_like(c.q.value, form["mass"]), c.arithmetic)},
         forms=formulas.mass_forms,
+        takes_all_classes=lambda form: False,
     ),
     "temperature": Slip(
         stage="probabilities",
@@ -398,6 +413,7 @@ _TABLE = {
         formula=formulas.after_update,
         forms=formulas.update_forms,
         number=FreeNumber("eta", 0.1, grid=np.geomspace(1e-6, 1e3, 109)),
+        takes_all_rows=lambda c, form: True,
     ),
     "target-not-subtracted": Slip(
         stage="target",
@@ -408,6 +424,7 @@ _TABLE = {
         remedy="Subtract the target from the probabilities.",
         cause="The line that subtracts was lost, or changed a copy.",
         formula=lambda c, form: {"Q": exact(np.zeros_like(c.Q.value), c.arithmetic), "q": c.q},
+        takes_all_classes=lambda form: False,
     ),
     "softmax-missing": Slip(
         stage="probabilities",
@@ -418,6 +435,7 @@ _TABLE = {
         remedy="Put the logits through the softmax.",
         cause="A function that returns logits taken for one that returns probabilities.",
         formula=lambda c, form: c.Z,
+        takes_all_classes=lambda form: False,
     ),
     "log-epsilon": Slip(
         stage="residual",
@@ -430,6 +448,7 @@ _TABLE = {
         cause="A guard against log 0.",
         formula=formulas.logarithm,
         number=FreeNumber("eps", 0.01, grid=np.geomspace(1e-18, 1e3, 85)),
+        takes_all_rows=formulas.of_soft_targets,
     ),
     "residual-times-derivative": Slip(
         stage="residual",
@@ -440,6 +459,7 @@ _TABLE = {
         remedy="Leave out the factor s (1 - s).",
         cause="The delta rule of a sigmoid with squared error.",
         formula=lambda c, form: c.R * c.S * (1 - c.S),
+        takes_all_classes=lambda form: False,
     ),
     "squared-error": Slip(
         stage="residual",
@@ -472,6 +492,7 @@ _TABLE = {
         remedy="Multiply by the softmax Jacobian, or use p - y.",
         cause="One factor of the chain is forgotten.",
         formula=lambda c, form: -(c.Q / c.S),
+        takes_all_classes=lambda form: False,
     ),
     "summed-over-wrong-axis": Slip(
         stage="input",
@@ -483,6 +504,7 @@ _TABLE = {
         cause="A broadcast in the forward pass whose sum in the backward pass is forgotten.",
         formula=formulas.summed,
         forms=formulas.sum_forms,
+        takes_all_rows=lambda c, form: form["sum"] == "over the rows",
     ),
     "input-missing": Slip(
         stage="input",

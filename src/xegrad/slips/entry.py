@@ -68,6 +68,10 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
     example: Parameters = {}  # for samples and blind spots, where it is not the first form
     paired: bool = True  # sought with another slip of the layer
     number: FreeNumber = FreeNumber()
+    # Of the cells of a residual, whether a form takes those of all rows, or those of its own and what the problem says;
+    # and those of all classes, or those of its own and q.
+    takes_all_rows: Callable[[Cells, Parameters], bool] = lambda cells, form: False
+    takes_all_classes: Callable[[Parameters], bool] = lambda form: True
 
     @property
     def cell(self) -> str:

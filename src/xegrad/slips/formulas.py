@@ -18,13 +18,18 @@ from xegrad.derivation import Cells, effective_targets, residual
 from xegrad.numbers import rounded
 from xegrad.numbers.rounded import Rounded, entered, exact, softmax, through_softmax
 from xegrad.slips.entry import Indices, Parameters, each
-from xegrad.targets import Array
+from xegrad.targets import ALL, Array
 
 MOST_LABELS = 256  # wrong labels of single rows that are tried one by one; past these the candidate is asked
 MOST_SHIFTS = 8
 BLOCKS = 8, 16, 64, 128  # of which the columns of W are padded to a multiple
 # Keras has the first.
 CLIPPED_AT = 1e-7, 1e-8, 1e-12, 1e-10, 1e-6, 1e-5, 1e-9, 1e-15, 1e-4, 1e-3, 2.0**-23, 2.0**-52
+
+
+def of_soft_targets(c: Cells, form: Parameters) -> bool:
+    """Whether the targets are soft: those with another option are checked, and all of them then."""
+    return c.problem.targets.soft is not None
 
 
 # The logits, the probabilities and the targets.
@@ -35,7 +40,7 @@ def bias(c: Cells, form: Parameters) -> Rounded:
         return c.Z + c.b
     if form["bias"] == "left out":
         return c.X @ c.W
-    labels = c.problem.targets.label_of_rows[:, None]
+    labels = c.problem.targets.label_of_rows[c.rows, None]
     return c.X @ c.W + rounded.where(np.arange(c.problem.n_classes) == labels, c.b, 0.0)
 
 
@@ -138,7 +143,7 @@ def other_labels(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
         share = targets.label_smoothing / n_classes if targets.label_smoothing else 0.0
         shifted = other_labels(c, {"shift": form["shift"]})
         assert isinstance(shifted, Rounded)
-        has_none = (labels == (n_classes - 1 if form["shift"] > 0 else 0))[:, None]
+        has_none = (labels[c.rows] == (n_classes - 1 if form["shift"] > 0 else 0))[:, None]
         return {"Q": rounded.where(has_none, c.q * share, shifted), "q": c.q}
     if "shift" in form:
         changes, instead = labels >= 0, (labels + form["shift"]) % n_classes
@@ -147,7 +152,8 @@ def other_labels(c: Cells, form: Parameters) -> Rounded | dict[str, Rounded]:
     else:
         changes, instead = np.arange(labels.size) == form["row"], form["instead"]
     if targets.soft is not None:
-        soft = np.where(changes[:, None], np.eye(n_classes)[instead], targets.soft)
+        one_hot = np.broadcast_to(instead, labels.shape)[:, None] == np.arange(n_classes)
+        soft = np.where(changes[:, None], one_hot, targets.soft)
         return effective_targets(c, replace(targets, soft=soft))
     return effective_targets(c, replace(targets, labels=np.where(changes, instead, targets.labels)))
 
@@ -177,10 +183,16 @@ def row_forms(c: Cells) -> list[Parameters]:
 
 def other_rows(c: Cells, form: Parameters) -> Rounded:
     k, n_rows = form["k"], c.problem.n_rows
-    targets = c.Q.moved(lambda array: np.roll(array, -k, axis=-2))
+    first, last, _ = c.rows.indices(n_rows)
+    if c.rows == ALL:
+        targets = c.Q.moved(lambda array: np.roll(array, -k, axis=-2))
+    else:  # up to the last row, and from the first
+        begin, end = (first + k) % n_rows, (first + k) % n_rows + last - first
+        several = slice(begin, min(end, n_rows)), slice(0, max(0, end - n_rows))
+        targets = rounded.concatenated([c.some(rows).Q for rows in several if rows.start < rows.stop])
     if form["ends"] == "wrapped":
         return targets
-    label_row = np.arange(n_rows)[:, None] + k
+    label_row = np.arange(first, last)[:, None] + k
     targets = rounded.where((label_row >= 0) & (label_row < n_rows), targets, 0.0)
     return targets if form["ends"] == "dropped" else targets * (n_rows / (n_rows - abs(k)))
 
@@ -222,24 +234,24 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
     is_class = -n_classes <= ignored < n_classes and not kind.startswith(("S", "smoothed"))
     if is_class:
         labels = np.where(kept, labels, ignored % n_classes)
-    everything = effective_targets(
-        c, replace(targets, labels=labels, reduction="sum", ignore_index=None if is_class else ignored)
-    )
+    added_up = replace(targets, labels=labels, reduction="sum", ignore_index=None if is_class else ignored)
+    everything = effective_targets(c, added_up)
     mass = everything.sum(axis=-1, keepdims=True)
     of_rows = np.ones(kept.size) if weights is None else weights[np.where(kept | is_class, labels, 0)]
     if not is_class:
         # No class has that number, so its one-hot row is zero, but q S stays: the q of a row that counts.
-        largest = mass.moved(lambda array: np.broadcast_to(array.max(axis=-2, keepdims=True), array.shape))
+        row = int(np.where(kept, of_rows, -1).argmax())
+        largest = effective_targets(c.some(slice(row, row + 1)), added_up).sum(axis=-1, keepdims=True)
         of_rows = np.where(kept, of_rows, of_rows[kept].max(initial=0.0))
         if kind.startswith("smoothed"):
             share = largest * (targets.label_smoothing / n_classes)
-            everything = rounded.where(kept[:, None], everything, share)
+            everything = rounded.where(kept[c.rows, None], everything, share)
             largest = largest if kind.endswith("S") else share * n_classes
-        mass = rounded.where(kept[:, None], mass, largest)
+        mass = rounded.where(kept[c.rows, None], mass, largest)
     counted = np.ones(kept.size, dtype=bool)
     if kind == "the only ones that count":
         counted = ~kept
-        everything, mass = (rounded.where(counted[:, None], part, 0.0) for part in (everything, mass))
+        everything, mass = (rounded.where(counted[c.rows, None], part, 0.0) for part in (everything, mass))
     elif kind not in ("", "S"):
         counted = kept
     divisor = float(of_rows[counted].sum()) if targets.reduction == "mean" else 1.0
@@ -361,24 +373,38 @@ def clip_forms(c: Cells) -> list[Parameters]:
     have any other limit, but of one row the logarithm's is a multiple.
     """
     forms: list[Parameters] = []
-    zeros: set[bytes] = set()
-    is_target, value = c.Q.value != 0, c.S.value
-    least, most = value.min(), value.max()
-    for eps in (eps for eps in CLIPPED_AT if least < eps or most > 1 - eps):
-        low, high = value < eps, value > 1 - eps
-        for floor, which in (("", low | high), (", of a floor", low)):
-            if floor and not high.any():
-                continue
-            if which.any():
+    least, most, n_low, n_high, n_rows = _beyond_clips(c)
+    zeros: set[tuple[int, int]] = set()
+    for index, eps in enumerate(CLIPPED_AT):
+        for floor, is_any, high in (
+            ("", least < eps or most > 1 - eps, n_high[index]),
+            (", of a floor", least < eps and most > 1 - eps, 0),
+        ):
+            if is_any:
                 forms.append({"eps": eps, "derivative": f"S - y{floor}"})
-            if (which & is_target).any():
+            if is_any and n_low[index] + high:
                 forms.append({"eps": eps, "derivative": f"of the logarithm{floor}"})
-                if (where := (which & is_target).tobytes()) not in zeros:
+                # What a larger eps clips holds what a smaller one does: as many are the same.
+                if (where := (n_low[index], high)) not in zeros:
                     forms.append({"eps": eps, "derivative": f"0{floor}"})
                     zeros.add(where)
-    kinds = ["S - y", "of the logarithm"] if is_target.any(axis=-1).sum() > 1 else ["S - y"]
+    kinds = ["S - y", "of the logarithm"] if n_rows > 1 else ["S - y"]
     open_forms = each("derivative", *(f"{kind}{floor}" for kind in kinds for floor in ("", ", of a floor")))
     return sorted(forms, key=lambda form: form["derivative"][0], reverse=True) + open_forms
+
+
+def _beyond_clips(c: Cells) -> tuple[float, float, list[int], list[int], int]:
+    """The least and the largest probability, how many of targets are below each eps and above 1 - eps, and the rows
+    that have a target."""
+    eps = np.array(CLIPPED_AT)[:, None]
+    several = []
+    for few in (few for part in c.in_values().parts() for few in part.few()):
+        is_target, value = few.Q.value != 0, few.S.value
+        of_targets = value[is_target]
+        counts = (np.count_nonzero(which, axis=-1) for which in (of_targets < eps, of_targets > 1 - eps))
+        several.append((value.min(), value.max(), *counts, int(is_target.any(axis=-1).sum())))
+    least, most, low, high, n_rows = zip(*several, strict=True)
+    return min(least), max(most), sum(low).tolist(), sum(high).tolist(), sum(n_rows)
 
 
 def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
@@ -404,7 +430,7 @@ def z_loss(c: Cells, form: Parameters) -> Rounded:
     targets = c.problem.targets
     each_row = 1 / targets.kept.sum() if targets.reduction == "mean" else 1.0
     lse = c.Z[..., :1] - c.log_S[..., :1]
-    return c.R + c.S * lse * (2 * form["lambda"] * each_row * targets.kept[:, None])
+    return c.R + c.S * lse * (2 * form["lambda"] * each_row * targets.kept[c.rows, None])
 
 
 def weighted_logits(c: Cells, form: Parameters) -> Rounded:
@@ -451,7 +477,7 @@ def summed(c: Cells, form: Parameters) -> Rounded:
         return c.R / n_rows
     if kind == "over the rows":
         return c.R.sum(axis=-2, keepdims=True).broadcast_to(c.R.shape)
-    return rounded.where(np.arange(n_rows)[:, None] == int(kind.split()[1]), c.R, 0.0)
+    return rounded.where(np.arange(n_rows)[c.rows, None] == int(kind.split()[1]), c.R, 0.0)
 
 
 # What becomes of the gradient.

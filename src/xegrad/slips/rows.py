@@ -33,7 +33,7 @@ def counts(c: Cells) -> Array:
 
 def counting(c: Cells) -> Mask:
     """The rows that have a residual at all."""
-    return np.asarray((c.Q.value != 0).any(axis=-1))
+    return np.asarray(c.q.value[:, 0] != 0)
 
 
 # The mean of the means of micro-batches.
@@ -60,7 +60,7 @@ def micro_batch_forms(c: Cells) -> list[Parameters]:
 
 
 def micro_batches(c: Cells, form: Parameters) -> Array:
-    """The divisor of all over that of the row's own micro-batch, and over how many there are."""
+    """Of all rows: the divisor of all over that of the row's own micro-batch, and over how many there are."""
     of_rows = counts(c)
     batch = np.arange(of_rows.size) // form["size"]
     divisors = np.bincount(batch, of_rows)[batch]
@@ -140,10 +140,10 @@ def first_row_forms(c: Cells) -> list[Parameters]:
 
 
 def first_row(c: Cells, form: Parameters) -> Array:
-    of_rows = c.q.value[:, 0]
-    return np.divide(of_rows[0], of_rows, out=np.zeros_like(of_rows), where=of_rows != 0)
+    of_rows, first = c.q.value[:, 0], c.some(slice(0, 1)).q.value[0, 0]
+    return np.divide(first, of_rows, out=np.zeros_like(of_rows), where=of_rows != 0)
 
 
 def times(factors: Array, c: Cells) -> Rounded:
-    """f_b R_b."""
-    return c.R * factors[:, None]
+    """f_b R_b, of factors of the rows that the cells hold, or of all."""
+    return c.R * (factors if len(factors) == len(c.R.value) else factors[c.rows])[:, None]

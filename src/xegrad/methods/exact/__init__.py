@@ -57,7 +57,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     if not stack:
         results, seconds_left = _climbed(problem, names)
     else:
-        flat = problem.at(np.unravel_index(np.arange(math.prod(stack)), stack))
+        each = np.unravel_index(np.arange(math.prod(stack)), stack)
+        flat = problem if len(stack) == 1 else problem.at(each)
         results, seconds_left = _climbed_together(flat, names)
         results = {
             name: Nearest(*(part.reshape(stack + part.shape[1:]) for part in astuple(nearest)))
@@ -121,8 +122,9 @@ def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, 
         alone = [_climbed(one, names) for one in problem.unstacked()]
         parts, seconds_left = [results for results, _ in alone], sum(seconds for _, seconds in alone)
         return {name: _gathered(np.stack, [part[name] for part in parts]) for name in names}, seconds_left
-    stacks = map(problem.at, blocks(n_problems, together))
-    parts = [_layer(some).nearest(dict.fromkeys(names), FIRST) for some in stacks]
+    some = blocks(n_problems, together)
+    stacks = [problem] if len(some) == 1 else map(problem.at, some)
+    parts = [_layer(stack).nearest(dict.fromkeys(names), FIRST) for stack in stacks]
     results = {name: _gathered(np.concatenate, [part[name] for part in parts]) for name in names}
     certain = [nearest.certain.reshape(n_problems, -1).all(axis=1) for nearest in results.values()]
     places = np.flatnonzero(~np.logical_and.reduce(certain))
