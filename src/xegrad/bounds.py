@@ -263,22 +263,31 @@ def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[st
     return cells, []
 
 
-def careful(
+@np.errstate(all="ignore")
+def of_careful(
     problem: Problem, name: str, arithmetic: Arithmetic, entries: NDArray[np.intp]
 ) -> Iterator[Array]:
     """The error of some entries of a gradient, by their flat indices, if only that cancels which must (7.2).
 
     Of a large dL/dW first what the first rows make of it, which is less and often tells enough; then all of it.
     """
-    arithmetic = replace(arithmetic, is_careful=True)
-    if name == "weights" and is_large(problem):
+    careful = replace(arithmetic, is_careful=True)
+    if is_large(problem):
         whole, _ = _kept(problem, arithmetic)
-        cells = whole.some(slice(0, max(1, IN_CACHE // problem.n_classes)))
-        rows, columns = (np.unique(of, return_inverse=True) for of in np.divmod(entries, problem.n_classes))
-        products = Products(problem.n_rows, cells.arithmetic, partial=cells.partial)
-        products.add(cells.back[rows[0]], cells.R[:, columns[0]])
-        yield products.moved[rows[1], columns[1]]
-    yield stable(problem, (name,), arithmetic).gradients[name].ravel()[entries]
+        known = {"W": whole.W, "b": whole.b}
+        cells = Cells(whole.problem, name, _of_each_term(problem, careful), known)
+        if name == "weights":
+            few = cells.some(slice(0, max(1, IN_CACHE // problem.n_classes)))
+            rows, columns = (
+                np.unique(of, return_inverse=True) for of in np.divmod(entries, problem.n_classes)
+            )
+            products = Products(problem.n_rows, few.arithmetic, partial=few.partial)
+            products.add(few.back[rows[0]], few.R[:, columns[0]])
+            yield products.moved[rows[1], columns[1]]
+        if (results := row_by_row(cells, (name,))) is not None:
+            yield _inflated(np.ravel(results[0][name].error)[entries])
+            return
+    yield stable(problem, (name,), careful).gradients[name].ravel()[entries]
 
 
 @np.errstate(all="ignore")
