@@ -56,10 +56,11 @@ def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -
 
     The bound of a stable computation holds those of some rows at a time, and may have its gradients in float64, too.
     """
-    of_each, n_held = problem.nbytes_of(["logits"]), 24
+    of_each = problem.nbytes_of(["logits"])
+    held = 24 * of_each
     if is_stable and is_large(problem):
-        of_each, n_held = min(of_each, 8 * AT_A_TIME) + 8 * IN_CACHE, 16
-    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
+        held = 16 * min(of_each, 8 * AT_A_TIME) + 28 * min(of_each, 8 * IN_CACHE)
+    return held + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
 
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
