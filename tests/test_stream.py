@@ -388,9 +388,11 @@ def running(marker: str) -> list[str]:
     return found
 
 
-def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell, unbuffered: str) -> None:
     streams = f"cat {STREAM} {STREAM} {STREAM}"  # beside the pipeline: that a signal ends cat is no failure
-    outcome = shell(f"set -o pipefail; xegrad compute - --input-format ndjson < <({streams}) | head -n 1")
+    compute = f"PYTHONUNBUFFERED={unbuffered} xegrad compute - --input-format ndjson"
+    outcome = shell(f"set -o pipefail; {compute} < <({streams}) | head -n 1")
     assert outcome.out.count("\n") == 1
     assert outcome.status == 0
     assert "Traceback" not in outcome.err
