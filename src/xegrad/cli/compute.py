@@ -120,11 +120,12 @@ def _compute(
 
 
 def _around(problem: Problem, methods: Sequence[str], names: Sequence[str], form: str) -> tuple[int, int]:
-    """The bytes beside the problem that its file takes, and those of what is written: S, and of each number its text,
-    or in a view and an array a copy or two."""
-    n_gradients, of_number = (len(methods), 5) if form == "json" else (1, 5 if form == "csv" else 3)
-    written = of_number * (n_gradients * problem.nbytes_of(names) + problem.nbytes_of(["logits"]))
-    return problem.nbytes, written
+    """The bytes beside the problem that its file takes, and those of what is written: 40 for each number that becomes
+    text, of every gradient or of one, and three copies where it does not; and S."""
+    of_number = 40 if form in ("json", "csv") else 3 * (8 if "exact" in methods else problem.dtype.itemsize)
+    n_gradients = len(methods) if form == "json" else 1
+    numbers = (n_gradients * problem.nbytes_of(names) + problem.nbytes_of(["logits"])) // 8
+    return problem.nbytes, of_number * numbers
 
 
 def _write(computed: Computation, parts: RawProblem, destination: Destination) -> None:

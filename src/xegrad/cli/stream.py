@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xegrad import progress
+from xegrad import memory, progress
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
@@ -121,7 +121,10 @@ def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> It
                 from xegrad.cli import processes
 
                 more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
-                yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
+                with memory.shared_among(_n_processors()):
+                    yield from processes.answers(
+                        answer, more, _n_processors(), is_ready, partial(_lost, source)
+                    )
 
 
 def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:
