@@ -420,7 +420,7 @@ def test_verify_judges_the_candidate_of_each_line(run: Run, tmp_path: Path) -> N
     assert found[1]["id"] == "second"
     assert "there is no gradient and no loss to judge" in found[2]["error"]
     assert outcome.status == 2
-    assert "3 lines: 1 done, 1 wrong or undecided, 1 bad" in outcome.err
+    assert f"xegrad: 2 judged: 1 right, 1 wrong; 1 bad; the first is line 3 of {tmp_path}" in outcome.err
     assert answers(run, "".join(lines[:2]), tmp_path, command="verify")[1].status == 1
     assert answers(run, lines[0], tmp_path, command="verify")[1].status == 0
     assert run("verify", STREAM, "--gradient", "1,2").status == 2
@@ -499,3 +499,32 @@ def test_neighbours_that_nearly_fit_are_not_taken_for_each_other(run: Run, tmp_p
             assert flat(answer["loss"]) == pytest.approx(flat(alone[k]["loss"]), rel=1e-13)
             assert answer["gradients"].keys() == alone[k]["gradients"].keys()
             assert np.shape(answer["probabilities"]) == np.shape(alone[k]["probabilities"])
+
+
+def test_a_summary_counts_what_each_line_was_judged(run: Run, tmp_path: Path) -> None:
+    """Wrong is what is wrong in anything that the line claims."""
+    right = json.loads(run("compute", "-", "--json", stdin=LINE).out)
+    lines = [
+        LINE.replace("}", f', "gradient": {json.dumps(right["gradient"])}, "loss": 9}}'),
+        LINE.replace("}", f', "loss": {right["loss"]}}}'),
+        LINE.replace("}", ', "logits": [9, 9]}'),
+    ]
+    _, outcome = answers(run, "".join(lines), tmp_path, command="verify")
+    assert outcome.err == "xegrad: 3 judged: 1 right, 2 wrong\n"
+    assert answers(run, "", tmp_path, command="verify")[1].err == "xegrad: 0 judged\n"
+
+
+def test_a_quiet_stream_says_what_is_bad_and_nothing_else(run: Run) -> None:
+    quiet = run("compute", STREAM, "-q")
+    assert (quiet.status, quiet.out) == (2, "")
+    assert "5 bad; the first is line 17" in quiet.err
+    assert run("compute", "sample_inputs/seed.json", "-q") == (0, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_what_could_not_be_written_is_not_counted(run: Run, shell: Shell) -> None:
+    for outcome in (run("compute", STREAM, "-o", "/dev/full"), shell(f"xegrad compute {STREAM} > /dev/full")):
+        assert outcome.status == 2
+        assert outcome.err.count("\n") == 1
+        assert "cannot be written" in outcome.err
+    assert shell(f"xegrad compute {STREAM} | head -1 > /dev/null").err == ""

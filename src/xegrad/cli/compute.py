@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec.structs import replace
 
 from xegrad import formats
-from xegrad.cli import DONE, TROUBLE
+from xegrad.cli import DONE
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import FORMS, OutputOptions
@@ -155,12 +155,13 @@ def _compute_lines(
     exact: Exact,
 ) -> Iterator[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
+    from xegrad.cli.stream import BAD_LINE
     from xegrad.formats import ndjson
 
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
             place, error = stack
-            yield [place], [error], TROUBLE
+            yield [place], [error], BAD_LINE
         else:
             names = gradients(with_respect_to, stack.problem.bias is not None)
             yield from _computed(stack, lines, methods, names, exact)
@@ -175,6 +176,7 @@ def _computed(
 ) -> Iterator[Answer]:
     """The results of the problems of a stack."""
     from xegrad import computation
+    from xegrad.cli.stream import DONE_LINE
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names, exact=exact)
@@ -194,7 +196,7 @@ def _computed(
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     ids = [lines.ids[place] for place in stack.places]
-    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
+    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE_LINE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

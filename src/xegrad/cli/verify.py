@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from xegrad import formats
-from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
+from xegrad.cli import DONE, JUDGED_WRONG
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
@@ -251,6 +251,7 @@ def _verify(
 
 def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOptions) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
+    from xegrad.cli.stream import BAD_LINE
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
@@ -263,7 +264,18 @@ def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOption
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            yield [place], [ndjson.shortened(error)], TROUBLE
+            yield [place], [ndjson.shortened(error)], BAD_LINE
             continue
         status = DONE if verification.verified else JUDGED_WRONG
-        yield [place], [verify_result(verification, id=raw.id)], status
+        yield [place], [verify_result(verification, id=raw.id)], (status, _worst(verification))
+
+
+def _worst(verification: Verification) -> str:
+    """The worst of the outcomes of all that is claimed."""
+    from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG
+
+    if verification.misshapen or (verification.steps is not None and verification.steps.wrong is not None):
+        return WRONG
+    order = (RIGHT, DIGITS_LOST, UNDECIDED, WRONG)
+    outcomes = (judgement.outcome for judgement in verification.judgements.values())
+    return max(outcomes, key=order.index, default=RIGHT)
