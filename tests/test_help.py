@@ -122,7 +122,7 @@ def answers(run: Run, line: str) -> Iterator[tuple[int, str]]:
     if line.startswith("tail -f log | "):  # a stream is read from a file, which standard input is not here
         line = line.removeprefix("tail -f log | ").replace(" - ", " log ")
     for stage in re.sub(r"source <\((.*)\)", r"\1", line).split(" | "):
-        words = shlex.split(stage.partition(" > ")[0])
+        words = shlex.split(re.split(" >>? ", stage)[0])
         if words[0] == "xegrad":
             status, text, err = run(*words[1:], stdin=text)
             assert status != 2, err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from functools import partial
 from typing import Any
 
 import typer
@@ -14,17 +13,18 @@ from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
 # Words, or what finds them when a shell asks.
-Words = Collection[str] | Callable[[typer.Context], Collection[str]]
+Words = Collection[str] | Callable[[typer.Context | None], Collection[str]]
+LISTED = 8  # words that a message lists although it knows the one that is meant
 
 
-def slip_names(ctx: typer.Context) -> Collection[str]:
+def slip_names(ctx: typer.Context | None) -> Collection[str]:
     """The names of the mistakes."""
     from xegrad.slips import SLIPS
 
     return SLIPS.keys()
 
 
-def class_names(ctx: typer.Context) -> Collection[str]:
+def class_names(ctx: typer.Context | None) -> Collection[str]:
     """Those in the files on the line."""
     from xegrad.cli import completion
 
@@ -41,8 +41,8 @@ def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limit
     metavar = next((word for word in usage.split() if not word.startswith("-")), None)
     if values:
         limits["autocompletion"] = completing(values)
-    if noun and not callable(values):
-        limits["parser"] = partial(choice, known=values, what=noun)
+    if noun:
+        limits["parser"] = lambda text: choice(text, values(None) if callable(values) else values, noun)
     return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
@@ -69,8 +69,9 @@ def choices(
     chosen = [aliases.get(name.lower(), name) for name in names]
     for name in chosen:
         if name not in known:
-            hint = nearest(name, known)
-            raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
+            hint = nearest(name, [*known, *aliases])
+            listed = "" if hint and len(known) > LISTED else f"; the {what}s are {', '.join(known)}"
+            raise UsageError(f"there is no {what} {name!r}{listed}{hint}")
     return [name for name in known if name in chosen]
 
 

@@ -46,6 +46,7 @@ def command(
             "--slip NAME",
             "Show what this mistake would do here. xegrad slips lists their names.",
             values=slip_names,
+            noun="slip",
         ),
     ] = None,
     output: OutputOptions,

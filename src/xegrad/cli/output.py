@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from xegrad.cli.choices import choice, option
+from xegrad.cli.choices import choice, nearest, option
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
 
@@ -111,7 +111,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
             form = form or known.get(suffix)
             if form is None:
                 what = f"the suffix {suffix or 'is missing; it'} is none of {', '.join(known)}"
-                raise UsageError(f"-o {self.file}: {what}; --format decides, too")
+                raise UsageError(f"-o {self.file}: {what}; --format decides, too{nearest(suffix, known)}")
         return Destination(self, form or "table", self.file, is_report)
 
 

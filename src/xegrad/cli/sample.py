@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
+import msgspec
+
 from xegrad import formats
 from xegrad.cli.choices import choices, option, slip_names
-from xegrad.cli.output import Pretty, indented
+from xegrad.cli.output import Json
 from xegrad.errors import UsageError
 from xegrad.vocabulary import SYMBOLS
 
@@ -32,8 +34,7 @@ def command(
         str | None,
         option("--format NAME", f"{' or '.join(WRITABLE)} (json).", values=WRITABLE, noun="format"),
     ] = None,
-    json: Annotated[bool, option("--json", "The same as --format json.")] = False,
-    pretty: Pretty = False,
+    json: Json = False,
 ) -> int:
     """Print a problem to start from: the derivation's own, or a random one of any size.
 
@@ -42,7 +43,9 @@ def command(
     xegrad sample --rows 8 --inputs 20 --classes 10 > problem.json
     xegrad sample --slip softmax-twice | xegrad verify
     xegrad sample --format csv > problem.csv
+    xegrad sample --json >> problems.ndjson
 
+    A problem in JSON has a row of W and x on each line, so that it can be edited; --json puts it on one line.
     A random problem can catch as many mistakes as its size allows; the others are named on standard error.
     """
     from xegrad.formats.raw_problem import RawProblem
@@ -83,5 +86,5 @@ def command(
     }
     raw = RawProblem({key: value for key, value in values.items() if value is not None})
     written = formats.FORMATS[form].module.write_problem(raw)
-    sys.stdout.buffer.write(indented(written) if pretty and form == "json" else written)
+    sys.stdout.buffer.write(msgspec.json.format(written.rstrip(), indent=-1) + b"\n" if json else written)
     return 0
