@@ -2,8 +2,9 @@
 
     python docs/make.py slips     docs/slips.md, from the catalogue
     python docs/make.py tour      docs/tour/*.svg, by the commands in docs/tour.md
+    python docs/make.py man       docs/xegrad.1, the manual page that the wheel brings, from what the help says
 
-Without a name it makes both.  The tests fail where either is stale.
+Without a name it makes them all.  The tests fail where one is stale.
 """
 
 from __future__ import annotations
@@ -82,12 +83,20 @@ def draw_tour() -> None:
         )
 
 
+def write_manual() -> None:
+    """docs/xegrad.1, as `xegrad man` prints it."""
+    written = subprocess.run([sys.executable, "-m", "xegrad", "man"], check=True, stdout=subprocess.PIPE)
+    (DOCS / "xegrad.1").write_bytes(written.stdout)
+
+
 def main(names: list[str]) -> None:
     if "slips" in names:
         (DOCS / "slips.md").write_text(slips_page(), encoding="utf-8")
     if "tour" in names:
         draw_tour()
+    if "man" in names:
+        write_manual()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["slips", "tour"])
+    main(sys.argv[1:] or ["slips", "tour", "man"])

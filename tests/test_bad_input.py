@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,23 @@ PROBLEMS = {
 }
 
 USAGE = {
-    "two problems": (("compute", "a.json", "b.json"), "one problem is expected, not 2: a.json b.json"),
+    "two problems for one file": (
+        ("compute", "a.json", "b.json", "-o", "x.json"),
+        "-o x.json holds one result, and there are 2 problems",
+    ),
+    "two problems in a format that holds one": (
+        ("compute", "a.json", "b.json", "--format", "csv"),
+        "csv holds one result",
+    ),
+    "two problems and one gradient": (
+        ("verify", "a.json", "b.json", "--gradient", "g.npy"),
+        "--gradient is of one problem, and there are 2",
+    ),
+    "two problems and a part that is read once": (
+        ("compute", "a.json", "b.json", "-x", "-"),
+        "-x - is read once",
+    ),
+    "two problems to save": (("descend", "a.json", "b.json", "--save", "-"), "--save - holds one result"),
     "two parts from one place": (("compute", "-W", "-", "-x", "-"), "-W and -x ask for it"),
     "a part and the problem": (("compute", "-", "-x", "-"), "- and -x ask for it"),
     "a missing file": (("compute", "no.json"), "no.json: there is no such file"),
@@ -224,3 +241,96 @@ def test_no_command_shows_the_help_on_standard_error(run: Run) -> None:
     assert outcome.status == 2
     assert outcome.out == ""
     assert outcome.err.startswith("Usage: xegrad")
+
+
+SEED = "sample_inputs/seed.json"
+BATCH = "sample_inputs/batch.json"
+JUDGED = ("verify", SEED, "--loss", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("comptue", SEED), "compute"),
+        (("compute", SEED, "--mehtod", "chain"), "--method"),
+        (("compute", SEED, "--method", "shortct"), "shortcut"),
+        (("descend", SEED, "--method", "chian"), "chain"),
+        (("compute", SEED, "--with-respect-to", "W,bais"), "bias"),
+        (("compute", SEED, "--format", "jsn"), "json"),
+        (("compute", SEED, "-o", "x.jsn"), ".json"),
+        (("compute", SEED, "--input-format", "jso"), "json"),
+        (("compute", SEED, "--theme", "drak"), "dark"),
+        (("compute", SEED, "--color", "allways"), "always"),
+        (("compute", SEED, "--reduction", "men"), "mean"),
+        (("compute", SEED, "--dtype", "float46"), "float64"),
+        (("compute", BATCH, "-y", "caw"), "'cow'"),
+        (("compute", SEED, "--labels", "sample_inputs/layer.npz:lable"), "'label'"),
+        ((*JUDGED, "--stored-as", "bfloat61"), "bfloat16"),
+        ((*JUDGED, "--summation", "pairwis"), "pairwise"),
+        ((*JUDGED, "--summation", "block=3"), "blocked=N"),
+        ((*JUDGED, "--recipe", "torch-bf16-autocas"), "torch-bf16-autocast"),
+        (("explain", SEED, "--step", "logit"), "logits"),
+        (("explain", SEED, "--slip", "softmax-twise"), "softmax-twice"),
+        (("explain", BATCH, "--entry", "1,dgo"), "dog"),
+        (("slips", "softmax-twise"), "softmax-twice"),
+        (("sample", "--slip", "softmax-twise"), "softmax-twice"),
+        (("sample", "--format", "cvs"), "csv"),
+        (("schema", "comptue"), "compute"),
+        (("completion", "bsh"), "bash"),
+        (("help", "verfy"), "verify"),
+    ],
+)
+def test_a_word_of_a_list_that_is_misspelt_is_told_the_nearest(
+    run: Run, arguments: tuple[str, ...], meant: str
+) -> None:
+    outcome = run(*arguments)
+    assert outcome.status == 2
+    assert outcome.err.endswith(f"did you mean {meant}?\n")
+    assert len(outcome.err) < 250
+
+
+def test_several_problems_give_several_results_and_the_worst_status(run: Run) -> None:
+    right, no = "sample_inputs/layer.npz", "no.json"
+    alone = [run("verify", path).out for path in (SEED, right)]
+    both = run("verify", SEED, right)
+    assert both.status == 0
+    headings = [line for line in both.out.splitlines() if line.startswith("── sample_inputs/")]
+    assert [line.split()[1] for line in headings] == [SEED, right]
+    assert both.out == f"{headings[0]}\n{alone[0]}\n{headings[1]}\n{alone[1]}"
+    with_trouble = run("verify", SEED, no, right, "--json")
+    assert with_trouble.status == 2
+    assert with_trouble.err == "xegrad: no.json: there is no such file\n"
+    first, second, third = map(json.loads, with_trouble.out.splitlines())
+    assert first["verified"] and third["verified"]
+    assert second == {"line": 2, "error": "no.json: there is no such file", "id": None}
+    assert run("verify", SEED, no, "-q") == (2, "", "xegrad: no.json: there is no such file\n")
+
+
+def test_a_wrong_one_of_several_is_counted(run: Run, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(problem_json(loss=7))
+    assert run("verify", SEED, str(wrong), "--json").status == 1
+    assert run("verify", str(wrong), SEED, "--json").status == 1
+
+
+def test_a_sample_is_a_file_to_edit_or_a_line_of_a_stream(run: Run, tmp_path: Path) -> None:
+    lines = [run("sample", "--seed", seed, "--json").out for seed in "123"]
+    assert [line.count("\n") for line in lines] == [1, 1, 1]
+    file = run("sample", "--seed", "1").out
+    assert file.count("\n") > 3
+    assert json.loads(file) == json.loads(lines[0])
+    (tmp_path / "problems.ndjson").write_text("".join(lines))
+    assert run("compute", str(tmp_path / "problems.ndjson"), "-q").status == 0
+    assert run("sample", "--json", "--format", "csv").status == 2
+
+
+def test_json_is_on_one_line_and_indented_where_that_is_asked_for(run: Run) -> None:
+    for arguments in (
+        ("compute", SEED, "--json"),
+        ("schema", "problem"),
+        ("slips", "--json"),
+    ):
+        compact, pretty = run(*arguments).out, run(*arguments, "--pretty").out
+        assert compact.count("\n") == 1
+        assert pretty.startswith(('{\n  "', "[\n  {"))
+        assert json.loads(compact) == json.loads(pretty)

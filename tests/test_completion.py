@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
-from conftest import Run, Shell
+from conftest import Run, Shell, problem_json
 
 # What each shell is asked, after it has read its script: the words that would complete the line.
 ASK = {
@@ -29,19 +30,64 @@ _TYPER_COMPLETE_ARGS="{line}" _XEGRAD_COMPLETE=complete_zsh xegrad | grep -o '"[
 @pytest.mark.parametrize("name", ASK)
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [
-        ("xegrad ver", {"verify"}),
-        ("xegrad compute --reduction s", {"sum"}),
-        ("xegrad compute --with-respect-to W,lo", {"W,logits"}),
-        ("xegrad schema c", {"compute"}),
-    ],
+    [("xegrad ver", "verify"), ("xegrad verify --stored-as b", "bfloat16")],
 )
-def test_a_shell_completes(shell: Shell, name: str, line: str, expected: set[str]) -> None:
+def test_a_shell_completes(shell: Shell, name: str, line: str, expected: str) -> None:
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed")
     words = line.split(" ")
     outcome = shell(ASK[name].format(line=line, words=" ".join(words), last=len(words) - 1))
-    assert expected <= set(outcome.out.split()), outcome
+    assert expected in outcome.out.split(), outcome
+
+
+# Lines, and the words with which a shell goes on.
+LINES = {
+    "xegrad ver": "verify",
+    "xegrad --ver": "--version",
+    "xegrad compute --reduction s": "sum",
+    "xegrad compute --with-respect-to W,lo": "W,logits",
+    "xegrad compute --method sh": "shortcut",
+    "xegrad schema c": "compute",
+    "xegrad help c": "compute completion",
+    "xegrad slips rows-l": "rows-left-out",
+    "xegrad explain --slip softmax-t": "softmax-twice",
+    "xegrad sample --slip first-row-factor,softmax-t": "first-row-factor,softmax-twice",
+    "xegrad explain --step lo": "logits loss",
+    "xegrad verify --stored-as=b": "--stored-as=bfloat16",
+    "xegrad verify --summation p": "pairwise",
+    "xegrad verify --recipe torch-b": "torch-bf16-linear torch-bf16-autocast",
+    "xegrad compute sample_inputs/batch.json -y ": "cat dog cow",
+    "xegrad compute -W sample_inputs/iris_W.csv --label v": "versicolor virginica",
+    "xegrad compute --classes up,down -y d": "down",
+    "xegrad explain sample_inputs/batch.json --entry 1,d": "1,dog",
+    "xegrad compute -W no.csv -y ": "",
+    "xegrad compute sample_": "",  # a file, which the shell completes
+}
+
+
+def test_words_of_every_list_are_completed(shell: Shell) -> None:
+    """As fish is told, which hears a word and what it is."""
+    ask = "_XEGRAD_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args"
+    script = "".join(f'{ask} _TYPER_COMPLETE_ARGS="{line}" xegrad | cut -f 1; echo end\n' for line in LINES)
+    answers = shell(script).out.split("end\n")
+    assert {line: " ".join(answer.split()) for line, answer in zip(LINES, answers, strict=False)} == LINES
+
+
+def test_bash_completes_what_it_takes_for_several_words(shell: Shell) -> None:
+    for words, last, word in (
+        (("--stored-as", "=", "b"), 4, "bfloat16"),
+        (("--input-format", "raw", ":", "b"), 5, "bfloat16"),
+        (("--input-format", "raw", ":"), 4, "bfloat16"),
+    ):
+        line = ASK["bash"].format(words=" ".join(("xegrad", "verify", *words)), last=last)
+        assert word in shell(line).out.split()
+
+
+def test_no_class_name_is_offered_that_a_shell_would_run(shell: Shell, tmp_path: Path) -> None:
+    problem = tmp_path / "problem.json"
+    problem.write_text(problem_json(classes=["$(date)", "a b", "plain"]))
+    ask = f'_TYPER_COMPLETE_ARGS="xegrad compute {problem} -y " _XEGRAD_COMPLETE=complete_zsh xegrad'
+    assert shell(ask).out == "_arguments '*: :((\"plain\"))'\n"
 
 
 def test_an_unknown_shell_is_refused(run: Run) -> None:

@@ -278,7 +278,7 @@ def test_a_careful_computation_is_within_its_error(dtype: Any) -> None:
         exact, shortcut = (METHODS[name].evaluate(problem, names).gradients for name in ("exact", "shortcut"))
         for name in names:
             entries, arithmetic = np.arange(exact[name].size), bounds.PRECISIONS[problem.dtype.name]
-            *_, error = bounds.careful(problem, name, arithmetic, entries)
+            *_, error = bounds.of_careful(problem, name, arithmetic, entries)
             assert (np.abs(shortcut[name] - exact[name]).ravel() <= error).all(), name
 
 

@@ -17,6 +17,7 @@ from xegrad.diagnosis import diagnose
 from xegrad.display.numbers import as_known
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, judge, judge_by_cheapest
 from xegrad.methods import Evaluation
+from xegrad.methods.exact import affording
 from xegrad.recipes import RECIPES
 from xegrad.slips import SLIPS
 from xegrad.slips.making import with_slip
@@ -204,6 +205,21 @@ def test_an_entry_has_one_bound_whatever_stands_beside_it(large: None) -> None:
         expected = at_once(problem, arithmetic)
         for name in NAMES:
             np.testing.assert_allclose(blocks[name], bounds.INFLATION * expected[name], rtol=1e-12)
+
+
+def test_a_row_that_underflows_leaves_a_claim_in_float32_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of e^-700 double words say that it is 0, or next to nothing."""
+    monkeypatch.setattr("xegrad.methods.exact.AT_ONCE", 0.0)
+    problem = Problem(np.array([[700.0, 0, 1], [1, 2, 3]]), np.array([[1.0, 0], [0, 1]]), Targets([0, 1]))
+    with affording(0.0):
+        exact = METHODS["exact"].evaluate(problem, ("logits",))
+    assert not exact.is_certain_of("logits")
+    claim = exact.gradients["logits"] * [[0], [1]]
+    outcomes = [
+        judge(problem, exact, claim, Tolerance(precision), with_respect_to="logits").outcome
+        for precision in ("float32", "float64")
+    ]
+    assert outcomes == [RIGHT, UNDECIDED]
 
 
 def test_what_is_no_number_is_decided_only_where_the_exact_value_is_finite() -> None:

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
     "formats": {"claim", "labels", "printed", "raw", "raw_problem", "resolution", "results", "values"},
-    "cli": {"choices", "inputs", "output", "processes", "stream"},
+    "cli": {"choices", "inputs", "output", "processes", "several", "stream"},
 }
 
 

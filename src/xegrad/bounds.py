@@ -56,10 +56,11 @@ def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -
 
     The bound of a stable computation holds those of some rows at a time, and may have its gradients in float64, too.
     """
-    of_each, n_held = problem.nbytes_of(["logits"]), 24
+    of_each = problem.nbytes_of(["logits"])
+    held = 24 * of_each
     if is_stable and is_large(problem):
-        of_each, n_held = min(of_each, 8 * AT_A_TIME) + 8 * IN_CACHE, 16
-    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
+        held = 16 * min(of_each, 8 * AT_A_TIME) + 28 * min(of_each, 8 * IN_CACHE)
+    return held + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
 
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
@@ -263,22 +264,31 @@ def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[st
     return cells, []
 
 
-def careful(
+@np.errstate(all="ignore")
+def of_careful(
     problem: Problem, name: str, arithmetic: Arithmetic, entries: NDArray[np.intp]
 ) -> Iterator[Array]:
     """The error of some entries of a gradient, by their flat indices, if only that cancels which must (7.2).
 
     Of a large dL/dW first what the first rows make of it, which is less and often tells enough; then all of it.
     """
-    arithmetic = replace(arithmetic, is_careful=True)
-    if name == "weights" and is_large(problem):
+    careful = replace(arithmetic, is_careful=True)
+    if is_large(problem):
         whole, _ = _kept(problem, arithmetic)
-        cells = whole.some(slice(0, max(1, IN_CACHE // problem.n_classes)))
-        rows, columns = (np.unique(of, return_inverse=True) for of in np.divmod(entries, problem.n_classes))
-        products = Products(problem.n_rows, cells.arithmetic, partial=cells.partial)
-        products.add(cells.back[rows[0]], cells.R[:, columns[0]])
-        yield products.moved[rows[1], columns[1]]
-    yield stable(problem, (name,), arithmetic).gradients[name].ravel()[entries]
+        known = {"W": whole.W, "b": whole.b}
+        cells = Cells(whole.problem, name, _of_each_term(problem, careful), known)
+        if name == "weights":
+            few = cells.some(slice(0, max(1, IN_CACHE // problem.n_classes)))
+            rows, columns = (
+                np.unique(of, return_inverse=True) for of in np.divmod(entries, problem.n_classes)
+            )
+            products = Products(problem.n_rows, few.arithmetic, partial=few.partial)
+            products.add(few.back[rows[0]], few.R[:, columns[0]])
+            yield products.moved[rows[1], columns[1]]
+        if (results := row_by_row(cells, (name,))) is not None:
+            yield _inflated(np.ravel(results[0][name].error)[entries])
+            return
+    yield stable(problem, (name,), careful).gradients[name].ravel()[entries]
 
 
 @np.errstate(all="ignore")

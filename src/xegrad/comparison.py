@@ -24,8 +24,10 @@ ROUNDED = 2.0**-50
 PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
 
-# What is said of each entry by how far it is from the exact value, and what of one that is clear (`_are_clear`).
-CLEAR = {"within": True, "beyond": False, "open": False, "unbounded": False, "no_correct_digit": False}
+# What is said of each entry by how far it is from the exact value, and what of one that is clear (`are_clear`).
+CLEAR = {"within": True} | dict.fromkeys(
+    ("beyond", "open", "unbounded", "no_correct_digit", "perhaps_no_digit"), False
+)
 
 
 def kept(formula: Callable[[Comparison], Any]) -> Any:

@@ -71,8 +71,13 @@ class ExactLosses(msgspec.Struct, frozen=True):
     certified: bool
 
 
+def are_exact(problem: Problem, exact: bool | Literal["auto"]) -> bool:
+    """Whether a descent has exact losses: "auto" has them where dL/dW takes less than 50 ms by estimate."""
+    return METHODS["exact"].work(problem) < QUICK if exact == "auto" else exact
+
+
 def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> ExactLosses | None:
-    """Those of a descent; None where they are left out: "auto" has them where they take less than 50 ms by estimate.
+    """Those of a descent; None where they are left out, as `are_exact` tells.
 
     Examples
     --------
@@ -80,12 +85,11 @@ def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> Ex
     >>> exact_losses(descent).loss_before
     0.0024756851377304495
     """
-    work = METHODS["exact"].work(descent.start)
-    if exact is False or (exact == "auto" and work >= QUICK):
+    if not are_exact(descent.start, exact):
         return None
     from xegrad.methods.exact import affording  # it is slow to import
 
-    progress.foretell("the exact losses take", 2 * work)
+    progress.foretell("the exact losses take", 2 * METHODS["exact"].work(descent.start))
     with affording(QUICK if exact == "auto" else math.inf):
         ends = [METHODS["exact"].evaluate(problem, ()) for problem in (descent.start, descent.end)]
     before, after = (float(end.loss) for end in ends)
@@ -252,7 +256,9 @@ def descend(
     """
     _check(problem, steps, learning_rate, method, tolerance, l2)
     here = start = _Point(problem.rounded, method, l2)
-    _foretell(start, steps)
+    check_memory(start.problem, method, learning_rate)
+    takes = f"{count(steps, 'step')} by --method {method} take"
+    progress.foretell(takes, steps * METHODS[method].work(start.problem))
     if not math.isfinite(start.loss):
         raise InputError(f"the loss is {start.loss} before the first step: no step can be judged by it")
     losses = [start.loss]
@@ -286,12 +292,16 @@ def descend(
     return Descent(start.problem, here.problem, reached, here.norm, converged, interrupted, *diverged)
 
 
-def _foretell(start: _Point, steps: int) -> None:
-    """Refuse what takes too much memory, and say what takes long, before it begins."""
-    by, problem, of_slope = METHODS[start.method], start.problem, start.problem.nbytes_of(start.names)
-    # Two points, the slope at both, and four arrays like it while a step is made; or the text of W.
-    memory.check(problem, by.memory(problem, start.names), 5 * of_slope, held=6 * of_slope)
-    progress.foretell(f"{count(steps, 'step')} by --method {start.method} take", steps * by.work(problem))
+def check_memory(problem: Problem, method: str, learning_rate: float | None, *others: int) -> None:
+    """Refuse what takes too much memory: two points and the slope at both, and the largest step, of these or others."""
+    names = _Point(problem, method, 0.0).names
+    of_slope = problem.nbytes_of(names)
+    # What a step makes of two slopes, or the text of W; the squares of x and Q, of which the first step is made; and
+    # the bound on a loss that has grown.
+    steps = [METHODS[method].memory(problem, names), 4 * of_slope, problem.nbytes_of(["inputs", "logits"])]
+    if learning_rate is not None:
+        steps.append(METHODS["shortcut"].memory_of_bound(problem, ()))
+    memory.check(problem, *steps, *others, held=4 * of_slope)
 
 
 def _check(

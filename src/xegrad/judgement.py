@@ -105,7 +105,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         entries = np.flatnonzero(perhaps)
         some = against.at(entries)
         size = np.abs(some.reference)
-        for error in bounds.careful(self.problem, self.name, self.tolerance.arithmetic, entries):
+        for error in bounds.of_careful(self.problem, self.name, self.tolerance.arithmetic, entries):
             is_hidden = 2 * error > size + some.error
             if is_hidden.all():
                 break

@@ -71,37 +71,39 @@ class Field(msgspec.Struct, frozen=True):
         return self.kind.expected + ", ".join(self.words)
 
 
-_VALUE = "A value (0.1,-0.5 or JSON in brackets) or a file, or FILE:KEY."
+_VALUE = "A value (0.1,-0.5 or JSON in brackets), a file, or FILE:KEY."
 
 # fmt: off
 FIELDS: Mapping[str, Field] = {
     "W": Field(list[list[float]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
-        f"W, inputs x classes. {_VALUE}", ALIASES["W"]),
+        f"The weights W, inputs x classes. {_VALUE}", ALIASES["W"]),
     "x": Field(list[float | list[float]], ARRAY, ("-x", "--inputs"), "VALUE|FILE",
-        f"x, or rows of it. {_VALUE}", ALIASES["x"]),
+        f"The input x, or rows of it. {_VALUE}", ALIASES["x"]),
     "label": Field(int | str | list[int | float | str | list[float]], LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
-        "A zero-based index, a class name, or a target as a JSON list. With rows of x, a JSON list of them.",
+        "The label: an index from 0, a name, a list. For one x, a JSON list of T numbers is a target; for rows "
+        "of x, a JSON list holds the label or the target of each row.",
         ("labels", "y", "target", "targets")),
-    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"b. {_VALUE}", ALIASES["b"]),
+    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"The bias b. {_VALUE}", ALIASES["b"]),
     "classes": Field(list[str], LIST_OF_NAMES, ("--classes",), "NAMES",
-        "The classes, in the order of W's columns.", ("class_names", "names")),
+        "The class names, in the order of the columns of W. NAME,NAME,...", ("class_names", "names")),
     "input_names": Field(list[str], LIST_OF_NAMES, ("--input-names",), "NAMES",
-        "The inputs, in the order of W's rows.", ("feature_names",)),
+        "The names of the inputs, in the order of the rows of W. NAME,NAME,...", ("feature_names",)),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
-        "W is stored classes x inputs (or not, whatever the problem says); gradients come out like it.",
+        "W is stored classes x inputs, as PyTorch does. Gradients come out in the same layout. --no-transpose: it is "
+        "not, whatever the file says.",
         ("transposed",)),
     "class_weights": Field(list[float], ARRAY, ("--class-weights",), "VALUE|FILE",
         "A weight for each class, as in PyTorch.", ("weight_of_classes",)),
     "label_smoothing": Field(float, NUMBER, ("--label-smoothing",), "EPS",
-        "That part of a target is spread over all.", ("smoothing",)),
+        "Label smoothing, from 0 to 1.", ("smoothing",)),
     "ignore_index": Field(int, WHOLE_NUMBER, ("--ignore-index",), "LABEL",
-        "Rows with this label do not count.", ("ignore",)),
+        "Leave out the rows with this label.", ("ignore",)),
     "reduction": Field(Literal[REDUCTIONS], WORD, ("--reduction",), "|".join(REDUCTIONS),
-        "Of the rows' losses (mean).", noun="reduction"),
+        "How the losses of the rows are combined (mean).", noun="reduction"),
     # A candidate may be in others than `Problem` computes in, which refuses them.
     "dtype": Field(Literal[(*COMPUTED_IN, *HALF, AUTO)], WORD, ("--dtype",), "|".join(COMPUTED_IN),
-        "The precision of the float computation, or of the candidate (float64, or the file's), which verify "
-        f"knows in {', '.join(HALF)} and {AUTO}, too.",
+        "The precision (float64, or that of the files). It is that of the float methods, and in verify that of the "
+        f"gradient to judge: there {', '.join(HALF)} and {AUTO} (the one that fits) are known too.",
         ("precision",), "precision"),
     "id": Field(Any, ANYTHING),
     # What a problem brings for `verify`: a gradient, of what `with_respect_to` says, several by their symbols, a loss

@@ -23,16 +23,16 @@ DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
 
 # What each command does in a few words; it is the function `command` of the module of its name.
 COMMANDS = {
-    "compute": "The loss and its gradients by the chain, by the shortcut and exactly, side by side.",
-    "verify": "Whether a gradient is right, to how many digits, and where not.",
-    "explain": "The chain factor by factor, in the problem's own numbers.",
-    "descend": "W and b moved downhill, until there is no more to gain.",
-    "slips": "The mistakes that verify can name, and what each is.",
-    "sample": "A problem to start from.",
-    "schema": "The JSON Schema of what is read and printed.",
-    "completion": "What a shell reads to complete commands and options.",
-    "man": "The manual page.",
-    "help": "The help of a command.",
+    "compute": "Compute the loss and its gradients, and compare methods.",
+    "verify": "Say whether a gradient is right, and which mistake was made.",
+    "explain": "Show the chain of derivatives, factor by factor, in numbers.",
+    "descend": "Move W and b downhill by gradient descent.",
+    "slips": "List the mistakes that verify can name, or explain one.",
+    "sample": "Print a problem to start from.",
+    "schema": "Print the JSON Schema of what is read and printed.",
+    "completion": "Print what a shell reads to complete a command line.",
+    "man": "Print the manual page.",
+    "help": "Print the help of a command.",
 }
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -57,9 +57,23 @@ class Commands(TyperGroup):
         app.command(cmd_name, cls=Command, context_settings=SETTINGS)(command)
         return typer.main.get_command(app)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands with what they do, without importing them."""
+        from typer._click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        names = (name for name in COMMANDS if name.startswith(incomplete))
+        return [CompletionItem(name, help=COMMANDS[name]) for name in names]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        from xegrad.cli.help import row, write_panel
+
+        options = [row(option, ctx) for option in self.get_params(ctx)]
+        indent = max(len(names) for names, _ in options)
+        write_panel(formatter, "Commands", [*COMMANDS.items()], indent)
+        write_panel(formatter, "Options", options, indent)
+        formatter.write("\nxegrad COMMAND -h shows the common options, xegrad COMMAND --help all of them.\n")
 
 
 app = _plain_typer(cls=Commands, context_settings=SETTINGS)
@@ -81,39 +95,49 @@ def _root(
 ) -> None:
     """Gradients of the softmax layer with categorical cross-entropy, and how far they can be trusted.
 
+    \b
+    xegrad sample | xegrad compute
+    xegrad verify problem.json --gradient mine.npy
+
     Exit status: 0 done, or verified; 1 judged wrong, or not to be judged; 2 trouble; 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
-        sys.stderr.write(ctx.get_help() + "\n")
+        typer.echo(ctx.get_help(), err=True)
         raise typer.Exit(TROUBLE)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status.  What the library raises becomes one line."""
     if "_XEGRAD_COMPLETE" in os.environ:
-        # A shell asks; typer knows only those of programs that install completion.
-        from typer._completion_classes import completion_init
+        from xegrad.cli.completion import know_shells
 
-        completion_init()
+        know_shells()
     try:
-        status = app(list(arguments), prog_name="xegrad", standalone_mode=False)
+        status = app(list(arguments), prog_name="xegrad", standalone_mode=False, color=_color())
         sys.stdout.flush()
     except XegradError as error:
-        return _trouble(str(error))
+        return print_trouble(str(error))
     except typer.TyperException as error:
-        return _trouble(_usage_message(error))
+        return print_trouble(_usage_message(error))
     except MemoryError:
-        return _trouble("there is not enough memory for a problem of this size")
+        return print_trouble("there is not enough memory for a problem of this size")
     except (BrokenPipeError, SystemExit):
         # The reader has gone (typer exits by itself then, and only then): nothing is wrong.
         _abandon_output()
         return DONE
     except OSError as error:
         _abandon_output()
-        return _trouble(f"standard output cannot be written: {error.strerror or error}")
+        return print_trouble(f"standard output cannot be written: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return status if isinstance(status, int) else DONE
+
+
+def _color() -> bool | None:
+    """Whether help is in colours: None leaves it to whether it goes to a terminal."""
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+        return False
+    return True if os.environ.get("CLICOLOR_FORCE", "0") != "0" else None
 
 
 def _abandon_output() -> None:
@@ -123,7 +147,8 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _trouble(message: str) -> int:
+def print_trouble(message: str) -> int:
+    """Say on standard error what is wrong, in one line, and return the exit status for it."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"xegrad: {printable(message)}\n")
         sys.stderr.flush()

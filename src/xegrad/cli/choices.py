@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from functools import partial
 from typing import Any
 
 import typer
@@ -13,27 +12,46 @@ from xegrad.errors import UsageError
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
+# Words, or what finds them when a shell asks.
+Words = Collection[str] | Callable[[typer.Context | None], Collection[str]]
+LISTED = 8  # words that a message lists although it knows the one that is meant
 
-def option(usage: str, help: str, *, values: Collection[str] = (), noun: str = "", **limits: Any) -> Any:
+
+def slip_names(ctx: typer.Context | None) -> Collection[str]:
+    """The names of the mistakes."""
+    from xegrad.slips import SLIPS
+
+    return SLIPS.keys()
+
+
+def class_names(ctx: typer.Context | None) -> Collection[str]:
+    """Those in the files on the line."""
+    from xegrad.cli import completion
+
+    return completion.class_names(ctx)
+
+
+def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limits: Any) -> Any:
     """An option by what --help says of it: "-o, --output FILE", or FILE where its parameter is called like it.
 
-    The values, if there are any, complete it; where a noun says what they are, it takes no other.
+    The values, if there are any, complete it; where a noun says what they are, it takes no other.  -h shows the first
+    sentence of the help.
     """
     names = [word.rstrip(",") for word in usage.split() if word.startswith("-")]
-    metavar = next((word for word in usage.split() if not word.startswith("-")), "|".join(values) or None)
+    metavar = next((word for word in usage.split() if not word.startswith("-")), None)
     if values:
         limits["autocompletion"] = completing(values)
     if noun:
-        limits["parser"] = partial(choice, known=values, what=noun)
+        limits["parser"] = lambda text: choice(text, values(None) if callable(values) else values, noun)
     return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
-def completing(values: Iterable[str]) -> Callable[[str], list[str]]:
+def completing(values: Words) -> Callable[[typer.Context, str], list[str]]:
     """What completes a word that is one of these, or several between commas."""
-    known = list(values)
 
-    def complete(incomplete: str) -> list[str]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
+        known = values(ctx) if callable(values) else values
         return [before + comma + name for name in known if name.startswith(last)]
 
     return complete
@@ -51,8 +69,9 @@ def choices(
     chosen = [aliases.get(name.lower(), name) for name in names]
     for name in chosen:
         if name not in known:
-            hint = nearest(name, known)
-            raise UsageError(f"there is no {what} {name!r}; the {what}s are {', '.join(known)}{hint}")
+            hint = nearest(name, [*known, *aliases])
+            listed = "" if hint and len(known) > LISTED else f"; the {what}s are {', '.join(known)}"
+            raise UsageError(f"there is no {what} {name!r}{listed}{hint}")
     return [name for name in known if name in chosen]
 
 

@@ -2,31 +2,93 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
 from xegrad.cli.choices import choice, completing
+from xegrad.errors import XegradError
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_XEGRAD_COMPLETE"  # by which the shell asks
+LARGEST = 2**20  # bytes of a file that is read while somebody waits for a completion
 
 
 def command(
-    shell: Annotated[str, typer.Argument(metavar="|".join(SHELLS), autocompletion=completing(SHELLS))],
+    shell: Annotated[
+        str,
+        typer.Argument(metavar="SHELL", help=f"{', '.join(SHELLS)}.", autocompletion=completing(SHELLS)),
+    ],
 ) -> int:
     """Print the completion script of a shell.
 
     \b
-    source <(xegrad completion bash)                                     # in ~/.bashrc
-    source <(xegrad completion zsh)                                      # in ~/.zshrc, below compinit
-    xegrad completion fish > ~/.config/fish/completions/xegrad.fish
+    source <(xegrad completion bash)    # in ~/.bashrc
+    source <(xegrad completion zsh)     # in ~/.zshrc, below compinit
+    xegrad completion fish | source     # in ~/.config/fish/config.fish
     """
     from typer._completion_shared import get_completion_script
 
     name = choice(shell, SHELLS, "shell")
     script = get_completion_script(prog_name="xegrad", complete_var=VARIABLE, shell=name)
-    # Most arguments are files, which fish would no longer offer.
-    sys.stdout.write(script.replace(" --no-files", "") + "\n")
+    sys.stdout.write(f"{script}\n")
     return 0
+
+
+def know_shells() -> None:
+    """Prepare typer for the question of a shell, which it expects of programs alone that install completion.
+
+    In a word --option=value the value is completed, and in bash, which takes = and : for words, their words are joined.
+    """
+    from typer import _completion_classes as shells
+    from typer._click.shell_completion import add_completion_class
+
+    shells.completion_init()
+    # The help is plain text; rich, which would look for markup in it, takes longer to import than all the rest.
+    shells._sanitize_help_text = lambda text: text
+
+    def knows_values(shell: Any) -> Any:
+        class Complete(shell):  # type: ignore[misc]
+            def get_completions(self, args: list[str], incomplete: str) -> list[Any]:
+                name, equals, _ = incomplete.partition("=")
+                before = f"{name}=" if equals and name.startswith("--") else ""
+                args, cut = [word for word in args if word != "="], ""
+                if args[-1:] == [":"]:
+                    *args, cut, _ = args
+                    cut += ":"
+                elif incomplete == ":":
+                    *args, cut = args
+                    cut, incomplete = f"{cut}:", ""
+                completions = super().get_completions(args, cut + incomplete)
+                for completion in completions:
+                    completion.value = before + completion.value.removeprefix(cut)
+                return completions
+
+        return Complete
+
+    for shell in (shells.BashComplete, shells.ZshComplete, shells.FishComplete):
+        add_completion_class(knows_values(shell), shell.name)
+
+
+def class_names(ctx: Any) -> list[str]:
+    """The class names that the line or one of its files gives, and that a shell takes without quotes."""
+    names = (name.strip() for text in ctx.params.get("classes") or () for name in text.split(","))
+    known = [*names] or next(filter(None, _names_in_files(ctx)), [])
+    return [name for name in known if shlex.quote(name) == name]
+
+
+def _names_in_files(ctx: Any) -> Iterator[list[str]]:
+    """The class names in each file that may hold some."""
+    from xegrad import formats
+
+    problems = (*(ctx.params.get("problem") or ()), *ctx.args)  # args: where an option still lacks its value
+    for path, key in [*((path, None) for path in problems), (ctx.params.get("weights"), "W")]:
+        with suppress(OSError, ValueError, TypeError, XegradError):
+            if os.path.getsize(path) <= LARGEST:  # noqa: PTH202
+                raw = formats.read_raw(path, ctx.params.get("input_format"), key)
+                yield [*map(str, raw.values.get("classes", ()))]

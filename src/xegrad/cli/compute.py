@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec.structs import replace
 
 from xegrad import formats
-from xegrad.cli import DONE, TROUBLE
+from xegrad.cli import DONE
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import FORMS, OutputOptions
@@ -38,42 +38,51 @@ def command(
         list[str] | None,
         option(
             "NAME",
-            f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default, the chain if it takes "
-            "10 s at most).",
+            f"The methods to compare ({','.join(DEFAULT_METHODS)}). {', '.join(METHODS)}; by default the chain is left "
+            "out if it would take more than 10 s.",
+            values=METHODS,
         ),
     ] = None,
     exact: Annotated[
         bool | None,
         option(
             "--exact/--no-exact",
-            "The correctly rounded values too, every one, however long it takes; by default where "
-            "they take less than about 50 ms, or less than the chain and 10 s.",
+            "Always add the exact values, or never. Exact values are correctly rounded. By default they are there "
+            "if they take less than about 50 ms, or less than the chain and 10 s.",
         ),
     ] = None,
     with_respect_to: Annotated[
         list[str] | None,
-        option(",".join(NAMES), "Which gradients (W, and b where there is one).", values=NAMES),
+        option(
+            "NAMES",
+            f"Which gradients: {', '.join(NAMES)}. By default W, and b if there is one.",
+            values=NAMES,
+        ),
     ] = None,
-    timed: Annotated[bool, option("--time", "How long each method took.")] = False,
+    timed: Annotated[bool, option("--time", "Show how long each method took.")] = False,
     output: OutputOptions,
 ) -> int:
-    """The loss and its gradients of a softmax layer, by the full Jacobian chain, by the shortcut and exactly.
+    """Compute the loss of a softmax layer and its gradients: by the chain, by the shortcut, exactly.
 
     \b
     xegrad compute problem.json
     xegrad compute -W '[[1,2],[3,4]]' -x 1,-2 -y 0
     xegrad compute -W W.csv -x iris.csv --label-column species
-    xegrad compute layer.safetensors -x x.npy --labels y.npy --label-smoothing 0.1
+    xegrad compute layer.safetensors -x x.npy --labels y.npy
+    xegrad compute a.json b.json --label-smoothing 0.1
     xegrad compute problem.json --json | jq .gradient
     xegrad compute problem.json -o gradient.npy
     tail -f log | xegrad compute - --input-format ndjson
 
-    A problem in JSON is {"W": [[...], ...], "x": [...], "label": 2}, W inputs x classes, with b, classes,
-    class_weights, label_smoothing, ignore_index, reduction and transpose if you like; x may be rows, and
-    label then a list.  In CSV it is one table: a header x and the class names, a row for each input, x_j and
-    then W[j, :], and rows that begin with label (a target) and bias.  NPZ holds arrays under the keys of JSON,
-    safetensors the weight and bias of torch.nn.Linear, NDJSON a stream, a problem on each line.  A part is also
-    read from NPY, a JSON array, a CSV of plain numbers, or, as FILE:KEY, from NPZ and safetensors.
+    JSON: {"W": [[...], ...], "x": [...], "label": 2}, where W is inputs x classes.  b, classes, class_weights,
+    label_smoothing, ignore_index, reduction and transpose may be added.  x may be rows; then label is a list.
+
+    CSV: one table.  Its header is x and the class names; the row of input j is x_j and then W[j, :].  Rows that
+    begin with label (a target) and bias may follow.
+
+    NPZ holds arrays under the keys of JSON; safetensors the weight and bias of torch.nn.Linear; NDJSON a stream,
+    a problem on each line.  W, x, b and the labels may also be files of their own: NPY, a JSON array, a CSV of
+    plain numbers, or FILE:KEY in NPZ and safetensors.
     """
     methods = None if method is None else choices(method, METHODS, "method")
     if exact is False and "exact" in (methods or ()):
@@ -112,11 +121,12 @@ def _compute(
 
 
 def _around(problem: Problem, methods: Sequence[str], names: Sequence[str], form: str) -> tuple[int, int]:
-    """The bytes beside the problem that its file takes, and those of what is written: S, and of each number its text,
-    or in a view and an array a copy or two."""
-    n_gradients, of_number = (len(methods), 5) if form == "json" else (1, 5 if form == "csv" else 3)
-    written = of_number * (n_gradients * problem.nbytes_of(names) + problem.nbytes_of(["logits"]))
-    return problem.nbytes, written
+    """The bytes beside the problem that its file takes, and those of what is written: 40 for each number that becomes
+    text, of every gradient or of one, and three copies where it does not; and S."""
+    of_number = 40 if form in ("json", "csv") else 3 * (8 if "exact" in methods else problem.dtype.itemsize)
+    n_gradients = len(methods) if form == "json" else 1
+    numbers = (n_gradients * problem.nbytes_of(names) + problem.nbytes_of(["logits"])) // 8
+    return problem.nbytes, of_number * numbers
 
 
 def _write(computed: Computation, parts: RawProblem, destination: Destination, *, timed: bool) -> None:
@@ -147,12 +157,13 @@ def _compute_lines(
     exact: Exact,
 ) -> Iterator[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
+    from xegrad.cli.stream import BAD_LINE
     from xegrad.formats import ndjson
 
     for stack in ndjson.stacks(lines, overrides):
         if isinstance(stack, tuple):
             place, error = stack
-            yield [place], [error], TROUBLE
+            yield [place], [error], BAD_LINE
         else:
             names = gradients(with_respect_to, stack.problem.bias is not None)
             yield from _computed(stack, lines, methods, names, exact)
@@ -167,6 +178,7 @@ def _computed(
 ) -> Iterator[Answer]:
     """The results of the problems of a stack."""
     from xegrad import computation
+    from xegrad.cli.stream import DONE_LINE
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names, exact=exact)
@@ -186,7 +198,7 @@ def _computed(
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
     ids = [lines.ids[place] for place in stack.places]
-    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
+    yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE_LINE
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
@@ -14,45 +14,65 @@ from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
+    from xegrad.cli.output import Destination
+    from xegrad.descent import Descent, ExactLosses
     from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
+    from xegrad.formats.raw_problem import RawProblem
 
 
 @takes_problem(without=["top", "all_entries", "heatmap", "entries"])
 def command(
     *,
     request: ProblemOptions,
-    steps: Annotated[int, option("--steps N", "How many at most.", min=0)] = 1,
+    steps: Annotated[int, option("--steps N", "How many steps at most (1).", min=0)] = 1,
     learning_rate: Annotated[
-        str, option("--learning-rate R|auto", "auto: a line search that never lets the loss grow.")
+        str,
+        option(
+            "--learning-rate R|auto",
+            "The learning rate (auto). auto is a line search that never lets the loss grow.",
+        ),
     ] = "auto",
     method: Annotated[
-        str, option(f"--method {'|'.join(METHODS)}", "By which the gradient is computed.")
+        str,
+        option(
+            "--method NAME", f"How the gradient is computed (shortcut). {', '.join(METHODS)}.", values=METHODS
+        ),
     ] = "shortcut",
     tolerance: Annotated[
-        float, option("--tolerance G", "The gradient's norm at which to stop.", min=0)
+        float, option("--tolerance G", "Stop where the gradient's norm is at most this (0).", min=0)
     ] = 0.0,
     exact: Annotated[
         bool | None,
-        option("--exact/--no-exact", "The correctly rounded losses too; by default where that is quick."),
+        option(
+            "--exact/--no-exact",
+            "Always add the exact losses, or never. By default they are there if that is quick.",
+        ),
     ] = None,
-    l2: Annotated[float, option("--l2 LAMBDA", "LAMBDA/2 times the squares of W are added.", min=0)] = 0.0,
+    l2: Annotated[
+        float, option("--l2 LAMBDA", "Weight decay: add LAMBDA/2 sum(W^2) to the loss.", min=0)
+    ] = 0.0,
     save: Annotated[
-        str | None, option("--save FILE|-", "The problem with its new W and b, as JSON or CSV.")
+        str | None,
+        option(
+            "--save FILE|-",
+            "Save the problem with its new W and b. As JSON or CSV; - is standard output, and the report then goes to "
+            "standard error.",
+        ),
     ] = None,
     output: OutputOptions,
 ) -> int:
-    """Move W, and b where there is one, downhill: full-batch gradient descent, to see and to check.
+    """Move W and b downhill by gradient descent on the whole batch, and show how the loss falls.
 
     \b
     xegrad descend problem.json --steps 100
     xegrad descend problem.json --learning-rate 0.1
     xegrad descend problem.json --save - | xegrad compute -
 
-    Ctrl-C stops after the step, shows and saves what there is.  With --save - the report goes to standard
-    error.  The loss shown is with --l2, where that is given.
+    Ctrl-C stops after the step, and shows and saves what there is.  With --l2 the loss shown includes it.
 
-    Exit status: 0 done, 1 the learning rate makes the loss grow or overflow, 2 trouble, 130 interrupted.
+    Exit status: 0 done, 1 the loss grew or overflowed (the learning rate is too large), 2 trouble,
+    130 interrupted.
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = choice(method, METHODS, "method")
@@ -63,16 +83,36 @@ def command(
     raw = request.read()
     problem = raw.problem()
 
-    from xegrad.descent import descend, exact_losses
+    from xegrad import descent as downhill
     from xegrad.display import screen
 
+    # In a table the exact losses are there if they are asked for.
+    wanted: bool | Literal["auto"] = exact if exact is not None else destination.form == "json" and "auto"
+    of_exact = METHODS["exact"].memory(problem, ()) if downhill.are_exact(problem, wanted) else 0
+    downhill.check_memory(problem, name, rate, of_exact)
     with screen.watching():
-        descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
+        descent = downhill.descend(
+            problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2
+        )
     if saving is not None and save is not None:
         with writer(None if save == "-" else save) as write:
             write([saving.module.write_problem(raw.moved(descent.end))])
     with screen.watching():
-        losses = exact_losses(descent, "auto" if exact is None else exact)
+        losses = downhill.exact_losses(descent, wanted)
+    _write(descent, losses, rate, raw, destination)
+    if descent.interrupted:
+        return INTERRUPTED
+    return DONE if descent.diverged_at is None else JUDGED_WRONG
+
+
+def _write(
+    descent: Descent,
+    losses: ExactLosses | None,
+    rate: float | None,
+    raw: RawProblem,
+    destination: Destination,
+) -> None:
+    """The report, with the exact losses where there are any."""
 
     def result() -> Any:
         from xegrad.formats.results import descend_result
@@ -82,20 +122,17 @@ def command(
     def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view
 
-        return descent_view(descent, rate, page, losses if exact else None)
+        return descent_view(descent, rate, page, losses)
 
     def plot(theme: str | None) -> str:
         from xegrad.display.blocks import Plot
         from xegrad.display.descent import ending
         from xegrad.display.plot import svg
 
-        _, sentence = ending(descent, rate, output.digits)
+        _, sentence = ending(descent, rate, destination.options.digits)
         return svg(Plot(descent.losses), sentence, theme)
 
-    destination.write(result=result, view=view, plot=plot, warnings=problem.targets.warnings)
-    if descent.interrupted:
-        return INTERRUPTED
-    return DONE if descent.diverged_at is None else JUDGED_WRONG
+    destination.write(result=result, view=view, plot=plot, warnings=descent.start.targets.warnings)
 
 
 def _saving(target: str, files: list[str]) -> formats.Format:

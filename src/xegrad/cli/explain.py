@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from xegrad.cli import DONE
-from xegrad.cli.choices import choices, nearest, option
+from xegrad.cli.choices import choices, class_names, completing, nearest, option, slip_names
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError
@@ -19,21 +21,40 @@ if TYPE_CHECKING:
     from xegrad.problem import Problem
 
 
+def _complete_entry(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The class, after the comma."""
+    return completing(class_names)(ctx, incomplete) if "," in incomplete else []
+
+
 @takes_problem(without=["top", "all_entries", "entries"], digits=6)
 def command(
     *,
     request: ProblemOptions,
-    step: Annotated[list[str] | None, option("--step NAME", "These steps only.", values=EXPLAINED)] = None,
-    entry: Annotated[
-        str | None, option("--entry J,I", "Follow one entry of dL/dW: input J and class I, by index or name.")
+    step: Annotated[
+        list[str] | None,
+        option("--step NAME", "Show these steps only; several between commas.", values=EXPLAINED),
     ] = None,
-    row: Annotated[int, option("--row B", "Which row of a batch.", min=0)] = 0,
+    entry: Annotated[
+        str | None,
+        option(
+            "--entry J,I",
+            "Follow one entry of dL/dW: input J, class I, each by its index or its name.",
+            autocompletion=_complete_entry,
+        ),
+    ] = None,
+    row: Annotated[int, option("--row B", "Which row of a batch, from 0 (0).", min=0)] = 0,
     slip: Annotated[
-        str | None, option("--slip NAME", "Put the derivation with this mistake beside the right one.")
+        str | None,
+        option(
+            "--slip NAME",
+            "Show what this mistake would do here. xegrad slips lists their names.",
+            values=slip_names,
+            noun="slip",
+        ),
     ] = None,
     output: OutputOptions,
 ) -> int:
-    """The chain from W, x and the label to dL/dW, factor by factor, in the problem's own numbers.
+    """Show the chain from W, x and the label to dL/dW, factor by factor, in the problem's own numbers.
 
     \b
     xegrad explain problem.json
@@ -67,7 +88,7 @@ def command(
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
 
-            return slip_view(page_on(explanation.computation.problem, slip))
+            return slip_view(page_on(explanation.computation.problem, slip), page)
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(

@@ -1,39 +1,62 @@
-"""Help in panels: -h shows the commonest options of each, --help all of them; by what they are about."""
+"""Help in panels, by what the options are about: -h has the common options on one screen, --help all."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
-from typing import Annotated, Any
+from textwrap import wrap
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 
-# The options by what they are about, the commonest first: of each panel -h shows so many.
-SHOWN = 5
-PANELS: Mapping[str, Sequence[str]] = {
-    "Problem": (
-        "weights", "inputs", "label", "bias", "labels", "label_column", "classes", "transpose", "input_names",
-        "input_format",
+from xegrad.cli import COMMANDS
+from xegrad.cli.choices import choice, completing
+
+
+class Panel(NamedTuple):
+    """The options of a panel, by their parameters: those that -h shows, and the others."""
+
+    common: Sequence[str]
+    rare: Sequence[str] = ()
+
+
+HELP = "help"  # the option, in the short help too
+# fmt: off
+PANELS: Mapping[str, Panel] = {
+    "Problem": Panel(
+        ("problem", "rows", "weights", "inputs", "label", "bias"),
+        ("labels", "label_column", "classes", "input_names", "transpose", "input_format", "seed", "slips"),
     ),
-    "Loss": ("reduction", "label_smoothing", "class_weights", "ignore_index"),
-    "What is judged": ("gradient", "loss", "decimals", "digits_printed"),
-    "What is computed": (
-        "method", "with_respect_to", "exact", "dtype", "step", "entry", "row", "slip", "steps", "learning_rate",
-        "tolerance", "l2", "max_memory",
+    "Loss": Panel(("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
+    "What is judged": Panel(("gradient", "loss"), ("decimals", "digits_printed")),
+    "What is computed": Panel(
+        ("method", "with_respect_to", "steps", "learning_rate", "exact", "dtype"),
+        ("tolerance", "l2", "max_memory"),
     ),
-    "Tolerance": (
-        "stored_as", "rtol", "atol", "recipe", "strict", "summation", "confidence", "inputs_as", "logits_as",
-        "residual_as", "accumulate_in",
+    "What is shown": Panel(("name", "shell", "step", "entry", "slip"), ("row",)),
+    "Tolerance": Panel(
+        ("stored_as", "recipe", "rtol", "atol", "strict"),
+        ("summation", "confidence", "inputs_as", "logits_as", "residual_as", "accumulate_in"),
     ),
-    "Output": (
-        "json", "path", "form", "quiet", "top", "all_entries", "entries", "digits", "save", "pretty", "heatmap",
-        "theme", "color", "no_color",
+    "Output": Panel(
+        ("json", "path", "save", "quiet", "top", "entries"),
+        ("form", "output_format", "pretty", "digits", "all_entries", "timed")
+        + ("heatmap", "theme", "color", "no_color", HELP),
     ),
-}  # fmt: skip
-OTHER = "Options"
-WIDTH = 80
+}
+# fmt: on
+FEW = 12  # options of which -h leaves out none
+EXAMPLES = 4  # lines of which, at most, -h shows
+WIDEST_NAMES = 28  # columns; longer names have a line of their own
+
+
+class Option(NamedTuple):
+    """What help says of an option: "-b, --bias VALUE|FILE", and whether it is in the short help."""
+
+    names: str
+    help: str
+    is_common: bool
 
 
 class Command(TyperCommand):
@@ -41,67 +64,107 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Note first which help is asked for."""
-        ctx.meta["is_short"] = "-h" in args and "--help" not in args
+        has_many = len(self.get_params(ctx)) > FEW
+        ctx.meta["is_short"] = has_many and "-h" in args and "--help" not in args
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The names of options, each with the first sentence about it."""
+        completions = super().shell_complete(ctx, incomplete)
+        for completion in completions:
+            completion.help = _first_sentence(completion.help or "")
+        return completions
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
-        """All that is said of it, or its first paragraph and its examples."""
-        text = cleandoc(self.help or "")
+        """All that is said of it, or its first paragraph and the first examples."""
+        paragraphs = cleandoc(self.help or "").split("\n\n")
         if ctx.meta.get("is_short"):
-            text = "\n\n".join(text.split("\n\n")[:2])
+            about, examples = paragraphs[:2]
+            paragraphs = [
+                about,
+                "\n".join(examples.splitlines()[: EXAMPLES + 1]),
+            ]  # the first line says: examples
         formatter.write_paragraph()
         with formatter.indentation():
-            formatter.write_text(text)
+            formatter.write_text("\n\n".join(paragraphs))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The options by panels."""
-        left_out = 0
-        for panel, options in by_panel(self, ctx).items():
-            shown = options
-            if ctx.meta.get("is_short"):
-                shown = [(names, _first_sentence(help)) for names, help in options[:SHOWN]]
-            left_out += len(options) - len(shown)
-            with formatter.section(panel):
-                formatter.write_dl(shown)
-        if left_out:
-            formatter.write_paragraph()
-            formatter.write_text(f"{left_out} more options: {ctx.command_path} --help")
+        panels = by_panel(self, ctx)
+        everything = [option for options in panels.values() for option in options]
+        is_short = ctx.meta.get("is_short")
+        shown = [option for option in everything if option.is_common or not is_short]
+        indent = min(WIDEST_NAMES, max(len(option.names) for option in shown))
+        for panel, options in panels.items():
+            rows = [
+                (option.names, _first_sentence(option.help) if is_short else option.help)
+                for option in options
+                if option in shown
+            ]
+            write_panel(formatter, panel, rows, indent)
+        if left_out := len(everything) - len(shown):
+            formatter.write(f"\n{left_out} more options: {ctx.command_path} --help\n")
+
+
+def write_panel(formatter: Any, title: str, rows: Sequence[tuple[str, str]], indent: int) -> None:
+    """A heading, and below it names with what they are, `indent` columns from them."""
+    if not rows:
+        return
+    # Colours, which typer leaves out where it does not write to a terminal.
+    formatter.write(f"\n{typer.style(f'{title}:', bold=True, fg='green')}\n")
+    start = indent + 4
+    for names, text in rows:
+        first, *others = wrap(text, max(20, formatter.width - start), break_on_hyphens=False) or [""]
+        padding = " " * (indent - len(names) + 2) if len(names) <= indent else "\n" + " " * start
+        formatter.write(f"  {typer.style(names, bold=True, fg='cyan')}{padding}{first}".rstrip() + "\n")
+        formatter.write("".join(f"{'':{start}}{line}\n" for line in others))
 
 
 def _first_sentence(text: str) -> str:
-    """W, inputs x classes."""
-    first, *others = re.split(r"\.\s+(?=[A-Z\[])", text, maxsplit=1)
-    return f"{first}." if others else first
+    """The label smoothing, from 0 to 1."""
+    first, stop, _ = text.partition(". ")
+    return first + stop.strip()
 
 
-def by_panel(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
-    """What --help says of each option, by the panel that it is in; the commonest first."""
-    place = {name: (panel, k) for panel, names in PANELS.items() for k, name in enumerate(names)}
-    panels: dict[str, list[tuple[int, tuple[str, str]]]] = {}
-    for parameter in command.get_params(ctx):
-        record = parameter.get_help_record(ctx)
-        is_argument = parameter.param_type_name == "argument"
-        panel, k = place.get(parameter.name, ("Problem", -1) if is_argument else (OTHER, 0))
-        if record is not None:
-            panels.setdefault(panel, []).append((k, record))
-    order = [*PANELS, OTHER]
-    return {
-        panel: [record for _, record in sorted(panels[panel], key=lambda one: one[0])]
-        for panel in sorted(panels, key=order.index)
+def by_panel(command: Any, ctx: Any) -> dict[str, list[Option]]:
+    """The options and arguments of a command by the panel that each is in, the common ones first."""
+    parameters = {parameter.name: parameter for parameter in command.get_params(ctx)}
+    panels = {
+        panel: [
+            Option(*row(parameters[name], ctx), is_common=name in (*names.common, HELP))
+            for name in (*names.common, *names.rare)
+            if name in parameters
+        ]
+        for panel, names in PANELS.items()
     }
+    return {panel: options for panel, options in panels.items() if options}
+
+
+def row(parameter: Any, ctx: Any) -> tuple[str, str]:
+    """An option or argument as it is written, "-b, --bias VALUE|FILE", and what is said of it."""
+    help = "The common options (-h), or all (--help)." if parameter.name == HELP else parameter.help or ""
+    if parameter.param_type_name == "argument":
+        return str(parameter.make_metavar(ctx)), help
+    names = "/".join(filter(None, (", ".join(sorted(parameter.opts, key=len)), *parameter.secondary_opts)))
+    return names if parameter.is_flag else f"{names} {parameter.make_metavar(ctx)}", help
 
 
 def command(
-    context: typer.Context, name: Annotated[str | None, typer.Argument(metavar="[COMMAND]")] = None
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[COMMAND]",
+            help="The command; without one, the list of them.",
+            autocompletion=completing(COMMANDS),
+        ),
+    ] = None,
 ) -> int:
-    """Print the help of a command.
+    """Print the help of a command, as COMMAND --help does.
 
     \b
     xegrad help verify
     """
-    from xegrad.cli import COMMANDS
-    from xegrad.cli.choices import choice
-
     root = context.parent
     assert root is not None
     if name is None:

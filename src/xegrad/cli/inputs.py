@@ -14,7 +14,7 @@ import typer
 
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE
-from xegrad.cli.choices import option
+from xegrad.cli.choices import class_names, option
 from xegrad.errors import LONGEST, InputError, UsageError, short
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
@@ -34,27 +34,32 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     problem: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PROBLEM]",
-            help="A file (JSON, CSV, NPZ, safetensors, NDJSON), or - for standard input.",
+            metavar="[PROBLEM]...",
+            help="A file, or - for standard input. JSON, CSV, NPZ, safetensors, or NDJSON, a stream of problems. "
+            "Several files give several results.",
             show_default=False,
         ),
     ] = None
-    labels: Annotated[str | None, option("FILE", "The labels, or a row of targets for each row of x.")] = None
+    labels: Annotated[str | None, option("FILE", "A file with the label, or the target, of each row.")] = None
     label_column: Annotated[
-        str | None, option("NAME", "The column of a data set (-x data.csv) that is the label.")
+        str | None, option("NAME", "The column of -x data.csv that holds the labels.")
     ] = None
     input_format: Annotated[
         str | None,
         option(
-            "--input-format",
-            "Where the suffix does not say it; raw:float32 of a gradient's bytes.",
+            "--input-format FORMAT",
+            f"The format of the files, whatever their suffix. {', '.join(formats.FORMATS)}; or, for a gradient that "
+            f"is bytes of memory, {', '.join(formats.RAW)}.",
             values=(*formats.FORMATS, *formats.RAW),
             noun="format",
         ),
     ] = None
     max_memory: Annotated[
         str | None,
-        option("--max-memory SIZE", "What it may take, as 2GiB (half of what is available by default)."),
+        option(
+            "--max-memory SIZE",
+            "The most memory to take, such as 2GiB. By default half of what is available.",
+        ),
     ] = None
 
     @property
@@ -76,7 +81,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         return "ndjson" in names.values()
 
     @property
-    def _readable(self) -> dict[str, str]:
+    def readable(self) -> dict[str, str]:
         """The values that may be files, by their options."""
         arrays = {FIELDS[key].option: text for key, text in self.values.items() if FIELDS[key].kind is ARRAY}
         return arrays | ({} if self.labels is None else {"--labels": self.labels})
@@ -84,7 +89,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     def check_readers(self, *others: tuple[str, str | None]) -> None:
         """Raise UsageError where standard input is asked for twice."""
         readers = [path for path in self.paths if path == "-"]
-        readers += [option for option, text in (*self._readable.items(), *others) if text == "-"]
+        readers += [option for option, text in (*self.readable.items(), *others) if text == "-"]
         if len(readers) > 1:
             raise UsageError(f"standard input holds one thing, but {' and '.join(readers)} ask for it")
 
@@ -96,13 +101,11 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     @property
     def files(self) -> list[str]:
         """Every value that may be a file, so that nothing is written over it."""
-        return [str(formats.with_key(value)[0]) for value in (*self.paths, *self._readable.values())]
+        return [str(formats.with_key(value)[0]) for value in (*self.paths, *self.readable.values())]
 
     def read(self, *others: tuple[str, str | None]) -> RawProblem:
         """The problem.  `others` are more options that may ask for standard input."""
         paths = self.paths
-        if len(paths) > 1:
-            raise UsageError(f"one problem is expected, not {len(paths)}: {' '.join(paths)}")
         self.check_readers(*others)
         problem = formats.read_raw(paths[0], self.input_format) if paths else None
         return self.parts() if problem is None else self.parts().over(problem)
@@ -281,7 +284,12 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
                 return TROUBLE
             with memory.max_memory(arguments["request"].max_memory):
-                return command(**arguments)
+                paths = arguments["request"].paths
+                if len(paths) < 2 or arguments["request"].is_stream:
+                    return command(**arguments)
+                from xegrad.cli import several
+
+                return several.run(command, paths, arguments)
 
         # `inspect.signature`, by which typer learns of the options, looks for it; functions' type does not list it.
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -301,7 +309,8 @@ def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
     for field in FIELDS.values():
         if field.options:
             name, usage = field.parameter, " ".join((*field.options, field.metavar or ""))
-            own = option(usage, field.help, values=field.words, noun=field.noun)
+            values_of = class_names if field.kind is LABELS else field.words
+            own = option(usage, field.help, values=values_of, noun=field.noun)
             of_fields[name] = values.replace(
                 name=name, default=None, annotation=Annotated[field.kind.option | None, own]
             )

@@ -11,7 +11,8 @@ from typing import Any
 import typer
 
 from xegrad import __version__
-from xegrad.cli.help import by_panel, command_and_context
+from xegrad.cli import COMMANDS
+from xegrad.cli.help import by_panel, command_and_context, row
 
 ENVIRONMENT = {
     "COLUMNS": "The width to write for.",
@@ -33,13 +34,13 @@ def command(context: typer.Context) -> int:
 
 def page(root: Any) -> Iterator[str]:
     """The lines of the page: each command with its examples and its options."""
-    from xegrad.cli import COMMANDS
-
-    said = cleandoc(root.command.help or "").split("\n\n")
     yield f'.TH XEGRAD 1 "" "xegrad {__version__}" "User Commands"'
     yield from (".SH NAME", r"xegrad \- gradients of the softmax layer with categorical cross-entropy")
-    yield from (".SH SYNOPSIS", r".B xegrad", r"\fICOMMAND\fR [\fIOPTIONS\fR] [\fIPROBLEM\fR]")
-    yield from (".SH DESCRIPTION", *(line for part in said for line in (".PP", escaped(part))))
+    yield from (".SH SYNOPSIS", r".B xegrad", r"\fICOMMAND\fR [\fIOPTIONS\fR] [\fIPROBLEM\fR]...")
+    yield from (".SH DESCRIPTION", *_text(root.command.help))
+    yield ".SH OPTIONS"
+    for option in root.command.get_params(root):
+        yield from _described(*row(option, root))
     yield ".SH COMMANDS"
     for name, summary in COMMANDS.items():
         yield from (".TP", rf"\fBxegrad {name}\fR", escaped(summary))
@@ -55,14 +56,31 @@ def _command(root: Any, name: str) -> Iterator[str]:
     command, context = command_and_context(root, name)
     yield f".SH XEGRAD {name.upper()}"
     yield rf"\fBxegrad {name}\fR " + escaped(" ".join(command.collect_usage_pieces(context)))
-    for part in cleandoc(command.help or "").split("\n\n"):
-        is_code = part.startswith("\b")
-        lines = part.removeprefix("\b\n").splitlines()
-        yield from (".PP", *([".RS", ".nf"] * is_code), *map(escaped, lines), *([".fi", ".RE"] * is_code))
+    yield from _text(command.help)
     for panel, options in by_panel(command, context).items():
         yield f".SS {panel}"
-        for names, help in options:
-            yield from (".TP", rf"\fB{escaped(names)}\fR", escaped(help))
+        for option in options:
+            yield from _described(option.names, option.help)
+
+
+def _text(help: str | None) -> Iterator[str]:
+    """The paragraphs of a help text; its examples keep their lines."""
+    for part in cleandoc(help or "").split("\n\n"):
+        is_code = part.startswith("\b")
+        lines = part.removeprefix("\b\n").splitlines()
+        yield from (".PP", *([".RS 2", ".nf"] * is_code), *map(escaped, lines), *([".fi", ".RE"] * is_code))
+
+
+def _described(names: str, help: str) -> Iterator[str]:
+    """An option in bold, what it takes in italics, and what is said of it."""
+    options, _, takes = names.rpartition(" ")
+    if takes.startswith("-") or not options:
+        options, takes = names, ""
+    yield from (
+        ".TP",
+        rf"\fB{escaped(options)}\fR" + (rf" \fI{escaped(takes)}\fR" if takes else ""),
+        escaped(help),
+    )
 
 
 def escaped(text: str) -> str:

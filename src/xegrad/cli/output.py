@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from xegrad.cli.choices import choice, option
+from xegrad.cli.choices import choice, nearest, option
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
 
@@ -32,22 +32,24 @@ FORMS = {
 VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
 Write = Callable[[Iterable["bytes | memoryview"]], object]
-Json = Annotated[bool, option("--json", "Short for --format json.")]
+Json = Annotated[bool, option("--json", "JSON on one line, for scripts.")]
+Pretty = Annotated[bool, option("--pretty", "Indent the JSON.")]
 Color = Annotated[
     str,
     option(
         "--color WHEN",
-        "auto (on a terminal), always, never; NO_COLOR and CLICOLOR_FORCE do the same.",
+        "When to use colours: auto, always or never. auto: on a terminal, unless NO_COLOR is set, and in a pipe "
+        "where CLICOLOR_FORCE is.",
         values=("auto", "always", "never"),
         noun="way to colour",
     ),
 ]
-NoColor = Annotated[bool, option("--no-color", "Short for --color never.")]
+NoColor = Annotated[bool, option("--no-color", "The same as --color never.")]
 Theme = Annotated[
     str | None,
     option(
         "--theme NAME",
-        "dark or light ground; else what the terminal says, or a page's reader prefers.",
+        "Colours for a dark or a light background. By default what the terminal says; an HTML page follows its reader.",
         values=("dark", "light"),
         noun="theme",
     ),
@@ -61,24 +63,27 @@ class OutputOptions(msgspec.Struct, frozen=True):
         str | None,
         option(
             "--format NAME",
-            "table (by default), json, markdown, svg, html; of compute csv and npy, which hold dL/dW.",
+            "table, json, markdown, svg or html (table). compute knows csv and npy too, which hold dL/dW.",
             values=FORMS,
         ),
     ] = None
     json: Json = False
-    pretty: Annotated[bool, option("--pretty", "JSON in indented lines.")] = False
+    pretty: Pretty = False
     path: Annotated[
         str | None,
-        option("-o, --output FILE", "Write it there, whole or not at all; format from the suffix."),
+        option(
+            "-o, --output FILE",
+            "Write to a file, in the format of its suffix. The file is written whole or not at all.",
+        ),
     ] = None
-    top: Annotated[int, option("K", "How many of the worst entries.", min=1)] = 10
-    all_entries: Annotated[bool, option("--all", "All wrong entries.")] = False
-    entries: Annotated[bool, option("--entries", "Every entry, method by method.")] = False
+    top: Annotated[int, option("K", "How many of the worst entries are listed (10).", min=1)] = 10
+    all_entries: Annotated[bool, option("--all", "List all wrong entries.")] = False
+    entries: Annotated[bool, option("--entries", "List every entry, method by method.")] = False
     heatmap: Annotated[
-        bool, option("--heatmap/--no-heatmap", "Colours behind the numbers of a matrix (by default).")
+        bool, option("--heatmap/--no-heatmap", "Colours behind the numbers of a matrix (yes).")
     ] = True
-    digits: Annotated[int, option("D", "Significant digits; 17 shows raw numbers.", min=1, max=17)] = 8
-    quiet: Annotated[bool, option("-q, --quiet", "Nothing on standard output.")] = False
+    digits: Annotated[int, option("D", "Significant digits to show, 1 to 17.", min=1, max=17)] = 8
+    quiet: Annotated[bool, option("-q, --quiet", "Print nothing; the exit status tells.")] = False
     color: Color = "auto"
     no_color: NoColor = False
     theme: Theme = None
@@ -106,7 +111,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
             form = form or known.get(suffix)
             if form is None:
                 what = f"the suffix {suffix or 'is missing; it'} is none of {', '.join(known)}"
-                raise UsageError(f"-o {self.file}: {what}; --format decides, too")
+                raise UsageError(f"-o {self.file}: {what}; --format decides, too{nearest(suffix, known)}")
         return Destination(self, form or "table", self.file, is_report)
 
 
@@ -144,14 +149,13 @@ class Destination(msgspec.Struct, frozen=True):
 
             pieces = encode(result())
             if options.pretty:
-                pieces = (msgspec.json.format(b"".join(pieces), indent=2), b"\n")
+                pieces = (indented(b"".join(pieces)),)
         elif array is not None and self.form not in VIEWS:
             pieces = (array(self.form),)
         elif plot is not None and self.form == "svg":
             pieces = (plot(options.theme).encode(),)
         else:
             from xegrad.display import screen
-            from xegrad.display.pictures import drawn
 
             is_shown = self.path is None and self.form == "table" and not self.is_report
             color = is_shown and screen.has_color("never" if options.no_color else options.color)
@@ -160,6 +164,8 @@ class Destination(msgspec.Struct, frozen=True):
             if is_shown:
                 screen.show(blocks, page, color=color)
                 return
+            from xegrad.display.pictures import drawn
+
             theme = options.theme if self.form == "html" else page.theme
             pieces = (drawn(blocks, self.form, page.width, theme, ascii=page.ascii).encode(),)
         with writer(self.path, is_report=self.is_report) as write:
@@ -179,6 +185,11 @@ class Destination(msgspec.Struct, frozen=True):
             theme=options.theme or screen.theme(),
             ascii=self.path is None and not screen.is_unicode(),
         )
+
+
+def indented(json: bytes) -> bytes:
+    """The same JSON in indented lines."""
+    return msgspec.json.format(json.strip(), indent=2) + b"\n"
 
 
 @contextlib.contextmanager

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
+import msgspec
+
 from xegrad import formats
-from xegrad.cli.choices import choices, option
+from xegrad.cli.choices import choices, option, slip_names
+from xegrad.cli.output import Json
 from xegrad.errors import UsageError
 from xegrad.vocabulary import SYMBOLS
 
@@ -15,40 +18,51 @@ MOST = 1_000_000  # inputs or classes
 
 
 def command(
-    rows: Annotated[int | None, option("B", "A random one: B rows (1).", min=1, max=MOST)] = None,
-    inputs: Annotated[int | None, option("N", "N inputs (3).", min=1, max=MOST)] = None,
-    classes: Annotated[int | None, option("T", "T classes (5).", min=1, max=MOST)] = None,
-    seed: Annotated[int | None, option("S", "Which one (0).", min=0)] = None,
-    slip: Annotated[
+    rows: Annotated[int | None, option("B", "A random problem of B rows (1).", min=1, max=MOST)] = None,
+    inputs: Annotated[int | None, option("N", "A random problem of N inputs (3).", min=1, max=MOST)] = None,
+    classes: Annotated[int | None, option("T", "A random problem of T classes (5).", min=1, max=MOST)] = None,
+    seed: Annotated[int | None, option("S", "Which random problem (0).", min=0)] = None,
+    slips: Annotated[
         list[str] | None,
-        option("NAME", "With the gradient that these mistakes make; xegrad slips lists them."),
+        option(
+            "--slip NAME",
+            "Add the gradient that this mistake makes. xegrad slips lists them.",
+            values=slip_names,
+        ),
     ] = None,
     output_format: Annotated[
-        str, option("--format", "What it is written as.", values=WRITABLE, noun="format")
-    ] = "json",
+        str | None,
+        option("--format NAME", f"{' or '.join(WRITABLE)} (json).", values=WRITABLE, noun="format"),
+    ] = None,
+    json: Json = False,
 ) -> int:
-    """Print a problem: the derivation's own, or a random one of any size, with a wrong gradient perhaps.
+    """Print a problem to start from: the derivation's own, or a random one of any size.
 
     \b
     xegrad sample | xegrad compute
-    xegrad sample --rows 8 --inputs 20 --classes 10 --seed 1 > problem.json
+    xegrad sample --rows 8 --inputs 20 --classes 10 > problem.json
     xegrad sample --slip softmax-twice | xegrad verify
     xegrad sample --format csv > problem.csv
+    xegrad sample --json >> problems.ndjson
 
-    A random problem has as few blind spots as can be: what it cannot catch is said on standard error.
+    A problem in JSON has a row of W and x on each line, so that it can be edited; --json puts it on one line.
+    A random problem can catch as many mistakes as its size allows; the others are named on standard error.
     """
     from xegrad.formats.raw_problem import RawProblem
 
-    sizes = rows or (4 if slip else 1), inputs or 3, classes or 5, seed or 0
+    if json and output_format not in (None, "json"):
+        raise UsageError(f"--json and --format {output_format} ask for two things")
+    form = output_format or "json"
+    sizes = rows or (4 if slips else 1), inputs or 3, classes or 5, seed or 0
     claim: dict[str, Any] = {}
-    if slip:
+    if slips:
         from xegrad.blindness import problem_with_slips
         from xegrad.slips import SLIPS
 
-        problem, of, gradient = problem_with_slips(choices(slip, SLIPS, "slip"), *sizes)
+        problem, of, gradient = problem_with_slips(choices(slips, SLIPS, "slip"), *sizes)
         claim = {"gradient": gradient, "with_respect_to": None if of == "weights" else SYMBOLS[of]}
-        if output_format != "json":
-            raise UsageError(f"a gradient does not fit into {output_format}; --slip is written as json")
+        if form != "json":
+            raise UsageError(f"a gradient does not fit into {form}; --slip is written as json")
     elif (rows, inputs, classes, seed) == (None,) * 4:
         from xegrad import slip_page
 
@@ -71,5 +85,6 @@ def command(
         **claim,
     }
     raw = RawProblem({key: value for key, value in values.items() if value is not None})
-    sys.stdout.buffer.write(formats.FORMATS[output_format].module.write_problem(raw))
+    written = formats.FORMATS[form].module.write_problem(raw)
+    sys.stdout.buffer.write(msgspec.json.format(written.rstrip(), indent=-1) + b"\n" if json else written)
     return 0

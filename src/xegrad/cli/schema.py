@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from xegrad.cli.choices import choice, completing
+from xegrad.cli.output import Pretty, indented
 
 # name: (type, what it is in a few words)
 SCHEMAS: Mapping[str, tuple[str, str]] = {
@@ -26,14 +27,20 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", autocompletion=completing(SCHEMAS)),
+        typer.Argument(
+            metavar="[NAME]",
+            help=f"{', '.join(SCHEMAS)}; without one, what each is.",
+            autocompletion=completing(SCHEMAS),
+        ),
     ] = None,
+    pretty: Pretty = False,
 ) -> int:
     """Print the JSON Schema of a problem, or of what a command prints with --json.
 
     \b
     xegrad schema compute > compute.schema.json
-    xegrad schema                                # the names, and what each is
+    xegrad schema verify --pretty
+    xegrad schema                       # what each is
     """
     if name is None:
         for known, (_, summary) in SCHEMAS.items():
@@ -54,5 +61,6 @@ def command(
             definition["description"] = cleandoc(definition["description"])
     draft = "https://json-schema.org/draft/2020-12/schema"
     schema = {"$schema": draft, "title": f"xegrad/{name}/1", **described}
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n")
+    written = msgspec.json.encode(schema) + b"\n"
+    sys.stdout.buffer.write(indented(written) if pretty else written)
     return 0

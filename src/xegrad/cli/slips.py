@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xegrad.cli import DONE
-from xegrad.cli.choices import choice
-from xegrad.cli.output import Color, Json, NoColor, OutputOptions
+from xegrad.cli.choices import choice, completing, slip_names
+from xegrad.cli.output import Color, Json, NoColor, OutputOptions, Pretty
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this one.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="The mistake to explain; without one, the list of them.",
+            autocompletion=completing(slip_names),
+        ),
+    ] = None,
     json: Json = False,
+    pretty: Pretty = False,
     color: Color = "auto",
     no_color: NoColor = False,
 ) -> int:
-    """List the mistakes that verify can name, or explain one.
+    """List the mistakes that verify can name, or explain one in numbers.
 
     \b
     xegrad slips
@@ -44,7 +52,9 @@ def command(
         from xegrad.display.slip import slip_view, slips_view
         from xegrad.slip_page import page as slip_page
 
-        return slips_view() if name is None else slip_view(slip_page(chosen[0]))
+        return slips_view() if name is None else slip_view(slip_page(chosen[0]), page)
 
-    OutputOptions(json=json, color=color, no_color=no_color).destination().write(result=result, view=view)
+    OutputOptions(json=json, pretty=pretty, color=color, no_color=no_color).destination().write(
+        result=result, view=view
+    )
     return DONE

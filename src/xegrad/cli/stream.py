@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xegrad import progress
-from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
+from xegrad import memory, progress
+from xegrad.cli import DONE, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
 from xegrad.errors import InputError, UsageError, XegradError
@@ -32,14 +32,19 @@ WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their
 # By which the libraries of BLAS learn, when numpy is imported, how many threads they may start.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
-# What a command makes of some lines, in any order: their places, the result of each or what is wrong with it, and their
-# exit status, which is TROUBLE for what is wrong.
-Answer = tuple["Sequence[int]", "Sequence[Line | str]", int]
+# How a line came out: its exit status, and what the summary calls it.
+Kind = tuple[int, str]
+DONE_LINE: Kind = (DONE, "done")
+BAD_LINE: Kind = (TROUBLE, "bad")
+
+# What a command makes of some lines, in any order: their places, the result of each or what is wrong with it, and how
+# they came out.
+Answer = tuple["Sequence[int]", "Sequence[Line | str]", Kind]
 Work = Callable[["ndjson.Lines", "RawProblem"], Iterable[Answer]]
 
 
-# The lines of output for a chunk; how many came out with each status, and the number of the first that was bad.
-Answered = tuple[bytes | memoryview, tuple[Counter[int], int | None]]
+# The lines of output for a chunk; how many came out how, and the number of the first that was bad.
+Answered = tuple[bytes | memoryview, tuple[Counter[Kind], int | None]]
 
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
@@ -58,8 +63,9 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
             raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
-    counts: Counter[int] = Counter()
+    counts: Counter[Kind] = Counter()
     first_bad = ""
+    is_written = output.file is None  # a file is there when all of it is written
     try:
         with (
             writer(output.file) as write,
@@ -76,12 +82,22 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
                         raise
                     if bad and not first_bad:
                         first_bad = f"; the first is line {bad} of {source}"
+        is_written = True
     finally:
-        if not output.quiet and (counts or sys.exc_info()[0] is None):
-            wrong = f"{counts[JUDGED_WRONG]} wrong or undecided, " if counts[JUDGED_WRONG] else ""
-            outcomes = f"{counts[DONE]} done, {wrong}{counts[TROUBLE]} bad{first_bad}"
-            sys.stderr.write(f"xegrad: {count(counts.total(), 'line')}: {outcomes}\n")
-    return max(counts, default=DONE)
+        is_said = counts[BAD_LINE] if output.quiet else counts or sys.exc_info()[0] is None
+        if is_said and is_written:
+            sys.stderr.write(f"xegrad: {summary(command, counts)}{first_bad}\n")
+    return max(counts, default=DONE_LINE)[0]
+
+
+def summary(command: str, counts: Counter[Kind]) -> str:
+    """How many lines came out how: "1000 lines: 995 done, 5 bad", or "3 judged: 1 right, 2 wrong"."""
+    n_bad = counts[BAD_LINE]
+    if command != "verify":
+        return f"{count(counts.total(), 'line')}: {counts[DONE_LINE]} done, {n_bad} bad"
+    outcomes = [f"{number} {name}" for (_, name), number in sorted(counts.items()) if name != BAD_LINE[1]]
+    judged = ": ".join(filter(None, (f"{counts.total() - n_bad} judged", ", ".join(outcomes))))
+    return judged + (f"; {n_bad} bad" if n_bad else "")
 
 
 def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
@@ -90,13 +106,13 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
 
     lines = ndjson.lines(chunk)
     answers: list[Any] = [None] * len(lines.fields)
-    counts: Counter[int] = Counter()
+    counts: Counter[Kind] = Counter()
     bad: list[int] = []
-    for places, of_places, status in work(lines, overrides):
-        counts[status] += len(places)
+    for places, of_places, kind in work(lines, overrides):
+        counts[kind] += len(places)
         for place, result in zip(places, of_places, strict=True):
             answers[place] = result
-        if status == TROUBLE:
+        if kind == BAD_LINE:
             bad += places
     for place in bad:
         error = results.error_result(lines.numbers[place], answers[place], lines.ids[place])
@@ -121,7 +137,10 @@ def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> It
                 from xegrad.cli import processes
 
                 more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
-                yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
+                with memory.shared_among(_n_processors()):
+                    yield from processes.answers(
+                        answer, more, _n_processors(), is_ready, partial(_lost, source)
+                    )
 
 
 def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:

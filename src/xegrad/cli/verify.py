@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from xegrad import formats
-from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
+from xegrad.cli import DONE, JUDGED_WRONG
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from xegrad.display.page import PageSettings
     from xegrad.formats.ndjson import Lines
     from xegrad.formats.raw_problem import RawProblem
+    from xegrad.tolerance import Tolerance
     from xegrad.verification import Verification
 
 STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
-OF_BOUND = (*MIXED, "recipe")  # what means nothing beside a house rule
 PRECISIONS = (*STORED, "float64")
+_STORED = "bfloat16, float16 or float32."
 _format = partial(option, values=STORED, noun="precision")
+SUMMATIONS = ("any", "pairwise", "blocked=")
 MOST_PRINTED = 10_000  # decimals or digits: no float has more
 
 
@@ -46,58 +48,68 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         str | None,
         option(
             "VALUE|FILE",
-            "The gradient to judge, in W's layout: JSON, CSV, NPY, NPZ, what numpy prints, or -.",
+            "The gradient to judge: a value, a file, or -. JSON, CSV, NPY, NPZ, safetensors, or text as "
+            "numpy prints it, in the layout of W.",
         ),
     ] = None
     loss: Annotated[str | None, option("VALUE", "The loss to judge.")] = None
     with_respect_to: Annotated[
         list[str] | None,
-        option(",".join(NAMES), "Which gradients are judged, or which to check (all that there are)."),
+        option("NAMES", f"Which gradients: {', '.join(NAMES)}. By default all that are given.", values=NAMES),
     ] = None
-    stored_as: Annotated[str | None, _format("--stored-as", "To which the result was then rounded.")] = None
-    inputs_as: Annotated[str | None, _format("--inputs-as", "To which W, x and b were rounded first.")] = None
-    logits_as: Annotated[str | None, _format("--logits-as", "To which the logits were.")] = None
-    residual_as: Annotated[str | None, _format("--residual-as", "To which dL/dlogits was.")] = None
+    stored_as: Annotated[
+        str | None, _format("--stored-as DTYPE", f"The result was stored in this precision. {_STORED}")
+    ] = None
+    inputs_as: Annotated[
+        str | None, _format("--inputs-as DTYPE", "W, x and b were first rounded to this precision.")
+    ] = None
+    logits_as: Annotated[
+        str | None, _format("--logits-as DTYPE", "The logits were rounded to this precision.")
+    ] = None
+    residual_as: Annotated[
+        str | None, _format("--residual-as DTYPE", "dL/dlogits was rounded to this precision.")
+    ] = None
     accumulate_in: Annotated[
-        str | None, _format("--accumulate-in", "In which products are added up.", values=PRECISIONS)
+        str | None,
+        _format("--accumulate-in DTYPE", "The precision in which products are summed.", values=PRECISIONS),
     ] = None
     recipe: Annotated[
         str | None,
-        option("--recipe NAME", "What a framework rounds (docs/recipes.md).", values=RECIPES, noun="recipe"),
+        option(
+            "--recipe NAME",
+            f"The roundings of a framework. {', '.join(RECIPES)}.",
+            values=RECIPES,
+            noun="recipe",
+        ),
     ] = None
     confidence: Annotated[
         float | None,
-        option("P", "A bound for roundings that are independent, which fails with this probability."),
+        option("P", "A bound that fails with this probability. It holds where roundings are independent."),
     ] = None
     exact: Annotated[
-        bool, option("--exact", "Certify every exact value, however long it takes (by default 10 s).")
+        bool,
+        option(
+            "--exact",
+            "Take as long as the exact values need. By default xegrad gives up after 10 s, and says so.",
+        ),
     ] = False
-    summation: Annotated[str, option("any|pairwise|blocked=N", "How its sums were formed.")] = "any"
-    rtol: Annotated[
-        float | None, option("R", "A relative tolerance, in place of the derived bound.", min=0)
-    ] = None
-    atol: Annotated[float | None, option("A", "An absolute one, likewise.", min=0)] = None
+    summation: Annotated[
+        str, option("HOW", "How sums were formed: any, pairwise, blocked=N.", values=SUMMATIONS)
+    ] = "any"
+    rtol: Annotated[float | None, option("R", "A relative tolerance, not the error bound.", min=0)] = None
+    atol: Annotated[float | None, option("A", "An absolute tolerance, not the error bound.", min=0)] = None
     decimals: Annotated[
-        str | None, option("D|none", "How many the text was printed with (found by itself).")
+        str | None, option("D|none", "How many decimals it was printed with. By default the text tells.")
     ] = None
     digits_printed: Annotated[
-        int | None, option("P", "How many significant digits each number was printed with, likewise.", min=1)
+        int | None,
+        option("P", "How many significant digits it was printed with. By default the text tells.", min=1),
     ] = None
-    strict: Annotated[bool, option("--strict", "Lost digits count as wrong.")] = False
+    strict: Annotated[bool, option("--strict", "digits-lost counts as wrong.")] = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for what means nothing."""
-        for name, value in (("--rtol", self.rtol), ("--atol", self.atol)):
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"{name} is {value}; a finite number is expected")
-        if self.confidence is not None and not 0 < self.confidence < 1:
-            raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
-        if (self.rtol, self.atol) != (None, None):
-            beside = [field for field in OF_BOUND if getattr(self, field) is not None]
-            for field in (*beside, *(["summation"] if self.summation != "any" else [])):
-                of_bound = f"--{field.replace('_', '-')} is about the derived bound"
-                raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
-        _roundings(self.summation)
+        self.tolerance()
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
         if self.decimals is not None and self.digits_printed is not None:
@@ -105,6 +117,21 @@ class JudgingOptions(msgspec.Struct, frozen=True):
             raise UsageError(f"{both} say how the text was printed; one of them does")
         if self.with_respect_to:
             choices(self.with_respect_to, NAMES, "gradient", GRADIENTS)
+
+    def tolerance(self, stored_as: str | None = None) -> Tolerance:
+        """What is allowed of the claim, in the format in which it was stored."""
+        from xegrad import bounds
+        from xegrad.tolerance import Tolerance
+
+        with _of_option():
+            return Tolerance.of_recipe(
+                self.recipe,
+                stored_as=stored_as,
+                terms=bounds.by_name(self.summation),
+                rtol=self.rtol,
+                atol=self.atol,
+                **{field: getattr(self, field) for field in MIXED},
+            )
 
     @property
     def reading(self) -> Reading | None:
@@ -126,35 +153,29 @@ def _of_option() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise UsageError(f"--{error}") from None
-
-
-def _roundings(summation: str) -> Callable[[int], int]:
-    """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
-    from xegrad import bounds
-
-    with _of_option():
-        return bounds.by_name(summation)
+        keyword = error.part or ""
+        message = str(error).replace(keyword, keyword.replace("_", "-"), 1)
+        raise UsageError(f"--{message.replace('rtol and atol', '--rtol and --atol')}") from None
 
 
 @takes_problem(without=["entries"])
 def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputOptions) -> int:
-    """Judge a gradient against the exact one, by a bound that is derived.
+    """Say whether a gradient is right, by an error bound that is derived, and which mistake was made.
 
     \b
     xegrad verify problem.json --gradient mine.npy --dtype float32
     xegrad verify problem.json --gradient printed.txt --dtype auto
     xegrad verify problem.json --gradient all.json --with-respect-to W,b
-    xegrad verify layer.npz                 # a problem with "gradient" beside W, x and label
     myprogram --json | xegrad verify problem.json --gradient -
-    xegrad verify candidates.ndjson         # a stream, each line with its candidate
-    xegrad verify problem.json              # xegrad's own methods
+    xegrad verify layer.npz           # its own "gradient"
+    xegrad verify candidates.ndjson   # a stream, line by line
+    xegrad verify problem.json        # xegrad's own methods
 
-    Four outcomes: right; digits-lost (within the bound, but some entries have no correct digit); wrong;
-    undecided (the bound says nothing in that precision: --rtol decides).  In the list of worst entries,
-    yours is the candidate's number, exact the correctly rounded one, error yours minus exact.
+    There are four outcomes.  right: every entry is within the bound.  digits-lost: so it is, but some entries
+    have no correct digit.  wrong: an entry is beyond the bound.  undecided: the bound says nothing in that
+    precision, and --rtol decides.  The error of an entry is yours minus exact.
 
-    Exit status: 0 verified, 1 wrong or undecided, 2 trouble.
+    Exit status: 0 right, 1 wrong or undecided, 2 trouble.
     """
     if request.is_stream:
         from xegrad.cli import stream
@@ -200,7 +221,7 @@ def _verify(
     from xegrad import verification
     from xegrad.formats import claim
     from xegrad.methods.exact import affording
-    from xegrad.tolerance import Tolerance, in_half, tolerance_for
+    from xegrad.tolerance import in_half, tolerance_for
 
     written = claims(raw, judging.gradient, judging.loss, input_format)
     is_judged = bool(written)
@@ -222,15 +243,7 @@ def _verify(
     is_named = judging.with_respect_to or (of_problem and judging.gradient is not None)
     named = names if is_named else None
     candidate = claim.read(problem, raw.layout, named, *written, asked=judging.reading)
-    tolerance = Tolerance.of_recipe(
-        judging.recipe,
-        stored_as=stored_as,
-        terms=_roundings(judging.summation),
-        rtol=judging.rtol,
-        atol=judging.atol,
-        **{field: getattr(judging, field) for field in MIXED},
-    )
-    tolerance = tolerance_for(problem, candidate.dtype, tolerance)
+    tolerance = tolerance_for(problem, candidate.dtype, judging.tolerance(stored_as))
     of_steps = next((one.source for one in written if one.of != "loss"), "")
     with exact_values, formats.naming(of_steps):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
@@ -238,6 +251,7 @@ def _verify(
 
 def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOptions) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
+    from xegrad.cli.stream import BAD_LINE
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
@@ -250,7 +264,18 @@ def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOption
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)
         except (InputError, UsageError) as error:
-            yield [place], [ndjson.shortened(error)], TROUBLE
+            yield [place], [ndjson.shortened(error)], BAD_LINE
             continue
         status = DONE if verification.verified else JUDGED_WRONG
-        yield [place], [verify_result(verification, id=raw.id)], status
+        yield [place], [verify_result(verification, id=raw.id)], (status, _worst(verification))
+
+
+def _worst(verification: Verification) -> str:
+    """The worst of the outcomes of all that is claimed."""
+    from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG
+
+    if verification.misshapen or (verification.steps is not None and verification.steps.wrong is not None):
+        return WRONG
+    order = (RIGHT, DIGITS_LOST, UNDECIDED, WRONG)
+    outcomes = (judgement.outcome for judgement in verification.judgements.values())
+    return max(outcomes, key=order.index, default=RIGHT)

@@ -52,7 +52,9 @@ def computation_view(
     by_row = _rows(computation, page) if layout.is_batch else _probabilities(computation, page)
     methods = _methods(computation, with_time=with_time)
     matrices = {name: _matrix(computation, name, layout, page) for name in computation.names}
-    largest = [_largest(computation, name, layout, page) for name, matrix in matrices.items() if not matrix]
+    largest = [
+        _largest_entries(computation, name, layout, page) for name, matrix in matrices.items() if not matrix
+    ]
     problem: View = [[Paragraph(understood(computation.problem, layout))], by_row, methods, *largest]
     beside = replace(page, width=terminal.width_beside(problem, page.width))
     gradients = [
@@ -226,10 +228,10 @@ def _matrix(computation: Computation, name: str, layout: Layout, page: PageSetti
     return gradient_matrix(computation.problem, name, _reported(computation, name, layout), page)
 
 
-def _largest(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
+def _largest_entries(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
     """Its largest entries."""
     values = _reported(computation, name, layout).ravel()
-    shown = _of_largest(values, values.size if page.top is None else page.top)
+    shown = _largest(values, values.size if page.top is None else page.top)
     decimals = decimals_for(values[shown].tolist(), page.digits)
     numbers = [in_column(value, decimals, page.digits) for value in values[shown].tolist()]
     several = "The largest" if len(shown) == 1 else f"The {len(shown)} largest"
@@ -316,7 +318,7 @@ def _class_names(problem: Problem, classes: Iterable[int], width: int) -> list[s
     return [marks[index] + class_within(problem, index, width - len(marks[index])) for index in classes]
 
 
-def _of_largest(values: Any, n: int) -> Any:
+def _largest(values: Any, n: int) -> Any:
     """The flat indices of the n largest entries, the first of equal ones first; of many, only these are sorted."""
     keys = np.abs(values)
     np.negative(keys, out=keys)

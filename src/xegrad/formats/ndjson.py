@@ -30,7 +30,8 @@ from xegrad.problem_spec import CLAIMS, FIELDS, ProblemObject
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import NAMES
 
-# Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
+# Bytes asked for at a time: with fewer, what a stack costs whatever its size counts, and with more, its arrays leave
+# the cache.  A pipe gives what it holds.
 READ = 2**19
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time

@@ -34,7 +34,8 @@ def chosen(arrays: Mapping[str, Any], part: str, names: Sequence[str], others: S
         return fitting[0]
     wanted = " or ".join(map(repr, names))
     problem = f"{' and '.join(fitting)} could each be {part}" if fitting else f"there is no array {wanted}"
-    raise InputError(f"{problem}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one")
+    hint = nearest(names[0], arrays)
+    raise InputError(f"{problem}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one{hint}")
 
 
 def checked(array: NDArray[Any], field: Field) -> Any:

@@ -33,7 +33,7 @@ def memory(problem: Problem) -> int:
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
-    return n_problems * (100e-6 + n_inputs * (32e-6 + 27e-9 * n_rows * n_classes**2))
+    return n_problems * (100e-6 + n_inputs * (32e-6 + 24e-9 * n_rows * n_classes**2))
 
 
 @np.errstate(all="ignore")

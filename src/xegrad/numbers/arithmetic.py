@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -56,8 +57,10 @@ def by_name(summation: str) -> Callable[[int], int]:
     if kind == "blocked" and size.isdecimal() and float(size):
         return blocked(int(min(float(size), 2.0**53)))  # more terms than any sum has
     if summation not in ("any", "pairwise"):
+        near = get_close_matches(summation, ("any", "pairwise", "blocked=N"), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
         expected = "any, pairwise or blocked=N is expected, N terms to a block"
-        raise InputError(f"summation is {shown(summation)}; {expected}")
+        raise InputError(f"summation is {shown(summation)}; {expected}{hint}")
     return any_order if summation == "any" else pairwise
 
 
