@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -19,11 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from rich.text import Text
 
 from conftest import Outcome, Run, Shell, one_line, problem_json
 from strategies import problems
 from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, progress, read
 from xegrad.computation import methods_for
+from xegrad.display.blocks import Table
 from xegrad.display.computation import _largest, computation_view
 from xegrad.display.page import PageSettings
 from xegrad.display.pictures import drawn
@@ -689,3 +692,51 @@ def test_a_chain_that_is_further_off_than_rounding_explains_differs(
     assert result["verdict"] == "differ"
     assert result["comparison"]["agree"] is False
     assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}
+
+
+def test_time_is_told_only_where_it_is_asked_for(run: Run) -> None:
+    seed = "sample_inputs/seed.json"
+    heading = re.compile(r"^method .* differ +time$", flags=re.MULTILINE)
+    assert heading.search(run("compute", seed, "--time").out)
+    assert "time" not in run("compute", seed).out
+    result = json.loads(run("compute", seed, "--time", "--json").out)
+    assert all(result[method]["seconds"] > 0 for method in ("chain", "shortcut", "exact"))
+    assert "seconds" not in run("compute", seed, "--json").out
+
+
+def test_digits_that_are_not_those_of_the_exact_value_stand_out() -> None:
+    """In the style of what is wrong, since rounding does not explain it."""
+    layout, page = Layout(is_batch=False), PageSettings(entries=True)
+    computed = compute(read("sample_inputs/seed.json"))
+    chain = computed.evaluations["chain"]
+    gradient = chain.gradients["weights"].copy()
+    gradient[1, 2] += 2.0**-10
+    chain = replace(chain, gradients={"weights": gradient})
+    computed = replace(computed, evaluations={**computed.evaluations, "chain": chain})
+    cells = {
+        cell.plain: [(str(span.style), cell.plain[span.start : span.end]) for span in cell.spans]
+        for block in itertools.chain.from_iterable(computation_view(computed, layout, page))
+        if isinstance(block, Table)
+        for column in block.columns
+        for cell in column.cells
+        if column.heading == "chain" and isinstance(cell, Text)
+    }
+    assert cells["-0.39053177"] == [("wrong", "053177")]  # 2^-10 from -0.39150833
+    assert cells["-0.07830167"] == []
+
+
+def test_two_views_stand_side_by_side_from_110_columns_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, is_beside in ((109, False), (110, True)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = run("compute", "sample_inputs/underflow.json").out.splitlines()
+        assert any("Softmax layer" in line and line.endswith("dL/dW") for line in lines) is is_beside
+        assert max(map(len, lines)) <= columns
+
+
+def test_a_gradient_that_does_not_fit_is_a_map_and_its_largest_entries(run: Run) -> None:
+    """A matrix in bands that nobody can take in shows less."""
+    wide = json.dumps({"W": [[k / 64 for k in range(60)]] * 4, "x": [1, 2, 3, 4], "label": 0})
+    out = run("compute", stdin=wide).out
+    assert "each cell: the largest of 1 x 3 entries, by magnitude" in out
+    assert "The 10 largest of 240 entries of dL/dW:" in out
+    assert "…" not in out

@@ -822,3 +822,30 @@ def test_the_median_is_that_of_all_entries(size: int) -> None:
     random = np.random.default_rng(size)
     for values in (random.normal(size=size), np.round(random.normal(size=size)), np.arange(size) % 4.0):
         assert median_of(values) == np.median(values)
+
+
+def test_all_verdicts_come_first_and_what_to_do_next_last(run: Run) -> None:
+    wrong = json.dumps((-exact_gradient()).tolist())
+    lines = run("verify", SEED, "--gradient", wrong, "--loss", "3").out.splitlines()
+    assert lines[0].startswith("✗ WRONG: dL/dW") and lines[2].startswith("✗ WRONG: the loss")
+    assert [line[:12] for line in lines if line.startswith("──")] == ["── dL/dW ───", "── the loss "]
+    assert lines[-3] == "Next: xegrad slips sign-flipped explains it."
+    assert lines[-2].startswith("Next: give your logits and probabilities too")
+    assert "Next" not in "".join(lines[:-3])
+
+
+def test_rows_and_columns_that_are_wrong_in_every_entry_are_named(run: Run) -> None:
+    wrong = exact_gradient()
+    wrong[1] *= 1.5
+    wrong[:, 3:] += 0.125
+    out = run("verify", SEED, "--gradient", json.dumps(wrong.tolist())).out
+    assert "\n▸input 1 " in out
+    assert "wrong in every entry: input 1; classes 3 to 4\n" in out
+
+
+def test_an_error_is_told_to_four_digits_or_to_all(run: Run) -> None:
+    wrong = exact_gradient()
+    wrong[0, 0] += 2.0**-10
+    arguments = ("verify", SEED, "--gradient", json.dumps(wrong.tolist()))
+    assert run(*arguments).out.count(" 0.0009766\n") == 1
+    assert f" {float(wrong[0, 0] - exact_gradient()[0, 0])!r}\n" in run(*arguments, "--digits", "17").out

@@ -41,8 +41,10 @@ PANELS: Mapping[str, Panel] = {
     ),
     "Output": Panel(
         ("json", "path", "save", "quiet", "top", "entries"),
-        ("form", "output_format", "pretty", "digits", "all_entries", "timed")
-        + ("heatmap", "theme", "color", "no_color", HELP),
+        (
+            "form", "output_format", "pretty", "digits", "all_entries", "timed",
+            "heatmap", "theme", "color", "no_color", HELP,
+        ),
     ),
 }
 # fmt: on
