@@ -85,7 +85,7 @@ FIELDS: Mapping[str, Field] = {
         ("labels", "y", "target", "targets")),
     "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"The bias b. {_VALUE}", ALIASES["b"]),
     "classes": Field(list[str], CLASS_NAMES, ("--classes",), "NAMES",
-        "The class names, in the order of the columns of W. NAME,NAME,...", ("class_names", "names")),
+        "The class names, in the order of the columns of W. Commas stand between them.", ("class_names", "names")),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
         "W is stored classes x inputs, as PyTorch does. Gradients come out in the same layout. --no-transpose: it is "
         "not, whatever the file says.",

@@ -74,18 +74,21 @@ class Command(TyperCommand):
             completion.help = _first_sentence(completion.help or "")
         return completions
 
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """The usage, its first word in the colour of a heading."""
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        formatter.write_usage(ctx.command_path, pieces, typer.style("Usage:", bold=True, fg="green") + " ")
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """All that is said of it, or its first paragraph and the first examples."""
-        paragraphs = cleandoc(self.help or "").split("\n\n")
+        texts = paragraphs(self.help)
         if ctx.meta.get("is_short"):
-            about, examples = paragraphs[:2]
-            paragraphs = [
-                about,
-                "\n".join(examples.splitlines()[: EXAMPLES + 1]),
-            ]  # the first line says: examples
+            about, examples = texts[:2]
+            lines = examples.splitlines()[: EXAMPLES + 1]  # the first says that these are examples
+            texts = [about, "\n".join(lines)]
         formatter.write_paragraph()
         with formatter.indentation():
-            formatter.write_text("\n\n".join(paragraphs))
+            formatter.write_text("\n\n".join(texts))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The options by panels."""
@@ -105,6 +108,12 @@ class Command(TyperCommand):
             formatter.write(f"\n{left_out} more options: {ctx.command_path} --help\n")
 
 
+def paragraphs(help: str | None) -> list[str]:
+    """Those of a help text; one that begins with \\b keeps its lines, which are examples."""
+    texts = cleandoc(help or "").split("\n\n")
+    return [text if text.startswith("\b") else " ".join(text.split()) for text in texts]
+
+
 def write_panel(formatter: Any, title: str, rows: Sequence[tuple[str, str]], indent: int) -> None:
     """A heading, and below it names with what they are, `indent` columns from them."""
     if not rows:
@@ -115,8 +124,16 @@ def write_panel(formatter: Any, title: str, rows: Sequence[tuple[str, str]], ind
     for names, text in rows:
         first, *others = wrap(text, max(20, formatter.width - start), break_on_hyphens=False) or [""]
         padding = " " * (indent - len(names) + 2) if len(names) <= indent else "\n" + " " * start
-        formatter.write(f"  {typer.style(names, bold=True, fg='cyan')}{padding}{first}".rstrip() + "\n")
+        formatter.write(f"  {_colored(names)}{padding}{first}".rstrip() + "\n")
         formatter.write("".join(f"{'':{start}}{line}\n" for line in others))
+
+
+def _colored(names: str) -> str:
+    """The options in bold, and what they take beside them."""
+    options, _, takes = names.rpartition(" ")
+    if takes.startswith("-") or not options:
+        options, takes = names, ""
+    return typer.style(options, bold=True, fg="cyan") + (typer.style(f" {takes}", fg="cyan") if takes else "")
 
 
 def _first_sentence(text: str) -> str:
