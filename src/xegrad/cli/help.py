@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from textwrap import wrap
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -13,33 +13,26 @@ from typer.core import TyperCommand
 from xegrad.cli import COMMANDS
 from xegrad.cli.choices import choice, completing
 
-
-class Panel(NamedTuple):
-    """The options of a panel, by their parameters: those that -h shows, and the others."""
-
-    common: Sequence[str]
-    rare: Sequence[str] = ()
-
-
 HELP = "help"  # the option, in the short help too
 # fmt: off
-PANELS: Mapping[str, Panel] = {
-    "Problem": Panel(
+# The options of each panel, by their parameters: those that -h shows, and the others.
+PANELS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "Problem": (
         ("problem", "rows", "weights", "inputs", "label", "bias"),
         ("labels", "label_column", "classes", "transpose", "input_format", "seed", "slips"),
     ),
-    "Loss": Panel(("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
-    "What is judged": Panel(("gradient", "loss"), ("decimals", "digits_printed")),
-    "What is computed": Panel(
+    "Loss": (("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
+    "What is judged": (("gradient", "loss"), ("decimals", "digits_printed")),
+    "What is computed": (
         ("method", "with_respect_to", "steps", "learning_rate", "exact", "dtype"),
         ("tolerance", "l2", "max_memory"),
     ),
-    "What is shown": Panel(("name", "shell", "step", "entry", "slip"), ("row",)),
-    "Tolerance": Panel(
+    "What is shown": (("name", "shell", "step", "entry", "slip"), ("row",)),
+    "Tolerance": (
         ("stored_as", "recipe", "rtol", "atol", "strict"),
         ("summation", "confidence", "inputs_as", "logits_as", "residual_as", "accumulate_in"),
     ),
-    "Output": Panel(
+    "Output": (
         ("json", "path", "save", "quiet", "top", "entries"),
         ("form", "output_format", "pretty", "digits", "all_entries", "heatmap", "theme", "color", "no_color", HELP),
     ),
@@ -50,12 +43,7 @@ EXAMPLES = 4  # lines of which, at most, -h shows
 WIDEST_NAMES = 28  # columns; longer names have a line of their own
 
 
-class Option(NamedTuple):
-    """What help says of an option: "-b, --bias VALUE|FILE", and whether it is in the short help."""
-
-    names: str
-    help: str
-    is_common: bool
+Option = tuple[str, str, bool]  # as it is written, what is said of it, and whether it is in the short help
 
 
 class Command(TyperCommand):
@@ -95,13 +83,13 @@ class Command(TyperCommand):
         panels = by_panel(self, ctx)
         everything = [option for options in panels.values() for option in options]
         is_short = ctx.meta.get("is_short")
-        shown = [option for option in everything if option.is_common or not is_short]
-        indent = min(WIDEST_NAMES, max(len(option.names) for option in shown))
+        shown = [option for option in everything if option[-1] or not is_short]
+        indent = min(WIDEST_NAMES, max(len(names) for names, _, _ in shown))
         for panel, options in panels.items():
             rows = [
-                (option.names, _first_sentence(option.help) if is_short else option.help)
-                for option in options
-                if option in shown
+                (names, _first_sentence(help) if is_short else help)
+                for names, help, is_common in options
+                if is_common or not is_short
             ]
             write_panel(formatter, panel, rows, indent)
         if left_out := len(everything) - len(shown):
@@ -147,11 +135,11 @@ def by_panel(command: Any, ctx: Any) -> dict[str, list[Option]]:
     parameters = {parameter.name: parameter for parameter in command.get_params(ctx)}
     panels = {
         panel: [
-            Option(*row(parameters[name], ctx), is_common=name in (*names.common, HELP))
-            for name in (*names.common, *names.rare)
+            (*row(parameters[name], ctx), name in (*common, HELP))
+            for name in (*common, *rare)
             if name in parameters
         ]
-        for panel, names in PANELS.items()
+        for panel, (common, rare) in PANELS.items()
     }
     return {panel: options for panel, options in panels.items() if options}
 

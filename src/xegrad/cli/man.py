@@ -58,8 +58,8 @@ def _command(root: Any, name: str) -> Iterator[str]:
     yield from _text(command.help)
     for panel, options in by_panel(command, context).items():
         yield f".SS {panel}"
-        for option in options:
-            yield from _described(option.names, option.help)
+        for names, help, _ in options:
+            yield from _described(names, help)
 
 
 def _text(help: str | None) -> Iterator[str]:
