@@ -30,6 +30,7 @@ EXAMPLES = [
     for part in cleandoc(help or "").split("\n\n")
     if part.startswith("\b")
     for line in part.splitlines()[1:]
+    if "xegrad" in line
 ]
 
 
