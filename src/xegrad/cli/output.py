@@ -82,7 +82,10 @@ class OutputOptions(msgspec.Struct, frozen=True):
     heatmap: Annotated[
         bool, option("--heatmap/--no-heatmap", "Colours behind the numbers of a matrix (yes).")
     ] = True
-    digits: Annotated[int, option("D", "Significant digits to show, 1 to 17.", min=1, max=17)] = 8
+    digits: Annotated[
+        int,
+        option("D", "Significant digits to show, 1 to 17. By default 8, and 6 in explain.", min=1, max=17),
+    ] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Print nothing; the exit status tells.")] = False
     color: Color = "auto"
     no_color: NoColor = False
