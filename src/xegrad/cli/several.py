@@ -77,8 +77,8 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     title = printable(_source(path))
 
     def view(page: PageSettings) -> View:
-        longest = page.width - 7  # what the rule leaves, with two dots for … in ASCII
-        return [[Heading(title if len(title) <= longest else f"…{title[1 - longest :]}")]]
+        longest = page.width - 6  # what the rule leaves
+        return [[Heading(title if len(title) <= longest else f"...{title[3 - longest :]}")]]
 
     output.destination().write(result=dict, view=view)
     sys.stdout.flush()
