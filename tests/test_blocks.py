@@ -162,4 +162,4 @@ def test_a_style_ends_with_its_half_of_the_page() -> None:
 
 def test_ascii_has_other_signs_for_ours() -> None:
     laid_out: Lines = lines([[Paragraph("Σ_j x · W …"), Paragraph("…")]], 80, ascii=True)
-    assert [line.plain for line in laid_out] == ["Sum_j x * W ..", ".."]
+    assert [line.plain for line in laid_out] == ["Sum_j x * W ~", "~"]

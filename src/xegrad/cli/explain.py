@@ -38,7 +38,7 @@ def command(
         str | None,
         option(
             "--entry J,I",
-            "Follow one entry of dL/dW: input J, class I, each by its index or its name.",
+            "Follow one entry of dL/dW: input J, class I. Each is an index or a name.",
             autocompletion=_complete_entry,
         ),
     ] = None,

@@ -33,7 +33,7 @@ from xegrad.display.plot import drawn
 Lines = list[Text]
 
 # What takes the place of characters that an ASCII terminal lacks.
-PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
+PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "~", "×": "x", "—": "-"}
 
 NARROWEST = 20  # columns of wrapped text beside its indentation
 WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
