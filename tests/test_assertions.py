@@ -65,7 +65,7 @@ LOOP.append(LOOP)
 def test_whatever_holds_the_numbers_is_judged(held: Callable[[Any], Any]) -> None:
     labels = held(np.array(LABELS))
     assert_gradient(held(W), held(X), labels, held(RIGHT["weights"]), bias=held(B), loss=LOSS)
-    with pytest.raises(AssertionError, match=r"^WRONG: dL/dW is wrong for float64 in all 12 entries"):
+    with pytest.raises(AssertionError, match=r"^✗ WRONG: dL/dW is wrong for float64 in all 12 entries"):
         assert_gradient(held(W), held(X), labels, held(-RIGHT["weights"]), bias=held(B))
 
 

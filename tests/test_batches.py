@@ -246,6 +246,47 @@ def test_a_saved_w_decides_the_order_of_the_classes(run: Run, tmp_path: Path) ->
     assert "the labels name 2 classes (no, yes), but W has 3" in unnamed.err
 
 
+def test_the_names_of_the_inputs_are_kept_from_the_header_to_the_saved_problem(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "data.csv").write_text("width,petal \x1b[31m,kind\n1,2,no\n3,-1,yes\n")
+    options = ("-x", str(tmp_path / "data.csv"), "--label-column", "kind", "-W", "[[1,2],[3,4]]")
+    names = ["width", "petal \x1b[31m"]
+    assert json.loads(run("compute", *options, "--json").out)["input_names"] == names
+    for command in ("compute", "explain"):
+        shown = run(command, *options).out
+        assert "petal \\x1b[31m" in shown
+        assert "\x1b" not in shown
+        assert "input 0" not in shown
+    judged = run("verify", *options, "--gradient", "[[9,9],[9,9]]").out
+    assert "W[width, class no]" in judged
+    saved = json.loads(run("descend", *options, "--save", "-").out)
+    assert saved["input_names"] == names
+    assert "input_names" not in json.loads(run("sample").out)
+
+
+def test_inputs_that_a_header_does_not_tell_apart_have_no_names(run: Run, tmp_path: Path) -> None:
+    for header in ("a,a", ",b"):
+        (tmp_path / "data.csv").write_text(f"{header},kind\n1,2,no\n3,-1,yes\n")
+        options = ("-x", str(tmp_path / "data.csv"), "--label-column", "kind", "-W", "[[1,2],[3,4]]")
+        assert "input_names" not in json.loads(run("compute", *options, "--json").out)
+    wrong = run("compute", *options, "--input-names", "a,b,c")
+    assert wrong.status == 2
+    assert "3 input names for 2 inputs" in wrong.err
+
+
+def test_the_header_of_rows_names_the_inputs_and_so_does_that_of_a_w_that_is_transposed(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_text("wide,long\n1,2\n3,4\n")
+    (tmp_path / "W.csv").write_text("wide,long\n1,2\n3,4\n0,1\n")
+    for options in (
+        ("-x", str(tmp_path / "x.csv"), "-W", "[[1,2],[3,4]]", "-y", "[0,1]"),
+        ("-x", "1,2", "-W", str(tmp_path / "W.csv"), "-y", "0", "--transpose"),
+    ):
+        assert json.loads(run("compute", *options, "--json").out)["input_names"] == ["wide", "long"]
+
+
 def test_a_candidate_of_a_batch_has_the_rows_of_the_batch(run: Run) -> None:
     problem = read(BATCH)
     names = ("weights", "bias", "inputs", "logits")
@@ -315,7 +356,7 @@ def test_long_names_give_way_and_stay_apart(run: Run, monkeypatch: pytest.Monkey
         "label": [0, 11],
         "classes": names,
     }
-    shown = run("compute", "-", "--no-exact", stdin=json.dumps(stated)).out
+    shown = run("compute", "-", "--no-exact", "--entries", stdin=json.dumps(stated)).out
     assert all(len(line) <= columns for line in shown.splitlines())
     assert "row" in shown
     assert (

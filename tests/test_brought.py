@@ -56,9 +56,9 @@ def test_the_gradients_that_are_asked_for_are_judged_and_must_be_there(run: Run)
 
 def test_the_steps_that_a_problem_brings_are_judged(run: Run) -> None:
     text = json.dumps(PROBLEM | STEPS | {"gradient": LISTS["W"]})
-    assert run("verify", "-", stdin=text).out.startswith(
-        "right     logits\nright     probabilities\nright     loss"
-    )
+    shown = run("verify", "-", stdin=text).out
+    assert shown.startswith("✓ RIGHT: all steps are right.\n✓ RIGHT: dL/dW is correct")
+    assert "\n\nright     logits\nright     probabilities\nright     loss\n" in shown
     twice = np.exp(STEPS["probabilities"])
     wrong = {"probabilities": (twice / twice.sum()).tolist()}
     outcome = run("verify", "-", stdin=json.dumps(PROBLEM | STEPS | wrong))

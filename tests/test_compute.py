@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -19,11 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from rich.text import Text
 
 from conftest import Outcome, Run, Shell, one_line, problem_json
 from strategies import problems
 from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, progress, read
 from xegrad.computation import methods_for
+from xegrad.display.blocks import Table
 from xegrad.display.computation import _largest, computation_view
 from xegrad.display.page import PageSettings
 from xegrad.display.pictures import drawn
@@ -299,7 +302,7 @@ def test_a_random_sample_depends_on_its_seed_alone(run: Run) -> None:
 
 def test_seventeen_digits_are_never_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    out = run("compute", "sample_inputs/seed.json", "--digits", "17").out
+    out = run("compute", "sample_inputs/seed.json", "--digits", "17", "--entries").out
     for name in ("chain", "shortcut"):
         gradient = METHODS[name].evaluate(read("sample_inputs/seed.json")).gradients["weights"]
         assert all(repr(entry) in out for entry in gradient.ravel().tolist())
@@ -309,7 +312,7 @@ def test_seventeen_digits_are_never_cut(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_long_names_give_way_to_numbers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     names = [f"a class whose name is rather long, number {index}" for index in range(3)]
-    out = run("compute", stdin=problem_json(classes=names)).out
+    out = run("compute", "--entries", stdin=problem_json(classes=names)).out
     assert max(map(len, out.splitlines())) <= 60
     assert out.count("rounding") == 6 + 1  # six entries, and the verdict
 
@@ -325,9 +328,9 @@ def test_control_characters_in_names_are_spelled_out(run: Run) -> None:
 def test_without_a_bound_the_verdict_is_open(run: Run) -> None:
     """1/S is near overflow: both methods give 1, and there is no bound, of the chain or between them."""
     arguments = ("compute", "-W", "[[0,708.5]]", "-x", "1", "-y", "0")
-    assert (
-        one_line(run(*arguments)).rsplit("difference", 1)[1].count("undecided: 2 of 2 entries have no") == 1
-    )
+    view = one_line(run(*arguments))
+    assert view.startswith("? undecided: 2 of 2 entries have no bound")
+    assert "Entries of dL/dW that are open:" in view
     assert json.loads(run(*arguments, "--json").out)["comparison"]["agree"] is False
 
 
@@ -550,7 +553,8 @@ def test_an_entry_that_is_not_certified_is_marked_and_no_verdict_says_right(
     computed = without_certainty(read("sample_inputs/seed.json"), {"weights": [7]})
     out = shown(computed, width)
     (marked,) = [line for line in out.splitlines() if "?" in line and not line.startswith("?")]
-    assert marked.split()[:2] == [">2", "-0.39150833"]
+    assert "-0.39150833?" in marked
+    assert "Entries of dL/dW that are open:" in out
     assert "?  not certified: the exact value may be another" in out.splitlines()
     assert (
         "undecided: chain and shortcut agree, but the exact value of W[input 1, class 2] is not certified."
@@ -591,7 +595,7 @@ def test_the_table_and_json_tell_one_verdict() -> None:
 
 def test_a_loss_that_is_not_certified_is_marked() -> None:
     out = shown(without_certainty(read("sample_inputs/seed.json"), {"loss": [0]}))
-    assert "loss         1.5279347484961026?\n" in out
+    assert "exact     1.5279347484961026?\n" in out
     assert "?  not certified" in out
 
 
@@ -648,7 +652,7 @@ def test_each_verdict_has_its_sentence() -> None:
     computed = compute(read("sample_inputs/seed.json"))
     both = without_digit(without_digit(computed, "chain", 3), "shortcut", 3)
     cases = {
-        "differ: 1 of 15 entries are further apart than rounding explains, at most 0.5, at W[input 1, class 2].": (
+        "rounding explains in 1 of 15 entries, by at most 0.5, at W[input 1, class 2].": (
             moved(computed, 7, 0.5),
             "differ",
         ),
@@ -679,9 +683,60 @@ def test_a_chain_that_is_further_off_than_rounding_explains_differs(
     moved = msgspec.structs.replace(chain, gradients={"weights": gradient})
     monkeypatch.setattr("xegrad.methods.chain.evaluate", lambda problem, with_respect_to=(): moved)
     arguments = ("compute", "sample_inputs/seed.json", *options)
-    said = "differ: 1 of 15 entries are further apart than rounding explains, at most 0.000977, at W[input 1, class 3]."
+    said = (
+        "differ: chain and shortcut are further apart than rounding explains in 1 of 15 entries, by at most "
+    )
+    said += "0.000977, at W[input 1, class 3]."
     assert said in one_line(run(*arguments))
     result = json.loads(run(*arguments, "--json").out)
     assert result["verdict"] == "differ"
     assert result["comparison"]["agree"] is False
     assert result["comparison"]["worst"] == {"of": "W", "input": 1, "class": 3}
+
+
+def test_time_is_told_only_where_it_is_asked_for(run: Run) -> None:
+    seed = "sample_inputs/seed.json"
+    heading = re.compile(r"^method .* differ +time$", flags=re.MULTILINE)
+    assert heading.search(run("compute", seed, "--time").out)
+    assert "time" not in run("compute", seed).out
+    result = json.loads(run("compute", seed, "--time", "--json").out)
+    assert all(result[method]["seconds"] > 0 for method in ("chain", "shortcut", "exact"))
+    assert "seconds" not in run("compute", seed, "--json").out
+
+
+def test_digits_that_are_not_those_of_the_exact_value_stand_out() -> None:
+    """In the style of what is wrong, since rounding does not explain it."""
+    layout, page = Layout(is_batch=False), PageSettings(entries=True)
+    computed = compute(read("sample_inputs/seed.json"))
+    chain = computed.evaluations["chain"]
+    gradient = chain.gradients["weights"].copy()
+    gradient[1, 2] += 2.0**-10
+    chain = replace(chain, gradients={"weights": gradient})
+    computed = replace(computed, evaluations={**computed.evaluations, "chain": chain})
+    cells = {
+        cell.plain: [(str(span.style), cell.plain[span.start : span.end]) for span in cell.spans]
+        for block in itertools.chain.from_iterable(computation_view(computed, layout, page))
+        if isinstance(block, Table)
+        for column in block.columns
+        for cell in column.cells
+        if column.heading == "chain" and isinstance(cell, Text)
+    }
+    assert cells["-0.39053177"] == [("wrong", "053177")]  # 2^-10 from -0.39150833
+    assert cells["-0.07830167"] == []
+
+
+def test_two_views_stand_side_by_side_from_110_columns_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, is_beside in ((109, False), (110, True)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = run("compute", "sample_inputs/underflow.json").out.splitlines()
+        assert any("Softmax layer" in line and line.endswith("dL/dW") for line in lines) is is_beside
+        assert max(map(len, lines)) <= columns
+
+
+def test_a_gradient_that_does_not_fit_is_a_map_and_its_largest_entries(run: Run) -> None:
+    """A matrix in bands that nobody can take in shows less."""
+    wide = json.dumps({"W": [[k / 64 for k in range(60)]] * 4, "x": [1, 2, 3, 4], "label": 0})
+    out = run("compute", stdin=wide).out
+    assert "each cell: the largest of 1 x 3 entries, by magnitude" in out
+    assert "The 10 largest of 240 entries of dL/dW:" in out
+    assert "…" not in out

@@ -17,21 +17,26 @@ from xegrad import progress
 from xegrad.explanation.steps import STEPS
 
 SEED = "sample_inputs/seed.json"
+IRIS = (
+    "-x", "sample_inputs/iris.csv", "--label-column", "species", "-W", "sample_inputs/iris_W.csv",
+    "-b", "sample_inputs/iris_b.csv",
+)  # fmt: skip
 WIDTHS = (60, 80, 120)
 VIEWS = {
     "seed": (SEED,),
     "saturated": ("sample_inputs/saturated.json",),
     "underflow": ("sample_inputs/underflow.json",),
     "entry": (SEED, "--entry", "1,2"),
-    "heatmap": (SEED, "--step", "layer_jacobian", "--heatmap"),
+    "steps": (SEED, "--step", "layer_jacobian,loss", "--step", "check"),
+    "named": (*IRIS, "--step", "gradient"),
     "soft": ("-W", "[[1,2,3],[0,1,0]]", "-x", "0.5,-1", "-y", "[0.5,0.25,0.25]", "-b", "0.5,0,0"),
 }
 Golden = Callable[[str, str], None]
 
 
 def longest_step(out: str) -> int:
-    """The lines of the longest of the steps, which begin with their numbers."""
-    return max(step.count("\n") for step in re.split(r"^\d+\. ", out, flags=re.MULTILINE))
+    """The lines of the longest of the steps, which begin with a rule and their numbers."""
+    return max(step.count("\n") for step in re.split(r"^── \d+\. ", out, flags=re.MULTILINE)[1:])
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -109,12 +114,32 @@ def test_json_turns_what_has_the_layout_of_w(run: Run) -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_one_step_is_shown_alone(run: Run, name: str) -> None:
     whole, alone = run("explain", SEED).out, run("explain", SEED, "--step", name).out
-    assert alone.splitlines()[0].split()[1] == name
+    assert alone.splitlines()[0].split()[2] == name
     assert alone.strip() in whole
 
 
+def test_an_entry_is_named_by_its_input_and_its_class(run: Run) -> None:
+    by_index = run("explain", *IRIS, "--entry", "2,0").out
+    assert 'input 2 "petal_length" for class 0 "setosa" (the first)' in " ".join(by_index.split())
+    for entry in ("petal_length,setosa", "2, setosa", "petal_length,0"):
+        assert run("explain", *IRIS, "--entry", entry).out == by_index
+    for entry, hint in (("petal_lenght,setosa", "petal_length"), ("2,sentosa", "setosa")):
+        outcome = run("explain", *IRIS, "--entry", entry)
+        assert outcome.status == 2
+        assert outcome.err.count("\n") == 1
+        assert f"did you mean {hint}?" in outcome.err
+
+
+def test_a_name_with_a_comma_and_one_that_is_a_number_are_found(run: Run) -> None:
+    """A name counts before an index."""
+    problem = problem_json(label=0, classes=["2", "a,b", "c"])
+    named = run("explain", "--entry", "1,a,b", stdin=problem).out
+    assert named == run("explain", "--entry", "1,1", stdin=problem).out
+    assert "dL/dW[1,0]" in run("explain", "--entry", "1,2", stdin=problem).out
+
+
 def test_ascii_terminals_get_ascii(shell: Shell) -> None:
-    for line in (f"xegrad explain {SEED} --heatmap", f"xegrad descend {SEED} --steps 5"):
+    for line in (f"xegrad explain {SEED}", f"xegrad descend {SEED} --steps 5"):
         outcome = shell(line, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
         assert outcome.out.isascii()
         assert "\\x" not in outcome.out
@@ -125,8 +150,10 @@ def test_ascii_terminals_get_ascii(shell: Shell) -> None:
     ("arguments", "message"),
     [
         (("--step", "softmax"), "there is no step 'softmax'"),
-        (("--step", "logits,loss"), "one step is expected"),
-        (("--entry", "1"), "--entry is '1'; an input and a class are expected, from zero, as in 1,2"),
+        (("--step", "logits,los"), "there is no step 'los'"),
+        (("--step", "los"), "did you mean loss?"),
+        (("--entry", "1"), "--entry is '1'; an input and a class are expected, as in 1,2"),
+        (("--entry", "1,dog"), "--entry is '1,dog'; there is no class 'dog'"),
         (("--entry", "3,0"), "there is no input 3; they are 0 to 2"),
         (("--row", "1"), "there is no row 1"),
     ],

@@ -181,8 +181,8 @@ def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> 
         (".json", b"{"),
         (".csv", b"0.0190"),
         (".npy", b"\x93NUMPY"),
-        (".md", "```text\n✓".encode()),
-        (".txt", "✓".encode()),
+        (".md", "```text\n✓ agree and right".encode()),
+        (".txt", "✓ agree and right".encode()),
     ):
         path = tmp_path / f"result{suffix}"
         assert run("compute", SEED, "-o", str(path)).out == ""

@@ -9,7 +9,7 @@ import pytest
 from rich.text import Text
 
 from xegrad.display import themes
-from xegrad.display.heatmap import heatmap
+from xegrad.display.heatmap import cut, heatmap
 from xegrad.display.shading import shade
 from xegrad.display.terminal import lines
 
@@ -67,6 +67,22 @@ def test_rows_and_columns_of_which_all_is_marked_have_a_sign() -> None:
     assert plain.splitlines()[:3] == ["    c ▸d", "▸a +▒ +▓", " b  · +█"]
     everywhere = drawn_map([[1.0]], rows=["a"], columns=["c"], width=60, marked=np.array([[True]])).plain
     assert "▸" not in everywhere
+
+
+def test_a_block_with_a_guilty_column_is_marked_above_it() -> None:
+    values = np.zeros((2, 60))
+    values[:, 31] = 1.0
+    above, marks, first, *_ = drawn_map(
+        values, rows=["a", "b"], columns=names(60), width=62, marked=values > 0
+    ).plain.splitlines()
+    assert above.split() == ["0-2", "..", "57-59"]
+    assert marks.index("▾") == first.index("+█")  # that of columns 30 to 32
+
+
+def test_a_name_of_wide_characters_is_cut_to_its_columns() -> None:
+    assert cut("猫の名前", 8) == "猫の名前"
+    assert cut("猫の名前", 7) == "猫の名…"
+    assert cut("猫の名前", 6) == "猫の…"
 
 
 def test_next_to_nothing_is_not_zero() -> None:

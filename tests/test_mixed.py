@@ -215,7 +215,7 @@ def test_the_command_says_what_narrows_a_bound_and_what_it_rests_on(run: Run, tm
     probable = run("verify", *files, "--confidence", "1e-9")
     assert probable.status == 0
     assert " ".join(probable.out.split()).startswith(
-        "RIGHT if rounding errors are independent, with probability 1 - 1e-9:"
+        "✓ RIGHT if rounding errors are independent, with probability 1 - 1e-9:"
     )
     for options, kind in (
         ((), "derived"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -38,7 +39,11 @@ def test_every_view_is_written_as_a_picture_a_page_and_markdown(
             assert "font-face" not in text  # nothing is loaded from elsewhere
         elif suffix == "html":
             HTMLParser().feed(text)
-            assert "<pre" in text
+            assert "<table>" in text
+            assert "<script" not in text
+        else:
+            assert text.startswith("```text\n")
+            assert text.endswith("\n```\n")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -48,9 +53,13 @@ def test_a_heat_map_fits_the_screen(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     arguments = ["--gradient", "sample_inputs/printed.txt"] if command == "verify" else []
-    shown = run(command, SEED, "--heatmap", *arguments).out
-    assert "- below 0   + above 0" in shown
-    assert all(len(line) <= columns for line in shown.splitlines())
+    shown = run(command, SEED, "--color", "always", *arguments).out
+    assert "\x1b[" in shown
+    plain = re.sub("\x1b\\[[0-9;]*m", "", shown)
+    assert re.search(r"^ *-\S+ +0 +\+\S+", plain, flags=re.MULTILINE)  # the legend
+    assert all(len(line) <= columns for line in plain.splitlines())
+    off = run(command, SEED, "--color", "always", "--no-heatmap", *arguments).out
+    assert not re.search(r"^ *-\S+ +0 +\+\S+", re.sub("\x1b\\[[0-9;]*m", "", off), flags=re.MULTILINE)
 
 
 def test_a_matrix_larger_than_the_screen_is_binned_and_says_so(run: Run, tmp_path: Path) -> None:

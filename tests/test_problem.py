@@ -75,6 +75,8 @@ def test_float32_stays_only_where_all_of_it_is() -> None:
         ({"classes": (1, 2, 3)}, "class names must be strings"),
         ({"classes": ("a", "b")}, "2 class names for 3 classes"),
         ({"classes": ("a", "b", "a")}, "classes 0 and 2 are both named 'a'"),
+        ({"input_names": ("a", "b", "c")}, "3 input names for 2 inputs"),
+        ({"input_names": ("a", "a")}, "inputs 0 and 1 are both named 'a'"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> None:

@@ -167,7 +167,7 @@ def test_a_watched_gradient_is_judged(shell: Shell, tmp_path: Path) -> None:
     watched = line.split("'")[1]
     np.save(tmp_path / "gradient.npy", np.zeros((3, 5)))
     outcome = shell(watched.replace("gradient.npy", str(tmp_path / "gradient.npy")))
-    assert outcome.out.startswith("WRONG: dL/dW is wrong")
+    assert outcome.out.startswith("✗ WRONG: dL/dW is wrong")
 
 
 def test_the_first_two_sh_blocks_set_up_and_test() -> None:

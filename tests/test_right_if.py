@@ -119,7 +119,7 @@ def test_float32_is_told_first_where_a_mistake_makes_the_same_numbers_and_counts
     first, wrong, otherwise, mistake = (
         told.index(words)
         for words in (
-            "dL/dW is correct if it was computed in float32",
+            "≈ dL/dW is correct if it was computed in float32",
             "WRONG: ",
             "If it was made otherwise",
             "MISTAKE",
@@ -310,7 +310,7 @@ def test_steps_in_float32_say_so(run: Run) -> None:
     text = json.dumps({name: step.astype(np.float64).tolist() for name, step in steps.items()})
     outcome = run("verify", SEED, "--gradient", text)
     assert outcome.status == 1
-    said = "The steps are correct if they were computed in float32: `--dtype float32` says so."
+    said = "≈ The steps are correct if they were computed in float32: `--dtype float32` says so. ✗ WRONG: logits is "
     assert one_line(outcome).startswith(said)
     result = json.loads(run("verify", SEED, "--gradient", text, "--json").out)
     assert result["steps"]["right_if"] == {"dtype": "float32"}
@@ -329,8 +329,8 @@ def test_the_sentence_comes_first_and_the_options_that_it_names_make_it_right(ru
         outcome = run(*arguments)
         assert outcome.status == 1
         assert one_line(outcome).startswith(
-            "dL/dW is correct if it was computed in float32 (7 digits agree in the median entry): "
-            "`--dtype float32` says so. WRONG: "
+            "≈ dL/dW is correct if it was computed in float32 (7 digits agree in the median entry): "
+            "`--dtype float32` says so. ✗ WRONG: "
         )
         candidate = json.loads(run(*arguments, "--json").out)["candidate"]
         assert candidate["outcome"] == WRONG

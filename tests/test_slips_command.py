@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_the_matrix_that_the_derivation_prints_is_a_scrambled_reshape(run: Run, 
     outcome = run("verify", SEED, "--gradient", "-", stdin=PRINTED)
     assert outcome.status == 1
     assert "MISTAKE scrambled-reshape (explains all 15 entries)" in outcome.out
-    assert "write        flat.reshape(5, 3).T" in outcome.out
+    assert "    - flat.reshape(W.shape)\n    + flat.reshape(5, 3).T\n" in outcome.out
     golden("verify-mistake-80", outcome.out)
 
 
@@ -224,7 +225,7 @@ def test_the_list_of_slips_is_the_catalogue(run: Run) -> None:
 @pytest.mark.parametrize("name", SLIPS)
 def test_a_page_shows_both_lines_and_what_the_slip_does(run: Run, name: str) -> None:
     shown = run("slips", name).out
-    assert "instead of" in shown
+    assert re.search(r"^    - .*\n(      .*\n)*    \+ ", shown, flags=re.MULTILINE)
     assert "with this mistake" in shown
     assert "{" not in shown  # every place in the texts is filled
     assert all(len(line) <= 80 for line in shown.splitlines())

@@ -44,7 +44,7 @@ def test_the_module_on_the_page_on_python_is_right_and_a_chunk_left_out_is_told(
     exec(compile(block, "python.md", "exec"), {})
     wrong = block.replace("x.split(8)", "x[:24].split(8)")
     assert wrong != block
-    with pytest.raises(AssertionError, match=r"^WRONG: "):
+    with pytest.raises(AssertionError, match=r"^✗ WRONG: "):
         exec(compile(wrong, "python.md", "exec"), {})
 
 

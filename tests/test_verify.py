@@ -61,7 +61,7 @@ def file(tmp_path: Path) -> Callable[[str, Any], str]:
 def test_the_methods_verify_themselves(run: Run, sample: str) -> None:
     outcome = run("verify", sample)
     assert outcome.status == 0
-    assert outcome.out.endswith("VERIFIED: all 7 checks passed.\n")
+    assert outcome.out.startswith("✓ VERIFIED: all 7 checks passed.\n")
 
 
 def test_a_chain_that_is_not_a_number_fails(run: Run) -> None:
@@ -90,7 +90,7 @@ def test_the_printed_scrambled_matrix_is_wrong(run: Run, file: Any, golden: Any)
 def test_the_right_matrix_as_numpy_prints_it_is_right(run: Run, file: Any, text: str) -> None:
     outcome = run("verify", SEED, "--gradient", file("printed.txt", text))
     assert outcome.status == 0
-    assert outcome.out.startswith("RIGHT: dL/dW, read as printed to 8 decimals, is correct")
+    assert outcome.out.startswith("✓ RIGHT: dL/dW, read as printed to 8 decimals, is correct")
     assert "read as printed to 8 decimals" in one_line(outcome)
 
 
@@ -124,7 +124,7 @@ def test_decimals_that_resolve_nothing_are_undecided(run: Run, file: Any) -> Non
     problem = json.dumps({"W": [[1, 2]], "x": [1e-9], "label": 0})
     outcome = run("verify", "-", "--gradient", "[[-0.0000, 0.0000]]", stdin=problem)
     assert outcome.status == 1
-    assert outcome.out.startswith("UNDECIDED: 4 decimals resolve no entry")
+    assert outcome.out.startswith("? UNDECIDED: 4 decimals resolve no entry")
 
 
 def test_numbers_in_exponent_notation_are_judged_to_their_own_last_digit(run: Run) -> None:
@@ -173,7 +173,7 @@ def test_the_saturated_shortcut_has_lost_its_digits(run: Run) -> None:
     arguments = ("verify", SATURATED, "--gradient", candidate)
     outcome = run(*arguments)
     assert outcome.status == 0
-    assert outcome.out.startswith("DIGITS LOST: dL/dW is within the error bound for float64, but 1 of 3")
+    assert outcome.out.startswith("≈ DIGITS LOST: dL/dW is within the error bound for float64, but 1 of 3")
     assert "S_c - 1 from a rounded S_c keeps nothing below" in one_line(outcome)
     assert "W[input 0, class 0]" in outcome.out
     assert run(*arguments, "--strict", "-q") == Outcome(1, "", "")
@@ -330,7 +330,7 @@ def test_quiet_only_sets_the_status(run: Run) -> None:
 def test_what_people_paste_is_read(run: Run, file: Any, text: Callable[[Any], str]) -> None:
     outcome = run("verify", SEED, "--gradient", file("pasted.txt", text(exact_gradient().tolist())))
     assert outcome.err == ""
-    assert outcome.out.startswith("RIGHT: dL/dW")
+    assert outcome.out.startswith("✓ RIGHT: dL/dW")
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_what_libraries_print_around_an_array_is_read(
 ) -> None:
     outcome = run("verify", SEED, "--gradient", file("printed.txt", text(exact_gradient().tolist())))
     assert outcome.err == ""
-    assert outcome.out.startswith("RIGHT: dL/dW")
+    assert outcome.out.startswith("✓ RIGHT: dL/dW")
 
 
 @pytest.mark.parametrize(
@@ -658,7 +658,7 @@ def test_central_differences_give_the_digits_that_are_said_of_them(run: Run) -> 
         move[place] = step
         candidate[place] = (loss(problem.weights + move) - loss(problem.weights - move)) / (2 * step)
     out = one_line(run("verify", SEED, "--gradient", json.dumps(candidate.tolist())))
-    assert out.startswith("WRONG: ") and "Central differences give so many digits" in out
+    assert out.startswith("✗ WRONG: ") and "Central differences give so many digits" in out
 
 
 def test_a_nan_whose_cause_is_known_needs_no_advice(run: Run) -> None:
@@ -822,3 +822,30 @@ def test_the_median_is_that_of_all_entries(size: int) -> None:
     random = np.random.default_rng(size)
     for values in (random.normal(size=size), np.round(random.normal(size=size)), np.arange(size) % 4.0):
         assert median_of(values) == np.median(values)
+
+
+def test_all_verdicts_come_first_and_what_to_do_next_last(run: Run) -> None:
+    wrong = json.dumps((-exact_gradient()).tolist())
+    lines = run("verify", SEED, "--gradient", wrong, "--loss", "3").out.splitlines()
+    assert lines[0].startswith("✗ WRONG: dL/dW") and lines[2].startswith("✗ WRONG: the loss")
+    assert [line[:12] for line in lines if line.startswith("──")] == ["── dL/dW ───", "── the loss "]
+    assert lines[-3] == "Next: xegrad slips sign-flipped explains it."
+    assert lines[-2].startswith("Next: give your logits and probabilities too")
+    assert "Next" not in "".join(lines[:-3])
+
+
+def test_rows_and_columns_that_are_wrong_in_every_entry_are_named(run: Run) -> None:
+    wrong = exact_gradient()
+    wrong[1] *= 1.5
+    wrong[:, 3:] += 0.125
+    out = run("verify", SEED, "--gradient", json.dumps(wrong.tolist())).out
+    assert "\n▸input 1 " in out
+    assert "wrong in every entry: input 1; classes 3 to 4\n" in out
+
+
+def test_an_error_is_told_to_four_digits_or_to_all(run: Run) -> None:
+    wrong = exact_gradient()
+    wrong[0, 0] += 2.0**-10
+    arguments = ("verify", SEED, "--gradient", json.dumps(wrong.tolist()))
+    assert run(*arguments).out.count(" 0.0009766\n") == 1
+    assert f" {float(wrong[0, 0] - exact_gradient()[0, 0])!r}\n" in run(*arguments, "--digits", "17").out

@@ -20,7 +20,7 @@ from xegrad.formats.claim import in_shape
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import checked
 from xegrad.naming import gradient_name
-from xegrad.problem import Layout, Problem, class_names
+from xegrad.problem import Layout, Problem, names_in
 from xegrad.problem_spec import FIELDS
 from xegrad.tolerance import Tolerance, in_half, tolerance_for
 from xegrad.verification import Verification
@@ -83,7 +83,7 @@ def assert_gradient(
     >>> assert_gradient(W, x, labels, np.transpose(x) @ residual)
     Traceback (most recent call last):
         ...
-    AssertionError: WRONG: ...
+    AssertionError: ✗ WRONG: ...
     """
     __tracebackhide__ = True  # of pytest: the line that called is the one to see
     if gradient is None or (isinstance(gradient, Mapping) and not gradient):
@@ -103,7 +103,7 @@ def assert_loss(W: Any, x: Any, labels: Any, loss: Any, **options: Unpack[Option
     >>> assert_loss([[1.0, -1.0]], [3.0], 1, 0.0024756851377304495)
     Traceback (most recent call last):
         ...
-    AssertionError: WRONG: the loss is 6.00247568513773, ...
+    AssertionError: ✗ WRONG: the loss is 6.00247568513773, ...
     """
     __tracebackhide__ = True
     if loss is None:
@@ -228,8 +228,9 @@ def _problem(values: dict[str, Any], **optional: Any) -> tuple[Problem, Layout]:
             array = array_of(key, values[key], kinds, expected)
             with naming(key):
                 values[key] = checked(array, FIELDS[key])
-    if (classes := values.get("classes")) is not None:
-        values["classes"] = class_names(classes)
+    for key in ("classes", "input_names"):
+        if values.get(key) is not None:
+            values[key] = names_in(values[key])
     if values["x"].ndim == 1 and np.shape(values["label"]) == (1,):  # the label of the one example
         values["label"] = np.asarray(values["label"]).item()
     raw = RawProblem(values)
@@ -276,6 +277,6 @@ def _assert(verdict: Callable[[], Verification]) -> None:
         from xegrad.display.pictures import drawn
         from xegrad.display.verification import verification_view
 
-        report = drawn(verification_view(verified, PageSettings(width=WIDTH)), "table", WIDTH)
+        report = drawn(verification_view(verified, PageSettings(width=WIDTH, heatmaps=False)), "table", WIDTH)
         warnings = (f"warning: {sentence}\n" for sentence in verified.problem.targets.warnings)
         raise AssertionError("".join((report, *warnings)).rstrip())

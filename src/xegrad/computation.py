@@ -6,6 +6,7 @@ See docs/json.md.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -60,6 +61,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
+    seconds: Mapping[str, float] = {}  # that each of the methods took
     left_out: str = (
         ""  # which method that nobody named is not there, since it takes too long, and how to have it
     )
@@ -310,7 +312,9 @@ def compute(
     chosen = methods_for(problem, methods, exact)
     check_memory(problem, chosen, names)
     with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
-        evaluations = {name: _evaluated(problem, name, names) for name in chosen}
+        timed = {name: _evaluated(problem, name, names) for name in chosen}
+    evaluations = {name: evaluation for name, (evaluation, _) in timed.items()}
+    seconds = {name: took for name, (_, took) in timed.items()}
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
@@ -324,16 +328,17 @@ def compute(
         left_out = (
             f"the chain, which takes {takes} by estimate, is left out; --method chain,shortcut computes it"
         )
-    return Computation(problem, evaluations, comparisons, error_bounds, left_out)
+    return Computation(problem, evaluations, comparisons, error_bounds, seconds, left_out)
 
 
-def _evaluated(problem: Problem, name: str, names: Sequence[str]) -> Evaluation:
-    """By one method; what takes long is said before it begins."""
+def _evaluated(problem: Problem, name: str, names: Sequence[str]) -> tuple[Evaluation, float]:
+    """By one method, and the seconds that it took; what takes long is said before it begins."""
     by, instead = METHODS[name], ""
     if name != "shortcut":
         instead = f"--method shortcut takes {duration(METHODS['shortcut'].work(problem))}"
     progress.foretell(f"--method {name} takes", by.work(problem), instead)
-    return by.evaluate(problem, names)
+    start = time.perf_counter()
+    return by.evaluate(problem, names), time.perf_counter() - start
 
 
 def check_memory(problem: Problem, methods: Sequence[str], names: Sequence[str], *others: int) -> None:

@@ -72,6 +72,13 @@ def class_in_short(problem: Problem, index: int) -> str:
     return short(printable(problem.classes[index]), LONGEST)
 
 
+def input_in_short(problem: Problem, index: int) -> str:
+    """The name of an input, or "input 2" where inputs have no names."""
+    if problem.input_names is None:
+        return f"input {index}"
+    return short(printable(problem.input_names[index]), LONGEST)
+
+
 def class_within(problem: Problem, index: int, width: int) -> str:
     """The name of a class in so many characters: one that is cut has its index before it, which tells it apart."""
     name = class_in_short(problem, index)
@@ -86,13 +93,15 @@ def printable(text: str) -> str:
 def entry_of(problem: Problem, name: str, flat_index: int) -> str:
     """W[input 1, class cow], b[class cow], x[row 0, input 1] or logits[row 0, class cow] of a flat index.
 
-    One example has no row to name.
+    One example has no row to name; an input that has a name is called by it alone.
     """
     places = []
     for axis, index in zip(AXES[name], problem.place(name, flat_index), strict=True):
         if axis == "class":
             places.append(f"class {class_in_short(problem, index)}")
-        elif axis == "input" or problem.n_rows > 1:
+        elif axis == "input":
+            places.append(input_in_short(problem, index))
+        elif problem.n_rows > 1:
             places.append(f"{axis} {index}")
     return f"{SYMBOLS[name]}[{', '.join(places)}]"
 

@@ -52,6 +52,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     bias : (T,), optional
         b.
     classes : T names, optional
+    input_names : N names, optional
     precision : "float64" or "float32", optional
         In which the float methods compute, if not in that of the arrays; the exact values are for W, x and b as
         they are here.
@@ -80,6 +81,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     bias: Array | None = None
     classes: tuple[str, ...] | None = None
     precision: str | None = None
+    input_names: tuple[str, ...] | None = None
 
     if TYPE_CHECKING:  # lists and tensors are taken too, and become arrays
 
@@ -91,6 +93,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             bias: Any = None,
             classes: Iterable[str] | None = None,
             precision: Any = None,
+            input_names: Iterable[str] | None = None,
         ) -> None: ...
 
     __repr__ = notebook.one_line()
@@ -100,8 +103,9 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         single = all(array.dtype == np.float32 for array in arrays.values())
         for name, array in arrays.items():
             force_setattr(self, name, sealed(array, np.float32 if single else np.float64))
-        if self.classes is not None:
-            force_setattr(self, "classes", class_names(self.classes))
+        for key in ("classes", "input_names"):
+            if (names := getattr(self, key)) is not None:
+                force_setattr(self, key, names_in(names))
         if self.precision is not None:
             force_setattr(self, "precision", type_name(self.precision))
         refuse(self._faults())
@@ -141,18 +145,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         if not isinstance(self.targets, Targets):
             yield "targets must be Targets(labels=...) or Targets(soft=...)", "label"
         yield from self.targets.faults(inputs.shape[:-1], n_classes)
-        names = self.classes
-        if names is None:
-            return
-        if not all(isinstance(name, str) for name in names):
-            yield "class names must be strings", "classes"
-        if len(names) != n_classes:
-            yield f"{count(len(names), 'class name')} for {count(n_classes, 'class')}", "classes"
-        for index, name in enumerate(names):
-            if not name:
-                yield f"class {index} has no name: it is empty", "classes"
-            if (same := names.index(name)) != index:
-                yield f"classes {same} and {index} are both named {name!r}; names must differ", "classes"
+        yield from _faults_of_names(self.classes, "class", n_classes, "classes")
+        yield from _faults_of_names(self.input_names, "input", n_inputs, "input_names")
 
     @property
     def _parts(self) -> dict[str, Array]:
@@ -224,7 +218,8 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.weights.ndim > 2 or max(self.weights.size, self.inputs.size) > notebook.MOST:
             return notebook.table([], caption=caption)
         names = self.classes or tuple(str(index) for index in range(self.n_classes))
-        rows = [[f"input {j}", *row] for j, row in enumerate(self.weights.tolist())]
+        inputs = self.input_names or tuple(f"input {index}" for index in range(self.n_inputs))
+        rows = [[name, *row] for name, row in zip(inputs, self.weights.tolist(), strict=True)]
         if self.bias is not None:
             rows.append(["b", *self.bias.tolist()])
         labels = self.targets.label_of_rows.tolist()
@@ -232,7 +227,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
             [f"row {index}", *row, names[label] if label >= 0 else "soft or ignored"]
             for index, (row, label) in enumerate(zip(self.inputs.tolist(), labels, strict=True))
         ]
-        header = ["x", *(f"input {j}" for j in range(self.n_inputs)), "label"]
+        header = ["x", *inputs, "label"]
         return notebook.table(rows, ["W", *names], caption) + notebook.table(examples, header)
 
     def unstacked(self) -> Iterator[Problem]:
@@ -293,12 +288,29 @@ class Layout(msgspec.Struct, frozen=True):
         return f"x has {entries} but W has {count(n_inputs, rows)}; W is read as {order}"
 
 
-def class_names(classes: Any) -> tuple[Any, ...]:
-    """The names of classes that are given as a list of them, or the only one."""
+def names_in(names: Any) -> tuple[Any, ...]:
+    """The names of classes or inputs that are given as a list of them, or the only one."""
     try:
-        return (classes,) if isinstance(classes, str) else tuple(classes)
+        return (names,) if isinstance(names, str) else tuple(names)
     except TypeError:
-        return (classes,)
+        return (names,)
+
+
+def _faults_of_names(names: tuple[str, ...] | None, noun: str, size: int, key: str) -> Faults:
+    """What is wrong with the names of classes or inputs: each is there, and is another's as little as empty."""
+    if names is None:
+        return
+    if not all(isinstance(name, str) for name in names):
+        yield f"{noun} names must be strings", key
+    if len(names) != size:
+        yield f"{count(len(names), f'{noun} name')} for {count(size, noun)}", key
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if not name:
+            yield f"{noun} {index} has no name: it is empty", key
+        if (same := first.setdefault(name, index)) != index:
+            both = count(2, noun).removeprefix("2 ")
+            yield f"{both} {same} and {index} are both named {name!r}; names must differ", key
 
 
 def _first_entry(name: str, part: Array, which: NDArray[np.bool_]) -> str:

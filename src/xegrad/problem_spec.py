@@ -31,7 +31,7 @@ class Kind(msgspec.Struct, frozen=True):
 ARRAY = Kind(str, "fiu", "real numbers")
 ARRAYS = Kind(str, "fiu", "real numbers under each symbol")
 LABELS = Kind(str, "fiuU", "an index, a name, or a list of them")
-CLASS_NAMES = Kind(list[str], "U", "a list of names")
+LIST_OF_NAMES = Kind(list[str], "U", "a list of names")
 FLAG = Kind(bool, "b", "true or false")
 NUMBER = Kind(float, "fiu", "a number")
 WHOLE_NUMBER = Kind(int, "iu", "a whole number")
@@ -84,8 +84,10 @@ FIELDS: Mapping[str, Field] = {
         "of x, a JSON list holds the label or the target of each row.",
         ("labels", "y", "target", "targets")),
     "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"The bias b. {_VALUE}", ALIASES["b"]),
-    "classes": Field(list[str], CLASS_NAMES, ("--classes",), "NAMES",
+    "classes": Field(list[str], LIST_OF_NAMES, ("--classes",), "NAMES",
         "The class names, in the order of the columns of W. Commas stand between them.", ("class_names", "names")),
+    "input_names": Field(list[str], LIST_OF_NAMES, ("--input-names",), "NAMES",
+        "The names of the inputs, in the order of the rows of W. Commas stand between them.", ("feature_names",)),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
         "W is stored classes x inputs, as PyTorch does. Gradients come out in the same layout. --no-transpose: it is "
         "not, whatever the file says.",

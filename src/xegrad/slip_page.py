@@ -26,6 +26,7 @@ class Page(msgspec.Struct, frozen=True, eq=False):
     wrong: Array
     explanation: Explanation
     residuals: tuple[Array, Array] | None  # dL/dZ right and wrong, where the slip is made before x comes in
+    problem: Problem
     problem_name: str
 
     @property
@@ -71,5 +72,5 @@ def page_on(problem: Problem, name: str, of: str = "weights", problem_name: str 
             residuals = None
             if slip.is_in_layer and slip.stage != "input":
                 residuals = exact.gradients["logits"], apply(problem, [name], "logits")
-            return Page(slip, of, exact.gradients[of], wrong, explanation, residuals, problem_name)
+            return Page(slip, of, exact.gradients[of], wrong, explanation, residuals, problem, problem_name)
     raise InputError(f"{name} cannot be told from the right gradient on this problem")

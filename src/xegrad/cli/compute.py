@@ -59,6 +59,7 @@ def command(
             values=NAMES,
         ),
     ] = None,
+    timed: Annotated[bool, option("--time", "Show how long each method took.")] = False,
     output: OutputOptions,
 ) -> int:
     """Compute the loss of a softmax layer and its gradients: by the chain, by the shortcut, exactly.
@@ -96,7 +97,7 @@ def command(
     destination = output.destination(request.files, FORMS)
     parts = request.read()
     computed = _compute(parts.problem(), methods, with_respect_to, exact, destination.form)
-    _write(computed, parts, destination)
+    _write(computed, parts, destination, timed=timed)
     return DONE
 
 
@@ -128,18 +129,19 @@ def _around(problem: Problem, methods: Sequence[str], names: Sequence[str], form
     return problem.nbytes, of_number * numbers
 
 
-def _write(computed: Computation, parts: RawProblem, destination: Destination) -> None:
+def _write(computed: Computation, parts: RawProblem, destination: Destination, *, timed: bool) -> None:
     """The result as the form asks for it."""
 
     def result() -> Any:
         from xegrad.formats.results import compute_results
 
-        return compute_results(computed, parts.layout, ids=[parts.id], warnings=[computed.warnings])[0]
+        notes = [computed.warnings]
+        return compute_results(computed, parts.layout, ids=[parts.id], warnings=notes, with_time=timed)[0]
 
     def view(page: PageSettings) -> View:
         from xegrad.display.computation import computation_view
 
-        return computation_view(computed, parts.layout, page)
+        return computation_view(computed, parts.layout, page, with_time=timed)
 
     array = partial(_as_array, computed, parts.layout)
     warnings = [*computed.problem.targets.warnings, *filter(None, [computed.left_out])]

@@ -124,10 +124,13 @@ def _write(
 
         return descent_view(descent, rate, page, losses)
 
-    def plot(theme: str) -> str:
+    def plot(theme: str | None) -> str:
+        from xegrad.display.blocks import Plot
+        from xegrad.display.descent import ending
         from xegrad.display.plot import svg
 
-        return svg(descent.losses, theme, title="Loss on the way downhill")
+        _, sentence = ending(descent, rate, destination.options.digits)
+        return svg(Plot(descent.losses), sentence, theme)
 
     destination.write(result=result, view=view, plot=plot, warnings=descent.start.targets.warnings)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,13 +31,14 @@ def command(
     *,
     request: ProblemOptions,
     step: Annotated[
-        list[str] | None, option("--step NAME", "Show these steps only.", values=EXPLAINED)
+        list[str] | None,
+        option("--step NAME", "Show these steps only; several between commas.", values=EXPLAINED),
     ] = None,
     entry: Annotated[
         str | None,
         option(
             "--entry J,I",
-            "Follow one entry of dL/dW: input J, class I. Each by its index, or the class by its name.",
+            "Follow one entry of dL/dW: input J, class I. Each is an index or a name.",
             autocompletion=_complete_entry,
         ),
     ] = None,
@@ -85,7 +88,7 @@ def command(
             from xegrad.display.slip import slip_view
             from xegrad.slip_page import page_on
 
-            return slip_view(page_on(explanation.computation.problem, slip))
+            return slip_view(page_on(explanation.computation.problem, slip), page)
         from xegrad.display.explanation import explanation_view
 
         return explanation_view(
@@ -97,12 +100,22 @@ def command(
 
 
 def _indices(text: str, problem: Problem) -> tuple[int, int]:
-    """The input and the class; a class's name counts before its index."""
-    first, comma, second = (part.strip() for part in text.partition(","))
-    names = [*(problem.classes or ())]
-    if comma and first.isdecimal() and second in names:
-        return int(first), names.index(second)
-    if not (comma and first.isdecimal() and second.isdecimal()):
-        hint = nearest(second, names)
-        raise UsageError(f"--entry is {text!r}; an input and a class are expected, as in 1,2{hint}")
-    return int(first), int(second)
+    """The input and the class on both sides of a comma, which names may have too."""
+    sides = [(text[: comma.start()].strip(), text[comma.end() :].strip()) for comma in re.finditer(",", text)]
+    named = ("input", problem.input_names or ()), ("class", problem.classes or ())
+    for pair in sides:
+        input, class_ = (_index(word, names) for word, (_, names) in zip(pair, named, strict=True))
+        if input is not None and class_ is not None:
+            return input, class_
+    message = f"--entry is {text!r}; an input and a class are expected, as in 1,2"
+    for word, (axis, names) in zip(sides[0] if sides else (), named, strict=False):
+        if word and _index(word, names) is None:
+            message = f"--entry is {text!r}; there is no {axis} {word!r}{nearest(word, names)}"
+    raise UsageError(message)
+
+
+def _index(word: str, names: Sequence[str]) -> int | None:
+    """That of a name, else the number itself; a name counts before an index."""
+    if word in names:
+        return names.index(word)
+    return int(word) if word.isdecimal() else None

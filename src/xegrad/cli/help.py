@@ -19,7 +19,7 @@ HELP = "help"  # the option, in the short help too
 PANELS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "Problem": (
         ("problem", "rows", "weights", "inputs", "label", "bias"),
-        ("labels", "label_column", "classes", "transpose", "input_format", "seed", "slips"),
+        ("labels", "label_column", "classes", "input_names", "transpose", "input_format", "seed", "slips"),
     ),
     "Loss": (("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
     "What is judged": (("gradient", "loss"), ("decimals", "digits_printed")),
@@ -34,7 +34,10 @@ PANELS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
     "Output": (
         ("json", "path", "save", "quiet", "top", "entries"),
-        ("form", "output_format", "pretty", "digits", "all_entries", "heatmap", "theme", "color", "no_color", HELP),
+        (
+            "form", "output_format", "pretty", "digits", "all_entries", "timed",
+            "heatmap", "theme", "color", "no_color", HELP,
+        ),
     ),
 }
 # fmt: on

@@ -16,7 +16,7 @@ from xegrad import formats, memory
 from xegrad.cli import TROUBLE
 from xegrad.cli.choices import class_names, option
 from xegrad.errors import LONGEST, InputError, UsageError, short
-from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS
+from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
 
 if TYPE_CHECKING:
@@ -124,8 +124,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
                 part = _part(key, text, self.input_format)
                 file = str(formats.with_key(text)[0])
                 beside[file] = part.beside & beside.get(file, part.beside)
-                # The columns of a W that is transposed are its inputs.
-                raw = raw.over(part.without("classes") if raw.values.get("transpose") else part)
+                if raw.values.get("transpose"):
+                    part = _with_named_inputs(part)
+                raw = raw.over(part)
         for file, keys in beside.items():
             if self.labels and file == str(formats.with_key(self.labels)[0]):
                 keys -= {"label"}
@@ -216,6 +217,14 @@ def _gradient(text: str, input_format: str | None) -> Written:
     or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
     data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
     return Written(data, f"--gradient {source}", key, dtype)
+
+
+def _with_named_inputs(part: RawProblem) -> RawProblem:
+    """A W that is transposed: its columns, which its header names, are inputs."""
+    if "classes" not in part.values:
+        return part
+    values = {**part.without("classes").values, "input_names": part.values["classes"]}
+    return msgspec.structs.replace(part, values=values)
 
 
 def _is_inline(text: str) -> bool:
@@ -312,6 +321,7 @@ def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
 def _problem_options(**arguments: Any) -> ProblemOptions:
     """What these arguments say of a problem, by their parameters."""
     values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
-    if values["classes"] is not None:
-        values["classes"] = tuple(name.strip() for text in values["classes"] for name in text.split(","))
+    for key, field in FIELDS.items():
+        if field.kind is LIST_OF_NAMES and values[key] is not None:
+            values[key] = tuple(name.strip() for text in values[key] for name in text.split(","))
     return ProblemOptions({key: value for key, value in values.items() if value is not None}, **arguments)

@@ -132,12 +132,12 @@ class Destination(msgspec.Struct, frozen=True):
         result: Callable[[], Any],
         view: Callable[[PageSettings], View],
         array: Callable[[str], bytes] | None = None,
-        plot: Callable[[str], str] | None = None,
+        plot: Callable[[str | None], str] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
         """What the form asks for: the `result` as JSON, the `array` in a format, or else the `view` on the page.
 
-        The picture of a command that has a `plot` is that, in a theme.
+        The picture of a command that has a `plot` is that, in a theme or in the reader's.
 
         Warnings go to standard error first, unless JSON carries them.
         """
@@ -156,7 +156,7 @@ class Destination(msgspec.Struct, frozen=True):
         elif array is not None and self.form not in VIEWS:
             pieces = (array(self.form),)
         elif plot is not None and self.form == "svg":
-            pieces = (plot(self.options.theme or "dark").encode(),)
+            pieces = (plot(options.theme).encode(),)
         else:
             from xegrad.display import screen
 

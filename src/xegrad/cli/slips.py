@@ -52,7 +52,7 @@ def command(
         from xegrad.display.slip import slip_view, slips_view
         from xegrad.slip_page import page as slip_page
 
-        return slips_view() if name is None else slip_view(slip_page(chosen[0]))
+        return slips_view() if name is None else slip_view(slip_page(chosen[0]), page)
 
     OutputOptions(json=json, pretty=pretty, color=color, no_color=no_color).destination().write(
         result=result, view=view

@@ -177,6 +177,8 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     wrong        an entry is beyond the bound
     undecided    the bound says nothing in that precision; --rtol decides
 
+    The error of an entry is yours minus exact.
+
     Exit status: 0 right or digits-lost, 1 wrong or undecided, 2 trouble.
     """
     if request.is_stream:

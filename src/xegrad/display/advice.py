@@ -1,4 +1,4 @@
-"""What is said of a candidate that no known mistake makes: where it is wrong, and what to try next."""
+"""What is said of a candidate that is wrong: where, if no known mistake makes it, and what to try next."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xegrad.bounds import PRECISIONS
+from xegrad.diagnosis import Diagnosis
 from xegrad.judgement import Judgement, cause_of_nonfinite
 from xegrad.verification import LOSS, Verification
 from xegrad.vocabulary import HALF
@@ -23,17 +24,28 @@ PLACES = {
 STEPS = "give your logits and probabilities too, in one JSON object; verify then names the first wrong step"
 
 
-def advice(verification: Verification, name: str) -> str:
-    """Where it is wrong and what to try, from what was seen; nothing where the cause is known."""
+def advice(verification: Verification, name: str) -> tuple[str, str]:
+    """Where it is wrong, from what was seen, and what to try next; nothing where the cause is known."""
     judgement = verification.judgements[name]
     if name != LOSS and not np.isfinite(judgement.comparison.candidate).all():
         if cause_of_nonfinite(verification.problem, judgement.tolerance.precision):
-            return ""
+            return "", ""
         where = "The logits explain none of it: look for 0/0, log(0) or an array that was never written."
     else:
         where = " ".join(_seen(verification, judgement))
-    next_steps = ", or ".join(_next(verification, judgement))
-    return f"{where} Next: {next_steps}." if next_steps else where
+    return where, ", or ".join(_next(verification, judgement))
+
+
+def explained_by(diagnosis: Diagnosis) -> str:
+    """Where the mistakes that were found are explained."""
+    names = dict.fromkeys(name for one in diagnosis.explanations for name in one.slips)
+    if not names:
+        return ""
+    return (
+        f"xegrad slips {next(iter(names))} explains it"
+        if len(names) == 1
+        else "xegrad slips NAME explains each"
+    )
 
 
 def _seen(verification: Verification, judgement: Judgement) -> Iterator[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -80,10 +81,18 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Formula(msgspec.Struct, frozen=True):
-    """Equations, aligned at their signs of equality: the first in symbols, the others in numbers."""
+    """Equations, aligned at their signs of equality: those in symbols, each on a line, and then those in numbers."""
 
     symbols: str
     numbers: Sequence[str] = ()
+
+    @property
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Of each equation its style, what is to the left of its sign, and the rest; or all of it, and nothing."""
+        symbols = self.symbols.splitlines()
+        equations = [("formula", line) for line in symbols] + [("", line) for line in self.numbers]
+        split = ((style, *re.split("(?= [=≈≤] )", line, maxsplit=1)) for style, line in equations)
+        return [(style, left, "".join(right)) for style, left, *right in split]
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -106,6 +115,14 @@ class Figure(msgspec.Struct, frozen=True):
     lines: Sequence[Text]
 
 
+class Plot(msgspec.Struct, frozen=True):
+    """Numbers, one for each step, as a curve; and what the two axes are."""
+
+    values: Sequence[float]
+    of_steps: str = "step"
+    of_values: str = "loss in nats"
+
+
 class Beside(msgspec.Struct, frozen=True):
     """Two views side by side where the page is wide enough for both, else one below the other."""
 
@@ -113,6 +130,8 @@ class Beside(msgspec.Struct, frozen=True):
     right: View
 
 
-Block: TypeAlias = Verdict | Heading | Paragraph | Formula | Table | Listing | Replacement | Figure | Beside
+Block: TypeAlias = (
+    Verdict | Heading | Paragraph | Formula | Table | Listing | Replacement | Figure | Plot | Beside
+)
 Section: TypeAlias = "list[Block]"
 View: TypeAlias = "list[Section]"  # with an empty line between two of them

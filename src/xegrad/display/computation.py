@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from rich.text import Text
 
 from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
-from xegrad.display import blocks
+from xegrad.display import blocks, terminal
 from xegrad.display.blocks import Beside, Column, Paragraph, Section, Table, Verdict, View
-from xegrad.display.heatmap import gradient_map
+from xegrad.display.heatmap import cut, gradient_map
 from xegrad.display.matrix import gradient_matrix, target_classes
-from xegrad.display.numbers import SHOWS_ALL, decimals_for, fraction, how_many_correct, in_column
-from xegrad.display.page import ALL_CLASSES, MATRIX_ENTRIES, PageSettings
+from xegrad.display.numbers import (
+    SHOWS_ALL,
+    alike,
+    decimals_for,
+    fraction,
+    how_many_correct,
+    in_column,
+    in_short,
+)
+from xegrad.display.page import ALL_CLASSES, PageSettings
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import LONGEST, class_in_full, class_within, layer_in_words, printable
+from xegrad.naming import class_in_full, class_within, input_in_short, layer_in_words, printable
 from xegrad.problem import Layout, Problem
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
-ROW_HEADINGS = ("row", "label", "S of it", "likeliest", "its S", "loss")
+ROW_HEADINGS = ("row", "label", "its S", "likeliest", "its S", "loss")
 ALIKE = 12  # digits of a loss that every processor computes alike, where nothing is lost
 SHORTEST_NAME = 6  # columns that the name of a class keeps
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
@@ -36,11 +45,28 @@ KINDS = {
 }
 
 
-def computation_view(computation: Computation, layout: Layout, page: PageSettings) -> View:
+def computation_view(
+    computation: Computation, layout: Layout, page: PageSettings, *, with_time: bool = False
+) -> View:
     """The verdict; the problem and what the methods say of it beside each gradient; and the entries that differ."""
     by_row = _rows(computation, page) if layout.is_batch else _probabilities(computation, page)
-    problem: View = [[Paragraph(understood(computation.problem, layout))], by_row, _methods(computation)]
-    gradients = [_gradient(computation, name, layout, page) for name in computation.names]
+    methods = _methods(computation, with_time=with_time)
+    matrices = {name: _matrix(computation, name, layout, page) for name in computation.names}
+    largest = [
+        _largest_entries(computation, name, layout, page) for name, matrix in matrices.items() if not matrix
+    ]
+    problem: View = [[Paragraph(understood(computation.problem, layout))], by_row, methods, *largest]
+    beside = replace(page, width=terminal.width_beside(problem, page.width))
+    gradients = [
+        [
+            Paragraph(Text(f"dL/d{SYMBOLS[name]}", style="title")),
+            *(
+                matrix
+                or gradient_map(computation.problem, name, _reported(computation, name, layout), beside)
+            ),
+        ]
+        for name, matrix in matrices.items()
+    ]
     entries = [_entries(computation, name, layout, page) for name in computation.names]
     is_unsure = any(mask.any() for mask in computation.uncertified.values())
     return [
@@ -118,8 +144,9 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
     if page.top is not None and problem.n_rows > page.top:
         # Six digits decide, so that rounding does not.
         rank = [float(f"{loss:.5e}") for loss in np.nan_to_num(losses, nan=np.inf)]
-        shown = np.sort(np.lexsort((shown, -np.array(rank)))[: page.top])
-        title = [Paragraph(f"The {len(shown)} of {problem.n_rows} rows that lose most:")]
+        shown = np.lexsort((shown, -np.array(rank)))[: page.top]
+        several = "The row that loses" if page.top == 1 else f"The {page.top} rows that lose"
+        title = [Paragraph(f"{several} most, of {problem.n_rows}:")]
     rows, of_loss = shown.tolist(), [fraction(loss) for loss in losses[shown].tolist()]
     classes = [targets.label_of_rows[shown].tolist(), probabilities.argmax(axis=-1)[shown].tolist()]
     of_label, of_likeliest = (
@@ -148,81 +175,97 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
         rank = np.lexsort((shown, -np.nan_to_num(probabilities), targets == 0))
         shown = np.sort(rank[: page.top])
         title = [Paragraph(f"The target and the most probable of {problem.n_classes} classes:")]
-    rows: dict[str, Sequence[Text | str]] = {
-        "class": _class_cells(problem, shown.tolist(), min(LONGEST, max(8, page.width - 15))),
-        "probability": list(map(fraction, probabilities[shown].tolist())),
-        "target Q": list(map(fraction, targets[shown].tolist())),
-    }
+    rows = {"S": probabilities[shown], "Q": targets[shown]}
     if problem.targets.soft is None and _is_plain(problem):
-        del rows["target Q"]
-    classes = list(zip(*rows.values(), strict=True))
-    widest = max(Column(cells).width for cells in classes)
-    columns = [Column(cells, least=widest) for cells in classes]
-    headings = Column(list(rows), left=True, least=len("probability"))
-    return [*title, Table(columns, [headings], is_banded=True)]
+        del rows["Q"]
+    names = _class_names(problem, shown.tolist(), max(SHORTEST_NAME, page.width // 5))
+    cells = zip(*(map(fraction, row.tolist()) for row in rows.values()), strict=True)
+    columns = [Column(column, name) for column, name in zip(cells, names, strict=True)]
+    return [*title, Table(columns, [Column(list(rows), "class", left=True)], is_banded=True)]
 
 
-def _methods(computation: Computation) -> Section:
-    """Each method's loss, the correct digits of its worst entry, and how many entries have none."""
-    rows = []
+def _methods(computation: Computation, *, with_time: bool) -> Section:
+    """Each method's loss, the correct digits of its worst entry, how many entries differ, and the time it took."""
+    columns: dict[str, list[Text | str]] = {"loss": [], "correct digits": [], "differ": [], "time": []}
     for method, evaluation in computation.evaluations.items():
         loss, by_name = float(evaluation.loss) + 0.0, computation.from_exact.get(method, {}).values()
         # Of the exact loss every digit is certain; the last ones of another depend on the processor.
         text = repr(loss) if method == "exact" else f"{loss:.{ALIKE}g}"
         sign = UNCERTIFIED if method == "exact" and np.any(computation.uncertified["loss"]) else ""
+        columns["loss"].append(Text(text + sign, style="name" if method == computation.method else ""))
         digits = min((int(against.correct_digits.min()) for against in by_name), default=0)
-        without = sum(int(against.no_correct_digit.sum()) for against in by_name)
-        figures = (how_many_correct(digits), str(without) if without else "none") if by_name else ("", "")
-        rows.append((method, text + sign, *figures))
-    headings = ("method", "loss", "digits", "without one")
-    columns = [
-        Column(cells, heading, left=heading in headings[:2])
-        for heading, cells in zip(headings, zip(*rows, strict=True), strict=True)
-    ]
-    return [Table(columns if computation.from_exact else columns[:2])]
+        total = sum(against.reference.size for against in by_name)
+        differ = sum(int(_differs(against).sum()) for against in by_name)
+        columns["correct digits"].append(_or_wrong(how_many_correct(digits), digits == 0) if by_name else "")
+        columns["differ"].append(_or_wrong(f"{differ} of {total}", differ > 0) if by_name else "")
+        columns["time"].append(in_short(computation.seconds[method]))
+    if not computation.from_exact:
+        del columns["correct digits"], columns["differ"]
+    if not with_time:
+        del columns["time"]
+    names = Column([*computation.evaluations], "method", left=True)
+    cells = [Column(column, heading, left=heading == "loss") for heading, column in columns.items()]
+    return [Table(cells, [names], is_banded=True)]
 
 
-def _gradient(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
-    """A gradient of the most accurate method as a matrix; of a large one a map, and the largest entries."""
+def _or_wrong(text: str, is_wrong: bool) -> Text:
+    return Text(text, style="wrong" if is_wrong else "")
+
+
+def _differs(against: Comparison) -> Any:
+    """The entries in which a method is further from another than rounding explains, or has no correct digit."""
+    return ~(against.within | against.unbounded) | against.no_correct_digit
+
+
+def _reported(computation: Computation, name: str, layout: Layout) -> Any:
+    """A gradient of the most accurate method, as it is shown: that of one example's x is a row."""
     values = np.asarray(computation.reported.gradients[name], dtype=np.float64)
-    shaped = values if name != "inputs" or layout.is_batch else values.reshape(1, -1)
-    title = Paragraph(Text(f"dL/d{SYMBOLS[name]}", style="title"))
-    if values.size <= MATRIX_ENTRIES:
-        return [title, *gradient_matrix(computation.problem, name, shaped, page)]
-    largest = _largest(values.ravel(), values.size if page.top is None else page.top)
-    places = _places(computation.problem, name, largest, layout, page)
-    decimals = decimals_for(values.ravel()[largest].tolist(), page.digits)
-    numbers = [in_column(value, decimals, page.digits) for value in values.ravel()[largest].tolist()]
-    several = "The largest" if len(largest) == 1 else f"The {len(largest)} largest"
+    return values if name != "inputs" or layout.is_batch else values.reshape(1, -1)
+
+
+def _matrix(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
+    """It as a matrix, where the page holds that."""
+    return gradient_matrix(computation.problem, name, _reported(computation, name, layout), page)
+
+
+def _largest_entries(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
+    """Its largest entries."""
+    values = _reported(computation, name, layout).ravel()
+    shown = _largest(values, values.size if page.top is None else page.top)
+    decimals = decimals_for(values[shown].tolist(), page.digits)
+    numbers = [in_column(value, decimals, page.digits) for value in values[shown].tolist()]
+    several = "The largest" if len(shown) == 1 else f"The {len(shown)} largest"
+    symbol = f"dL/d{SYMBOLS[name]}"
+    places = _places(computation.problem, name, shown, layout, page)
     return [
-        title,
-        *gradient_map(computation.problem, name, shaped, page),
-        Paragraph(f"{several} of {values.size} entries:"),
-        Table([*places, Column(numbers, f"dL/d{SYMBOLS[name]}")]),
+        Paragraph(f"{several} of {values.size} entries of {symbol}:"),
+        Table([*places, Column(numbers, symbol)]),
     ]
 
 
 def _entries(computation: Computation, name: str, layout: Layout, page: PageSettings) -> Section:
-    """The entries in which methods differ beyond rounding, by each of them; or all of them."""
-    against = {"": computation.comparisons.get(name)}
-    against |= {method: by[name] for method, by in computation.from_exact.items()}
-    is_shown = np.zeros(computation.reported.gradients[name].size, dtype=bool)
-    for comparison in filter(None, against.values()):
-        is_shown |= (~comparison.within | comparison.no_correct_digit).ravel()
-    is_shown |= computation.uncertified.get(name, np.zeros(1, dtype=bool)).ravel()
-    title = f"Entries of dL/d{SYMBOLS[name]} in which the methods differ:"
-    if page.entries:
-        is_shown[:], title = True, f"Entries of dL/d{SYMBOLS[name]}, by each method:"
+    """The entries in which methods differ, or of which it is not known, by each of them; or all of them."""
+    several = [by[name] for by in computation.from_exact.values()]
+    if name in computation.comparisons:
+        several.insert(0, computation.comparisons[name])
+    size = computation.reported.gradients[name].size
+    nowhere = np.zeros(size, dtype=bool)
+    differ = np.logical_or.reduce([nowhere, *(_differs(against).ravel() for against in several)])
+    open_ = np.logical_or.reduce([nowhere, *(against.unbounded.ravel() for against in several)])
+    open_ |= computation.uncertified.get(name, nowhere).ravel()
+    is_shown = np.ones(size, dtype=bool) if page.entries else differ | open_
     if not is_shown.any():
         return []
-    worst = next(filter(None, against.values()), None)
+    symbol = f"dL/d{SYMBOLS[name]}"
+    kinds = {"in which the methods differ": differ, "that are open": open_}
+    title = ", by each method" if page.entries else " " + " or ".join(k for k in kinds if kinds[k].any())
     shown = np.flatnonzero(is_shown)
-    if worst is not None and not page.entries:
-        shown = worst.worst(page.top, is_shown)
-    columns = _by_method(computation, name, shown, page)
+    if several and not page.entries:
+        shown = several[0].worst(page.top, is_shown)
+    places = _places(computation.problem, name, shown, layout, page)
     section: Section = [
-        Paragraph(title),
-        Table([*_places(computation.problem, name, shown, layout, page), *columns]),
+        Paragraph(f"Entries of {symbol}{title}:"),
+        Table(_by_method(computation, name, shown, page), places, is_banded=True),
     ]
     if more := int(is_shown.sum()) - shown.size:
         section.append(Paragraph(f"and {more} more; --entries shows them"))
@@ -239,24 +282,17 @@ def _by_method(computation: Computation, name: str, shown: Any, page: PageSettin
     decimals = decimals_for(itertools.chain.from_iterable(values.values()), digits)
     numbers = {method: [in_column(v, decimals, digits) for v in column] for method, column in values.items()}
     cells: dict[str, list[Text]] = {method: [*map(Text, column)] for method, column in numbers.items()}
-    if "exact" in numbers:
-        for column in (cells[method] for method in cells if method != "exact"):
-            for cell, exact in zip(column, numbers["exact"], strict=True):
-                cell.stylize("wrong", _alike(cell.plain, exact))
-        unsure = computation.uncertified[name].ravel()[shown]
-        if unsure.any():  # digits stay below digits
-            for cell, is_unsure in zip(cells["exact"], unsure.tolist(), strict=True):
-                cell.append(UNCERTIFIED if is_unsure else " ")
+    for method, by_name in computation.from_exact.items():
+        differ = _differs(by_name[name]).ravel()[shown].tolist()
+        for cell, exact, is_wrong in zip(cells[method], numbers["exact"], differ, strict=True):
+            cell.stylize("wrong" if is_wrong else "caution", alike(cell.plain, exact))
+    if "exact" in cells and (unsure := computation.uncertified[name].ravel()[shown]).any():
+        for cell, is_unsure in zip(cells["exact"], unsure.tolist(), strict=True):
+            cell.append(UNCERTIFIED if is_unsure else " ")  # digits stay below digits
     columns = [Column(column, method) for method, column in cells.items()]
     if comparison is not None:
         columns.append(Column(_differences(comparison, shown, digits), "difference"))
     return columns
-
-
-def _alike(one: str, other: str) -> int:
-    """With how many characters both begin."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((k for k, (first, second) in pairs if first != second), min(len(one), len(other)))
 
 
 def _places(problem: Problem, name: str, shown: Any, layout: Layout, page: PageSettings) -> list[Column]:
@@ -264,23 +300,22 @@ def _places(problem: Problem, name: str, shown: Any, layout: Layout, page: PageS
     axes = [axis for axis in AXES[name] if axis != "row" or layout.is_batch]
     indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
     places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
+    if "input" in axes and problem.input_names is not None:
+        most = max(SHORTEST_NAME, page.width // 4)
+        places["input"] = [Text(cut(input_in_short(problem, k), most)) for k in indices["input"]]
     if "class" in axes:
-        places["class"] = _class_cells(problem, indices["class"], max(SHORTEST_NAME, page.width // 4))
+        names = _class_names(problem, indices["class"], max(SHORTEST_NAME, page.width // 4))
+        places["class"] = [Text(name, style="name" if name[0] == ">" else "") for name in names]
     if len(axes) > 1 and page.entries:
         cells = places[axes[0]]
         places[axes[0]] = [Text() if k and cell == cells[k - 1] else cell for k, cell in enumerate(cells)]
     return [Column(column, axis) for axis, column in places.items()]
 
 
-def _class_cells(problem: Problem, classes: Iterable[int], width: int) -> list[Text]:
-    """Names of classes: those of one example's target are marked, of a label that alone, however it is smoothed."""
-    is_marked = target_classes(problem)
-    cells = []
-    for index in classes:
-        mark = ">" if is_marked[index] else ""
-        name = class_within(problem, index, width - len(mark))
-        cells.append(Text(mark + name, style="name" if mark else ""))
-    return cells
+def _class_names(problem: Problem, classes: Iterable[int], width: int) -> list[str]:
+    """Those of one example's target are marked, of a label that alone, however it is smoothed."""
+    marks = [">" if is_marked else "" for is_marked in target_classes(problem)]
+    return [marks[index] + class_within(problem, index, width - len(marks[index])) for index in classes]
 
 
 def _largest(values: Any, n: int) -> Any:

@@ -7,10 +7,9 @@ import math
 from rich.text import Text
 
 from xegrad.descent import Descent, ExactLosses, accuracy
-from xegrad.display.blocks import DONE, NEARLY, RIGHT, WRONG, Column, Table, Verdict, View
+from xegrad.display.blocks import DONE, NEARLY, RIGHT, WRONG, Column, Plot, Table, Verdict, View
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import PageSettings
-from xegrad.display.plot import curve
 from xegrad.vocabulary import count
 
 
@@ -36,7 +35,7 @@ def descent_view(
     return [
         [Verdict(kind, sentence)],
         [Table([Column(names, left=True, least=16), Column(list(rows.values()), left=True)])],
-        [curve(losses, page.width, ascii=page.ascii)] if len(losses) > 2 else [],
+        [Plot(losses)] if len(losses) > 2 else [],
     ]
 
 
@@ -61,4 +60,6 @@ def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[
         )
     fell = descent.losses[0] - descent.losses[-1]
     how = "has fallen" if fell > 0 else "has grown by rounding" if fell else "is what it was"
-    return DONE, f"done: {taken} the loss {how}; more steps may go further."
+    ends = [with_digits(loss, 4) for loss in (descent.losses[0], descent.losses[-1])]
+    between = f" from {' to '.join(ends)}" if fell > 0 and ends[0] != ends[1] else ""
+    return DONE, f"done: {taken} the loss {how}{between}; more steps may go further."

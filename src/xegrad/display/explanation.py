@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from rich.text import Text
 
-from xegrad.display.blocks import Column, Formula, Heading, Paragraph, Section, Table, View
+from xegrad.display.blocks import Column, Figure, Formula, Heading, Listing, Paragraph, Section, Table, View
 from xegrad.display.matrix import LEFT_OUT, Names, kept, matrix
 from xegrad.display.numbers import MANY, aligned
 from xegrad.display.page import EDGE, SLIP_NUMBERS, PageSettings
+from xegrad.display.shading import legend_of
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
-from xegrad.naming import class_in_full, class_in_short, layer_in_words
+from xegrad.naming import class_in_full, class_in_short, input_in_short, layer_in_words
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
 SLIP_DIGITS = 4
-LETTERS = (
-    "Z are the logits, S the probabilities, Q the targets and L the loss. DXE = dL/dS is the cross-entropy Jacobian, "
-    "DS = dS/dZ the softmax Jacobian, Dg = dZ/dW that of the weighted sum; DL = DS · Dg, and dL/dW is DXE · DL."
+MARK = "  ↳ slip  "
+LETTERS = {
+    "Z": "the logits",
+    "S": "the probabilities: the softmax of Z",
+    "Q": "the targets: what S should be",
+    "L": "the loss: the cross-entropy of S and Q",
+    "DXE": "the cross-entropy Jacobian, dL/dS",
+    "DS": "the softmax Jacobian, dS/dZ",
+    "Dg": "the weighted-sum Jacobian, dZ/dW",
+    "DL": "the layer Jacobian, dS/dW = DS · Dg",
+}
+JACOBIAN = (
+    "A Jacobian is a table of derivatives: a row for each number that depends, and a column for each that it "
+    "depends on. By the chain rule, dL/dW = DXE · DS · Dg."
+)
+SLIPS = (
+    f"{MARK.split()[0]} marks a slip: a mistake that people make at this step, and what comes out. "
+    "xegrad slips NAME explains it."
 )
 
 Axis = tuple[Names, int]  # what each index is called, and the one that the worked lines follow
@@ -42,7 +58,7 @@ def explanation_view(
     view: View = [] if only else _given(explanation, page, transpose=transpose)
     for number, step in enumerate(explanation.steps, start=1):
         if not only or step.name in only:
-            view += _step(explanation, number, step, page)
+            view += _step(explanation, number, step, page, with_legend=bool(only))
     return view
 
 
@@ -53,12 +69,16 @@ def _given(explanation: Explanation, page: PageSettings, *, transpose: bool) -> 
     input, target = explanation.followed
     view: View = [
         [Paragraph(_understood(explanation, transpose))],
-        [Paragraph(LETTERS)],
+        [
+            Heading("letters", "of the derivation in docs/glossary.md"),
+            Listing([Column([Text(letter, style="name") for letter in LETTERS])], [*LETTERS.values()]),
+        ],
+        [Paragraph(JACOBIAN), Paragraph(SLIPS)],
         [Heading("given")],
     ]
 
     def of_input(index: int) -> str:
-        return f"input {index}"
+        return input_in_short(problem, index)
 
     given: list[tuple[Array, Names, Names, tuple[int, int]]] = [
         (np.atleast_2d(problem.inputs[explanation.row]), lambda _: "x", of_input, (0, input)),
@@ -70,7 +90,12 @@ def _given(explanation: Explanation, page: PageSettings, *, transpose: bool) -> 
     for values, down, across, followed in given:
         shape: Any = values.shape
         at = _entries_of(values)
-        view.append(matrix(at, shape, (down, across), page, followed=followed, with_legend=False))
+        corner = "W" if values is problem.weights else ""
+        view.append(
+            matrix(at, shape, (down, across), page, corner=corner, followed=followed, with_legend=False)
+        )
+    if page.heatmaps:
+        view.append([Figure([legend_of("-largest", "+largest of each table")])])
     return view
 
 
@@ -78,12 +103,14 @@ def _entries_of(values: Array) -> Callable[[Any, Any], Array]:
     return lambda rows, columns: np.asarray(values[np.ix_(rows, columns)], dtype=np.float64)
 
 
-def _step(explanation: Explanation, number: int, step: Step, page: PageSettings) -> View:
+def _step(
+    explanation: Explanation, number: int, step: Step, page: PageSettings, *, with_legend: bool
+) -> View:
     """Its name and shape, the rule, the formula, the numbers, what floats lose, and the slip it invites."""
-    shape = " x ".join(map(str, step.shape))
-    title = step.name if step.name == step.symbol else f"{step.name}   {step.symbol}"
+    symbol = "" if step.symbol == step.name else step.symbol
+    shape = " x ".join(map(str, (1, *step.shape)[-2:])) if step.shape else ""
     head: Section = [
-        Heading(f"{number}. {title}", shape),
+        Heading(f"{number}. {step.name}", ", ".join(filter(None, (symbol, shape)))),
         Paragraph(step.rule),
         Formula(step.formula, step.worked),
     ]
@@ -92,20 +119,16 @@ def _step(explanation: Explanation, number: int, step: Step, page: PageSettings)
         below.append(Paragraph(step.lost, "floats lose: ", style="caution"))
     if step.slip is not None:
         below += _slip(step.slip, explanation.followed[1], page)
-    value = _value(explanation, step, page)
+    value = _value(explanation, step, page, with_legend=with_legend)
     return [head, *value, below] if value else [[*head, *below]]
 
 
-def _indented(texts: Sequence[str], style: str = "") -> Section:
-    return [Paragraph(text, "    ", 6, style) for text in texts]
-
-
-def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
+def _value(explanation: Explanation, step: Step, page: PageSettings, *, with_legend: bool) -> View:
     """The value whole where it is small, else its edges and what the worked lines follow."""
     if step.numbers is None:
         return []
     if step.value is not None and step.value.ndim == 0:
-        return [[Paragraph(f"{step.symbol} = {shown(float(step.value), MANY)}", "    ")]]
+        return [[Formula("", [f"{step.symbol} = {shown(float(step.value), MANY)}"])]]
     (row_name, row), (column_name, column) = _axes(explanation, step)
     noise = None if step.noise is None else np.atleast_2d(step.noise)
     height, width = (1, *step.shape)[-2:]
@@ -115,9 +138,10 @@ def _value(explanation: Explanation, step: Step, page: PageSettings) -> View:
             (height, width),
             (row_name, column_name),
             page,
+            corner=step.symbol if height > 1 else "",
             followed=(row, column),
             noise=noise,
-            with_legend=step.name == "gradient",
+            with_legend=with_legend,
         )
     ]
 
@@ -137,7 +161,7 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
     weights = of_weight, target * problem.n_inputs + input
     of_row: Axis = (lambda _: step.symbol), 0
     if len(step.shape) == 2:
-        of_row = (lambda index: f"input {index}"), input
+        of_row = (lambda index: input_in_short(problem, index)), input
     axes: dict[str, tuple[Axis, Axis]] = {
         "softmax_jacobian": (classes("S "), classes("Z ")),
         "weighted_sum_jacobian": (classes("Z "), weights),
@@ -149,46 +173,52 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
 
 def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
-    said = Text.assemble((slip.name, "slip"), (f": {slip.instead}.", "aside"))
-    section: Section = [Paragraph(said, "slip  ")]
+    said = Text.assemble((slip.name, "slip"), f": {slip.instead}.", style="aside")
+    section: Section = [Paragraph(said, MARK)]
     if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
         return section
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS
     if len(values) > 1:
-        cells = aligned(values, digits)
-        return [
-            *section,
-            Table([Column(column.tolist()) for column in cells.T], [Column([" " * 6] * len(cells))]),
+        columns = [
+            Column([Text(cell, style="aside") for cell in column]) for column in aligned(values, digits).T
         ]
+        return [*section, Table(columns, [Column([" " * (len(MARK) - 2)] * len(values))])]
     texts = np.array([shown(value, digits) for value in values[0].tolist()], dtype=object)
     if texts.size > SLIP_NUMBERS:
         indices = kept(texts.size, EDGE, target)
         texts = np.insert(texts[indices], np.flatnonzero(np.diff(indices) > 1) + 1, LEFT_OUT)
-    return [*section, Paragraph(f"{slip.taken_for}: {'  '.join(texts)}", "      ", 8, "aside")]
+    numbers = f"{slip.taken_for} becomes {'  '.join(texts)}"
+    return [*section, Paragraph(numbers, " " * len(MARK), style="aside")]
 
 
 def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:
-    place = class_in_full(problem, entry.class_)
+    j, i = entry.input, entry.class_
+    input = f"input {j}" if problem.input_names is None else f'input {j} "{input_in_short(problem, j)}"'
     results = {"chain": entry.chain, "shortcut": entry.shortcut, "exact": entry.exact}
+    known = {name: shown(value, page.digits + 2) for name, value in results.items() if value is not None}
     return [
-        [Paragraph(f"dL/dW of input {entry.input} and {place}, through every factor:")],
-        _indented(entry.factors),
-        _indented(entry.lines),
         [
-            Paragraph(shown(value, page.digits + 2), f"{name:8}  ")
-            for name, value in results.items()
-            if value is not None
+            Heading(f"dL/dW[{j},{i}]", "through every factor"),
+            Paragraph(f"How the loss changes with the weight of {input} for {class_in_full(problem, i)}:"),
+            Formula("dL/dW[j,i] = Σ_t DXE[t] · DS[t,i] · x[j]", (*entry.factors, *entry.lines)),
         ],
+        [Listing([Column([Text(name, style="name") for name in known])], [*known.values()])],
     ]
 
 
 def _understood(explanation: Explanation, transpose: bool) -> str:
     problem, row = explanation.problem, explanation.row
     label = int(problem.targets.label_of_rows[row])
-    target = f"the label is {class_in_full(problem, label)}" if label >= 0 else "the target is soft"
-    layer = layer_in_words(problem, transpose=False)
-    text = f"Softmax layer: {layer}; {target}. t and i count classes, j inputs, all from zero."
+    target = (
+        f"The label, marked >, is {class_in_full(problem, label)}" if label >= 0 else "The target is soft"
+    )
+    input, class_ = explanation.followed
+    text = f"Softmax layer: {layer_in_words(problem, transpose=False)}. {target}."
     if transpose:
         text += " Your W is classes x inputs; here it is turned."
-    return f"{text} {explanation.rows_add_up}".rstrip()
+    text = f"{text} {explanation.rows_add_up}".rstrip()
+    return (
+        f"{text} t and i count classes, and j inputs, from zero. The numbers below each formula follow "
+        f"W[{input},{class_}]."
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from xegrad.display.blocks import Column, Figure, Paragraph, Section, Table
@@ -13,16 +14,15 @@ from xegrad.display.page import HEATMAP_ROWS, PageSettings
 from xegrad.display.shading import legend, quarter, shade
 from xegrad.display.terminal import of_block
 from xegrad.display.themes import QUARTERS
-from xegrad.naming import class_in_short, printable
+from xegrad.naming import class_in_short, input_in_short, printable
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
 
-# The four shades, zero, infinity, and the end of a name that is cut.
-GLYPHS, ASCII_GLYPHS = ("░▒▓█", "·", "∞", "…"), (".:*#", ".", "!", "~")
-MEANINGS = ("zero", "infinite", "not a number")
-LONGEST_LABEL = 12
-CELL = 2  # a sign and a shade
+# The four shades, zero, infinity, the end of a name that is cut, and the marks of a row and of a column.
+GLYPHS, ASCII_GLYPHS = ("░▒▓█", "·", "∞", "…", "▸", "▾"), (".:*#", ".", "!", "~", ">", "v")
+LONGEST_LABEL = 20
+CELL, WIDEST = 2, 6  # columns of a cell: a sign and a shade at least
 
 
 def heatmap(
@@ -33,7 +33,8 @@ def heatmap(
     width: int,
     colored: bool = False,
     ascii: bool = False,
-    marked: Any = None,
+    marked: Any = False,
+    zero: str = "zero",
 ) -> Section:
     """A cell for each entry: its sign, and a ground or a shade for each quarter of the largest magnitude.
 
@@ -46,66 +47,83 @@ def heatmap(
     colored : bool
         Grounds of colours; else shades.
     marked : (len(rows), len(columns)) of booleans
-        Rows and columns of which all entries are marked have a sign beside their names.
+        Rows and columns of which all entries are marked have a sign beside their names, and blocks with one of them.
+    zero : str
+        What it says of an entry that is zero.
     """
     values = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    glyphs = ASCII_GLYPHS if ascii else GLYPHS
+    *_, ending, of_row, of_column = glyphs
+    marked = np.broadcast_to(marked, values.shape)
     tall = -(-values.shape[0] // HEATMAP_ROWS)
-    row_names = _blocks(_with_signs(rows, marked, 1, ascii=ascii), tall)
-    label = min(LONGEST_LABEL, max(map(len, row_names)))
-    wide = -(-values.shape[1] // max(1, (width - label) // (CELL + 1)))
-    column_names = _blocks(_with_signs(columns, marked, 0, ascii=ascii), wide)
-    shades, zero, infinite, ending = ASCII_GLYPHS if ascii else GLYPHS
-    finite = np.abs(values[np.isfinite(values)])
-    largest = float(finite.max()) if finite.size else 0.0
-
-    def cell(value: float) -> Text:
-        """A sign, and how large it is."""
-        if np.isnan(value):
-            return Text("??", style="not-finite")
-        if value == 0:
-            return Text(zero, style="zero")
-        sign = "+" if value > 0 else "-"
-        if np.isinf(value):
-            return Text(sign + infinite, style="not-finite")
-        return Text(
-            sign + (" " if colored else shades[quarter(value, largest) - 1]), style=shade(value, largest)
-        )
-
-    longest = max(map(len, column_names))
-    span = max(CELL, longest) if (longest + 1) * len(column_names) <= width - label else CELL
+    row_names = _with_marks(_blocks(rows, tall), _guilty(marked, 1, tall), of_row)
+    label, gap = min(LONGEST_LABEL, width // 4, max(map(cell_len, row_names))), 0 if colored else 1
+    room = width - label - 1
+    wide = -(-values.shape[1] // max(1, (room + gap) // (CELL + gap)))
+    column_names, guilty = _blocks(columns, wide), _guilty(marked, 0, wide)
+    headings = _with_marks(column_names, guilty, of_row)
+    span, above = max(CELL, *map(cell_len, headings)), []
+    if (span + 1) * len(headings) <= room + 1:
+        gap = 1
+    else:
+        span = min(WIDEST, (room + gap) // len(headings) - gap)
+        headings = [""] * len(headings)
+        above = [_ends(column_names, label, len(guilty) * (span + gap) - gap)]
+        if any(guilty):
+            marks = "".join(f"{of_column if is_guilty else '':{span + gap}}" for is_guilty in guilty)
+            above.append(Text(f"{'':{label + 1}}{marks}", style="heading"))
     shown = _largest_of_blocks(values, tall, wide)
-    cells = [list(map(cell, column)) for column in shown.T.tolist()]
-    names = Column([cut(name, label, ending) for name in row_names], least=label)
-    header = _header(column_names, label, span)
-    table = of_block(Table([Column(column, least=span) for column in cells], [names], gap=1), width)
-    below: list[Text] = [legend(largest)] if colored and largest else []
-    if largest and not colored:
-        ends = [f"{glyph} to {largest * k / 4:.3g}" for k, glyph in zip(QUARTERS, shades, strict=True)]
-        below.append(Text("   ".join(ends)))
-    signs = {zero: shown == 0, infinite: np.isinf(shown), "??": np.isnan(shown)}
-    meanings = (f"{sign} {MEANINGS[k]}" for k, (sign, where) in enumerate(signs.items()) if where.any())
-    if known := "   ".join(meanings):
-        below.append(Text(known))
-    section: Section = [Figure([header, *table, *below])]
+    largest = float(np.abs(values).max(initial=0, where=np.isfinite(values)))
+    cells = [
+        Column([_cell(value, largest, glyphs, colored=colored, span=span) for value in column], heading)
+        for column, heading in zip(shown.T.tolist(), headings, strict=True)
+    ]
+    margin = " " * (1 - gap)
+    names = Column([f"{cut(name, label, ending)}{margin}" for name in row_names])
+    table = of_block(Table(cells, [names], gap=gap), width)
+    scale = [legend(largest)] if colored and largest else []
+    section: Section = [Figure([*above, *table, *scale])]
+    section += map(Paragraph, _meanings(shown, largest, glyphs, zero, has_shades=not colored))
     if tall * wide > 1:
         most = f"{min(tall, values.shape[0])} x {min(wide, values.shape[1])}"
         section.append(Paragraph(f"each cell: the largest of {most} entries, by magnitude"))
     return section
 
 
-def _with_signs(names: Sequence[str], marked: Array | None, axis: int, *, ascii: bool) -> list[str]:
-    """The names, with a sign before those of which all entries are marked, unless all of them are."""
-    if marked is None:
-        return [*names]
-    guilty: list[bool] = [*np.all(marked, axis=axis)]
-    sign = "!" if ascii else "▸"
-    if all(guilty):
-        return [*names]
-    return [f"{sign if is_guilty else ''}{name}" for name, is_guilty in zip(names, guilty, strict=True)]
+def _cell(value: float, largest: float, glyphs: Sequence[str], *, colored: bool, span: int) -> Text:
+    """The sign of a number, and how large it is."""
+    shades, zero, infinite, *_ = glyphs
+    sign = "+" if value > 0 else "-"
+    if np.isnan(value):
+        text = "??"
+    elif value == 0:
+        text = f"{zero} " if colored else zero
+    elif np.isinf(value):
+        text = sign + infinite
+    else:
+        text = sign + (" " if colored else shades[quarter(value, largest) - 1])
+    return Text(f"{text:>{span}}", style=shade(value, largest))
+
+
+def _meanings(
+    shown: Array, largest: float, glyphs: Sequence[str], zero: str, *, has_shades: bool
+) -> Iterator[str]:
+    """What the shades say, if there are any, and the other signs that are there."""
+    shades, nothing, infinite, *_ = glyphs
+    if largest and has_shades:
+        ends = zip(QUARTERS, shades, strict=True)
+        yield "   ".join(f"{glyph} to {largest * k / 4:.3g}" for k, glyph in ends)
+    signs = {
+        f"{nothing} {zero}": shown == 0,
+        f"{infinite} infinite": np.isinf(shown),
+        "?? not a number": np.isnan(shown),
+    }
+    if known := [meaning for meaning, where in signs.items() if where.any()]:
+        yield "   ".join(known)
 
 
 def gradient_map(
-    problem: Problem, name: str, values: Array, page: PageSettings, marked: Any = None
+    problem: Problem, name: str, values: Array, page: PageSettings, marked: Any = False, zero: str = "zero"
 ) -> Section:
     """A gradient as a map, its rows and columns named by what they count."""
     axes = AXES[name]
@@ -114,6 +132,8 @@ def gradient_map(
     def names(axis: str) -> list[str]:
         if axis == "class":
             return [class_in_short(problem, index) for index in range(problem.n_classes)]
+        if axis == "input" and (problem.input_names is not None or sizes[axis] <= HEATMAP_ROWS):
+            return [input_in_short(problem, index) for index in range(problem.n_inputs)]
         name = f"{axis} " if sizes[axis] <= HEATMAP_ROWS else ""
         return [f"{name}{index}" for index in range(sizes[axis])]
 
@@ -125,7 +145,8 @@ def gradient_map(
         width=page.width,
         colored=page.heatmaps,
         ascii=page.ascii,
-        marked=None if marked is None else np.atleast_2d(marked),
+        marked=marked,
+        zero=zero,
     )
 
 
@@ -133,6 +154,18 @@ def _blocks(names: Sequence[str], size: int) -> list[str]:
     """The names of blocks of so many: the first and the last of each."""
     ends = [(names[start], names[min(start + size, len(names)) - 1]) for start in range(0, len(names), size)]
     return [printable(first if first == last else f"{first}-{last}") for first, last in ends]
+
+
+def _guilty(marked: Any, axis: int, size: int) -> list[bool]:
+    """Of the blocks of so many rows or columns, whether all entries of any of these are marked, but not of all."""
+    guilty = marked.all(axis=axis)
+    blocks = np.logical_or.reduceat(guilty & ~guilty.all(), np.arange(0, guilty.size, size))
+    return [*map(bool, blocks)]
+
+
+def _with_marks(names: Sequence[str], guilty: Sequence[bool], mark: str) -> list[str]:
+    """The names, with a mark before those that are guilty."""
+    return [f"{mark}{name}" if is_guilty else name for name, is_guilty in zip(names, guilty, strict=True)]
 
 
 def _largest_of_blocks(values: Array, tall: int, wide: int) -> Array:
@@ -145,17 +178,14 @@ def _largest_of_blocks(values: Array, tall: int, wide: int) -> Array:
     return np.where(-lowest > highest, lowest, highest)
 
 
-def _header(names: Sequence[str], label: int, span: int) -> Text:
-    """Each name above its column; where they do not fit, the first and the last above the ends."""
-    if max(map(len, names)) <= span:
-        return Text(" " * label + "".join(f" {name:>{span}}" for name in names), style="heading")
-    room = len(names) * (span + 1) - 1
+def _ends(names: Sequence[str], label: int, room: int) -> Text:
+    """The names of the first and the last column above these, as far as there is room."""
     first, last = names[0], names[-1]
-    if len(first) + len(last) + 4 > room:
-        return Text(f"{'':{label}} {cut(first, room, '~')}", style="heading")
-    return Text(f"{'':{label}} {first}{' .. ':^{room - len(first) - len(last)}}{last}", style="heading")
+    free = room - cell_len(first) - cell_len(last)
+    between = f"{first}{' .. ':^{free}}{last}" if free >= len(" .. ") else cut(first, room, "~")
+    return Text(f"{'':{label}} {between}", style="heading")
 
 
-def cut(name: str, length: int, ending: str = "…") -> str:
+def cut(name: str, columns: int, ending: str = "…") -> str:
     """The name, or as much of it as fits."""
-    return name if len(name) <= length else name[: length - 1] + ending
+    return name if cell_len(name) <= columns else set_cell_size(name, columns - 1).rstrip() + ending

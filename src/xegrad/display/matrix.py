@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len
 from rich.text import Text
 
 from xegrad.display.blocks import GAP, Column, Figure, Paragraph, Section, Table
 from xegrad.display.heatmap import cut
-from xegrad.display.numbers import NOTHING, aligned
+from xegrad.display.numbers import NOTHING, aligned, decimals_for, in_column
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
 from xegrad.display.shading import legend, shade
 from xegrad.display.terminal import bands
-from xegrad.naming import class_in_short
+from xegrad.naming import class_within, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -32,6 +33,7 @@ def matrix(
     names: tuple[Names, Names],
     page: PageSettings,
     *,
+    corner: str = "",
     followed: tuple[int, int] = (0, 0),
     noise: NDArray[np.bool_] | None = None,
     with_legend: bool = True,
@@ -47,32 +49,56 @@ def matrix(
         values = at(rows, columns)
         open_ = None if noise is None else noise[np.ix_(rows, columns)]
         texts = aligned(values, page.digits, open_)
-        table = _table(texts, values, rows, columns, names, page)
-        n_bands = len([*bands(table.columns, table.labels, page.width)])
-        n_lines = n_bands * (len(texts) + 1) - 1  # with an empty line between two of them
-        if n_bands == 1 or (side == size and n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS):
+        table = _table(texts, values, rows, columns, names, page, corner)
+        n_bands = len([*bands(table.columns, table.labels, page.width, table.gap)])
+        if n_bands == 1 or (side == size and _is_short(table, page)):
             break
-    section: Section = [table]
-    largest = _largest(values)
-    if with_legend and page.heatmaps and largest and size > 1:
-        section.append(Figure([legend(largest)]))
+    section: Section = _with_legend(table, values, page) if with_legend else [table]
     if (texts == NOTHING).any():
         section.append(Paragraph(f"{NOTHING}: only rounding is left"))
     return section
 
 
 def gradient_matrix(problem: Problem, name: str, values: Array, page: PageSettings) -> Section:
-    """A gradient with its inputs, classes or rows; the classes of one example's target are marked >."""
+    """A gradient with its inputs, classes or rows; the classes of one example's target are marked >.
+
+    Nothing of one that is too large for the page to be shown whole.
+    """
     values = np.atleast_2d(values)
+    if values.size > MATRIX_ENTRIES:
+        return []
     down, across = AXES[name] if len(AXES[name]) > 1 else ("", AXES[name][0])
     marked = target_classes(problem)
 
     def of(axis: str) -> Names:
         if axis == "class":
-            return lambda k: f"{'>' if marked[k] else ''}{class_in_short(problem, k)}"
+            return lambda k: f"{'>' if marked[k] else ''}{class_within(problem, k, page.width // 5)}"
+        if axis == "input":
+            return lambda k: input_in_short(problem, k)
         return (lambda k: f"{axis} {k}") if axis else (lambda _: SYMBOLS[name])
 
-    return matrix(lambda i, k: values[np.ix_(i, k)], values.shape, (of(down), of(across)), page)
+    every: tuple[Indices, Indices] = np.arange(values.shape[0]), np.arange(values.shape[1])
+    decimals = decimals_for(values.ravel().tolist(), page.digits)
+    texts = [[in_column(value, decimals, page.digits) for value in row] for row in values.tolist()]
+    table = _table(np.array(texts, dtype=object), values, *every, (of(down), of(across)), page, "")
+    return _with_legend(table, values, page) if _is_short(table, page) else []
+
+
+def _is_short(table: Table, page: PageSettings) -> bool:
+    """Whether it takes so few bands and lines that it can be taken in."""
+    n_bands = len([*bands(table.columns, table.labels, page.width, table.gap)])
+    n_lines = n_bands * (len(table.columns[0].cells) + 2) - 1  # with headings, and empty lines between
+    return n_lines <= MATRIX_LINES and n_bands <= MATRIX_BANDS
+
+
+def _with_legend(table: Table, values: Array, page: PageSettings) -> Section:
+    """The table, and below its numbers what their grounds mean."""
+    largest = _largest(values)
+    if not (page.heatmaps and largest and values.size > 1):
+        return [table]
+    line = legend(largest)
+    indent = min(table.labels[0].width + table.gap, page.width - line.cell_len)
+    return [table, Figure([Text.assemble(" " * indent, line)])]
 
 
 def target_classes(problem: Problem) -> NDArray[np.bool_]:
@@ -92,6 +118,7 @@ def _table(
     columns: Indices,
     names: tuple[Names, Names],
     page: PageSettings,
+    corner: str,
 ) -> Table:
     """The texts on their ground, with names, and a sign where rows or columns are left out."""
     largest, is_shaded = _largest(values), page.heatmaps and values.size > 1
@@ -111,13 +138,13 @@ def _table(
         for name, indices, places in zip(names, (rows, columns), shown, strict=True)
     )
     short = [cut(name, page.width // 4) for name in row_names]
-    for_name = max(4, (page.width - max(map(len, short))) // 4)
+    for_name = max(4, (page.width - max(map(cell_len, short))) // 4)
     return Table(
         [
             Column([cell(row, column) for row in shown[0]], cut(name, for_name) + margin)
             for name, column in zip(column_names, shown[1], strict=True)
         ],
-        [Column([Text(name, style="name") for name in short])],
+        [Column([Text(name, style="name") for name in short], corner)],
         is_banded=True,
         gap=1 if is_shaded else GAP,
     )

@@ -56,11 +56,24 @@ def with_digits(value: float, digits: int) -> str:
     return repr(value) if digits >= SHOWS_ALL else f"{value:.{digits}g}"
 
 
+def alike(one: str, other: str) -> int:
+    """With how many characters both begin, if they are of one power of ten."""
+    if one.partition("e")[2] != other.partition("e")[2]:
+        return 0
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((k for k, (first, second) in pairs if first != second), min(len(one), len(other)))
+
+
 def fraction(value: float) -> str:
     """A number between 0 and 1, to six digits where they show."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:.6f}" if 1e-3 <= value < 1e3 else f"{value:.3e}"
+
+
+def in_short(seconds: float) -> str:
+    """A time to three digits: 0.182 ms, 41.7 s."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def how_many_correct(digits: int) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, with_digits
+from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
-from xegrad.naming import class_in_short, entry_of
+from xegrad.naming import class_in_short, entry_of, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
@@ -51,6 +52,13 @@ def checks_sentence(checks: Sequence[Check]) -> str:
     if failed:
         return f"FAILED: {len(failed)} of {len(counting)} checks: {'; '.join(failed)}."
     return f"VERIFIED: all {len(counting)} checks passed."
+
+
+def steps_sentence(steps: Intermediates) -> str:
+    """The first step of the chain that is wrong, or that there is none."""
+    if steps.wrong is not None:
+        return f"WRONG: {steps.wrong} is the first step that is wrong."
+    return f"RIGHT: {steps.right[0]} is right." if len(steps.right) == 1 else "RIGHT: all steps are right."
 
 
 def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
@@ -151,6 +159,8 @@ def where(problem: Problem, judgement: Judgement) -> str:
     if axis is None:
         return ""
     places = dict(zip(AXES[judgement.name], problem.place(judgement.name, int(indices[0])), strict=True))
+    if axis == "input":
+        return f", all in {input_in_short(problem, places[axis])}"
     name = class_in_short(problem, places[axis]) if axis == "class" else str(places[axis])
     return f", all in {axis} {name}"
 

@@ -6,14 +6,14 @@ import io
 import re
 
 from rich.console import Console
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 from rich.theme import Theme
 
 from xegrad.display import terminal, themes, web
 from xegrad.display.blocks import View
 
-GROUNDS = {themes.DARK: SVG_EXPORT_THEME, themes.LIGHT: DEFAULT_TERMINAL_THEME}
+COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")  # in the order of terminals
 
 
 def drawn(view: View, form: str, width: int, theme: str | None = None, *, ascii: bool = False) -> str:
@@ -34,14 +34,25 @@ def drawn(view: View, form: str, width: int, theme: str | None = None, *, ascii:
         legacy_windows=False,
         theme=Theme(themes.styles(theme or themes.DARK)),
     )
-    console.print(Text("\n").join(lines), soft_wrap=True)
+    # An empty line below the last leaves room for what hangs below its letters.
+    console.print(Text("\n").join([*lines, Text()]), soft_wrap=True)
     # Without the fonts that rich would load from elsewhere: any monospaced one will do.
     return re.sub(
         r"@font-face \{.*?\}\s*",
         "",
-        console.export_svg(title="xegrad", theme=GROUNDS[theme or themes.DARK]),
+        console.export_svg(title="xegrad", theme=_palette(theme or themes.DARK)),
         flags=re.DOTALL,
     )
+
+
+def _palette(theme: str) -> TerminalTheme:
+    """The page's ground, ink and colours as those of a terminal."""
+    ground, ink, named = themes.PAGE[theme]
+
+    def parts(colour: str) -> tuple[int, int, int]:
+        return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+    return TerminalTheme(parts(ground), parts(ink), [parts(named.get(name, ink)) for name in COLOURS])
 
 
 def fenced(text: str) -> str:

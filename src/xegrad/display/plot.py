@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from rich.text import Text
 
-from xegrad.display.blocks import Figure
-from xegrad.display.themes import PAGE
+from xegrad.display.blocks import Plot
+from xegrad.display.themes import DARK, LIGHT, PAGE
 
-HEIGHT = 10  # lines
 DECADES = 2  # that values span at least where their axis is logarithmic
-LONGEST = 72  # characters
-# The dots of a character in braille, from above, left and right; and what ASCII has.
-BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-# Of a plot: its size, and what is beside its frame.
-WIDTH, TALL, LEFT, BELOW, ABOVE, MARGIN = 720, 420, 84, 56, 46, 24
-MOST_POINTS = 2000
+SMALLEST = 1e-300  # a spread below which there are no ticks: powers of ten are no floats there
 TICKS = (1, 2, 2.5, 5, 10)  # steps between ticks, in powers of ten
+DENSER = (1, 2, 5)  # the ticks of a decade where there is room
+# Of a drawing in characters: its lines, its columns at most, and the columns that a number below it takes.
+HEIGHT, LONGEST, APART = 10, 72, 12
+# The dots of a character in braille, from above, left and right.
+BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+# Of a plot: its size, what is beside its frame, the height of a line of text, and the characters of one.
+WIDTH, TALL, LEFT, BELOW, MARGIN, LINE, LETTERS = 640, 400, 92, 56, 28, 18, 84
+MOST_MARKED = 40  # points that have a mark each
 
 
 class Axis:
@@ -31,23 +34,45 @@ class Axis:
         if self.ends[0] == self.ends[1]:
             pad = abs(self.ends[0]) / 2 or 1.0
             self.ends = self.ends[0] - pad, self.ends[1] + pad
+        self.largest = max(map(abs, self.ends))
 
     def place(self, value: float) -> float:
         """From 0 to 1."""
-        low, high = self.ends
-        # Halves, since the spread of two large numbers may overflow.
-        return ((math.log10(value) if self.is_log else value) / 2 - low / 2) / (high / 2 - low / 2)
+        # In parts of the largest, since the spread of two large numbers may overflow.
+        low, high = (end / self.largest for end in self.ends)
+        return ((math.log10(value) if self.is_log else value) / self.largest - low) / (high - low)
 
-    def ticks(self, most: int = 6) -> list[float]:
-        """Round numbers between the ends; whole powers of ten of a logarithmic axis."""
+    def ticks(self, most: int) -> dict[float, str]:
+        """So many round numbers between the ends at most, and how they are written."""
         low, high = self.ends
         if self.is_log:
-            first, last = math.ceil(low), math.floor(high)
-            return [10.0**k for k in range(first, last + 1, max(1, math.ceil((last - first + 1) / most)))]
-        width = (high / 2 - low / 2) / most * 2
+            values = self._powers(most)
+            is_wide = any("e" in f"{value:.3g}" for value in values)
+            return {value: _in_powers(value) if is_wide else f"{value:.3g}" for value in values}
+        width = (high / self.largest - low / self.largest) / most * self.largest
+        if width < SMALLEST:
+            return {}
         power = 10.0 ** math.floor(math.log10(width))
         step = next(power * k for k in TICKS if power * k >= width)
-        return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        values = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        digits = 2 + math.floor(math.log10(self.largest)) - math.floor(math.log10(step))
+        return {value: f"{value:.{max(3, digits)}g}" for value in values}
+
+    def _powers(self, most: int) -> list[float]:
+        """Powers of ten, and their multiples where there is room."""
+        low, high = self.ends
+        first, last = math.ceil(low), math.floor(high)
+        denser = [float(f"{k}e{power}") for power in range(first - 1, last + 1) for k in DENSER]
+        within = [value for value in denser if value and low <= math.log10(value) <= high]
+        if len(within) <= most:
+            return within
+        return [float(f"1e{k}") for k in range(first, last + 1, math.ceil((last - first + 1) / most))]
+
+
+def _in_powers(value: float) -> str:
+    """5e-7."""
+    digits, power = f"{value:.0e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 def axis_of(values: Sequence[float]) -> Axis:
@@ -56,71 +81,135 @@ def axis_of(values: Sequence[float]) -> Axis:
     return Axis(least, most, is_log=least > 0 and most / least >= 10.0**DECADES)
 
 
-def curve(values: Sequence[float], width: int, *, ascii: bool = False) -> Figure:
+def _steps(n_steps: int, most: int) -> dict[int, str]:
+    """The steps that are numbered below a curve."""
+    ticks = Axis(0, max(1, n_steps)).ticks(most)
+    return {int(step): f"{step:.0f}" for step in ticks if step == int(step)}
+
+
+def _spans(places: Sequence[float], columns: int) -> Iterator[tuple[float, float]]:
+    """The lowest and the highest place of the curve in each column; between two values it is a straight line."""
+    last = len(places) - 1
+
+    def at(position: float) -> float:
+        below = min(int(position), last - 1)
+        return places[below] + (position - below) * (places[below + 1] - places[below])
+
+    for column in range(columns):
+        start, end = (last * (column + k) / columns for k in (0, 1))
+        inside = [at(start), at(end), *places[math.ceil(start) : math.floor(end) + 1]]
+        yield min(inside), max(inside)
+
+
+def drawn(plot: Plot, width: int, *, ascii: bool = False) -> list[Text]:
     """The values from the first to the last: in braille, eight dots a character, or a star each."""
-    axis, (across, down) = axis_of(values), (1, 1) if ascii else (2, 4)
-    ends = [f"{value:.4g}" for value in (max(values), min(values))]
-    label = max(map(len, ends))
+    axis, (across, down) = axis_of(plot.values), (1, 1) if ascii else (2, 4)
+    ticks = {round((1 - axis.place(value)) * (HEIGHT - 1)): text for value, text in axis.ticks(4).items()}
+    label = max(map(len, ticks.values()), default=0)
     columns = max(1, min(width - label - 2, LONGEST))
     dots: dict[tuple[int, int], int] = {}  # what each character holds
-    before: int | None = None
-    n_across, n_down = columns * across, HEIGHT * down
-    for x in range(n_across):
-        value = values[round(x * (len(values) - 1) / max(1, n_across - 1))]
-        y = round((1 - axis.place(value)) * (n_down - 1))
-        low, high = sorted((y, y if before is None else before))
-        for dot in range(low, high + 1):
-            place = dot // down, x // across
-            dots[place] = dots.get(place, 0) | BRAILLE[dot % down][x % across]
-        before = y
-    lines = []
+    spans = _spans([axis.place(value) for value in plot.values], columns * across)
+    for x, (lowest, highest) in enumerate(spans):
+        first, last = (round((1 - place) * (HEIGHT * down - 1)) for place in (highest, lowest))
+        for dot in range(first, last + 1):
+            cell = dot // down, x // across
+            dots[cell] = dots.get(cell, 0) | BRAILLE[dot % down][x % across]
+    scale = ", logarithmic" if axis.is_log else ""
+    lines = [Text(f"{plot.of_values} by {plot.of_steps}{scale}", style="aside")]
+    stem, tick, corner, line, mark = "|++-+" if ascii else "│┤└─┬"
     for row in range(HEIGHT):
-        name = {0: ends[0], HEIGHT - 1: ends[1]}.get(row, "")
-        drawn = (dots.get((row, column), 0) for column in range(columns))
-        text = "".join("*" if ascii and dot else " " if not dot else chr(0x2800 + dot) for dot in drawn)
-        lines.append(
-            Text.assemble((f"{name:>{label}} ", "aside"), ("|" if ascii else "│", "aside"), (text, "curve"))
-        )
-    last = f"step {len(values) - 1}"
-    steps = f"0{last:>{columns - 1}}" if columns > len(last) else last
-    scale = "  (logarithmic)" if axis.is_log else ""
-    lines.append(Text(f"{'':{label}}  {steps}{scale}", style="aside"))
-    return Figure(lines)
+        held = (dots.get((row, column), 0) for column in range(columns))
+        text = "".join("*" if ascii and dot else " " if not dot else chr(0x2800 + dot) for dot in held)
+        start = f"{ticks.get(row, ''):>{label}} {tick if row in ticks else stem}"
+        lines.append(Text.assemble((start, "aside"), (text, "curve")))
+    n_steps = len(plot.values) - 1
+    rule, below = [line] * columns, ""
+    for step, number in _steps(n_steps, max(1, columns // APART)).items():
+        at = round(step / max(1, n_steps) * (columns - 1))
+        begin = min(max(0, at - len(number) // 2), columns - len(number))
+        if not below or begin > len(below):
+            rule[at], below = mark, f"{below:{begin}}{number}"
+    return [
+        *lines,
+        Text(f"{'':{label}} {corner}{''.join(rule)}", style="aside"),
+        Text(f"{'':{label}}  {below}", style="aside"),
+    ]
 
 
-def svg(
-    values: Sequence[float], theme: str, *, title: str, of_steps: str = "step", of_values: str = "loss"
-) -> str:
-    """The same as a plot in SVG: a frame, ticks with their numbers, and what the axes are."""
-    ground, ink, _ = PAGE[theme]
-    vertical, horizontal = axis_of(values), Axis(0, max(1, len(values) - 1))
+def element(plot: Plot, above: int = MARGIN) -> str:
+    """The same as the elements of an SVG in the colour of the text: a frame, ticks with their numbers, the curve."""
+    n_steps, right, bottom = len(plot.values) - 1, WIDTH - MARGIN, TALL - BELOW
+    vertical, horizontal = axis_of(plot.values), Axis(0, max(1, n_steps))
 
     def x(step: float) -> float:
-        return LEFT + horizontal.place(step) * (WIDTH - LEFT - MARGIN)
+        return LEFT + horizontal.place(step) * (right - LEFT)
 
-    def y(value: float) -> float:
-        return TALL - BELOW - vertical.place(value) * (TALL - BELOW - ABOVE)
+    def y(place: float) -> float:
+        return bottom - place * (bottom - above)
 
-    parts = [f'<text x="{LEFT}" y="{ABOVE - 14}" font-size="15">{escape(title)}</text>']
-    for value in vertical.ticks():
-        parts.append(f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - MARGIN}" stroke-opacity=".15"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>')
-    for step in (one for one in horizontal.ticks() if one == int(one)):
-        parts.append(f'<path d="M{x(step):.1f} {TALL - BELOW}v5"/>')
-        parts.append(
-            f'<text x="{x(step):.1f}" y="{TALL - BELOW + 20}" text-anchor="middle">{step:.0f}</text>'
-        )
-    shown = range(0, len(values), max(1, len(values) // MOST_POINTS))
-    points = " ".join(f"{x(k):.2f},{y(values[k]):.2f}" for k in sorted({*shown, len(values) - 1}))
-    scale = " (logarithmic)" if vertical.is_log else ""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {TALL}" '
-        f'font-family="sans-serif" font-size="12">\n'
-        f'<rect width="{WIDTH}" height="{TALL}" fill="{ground}"/>\n<g fill="{ink}" stroke="none">\n'
-        f'<g stroke="{ink}" fill="none"><path d="M{LEFT} {ABOVE}V{TALL - BELOW}H{WIDTH - MARGIN}"/></g>\n'
-        + "\n".join(part.replace("<path", f'<path stroke="{ink}" fill="none"') for part in parts)
-        + f'\n<text x="{(LEFT + WIDTH - MARGIN) / 2}" y="{TALL - 12}" text-anchor="middle">{escape(of_steps)}</text>\n'
-        f'<text transform="translate(18 {(TALL - BELOW + ABOVE) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(of_values)}{scale}</text>\n</g>\n"
-        f'<polyline points="{points}" fill="none" stroke="#d9730d" stroke-width="2" stroke-linejoin="round"/>\n</svg>\n'
+    ticks = {y(vertical.place(value)): text for value, text in vertical.ticks(6).items()}
+    grid = "".join(f"M{LEFT} {at:.1f}H{right}" for at in ticks)
+    marks = "".join(f"M{x(step):.1f} {bottom}v5" for step in _steps(n_steps, 8))
+    parts = [
+        f'<path d="{grid}" stroke="currentColor" stroke-opacity=".2"/>',
+        f'<path d="M{LEFT} {above}V{bottom}H{right}{marks}" stroke="currentColor" fill="none"/>',
+        *(
+            f'<text x="{LEFT - 8}" y="{at + 5:.1f}" text-anchor="end">{text}</text>'
+            for at, text in ticks.items()
+        ),
+        *(
+            f'<text x="{x(step):.1f}" y="{bottom + 21}" text-anchor="middle">{text}</text>'
+            for step, text in _steps(n_steps, 8).items()
+        ),
+        f'<text x="{(LEFT + right) / 2}" y="{TALL - 12}" text-anchor="middle">{escape(plot.of_steps)}</text>',
+        f'<text transform="translate(20 {(bottom + above) / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(plot.of_values)}{' (logarithmic)' if vertical.is_log else ''}</text>",
+    ]
+    places = [vertical.place(value) for value in plot.values]
+    points = [(x(step), y(place)) for step, place in enumerate(places)]
+    if len(points) > 2 * (columns := right - LEFT):
+        spans = enumerate(_spans(places, columns))
+        points = [(LEFT + column, y(place)) for column, span in spans for place in reversed(span)]
+        points.append((right, y(places[-1])))
+    path = " ".join(f"{across:.2f},{down:.2f}" for across, down in points)
+    parts.append(
+        f'<polyline class="curve" points="{path}" fill="none" stroke="currentColor" stroke-width="2" '
+        'stroke-linejoin="round"/>'
     )
+    if len(points) <= MOST_MARKED:
+        parts += (
+            f'<circle class="curve" cx="{across:.2f}" cy="{down:.2f}" r="3.5" fill="currentColor"/>'
+            for across, down in points
+        )
+    return "\n".join(parts)
+
+
+def svg(plot: Plot, title: str, theme: str | None = None) -> str:
+    """A plot as a file, below what is said of it; in the theme that the reader prefers, or in this one."""
+    first, *rest = textwrap.wrap(title, LETTERS)
+    looks = _colours(theme or LIGHT)
+    if theme is None:
+        looks += f"\n@media (prefers-color-scheme: dark) {{\n{_colours(DARK)}\n}}"
+    texts = "\n".join(
+        f'<text x="{MARGIN}" y="{28 + LINE * k}">{escape(line)}</text>'
+        for k, line in enumerate((first, *rest))
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{TALL}" viewBox="0 0 {WIDTH} {TALL}" '
+        f'font-family="system-ui, sans-serif" font-size="14" fill="currentColor">\n<style>\n{looks}\n</style>\n'
+        f'<rect class="ground" width="{WIDTH}" height="{TALL}"/>\n{texts}\n'
+        f"{element(plot, above=28 + LINE * (1 + len(rest)))}\n</svg>\n"
+    )
+
+
+def inline(plot: Plot) -> str:
+    """A plot within a page, in the page's colours."""
+    return (
+        f'<svg class="plot" role="img" aria-label="{escape(plot.of_values)} by {escape(plot.of_steps)}" '
+        f'viewBox="0 0 {WIDTH} {TALL}" font-size="14" fill="currentColor">\n{element(plot)}\n</svg>\n'
+    )
+
+
+def _colours(theme: str) -> str:
+    ground, ink, named = PAGE[theme]
+    return f"svg {{ color: {ink}; }} .ground {{ fill: {ground}; }} .curve {{ color: {named['cyan']}; }}"

@@ -55,8 +55,13 @@ def show(view: View, page: PageSettings, *, color: bool) -> None:
     laid_out = lines(view, page.width, ascii=page.ascii)
     if not color:
         laid_out = [Text(line.plain.rstrip()) for line in laid_out]
+    # Colours that are asked for are written to what has none, too.
+    has_none = Console(force_terminal=True).color_system is None
     console = Console(
-        force_terminal=True if color else None, no_color=not color, theme=Theme(styles(page.theme))
+        force_terminal=True if color else None,
+        color_system="truecolor" if color and has_none else "auto",
+        no_color=not color,
+        theme=Theme(styles(page.theme)),
     )
     # A line that is too long is folded by the terminal: that beats a number that is cut.
     console.print(Text("\n").join(laid_out), soft_wrap=True)

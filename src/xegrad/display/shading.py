@@ -25,6 +25,12 @@ def shade(value: float, largest: float) -> str:
 
 def legend(largest: float) -> Text:
     """What the grounds mean: four from the largest magnitude to zero, below it and above."""
+    end = f"{largest:.0f}" if 10 <= largest < 1e6 else f"{largest:.2g}"
+    return legend_of(f"-{end}", f"+{end}")
+
+
+def legend_of(lowest: str, highest: str) -> Text:
+    """The grounds between what the ends are called."""
     below = [("   ", f"below-{k}") for k in reversed(QUARTERS)]
     above = [("   ", f"above-{k}") for k in QUARTERS]
-    return Text.assemble(f"{-largest:.2g} ", *below, " 0 ", *above, f" +{largest:.2g}")
+    return Text.assemble(f"{lowest} ", *below, " 0 ", *above, f" {highest}")

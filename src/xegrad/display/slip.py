@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import numpy as np
+from msgspec.structs import replace
 from rich.text import Text
 
-from xegrad.display.blocks import Block, Column, Listing, Paragraph, Replacement, Table, View
-from xegrad.display.numbers import decimals_for, in_column
+from xegrad.display.blocks import Beside, Column, Heading, Listing, Paragraph, Replacement, View
+from xegrad.display.matrix import gradient_matrix
+from xegrad.display.page import PageSettings
 from xegrad.slip_page import Page
 from xegrad.slips import SLIPS
 from xegrad.targets import Array
 from xegrad.vocabulary import SYMBOLS
 
 DIGITS = 5
-FIELD = 10  # columns of the name of a field
 
 
 def slips_view() -> View:
     """The catalogue: the name of each slip, and what it is."""
-    title = Text("what verify can name; xegrad slips NAME explains one", style="title")
-    return [[Paragraph(title), Listing([Column(list(SLIPS))], [slip.sentence for slip in SLIPS.values()])]]
-
-
-def slip_view(page: Page) -> View:
-    """What it is, how it comes about, the two lines of code, and what it does to a gradient."""
-    slip, words = page.slip, page.explanation
-    gradients = {f"dL/d{SYMBOLS[page.name]}": (page.right, page.wrong)}
-    if page.residuals is not None:
-        gradients = {"dL/dZ": page.residuals, **gradients}
-    title = Text.assemble((slip.name, "name"), f"  {slip.sentence}")
-    fields = {"computed": page.formula, "how": slip.cause, "remedy": words.remedy}
+    names = [Text(name, style="slip") for name in SLIPS]
     return [
-        [Paragraph(title)],
-        [Paragraph(text, f"{name:{FIELD}}") for name, text in fields.items()],
-        [Replacement(words.wrong, words.right)],
-        [Paragraph(f"On {page.problem_name}: {words.happened}")],
         [
-            block
-            for name, pair in gradients.items()
-            for heading, values in zip(("right", "with this mistake"), pair, strict=True)
-            for block in (Paragraph(f"{name}, {heading}"), _matrix(values))
-        ],
+            Heading("slips", "what verify can name; xegrad slips NAME explains one"),
+            Listing([Column(names)], [slip.sentence for slip in SLIPS.values()]),
+        ]
     ]
 
 
-def _matrix(values: Array) -> Block:
-    """The numbers, indented."""
-    rows = np.atleast_2d(values)
-    decimals = decimals_for(rows.ravel().tolist(), DIGITS)
-    columns = [[in_column(value + 0.0, decimals, DIGITS) for value in column] for column in rows.T.tolist()]
-    widest = max(len(cell) for column in columns for cell in column)
-    return Table([Column(column, least=widest) for column in columns], [Column([""] * len(rows))])
+def slip_view(slip_page: Page, page: PageSettings) -> View:
+    """What it is, how it comes about, the two lines of code, and what it does to a gradient."""
+    slip, words = slip_page.slip, slip_page.explanation
+    gradients = {slip_page.name: (slip_page.right, slip_page.wrong)}
+    if slip_page.residuals is not None:
+        gradients = {"logits": slip_page.residuals, **gradients}
+    fields = {"computed": slip_page.formula, "how": slip.cause, "remedy": words.remedy}
+    names = [Text(name, style="name") for name in fields]
+
+    def half(name: str, said: str, values: Array) -> View:
+        symbol = "Z" if name == "logits" else SYMBOLS[name]
+        title = Paragraph(Text(f"dL/d{symbol}, {said}", style="title"))
+        return [[title, *gradient_matrix(slip_page.problem, name, values, replace(page, digits=DIGITS))]]
+
+    view: View = [
+        [Heading(slip.name), Paragraph(slip.sentence)],
+        [Listing([Column(names)], list(fields.values()))],
+        [Replacement(words.wrong, words.right)],
+        [Paragraph(f"On {slip_page.problem_name}: {words.happened}")],
+    ]
+    for name, (right, wrong) in gradients.items():
+        view.append([Beside(half(name, "right", right), half(name, "with this mistake", wrong))])
+    return view

@@ -22,16 +22,18 @@ from xegrad.display.blocks import (
     Heading,
     Listing,
     Paragraph,
+    Plot,
     Replacement,
     Table,
     Verdict,
     View,
 )
+from xegrad.display.plot import drawn
 
 Lines = list[Text]
 
 # What takes the place of characters that an ASCII terminal lacks.
-PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
+PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "~", "×": "x", "—": "-"}
 
 NARROWEST = 20  # columns of wrapped text beside its indentation
 WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
@@ -65,10 +67,13 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
         case Verdict():
             return _verdict(block, width, ascii=ascii)
         case Heading():
-            return [_rule(block, width, ascii=ascii)]
+            return _rule(block, width, ascii=ascii)
         case Paragraph():
             hanging = cell_len(block.label) if block.hanging is None else block.hanging
-            return wrapped(block.styled, width, block.label, " " * hanging)
+            first, *rest = wrapped(block.styled, width, block.label, " " * hanging)
+            if block.label[:1].strip() and not block.style:
+                first.stylize("title", 0, len(block.label.rstrip()))
+            return [first, *rest]
         case Formula():
             return _formula(block, width)
         case Table():
@@ -79,6 +84,8 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
             return _replacement(block, width)
         case Figure():
             return [*block.lines]
+        case Plot():
+            return drawn(block, width, ascii=ascii)
         case Beside():
             return _beside(block, width, ascii=ascii)
 
@@ -110,7 +117,7 @@ def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Lines:
 def _stripped(line: Text) -> Text:
     """Without the blanks at its end, but for those that have a ground of their own."""
     end = len(line.plain.rstrip())
-    shaded = (span.end for span in line.spans if str(span.style)[:5] in ("above", "below"))
+    shaded = (span.end for span in line.spans if str(span.style).startswith(("above", "below", "not-finite")))
     return line[: max([end, *shaded])]
 
 
@@ -125,28 +132,27 @@ def _verdict(verdict: Verdict, width: int, *, ascii: bool) -> Lines:
     return [first, *rest]
 
 
-def _rule(heading: Heading, width: int, *, ascii: bool) -> Text:
-    """A line across the page with the title in it."""
+def _rule(heading: Heading, width: int, *, ascii: bool) -> Lines:
+    """A line across the page with the title in it, and the note, which stands below where the page is narrow."""
     line = "-" if ascii else "─"
-    text = Text.assemble(
-        (line * 2, "aside"), " ", (heading.title, "title"), f"  {heading.note}" if heading.note else ""
-    )
+    text = Text.assemble((line * 2, "aside"), " ", (heading.title, "title"))
+    is_narrow = text.cell_len + 2 + cell_len(heading.note) > width
+    if heading.note and not is_narrow:
+        text.append(f"  {heading.note}")
     text.append(f" {line * (width - text.cell_len - 1)}", style="aside")
-    return text
+    return [text, *wrapped(Text(heading.note), width, "   ", "   ")] if is_narrow else [text]
 
 
 def _formula(formula: Formula, width: int) -> Lines:
     """The equations, each wrapped to the right of its first sign of equality."""
-    sides = [line.partition(" = ") for line in (formula.symbols, *formula.numbers)]
-    left = max((cell_len(first) for first, sign, _ in sides if sign), default=0)
+    most = max((cell_len(left) for _, left, right in formula.lines if right), default=0)
     laid_out = []
-    for k, (first, sign, right) in enumerate(sides):
-        style = "formula" if k == 0 else ""
-        if sign:
-            start = f"    {' ' * (left - cell_len(first))}{first} = "
-            laid_out += wrapped(Text(right, style=style), width, start, " " * cell_len(start))
+    for style, left, right in formula.lines:
+        if right and most <= width // 2 - NARROWEST // 2:
+            start = f"    {' ' * (most - cell_len(left))}{left}{right[:3]}"
+            laid_out += wrapped(Text(right[3:], style=style), width, start, " " * cell_len(start))
         else:
-            laid_out += wrapped(Text(first, style=style), width, "    ", " " * 6)
+            laid_out += wrapped(Text(left + right, style=style), width, "    ", " " * 6)
     return laid_out
 
 
@@ -161,10 +167,16 @@ def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:
     right = lines(pair.right, width - taken, ascii=ascii)
     both = []
     for first, second in itertools.zip_longest(left, right, fillvalue=Text()):
-        first = first.copy()
-        first.pad_right(taken - first.cell_len)
-        both.append(_stripped(first.append_text(second)))
+        line = Text().append_text(first)  # whose style is not that of the whole line
+        line.pad_right(taken - line.cell_len)
+        both.append(_stripped(line.append_text(second)))
     return both
+
+
+def width_beside(left: View, width: int) -> int:
+    """The columns that a view has beside another, or below it where the page is too narrow for both."""
+    beside = width - BETWEEN - _widest(left)
+    return beside if width >= WIDE and beside >= 2 * NARROWEST else width
 
 
 def _widest(view: View) -> int:
@@ -202,7 +214,8 @@ def _replacement(replacement: Replacement, width: int) -> Lines:
         part
         for sign, style, lines in both
         for line in lines.splitlines()
-        for part in wrapped(Text(line, style=style), width, f"    {sign} ", " " * 6)
+        for indent in [" " * (len(line) - len(line.lstrip()))]
+        for part in wrapped(Text(line, style=style), width, f"    {sign} {indent}", f"      {indent}")
     ]
 
 

@@ -25,12 +25,12 @@ _COMMON = {
     "zero": "dim",
     "aside": "dim",
     "formula": "cyan",
-    "slip": "magenta",
+    "slip": "not dim magenta",  # within an aside
     "caution": "yellow",
     "curve": "cyan",
     "removed": "red",
     "added": "green",
-    "not-finite": "bold reverse",
+    "not-finite": "#ffffff on #b3261e",
 }
 
 # How far a number is from zero, below and above, by quarters of the largest magnitude: a diverging palette that

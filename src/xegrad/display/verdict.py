@@ -36,7 +36,8 @@ def compute_verdict(computation: Computation) -> str:
             differences = [abs(float(computation.comparisons[of].difference.flat[k])) for of, k in places]
             worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
             most = f"{with_digits(differences[worst], 3)}, at {entry_of(problem, *places[worst])}"
-            return f"differ: {of_all} are further apart than rounding explains, at most {most}."
+            where = f"in {of_all}, by at most {most}"
+            return f"differ: chain and shortcut are further apart than rounding explains {where}."
         case "unbounded":
             reason = f"{of_all} have no bound, since {computation.cause_of_unbounded}"
             return f"undecided: {reason}; they are equal to the digits shown at most."
@@ -44,7 +45,7 @@ def compute_verdict(computation: Computation) -> str:
             lost = f"the chain keeps no digit of {those}: {_why_lost(problem, *places[0])}"
             return f"agree: {everything} {are} within rounding, but {lost}."
         case "no-exact":
-            return f"agree: {everything} {are} equal, up to what rounding explains."
+            return f"agree: {everything} {are} equal by chain and shortcut, up to rounding."
         case "uncertified":
             what = " and ".join(["the loss"] * (places != blamed) + [only or entries] * bool(places))
             unsure = f"value of {what} is" if len(blamed) == 1 else f"values of {what} are"
@@ -55,7 +56,7 @@ def compute_verdict(computation: Computation) -> str:
             wrong = f"the {kind.removesuffix('-wrong')} is wrong: {without_digit}"
             return f"agree within rounding, but {wrong}: {_why_lost(problem, *places[0])}."
         case _:
-            return f"agree and right: {everything}, up to what rounding explains."
+            return f"agree and right: {everything}, by chain and shortcut, up to rounding."
 
 
 def _why_both_lost(problem: Problem) -> str:

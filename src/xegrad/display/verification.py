@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import replace
 from rich.text import Text
 
 from xegrad.blindness import are_sought
 from xegrad.diagnosis import Diagnosis
 from xegrad.display import blocks, outcome
-from xegrad.display.advice import advice
+from xegrad.display.advice import advice, explained_by
 from xegrad.display.blocks import (
     GAP,
+    Beside,
     Block,
     Column,
+    Heading,
     Listing,
     Paragraph,
     Replacement,
@@ -23,23 +26,26 @@ from xegrad.display.blocks import (
     Verdict,
     View,
 )
-from xegrad.display.heatmap import gradient_map
-from xegrad.display.numbers import as_known, decimals_for, in_column
+from xegrad.display.heatmap import cut, gradient_map
+from xegrad.display.numbers import SHOWS_ALL, alike, as_known, decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
 from xegrad.display.right_if import diagnosed_if_sentence, right_if_sentence, steps_right_if_sentence
+from xegrad.display.terminal import width_beside
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
-from xegrad.naming import entry_of, shape_of
+from xegrad.naming import class_in_short, entry_of, input_in_short, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
 from xegrad.verification import LOSS, Check, Verification, names_no_mistake
-from xegrad.vocabulary import count
+from xegrad.vocabulary import AXES, SYMBOLS, count
 
 NOT_SOUGHT = (
     "Not looked for: mistakes that this problem could not have caught. It is too large; "
     "xegrad sample makes a small one."
 )
+DIGITS_APART = 4  # of a difference
+MOST_NAMED = 5  # runs of rows, or of columns, that are wrong in every entry
 SMALL = 9  # entries, of which a map shows no more than their list
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly"}
@@ -65,16 +71,40 @@ def verification_view(verification: Verification, page: PageSettings) -> View:
             [Verdict(kind, outcome.checks_sentence(verification.checks))],
             [_checks(verification.checks)],
         ]
-    view = [] if verification.steps is None else [_steps(verification.steps)]
+    view = [_verdicts(verification)]
+    if verification.steps is not None:
+        view.append(_steps(verification.steps))
+    several = len(verification.judgements) > 1
+    for name in verification.judgements:
+        evidence = [section for section in _evidence(verification, name, page) if section]
+        if several and evidence:
+            evidence[0].insert(0, Heading(f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else "the loss"))
+        view += evidence
+    next_steps = dict.fromkeys(filter(None, (_next(verification, name) for name in verification.judgements)))
+    return [*view, [Paragraph(f"{step}.", "Next: ") for step in next_steps]]
+
+
+def _verdicts(verification: Verification) -> Section:
+    """A sentence for each part of the claim; before it, how it must have been made to be right."""
+    section: Section = []
     if verification.steps_right_if is not None:
-        sentence = steps_right_if_sentence(verification.steps_right_if)
-        view.insert(0, [Verdict(blocks.NEARLY, sentence)])
+        section.append(Verdict(blocks.NEARLY, steps_right_if_sentence(verification.steps_right_if)))
+    if verification.steps is not None:
+        kind = blocks.RIGHT if verification.steps.wrong is None else blocks.WRONG
+        section.append(Verdict(kind, outcome.steps_sentence(verification.steps)))
     sentences = outcome.sentences(verification)
     for name in verification.judgements:
-        view += _judged(verification, name, sentences[name], page)
+        if name in verification.right_if:
+            section.append(Verdict(blocks.NEARLY, right_if_sentence(verification.right_if[name])))
+        section.append(Verdict(KINDS[_outcome(verification, name)], sentences[name]))
     if "both" in sentences:
-        view.append([Paragraph(sentences["both"])])
-    return view
+        section.append(Paragraph(sentences["both"], "  "))
+    return section
+
+
+def _outcome(verification: Verification, name: str) -> str:
+    """Of a part: a gradient of another shape is wrong, whatever its numbers are."""
+    return WRONG if name in verification.misshapen else verification.judgements[name].outcome
 
 
 def _checks(checks: Sequence[Check]) -> Block:
@@ -89,29 +119,27 @@ def _checks(checks: Sequence[Check]) -> Block:
     return Table([Column(words, left=True, least=WORD), *(Column(cells, left=True) for cells in others)])
 
 
-def _judged(verification: Verification, name: str, sentence: str, page: PageSettings) -> View:
-    """What is judged, the entries that are wrong or have no digit, the worst first, and the mistake."""
+def _evidence(verification: Verification, name: str, page: PageSettings) -> View:
+    """Which entries of a part are wrong or have no digit, the worst first, the mistake, and what is not ruled out."""
     judgement = verification.judgements[name]
-    shown_as = WRONG if name in verification.misshapen else judgement.outcome
-    view: View = [[Verdict(KINDS[shown_as], sentence)]]
+    view: View = []
     right_if, diagnosis = verification.right_if.get(name), verification.diagnoses.get(name)
-    if right_if is not None:
-        view.insert(0, [Verdict(blocks.NEARLY, right_if_sentence(right_if))])
     if name in verification.fits:
         view.append([Paragraph(f"Note: {shape_of(verification.fits[name])}.")])
     is_named = diagnosis is not None and not names_no_mistake(diagnosis.names)
     if name != LOSS and judgement.outcome in (WRONG, DIGITS_LOST) and (right_if is None or is_named):
-        view.append(_map(verification.problem, judgement, page))
-        view.append(_worst(verification.problem, name, judgement, page))
+        worst = _worst(verification.problem, name, judgement, page)
+        beside = replace(page, width=width_beside([worst], page.width))
+        where = _map(verification.problem, judgement, beside)
+        view.append([Beside([where], [worst])] if where else worst)
     if right_if is not None and is_named:
         view.append([Paragraph("If it was made otherwise, a known mistake makes these numbers:")])
     if name in verification.diagnosed_if:
         view.append([Paragraph(diagnosed_if_sentence(verification.diagnosed_if[name]))])
     if diagnosis is not None:
         view += _mistakes(diagnosis)
-        is_unknown = shown_as == WRONG and not diagnosis.explanations and right_if is None
-        if is_unknown and (text := advice(verification, name)):
-            view.append([Paragraph(text)])
+    if _is_unknown(verification, name) and (seen := advice(verification, name)[0]):
+        view.append([Paragraph(seen)])
     if verification.blind_spots.get(name):
         names = ", ".join(verification.blind_spots[name])
         view.append([Paragraph(f"Not ruled out by this problem: {names} (xegrad slips NAME explains).")])
@@ -120,24 +148,45 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
     return view
 
 
+def _is_unknown(verification: Verification, name: str) -> bool:
+    """Whether a part is wrong, and nothing that was tried makes it so."""
+    diagnosis = verification.diagnoses.get(name)
+    is_explained = diagnosis is None or diagnosis.explanations or name in verification.right_if
+    return _outcome(verification, name) == WRONG and not is_explained
+
+
+def _next(verification: Verification, name: str) -> str:
+    """What to do about a part, if there is anything."""
+    if _is_unknown(verification, name):
+        return advice(verification, name)[1]
+    diagnosis = verification.diagnoses.get(name)
+    return "" if diagnosis is None else explained_by(diagnosis)
+
+
 def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings) -> Section:
-    """The worst entries: the candidate's, the exact ones, and how far they are apart."""
+    """The worst entries: the candidate's, the exact ones, and how far they are apart; digits that differ stand out."""
     against, digits = judgement.comparison, page.digits
     bad = judgement.wrong if judgement.outcome == WRONG else judgement.lost
     shown = against.worst(page.top, bad).tolist()
-    parts = {"yours": against.candidate, "exact": against.reference, "difference": against.difference}
+    parts = {"yours": against.candidate, "exact": against.reference, "error": against.difference}
     values = {heading: (part.ravel()[shown] + 0.0).tolist() for heading, part in parts.items()}
     errors = [0.0] * len(shown) if against.is_exact else np.ravel(against.error)[shown].tolist()
     decimals = decimals_for(values["yours"] + values["exact"], digits)
-    columns = [Column([entry_of(problem, name, index) for index in shown], "worst entries", left=True)]
+    apart_digits = digits if digits >= SHOWS_ALL else min(digits, DIGITS_APART)
+    formats = dict.fromkeys(("yours", "exact"), (decimals, digits))
+    formats["error"] = decimals_for(values["error"], apart_digits), apart_digits
+    entries = [cut(entry_of(problem, name, index), page.width // 2) for index in shown]
+    cells: dict[str, list[Text]] = {}
     for heading, column in values.items():
         off = errors if heading != "yours" else [0.0] * len(shown)
-        cells = (
-            as_known(value, error, in_column(value, decimals, digits))
+        cells[heading] = [
+            Text(as_known(value, error, in_column(value, *formats[heading])))
             for value, error in zip(column, off, strict=True)
-        )
-        columns.append(Column([*cells], heading))
-    section: Section = [Table(columns)]
+        ]
+    for yours, exact in zip(cells["yours"], cells["exact"], strict=True):
+        yours.stylize("wrong", alike(yours.plain, exact.plain))
+    columns = [Column(column, heading) for heading, column in cells.items()]
+    section: Section = [Table(columns, [Column(entries, "worst entries", left=True)], is_banded=True)]
     if more := int(bad.sum()) - len(shown):
         section.append(Paragraph(f"and {more} more; --all shows them"))
     return section
@@ -186,6 +235,32 @@ def _map(problem: Problem, judgement: Judgement, page: PageSettings) -> Section:
     comparison, wrong = judgement.comparison, judgement.wrong
     if judgement.outcome != WRONG or wrong.size <= SMALL:
         return []
+    n_wrong = int(wrong.sum())
+    where = "the wrong entry" if n_wrong == 1 else f"the {n_wrong} wrong entries"
     apart = np.where(wrong, comparison.difference, 0)
-    title = f"yours minus exact, in the {count(int(wrong.sum()), 'entry')} that are wrong:"
-    return [Paragraph(title), *gradient_map(problem, judgement.name, apart, page, wrong)]
+    section: Section = [
+        Paragraph(f"error (yours minus exact) in {where}:"),
+        *gradient_map(problem, judgement.name, apart, page, wrong, "not wrong"),
+    ]
+    if all_of := _wholly_wrong(problem, judgement):
+        section.append(Paragraph(f"wrong in every entry: {all_of}"))
+    return section
+
+
+def _wholly_wrong(problem: Problem, judgement: Judgement) -> str:
+    """The rows and columns of which every entry is wrong, where the verdict names none and not all are so."""
+    if judgement.pattern != "several entries" or judgement.wrong.ndim != 2:
+        return ""
+    named = {"class": lambda k: class_in_short(problem, k), "input": lambda k: input_in_short(problem, k)}
+    parts = []
+    for axis, what in enumerate(AXES[judgement.name]):
+        indices = np.flatnonzero(judgement.wrong.all(axis=1 - axis))
+        if not indices.size:
+            continue
+        runs = np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1)
+        called = named.get(what, str)
+        texts = [" to ".join(map(called, dict.fromkeys((run[0], run[-1])))) for run in runs[:MOST_NAMED]]
+        texts += [f"{len(runs) - MOST_NAMED} more"] * (len(runs) > MOST_NAMED)
+        kind = {"class": "classes ", "row": "rows "}.get(what, "") if indices.size > 1 else f"{what} "
+        parts.append(f"{'' if what == 'input' else kind}{', '.join(texts)}")
+    return "; ".join(parts)

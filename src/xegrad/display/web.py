@@ -20,20 +20,23 @@ from xegrad.display.blocks import (
     Heading,
     Listing,
     Paragraph,
+    Plot,
     Replacement,
     Table,
     Verdict,
     View,
 )
+from xegrad.display.plot import inline
 
 CSS = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
 table, code, pre { font: .9rem/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
-section { margin: 1.2rem 0; overflow-x: auto; }
+section { margin: 1.1rem 0; }
 p { margin: .3rem 0; }
-h2 { font-size: 1.1rem; margin: .3rem 0; border-bottom: 1px solid; }
+h2 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; border-bottom: 1px solid #8886; }
 h2 small { font-weight: normal; }
+.wide, pre { overflow-x: auto; margin: .3rem 0; }
 table { border-collapse: collapse; }
 th, td { padding: .15rem .55rem; text-align: right; white-space: nowrap; font-weight: normal; }
 thead th { font-weight: bold; }
@@ -42,10 +45,15 @@ thead th { font-weight: bold; }
 .verdict { font-size: 1.15rem; }
 .indented { padding-left: 2rem; }
 .diff code { display: block; white-space: pre-wrap; padding-left: 1.2rem; text-indent: -1.2rem; text-decoration: none; }
-.formulas { padding-left: 2rem; }
-.formulas code { display: block; }
+.formulas { display: grid; grid-template-columns: auto 1fr; gap: 0 .6ch; padding-left: 2rem; margin: .4rem 0; }
+.formulas code { text-align: right; }
+.formulas code + code.side { text-align: left; }
+.formulas code.whole { grid-column: 1 / 3; text-align: left; }
 .diff { padding-left: 1rem; }
+.plot { max-width: 40rem; width: 100%; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+.beside > div { min-width: 0; max-width: 100%; }
+@media (max-width: 30rem) { table, code, pre { font-size: .78rem; } th, td { padding: .1rem .3rem; } }
 """
 
 
@@ -55,7 +63,7 @@ def page(view: View, theme: str | None = None) -> str:
         light, dark = (_rules(one) for one in (themes.LIGHT, themes.DARK))
         looks = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
     else:
-        looks = _rules(theme)
+        looks = f":root {{ color-scheme: {theme}; }}\n{_rules(theme)}"
     head = (
         '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>xegrad</title>\n<style>{CSS}{looks}\n</style>"
@@ -90,7 +98,7 @@ def _declarations(style: Style, ground: str, ink: str, named: dict[str, str]) ->
     if style.bold:
         yield "font-weight: bold"
     if style.dim:
-        yield "opacity: .65"
+        yield f"color: color-mix(in srgb, {ink} 65%, {ground})"
 
 
 def element(block: Block) -> str:
@@ -104,19 +112,16 @@ def element(block: Block) -> str:
             note = f" <small>{escape(block.note)}</small>" if block.note else ""
             return f"<h2>{escape(block.title)}{note}</h2>\n"
         case Paragraph():
-            label = f"<strong>{escape(block.label.strip())}</strong> " if block.label.strip() else ""
+            label = f"{_label(block)} " if block.label.strip() else ""
             indented = ' class="indented"' if block.label[:1] == " " else ""
             return f"<p{indented}>{label}{marked_up(block.styled)}</p>\n"
         case Formula():
-            codes = [f'<code class="formula">{escape(block.symbols)}</code>']
-            codes += [f"<code>{escape(numbers)}</code>" for numbers in block.numbers]
-            return f'<div class="formulas">{"".join(codes)}</div>\n'
+            return f'<div class="formulas">{"".join(itertools.starmap(_equation, block.lines))}</div>\n'
         case Table():
             return _table([*block.labels, *block.columns], len(block.labels))
         case Listing():
-            return _table(
-                [*block.columns, Column(block.remarks, left=True)], len(block.columns), remarks=True
-            )
+            columns = [Column(column.cells, column.heading, left=True) for column in block.columns]
+            return _table([*columns, Column(block.remarks, left=True)], len(columns), remarks=True)
         case Replacement():
             codes = [
                 f'<code class="{kind}">{sign} {escape(line)}</code>'
@@ -127,9 +132,24 @@ def element(block: Block) -> str:
         case Beside():
             halves = (f"<div>{_sections(view)}</div>" for view in (block.left, block.right))
             return f'<div class="beside">{"".join(halves)}</div>\n'
+        case Plot():
+            return inline(block)
         case Figure():
             lines = "\n".join(map(marked_up, block.lines))
             return f'<pre class="figure">{lines}</pre>\n'
+
+
+def _label(paragraph: Paragraph) -> str:
+    """In the style of the text, or else bold."""
+    style, label = paragraph.styled.style, escape(paragraph.label.strip())
+    return f'<span class="{style}">{label}</span>' if style else f"<strong>{label}</strong>"
+
+
+def _equation(style: str, left: str, right: str) -> str:
+    """The cells of an equation: both sides of its sign, or one for all of it."""
+    if not right:
+        return f'<code class="whole {style}">{escape(left)}</code>'
+    return f'<code class="{style}">{escape(left)}</code><code class="side {style}">{escape(right.strip())}</code>'
 
 
 def _table(columns: Sequence[Column], n_labels: int, *, remarks: bool = False) -> str:
@@ -153,7 +173,7 @@ def _table(columns: Sequence[Column], n_labels: int, *, remarks: bool = False) -
             attribute = f' class="{" ".join(classes)}"' if classes else ""
             cells += f"<{tag}{attribute}>{marked_up(Text(text.plain.strip(), spans=text.spans))}</{tag}>"
         rows.append(f"<tr>{cells}</tr>")
-    return f"<table>{''.join(rows)}</table>\n"
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>\n'
 
 
 def marked_up(text: Text) -> str:

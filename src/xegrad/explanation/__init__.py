@@ -129,7 +129,9 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
 
 def _line(step: Step) -> str:
     """A step as a line of the table; of a large array its structure."""
-    codes = "".join(f"<br><code>{html.escape(line)}</code>" for line in (step.formula, *step.worked))
+    codes = "".join(
+        f"<br><code>{html.escape(line)}</code>" for line in (*step.formula.split("\n"), *step.worked)
+    )
     lost = f"<br><i>{html.escape(step.lost)}</i>" if step.lost else ""
     value = html.escape(step.structure)
     if step.value is not None and step.value.size <= notebook.MOST and step.value.ndim <= 2:

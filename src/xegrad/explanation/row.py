@@ -96,7 +96,7 @@ def follow(row: WorkedRow, j: int, i: int) -> WorkedEntry:
     named, number, probabilities = row.named, row.factor, row.probabilities
     products = outer * column * row.x[j]
     x, came, name = number(row.x[j]), row.outcome("chain", j, i), f"dL/dW[{j},{i}]"
-    factors = [f"S[{i}] = {number(probabilities[i])},  x[{j}] = {x}"]
+    factors = [f"x[{j}] = {x}", f"S[{i}] = {number(probabilities[i])}"]
     worked = []
     for t in named[:TERMS]:
         quotient = f"-{number(row.targets[t])} / {number(probabilities[t])}"

@@ -11,26 +11,29 @@ from xegrad import bounds, layer
 from xegrad.explanation.row import FACTOR, RESULT, WorkedRow, product, result, summed
 from xegrad.explanation.values import CommonMistake, Jacobian, Step
 from xegrad.methods import METHODS, finite_difference
+from xegrad.vocabulary import count
 
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
 
 def _logits(row: WorkedRow) -> Step:
     problem, number, t = row.problem, row.factor, row.target
-    rule = "A logit for each class: the inputs, weighted by the column of W that belongs to the class, and added up"
+    rule = (
+        "The score of each class, its logit: each input times its weight in the column of the class, added up"
+    )
     formula = "Z[i] = Σ_j x[j] · W[j,i]"
     terms = [product(number(x), number(w)) for x, w in zip(row.x, problem.weights[:, t], strict=True)]
     sizes = np.abs(row.x) @ np.abs(problem.weights)
     if problem.bias is not None:
-        rule, formula = f"{rule} with its b", f"{formula} + b[i]"
+        rule, formula = f"{rule}, and then the b of the class", f"{formula} + b[i]"
         terms.append(number(problem.bias[t]))
         sizes = sizes + np.abs(problem.bias)
-        slip = CommonMistake("bias-wrong", "b left out", "Z", row.x @ problem.weights)
+        slip = CommonMistake("bias-wrong", "b is left out", "Z", row.x @ problem.weights)
     else:
-        instead, mistaken = f"it would need {row.n_classes} inputs", None
+        instead, mistaken = f"which fails here, since it takes {row.n_classes} inputs", None
         if row.n_inputs == row.n_classes:
-            instead, mistaken = "it runs, since W is square", problem.weights @ row.x
-        slip = CommonMistake("transposed", f"W on the wrong side, W · x: {instead}", "Z", mistaken)
+            instead, mistaken = "which runs here, since W is square", problem.weights @ row.x
+        slip = CommonMistake("transposed", f"W · x is computed, {instead}", "Z", mistaken)
     rounding = (row.n_inputs + 1) * float(np.finfo(problem.dtype).eps) / 2 * sizes
     broken = np.flatnonzero(~np.isfinite(row.logits))
     lost = ""
@@ -57,7 +60,7 @@ def _probabilities(row: WorkedRow) -> Step:
     if gone.size:
         k = t if t in gone else int(gone[0])
         power = (float(shifted[k]) - math.log(total)) / math.log(10)
-        others = f" So {'does' if gone.size == 2 else 'do'} {gone.size - 1} more." if gone.size > 1 else ""
+        others = f" The same happens to {gone.size - 1} more." if gone.size > 1 else ""
         lost = (
             f"S[{k}] underflows: e^({number(shifted[k])}) / {number(total)} is about 10^{power:.1f}, below the "
             f"smallest float, and becomes 0.{others}"
@@ -65,16 +68,17 @@ def _probabilities(row: WorkedRow) -> Step:
     twice = layer.softmax(row.forward.probabilities, row.forward.targets).probabilities[0]
     return Step(
         symbol="S",
-        rule="e to the power of each logit, divided by their sum, so that all add up to 1. The largest logit m is "
-        "subtracted first: that changes nothing, and no power overflows.",
-        formula="S[i] = e^(Z[i] - m) / Σ_k e^(Z[k] - m)",
+        rule="e to the power of each logit, divided by the sum of these powers, so that the probabilities add up to "
+        "1. The largest logit, m, is subtracted first: it cancels in the fraction, and no power overflows.",
+        formula="S[i] = e^(Z[i] - m) / total\ntotal = Σ_k e^(Z[k] - m)",
         worked=[
-            f"m = Z[{m}] = {number(row.logits[m])},  Σ_k e^(Z[k] - m) = {number(total)}",
+            f"m = Z[{m}] = {number(row.logits[m])}",
+            f"total = {number(total)}",
             f"S[{t}] = e^({number(shifted[t])}) / {number(total)} = {result(s[t])}",
         ],
         numbers=s,
         lost=lost,
-        slip=CommonMistake("softmax-twice", "the softmax of what already is one", "S", twice),
+        slip=CommonMistake("softmax-twice", "the softmax is taken again, of S", "S", twice),
     )
 
 
@@ -88,18 +92,18 @@ def _loss(row: WorkedRow) -> Step:
         exact = row.computed.evaluations.get("exact")
         known = "" if exact is None else f"; the loss is exactly {float(exact.loss) + 0.0:.8g}"
         if math.isfinite(loss):
-            known += ", and ln(1 + s) - (Z[t] - m), with s the sum of all other powers, keeps it"
+            known += ". ln(1 + s) - (Z[t] - m), with s the sum of all other powers, keeps its digits"
         lost = f"The logarithm of a rounded S gives {result(by_chain)}{known}."
     shifted = 0 - (row.targets * np.log(row.probabilities + KERAS_EPSILON)).sum()
     return Step(
         symbol="L",
-        rule="How surprised the layer is by what was asked for: minus the logarithm of the probability of the "
-        "target. Classes with Q = 0 do not count.",
+        rule="Minus the logarithm of the target's probability: 0 if the layer is sure of the target, and large if it "
+        "finds it unlikely. A class with Q = 0 adds nothing.",
         formula="L = -Σ_t Q[t] · ln S[t]",
         worked=[f"L = {summed(terms)} = {result(by_chain)}"],
         numbers=np.asarray(loss),
         lost=lost,
-        slip=CommonMistake("log-epsilon", "ln(S + 1e-7), against ln 0", "L", np.atleast_1d(shifted)),
+        slip=CommonMistake("log-epsilon", "1e-7 is added to S, to avoid ln 0", "L", np.atleast_1d(shifted)),
     )
 
 
@@ -112,13 +116,15 @@ def _cross_entropy_jacobian(row: WorkedRow) -> Step:
     infinite = np.flatnonzero(np.isinf(value))
     return Step(
         symbol="DXE",
-        rule="dL/dS: how the loss moves with each probability. Only those of the target count, and the smaller one "
-        "is, the more it matters.",
+        rule="dL/dS: how the loss changes with each probability. The derivative of -Q · ln S is -Q / S: the smaller "
+        "the target's probability, the steeper the loss. Where Q is 0, the loss does not change.",
         formula="DXE[t] = -Q[t] / S[t], and 0 where Q[t] = 0",
         worked=[f"{quotient(t)} = {result(value[t])}"],
         numbers=value,
         lost=f"{quotient(infinite[0])} is infinite." if infinite.size else "",
-        slip=CommonMistake("jacobian-skipped", "the softmax forgotten: DXE taken for dL/dZ", "dL/dZ", value),
+        slip=CommonMistake(
+            "jacobian-skipped", "the softmax is forgotten, and DXE taken for dL/dZ", "dL/dZ", value
+        ),
     )
 
 
@@ -142,14 +148,14 @@ def _softmax_jacobian(row: WorkedRow) -> Step:
     diagonal = np.where(row.targets != 0, -row.targets * (1 - s), 0)
     return Step(
         symbol="DS",
-        rule="dS/dZ: how each probability (a row) moves with each logit (a column): up with its own, down with every "
-        "other. Every row and every column sums to 0.",
+        rule="dS/dZ: how each probability (a row) changes with each logit (a column). It rises with its own logit and "
+        "falls with every other. The probabilities always add up to 1, so every column sums to 0. So does every row.",
         formula="DS[t,i] = S[t] · (1 - S[t]) if i = t, else -S[t] · S[i]",
         worked=worked,
         numbers=Jacobian((row.n_classes, row.n_classes), row.softmax_jacobian),
-        structure="Symmetric, and no block is zero: positive on the diagonal, negative elsewhere.",
+        structure="The matrix is symmetric. Only the diagonal can be positive.",
         lost=lost,
-        slip=CommonMistake("jacobian-diagonal", "only the diagonal", "dL/dZ", diagonal),
+        slip=CommonMistake("jacobian-diagonal", "only the diagonal is used", "dL/dZ", diagonal),
     )
 
 
@@ -159,15 +165,16 @@ def _weighted_sum_jacobian(row: WorkedRow) -> Step:
     where = f"columns t·{n} to t·{n} + {n - 1}" if n > 1 else "column t"
     return Step(
         symbol="Dg",
-        rule="dZ/dW: how each logit moves with each weight: by the input that the weight multiplies, and not at all "
-        f"with the weights of other classes. Column i·{n} + j is W[j,i]: class by class.",
+        rule="dZ/dW: how each logit changes with each weight. A logit is a sum of inputs times weights, so the "
+        "derivative with respect to a weight is its input. The weights of other classes change nothing. There is a "
+        f"column for each weight, class after class: column i·{n} + j is W[j,i].",
         formula=f"Dg[t, i·{n} + j] = x[j] if i = t, else 0",
         worked=[f"Dg[{t}, {t}·{n} + {j}] = Dg[{t},{t * n + j}] = x[{j}] = {row.factor(row.x[j])}"],
         # Column k is W[k % n, k // n].
         numbers=Jacobian(shape, lambda t, k: (t == k // n) * row.x[k % n]),
-        structure=f"Zero but for one block a row: row t holds x in {where}.",
+        structure=f"Each row is zero outside one block: row t has x in {where}.",
         slip=CommonMistake(
-            "input-missing", "x left out: the same in every row of W", "dL/dW[j]", row.residual
+            "input-missing", "x is left out, so that all rows of dL/dW are alike", "each row", row.residual
         ),
     )
 
@@ -178,13 +185,13 @@ def _layer_jacobian(row: WorkedRow) -> Step:
     numbers = product(row.factor(slope), row.factor(x))
     return Step(
         symbol="DL",
-        rule="dS/dW = DS · Dg: how each probability moves with each weight. Since Dg is mostly zeros, one term is "
-        "left of each sum.",
+        rule="dS/dW = DS · Dg, by the chain rule: how each probability changes with each weight. A column of Dg has "
+        "only one number that can differ from 0, so each sum has one term.",
         formula=f"DL[t, i·{n} + j] = DS[t,i] · x[j]",
         worked=[f"DL[{t},{t * n + j}] = DS[{t},{t}] · x[{j}] = {numbers} = {result(slope * x)}"],
         numbers=Jacobian(shape, lambda t, k: row.softmax_jacobian(t, k // n) * row.x[k % n]),
-        structure="Each column of DS, times every x in turn: zero where that x is.",
-        slip=CommonMistake("all-zero", "its rows added up without DXE, which gives 0 everywhere"),
+        structure="Each column of DS is there once for every input, multiplied by that input.",
+        slip=CommonMistake("all-zero", "its rows are added up without DXE, which gives 0 everywhere"),
     )
 
 
@@ -194,15 +201,16 @@ def _flat_gradient(row: WorkedRow) -> Step:
     terms = [product(row.factor(outer[k]), row.factor(column[k])) for k in row.named]
     return Step(
         symbol="DXE·DL",
-        rule="dL/dW as one row: DXE says how much each probability matters, DL how it moves with each weight. Still "
-        f"class by class, {n} at a time.",
+        rule="dL/dW as one row, by the chain rule: DXE says how the loss changes with each probability, and DL how "
+        f"each probability changes with each weight. The row has {count(n, 'number')} for each class, class after "
+        "class.",
         formula=f"flat[i·{n} + j] = Σ_t DXE[t] · DL[t, i·{n} + j]",
         worked=[f"flat[{t * n + j}] = {summed(terms)} = {row.outcome('chain', j, t)}"],
         numbers=row.gradients["chain"].T.reshape(-1),
         noise=row.noise("chain").T.reshape(-1),
         lost=row.lost_entries("chain"),
         slip=CommonMistake(
-            "scrambled-reshape", "its numbers put into W in the order in which they come; see the next step"
+            "scrambled-reshape", "the row is cut without regard to this order; see the next step"
         ),
     )
 
@@ -210,20 +218,23 @@ def _flat_gradient(row: WorkedRow) -> Step:
 def _gradient(row: WorkedRow) -> Step:
     n, n_classes, t, j = row.n_inputs, row.n_classes, row.target, row.input
     value, noise = row.gradients["chain"], row.noise("chain")
-    instead, scrambled = "here both folds are the same, since W has one row or one column", None
+    instead, scrambled = "another reshape makes no difference here, since W has one row or one column", None
     if n > 1 and n_classes > 1:
         flat = np.where(noise, 0, value).T.reshape(-1)
         scrambled = flat.reshape(n, n_classes)
-        cut = f"cuts the row into pieces of {n_classes}, though it runs in pieces of {n}"
+        cut = f"cuts the row into pieces of {n_classes}, though each class has {n}"
         if n == n_classes:
             cut = "without .T takes the columns of W for its rows"
-        instead = (
-            f"reshape({n}, {n_classes}) {cut}: the right numbers in the wrong places. dL/dW[0,1] is flat[{n}] = "
-            f"{result(flat[n])}; there it is flat[1] = {result(flat[1])}"
-        )
+        instead = f"reshape({n}, {n_classes}) {cut}"
+        if np.isfinite(flat).all():
+            instead += (
+                ". The numbers are right, and in the wrong places: dL/dW[0,1] becomes flat[1] = "
+                f"{result(flat[1])}, and is flat[{n}] = {result(flat[n])}"
+            )
     return Step(
         symbol="dL/dW",
-        rule="The row folded into W's layout, a row for each input and a column for each class.",
+        rule=f"The same numbers in the layout of W. The row is cut into pieces of {n}, one for each class, and each "
+        "piece becomes a column.",
         formula=f"dL/dW[j,i] = flat[i·{n} + j], which is flat.reshape({n_classes}, {n}).T",
         worked=[f"dL/dW[{j},{t}] = flat[{t}·{n} + {j}] = flat[{t * n + j}] = {row.outcome('chain', j, t)}"],
         numbers=value,
@@ -234,14 +245,16 @@ def _gradient(row: WorkedRow) -> Step:
 
 def _shortcut(row: WorkedRow) -> Step:
     t, j, residual, number = row.target, row.input, row.residual, row.factor
-    q = "" if row.mass == 1 else f"{number(row.mass)} · "
+    q, in_symbols, is_mass = "", "", ""
+    if row.mass != 1:
+        q, in_symbols, is_mass = f"{number(row.mass)} · ", "q · ", " q is the sum of Q."
     difference = f"{q}{number(row.probabilities[t])} - {number(row.targets[t])}"
     numbers = product(number(residual[t]), number(row.x[j]))
     return Step(
         symbol="dL/dW",
-        rule="All of it at once: in DXE · DS nearly everything cancels, and dL/dZ is what the layer says minus what "
-        "was asked for, here without the rounding of 1 - S. q is the sum of Q.",
-        formula="dL/dW[j,i] = (q · S[i] - Q[i]) · x[j]",
+        rule="The same in one step. In DXE · DS nearly everything cancels, and what is left is dL/dZ: the "
+        f"probabilities minus the targets. Each weight's derivative is this times its input.{is_mass}",
+        formula=f"dL/dZ[i] = {in_symbols}S[i] - Q[i]\ndL/dW[j,i] = dL/dZ[i] · x[j]",
         worked=[
             f"dL/dZ[{t}] = {difference} = {result(residual[t])}",
             f"dL/dW[{j},{t}] = {numbers} = {row.outcome('shortcut', j, t)}",
@@ -249,26 +262,26 @@ def _shortcut(row: WorkedRow) -> Step:
         numbers=row.gradients["shortcut"],
         noise=row.noise("shortcut"),
         lost=row.lost_entries("shortcut"),
-        slip=CommonMistake("sign-flipped", "Q - S, the sign flipped", "dL/dZ", 0 - residual),
+        slip=CommonMistake("sign-flipped", "Q - S is computed: the sign is flipped", "dL/dZ", 0 - residual),
     )
 
 
 def _comparison(row: WorkedRow) -> Step:
     compared = row.computed.comparisons["weights"]
     total, apart = compared.reference.size, int((~compared.within).sum())
-    worked = [f"all of {total}: no further apart than rounding explains"]
+    worked = [f"all {total} entries: no further apart than rounding explains"]
     if apart:
-        worked = [f"{apart} of {total}: further apart than rounding explains, or no numbers"]
+        worked = [f"{apart} of {total} entries: further apart than rounding explains, or not finite"]
     if lost := int(compared.unresolved.sum()):
-        worked.append(f"{lost} of {total}: rounding explains so much that no digit is sure")
+        worked.append(f"{lost} of {total} entries: rounding may have taken every digit")
     for name, by in row.computed.from_exact.items():
         if gone := int(by["weights"].no_correct_digit.sum()):
-            worked.append(f"{gone} of {total}: no digit of the exact value in the {name}")
+            worked.append(f"{gone} of {total} entries: the {name} has no digit of the exact value")
         else:
-            worked.append(f"all of {total}: the {name} has digits of the exact value")
+            worked.append(f"all {total} entries: the {name} has digits of the exact value")
     return Step(
         symbol="chain = shortcut?",
-        rule="The long way and the short way, entry by entry. That they agree does not make them right: both may "
+        rule="The long way against the short way, entry by entry. Where they agree, both may still be wrong: they may "
         "have lost the same digits.",
         formula="|chain - shortcut| ≤ what rounding can do to both",
         worked=worked,
@@ -284,16 +297,16 @@ def _check(row: WorkedRow) -> Step:
     came = "0, up to rounding" if largest and abs(total) <= float(bound.sum()) else result(total)
     worked = [
         f"Σ_i dL/dZ[i] = {summed([result(r) for r in residual])} = {came}",
-        f"(L(W[{j},{i}] + h) - L(W[{j},{i}] - h)) / 2h = {_slope(row, j, i)}   (h = 2^-17)",
+        f"dL/dW[{j},{i}] ≈ {_slope(row, j, i)}, with h = 2^-17",
     ]
     if "exact" in row.gradients:
         exact = row.gradients["exact"][j, i] + 0.0
         worked.append(f"dL/dW[{j},{i}] = {exact:.{FACTOR}g}, exactly, to the digits shown")
     return Step(
         symbol="check",
-        rule="Raising all logits alike changes no probability, so dL/dZ sums to 0. A weight that is moved by a "
-        "little moves the loss by its entry of dL/dW.",
-        formula="Σ_i dL/dZ[i] = 0;  dL/dW[j,i] ≈ (L(W[j,i] + h) - L(W[j,i] - h)) / 2h",
+        rule="Two things must hold. Where all logits grow by the same amount, no probability changes, so dL/dZ sums "
+        "to 0. And an entry of dL/dW is the slope of the loss as that weight moves by a small h.",
+        formula="Σ_i dL/dZ[i] = 0\ndL/dW[j,i] ≈ (L(W[j,i] + h) - L(W[j,i] - h)) / 2h",
         worked=worked,
     )
 

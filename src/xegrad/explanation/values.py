@@ -38,7 +38,7 @@ class Step(msgspec.Struct, frozen=True, eq=False, kw_only=True, dict=True):
     name: str = ""  # in the table of the steps
     symbol: str
     rule: str  # in words
-    formula: str  # in symbols
+    formula: str  # in symbols; of several, each on a line
     worked: Sequence[str]  # in the problem's own numbers
     numbers: Array | Jacobian | None = None
     noise: NDArray[np.bool_] | None = None  # entries that are nothing but rounding error

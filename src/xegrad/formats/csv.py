@@ -14,7 +14,7 @@ import contextlib
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import chain
 from typing import Any
@@ -74,6 +74,8 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     values: dict[str, Any] = {part: array.ravel() if part == "x" and len(array) == 1 else array}
     if part == "W" and names is not None:
         values["classes"] = names
+    if part == "x" and names is not None and len(names) > 1:  # above one column stands what x is called
+        values |= _input_names(names)
     return RawProblem(values)
 
 
@@ -181,12 +183,20 @@ def read_data_set(data: bytes, source: str, label_column: str) -> tuple[RawProbl
         columns = [k for k in range(len(names)) if k != label and _is_numeric(below, k, names[k])]
         if not columns:
             raise InputError("no column holds numbers alone")
+        inputs = [names[k] for k in columns]
         values = {"x": _matrix(below, columns), "label": [LabelText(line.cells[label]) for line in below]}
+        values |= _input_names(inputs)
     raw = RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True)
     left_out = [name for k, name in enumerate(names) if k not in (*columns, label)]
-    in_x = ", ".join(names[k] for k in columns)
+    in_x = ", ".join(inputs)
     note = f"x is {in_x}; left out, since not numbers: {', '.join(left_out)}" if left_out else ""
     return raw.read_from(source, is_whole=False), note
+
+
+def _input_names(header: Sequence[str]) -> dict[str, Any]:
+    """The names of the inputs, where they tell them apart; a data set may have columns without a name, or namesakes."""
+    is_fit = all(header) and len({*header}) == len(header)
+    return {"input_names": tuple(header)} if is_fit else {}
 
 
 def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
@@ -235,9 +245,9 @@ def write_problem(raw: RawProblem) -> bytes:
     problem = raw.problem()
     _, _, *options = zip(astuple(problem.targets), Targets.__struct_defaults__, strict=True)
     has_options = any(isinstance(value, np.ndarray) or value != default for value, default in options)
-    if raw.is_batch or has_options or problem.precision is not None:
+    if raw.is_batch or has_options or problem.precision is not None or problem.input_names is not None:
         raise InputError(
-            "a batch, and options of the loss, do not fit into a problem in CSV; JSON holds them"
+            "a batch, names of inputs, and options of the loss do not fit into a problem in CSV; JSON holds them"
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))

@@ -72,6 +72,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             "b": problem.bias,
             "label": labels.as_written(self.values["label"], problem.classes),
             "classes": problem.classes,
+            "input_names": problem.input_names,
         }
         present = {key: value for key, value in changed.items() if value is not None}
         return replace(self, values={**self.without(*CLAIMS).values, **present})
@@ -147,6 +148,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             bias=values.get("b"),
             classes=classes,
             precision=values.get("dtype"),
+            input_names=values.get("input_names"),
         )
 
     def _why_no_fit(self, size: int, weights: Array) -> str:

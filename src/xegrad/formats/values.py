@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError
 from xegrad.formats import naming
-from xegrad.problem_spec import ANYTHING, ARRAY, CLASS_NAMES, FIELDS, LABELS, Field
+from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
@@ -48,7 +48,7 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         if array.ndim not in (1, 2):
             raise InputError(f"has {array.ndim} dimensions; one or two are expected")
         return array
-    fits = array.ndim == 1 if kind is CLASS_NAMES else array.size == 1 or kind is ANYTHING
+    fits = array.ndim == 1 if kind is LIST_OF_NAMES else array.size == 1 or kind is ANYTHING
     if array.dtype.kind not in kind.numpy or not fits:
         shown = f"an array of {' x '.join(map(str, array.shape))} {array.dtype}"
         raise InputError(
@@ -56,7 +56,7 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         )
     if field.json is Raw:
         return array
-    return array.tolist() if kind in (CLASS_NAMES, ANYTHING) else array.item()
+    return array.tolist() if kind in (LIST_OF_NAMES, ANYTHING) else array.item()
 
 
 def check_real(array: NDArray[Any]) -> None:

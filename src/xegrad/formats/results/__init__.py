@@ -42,8 +42,9 @@ def _entry(problem: Problem, name: str, flat_index: Any) -> Fields:
     if name == "loss":
         return {"of": name}
     indices = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
-    if problem.classes is not None and "class" in indices:
-        indices["class_name"] = np.array(problem.classes, dtype=object)[indices["class"]]
+    for axis, names in (("class", problem.classes), ("input", problem.input_names)):
+        if names is not None and axis in indices:
+            indices[f"{axis}_name"] = np.array(names, dtype=object)[indices[axis]]
     return {"of": SYMBOLS[name], **indices}
 
 
@@ -83,9 +84,10 @@ def compute_results(
     *,
     ids: Sequence[Any] = (UNSET,),
     warnings: Sequence[Sequence[str]] = ((),),
+    with_time: bool = False,
 ) -> list[Line]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
-    classes = computation.problem.classes
+    problem = computation.problem
     probabilities = _of_each(computation, layout, "logits", computation.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
     accuracy: Fields = {
@@ -95,6 +97,9 @@ def compute_results(
     if "exact" in values:
         unsure = [mask.reshape(computation.n_problems, -1) for mask in computation.uncertified.values()]
         accuracy["exact"] = {"certified": ~np.concatenate(unsure, axis=1).any(axis=1)}
+    if with_time:
+        for name, seconds in computation.seconds.items():
+            accuracy.setdefault(key(name), {})["seconds"] = each([seconds])
     comparison = _comparison(computation) if computation.comparisons else None
     last = key(computation.method)
     reported = values[last]
@@ -118,7 +123,8 @@ def compute_results(
         **reported,
         probabilities=probabilities,
         method=computation.method,
-        classes=UNSET if classes is None else classes,
+        classes=UNSET if problem.classes is None else problem.classes,
+        input_names=UNSET if problem.input_names is None else problem.input_names,
         **evaluations,
         comparison=comparison,
         verdict=each(computation.verdicts),

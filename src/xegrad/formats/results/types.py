@@ -31,6 +31,7 @@ class Entry(msgspec.Struct):
     input: int | UnsetType = UNSET
     class_: int | UnsetType = msgspec.field(name="class", default=UNSET)
     class_name: str | UnsetType = UNSET
+    input_name: str | UnsetType = UNSET
 
 
 class ErrorResult(msgspec.Struct):
@@ -46,7 +47,7 @@ class EvaluationResult(msgspec.Struct):
 
     `losses` are those of the rows, under the reduction "none".  Against the exact values, where these were
     computed: the ulps and the correct digits of the worst entry, and how many entries are not finite or have
-    no digit.  `certified` is said of the exact ones.
+    no digit.  `certified` is said of the exact ones, and `seconds` where it was asked how long a method took.
     """
 
     loss: float | None
@@ -57,6 +58,7 @@ class EvaluationResult(msgspec.Struct):
     correct_digits: int | UnsetType = UNSET
     wrong_entries: int | UnsetType = UNSET
     certified: bool | UnsetType = UNSET
+    seconds: float | UnsetType = UNSET
 
 
 class ComparisonResult(msgspec.Struct):
@@ -82,6 +84,7 @@ ComputeResult: Any = msgspec.defstruct(
         ("gradients", Gradients),
         ("method", str),
         ("classes", list[str] | UnsetType, UNSET),
+        ("input_names", list[str] | UnsetType, UNSET),
         *((key(name), EvaluationResult | UnsetType, UNSET) for name in METHODS),
         ("comparison", ComparisonResult | None, None),
         ("verdict", str, "undecided"),
