@@ -19,7 +19,7 @@ from xegrad.numbers.rounded import exact, stacked
 from xegrad.slips import SLIPS, STAGES, rows
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import MOST_LABELS, named_factors, named_orders
-from xegrad.slips.making import Step, each_made_by_rows, with_slip
+from xegrad.slips.making import Step, with_slip
 from xegrad.targets import Array
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
@@ -28,7 +28,7 @@ MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candid
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
-LEFT_OUT, WRONG_LABEL = SLIPS["rows-left-out"], SLIPS["wrong-label"]
+Z_LOSS, LEFT_OUT, WRONG_LABEL = SLIPS["z-loss-included"], SLIPS["rows-left-out"], SLIPS["wrong-label"]
 ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 
@@ -173,7 +173,10 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
 
 
 def _renumbered(search: Search) -> list[Parameters]:
-    """Labels in any order of the classes: the columns of X' Q = X' q S - G in another order, matched as below."""
+    """Labels in any order of the classes: the columns of X' Q in another order, matched as below.
+
+    Those of the candidate C are X' q S - C, which is X' Q + G - C.
+    """
     cells, targets = search.cells, search.cells.problem.targets
     if cells.name != "weights" or search.has_transposed_shape or targets.soft is not None:
         return []
@@ -182,10 +185,8 @@ def _renumbered(search: Search) -> list[Parameters]:
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
     carried = generic @ cells.problem.inputs.T
     values, resolution = search.seen(NOTHING)
-    right, made = np.zeros(search.shape[1]), -generic @ values
-    for few in (few for part in search.without_errors.cells.parts() for few in part.few()):
-        right += carried[few.rows] @ few.Q.value
-        made += carried[few.rows] @ (few.q * few.S).value
+    right = sum(carried[part.rows] @ part.Q.value for part in search.without_errors.cells.parts())
+    made = right + generic @ (search.exact.value - values)
     first, second = np.argsort(right), np.argsort(made)
     slack = search.tolerance.allowed(values, search.excess * search.exact.error, resolution)
     if not (np.abs(right[first] - made[second]) <= (generic @ slack).max()).all():
@@ -208,10 +209,10 @@ def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
     values, resolution = search.seen(NOTHING, search.screened)
     allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     steps = [step for step in (*steps, *_not_paired(search)) if search.is_affordable(step)]
-    made = each_made_by_rows(search.without_errors.cells, steps, *search.screened)
-    return [
-        step for step, one in zip(steps, made, strict=True) if (np.abs(values - one.value) <= allowed).all()
-    ]
+    # A number on a line is asked for later, and made in the same pass.
+    made = search.without_errors.each_made([*steps, (Z_LOSS, {"lambda": 1.0})])
+    is_near = ((np.abs(values - one.value) <= allowed).all() for one in made)
+    return [*itertools.compress(steps, is_near)]
 
 
 def _not_paired(search: Search) -> list[Step]:

@@ -260,7 +260,7 @@ class Search:
         if slip.stage == "storage":
             return cells.replace("G", self._stored(cells.G, form, entries))
         if slip.is_in_layer and self.is_huge:
-            return cells.replace("G", self._made(step, entries))
+            return cells.replace("G", self.made(step, entries))
         cells = with_slip(cells, slip, form)
         return cells.replace("G", self.gradient(cells, entries)) if slip.is_in_layer else cells
 
@@ -273,7 +273,7 @@ class Search:
         self._screened |= several
         return [several[_key(step)] for step in steps]
 
-    def _made(self, step: Step, entries: Entries) -> Rounded:
+    def made(self, step: Step, entries: Entries) -> Rounded:
         """What one of them makes, whose free number may be an array of one."""
         slip, form = step
         step = slip, {name: one.item() if isinstance(one, np.ndarray) else one for name, one in form.items()}
