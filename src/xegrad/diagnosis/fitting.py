@@ -190,9 +190,9 @@ def are_near(search: Search, at_zero: Array, slope: Array) -> NDArray[np.bool_]:
 
 
 def z_losses(bases: Bases) -> Iterator[Hypothesis]:
-    """Each of them with a z-loss, which is on a line from what is right: in a huge problem if that comes near."""
+    """Each of them with a z-loss, which is on a line from what is right: in a large problem if that comes near."""
     search, slip = bases.search, SLIPS["z-loss-included"]
-    if search.is_huge:
+    if search.is_large:
         at_one = search.without_errors.made((slip, {"lambda": 1.0}), search.screened).value
         if not are_near(search, search.right.value, at_one - search.right.value):
             return
@@ -261,6 +261,8 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def value_at(numbers: Array) -> Array:
+        if search.is_large:
+            search.without_errors.each_made([(slip, {**form, name: number}) for number in numbers.tolist()])
         hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
         return search.without_errors.predicted(hypothesis, search.screened).value
 
