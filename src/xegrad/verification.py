@@ -22,6 +22,7 @@ from xegrad.claim import Claim, Claimed, Reading
 from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
+from xegrad.diagnosis import memory as memory_of_diagnosis
 from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge_by_cheapest
@@ -150,6 +151,8 @@ def verify(
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
     needed = bounds.memory(problem, names, is_stable=True) + 2 * problem.nbytes_of(names)
+    if claim.gradients:
+        needed = max(needed, memory_of_diagnosis(problem, names))
     if are_sought(problem):
         needed = max(needed, memory_of_blind_spots(problem, names))
     # Who asks for exact values later asks for the memory then.

@@ -219,13 +219,12 @@ def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
     """Of a large problem, those of all slips that come near the candidate in values alone."""
     if search.has_transposed_shape:
         return []
-    values, resolution = search.seen(NOTHING, search.screened)
-    allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
     steps = [*steps, *(step for step in _not_paired(search) if search.is_affordable(step))]
     # A number on a line is asked for later, and made in the same pass.
-    made = search.without_errors.each_made([*steps, (Z_LOSS, {"lambda": 1.0})])
-    is_near = ((np.abs(values - one.value) <= allowed).all() for one in made)
-    return [*itertools.compress(steps, is_near)]
+    several = search.without_errors.each_made([*steps, (Z_LOSS, {"lambda": 1.0})])
+    made = np.stack([one.value.reshape(search.right.shape) for one in several])
+    near = np.abs(search.seen(NOTHING, search.screened)[0] - made) <= search.slack(made)
+    return [*itertools.compress(steps, np.asarray(near.all(axis=(-2, -1))))]
 
 
 def _near_in_pairs(search: Search, arranged: Bases, steps: list[Step]) -> list[Step]:
@@ -234,8 +233,7 @@ def _near_in_pairs(search: Search, arranged: Bases, steps: list[Step]) -> list[S
     if search.has_transposed_shape or not steps:
         return steps
     made = np.stack([one.value for one in search.without_errors.each_made(steps)])
-    values, resolution = search.seen(NOTHING, search.screened)
-    slack = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
+    values, slack = search.seen(NOTHING, search.screened)[0], search.slack(made)
     limit = np.abs(search.values).max()
     near = (np.abs(np.clip(made, -limit, limit) - values) <= slack).all(axis=(-2, -1))
     near |= are_near(search, np.zeros_like(values), made)

@@ -146,6 +146,13 @@ class Search:
         """How many bounds of the right gradient an entry may be off what a slip makes, in values alone."""
         return 2.0**6 if self.is_large else 2.0**12
 
+    def slack(self, made: Array) -> Array:
+        """How far these entries may be off what slips make of them, in values alone, (K, ...): what is large has errors
+        that are as much larger."""
+        values, resolution = self.seen(NOTHING, self.screened)
+        size = self.cells.arithmetic.u * np.abs(made).max(axis=(-2, -1), keepdims=True)
+        return np.asarray(self.tolerance.allowed(values, self.excess * (self.right.error + size), resolution))
+
     @cached_property
     def is_constant(self) -> bool:
         """Whether all entries are equal: any number can be fitted to them."""
@@ -154,6 +161,7 @@ class Search:
     @cached_property
     def without_errors(self) -> Search:
         """The same search for values alone, which cost a fraction of what their errors do."""
+        self.screened  # noqa: B018 (chosen by errors, it is the same for both)
         other = copy.copy(self)
         other.cells = self.cells.in_values()
         other.exact, other._screened = exact(self.exact.value, UNROUNDED), {}
