@@ -6,8 +6,9 @@ A source tree is a folder with `src/xegrad`; the one that holds this file by def
 processes of its own, in turn, and the ratio of the second to the first is printed.  Times are processor time of one
 thread, and of each problem the shortest of the rounds, so that other work on the machine counts little.
 
-Small: 100 random problems with N, T and B up to 7, of which the gradient is noise, so that every slip and every pair
-is tried.  Goals: 50 ms for the problem of the README, and for a million entries at most ten times the check.
+Small: 100 random problems with N, T and B up to 7 (tests/mistakes.py), of which the gradient is noise, so that every
+slip and every pair is tried.  Goals: 50 ms for the problem of the README, and for a million entries at most ten times
+the check.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 PROBLEMS = 100
 LARGE = ((1000, 1000), (10, 100_000))
@@ -46,35 +49,14 @@ def shortest(problem: Any, call: Callable[[Any], object], calls: int = 2) -> flo
     return min(times)
 
 
-def small_problem(random: np.random.Generator) -> Any:
-    """N and B from 1 to 7, T from 2; hard and soft targets, with and without b and options of the loss."""
-    from xegrad import Problem, Targets
-
-    n_rows, n_inputs, n_classes = (int(random.integers(least, 8)) for least in (1, 1, 2))
-    options: dict[str, Any] = {"reduction": str(random.choice(["mean", "sum"]))}
-    if random.random() < 0.25:
-        options["label_smoothing"] = 0.1
-    if random.random() < 0.25:
-        options["class_weights"] = random.uniform(0.5, 2, size=n_classes)
-    if random.random() < 0.6:
-        options["labels"] = random.integers(n_classes, size=n_rows)
-    else:
-        options["soft"] = random.dirichlet(np.ones(n_classes), size=n_rows)
-    return Problem(
-        weights=random.normal(size=(n_inputs, n_classes)),
-        inputs=random.normal(size=(n_rows, n_inputs)),
-        targets=Targets(**options),
-        bias=random.normal(size=n_classes) if random.random() < 0.5 else None,
-    )
-
-
 def small() -> Times:
+    from mistakes import mild_problem
     from xegrad import METHODS, diagnose
 
     random = np.random.default_rng(2030)
     times = {}
     for index in range(PROBLEMS):
-        problem = small_problem(random)
+        problem = mild_problem(random)
         exact = METHODS["exact"].evaluate(problem)
         noise = random.normal(size=problem.weights.shape)
         times[f"small {index}"] = shortest(problem, lambda fresh: diagnose(fresh, exact, noise))  # noqa: B023

@@ -58,7 +58,10 @@ class Code(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A whole process, which reads a file where one is given; its memory is all that it takes."""
+    """A whole process, which reads a file where one is given; its memory is all that it takes.
+
+    What it imports is compiled already, as where it is installed.
+    """
 
     name: str
     argv: Sequence[str]
@@ -129,7 +132,7 @@ def _run(command: Code | Command) -> tuple[float, ...]:
     assert isinstance(command, Command)
     with Path(command.stdin).open("rb") as source:
         start = time.perf_counter()
-        environment = {**os.environ, **command.environment}
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **command.environment}
         process = subprocess.Popen(
             command.argv,
             stdin=source,
@@ -153,7 +156,7 @@ def report(title: str, rows: Sequence[Row], rounds: int = ROUNDS) -> None:
         f"{f' (goal {row.memory_goal:g})' if row.memory_goal else ''} | {row.peer.memory:.0f} MiB |\n"
         for row in rows
     ]
-    cpus = f"{len(os.sched_getaffinity(0))} processors"
+    cpus = f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[1]:.1f}"
     script = Path(sys.argv[0]).name
     body = f"`python benchmarks/{script}`, {cpus}, medians of {rounds} rounds.\n\n{head}{''.join(lines)}"
     print(body)

@@ -10,18 +10,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from mistakes import MISTAKES, PAIRS, independent_numbers, mild_problem, no_slip, plain
-from xegrad import METHODS, SLIPS, Problem, Targets, diagnose
+from xegrad import METHODS, SLIPS, Problem, diagnose
 from xegrad.diagnosis import Diagnosis
 from xegrad.judgement import RIGHT, judge
 from xegrad.tolerance import Tolerance
@@ -82,47 +79,6 @@ def false_names(wrong: int) -> Counter[str]:
     return found
 
 
-def shortest(problem: Problem, call: Callable[[Problem], object]) -> float:
-    """The seconds of processor time of the quickest of three calls, each on a problem of which nothing is computed."""
-    times = []
-    for _ in range(3):
-        fresh = replace(problem)
-        start = time.process_time()
-        call(fresh)
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-def large() -> list[str]:
-    """The time of a diagnosis against that of the check, for W of a million entries."""
-    random = np.random.default_rng(3)
-    lines = []
-    for n_inputs, n_classes in ((1000, 1000), (100_000, 10), (10, 100_000)):
-        problem = Problem(
-            random.normal(size=(n_inputs, n_classes)) / np.sqrt(n_inputs),
-            random.normal(size=(1, n_inputs)),
-            Targets(labels=np.array([3])),
-        )
-        evaluation = METHODS["shortcut"].evaluate(problem)
-        gradient = evaluation.gradients["weights"]
-        exact = type(evaluation)(
-            evaluation.loss, evaluation.losses, evaluation.gradients, {"weights": np.array(True)}
-        )
-        check = shortest(problem, partial(judge, exact=exact, candidate=-gradient, tolerance=Tolerance()))
-        moved = gradient.copy()
-        moved[2, 1] += 1
-        for what, candidate in (
-            ("sign flipped", -gradient),
-            ("scaled", 2.5 * gradient),
-            ("decay and sign", 0.01 * problem.weights - gradient),
-            ("one entry moved", moved),
-            ("random", random.normal(size=gradient.shape)),
-        ):
-            ratio = shortest(problem, partial(diagnose, exact=exact, candidate=candidate)) / check
-            lines.append(f"| {n_inputs} x {n_classes} | {what} | {ratio:.1f} |")
-    return lines
-
-
 def main(problems: int, wrong: int) -> None:
     named, seen, milliseconds = matrix(problems)
     print("# Which slip is named for which mistake\n")
@@ -148,11 +104,6 @@ def main(problems: int, wrong: int) -> None:
     print(f"## Wrong gradients that are no slip\n\n{found.total()} of {wrong} were given a name.\n")
     for what, count in found.most_common():
         print(f"- {what}: {count}")
-    print(
-        "\n## Large gradients\n\nThe time of the diagnosis over that of the check, exact values excluded.\n"
-    )
-    print("| W | candidate | times the check |\n|---|---|---|")
-    print("\n".join(large()))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,14 @@ def shell() -> Shell:
 
 
 @pytest.fixture
+def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which mistake it is takes long to find, and has no say in whether a gradient is right, or would be."""
+    from xegrad import Diagnosis, verification
+
+    monkeypatch.setattr(verification, "diagnose", lambda *_: Diagnosis())
+
+
+@pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """golden(name, text): the text is what the file holds; --regenerate writes it instead."""
 

@@ -70,33 +70,39 @@ def problems(draw: st.DrawFn, dtypes: tuple[Any, ...] = (np.float64, np.float32)
 def changed_rows(inputs: Any, rows: str, row: int) -> Any:
     """The inputs with that row, or all rows after it, changed as `ROWS` says."""
     if rows == "zero":
-        inputs[row] = 0
+        inputs[..., row, :] = 0
     elif rows == "equal":
-        inputs[:] = inputs[row]
+        inputs[:] = inputs[..., row : row + 1, :]
     elif rows == "padding":
-        inputs[row + 1 :] = 0
+        inputs[..., row + 1 :, :] = 0
     return inputs
 
 
-def random_problem(random: np.random.Generator, dtype: Any = np.float64) -> Problem:
-    """One problem by numpy's generator, for tests that want thousands."""
+def random_problem(
+    random: np.random.Generator, dtype: Any = np.float64, stack: tuple[int, ...] = ()
+) -> Problem:
+    """One problem by numpy's generator, for tests that want thousands; or a stack, each of a scale of its own."""
     n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (4, 6, 7))
-    scale = random.choice([0.01, 1.0, 10.0, 100.0, 500.0])
-    inputs = random.normal(size=(n_rows, n_inputs)).astype(dtype)
+    scale = random.choice([0.01, 1.0, 10.0, 100.0, 500.0], size=(*stack, 1, 1))
+    inputs = random.normal(size=(*stack, n_rows, n_inputs)).astype(dtype)
     if random.random() < 0.4:
         inputs = changed_rows(inputs, str(random.choice(ROWS)), int(random.integers(n_rows)))
     return Problem(
-        weights=(scale * random.normal(size=(n_inputs, n_classes))).astype(dtype),
+        weights=(scale * random.normal(size=(*stack, n_inputs, n_classes))).astype(dtype),
         inputs=inputs,
-        targets=random_targets(random, n_rows, n_classes),
-        bias=(scale * random.normal(size=n_classes)).astype(dtype) if random.random() < 0.5 else None,
+        targets=random_targets(random, n_rows, n_classes, stack),
+        bias=(scale[..., 0] * random.normal(size=(*stack, n_classes))).astype(dtype)
+        if random.random() < 0.5
+        else None,
     )
 
 
-def random_targets(random: np.random.Generator, n_rows: int, n_classes: int) -> Targets:
+def random_targets(
+    random: np.random.Generator, n_rows: int, n_classes: int, stack: tuple[int, ...] = ()
+) -> Targets:
     """Hard or soft, half of them with options of the loss."""
     options: dict[str, Any] = {}
-    labels = random.integers(n_classes, size=n_rows)
+    labels = random.integers(n_classes, size=(*stack, n_rows))
     hard = bool(random.random() < 0.5)
     if random.random() < 0.5:
         options["reduction"] = str(random.choice(REDUCTIONS))
@@ -104,10 +110,10 @@ def random_targets(random: np.random.Generator, n_rows: int, n_classes: int) -> 
         if random.random() < 0.5:
             options["class_weights"] = random.uniform(0.1, 3, size=n_classes)
         if hard and n_rows > 1 and random.random() < 0.5:
-            labels[0] = options["ignore_index"] = random.choice([-100, 255])
+            labels[..., 0] = options["ignore_index"] = random.choice([-100, 255])
     if hard:
         return Targets(labels=labels, **options)
-    return Targets(soft=random.dirichlet(np.ones(n_classes), size=n_rows), **options)
+    return Targets(soft=random.dirichlet(np.ones(n_classes), size=(*stack, n_rows)), **options)
 
 
 def small_integers(random: np.random.Generator) -> Problem:
@@ -131,21 +137,22 @@ def small_integers(random: np.random.Generator) -> Problem:
     )
 
 
-def problem_of_any_size(random: np.random.Generator, dtype: Any) -> Problem:
-    """Each part of a size of its own, from near underflow to near overflow."""
+def problem_of_any_size(random: np.random.Generator, dtype: Any, stack: tuple[int, ...] = ()) -> Problem:
+    """Each part of a size of its own, from near underflow to near overflow; or a stack of such problems."""
     most = 36 if dtype is np.float32 else 300
     n_rows, n_inputs, n_classes = (int(random.integers(1, most)) for most in (3, 4, 5))
 
     def numbers(*shape: int) -> Any:
         with np.errstate(all="ignore"):
-            drawn = random.normal(size=shape) * 10.0 ** random.uniform(-most, most)
+            drawn = random.normal(size=(*stack, *shape))
+            drawn *= 10.0 ** random.uniform(-most, most, size=(*stack, *[1] * len(shape)))
             return np.nan_to_num(drawn.astype(dtype))
 
     hard = random.random() < 0.5
     return Problem(
         weights=numbers(n_inputs, n_classes),
         inputs=numbers(n_rows, n_inputs),
-        targets=Targets(labels=random.integers(n_classes, size=n_rows))
+        targets=Targets(labels=random.integers(n_classes, size=(*stack, n_rows)))
         if hard
         else Targets(
             soft=np.abs(numbers(n_rows, n_classes)).astype(np.float64),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import doctest
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from conftest import Run, problem_json
+from conftest import Run, one_line, problem_json
 from strategies import problems
 from xegrad import METHODS, Problem, Targets, layer, progress
+from xegrad.computation import methods_for
 from xegrad.methods import chain
 
 PROBLEM = Problem(
@@ -97,5 +100,37 @@ def test_minutes_of_work_are_said_before_they_begin(run: Run, monkeypatch: pytes
     assert chain.work(1, 100, 60_000) > 120
     monkeypatch.setattr(chain, "work", lambda *sizes: 227.4)
     outcome = run("compute", "-", "--method", "chain", stdin=problem_json())
-    assert outcome.err == "xegrad: --method shortcut is quick; the chain takes about 227 s\n"
+    takes = "--method chain takes about 4 min by estimate; --method shortcut takes less than 1 s"
+    assert outcome.err == f"xegrad: {takes}\n"
     assert run("compute", "-", "--method", "shortcut", stdin=problem_json()).err == ""
+
+
+def test_a_chain_of_hours_is_left_out_unless_it_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The exact values, which take no longer than 10 s, are there all the same."""
+    monkeypatch.setattr(chain, "work", lambda *sizes: 21_600.0)
+    note = "the chain, which takes about 6 h by estimate, is left out; --method chain,shortcut computes it"
+    outcome = run("compute", "-", "--json", stdin=problem_json())
+    result = json.loads(outcome.out)
+    assert (outcome.err, result["warnings"]) == ("", [note])
+    assert "chain" not in result
+    assert (result["method"], result["comparison"]) == ("exact", None)
+    table = run("compute", "-", stdin=problem_json())
+    assert table.err == f"xegrad: warning: {note}\n"
+    assert "only the shortcut and exact were computed" in one_line(table)
+    (tmp_path / "one.ndjson").write_text(problem_json())
+    line = run("compute", str(tmp_path / "one.ndjson"))
+    assert json.loads(line.out)["warnings"] == [note]
+
+
+def test_a_stack_is_treated_as_its_problems_are() -> None:
+    """Half the limit each, and ten times the limit together."""
+    n_classes = next(size for size in range(0, 10**6, 1000) if chain.work(1, 1, size) > progress.LONG / 2)
+
+    def stack(n_problems: int, n_classes: int) -> Problem:
+        parts = np.zeros((n_problems, 1, n_classes)), np.zeros((n_problems, 1, 1))
+        return Problem(*parts, Targets(np.zeros((n_problems, 1), int)))
+
+    assert methods_for(stack(3, n_classes), exact=False) == ["chain", "shortcut"]
+    assert methods_for(stack(3, 2 * n_classes), exact=False) == ["shortcut"]

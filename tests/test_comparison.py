@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xegrad import Comparison
+from xegrad import comparison as module
 
 
 def comparison(reference: Any, candidate: Any, bound: Any = 0.0, dtype: Any = np.float64) -> Comparison:
@@ -76,10 +77,33 @@ def test_worst_first_is_nan_then_beyond_then_the_widest_bound() -> None:
     reference = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
     candidate = [1.0, 3.0, np.nan, 2.0, 1.0, 0.0]
     bound = [0.1, 0.1, 0.1, 0.1, 0.2, 0.1]
-    assert comparison(reference, candidate, bound).worst_first.tolist() == [2, 1, 3, 4, 0, 5]
+    assert comparison(reference, candidate, bound).worst(None).tolist() == [2, 1, 3, 4, 0, 5]
 
 
 def test_rounding_does_not_order_what_is_within_its_bounds() -> None:
     """Ratios that differ in their last digits are equal, and the order is that of the entries."""
     bound = [1e-16, np.nextafter(1e-16, 0), np.nextafter(1e-16, 1)]
-    assert comparison([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], bound).worst_first.tolist() == [0, 1, 2]
+    assert comparison([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], bound).worst(None).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_pieces_say_what_all_entries_together_say(monkeypatch: pytest.MonkeyPatch, is_exact: bool) -> None:
+    """Of pieces that are clear and of those that are not, with zeros, infinities and what is no number among them."""
+    random = np.random.default_rng(0)
+    reference = random.normal(size=(40, 8))
+    candidate = reference * (1 + random.choice([0.0, 1e-8, 0.3, 2.0], (40, 8), p=[0.3, 0.6, 0.05, 0.05]))
+    bound = np.abs(reference) * random.choice([1e-7, 1.0], (40, 8), p=[0.9, 0.1])
+    for array in (reference, candidate, bound):
+        array.flat[random.integers(320, size=4)] = [0.0, np.inf, -np.inf, np.nan]
+    bound = np.where(np.isnan(bound), np.inf, np.abs(bound))
+    error = 0.0 if is_exact else np.abs(reference) * random.choice([0.0, 1e-9, 1e-7, np.inf], (40, 8))
+    with np.errstate(all="ignore"):
+        together = Comparison(reference, candidate, bound, error)
+        whole = {name: getattr(together, name) for name in (*module.CLEAR, *module.KEYS, "correct_digits")}
+        monkeypatch.setattr(module, "PIECE", 4)
+        parts = Comparison(reference, candidate, bound, error)
+        are_clear = [piece.are_clear for _, piece in parts.pieces()]
+        assert any(are_clear) and not all(are_clear)
+        for name, expected in whole.items():
+            assert np.array_equal(getattr(parts, name), expected, equal_nan=expected.dtype.kind == "f"), name
+            assert parts.has_any(name) == Comparison(reference, candidate, bound, error).has_any(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -15,15 +16,19 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from conftest import Outcome, Run, Shell, one_line, problem_json
-from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, read
+from strategies import problems
+from xegrad import METHODS, Computation, Evaluation, InputError, Problem, Targets, compute, progress, read
 from xegrad.computation import methods_for
-from xegrad.display.computation import computation_view
+from xegrad.display.computation import _largest, computation_view
 from xegrad.display.page import PageSettings
 from xegrad.display.screen import as_text
 from xegrad.formats.results import compute_results, encode
+from xegrad.methods import Method
 from xegrad.problem import Layout
 
 WIDTHS = (60, 80, 120)
@@ -414,6 +419,61 @@ def test_exact_is_computed_by_default_only_where_it_is_quick() -> None:
             np.zeros((n_inputs, n_classes)), np.ones((1, n_inputs)), Targets(labels=np.array([0]))
         )
         assert ("exact" in methods_for(problem)) is computed
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_an_estimate_grows_with_each_size_and_with_the_problems(method: Method) -> None:
+    def work(*shape: int) -> float:
+        weights, inputs = np.zeros((*shape[:1], *shape[2:])), np.zeros(shape[:3])
+        return method.work(Problem(weights, inputs, Targets(np.zeros(shape[:2], int))))
+
+    sizes = (3, 40, 200, 30)
+    larger = [(*sizes[:axis], 2 * sizes[axis], *sizes[axis + 1 :]) for axis in range(4)]
+    assert all(0 < work(*sizes) < work(*each) for each in larger)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.3, "less than 1 s"),
+        (27.4, "about 27 s"),
+        (119.9, "about 120 s"),
+        (150, "about 2 min"),
+        (7199, "about 120 min"),
+        (7200, "about 2 h"),
+        (4e8, "about 4,630 days"),
+    ],
+)
+def test_a_duration_has_the_unit_that_people_use(seconds: float, said: str) -> None:
+    assert progress.duration(seconds) == said
+
+
+@given(problem=problems())
+@settings(max_examples=50, deadline=None)
+def test_the_probabilities_that_are_shown_are_those_of_the_forward_pass_to_the_bit(problem: Problem) -> None:
+    computed = compute(problem, ("shortcut",))
+    np.testing.assert_array_equal(computed.probabilities, computed.forward.probabilities)
+
+
+@given(values=st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, math.inf, math.nan]), min_size=1))
+@settings(max_examples=100, deadline=None)
+def test_the_largest_entries_are_the_first_of_all_sorted_by_size(values: list[float]) -> None:
+    entries = np.array(values)
+    everything = np.lexsort((np.arange(entries.size), -np.abs(entries)))
+    for n in range(1, len(values) + 2):
+        assert _largest(entries, n).tolist() == everything[:n].tolist()
+
+
+def test_long_integers_are_said_before_they_begin_and_exact_is_what_asks_for_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xegrad.methods.exact.integers.work", lambda *sizes: 80.0)
+    saturated = json.dumps({"W": [list(range(0, 3000, 10))], "x": [1], "label": 299})
+    outcome = run("compute", "--json", "--exact", stdin=saturated)
+    said = "what is still open is decided by long integers, which takes about 80 s by estimate"
+    assert outcome.err == f"xegrad: {said}\n"
+    assert json.loads(outcome.out)["exact"]["certified"] is True
+    assert run("compute", "--json", stdin=saturated).err == ""
 
 
 def test_what_only_long_integers_decide_is_said_to_be_open_and_exact_decides_it(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,21 @@ from hypothesis import strategies as st
 import truth
 from conftest import Run
 from strategies import problems
-from xegrad import Descent, InputError, Problem, Targets, bounds, descend, progress, read
+from xegrad import (
+    Descent,
+    Evaluation,
+    InputError,
+    Problem,
+    Targets,
+    XegradError,
+    bounds,
+    descend,
+    max_memory,
+    progress,
+    read,
+)
 from xegrad.descent import ExactLosses, accuracy, exact_losses
+from xegrad.methods import shortcut
 
 HERE = Path(__file__).parent
 OPTIMUM = json.loads((HERE / "data" / "iris_optimum.json").read_text())
@@ -237,6 +251,33 @@ def test_it_stops_where_the_gradient_is_small_enough() -> None:
     assert descent.converged
     assert descent.gradient_norm <= 1e-3
     assert descend(descent.end, steps=5, l2=0.1, tolerance=1e-3).steps == 0
+
+
+def test_each_point_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a fixed rate there is one point for each step, and the start; loss and gradient are of one evaluation."""
+    evaluate, asked = shortcut.evaluate, []
+
+    def counted(problem: Problem, names: Sequence[str]) -> Evaluation:
+        asked.append(names)
+        return evaluate(problem, names)
+
+    monkeypatch.setattr(shortcut, "evaluate", counted)
+    descent = descend(iris(), steps=4, learning_rate=0.01)
+    assert descent.steps == 4
+    assert asked == [("weights", "bias")] * 5
+
+
+def test_what_takes_too_much_memory_is_refused_before_the_first_step() -> None:
+    with max_memory("10kB"), pytest.raises(XegradError, match="10 kB is allowed"):
+        descend(iris())
+
+
+def test_steps_that_take_long_are_said_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xegrad.methods.chain.work", lambda *sizes: 30.0)
+    heard: list[str] = []
+    with progress.heard_by(heard.append):
+        descend(iris(), steps=4, method="chain")
+    assert heard == ["4 steps by --method chain take about 2 min by estimate"]
 
 
 def test_no_step_is_a_look_at_the_start() -> None:

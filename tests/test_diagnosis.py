@@ -66,10 +66,10 @@ def is_told_apart(name: str, problem: Problem) -> bool:
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_named_wherever_it_can_be_told(name: str) -> None:
-    """Sixteen random problems; two hundred in benchmarks/slips.py."""
+    """Ten random problems; two hundred in benchmarks/slips.py."""
     random = np.random.default_rng(11)
     told = 0
-    for _ in range(16):
+    for _ in range(10):
         problem = mild_problem(random)
         exact = exactly(problem)
         for make in MISTAKES[name]:
@@ -87,7 +87,7 @@ def test_a_mistake_is_named_wherever_it_can_be_told(name: str) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=" + ".join)
 def test_a_pair_that_was_seen_is_named(pair: tuple[str, str]) -> None:
-    random = np.random.default_rng(12)
+    random, named = np.random.default_rng(12), 0
     for _ in range(12):
         problem = mild_problem(random)
         # With one row over the rows is an axis of length one, and a softmax of ones is even; a layout of one
@@ -98,7 +98,9 @@ def test_a_pair_that_was_seen_is_named(pair: tuple[str, str]) -> None:
         found = names_of(problem, candidate)
         assert found
         if len(found[0]) == 2:  # else one slip makes the same
+            named += 1
             assert {*pair} in [{*names} for names in found]
+    assert named
 
 
 def test_wrong_gradients_that_are_no_slip_get_no_name() -> None:
@@ -112,7 +114,7 @@ def test_wrong_gradients_that_are_no_slip_get_no_name() -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_right_gradients_get_no_name(dtype: str) -> None:
-    random = np.random.default_rng(14)
+    random, n_right = np.random.default_rng(14), 0
     for _ in range(100):
         problem = mild_problem(random)
         parts = plain(problem)
@@ -120,7 +122,9 @@ def test_right_gradients_get_no_name(dtype: str) -> None:
         candidate = right(narrow).astype(dtype)
         tolerance = Tolerance(precision=dtype)
         if judge(problem, exactly(problem), candidate, tolerance).outcome == RIGHT:
+            n_right += 1
             assert names_of(problem, candidate, tolerance=tolerance) == ()
+    assert n_right > 50  # the others have lost their digits, or have a bound that says nothing
 
 
 # As seen in the wild.
@@ -811,7 +815,7 @@ def test_a_large_candidate_is_named_by_what_is_looked_at_first_and_then_whole(n_
     labels = random.integers(800, size=n_rows)
     weights = random.normal(size=(50, 800)) / 7
     problem = Problem(weights, random.normal(size=(n_rows, 50)), Targets(labels=labels))
-    shortcut = METHODS["shortcut"].evaluate(problem)
+    exact = METHODS["exact"].evaluate(problem)
     parts = plain(problem)
     gradient, z = right(parts), parts.Z
     moved = gradient.copy()
@@ -829,8 +833,8 @@ def test_a_large_candidate_is_named_by_what_is_looked_at_first_and_then_whole(n_
         (-parts.X.T @ (parts.q * softmax(softmax(z)) - parts.Q), ("softmax-twice", "sign-flipped")),
         (gradient.T.reshape(50, 800) / 3, ("scrambled-reshape", "scaled")),
     ):
-        assert names in diagnose(problem, shortcut, candidate).names
-    assert diagnose(problem, shortcut, moved).names == ()
+        assert names in diagnose(problem, exact, candidate).names
+    assert diagnose(problem, exact, moved).names == ()
 
 
 def test_nothing_raises_near_underflow_and_overflow_and_noise_has_no_name() -> None:

@@ -17,7 +17,7 @@ from xegrad import METHODS, Problem, Targets
 from xegrad.errors import XegradError
 from xegrad.memory import max_memory
 from xegrad.methods import exact
-from xegrad.methods.exact import doublewords, integers
+from xegrad.methods.exact import doublewords, integers, residuals
 
 NAMES = ("weights", "bias", "inputs", "logits")
 
@@ -219,6 +219,15 @@ def test_what_overflows_on_its_way_is_not_certain(scale: float) -> None:
         assert not (rounded.certain & ~np.isfinite(rounded.values)).any(), name
 
 
+def test_a_problem_that_overflows_hides_none_that_underflows_beside_it() -> None:
+    """Logits of 1e616, and in the next problem of a stack of 1e9 and -1e9, where exp(-2e9) is as good as 0."""
+    weights, inputs = np.array([[[1e308, -1e308]], [[1e9, -1e9]]]), np.array([[[1e308]], [[1.0]]])
+    rounded = in_double_words(Problem(weights, inputs, Targets(labels=np.array([[0], [1]]))))
+    assert not rounded["loss"].certain[0]
+    assert rounded["loss"].certain[1] and rounded["loss"].values[1] == 2e9
+    assert rounded["bias"].certain[1].all() and rounded["bias"].values[1].tolist() == [1, -1]
+
+
 def test_a_stack_in_double_words_is_what_its_problems_are() -> None:
     random = np.random.default_rng(6)
     weights, inputs = random.normal(size=(30, 4, 5)), random.normal(size=(30, 3, 4))
@@ -373,7 +382,7 @@ def test_what_the_cap_on_the_precision_leaves_open_is_not_certified(monkeypatch:
 
 
 def test_it_shares_no_code_with_the_float_methods() -> None:
-    for module in (exact, doublewords, integers):
+    for module in (exact, doublewords, residuals, integers):
         assert not {"layer", "bounds", "derivation", "chain", "shortcut", "Rounded"} & set(vars(module))
 
 

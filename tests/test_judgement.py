@@ -11,6 +11,7 @@ import pytest
 from candidates import ORDERS, gradient, in_blocks, loss
 from strategies import random_problem
 from xegrad import METHODS, Problem, Targets, bounds
+from xegrad.display.outcome import outcome_sentence
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, judge
 from xegrad.tolerance import Tolerance
 from xegrad.verification import verify_methods
@@ -221,6 +222,64 @@ def test_methods_pass_their_own_check_and_a_chain_that_is_nan_does_not() -> None
     checks = verify_methods(dead, ["weights"]).checks
     failed = {check.name for check in checks if not check.passed and not check.advisory}
     assert failed == {"chain", "chain, loss", "chain against shortcut"}
+
+
+def next_to_zero(epsilon: float) -> Problem:
+    """W = 0, so that S = 1/2 and R = (-1/2, 1/2), (-1/2, 1/2), (1/2, -1/2): dL/dW is (-1 - epsilon, 1 + epsilon) / 2 of
+    the first input, and (-epsilon, epsilon) / 2 of the second."""
+    inputs = [[1.0, 1.0 + epsilon], [epsilon, 1.0], [0.0, 2.0]]
+    return Problem(np.zeros((2, 2)), np.array(inputs), Targets([0, 0, 1], reduction="sum"))
+
+
+def test_an_entry_that_its_own_sum_rounds_away_has_lost_nothing() -> None:
+    problem = next_to_zero(2.0**-24)
+    right = METHODS["exact"].evaluate(problem).gradients["weights"]
+    assert right[1].tolist() == [-(2.0**-25), 2.0**-25]
+    claim = right * [[1.0], [0.0]]
+    one = judge(problem, claim, Tolerance("float32"))
+    assert one.outcome == RIGHT
+    assert one.comparison.no_correct_digit.tolist() == [[False, False], [True, True]]
+    assert "2 of 4 entries have no correct digit: float32 does not resolve numbers of their size." in (
+        outcome_sentence(problem, one)
+    )
+    assert judge(problem, claim, Tolerance("float32", rtol=1e-3, atol=1e-6)).outcome == RIGHT
+    assert judge(problem, claim, Tolerance("float64", atol=1e-6)).outcome == DIGITS_LOST
+
+
+@pytest.mark.parametrize(
+    ("logits", "value", "tolerance"),
+    [
+        ([46.05, 0.0, -1.0], 0.0, Tolerance("float64")),  # S_c - 1 of an S_c that rounds to 1
+        ([30.0, 0.0, -1.0], 0.0, Tolerance("float32")),
+        ([30.0, 0.0, -1.0], -(2.0**-24), Tolerance("float32")),
+        ([20.0, 0.0, -1.0], 0.0, Tolerance("float32", stored_as="float16")),  # 2.8e-9 underflows
+    ],
+)
+def test_digits_that_a_careful_computation_keeps_are_lost(
+    logits: list[float], value: float, tolerance: Tolerance
+) -> None:
+    problem = Problem(
+        np.array([logits, [1.0, 0.5, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), Targets([0, 0])
+    )
+    candidate = METHODS["exact"].evaluate(problem).gradients["weights"].copy()
+    candidate[0, 0] = value
+    judged = judge(problem, candidate, tolerance)
+    assert judged.outcome == DIGITS_LOST
+    assert judged.lost[0].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_careful_computation_is_within_its_error(dtype: Any) -> None:
+    """The shortcut; in 3,000 problems its worst error was 0.68 of that."""
+    random = np.random.default_rng(8)
+    for _ in range(100):
+        problem = random_problem(random, dtype)
+        names = ["weights", "inputs", "logits"] + ["bias"] * (problem.bias is not None)
+        exact, shortcut = (METHODS[name].evaluate(problem, names).gradients for name in ("exact", "shortcut"))
+        for name in names:
+            entries, arithmetic = np.arange(exact[name].size), bounds.PRECISIONS[problem.dtype.name]
+            *_, error = bounds.of_careful(problem, name, arithmetic, entries)
+            assert (np.abs(shortcut[name] - exact[name]).ravel() <= error).all(), name
 
 
 def test_a_gradient_is_decided_though_the_loss_could_not_be_certified() -> None:

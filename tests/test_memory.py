@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, in
 def test_a_claim_in_float32_takes_what_is_asked_for_and_not_much_less(
     shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> None:
-    """No exact values are needed, and none are counted: the limit that is named would do, and a third would not."""
+    """No exact values are needed, and none are counted: the limit that is named would do, and a quarter would not, though
+    it would do for a wrong claim, too."""
     one = problem(*shape)
     given = METHODS["shortcut"].evaluate(one, names).gradients
     claim = Claim({name: values.astype(np.float32) for name, values in given.items()})
@@ -89,7 +91,7 @@ def test_a_claim_in_float32_takes_what_is_asked_for_and_not_much_less(
         verify(fresh, claim)
     most = one.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most <= asked <= 3 * most
+    assert most <= asked <= 4 * most
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,50 @@ def test_what_does_not_fit_is_refused_and_a_limit_that_would_do_is_named(
         refused(one)
     with max_memory(str(error.value).rpartition(" ")[2]):
         refused(one)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("compute", "--method", "shortcut"), "out.json"),
+        (("compute", "--method", "shortcut", "--with-respect-to", "W,x,logits"), "out.txt"),
+        (("compute", "--method", "shortcut"), "out.npy"),
+        (("compute", "--method", "shortcut"), "out.csv"),
+        (("compute", "--method", "chain,shortcut,exact"), "out.json"),
+        (("descend",), "out.json"),
+        (("descend", "--learning-rate", "0.1", "--steps", "2"), "out.txt"),
+    ],
+)
+def test_no_command_takes_more_than_it_says(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], name: str
+) -> None:
+    """Arrays and texts, from the file that is read to the one that is written; code that is imported is not counted."""
+    one, path, out = problem(600, 20, 30), tmp_path / "problem.npz", str(tmp_path / name)
+    np.savez(path, W=one.weights, x=one.inputs, label=np.asarray(one.targets.labels))
+    run(arguments[0], "-", *arguments[1:], "-o", out, stdin=problem_json())
+    asked = run(*arguments, str(path), "-o", out, "--max-memory", "1kB").err.split()[-1]
+    with max_memory(asked):
+        tracemalloc.start()
+        outcome = run(*arguments, str(path), "-o", out, "--max-memory", asked)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert outcome.status == 0
+    assert most <= 1e6 * float(asked.removesuffix("MB"))
+
+
+def test_processes_share_what_is_allowed() -> None:
+    """Two of them may take half each, and the limit that is named is for both."""
+    with max_memory("1MB"), memory.shared_among(2):
+        memory.check(np.empty(0), 500_000)
+        with pytest.raises(XegradError, match=r"1 MB is allowed to all 2 processes: .* --max-memory 1\.2MB"):
+            memory.check(np.empty(0), 600_000)
+
+
+def test_what_is_needed_is_what_is_held_and_the_largest_step() -> None:
+    with max_memory(100):
+        memory.check(np.empty(0), 10, 70, 20, held=30)
+        with pytest.raises(XegradError, match="this takes 101 B "):
+            memory.check(np.empty(0), 10, 70, 20, held=31)
 
 
 def test_by_default_it_is_half_of_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:

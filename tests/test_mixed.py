@@ -15,7 +15,7 @@ from msgspec.structs import fields, replace
 import mixed
 from conftest import Run
 from strategies import random_problem
-from xegrad import METHODS, InputError, Problem, Targets, bounds
+from xegrad import METHODS, Evaluation, InputError, Problem, Targets, bounds
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, judge, narrower
 from xegrad.numbers.arithmetic import PRECISIONS, any_order, cascade
 from xegrad.numbers.rounded import Rounded, entered, exact, product
@@ -101,16 +101,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_no_entry_is_beyond_its_bound_where_each_operation_rounds(options: dict[str, Any]) -> None:
-    """150 problems, mild, saturated and underflowing, with options of the loss."""
+@pytest.fixture(scope="module")
+def computed_in_float64() -> list[tuple[Problem, Evaluation, bounds.Bound]]:
+    """150 problems, mild, saturated and underflowing, with options of the loss: the same for every option here."""
     random = np.random.default_rng(14)
+    drawn = [random_problem(random) for _ in range(150)]
+    return [(one, METHODS["shortcut"].evaluate(one, NAMES), bounds.stable(one, NAMES)) for one in drawn]
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_no_entry_is_beyond_its_bound_where_each_operation_rounds(
+    computed_in_float64: list[tuple[Problem, Evaluation, bounds.Bound]], options: dict[str, Any]
+) -> None:
     tolerance, bounded = Tolerance(**options), 0
     computer = Computer(tolerance)
-    for _ in range(150):
-        problem = random_problem(random)
-        right = METHODS["shortcut"].evaluate(problem, NAMES)  # in float64
-        rounding = bounds.stable(problem, NAMES)
+    for problem, right, rounding in computed_in_float64:
         bound, computed = bounds.stable(problem, NAMES, tolerance.arithmetic), computer.gradients(problem)
         for name in NAMES:
             known = np.isfinite(bound.gradients[name]) & np.isfinite(computed[name])

@@ -19,6 +19,8 @@ import pytest
 from conftest import ROOT, Run
 from xegrad import bounds, read
 
+pytestmark = pytest.mark.usefixtures("undiagnosed")
+
 PRINTS = Path(__file__).parent / "data" / "prints"
 TABLE: dict[str, dict[str, str]] = json.loads((PRINTS / "table.json").read_text())
 PROBLEMS = {"seed": ROOT / "sample_inputs" / "seed.json", "batch": PRINTS / "batch.json"}

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -99,19 +98,10 @@ COMMANDS = [command for page in PAGES for command in commands(page)]
 
 
 @cache
-def printed() -> dict[Command, str]:
-    """What every command prints: one shell for each page, side by side."""
-    runnable = [
-        [command for command in COMMANDS if command.page == name_of(page) and not command.missing_tools]
-        for page in PAGES
-    ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outputs = pool.map(printed_by, [[command.line for command in page] for page in runnable])
-        return {
-            command: output
-            for page, lines in zip(runnable, outputs, strict=True)
-            for command, output in zip(page, lines, strict=True)
-        }
+def printed(page: str) -> dict[Command, str]:
+    """What every command of a page prints."""
+    runnable = [command for command in COMMANDS if command.page == page and not command.missing_tools]
+    return dict(zip(runnable, printed_by([command.line for command in runnable]), strict=True))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
@@ -120,9 +110,11 @@ def test_a_console_block_prints_what_it_shows(command: Command, request: pytest.
         pytest.skip(f"{' and '.join(command.missing_tools)} is not installed")
     if request.config.getoption("--regenerate"):
         page, head = ROOT / command.page, f"$ {command.line}\n"
-        page.write_text(text(page).replace(head + command.shown, head + printed()[command]), encoding="utf-8")
+        page.write_text(
+            text(page).replace(head + command.shown, head + printed(command.page)[command]), encoding="utf-8"
+        )
         return
-    shown, output = (part.splitlines() for part in (command.shown, printed()[command]))
+    shown, output = (part.splitlines() for part in (command.shown, printed(command.page)[command]))
     if output != shown:
         difference = difflib.unified_diff(shown, output, f"{command} shows", "it prints", lineterm="")
         pytest.fail(f"$ {command.line}\n" + "\n".join(difference), pytrace=False)

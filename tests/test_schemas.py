@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ OPTIONS = [
 ]
 
 
+@cache
+def of_text(schema: str) -> Any:
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema))
+    return jsonschema.Draft202012Validator(json.loads(schema))
+
+
 def validator(run: Run, name: str) -> Any:
-    schema = json.loads(run("schema", name).out)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+    return of_text(run("schema", name).out)
 
 
 def test_there_are_samples() -> None:

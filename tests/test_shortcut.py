@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
 from strategies import problems
-from xegrad import METHODS, Problem, Targets
+from xegrad import METHODS, Problem, Targets, arrays
+from xegrad.arrays import sealed
 from xegrad.methods import shortcut
 
 GRADIENTS = ("weights", "bias", "inputs", "logits")
@@ -114,3 +116,29 @@ def test_a_mass_that_nearly_underflows_costs_no_more_than_the_bound() -> None:
     distance = np.abs(method.evaluate(made).gradients["weights"] - truth)
     assert (distance <= method.bound(made).gradients["weights"]).all()
     assert distance.max() <= 2.0**-1074
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_arrays_give_what_their_problem_gives_and_stay_as_they_are(dtype: str) -> None:
+    random = np.random.default_rng(0)
+    weights, inputs = (random.normal(size=size).astype(dtype) for size in ((400, 30), (70, 400)))
+    bias, targets = random.normal(size=30).astype(dtype), Targets(random.integers(0, 30, 70))
+    given = [part.copy() for part in (weights, inputs)]
+    of_arrays = METHODS["shortcut"].evaluate_arrays(weights, inputs, targets, bias, GRADIENTS)
+    of_problem = METHODS["shortcut"].evaluate(Problem(weights, inputs, targets, bias), GRADIENTS)
+    assert of_arrays.loss == of_problem.loss
+    for name in GRADIENTS:
+        assert_array_equal(of_arrays.gradients[name], of_problem.gradients[name])
+        assert not np.shares_memory(of_arrays.gradients[name], weights)
+    assert weights.flags.writeable and inputs.flags.writeable
+    assert_array_equal(weights, given[0])
+    assert_array_equal(inputs, given[1])
+
+
+@pytest.mark.parametrize("change", [lambda part: part, lambda part: part[:, ::2], lambda part: part[::-1].T])
+def test_what_is_lent_is_not_copied_and_a_problem_is(change: Callable[[Any], Any]) -> None:
+    part = change(np.ones((300, 50)))
+    lent = sealed(arrays.lent(part), np.float64)
+    assert np.shares_memory(lent, part) and not lent.flags.writeable
+    assert_array_equal(lent, part)
+    assert not np.shares_memory(sealed(part, np.float64), part)

@@ -48,8 +48,6 @@ def test_a_sample_with_a_slip_comes_back_by_its_name(run: Run, name: str) -> Non
     outcome = run("verify", stdin=sample)
     assert outcome.status == 1
     assert f"MISTAKE {name} (explains " in outcome.out
-    result = json.loads(run("verify", "--json", stdin=sample).out)
-    assert [name] in names(result)
 
 
 def test_two_slips_come_back_together(run: Run) -> None:
@@ -84,7 +82,7 @@ def test_a_float32_gradient_divided_by_the_rows_twice_is_scaled(run: Run, tmp_pa
     outcome = run("verify", single, "--gradient", str(tmp_path / "gradient.npy"), "--json")
     (found,) = json.loads(outcome.out)["candidate"]["diagnosis"]
     assert found["slips"] == ["scaled"]
-    assert "1/B" in found["texts"].values() or "1/B" in found["texts"]["k"]
+    assert "1/B" in found["texts"]["k"]
 
 
 def test_labels_shifted_by_one_row_are_misaligned_by_one(run: Run) -> None:

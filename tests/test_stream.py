@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import select
 import signal
@@ -20,6 +21,7 @@ import pytest
 
 from conftest import Run, Shell
 from xegrad.cli import stream
+from xegrad.formats import ndjson
 
 STREAM = "sample_inputs/stream.ndjson"
 BAD = [17, 251, 502, 503, 777]
@@ -187,6 +189,75 @@ def test_an_interruption_loses_nothing_that_was_printed(live: subprocess.Popen[b
     assert live.stderr.read() == b"xegrad: 3 lines: 3 done, 0 bad\n"
 
 
+def test_an_interruption_while_it_ends_is_silent() -> None:
+    """Python's own tidying up would print a traceback."""
+    script = (
+        "import atexit, signal, sys; from xegrad.__main__ import run; "
+        "atexit.register(signal.raise_signal, signal.SIGINT); sys.argv = ['xegrad', '--version']; run()"
+    )
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert outcome.returncode == -signal.SIGINT
+    assert outcome.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("", "0 lines: 0 done, 0 bad"),
+        ("\n \n\t\r\n", "0 lines: 0 done, 0 bad"),
+        ("\ufeff", "0 lines: 0 done, 0 bad"),
+        ("\ufeff" + LINE.replace("\n", "\r\n"), "1 line: 1 done, 0 bad"),
+        (LINE[:-1], "1 line: 1 done, 0 bad"),
+    ],
+)
+def test_blank_lines_are_no_problems(run: Run, tmp_path: Path, text: str, summary: str) -> None:
+    found, outcome = answers(run, text, tmp_path)
+    assert outcome.status == 0
+    assert outcome.err == f"xegrad: {summary}\n"
+    assert len(found) == int(summary[0])
+
+
+def test_lines_that_overflow_leave_those_beside_them_alone(run: Run, tmp_path: Path) -> None:
+    """W that float64 or float32 cannot hold is refused; a logit that overflows has a result that says so."""
+    large = [LINE.replace("[[1,", f"[[{number},") for number in ("1e400", "1e39", "1e308")]
+    large[1] = large[1].replace("}", ', "dtype": "float32"}')
+    large[2] = large[2].replace('"x": [1,', '"x": [100,')
+    lines = [LINE, large[0], LINE, large[1], LINE, large[2], LINE]
+    found, outcome = answers(run, "".join(lines), tmp_path, "--exact")
+    assert outcome.status == 2
+    assert "7 lines: 5 done, 2 bad; the first is line 2" in outcome.err
+    assert found[0] == found[2] == found[4] == found[6]
+    assert "too large for float64" in found[1]["error"]
+    assert "the largest number of float32 is 3.4e+38" in found[3]["error"]
+    assert found[5]["verdict"] == "differ"
+    assert "overflows" in "".join(found[5]["warnings"])
+    assert found[5]["exact"]["certified"] is True
+    assert found[5]["gradient"] == [[0, 0], [0, 0]]
+
+
+def test_lines_in_float32_are_computed_in_it(run: Run, tmp_path: Path) -> None:
+    single = LINE.replace("}", ', "dtype": "float32"}').replace("[1, -1]", "[0.1, -0.7]")
+    found, _ = answers(run, single * 2 + LINE + single, tmp_path, "--exact")
+    assert found[0] == found[1] == found[3]
+    gradient = np.array(found[0]["shortcut"]["gradient"])
+    assert (gradient == gradient.astype(np.float32)).all()
+    exact = np.array(found[0]["exact"]["gradient"])  # of the numbers as they are given
+    assert (exact != exact.astype(np.float32)).any()
+
+
+def test_a_long_line_is_whole(run: Run, tmp_path: Path) -> None:
+    """One with 40,000 classes is longer than what is read at a time."""
+    weights = (np.arange(40_000) % 97 / 8).tolist()
+    long = json.dumps({"W": [weights, [0.015625 + w for w in weights]], "x": [1, 0.5], "label": 3}) + "\n"
+    assert len(long) > ndjson.READ
+    found, _ = answers(run, LINE + long + LINE, tmp_path, "--exact", "--method", "shortcut")
+    assert found[0] == found[2]
+    assert found[1]["exact"]["certified"] is True
+    probabilities = np.array(found[1]["probabilities"])
+    assert abs(math.fsum(probabilities) - 1) < 40_000 * 2.0**-53
+    assert np.argmin(found[1]["gradient"][0]) == 3
+
+
 def test_many_processes_answer_in_the_order_of_the_lines(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -317,9 +388,11 @@ def running(marker: str) -> list[str]:
     return found
 
 
-def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell, unbuffered: str) -> None:
     streams = f"cat {STREAM} {STREAM} {STREAM}"  # beside the pipeline: that a signal ends cat is no failure
-    outcome = shell(f"set -o pipefail; xegrad compute - --input-format ndjson < <({streams}) | head -n 1")
+    compute = f"PYTHONUNBUFFERED={unbuffered} xegrad compute - --input-format ndjson"
+    outcome = shell(f"set -o pipefail; {compute} < <({streams}) | head -n 1")
     assert outcome.out.count("\n") == 1
     assert outcome.status == 0
     assert "Traceback" not in outcome.err

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from candidates import ORDERS, gradient
 from conftest import Outcome, Run, Shell, one_line
 from seed import GRADIENT, LOSS
-from xegrad import METHODS, Claim, Comparison, Judgement, Problem, Targets, Tolerance, check, read
+from xegrad import METHODS, Claim, Problem, Targets, check, judge, read
 from xegrad.claim import Claimed
-from xegrad.display.outcome import outcome_sentence
+from xegrad.display.outcome import median_of, outcome_sentence
 from xegrad.errors import InputError
 from xegrad.tolerance import tolerance_for
 from xegrad.verification import verify
@@ -504,8 +505,9 @@ def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: R
 
 def test_a_gradient_without_a_certified_exact_value_is_undecided() -> None:
     problem = Problem(np.ones((1, 2)), np.ones((1, 1)), Targets(labels=np.array([0])))
-    comparison = Comparison(problem.weights, problem.weights, problem.weights)
-    judgement = Judgement("weights", comparison, np.array([[True, False]]), Tolerance())
+    exact = METHODS["exact"].evaluate(problem)
+    certified = {**(exact.certified or {}), "weights": np.array([[True, False]])}
+    judgement = judge(problem, replace(exact, certified=certified), exact.gradients["weights"])
     sentence = outcome_sentence(problem, judgement)
     assert sentence.startswith("UNDECIDED: the exact value could not be certified.")
 
@@ -813,3 +815,10 @@ def test_blind_spots_are_told_of_a_batch_with_a_thousand_classes() -> None:
     )
     gradient = METHODS["shortcut"].evaluate(problem).gradients["weights"]
     assert "low-precision" in verify(problem, gradient).blind_spots["weights"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 2**16, 2**17 + 1, 2**18])
+def test_the_median_is_that_of_all_entries(size: int) -> None:
+    random = np.random.default_rng(size)
+    for values in (random.normal(size=size), np.round(random.normal(size=size)), np.arange(size) % 4.0):
+        assert median_of(values) == np.median(values)

@@ -6,7 +6,6 @@ itself, so nothing is lost when a probability is near one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import mpmath
@@ -102,12 +101,28 @@ def _numbers(array: Any) -> Any:
     return mpmath.mpf(float(array))
 
 
-def misses(exact_values: Any, computed: Any, bound: Any) -> Iterator[tuple[float, float]]:
-    """How far each computed value is from the exact one, and how far it may be, where that is finite."""
-    if isinstance(exact_values, list):
-        for parts in zip(exact_values, computed, bound, strict=True):
-            yield from misses(*parts)
-    elif np.isfinite(bound):
-        computed = float(computed)
-        distance = abs(mpmath.mpf(computed) - exact_values) if np.isfinite(computed) else mpmath.inf
-        yield float(distance) if distance < 1e300 else float("inf"), float(bound)
+Words = tuple[Any, Any]
+
+
+def words(exact_values: Any) -> Words:
+    """The nearest float to each exact value, and what is beyond it, in the shape of its rows."""
+    numbers = np.array(exact_values, dtype=object)
+    high = np.reshape([float(number) for number in numbers.flat], numbers.shape)
+    low = [
+        float(number - nearest) if np.isfinite(nearest) else 0.0
+        for number, nearest in zip(numbers.flat, high.flat, strict=True)
+    ]
+    return high, np.reshape(low, numbers.shape)
+
+
+def misses(exact_values: Words, computed: Any, bound: Any) -> Any:
+    """Which computed values are further from the exact ones than they may be, where there is a bound.
+
+    The difference of the nearest floats is exact up to a factor of two and rounded once beyond it, so the distance is
+    right to a unit of its own last place or two.
+    """
+    high, low = exact_values
+    computed, bound = np.asarray(computed, dtype=np.float64), np.asarray(bound)
+    with np.errstate(all="ignore"):
+        distance = np.abs((computed - high) - low)
+    return np.isfinite(bound) & ~(distance <= bound)

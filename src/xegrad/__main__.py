@@ -1,6 +1,7 @@
 """The console script, and `python -m xegrad`."""
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,8 @@ def run() -> NoReturn:
     # Seldom while it is imported, and not at all at exit, saves a sixth of a short run.
     gc.set_threshold(100_000, 50, 50)
     # Who ends it leaves no file half written and no process behind, as who interrupts it.
-    for ending in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    endings = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    for ending in endings:
         signal.signal(ending, signal.default_int_handler)
     try:
         from xegrad.cli import main
@@ -22,6 +24,8 @@ def run() -> NoReturn:
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
         status = 130
+    for ending in (signal.SIGINT, *endings):  # all is tidied up: who is impatient sees no traceback
+        signal.signal(ending, signal.SIG_DFL)
     gc.freeze()
     sys.exit(status)
 
@@ -31,6 +35,9 @@ def _open_streams() -> None:
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, PTH123
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if isinstance(raw := getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # With PYTHONUNBUFFERED=1: what writes to the descriptor itself may write a part, and says nothing.
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -18,6 +18,7 @@ from xegrad.vocabulary import count
 Array = NDArray[np.floating[Any]]
 
 CPU = 1  # DLPack's number for it
+LITTLE = 2**14  # bytes, which are copied sooner than lent
 
 
 def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
@@ -74,9 +75,34 @@ def sealed(values: NDArray[Any], dtype: Any, n_axes: int = 0) -> NDArray[Any]:
     return array
 
 
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """An array that nobody else has, read-only with all that it is a view of, so that `sealed` needs no copy."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.setflags(write=False)
+        part = part.base
+    return array
+
+
+class _Lent:
+    """The memory of an array that nobody changes as long as it is lent."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        interface = array.__array_interface__
+        self.array, self.__array_interface__ = array, {**interface, "data": (interface["data"][0], True)}
+
+
+def lent(values: Any) -> Any:
+    """An array that `sealed` does not copy, if it is large: whoever lends it changes nothing until it is back."""
+    is_large = isinstance(values, np.ndarray) and values.nbytes > LITTLE and values.dtype.char in "fd"
+    return np.asarray(_Lent(values)) if is_large else values
+
+
 def blocks(size: int, most: int) -> list[slice]:
     """0 to size in slices, of so many at most, and of one at least."""
     step = max(1, most)
+    if 0 < size <= step:
+        return [slice(0, size)]
     return [slice(start, min(start + step, size)) for start in range(0, size, step)]
 
 
@@ -123,7 +149,7 @@ def _is_read_only(array: Any) -> bool:
         if array.flags.writeable:
             return False
         array = array.base
-    return array is None or isinstance(array, bytes)
+    return array is None or isinstance(array, bytes | _Lent)
 
 
 def _noun(array: NDArray[Any]) -> str:

@@ -195,26 +195,18 @@ def check(
         if not isinstance(flag, bool | np.bool_):
             raise InputError(f"{name} is {shown(flag)}; True or False is expected")
     dtype, stored_as = in_half(*(None if name is None else type_name(name) for name in (dtype, stored_as)))
-    optional = {
-        "b": bias,
-        "class_weights": weight if class_weights is None else class_weights,
-        "classes": classes,
-        "ignore_index": ignore_index,
-        "dtype": None if dtype == AUTO else dtype,
-    }
-    raw = _read(
+    problem, layout = _problem(
         {"W": W, "x": x, "label": labels, "transpose": bool(transpose)}
-        | {"reduction": reduction, "label_smoothing": label_smoothing}
-        | {key: value for key, value in optional.items() if value is not None}
+        | {"reduction": reduction, "label_smoothing": label_smoothing},
+        b=bias,
+        class_weights=weight if class_weights is None else class_weights,
+        classes=classes,
+        ignore_index=ignore_index,
+        dtype=None if dtype == AUTO else dtype,
     )
-    try:
-        problem = raw.problem()
-    except InputError as error:
-        raise InputError(_in_python(error), error.part) from None
     if not isinstance(gradient, Mapping):
         gradient = {} if gradient is None else {gradient_name(with_respect_to): gradient}
-    gradients = by_name(gradient)
-    claim = _claim(problem, raw.layout, gradients, loss)
+    claim = _claim(problem, layout, by_name(gradient), loss)
     tolerance = Tolerance.of_recipe(
         None if recipe is None else str(recipe),
         stored_as=stored_as,
@@ -227,8 +219,9 @@ def check(
     return verification.verify(problem, claim, tolerance, strict=strict, auto=dtype == AUTO)
 
 
-def _read(values: dict[str, Any]) -> RawProblem:
-    """The problem of these values, its parts as arrays."""
+def _problem(values: dict[str, Any], **optional: Any) -> tuple[Problem, Layout]:
+    """The problem of these values and of those that are there, and its layout."""
+    values |= {key: value for key, value in optional.items() if value is not None}
     for key in ("W", "x", "label", "b", "class_weights"):
         if key in values:
             kinds, expected = ("fiuU", LABELS) if key == "label" else ("fiu", "")
@@ -239,7 +232,11 @@ def _read(values: dict[str, Any]) -> RawProblem:
         values["classes"] = class_names(classes)
     if values["x"].ndim == 1 and np.shape(values["label"]) == (1,):  # the label of the one example
         values["label"] = np.asarray(values["label"]).item()
-    return RawProblem(values)
+    raw = RawProblem(values)
+    try:
+        return raw.problem(), raw.layout
+    except InputError as error:
+        raise InputError(_in_python(error), error.part) from None
 
 
 def _claim(problem: Problem, layout: Layout, gradients: Mapping[str, Any], loss: Any) -> Claim:

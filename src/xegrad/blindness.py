@@ -87,7 +87,7 @@ def memory(problem: Problem, names: Sequence[str]) -> int:
     """The bytes beside the problem that looking for them takes: the cells, and what one form makes of them, as measured
     (tests/test_memory.py)."""
     operands = ("weights", "inputs") if {"weights", "inputs"} & {*names} else ()
-    return 48 * problem.nbytes_of(["logits"]) + 14 * problem.nbytes_of(operands)
+    return 52 * problem.nbytes_of(["logits"]) + 14 * problem.nbytes_of(operands)
 
 
 def _forms(cells: Cells, slip: Slip) -> Sequence[Parameters]:

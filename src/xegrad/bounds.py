@@ -8,7 +8,7 @@ See docs/numerics.md, sections 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -25,11 +25,14 @@ from xegrad.numbers.arithmetic import any_order as any_order
 from xegrad.numbers.arithmetic import blocked as blocked
 from xegrad.numbers.arithmetic import by_name as by_name
 from xegrad.numbers.arithmetic import pairwise as pairwise
-from xegrad.numbers.rounded import Products, Rounded, exact
+from xegrad.numbers.rounded import Rounded, exact
+from xegrad.numbers.sums import Products
 from xegrad.problem import Problem, once
 from xegrad.targets import Array
 
 INFLATION = 1.01
+SOME = 16  # rows and inputs
+LARGE = 2**15  # logits: of more than these, the cells do not all exist at a time
 
 
 class Bound(msgspec.Struct, frozen=True, eq=False):
@@ -53,10 +56,11 @@ def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -
 
     The bound of a stable computation holds those of some rows at a time, and may have its gradients in float64, too.
     """
-    of_each, n_held = problem.nbytes_of(["logits"]), 24
+    of_each = problem.nbytes_of(["logits"])
+    held = 24 * of_each
     if is_stable and is_large(problem):
-        of_each, n_held = min(of_each, 8 * AT_A_TIME) + 8 * IN_CACHE, 16
-    return n_held * of_each + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
+        held = 16 * min(of_each, 8 * AT_A_TIME) + 28 * min(of_each, 8 * IN_CACHE)
+    return held + 3 * problem.nbytes_of(["weights", "inputs"]) + 4 * problem.nbytes_of(names)
 
 
 def cells_of(problem: Problem, arithmetic: Arithmetic | None = None) -> Cells:
@@ -76,14 +80,14 @@ def _cells(problem: Problem, arithmetic: Arithmetic) -> Cells:
 
 
 def _of_each_term(problem: Problem, arithmetic: Arithmetic) -> Arithmetic:
-    """The arithmetic, with the chance of a failure shared among all terms (4.22)."""
+    """The arithmetic, with the chance of a failure shared among all terms (4.24)."""
     if not arithmetic.failure:
         return arithmetic
     return replace(arithmetic, failure=arithmetic.failure / terms_of(problem))
 
 
 def terms_of(problem: Problem) -> int:
-    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.22)."""
+    """How many terms all sums of a loss and of its gradients have: each is a product of roundings of its own (4.24)."""
     rows, inputs, classes = problem.n_rows, problem.n_inputs, problem.n_classes
     return rows * classes * (3 * inputs + 6) + 2 * rows
 
@@ -229,7 +233,7 @@ def enclosed(
 
 def is_large(problem: Problem) -> bool:
     """Whether the cells of a problem do not all exist at a time."""
-    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > IN_CACHE
+    return problem.weights.ndim == 2 and problem.n_rows * problem.n_classes > LARGE
 
 
 def _from_rows(
@@ -245,7 +249,7 @@ def _from_rows(
         if more is None:
             return None
         for number in (number for one in more for number in one.values()):
-            number.error = _inflated(number.error)
+            number.error = _inflated(number.error, in_place=True)
         results[:] = [{**(results[k] if k < len(results) else {}), **new} for k, new in enumerate(more)]
     return results
 
@@ -260,7 +264,31 @@ def _kept(problem: Problem, arithmetic: Arithmetic) -> tuple[Cells, list[dict[st
     return cells, []
 
 
-SOME = 16  # rows and inputs
+@np.errstate(all="ignore")
+def of_careful(
+    problem: Problem, name: str, arithmetic: Arithmetic, entries: NDArray[np.intp]
+) -> Iterator[Array]:
+    """The error of some entries of a gradient, by their flat indices, if only that cancels which must (7.2).
+
+    Of a large dL/dW first what the first rows make of it, which is less and often tells enough; then all of it.
+    """
+    careful = replace(arithmetic, is_careful=True)
+    if is_large(problem):
+        whole, _ = _kept(problem, arithmetic)
+        known = {"W": whole.W, "b": whole.b}
+        cells = Cells(whole.problem, name, _of_each_term(problem, careful), known)
+        if name == "weights":
+            few = cells.some(slice(0, max(1, IN_CACHE // problem.n_classes)))
+            rows, columns = (
+                np.unique(of, return_inverse=True) for of in np.divmod(entries, problem.n_classes)
+            )
+            products = Products(problem.n_rows, few.arithmetic, partial=few.partial)
+            products.add(few.back[rows[0]], few.R[:, columns[0]])
+            yield products.moved[rows[1], columns[1]]
+        if (results := row_by_row(cells, (name,))) is not None:
+            yield _inflated(np.ravel(results[0][name].error)[entries])
+            return
+    yield stable(problem, (name,), careful).gradients[name].ravel()[entries]
 
 
 @np.errstate(all="ignore")
@@ -291,7 +319,7 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
                 cells.R,
             )
             sums.moved *= problem.n_rows / cells.R.shape[0]
-            bounds.append(sums.sum(np.zeros(())).error)
+            bounds.append(sums.error(np.zeros(())))
     entries = {"weights": inputs, "inputs": rows, "logits": rows}
     return entries.get(name, ...), [_inflated(bound) for bound in bounds]
 
@@ -320,7 +348,7 @@ def _logarithm_is_lost(cells: Cells) -> NDArray[np.bool_]:
     return (needed & ~(_least_probabilities(cells) >= normal)).any(axis=-1)
 
 
-def _inflated(error: Array) -> Array:
-    inflated = INFLATION * error
+def _inflated(error: Array, *, in_place: bool = False) -> Array:
+    inflated = np.multiply(error, INFLATION, out=error if in_place and np.ndim(error) else None)
     unknown = np.isnan(inflated)
     return np.where(unknown, np.inf, inflated) if unknown.any() else inflated

@@ -5,7 +5,7 @@ See docs/numerics.md, section 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, wraps
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad import notebook
+from xegrad.arrays import blocks
 from xegrad.bounds import Bound
 from xegrad.errors import InputError
 from xegrad.methods import Evaluation
@@ -23,32 +24,33 @@ ROUNDED = 2.0**-50
 PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
 
+# What is said of each entry by how far it is from the exact value, and what of one that is clear (`are_clear`).
+CLEAR = {"within": True} | dict.fromkeys(
+    ("beyond", "open", "unbounded", "no_correct_digit", "perhaps_no_digit"), False
+)
+
+
 def kept(formula: Callable[[Comparison], Any]) -> Any:
     """What follows from each entry by itself: computed once, a piece at a time where there are many.
 
-    What is known of all entries is known of a piece, and the flags that it needs on its way are kept, too.
+    What is known of all entries is known of a piece.  All that `CLEAR` lists is computed together.
     """
 
     @wraps(formula)
     def whole(comparison: Comparison) -> Any:
-        shape, size = comparison.reference.shape, comparison.reference.size
-        parts: list[Any] = [comparison.reference, comparison.candidate, comparison.bound, comparison.error]
-        if size <= PIECE or any(np.shape(part) != shape for part in parts[:3]):
+        name, size = formula.__name__, comparison.reference.size
+        if size <= PIECE or comparison.is_uneven:
             return formula(comparison)
-        flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
-        known = {name: np.ravel(array) for name, array in comparison.__dict__.items()}
+        names = (*CLEAR,) if name in CLEAR else (name,)
         found: dict[str, Array] = {}
-        for start in range(0, size, PIECE):
-            some = slice(start, start + PIECE)
-            piece = Comparison(*(part if np.ndim(part) == 0 else part[some] for part in flat))
-            piece.__dict__.update({name: array[some] for name, array in known.items()})
-            piece.__dict__[formula.__name__] = formula(piece)
-            for name, array in piece.__dict__.items():
-                is_flag = isinstance(array, np.ndarray) and array.dtype.kind == "b"
-                if name == formula.__name__ or (is_flag and name not in known):
-                    found.setdefault(name, np.empty(size, array.dtype))[some] = array
-        comparison.__dict__.update({name: array.reshape(shape) for name, array in found.items()})
-        return comparison.__dict__[formula.__name__]
+        for some, piece in comparison.pieces():
+            is_known = name in CLEAR and piece.are_clear
+            for one in names:
+                array = CLEAR[one] if is_known else getattr(piece, one)
+                found.setdefault(one, np.empty(size, np.asarray(array).dtype))[some] = array
+        shape = comparison.reference.shape
+        comparison.__dict__.update({one: array.reshape(shape) for one, array in found.items()})
+        return comparison.__dict__[name]
 
     return cached_property(whole)
 
@@ -79,12 +81,47 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     __repr__ = notebook.one_line("candidate", "agrees")
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether the arrays have several shapes."""
+        parts = (self.candidate, self.bound)
+        return any(np.shape(part) != self.reference.shape for part in parts)
+
+    def pieces(self) -> Iterator[tuple[slice, Comparison]]:
+        """The entries in order, some at a time, with what is known of them."""
+        parts: list[Any] = [self.reference, self.candidate, self.bound, self.error]
+        flat = [part if np.ndim(part) == 0 else np.ravel(part) for part in parts]
+        known = {name: np.ravel(array) for name, array in self.__dict__.items()}
+        for some in blocks(self.reference.size, PIECE):
+            piece = Comparison(*(part if np.ndim(part) == 0 else part[some] for part in flat))
+            piece.__dict__.update({name: array[some] for name, array in known.items()})
+            yield some, piece
+
+    def has_any(self, name: str) -> bool:
+        """Whether any entry is so, looked for until one is found."""
+        if name in self.__dict__ or self.is_uneven:
+            return bool(getattr(self, name).any())
+        return any(getattr(piece, name).any() for _, piece in self.pieces())
+
+    @property
+    @np.errstate(all="ignore")
+    def are_clear(self) -> bool:
+        """Whether every entry is within its bound, with a correct digit, as most are: that is soon seen.
+
+        The distance is that of `_distances`, or a little more; then it is finite, as the bound is.
+        """
+        size = np.abs(self.candidate - self.reference)
+        most = size + (self.error + ROUNDED * size)
+        has_digits = 2 * most < np.abs(self.reference) - self.error
+        return bool(has_digits.all() and (most <= self.bound).all() and np.isfinite(self.bound).all())
+
     @kept
     def difference(self) -> Array:
         """candidate - reference; NaN where either is NaN, and 0 where both are the same infinity."""
         with np.errstate(all="ignore"):
-            difference = self.candidate - self.reference
-        return np.where(self.candidate == self.reference, 0, difference)
+            difference: Array = self.candidate - self.reference
+        difference[self.candidate == self.reference] = 0
+        return difference
 
     @cached_property
     def _distances(self) -> tuple[Array, Any, Any]:
@@ -96,13 +133,20 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.is_exact:
             return size, size, size
         with np.errstate(all="ignore"):
-            reach = np.where(self.error == 0, 0, self.error + ROUNDED * size)
+            reach = self.error + ROUNDED * size
+            reach[np.broadcast_to(self.error == 0, reach.shape)] = 0
             return size, size - reach, size + reach
 
     @property
     def is_exact(self) -> bool:
         """Whether the reference is the exact value, rounded, in every entry."""
         return np.ndim(self.error) == 0 and self.error == 0
+
+    @property
+    def _is_no_number(self) -> Any:
+        """Entries of the candidate that are NaN, or infinite where the exact value is known to be finite or another
+        infinity."""
+        return np.isnan(self.candidate) | (np.isinf(self.candidate) & np.isfinite(self.error))
 
     @kept
     def within(self) -> NDArray[np.bool_]:
@@ -121,31 +165,30 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.is_exact:
             return beyond
         _, least, _ = self._distances
-        certain = ~np.isfinite(self.candidate) | (np.isfinite(self.error) & (least > self.bound))
+        certain = self._is_no_number | (np.isfinite(self.error) & (least > self.bound))
         return np.where(self.error == 0, beyond, beyond & certain)
 
     @kept
     def open(self) -> NDArray[np.bool_]:
-        """Entries of which a better reference would say more: whether they are within, or have a correct digit."""
+        """Entries of which a better reference would say more: whether they are within their bound."""
         if self.is_exact:
             return np.zeros(self.reference.shape, dtype=bool)
-        undecided = ~(self.within | self.beyond | self.unbounded)
-        *_, most = self._distances
-        size = np.abs(self.reference)
-        with np.errstate(all="ignore"):
-            may_be_lost = (most >= (size - self.error) / 2) & np.isfinite(self.candidate)
-        return np.where(self.error == 0, False, undecided | (may_be_lost & ~self.no_correct_digit))
+        undecided = ~(self.within | self.beyond | self.unbounded) | ~np.isfinite(self.error)
+        return np.where(self.error == 0, False, undecided)
 
     @property
     def agrees(self) -> bool:
         """Whether every entry is within its bound."""
         return bool(self.within.all())
 
-    @kept
+    @property
     @np.errstate(all="ignore")
     def relative_bounds(self) -> Array:
         """The bound as a part of each value; NaN where that is 0."""
-        return np.where(self.reference == 0, np.nan, self.bound / np.abs(self.reference))
+        relative = np.abs(self.reference)
+        np.divide(self.bound, relative, out=relative)
+        relative[self.reference == 0] = np.nan
+        return relative
 
     @kept
     @np.errstate(all="ignore")
@@ -160,7 +203,19 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Entries of which that may be so."""
         if self.is_exact:
             return self.resolved
-        return (self.reference != 0) & (2 * self.bound <= np.abs(self.reference) + self.error)
+        return self.perhaps_nonzero & ~(2 * self.bound > np.abs(self.reference) + self.error)
+
+    @property
+    def nonzero(self) -> NDArray[np.bool_]:
+        """Entries whose exact value is not 0."""
+        nonzero: NDArray[np.bool_] = np.abs(self.reference) > self.error
+        return nonzero
+
+    @property
+    def perhaps_nonzero(self) -> NDArray[np.bool_]:
+        """Entries of which that may be so."""
+        perhaps: NDArray[np.bool_] = np.not_equal(self.reference, 0) | np.not_equal(self.error, 0)
+        return perhaps
 
     @property
     def unresolved(self) -> NDArray[np.bool_]:
@@ -187,7 +242,17 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         _, least, _ = self._distances
         far: NDArray[np.bool_] = least >= (np.abs(self.reference) + self.error) / 2
         differs = self.candidate != self.reference
-        return differs & (~np.isfinite(self.candidate) | (far & (self.reference != 0)))
+        return differs & (self._is_no_number | (far & self.nonzero))
+
+    @kept
+    def perhaps_no_digit(self) -> NDArray[np.bool_]:
+        """Entries of which that may be so."""
+        if self.is_exact:
+            return self.no_correct_digit
+        *_, most = self._distances
+        with np.errstate(all="ignore"):
+            far = ~(most < (np.abs(self.reference) - self.error) / 2) & (self.error != 0)
+        return self.no_correct_digit | far
 
     @kept
     def correct_digits(self) -> NDArray[np.int8]:
@@ -198,9 +263,9 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         *_, most = self._distances
         with np.errstate(all="ignore"):
             digits = np.floor(-np.log10(most / np.maximum(np.abs(self.reference) - self.error, 0)))
-        has_none = (self.reference == 0) | np.isinf(self.reference)
-        digits = np.where(has_none, np.where(self.within, 16, 0), digits)
-        return np.clip(np.where(np.isnan(digits), 0, digits), 0, 16).astype(np.int8)
+        has_none = ~self.perhaps_nonzero | np.isinf(self.reference)
+        digits[has_none] = np.where(self.within[has_none], 16, 0)
+        return np.fmin(np.fmax(digits, 0), 16).astype(np.int8)
 
     @property
     def ulps(self) -> NDArray[np.uint64] | None:
@@ -213,17 +278,14 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         first, second = _position(self.candidate), _position(reference)
         return np.maximum(first, second) - np.minimum(first, second)
 
-    @property
-    def worst_first(self) -> NDArray[np.intp]:
-        """Flat indices: what is not a number, then what rounding does not explain by its difference,
-        then the rest by how much of the value the bound leaves open.
-
-        The last are in an order that does not depend on rounding: ratios count to three digits.
-        """
-        return self.worst(None)
-
     def worst(self, most: int | None, among: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-        """The first of them, or of some entries; only these are sorted, or all if no number is given."""
+        """The worst so many of all entries, or of some, by their flat indices; only these are sorted, or all if no
+        number is given.
+
+        First is what is not a number, then what rounding does not explain by its difference, then the rest by how much
+        of the value the bound leaves open.  The last are in an order that does not depend on rounding: ratios count to
+        three digits.
+        """
         left = np.arange(self.reference.size) if among is None else np.flatnonzero(among)
         count = left.size if most is None else most
         before: list[NDArray[np.intp]] = []

@@ -15,16 +15,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, memory, notebook
+from xegrad import bounds, layer, memory, notebook, progress
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
 from xegrad.errors import InputError
 from xegrad.methods import METHODS, Evaluation
 from xegrad.naming import class_in_full
 from xegrad.problem import Problem
+from xegrad.progress import LONG, duration
 from xegrad.vocabulary import DEFAULT_METHODS
 
-QUICK = 0.05  # seconds that the exact values may take where nobody asked for them, or as long as the chain
+QUICK = 0.05  # seconds that the exact values may take where nobody asked for them, or as long as the chain, up to LONG
 
 AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED = "agree-right", "agree-wrong", "differ", "undecided"
 
@@ -59,6 +60,9 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     evaluations: Mapping[str, Evaluation]  # in the order of the table
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
+    left_out: str = (
+        ""  # which method that nobody named is not there, since it takes too long, and how to have it
+    )
 
     __repr__ = notebook.one_line("problem", "names", "verdicts")
 
@@ -66,6 +70,11 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     def forward(self) -> layer.Forward:
         """The forward pass in the precision of the problem."""
         return layer.forward(self.problem.rounded)
+
+    @cached_property
+    def probabilities(self) -> Any:
+        """S (B, T), in the precision of the problem."""
+        return layer.probabilities(self.problem.rounded)
 
     @property
     def method(self) -> str:
@@ -153,10 +162,11 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about the targets, why something is not finite, and what is not certified, of one problem."""
-        left_out = self.evaluations["exact"].left_out if "exact" in self.evaluations else ""
-        unsure = left_out and f"not every exact value is certified; {left_out}"
-        return [*self.problem.targets.warnings, *filter(None, (self.cause_of_nonfinite, unsure))]
+        """What is odd about the targets, why something is not finite, not certified or not there, of one problem."""
+        integers = self.evaluations["exact"].left_out if "exact" in self.evaluations else ""
+        unsure = integers and f"not every exact value is certified; {integers}"
+        notes = filter(None, (self.left_out, self.cause_of_nonfinite, unsure))
+        return [*self.problem.targets.warnings, *notes]
 
     @property
     def verdicts(self) -> list[str]:
@@ -235,21 +245,22 @@ def methods_for(
 ) -> list[str]:
     """The methods to compute by, in the order of the table: chain and shortcut where none is named.
 
-    `exact` adds the exact values or leaves them out; "auto" adds them to no methods that are named, and else where
-    they take less than 50 ms or less than the chain, as the sizes tell.
+    The chain that nobody named is left out where it takes more than 10 s a problem.  `exact` adds the exact values or
+    leaves them out; "auto" adds them to no methods that are named, and else where they take less than 50 ms, or less
+    than the chain and 10 s.  All of that by the estimates of `Method.work`, which know the sizes alone.
 
     Raises
     ------
     InputError
         No method is left.
     """
-    chosen = set(DEFAULT_METHODS if methods is None else methods)
+    chosen = {*DEFAULT_METHODS} if methods is None else {*methods}
+    if methods is None and _takes_too_long(problem, "chain"):
+        chosen.remove("chain")
     if exact == "auto":
         exact = "exact" in chosen
         if methods is None:
-            from xegrad.methods.exact import work  # it is slow to import
-
-            exact = work(*problem.sizes, problem.n_problems) < _unasked(problem)
+            exact = METHODS["exact"].work(problem) < _unasked(problem)
     chosen = chosen | {"exact"} if exact else chosen - {"exact"}
     if not chosen:
         raise InputError("no method is left to compute by")
@@ -269,9 +280,12 @@ def _affording(
 
 def _unasked(problem: Problem) -> float:
     """The seconds that the exact values may take beside chain and shortcut where nobody asked for them."""
-    from xegrad.methods import chain  # it is slow to import
+    return max(QUICK, min(METHODS["chain"].work(problem), LONG))
 
-    return max(QUICK, problem.n_problems * chain.work(*problem.sizes))
+
+def _takes_too_long(problem: Problem, method: str) -> bool:
+    """To be computed unasked: so that a stack is treated as its problems are."""
+    return METHODS[method].work(problem) > LONG * problem.n_problems
 
 
 def compute(
@@ -294,9 +308,9 @@ def compute(
     """
     names = with_respect_to or (("weights",) if problem.bias is None else ("weights", "bias"))
     chosen = methods_for(problem, methods, exact)
-    memory.check(problem, _memory(problem, chosen, names))
+    check_memory(problem, chosen, names)
     with _affording(problem, methods, exact) if "exact" in chosen else nullcontext():
-        evaluations = {name: METHODS[name].evaluate(problem, names) for name in chosen}
+        evaluations = {name: _evaluated(problem, name, names) for name in chosen}
     comparisons = {}
     if {"chain", "shortcut"} <= evaluations.keys():
         between = bounds.chain_against_shortcut(problem, names)
@@ -304,13 +318,31 @@ def compute(
             comparisons[name] = compare(evaluations["shortcut"], evaluations["chain"], between, name)
     others = chosen[:-1] if "exact" in chosen else []  # it is the last of the table
     error_bounds = {name: METHODS[name].bound(problem, names) for name in others}
-    return Computation(problem, evaluations, comparisons, error_bounds)
+    left_out = ""
+    if methods is None and "chain" not in chosen:
+        takes = duration(METHODS["chain"].work(problem))
+        left_out = (
+            f"the chain, which takes {takes} by estimate, is left out; --method chain,shortcut computes it"
+        )
+    return Computation(problem, evaluations, comparisons, error_bounds, left_out)
 
 
-def _memory(problem: Problem, methods: Sequence[str], names: Sequence[str]) -> int:
-    """The bytes that this takes beside the problem: all results and bounds, and what the largest step holds."""
+def _evaluated(problem: Problem, name: str, names: Sequence[str]) -> Evaluation:
+    """By one method; what takes long is said before it begins."""
+    by, instead = METHODS[name], ""
+    if name != "shortcut":
+        instead = f"--method shortcut takes {duration(METHODS['shortcut'].work(problem))}"
+    progress.foretell(f"--method {name} takes", by.work(problem), instead)
+    return by.evaluate(problem, names)
+
+
+def check_memory(problem: Problem, methods: Sequence[str], names: Sequence[str], *others: int) -> None:
+    """Refuse what takes too much memory: all results and bounds, and the largest step, of these or of others."""
     steps = [METHODS[name].memory(problem, names) for name in methods]
+    held = len(methods) * problem.nbytes_of(names)
     if {"chain", "shortcut"} <= {*methods} or "exact" in methods:
-        is_stable = {*methods} <= {"shortcut", "exact"}
-        steps.append(bounds.memory(problem, names, is_stable=is_stable))
-    return max(steps) + 2 * len(methods) * problem.nbytes_of(names)
+        steps += [METHODS[name].memory_of_bound(problem, names) for name in methods if name != "exact"]
+        held *= 2
+    if {*methods} - {"shortcut", "exact"}:
+        held += 5 * problem.nbytes_of(["logits"])  # the problem keeps its forward pass
+    memory.check(problem, *steps, *others, held=held)

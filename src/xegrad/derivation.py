@@ -23,7 +23,8 @@ from xegrad import layer
 from xegrad.arrays import blocks
 from xegrad.numbers import rounded
 from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED, Arithmetic, cascade
-from xegrad.numbers.rounded import Products, Rounded, concatenated, entered, exact, product, summed
+from xegrad.numbers.rounded import Rounded, concatenated, entered, exact, product, summed
+from xegrad.numbers.sums import Products
 from xegrad.problem import Problem
 from xegrad.targets import ALL, Targets
 
@@ -129,7 +130,7 @@ class Cells(msgspec.Struct, eq=False):
 
     @property
     def partial(self) -> float:
-        """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.15)."""
+        """gamma of the roundings of partial sums: so many, but the last, which is that of the result (5.16)."""
         if self.arithmetic.partial is None:
             return 0.0
         other, count = self.arithmetic.partial
@@ -137,8 +138,8 @@ class Cells(msgspec.Struct, eq=False):
 
 
 # Logits that exist at a time: of the products, which are quick if they are large, and of all else, which is quick if
-# it stays in the cache.
-AT_A_TIME, IN_CACHE = 2**22, 2**15
+# it stays in the cache, and if its hundred calls are not too many.
+AT_A_TIME, IN_CACHE = 2**22, 2**16
 
 
 class FromRows:
@@ -146,7 +147,7 @@ class FromRows:
 
     Beside the error in one arithmetic there may be that in float64, with the values.  There, R and R^ are off by dR
     and dR^, and p is no less than any (g^ |R| + (1 + g^) dR^) / (g |R| + (1 + g) dR): then |A| times the first is no
-    more than p |A| times the second (4.23), and one product with |A| serves both.
+    more than p |A| times the second (4.8), and one product with |A| serves both.
     """
 
     def __init__(self, both: Sequence[Cells]) -> None:
@@ -184,7 +185,7 @@ class FromRows:
         if self.both[0].name == "weights":
             for one in self.products[1:]:
                 one.moved = self.part * self.products[0].moved
-            return [one.sum(self.value) for one in self.products]
+            return [Rounded(self.value, one.error(self.value), one.arithmetic) for one in self.products]
         pairs = list(zip(self.both, self.parts, strict=True))
         if self.both[0].name == "bias":
             return [summed(parts, one.problem.n_rows, one.arithmetic, one.partial) for one, parts in pairs]
@@ -206,21 +207,27 @@ def row_by_row(
         if wide is not None:
             some[1].known["Z"] = logits_in(wide.arithmetic, some[0])
         residuals: list[list[Rounded]] = [[] for _ in both]
+        is_asked = [
+            one is some[0] or {*names} != {"weights"} for one in some
+        ]  # of dL/dW p says enough in float64
         for few in blocks(rows.stop - rows.start, IN_CACHE // cells.problem.n_classes):
             passed = layer.softmax(some[0].Z.value[few], np.zeros(()))
             for k, one in enumerate(both):
                 fewer = one.some(slice(rows.start + few.start, rows.start + few.stop))
                 fewer.known["Z"], fewer.passed = some[k].Z[few], passed
                 fewer.known["Z"].value = passed.logits  # the same in all arithmetics
-                residuals[k].append(fewer.R)
+                residuals[k] = [*(residuals[k] if is_asked[k] else ()), fewer.R]
                 losses[k].append(fewer.stable_losses)
             if wide is not None and "weights" in begun:
                 begun["weights"].compare([parts[-1] for parts in residuals])
-        for of_rows, parts in zip(some, residuals, strict=True):
-            if of_rows is some[0] or {*names} != {"weights"}:  # of dL/dW in float64 p says enough
+        for of_rows, parts, is_needed in zip(some, residuals, is_asked, strict=True):
+            del of_rows.known["Z"]  # before what comes after it
+            if is_needed:
                 of_rows.known["R"] = concatenated(parts)
+        del residuals, parts, fewer, passed
         for sums in begun.values():
             sums.add(some)
+        del some, of_rows
     if any(np.ndim(sums.products[0].size) for sums in begun.values()):
         return None
     results = []
@@ -271,12 +278,12 @@ class Gathered:
             return concatenated(self.several)
         if not self.arithmetic.rounds:
             return exact(self.value, self.arithmetic)
-        gradient = self.products.sum(self.value)
+        gradient = Rounded(self.value, self.products.error(self.value), self.arithmetic)
         return gradient.less_certain(np.inf) if np.ndim(self.products.size) else gradient
 
 
 def logits_in(arithmetic: Arithmetic, cells: Cells) -> Rounded:
-    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.23).
+    """Z in an arithmetic in which W, x and b are exact: its g is a part of the other's, and so is its error (4.8).
 
     Not if the other adds up in a wider format, and then rounds: it is g alone that is a part.
     """
@@ -298,12 +305,21 @@ class Cell(msgspec.Struct, frozen=True):
 def effective_targets(cells: Cells, targets: Targets) -> Rounded:
     """Q of these targets, with what folding the options of the loss into it rounds.
 
-    Where Q is kept in another format it is computed in that (5.14): one over a count that the format holds is rounded
+    Where Q is kept in another format it is computed in that (5.15): one over a count that the format holds is rounded
     once, and not at all if it is a power of two; all else by its rules, with two roundings for the order.
     """
     n_classes, other, rows = cells.problem.n_classes, cells.arithmetic.stores("Q"), cells.rows
+
+    def number(array: Any) -> Rounded:
+        return entered(array, cells.arithmetic)
+
+    if other is None and targets.soft is None and targets.class_weights is None:
+        # All classes of a row but its label are alike.
+        both = targets.folded(number, np.array([0.0, 1.0]), n_classes, rows)
+        is_label = targets.is_label(n_classes, rows)
+        return both.moved(lambda part: np.where(is_label, part[..., 1:], part[..., :1]))
     if other is None:
-        return targets.over(lambda array: entered(array, cells.arithmetic), n_classes, rows)
+        return targets.over(number, n_classes, rows)
     counts = np.asarray(targets.kept.sum(axis=-1), dtype=np.float64)
     plain = targets.soft is None and not targets.label_smoothing and targets.class_weights is None
     if plain and other.holds(counts).all():
@@ -337,16 +353,33 @@ def _logits(cells: Cells) -> Rounded:
 def residual(cells: Cells) -> Rounded:
     """q S - Q, or whatever comes to the same: q is added up and S multiplied in T + 4 roundings at most."""
     n_classes = cells.problem.n_classes
-    formed = (cells.q * cells.S - cells.Q).in_any_way(4, 4 + (n_classes + 4) * cells.q.value, n_classes)
+    if cells.arithmetic.is_careful:
+        formed = _careful_residual(cells)
+    else:
+        formed = (cells.q * cells.S - cells.Q).in_any_way(4, 4 + (n_classes + 4) * cells.q.value, n_classes)
     if not cells.arithmetic.dropped_below:
         return formed
-    # What is below a threshold may count as 0 (5.16).
+    # What is below a threshold may count as 0 (5.17).
     threshold = cells.arithmetic.dropped_below * (cells.q.value + cells.q.error)
     return formed.less_certain(np.minimum(np.abs(formed.value), threshold + formed.error))
 
 
+def _careful_residual(cells: Cells) -> Rounded:
+    """P S - Q (1 - S), P the sum of the other Q: only a target that is near its S is lost (7.2)."""
+    arithmetic, Q = cells.arithmetic, cells.Q
+    n_targets = (Q.value != 0).sum(axis=-1, keepdims=True)
+    others = layer.other_targets(Q.value)
+    error = layer.other_targets(Q.errors) + arithmetic.gamma(n_targets) * others
+    others_have = Rounded(others, np.where(n_targets > 1, error, 0.0), arithmetic)
+    # Of a log S that is rounded, 1 - S has no more digits than S.
+    is_kept = arithmetic.stores("log_S") is None
+    complements = rounded.complements(cells.Z, cells.E)
+    complements = complements if is_kept else Rounded(complements.value, cells.S.error, arithmetic)
+    return others_have * cells.S - Q * complements
+
+
 def _probabilities(cells: Cells) -> Rounded:
-    """softmax(Z), or exp of a log S that was rounded: S times exp of what its own roundings come to (5.12)."""
+    """softmax(Z), or exp of a log S that was rounded: S times exp of what its own roundings come to (5.13)."""
     probabilities, other = rounded.softmax(cells.Z, cells.E), cells.arithmetic.stores("log_S")
     if other is None:
         return probabilities
@@ -360,7 +393,7 @@ def _probabilities(cells: Cells) -> Rounded:
 
 
 def _logarithm(cells: Cells, log_probabilities: Rounded) -> Rounded:
-    """log S of a sum of exponentials that is rounded to another format, as its logarithm is (5.13)."""
+    """log S of a sum of exponentials that is rounded to another format, as its logarithm is (5.14)."""
     other = cells.arithmetic.stores("log_sum")
     if other is None:
         return log_probabilities

@@ -6,7 +6,7 @@ See docs/numerics.md, section 11.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import bounds, layer, notebook, progress
-from xegrad.computation import compute, methods_for
+from xegrad import bounds, layer, memory, notebook, progress
+from xegrad.computation import QUICK
 from xegrad.errors import InputError
-from xegrad.methods import METHODS
+from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.targets import Array
+from xegrad.vocabulary import count
 
 LARGEST = 1e300  # step: one that may be halved
 SUFFICIENT = 1e-4  # Armijo's part of the decrease that the slope foretells, as is customary
@@ -70,8 +71,13 @@ class ExactLosses(msgspec.Struct, frozen=True):
     certified: bool
 
 
+def are_exact(problem: Problem, exact: bool | Literal["auto"]) -> bool:
+    """Whether a descent has exact losses: "auto" has them where dL/dW takes less than 50 ms by estimate."""
+    return METHODS["exact"].work(problem) < QUICK if exact == "auto" else exact
+
+
 def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> ExactLosses | None:
-    """Those of a descent; None where they are left out, as `methods_for` decides it.
+    """Those of a descent; None where they are left out, as `are_exact` tells.
 
     Examples
     --------
@@ -79,9 +85,13 @@ def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> Ex
     >>> exact_losses(descent).loss_before
     0.0024756851377304495
     """
-    if "exact" not in methods_for(descent.start, None, exact):
+    if not are_exact(descent.start, exact):
         return None
-    ends = [compute(problem, ["exact"], exact=exact).reported for problem in (descent.start, descent.end)]
+    from xegrad.methods.exact import affording  # it is slow to import
+
+    progress.foretell("the exact losses take", 2 * METHODS["exact"].work(descent.start))
+    with affording(QUICK if exact == "auto" else math.inf):
+        ends = [METHODS["exact"].evaluate(problem, ()) for problem in (descent.start, descent.end)]
     before, after = (float(end.loss) for end in ends)
     return ExactLosses(before, after, all(end.is_certain_of("loss") for end in ends))
 
@@ -101,19 +111,29 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
         weights = self.problem.weights
         return self.l2 / 2 * float(np.square(weights, dtype=np.float64).sum()) if self.l2 else 0.0
 
+    @property
+    def names(self) -> Sequence[str]:
+        """What moves: W, and b where there is one."""
+        return ("weights",) if self.problem.bias is None else ("weights", "bias")
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """By the shortcut: the loss, and the gradient from the same forward pass unless another method gives it."""
+        return METHODS["shortcut"].evaluate(self.problem, self.names if self.method == "shortcut" else ())
+
     @cached_property
     def loss(self) -> float:
         """L + l2/2 sum W^2; infinite where it is no number."""
-        loss = float(layer.forward(self.problem).loss) + self.penalty
+        loss = float(self.evaluation.loss) + self.penalty
         return math.inf if math.isnan(loss) else loss
 
     @cached_property
     def slope(self) -> dict[str, Array]:
         """dL/dW + l2 W, and dL/db where there is a b, in the precision of the problem."""
-        problem = self.problem
-        names = ("weights",) if problem.bias is None else ("weights", "bias")
-        gradients = METHODS[self.method].evaluate(problem, names).gradients
-        slope = {name: gradient.astype(problem.dtype) for name, gradient in gradients.items()}
+        problem, by = self.problem, self.evaluation
+        if self.method != "shortcut":
+            by = METHODS[self.method].evaluate(problem, self.names)
+        slope = {name: part.astype(problem.dtype, copy=False) for name, part in by.gradients.items()}
         if self.l2:
             slope["weights"] = slope["weights"] + self.l2 * problem.weights
         return slope
@@ -141,6 +161,8 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
         moved = {name: getattr(self.problem, name) - length * part for name, part in self.slope.items()}
         if not all(np.isfinite(part).all() for part in moved.values()):
             return None
+        for part in moved.values():
+            part.setflags(write=False)  # they need no copy
         return _Point(replace(self.problem, **moved), self.method, self.l2, self.step + 1, length)
 
     def lowered(self, length: float) -> _Point | None:
@@ -191,7 +213,7 @@ def accuracy(problem: Problem) -> float | None:
     labelled = labels >= 0
     if not labelled.any():
         return None
-    guesses = layer.forward(problem.rounded).logits.argmax(axis=-1)
+    guesses = layer.logits(problem.rounded).argmax(axis=-1)
     return float((guesses == labels)[labelled].mean())
 
 
@@ -218,7 +240,7 @@ def descend(
         the slope, and is halved until the loss falls by 1e-4 of what the slope foretells (Armijo); a step
         that lets it grow is never taken.
     method : a name in METHODS
-        By which the gradient is computed; the loss is always that of the accurate forward pass.
+        By which the gradient is computed; the loss is always that of the shortcut.
     tolerance : float
         The norm of the gradient, over W and b together, at which to stop.
     on_step : callable, optional
@@ -227,13 +249,6 @@ def descend(
     KeyboardInterrupt ends the descent after the step, with what there is.  An argument that means nothing, and a
     loss that is not finite at the start, is an InputError.
 
-    Notes
-    -----
-    J. Barzilai and J. M. Borwein, Two-point step size gradient methods, IMA J. Numer. Anal. 8 (1988) 141-148.
-    L. Armijo, Pacific J. Math. 16 (1966) 1-3.  The first step is 1 / M, with M no less than any
-    curvature: the softmax's is at most 1/2 (D. Böhning, Ann. Inst. Statist. Math. 44 (1992) 197-200), so
-    M = l2 + 1/2 sum_b q_b (|x_b|^2 + 1), and a step of 1 / M always lessens the loss but for rounding.
-
     Examples
     --------
     >>> descend(Problem([[1.0, -1.0]], [[3.0]], Targets([1])), steps=100, tolerance=0.001).converged
@@ -241,6 +256,9 @@ def descend(
     """
     _check(problem, steps, learning_rate, method, tolerance, l2)
     here = start = _Point(problem.rounded, method, l2)
+    check_memory(start.problem, method, learning_rate)
+    takes = f"{count(steps, 'step')} by --method {method} take"
+    progress.foretell(takes, steps * METHODS[method].work(start.problem))
     if not math.isfinite(start.loss):
         raise InputError(f"the loss is {start.loss} before the first step: no step can be judged by it")
     losses = [start.loss]
@@ -272,6 +290,18 @@ def descend(
         interrupted = True
     reached, converged = tuple(losses[: here.step + 1]), at_the_bottom or here.norm <= tolerance
     return Descent(start.problem, here.problem, reached, here.norm, converged, interrupted, *diverged)
+
+
+def check_memory(problem: Problem, method: str, learning_rate: float | None, *others: int) -> None:
+    """Refuse what takes too much memory: two points and the slope at both, and the largest step, of these or others."""
+    names = _Point(problem, method, 0.0).names
+    of_slope = problem.nbytes_of(names)
+    # What a step makes of two slopes, or the text of W; the squares of x and Q, of which the first step is made; and
+    # the bound on a loss that has grown.
+    steps = [METHODS[method].memory(problem, names), 4 * of_slope, problem.nbytes_of(["inputs", "logits"])]
+    if learning_rate is not None:
+        steps.append(METHODS["shortcut"].memory_of_bound(problem, ()))
+    memory.check(problem, *steps, *others, held=4 * of_slope)
 
 
 def _check(

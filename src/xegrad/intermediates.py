@@ -6,7 +6,7 @@ See docs/numerics.md, section 8.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ import numpy as np
 
 from xegrad import bounds
 from xegrad.arrays import array_of
+from xegrad.bounds import Bound
 from xegrad.derivation import Cells
 from xegrad.diagnosis import Diagnosis, diagnose
 from xegrad.errors import InputError
@@ -105,38 +106,15 @@ def first_wrong_step(
     """
     tolerance, resolution = tolerance or tolerance_for(problem, None), resolution or {}
     cells = bounds.cells_of(problem, tolerance.arithmetic)
-    known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
-    for name in steps:
-        if name in CHAIN and name not in known:
-            of_a_batch = f"of {count(problem.n_rows, 'row')} there are {', '.join(known)}"
-            alone = "what xegrad explain prints is one of them: explain and judge a problem of that row alone"
-            raise InputError(f"{name} is a step of one example; {of_a_batch}; {alone}")
-        if name not in known:
-            raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
-    present = [name for name in known if name in steps]
-    bound = bounds.stable(problem, arithmetic=tolerance.arithmetic)
-    gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
-    known_exactly = {
-        "loss": Rounded(np.asarray(exact.loss), bound.loss, cells.arithmetic),
-        "gradient": gradient,
-        "flat_gradient": gradient.T.reshape(-1),
+    present = _in_order(problem, steps)
+    expected = _expected(cells, bounds.stable(problem, arithmetic=tolerance.arithmetic), exact, present)
+    claims = {
+        name: _claimed(name, steps[name], expected[name], problem, resolution.get(name, 0.0))
+        for name in present
     }
-    expected = {name: known_exactly.get(name) or _step(cells, name) for name in present}
-    claims = {}
-    for name in present:
-        values = array_of(name, steps[name]).astype(np.float64)
-        claims[name] = Rounded(values, resolution.get(name, 0.0), cells.arithmetic)
-        found, size = values.size, expected[name].value.size
-        if found != size and not (name == "softmax_jacobian" and found == problem.n_classes):
-            hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
-            raise InputError(f"{name} has {count(found, 'number')}, not {size}{hint}")
 
     def is_within(name: str, step: Rounded) -> bool:
-        if claims[name].value.size != step.value.size:
-            return False
-        claim = claims[name].reshape(*step.shape)
-        allowed = tolerance.allowed(step.value, step.error, claim.error)
-        return bool((np.abs(claim.value - step.value) <= allowed).all())
+        return _is_within(claims[name], step, tolerance)
 
     wrong = next((name for name in present if not is_within(name, expected[name])), None)
     if wrong is None:
@@ -151,14 +129,62 @@ def first_wrong_step(
         slips = [name for name, made in _with_slips(cells, wrong) if is_within(wrong, _step(made, wrong))]
     follows = {}
     if claim.value.size == expected[wrong].value.size:
-        # What came after it was computed from the number before it was stored.
-        error = tolerance.allowed(claim.value, cells.arithmetic.u * np.abs(claim.value), claim.error)
-        claim = Rounded(claim.value, error, cells.arithmetic).reshape(*getattr(cells, CELLS[wrong]).shape)
-        after = cells.replace(CELLS[wrong], claim)
+        after = _with_claim(cells, wrong, claim, tolerance)
         follows = {name: is_within(name, _step(after, name)) for name in later}
     right_later = tuple(name for name in later if is_within(name, expected[name]))
-    before, made_by = tuple(present[:index]), tuple(dict.fromkeys(slips))
-    return Intermediates(before, wrong, made_by, diagnosis, follows, right_later)
+    return Intermediates(
+        tuple(present[:index]), wrong, (*dict.fromkeys(slips),), diagnosis, follows, right_later
+    )
+
+
+def _in_order(problem: Problem, steps: Collection[str]) -> list[str]:
+    """Their names as they come in the chain of this problem; refused where one is no step of it."""
+    known = CHAIN if problem.n_rows == 1 else OF_A_BATCH
+    for name in steps:
+        if name in CHAIN and name not in known:
+            of_a_batch = f"of {count(problem.n_rows, 'row')} there are {', '.join(known)}"
+            alone = "what xegrad explain prints is one of them: explain and judge a problem of that row alone"
+            raise InputError(f"{name} is a step of one example; {of_a_batch}; {alone}")
+        if name not in known:
+            raise InputError(f"there is no step {name!r} here; there are {', '.join(known)}")
+    return [name for name in known if name in steps]
+
+
+def _expected(cells: Cells, bound: Bound, exact: Evaluation, steps: Sequence[str]) -> dict[str, Rounded]:
+    """Each step as it should be: its exact value, where that is known."""
+    gradient = Rounded(exact.gradients["weights"], bound.gradients["weights"], cells.arithmetic)
+    known_exactly = {
+        "loss": Rounded(np.asarray(exact.loss), bound.loss, cells.arithmetic),
+        "gradient": gradient,
+        "flat_gradient": gradient.T.reshape(-1),
+    }
+    return {name: known_exactly.get(name) or _step(cells, name) for name in steps}
+
+
+def _claimed(name: str, step: Any, expected: Rounded, problem: Problem, resolution: Array | float) -> Rounded:
+    """A step that is claimed; refused where it has not as many numbers as there should be."""
+    values = array_of(name, step).astype(np.float64)
+    n_numbers, n_expected = values.size, expected.value.size
+    if n_numbers != n_expected and not (name == "softmax_jacobian" and n_numbers == problem.n_classes):
+        hint = "; of a batch, xegrad explain shows one row" if problem.n_rows > 1 else ""
+        raise InputError(f"{name} has {count(n_numbers, 'number')}, not {n_expected}{hint}")
+    return Rounded(values, resolution, expected.arithmetic)
+
+
+def _is_within(claim: Rounded, step: Rounded, tolerance: Tolerance) -> bool:
+    """Whether what is claimed is the step, but for what is allowed."""
+    if claim.value.size != step.value.size:
+        return False
+    claim = claim.reshape(*step.shape)
+    allowed = tolerance.allowed(step.value, step.error, claim.error)
+    return bool((np.abs(claim.value - step.value) <= allowed).all())
+
+
+def _with_claim(cells: Cells, step: str, claim: Rounded, tolerance: Tolerance) -> Cells:
+    """The derivation from a step that is claimed, where what comes after was computed before that was stored."""
+    error = tolerance.allowed(claim.value, cells.arithmetic.u * np.abs(claim.value), claim.error)
+    claim = Rounded(claim.value, error, cells.arithmetic).reshape(*getattr(cells, CELLS[step]).shape)
+    return cells.replace(CELLS[step], claim)
 
 
 def _step(cells: Cells, name: str) -> Rounded:

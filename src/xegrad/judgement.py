@@ -20,7 +20,7 @@ from xegrad import bounds, layer, notebook
 from xegrad.arrays import array_of, check_shape
 from xegrad.claim import Reading
 from xegrad.comparison import Comparison, numbers_of
-from xegrad.methods import Evaluation, exact_if_absent
+from xegrad.methods import Evaluation, without_exact
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
 from xegrad.reference import references
@@ -28,6 +28,7 @@ from xegrad.targets import Array
 from xegrad.tolerance import Tolerance, tolerance_of
 from xegrad.vocabulary import AXES
 
+SAME = 2.0**-10  # of a bound: numbers that are no further apart
 CLEAR = 7  # numbers that match by chance once or twice in 1000 times
 
 RIGHT, DIGITS_LOST, WRONG, UNDECIDED = "right", "digits-lost", "wrong", "undecided"
@@ -42,20 +43,20 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     Judgement(name='weights', outcome='wrong', comparison=Comparison(candidate=float64[1 x 2], agrees=False))
     """
 
+    problem: Problem
     name: str  # of the gradient, or "loss"
     comparison: Comparison
-    certified: NDArray[np.bool_] | bool  # whether each exact value is known up to its error, or all of them
     tolerance: Tolerance
+    reference: Evaluation  # the exact values, or those that decided in their place
     reading: Reading = Reading()
-    exact: Evaluation | None = None  # the exact values, or what of them decided
 
     __repr__ = notebook.one_line("name", "outcome", "comparison")
 
-    @cached_property
-    def wrong(self) -> Any:
-        """Entries that nothing allowed explains, and whose exact values are certified where that is known of each."""
-        wrong = self.comparison.beyond
-        return wrong if isinstance(self.certified, bool) else wrong & self.certified
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Entries that nothing allowed explains."""
+        wrong: NDArray[np.bool_] = self.comparison.beyond
+        return wrong
 
     @property
     def relative_bound(self) -> float:
@@ -73,25 +74,54 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def is_open(self) -> bool:
         """Whether exact values that are known better could say more, of any entry or of the bound."""
-        return bool(self.comparison.open.any()) or self._is_vacuous is None
+        if self.comparison.open.any() or self._is_vacuous is None:
+            return True
+        return not self.wrong.any() and bool(self._perhaps_lost.any())
 
     @cached_property
     def _is_vacuous(self) -> bool | None:
         """Whether the bound exceeds half of every entry that is not 0, and catches nothing; None if that is open."""
         against = self.comparison
-        if not self.tolerance.derived or against.resolved.any() or not against.reference.any():
+        if not self.tolerance.derived or against.has_any("resolved") or not against.perhaps_nonzero.any():
             return False
-        return None if against.perhaps_resolved.any() else True
+        return None if against.has_any("perhaps_resolved") or not against.nonzero.any() else True
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """Entries without a correct digit, though a careful computation in this precision has one (7.2)."""
+        return self._lost[0]
+
+    @property
+    def _perhaps_lost(self) -> NDArray[np.bool_]:
+        return self._lost[1]
+
+    @cached_property
+    def _lost(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """These, and those of which that may be so."""
+        against = self.comparison
+        lost, perhaps = against.no_correct_digit, against.perhaps_no_digit
+        if self.name == "loss" or not perhaps.any():
+            return lost, perhaps & ~lost
+        entries = np.flatnonzero(perhaps)
+        some = against.at(entries)
+        size = np.abs(some.reference)
+        for error in bounds.of_careful(self.problem, self.name, self.tolerance.arithmetic, entries):
+            is_hidden = 2 * error > size + some.error
+            if is_hidden.all():
+                break
+        is_lost = some.no_correct_digit & (2 * error <= size - some.error)
+        lost, perhaps = np.zeros_like(lost), np.zeros_like(lost)
+        lost.ravel()[entries], perhaps.ravel()[entries] = is_lost, ~(is_lost | is_hidden)
+        return lost, perhaps
 
     @cached_property
     def outcome(self) -> str:
         """One of the four."""
         if self.wrong.any():
             return WRONG
-        is_known = np.all(self.certified) and not self.is_open
-        if self._is_vacuous or self.comparison.unbounded.any() or not is_known:
+        if self._is_vacuous or self.comparison.unbounded.any() or self.is_open:
             return UNDECIDED
-        return DIGITS_LOST if self.comparison.no_correct_digit.any() else RIGHT
+        return DIGITS_LOST if self.lost.any() else RIGHT
 
     @property
     def pattern(self) -> str:
@@ -131,12 +161,31 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         if not (np.abs(np.sort(candidate) - reference) <= bound).all():
             return False
         gap = np.diff(reference)
-        clear = (gap == 0) | (gap > bound[:-1] + bound[1:])  # the same number twice is one
+        # The same number twice is one; so are two that no claim tells apart, however well they are known.
+        clear = (gap <= SAME * bound[1:]) | (gap > bound[:-1] + bound[1:])
         is_clear = np.append(True, clear) & np.append(clear, True)
-        return bool(gap.any()) and int(is_clear.sum()) >= min(CLEAR, reference.size)
+        return bool((gap > SAME * bound[1:]).any()) and int(is_clear.sum()) >= min(CLEAR, reference.size)
 
 
-@exact_if_absent
+def judge_by_cheapest(
+    problem: Problem,
+    candidate: Any,
+    tolerance: Tolerance | None = None,
+    resolution: Array | float = 0.0,
+    with_respect_to: str = "weights",
+    beside: Sequence[str] = (),
+) -> Judgement:
+    """A candidate judged by the cheapest values that decide; those of the gradients `beside` it are evaluated too."""
+    of_candidate = () if str(with_respect_to) == "loss" else (gradient_name(with_respect_to),)
+    tolerance = tolerance_of(problem, candidate, tolerance)
+    for values in references(problem, tuple(dict.fromkeys((*beside, *of_candidate))), tolerance):
+        judgement = judge(problem, values, candidate, tolerance, resolution, with_respect_to)
+        if not judgement.is_open:
+            break
+    return judgement
+
+
+@without_exact(judge_by_cheapest)
 def judge(
     problem: Problem,
     exact: Evaluation,
@@ -150,7 +199,7 @@ def judge(
     Parameters
     ----------
     exact : Evaluation
-        Of the exact method.  `judge(problem, candidate)` evaluates it.
+        Of the exact method.  `judge(problem, candidate)` takes the cheapest values that decide.
     candidate : (N, T)
         For bias (T,), inputs (B, N) and logits (B, T), for a loss a number; a list, an array, or a tensor of torch.
     tolerance : Tolerance
@@ -187,42 +236,22 @@ def judge(
     if (unknown := np.isnan(allowed)).any():
         allowed = np.where(unknown, np.inf, allowed)
     candidate = candidate.astype(np.float64, copy=False)
-    flags = exact.certified
-    error: Any = 0.0
-    certified = flags is not None and np.broadcast_to(flags[name], reference.shape)
-    if flags is not None and exact.errors is not None and name in exact.errors:
-        error = _within_reach(reference, exact.errors[name], tolerance)
-        if flags[name].any():
-            error = np.where(flags[name], 0.0, error)
-        certified = np.isfinite(error)  # an enclosure is as good
-    comparison = Comparison(reference, candidate, allowed, error)
-    return Judgement(name, comparison, certified, tolerance, exact=exact)
+    comparison = Comparison(reference, candidate, allowed, _error(exact, name, tolerance))
+    return Judgement(problem, name, comparison, tolerance, exact)
 
 
-def _within_reach(reference: Array, error: Any, tolerance: Tolerance) -> Any:
-    """How far a reference may be from the exact value as it is compared: rounded to float64, and what is allowed of
-    a candidate may follow it (7.1)."""
-    more = np.abs(reference)
-    more *= 2 * bounds.PRECISIONS["float64"].u
-    error = np.add(error, more, out=more)
-    return error if tolerance.slope == 0 else (1 + tolerance.slope) * error
-
-
-def judge_by_cheapest(
-    problem: Problem,
-    candidate: Any,
-    tolerance: Tolerance,
-    resolution: Array | float,
-    with_respect_to: str,
-    beside: Sequence[str] = (),
-) -> Judgement:
-    """The same by the cheapest values that decide; those of the gradients `beside` it are evaluated with them."""
-    names = dict.fromkeys((*beside, *([] if with_respect_to == "loss" else [with_respect_to])))
-    for exact in references(problem, tuple(names), tolerance):
-        judgement = judge(problem, exact, candidate, tolerance, resolution, with_respect_to)
-        if not judgement.is_open:
-            break
-    return judgement
+def _error(reference: Evaluation, name: str, tolerance: Tolerance) -> Any:
+    """How far values may be from the exact ones as they are compared: rounded to float64, and what is allowed of a
+    candidate may follow them (7.1); 0 where they are these, and infinite where nothing is known of it."""
+    if reference.is_certain_of(name):
+        return 0.0
+    values = numbers_of(reference, name)
+    error = np.abs(values)
+    error *= 2 * bounds.PRECISIONS["float64"].u
+    error += (reference.errors or {}).get(name, np.inf)
+    error *= 1 + tolerance.slope
+    flags = False if reference.certified is None else reference.certified[name]
+    return np.where(flags, 0.0, error) if np.any(flags) else error
 
 
 # What may narrow a bound, by the option that says so; the last is what errors of random sign would give.

@@ -78,6 +78,23 @@ def softmax(logits: Array, targets: Array) -> Forward:
     return Forward(targets, logits, is_maximum, shifted, exponentials, others)
 
 
+@np.errstate(all="ignore")
+def probabilities(problem: Problem) -> Array:
+    """S = E / (1 + s), (B, T), to the bit as `forward` has it, made in one array."""
+    exponentials = logits(problem)
+    flat = exponentials.reshape(-1)
+    first = np.arange(0, flat.size, problem.n_classes).reshape(exponentials.shape[:-1])
+    largest = first + exponentials.argmax(axis=-1)
+    exponentials -= flat[largest][..., None]
+    np.exp(exponentials, out=exponentials)
+    of_largest = flat[largest]
+    flat[largest] = 0
+    total = 1 + exponentials.sum(axis=-1, keepdims=True)
+    flat[largest] = of_largest
+    exponentials /= total
+    return exponentials
+
+
 def other_targets(targets: Array) -> Array:
     """P_i = sum of Q_k over k != i, (B, T), added up: q - Q_i would cancel when Q is nearly one-hot."""
     before = np.zeros_like(targets)
@@ -105,7 +122,6 @@ def residual(forward: Forward) -> Array:
     return (others - class_itself) / (1 + forward.others)
 
 
-@np.errstate(all="ignore")
 def pull_back(problem: Problem, residual: Array, with_respect_to: str, rows: slice = ALL) -> Array:
     """dL/dZ of some rows carried back: X' R for "weights", R summed over rows for "bias", R W' for "inputs"."""
     if with_respect_to == "weights":

@@ -50,6 +50,7 @@ class Sized(Protocol):
 
 
 _limit: ContextVar[int | None] = ContextVar("limit", default=None)
+_processes: ContextVar[int] = ContextVar("processes", default=1)
 
 
 @contextmanager
@@ -71,9 +72,22 @@ def max_memory(limit: int | str | None) -> Iterator[None]:
         _limit.reset(token)
 
 
-def check(inputs: Sized, beside: int) -> None:
-    """Raise XegradError where the inputs, and so many bytes that are held beside them, are more than is allowed."""
-    limit = _limit.get()
+@contextmanager
+def shared_among(n_processes: int) -> Iterator[None]:
+    """Within the block, so many processes compute at a time, and each may take its part of what is allowed."""
+    token = _processes.set(n_processes)
+    try:
+        yield
+    finally:
+        _processes.reset(token)
+
+
+def check(inputs: Sized, *steps: int, held: int = 0) -> None:
+    """Raise XegradError where the inputs, what is held beside them and the largest step are more than is allowed.
+
+    This is the one sum of a computation's memory: what a step takes is free again before the next one begins.
+    """
+    limit, beside, n_processes = _limit.get(), held + max(steps), _processes.get()
     if limit is None and beside < LITTLE:
         return
     needed, allowed = inputs.nbytes + beside, limit
@@ -81,10 +95,12 @@ def check(inputs: Sized, beside: int) -> None:
         if (free := available()) is None:
             return
         allowed = (free + inputs.nbytes) // 2
-    if needed > allowed:
+    if needed > allowed // n_processes:
         which = "is allowed" if limit is not None else "is half of what is available"
-        needs = f"this takes {_size(needed)} with W and x, and {_size(allowed)} {which}"
-        raise XegradError(f"{needs}: give fewer rows, or --max-memory {_size(needed).replace(' ', '')}")
+        each = f" to all {n_processes} processes" if n_processes > 1 else ""
+        needs = f"this takes {_size(needed)} with W and x, and {_size(allowed)} {which}{each}"
+        would_do = _size(needed * n_processes).replace(" ", "")
+        raise XegradError(f"{needs}: give fewer rows, or --max-memory {would_do}")
 
 
 def available() -> int | None:

@@ -204,7 +204,7 @@ class Problem(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def rounded(self) -> Problem:
         """What the float methods see: W, x and b rounded to the precision in which they compute."""
-        return self.astype(self.dtype)
+        return self if self.precision is None else self.astype(self.dtype)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """That of a gradient, which `AXES` names, of one problem."""

@@ -1,4 +1,4 @@
-"""How far a long computation is, told to whoever watches and to nobody by default."""
+"""How long a computation will take, and how far it is, told to whoever listens or watches and to nobody by default."""
 
 from __future__ import annotations
 
@@ -9,8 +9,37 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Watcher = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+Listener = Callable[[str], None]  # to a sentence
+
+LONG = 10.0  # seconds, by estimate: what takes longer is said before it begins, or is not begun unasked
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+def duration(seconds: float) -> str:
+    """How long an estimate is: less than 1 s, about 27 s, about 3 min, about 6 h, about 40 days."""
+    for size, unit in (86400, "days"), (3600, "h"), (60, "min"), (1, "s"):
+        if seconds >= (2 if size > 1 else 1) * size:
+            return f"about {seconds / size:,.0f} {unit}"
+    return "less than 1 s"
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Within the block, `listener` hears what takes long before it begins."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def foretell(what: str, seconds: float, instead: str = "") -> None:
+    """Where that is long, the listener hears that this takes so long by estimate, and what could be done instead."""
+    listener = _listener.get()
+    if listener is not None and seconds > LONG:
+        listener(f"{what} {duration(seconds)} by estimate{instead and f'; {instead}'}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xegrad import bounds, memory
+from xegrad import bounds, memory, progress
 from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem, once
 from xegrad.tolerance import Tolerance
@@ -50,8 +50,10 @@ def in_float64(problem: Problem, names: Sequence[str], tolerance: Tolerance) -> 
 @once
 def exact(problem: Problem, names: tuple[str, ...]) -> Evaluation:
     """Those of the exact method, evaluated once; refused where they do not fit beside what is held already."""
+    method = METHODS["exact"]
     memory.check(problem, memory_of_exact(problem, names))
-    return METHODS["exact"].evaluate(problem, names)
+    progress.foretell("the exact values take", method.work(problem))
+    return method.evaluate(problem, names)
 
 
 def memory_of_exact(problem: Problem, names: Sequence[str]) -> int:

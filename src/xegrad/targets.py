@@ -203,7 +203,24 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
     def over(
         self, number: Callable[[Array], Any], n_classes: int, rows: slice = ALL, *, exact: bool = False
     ) -> Any:
-        """Q, or some of its rows, over any numbers, which `number` makes of an array of floats.
+        """Q, or some of its rows, over any numbers, which `number` makes of an array of floats."""
+        y = self.is_label(n_classes, rows) * 1.0 if self.soft is None else self.soft[..., rows, :]
+        return self.folded(number, y, n_classes, rows, exact=exact)
+
+    def is_label(self, n_classes: int, rows: slice = ALL) -> NDArray[np.bool_]:
+        """(B, T), or some rows of it: y, of labels."""
+        return self.label_of_rows[..., rows, None] == np.arange(n_classes)
+
+    def folded(
+        self,
+        number: Callable[[Array], Any],
+        y: Array,
+        n_classes: int,
+        rows: slice = ALL,
+        *,
+        exact: bool = False,
+    ) -> Any:
+        """Q of some rows with these y.
 
             Q_bt = w_t ((1 - eps) y_bt + eps / T) / divisor
 
@@ -211,10 +228,6 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         divided by their sum are taken over a power of two, which cancels, so that no sum of floats overflows; numbers
         that are `exact` need none.
         """
-        if self.soft is None:
-            y = (self.label_of_rows[..., rows, None] == np.arange(n_classes)).astype(np.float64)
-        else:
-            y = self.soft[..., rows, :]
         y = number(y)
         if self.label_smoothing:
             eps = number(np.asarray(self.label_smoothing))

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import bounds, memory, notebook
+from xegrad import memory, notebook, progress
 from xegrad.arrays import check_shape
 from xegrad.blindness import are_sought, blind_spots
 from xegrad.blindness import memory as memory_of_blind_spots
@@ -32,10 +32,8 @@ from xegrad.reference import begins_with_exact, exact, memory_of_exact
 from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.vocabulary import HALF, SYMBOLS
 
-# Steps of work (losses of one row, class by class) past which a method is left out of the check.
-MAX_WORK = {"finite-difference": 2e7, "complex-step": 1e8, "chain": 1e10}
-
 LOSS = "loss"
+ADVISORY = "finite-difference"  # reported, and not counted
 Options = Mapping[str, str | int]
 READINGS = {"decimals": "decimals", "digits_printed": "digits"}  # what options call the fields of a Reading
 
@@ -150,43 +148,16 @@ def verify(
     tolerance = tolerance or tolerance_for(problem, claim.dtype)
     # Steps of the chain are those of dL/dW; a loss alone needs no gradient.
     names = tuple(dict.fromkeys((*claim.gradients, *(["weights"] if claim.steps else []))))
-    needed = bounds.memory(problem, names, is_stable=True) + 2 * problem.nbytes_of(names)
-    if claim.gradients:
-        needed = max(needed, memory_of_diagnosis(problem, names))
-    if are_sought(problem):
-        needed = max(needed, memory_of_blind_spots(problem, names))
-    # Who asks for exact values later asks for the memory then.
-    if claim.steps or begins_with_exact(problem, tolerance):
-        needed = max(needed, memory_of_exact(problem, names))
-    memory.check(problem, needed)
+    memory.check(problem, *_steps_in_memory(problem, names, claim, tolerance))
     claimed_parts = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     parts = {name: _part(problem, names, name, claim, one, tolerance) for name, one in claimed_parts.items()}
-    judgements = {name: part.judged(part.claimed.reading, part.tolerance) for name, part in parts.items()}
-    misshapen = [name for name, part in parts.items() if part.is_misshapen]
-    wrong = [name for name, judged in judgements.items() if judged.outcome == WRONG]
-    diagnoses = {
-        name: parts[name].diagnosed(judgements[name]) for name in dict.fromkeys((*wrong, *misshapen))
-    }
-    right_if: dict[str, Supposition] = {}
-    diagnosed_if: dict[str, Supposition] = {}
-    for name in (name for name in wrong if name not in misshapen):
-        right, supposed, diagnosis = _supposed(parts[name], diagnoses[name])
-        if right is not None and right.is_evidence and auto and names_no_mistake(diagnoses[name].names):
-            judgements[name] = right.judgement
-            del diagnoses[name]
-        elif right is not None:
-            right_if[name] = right
-        elif supposed is not None:
-            diagnosed_if[name], diagnoses[name] = supposed, diagnosis
-    blind: dict[str, Sequence[str]] = {}
-    for name, judged in judgements.items():
-        if name == LOSS or name in diagnoses:
-            continue
-        if judged.outcome == DIGITS_LOST:
-            diagnoses[name] = parts[name].diagnosed(judged)
-        elif judged.outcome == RIGHT and judged.tolerance.derived and are_sought(problem):
-            assert judged.exact is not None
-            blind[name] = [*blind_spots(problem, judged.exact, judged.tolerance, name)]
+    outcomes = {name: _outcome(part, auto=auto) for name, part in parts.items()}
+
+    def of_parts(field: str) -> dict[str, Any]:
+        fields = {name: getattr(one, field) for name, one in outcomes.items()}
+        return {name: one for name, one in fields.items() if one is not None}
+
+    judgements, diagnoses = of_parts("judgement"), of_parts("diagnosis")
     steps, steps_right_if = None, None
     if claim.steps:
         of_gradient = judgements["weights"].tolerance if "weights" in judgements else tolerance
@@ -197,14 +168,28 @@ def verify(
         judgements,
         diagnoses,
         steps,
-        blind,
-        misshapen,
+        of_parts("blind_spots"),
+        [name for name, part in parts.items() if part.is_misshapen],
         strict,
-        right_if=right_if,
-        diagnosed_if=diagnosed_if,
+        right_if=of_parts("right_if"),
+        diagnosed_if=of_parts("diagnosed_if"),
         steps_right_if=steps_right_if,
         fits={name: parts[name].claimed.fits for name in diagnoses if parts[name].claimed.fits},
     )
+
+
+def _steps_in_memory(
+    problem: Problem, names: Sequence[str], claim: Claim, tolerance: Tolerance
+) -> Iterator[int]:
+    """The bytes that each step of a verdict takes, as `memory.check` adds them up; a wrong claim is diagnosed, too."""
+    yield METHODS["shortcut"].memory_of_bound(problem, names) + 2 * problem.nbytes_of(names)
+    if claim.gradients:
+        yield memory_of_diagnosis(problem, names)
+    if are_sought(problem):
+        yield memory_of_blind_spots(problem, names)
+    # Who asks for exact values later asks for the memory then.
+    if claim.steps or begins_with_exact(problem, tolerance):
+        yield memory_of_exact(problem, names)
 
 
 class _Part(msgspec.Struct, frozen=True, eq=False):
@@ -235,8 +220,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
     def diagnosed(self, judged: Judgement) -> Diagnosis:
         """Which mistake it is, in the shape that it was claimed in."""
-        resolution, exact = judged.reading.resolution, judged.exact
-        assert exact is not None
+        resolution, exact = judged.reading.resolution, judged.reference
         if self.name == LOSS:
             loss = float(self.claimed.values.item())
             return diagnose_loss(self.problem, exact, loss, judged.tolerance, float(np.max(resolution)))
@@ -244,7 +228,12 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
         return diagnose(self.problem, exact, values, judged.tolerance, resolution, self.name, judged)
 
     def suppositions(self) -> Iterator[Supposition]:
-        """How it may have been made: printed with fewer digits, or in another precision if nobody said which."""
+        """How it may have been made: printed with fewer digits, or in another precision if nobody said which.
+
+        None of a gradient that has another shape.
+        """
+        if self.is_misshapen:
+            return
         for reading in self.claimed.others:
             yield Supposition(_options_of(reading), self.judged(reading, self.tolerance))
         for options, other in _narrower(self.tolerance) if self.is_open else ():
@@ -268,6 +257,36 @@ def _part(
         check_shape("the gradient", claimed.values.shape, shape)
     of_part = _tolerance_of(problem, claim, claimed, tolerance)
     return _Part(problem, names, name, claimed, shape, of_part, _is_open(problem, claim, claimed))
+
+
+class _Outcome(msgspec.Struct, frozen=True, eq=False):
+    """What `Verification` says of one part; what it does not say is None."""
+
+    judgement: Judgement
+    diagnosis: Diagnosis | None = None
+    right_if: Supposition | None = None
+    diagnosed_if: Supposition | None = None
+    blind_spots: Sequence[str] | None = None
+
+
+def _outcome(part: _Part, *, auto: bool) -> _Outcome:
+    """A part judged; diagnosed where it is wrong or has lost its digits; and the blind spots of one that is right."""
+    judged = part.judged(part.claimed.reading, part.tolerance)
+    if judged.outcome == WRONG or part.is_misshapen:
+        right, supposed, diagnosis = _supposed(part, part.diagnosed(judged))
+        if right is None:
+            return _Outcome(judged, diagnosis, diagnosed_if=supposed)
+        if not (auto and right.is_evidence and names_no_mistake(diagnosis.names)):
+            return _Outcome(judged, diagnosis, right_if=right)
+        judged = right.judgement
+    if part.name == LOSS:
+        return _Outcome(judged)
+    if judged.outcome == DIGITS_LOST:
+        return _Outcome(judged, part.diagnosed(judged))
+    if judged.outcome == RIGHT and judged.tolerance.derived and are_sought(part.problem):
+        spots = blind_spots(part.problem, judged.reference, judged.tolerance, part.name)
+        return _Outcome(judged, blind_spots=[*spots])
+    return _Outcome(judged)
 
 
 def _supposed(part: _Part, diagnosis: Diagnosis) -> tuple[Supposition | None, Supposition | None, Diagnosis]:
@@ -352,14 +371,17 @@ def _are_of(tolerance: Tolerance, claimed: Claimed, reading: Reading) -> bool:
 
 
 def verify_methods(problem: Problem, with_respect_to: Sequence[str]) -> Verification:
-    """Check every float method's gradients and loss against the exact ones, and the chain against the shortcut."""
-    steps = problem.n_rows * problem.n_inputs * problem.n_classes**2
-    methods = [name for name in METHODS if steps <= MAX_WORK.get(name, np.inf)]
+    """Check every float method's gradients and loss against the exact ones, and the chain against the shortcut.
+
+    A chain that takes more than 10 s by estimate is left out, and finite differences and the complex step past 1 s.
+    """
+    longest = {"chain": progress.LONG, "shortcut": math.inf, "exact": math.inf}  # seconds
+    methods = [name for name in METHODS if METHODS[name].work(problem) <= longest.get(name, 1.0)]
     computed = compute(problem, methods, with_respect_to)
 
     def check(method: str, of: str, comparison: Comparison) -> Check:
         symbol = "" if of == "weights" else f", dL/d{SYMBOLS[of]}" if of in SYMBOLS else f", {of}"
-        return Check(method + symbol, comparison, method == "finite-difference")
+        return Check(method + symbol, comparison, method == ADVISORY)
 
     checks = [
         *(check(method, of, one) for method, by in computed.from_exact.items() for of, one in by.items()),

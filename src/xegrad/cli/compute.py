@@ -18,13 +18,16 @@ from xegrad.methods import METHODS
 from xegrad.vocabulary import DEFAULT_METHODS, NAMES
 
 if TYPE_CHECKING:
+    from xegrad.cli.output import Destination
     from xegrad.cli.stream import Answer
     from xegrad.computation import Computation
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
-    from xegrad.formats.ndjson import Line, Stack
+    from xegrad.formats.ndjson import Lines, Stack
     from xegrad.formats.raw_problem import RawProblem
-    from xegrad.problem import Layout
+    from xegrad.problem import Layout, Problem
+
+Exact = bool | Literal["auto"]
 
 
 @takes_problem(without=["all_entries"])
@@ -33,14 +36,18 @@ def command(
     request: ProblemOptions,
     method: Annotated[
         list[str] | None,
-        option("NAME", f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default)."),
+        option(
+            "NAME",
+            f"What is computed: {', '.join(METHODS)} ({','.join(DEFAULT_METHODS)} by default, the chain if it takes "
+            "10 s at most).",
+        ),
     ] = None,
     exact: Annotated[
         bool | None,
         option(
             "--exact/--no-exact",
             "The correctly rounded values too, every one, however long it takes; by default where "
-            "they take less than about 50 ms or less than the chain.",
+            "they take less than about 50 ms, or less than the chain and 10 s.",
         ),
     ] = None,
     with_respect_to: Annotated[
@@ -73,30 +80,47 @@ def command(
     if request.is_stream:
         from xegrad.cli import stream
 
-        chosen = [*(methods or DEFAULT_METHODS), *(["exact"] if exact else [])]
-        answer = partial(
-            _compute_lines, methods=chosen, with_respect_to=with_respect_to, exact=exact or "auto"
-        )
+        # In a stream the exact values are there if they are asked for.
+        wanted: Exact = exact if exact is not None else "auto" if methods else False
+        answer = partial(_compute_lines, methods=methods, with_respect_to=with_respect_to, exact=wanted)
         return stream.run("compute", request, output, answer)
     destination = output.destination(request.files, FORMS)
     parts = request.read()
-    problem = parts.problem()
-    names = gradients(with_respect_to, problem.bias is not None)
+    computed = _compute(parts.problem(), methods, with_respect_to, exact, destination.form)
+    _write(computed, parts, destination)
+    return DONE
 
+
+def _compute(
+    problem: Problem,
+    methods: Sequence[str] | None,
+    with_respect_to: list[str] | None,
+    exact: bool | None,
+    form: str,
+) -> Computation:
+    """What is asked for, refused before it begins where it or what is written of it takes too much memory."""
     from xegrad import computation
     from xegrad.display import screen
-    from xegrad.methods.exact import work
 
-    wanted: bool | Literal["auto"] = "auto" if exact is None else exact
+    names = gradients(with_respect_to, problem.bias is not None)
+    wanted: Exact = "auto" if exact is None else exact
     chosen = computation.methods_for(problem, methods, wanted)
-    if "exact" in chosen:
-        screen.announce(work(*problem.sizes))
-    if "chain" in chosen:
-        from xegrad.methods import chain
+    computation.check_memory(problem, chosen, names, *_around(problem, chosen, names, form))
+    with screen.watching():
+        return computation.compute(problem, methods, names, exact=wanted)
 
-        screen.announce(chain.work(*problem.sizes), "--method shortcut is quick; the chain takes")
-    with screen.progress_bar():
-        computed = computation.compute(problem, methods, names, exact=wanted)
+
+def _around(problem: Problem, methods: Sequence[str], names: Sequence[str], form: str) -> tuple[int, int]:
+    """The bytes beside the problem that its file takes, and those of what is written: 40 for each number that becomes
+    text, of every gradient or of one, and three copies where it does not; and S."""
+    of_number = 40 if form in ("json", "csv") else 3 * (8 if "exact" in methods else problem.dtype.itemsize)
+    n_gradients = len(methods) if form == "json" else 1
+    numbers = (n_gradients * problem.nbytes_of(names) + problem.nbytes_of(["logits"])) // 8
+    return problem.nbytes, of_number * numbers
+
+
+def _write(computed: Computation, parts: RawProblem, destination: Destination) -> None:
+    """The result as the form asks for it."""
 
     def result() -> Any:
         from xegrad.formats.results import compute_results
@@ -109,17 +133,17 @@ def command(
         return computation_view(computed, parts.layout, page)
 
     array = partial(_as_array, computed, parts.layout)
-    destination.write(result=result, view=view, array=array, warnings=problem.targets.warnings)
-    return DONE
+    warnings = [*computed.problem.targets.warnings, *filter(None, [computed.left_out])]
+    destination.write(result=result, view=view, array=array, warnings=warnings)
 
 
 def _compute_lines(
-    lines: Sequence[Line],
+    lines: Lines,
     overrides: RawProblem,
     *,
-    methods: Sequence[str],
+    methods: Sequence[str] | None,
     with_respect_to: list[str] | None,
-    exact: bool | Literal["auto"],
+    exact: Exact,
 ) -> Iterator[Answer]:
     """The loss and the gradients of each line, those of one shape together."""
     from xegrad.formats import ndjson
@@ -135,10 +159,10 @@ def _compute_lines(
 
 def _computed(
     stack: Stack,
-    lines: Sequence[Line],
-    methods: Sequence[str],
+    lines: Lines,
+    methods: Sequence[str] | None,
     names: Sequence[str],
-    exact: bool | Literal["auto"],
+    exact: Exact,
 ) -> Iterator[Answer]:
     """The results of the problems of a stack."""
     from xegrad import computation
@@ -160,7 +184,7 @@ def _computed(
         warnings = [[]] * computed.n_problems  # there is nothing to warn of, and looking takes long
     else:
         warnings = [one.targets.warnings for one in computed.problem.unstacked()]
-    ids = [lines[place].id for place in stack.places]
+    ids = [lines.ids[place] for place in stack.places]
     yield stack.places, compute_results(computed, stack.layout, ids=ids, warnings=warnings), DONE
 
 

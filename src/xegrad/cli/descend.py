@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
@@ -14,8 +14,11 @@ from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
 if TYPE_CHECKING:
+    from xegrad.cli.output import Destination
+    from xegrad.descent import Descent, ExactLosses
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
+    from xegrad.formats.raw_problem import RawProblem
 
 
 @takes_problem(without=["top", "all_entries", "heatmap"])
@@ -63,16 +66,36 @@ def command(
     raw = request.read()
     problem = raw.problem()
 
-    from xegrad.descent import descend, exact_losses
+    from xegrad import descent as downhill
     from xegrad.display import screen
 
-    with screen.progress_bar():
-        descent = descend(problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2)
+    # In a table the exact losses are there if they are asked for.
+    wanted: bool | Literal["auto"] = exact if exact is not None else destination.form == "json" and "auto"
+    of_exact = METHODS["exact"].memory(problem, ()) if downhill.are_exact(problem, wanted) else 0
+    downhill.check_memory(problem, name, rate, of_exact)
+    with screen.watching():
+        descent = downhill.descend(
+            problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2
+        )
     if saving is not None and save is not None:
         with writer(None if save == "-" else save) as write:
             write([saving.module.write_problem(raw.moved(descent.end))])
-    with screen.progress_bar():
-        losses = exact_losses(descent, "auto" if exact is None else exact)
+    with screen.watching():
+        losses = downhill.exact_losses(descent, wanted)
+    _write(descent, losses, rate, raw, destination)
+    if descent.interrupted:
+        return INTERRUPTED
+    return DONE if descent.diverged_at is None else JUDGED_WRONG
+
+
+def _write(
+    descent: Descent,
+    losses: ExactLosses | None,
+    rate: float | None,
+    raw: RawProblem,
+    destination: Destination,
+) -> None:
+    """The report, with the exact losses where there are any."""
 
     def result() -> Any:
         from xegrad.formats.results import descend_result
@@ -82,12 +105,9 @@ def command(
     def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view
 
-        return descent_view(descent, rate, page, losses if exact else None)
+        return descent_view(descent, rate, page, losses)
 
-    destination.write(result=result, view=view, warnings=problem.targets.warnings)
-    if descent.interrupted:
-        return INTERRUPTED
-    return DONE if descent.diverged_at is None else JUDGED_WRONG
+    destination.write(result=result, view=view, warnings=descent.start.targets.warnings)
 
 
 def _saving(target: str, files: list[str]) -> formats.Format:

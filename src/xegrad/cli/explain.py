@@ -48,7 +48,7 @@ def command(
     from xegrad.explanation.steps import STEPS
 
     only = None if step is None else choice(step, STEPS, "step")
-    with screen.progress_bar():
+    with screen.watching():
         explanation = explain(problem, row)
     followed = None if entry is None else explanation.entry(*_indices(entry))
 

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xegrad import progress
+from xegrad import memory, progress
 from xegrad.cli import DONE, JUDGED_WRONG, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
@@ -35,7 +35,7 @@ BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREA
 # What a command makes of some lines, in any order: their places, the result of each or what is wrong with it, and their
 # exit status, which is TROUBLE for what is wrong.
 Answer = tuple["Sequence[int]", "Sequence[Line | str]", int]
-Work = Callable[["Sequence[ndjson.Line]", "RawProblem"], Iterable[Answer]]
+Work = Callable[["ndjson.Lines", "RawProblem"], Iterable[Answer]]
 
 
 # The lines of output for a chunk; how many came out with each status, and the number of the first that was bad.
@@ -63,7 +63,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     try:
         with (
             writer(output.file) as write,
-            screen.progress_bar(beside_output=output.file is None and not output.quiet),
+            screen.watching(beside_output=output.file is None and not output.quiet),
         ):
             for path in request.paths:
                 source = "standard input" if path == "-" else path
@@ -89,7 +89,7 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
     from xegrad.formats import ndjson, results
 
     lines = ndjson.lines(chunk)
-    answers: list[Any] = [None] * len(lines)
+    answers: list[Any] = [None] * len(lines.fields)
     counts: Counter[int] = Counter()
     bad: list[int] = []
     for places, of_places, status in work(lines, overrides):
@@ -99,9 +99,9 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
         if status == TROUBLE:
             bad += places
     for place in bad:
-        error = results.error_result(lines[place].number, answers[place], lines[place].id)
+        error = results.error_result(lines.numbers[place], answers[place], lines.ids[place])
         answers[place] = results.encode(error)
-    return b"".join(chain.from_iterable(answers)), (counts, lines[min(bad)].number if bad else None)
+    return b"".join(chain.from_iterable(answers)), (counts, lines.numbers[min(bad)] if bad else None)
 
 
 def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
@@ -121,7 +121,10 @@ def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> It
                 from xegrad.cli import processes
 
                 more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
-                yield from processes.answers(answer, more, _n_processors(), is_ready, partial(_lost, source))
+                with memory.shared_among(_n_processors()):
+                    yield from processes.answers(
+                        answer, more, _n_processors(), is_ready, partial(_lost, source)
+                    )
 
 
 def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from xegrad.cli.stream import Answer
     from xegrad.display.page import PageSettings
     from xegrad.display.text import View
-    from xegrad.formats.ndjson import Line
+    from xegrad.formats.ndjson import Lines
     from xegrad.formats.raw_problem import RawProblem
+    from xegrad.tolerance import Tolerance
     from xegrad.verification import Verification
 
 STORED = ("bfloat16", "float16", "float32")
 MIXED = ("inputs_as", "logits_as", "residual_as", "accumulate_in", "confidence")
-OF_BOUND = (*MIXED, "recipe")  # what means nothing beside a house rule
 PRECISIONS = (*STORED, "float64")
 _format = partial(option, values=STORED, noun="precision")
 MOST_PRINTED = 10_000  # decimals or digits: no float has more
@@ -87,17 +87,7 @@ class JudgingOptions(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Raise UsageError for what means nothing."""
-        for name, value in (("--rtol", self.rtol), ("--atol", self.atol)):
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"{name} is {value}; a finite number is expected")
-        if self.confidence is not None and not 0 < self.confidence < 1:
-            raise UsageError(f"--confidence is {self.confidence}; a probability such as 1e-9 is expected")
-        if (self.rtol, self.atol) != (None, None):
-            beside = [field for field in OF_BOUND if getattr(self, field) is not None]
-            for field in (*beside, *(["summation"] if self.summation != "any" else [])):
-                of_bound = f"--{field.replace('_', '-')} is about the derived bound"
-                raise UsageError(f"{of_bound}, in whose place --rtol and --atol are; leave one out")
-        _roundings(self.summation)
+        self.tolerance()
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
             raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
         if self.decimals is not None and self.digits_printed is not None:
@@ -105,6 +95,21 @@ class JudgingOptions(msgspec.Struct, frozen=True):
             raise UsageError(f"{both} say how the text was printed; one of them does")
         if self.with_respect_to:
             choices(self.with_respect_to, NAMES, "gradient", GRADIENTS)
+
+    def tolerance(self, stored_as: str | None = None) -> Tolerance:
+        """What is allowed of the claim, in the format in which it was stored."""
+        from xegrad import bounds
+        from xegrad.tolerance import Tolerance
+
+        with _of_option():
+            return Tolerance.of_recipe(
+                self.recipe,
+                stored_as=stored_as,
+                terms=bounds.by_name(self.summation),
+                rtol=self.rtol,
+                atol=self.atol,
+                **{field: getattr(self, field) for field in MIXED},
+            )
 
     @property
     def reading(self) -> Reading | None:
@@ -126,15 +131,9 @@ def _of_option() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise UsageError(f"--{error}") from None
-
-
-def _roundings(summation: str) -> Callable[[int], int]:
-    """How many roundings a term of a sum goes through, from any, pairwise or blocked=N."""
-    from xegrad import bounds
-
-    with _of_option():
-        return bounds.by_name(summation)
+        keyword = error.part or ""
+        message = str(error).replace(keyword, keyword.replace("_", "-"), 1)
+        raise UsageError(f"--{message.replace('rtol and atol', '--rtol and --atol')}") from None
 
 
 @takes_problem()
@@ -173,8 +172,8 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     from xegrad.display import screen
 
-    with screen.progress_bar():
-        verification = _verify(raw, judging, screen.announce, request.input_format)
+    with screen.watching():
+        verification = _verify(raw, judging, request.input_format)
     warnings = verification.problem.targets.warnings
 
     def result() -> Any:
@@ -194,15 +193,13 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 def _verify(
     raw: RawProblem,
     judging: JudgingOptions,
-    announce: Callable[[float], None] = lambda _: None,
     input_format: str | None = None,
 ) -> Verification:
     """Judge what is claimed, or else check xegrad's own methods."""
     from xegrad import verification
     from xegrad.formats import claim
-    from xegrad.methods.exact import affording, work
-    from xegrad.reference import begins_with_exact
-    from xegrad.tolerance import Tolerance, in_half, tolerance_for
+    from xegrad.methods.exact import affording
+    from xegrad.tolerance import in_half, tolerance_for
 
     written = claims(raw, judging.gradient, judging.loss, input_format)
     is_judged = bool(written)
@@ -212,12 +209,10 @@ def _verify(
             computed_in, stored_as = in_half(dtype, stored_as)
         raw = replace(raw, values={**raw.values, "dtype": computed_in})
     problem = (raw.without("dtype") if is_judged and dtype == AUTO else raw).problem()
-    seconds = work(*problem.sizes)
     exact_values = affording(math.inf) if judging.exact else nullcontext()
     of_problem = [of] if (of := raw.values.get("with_respect_to")) else None
     names = gradients(judging.with_respect_to or of_problem, problem.bias is not None)
     if not is_judged:
-        announce(seconds)
         if judging.strict:
             raise UsageError("--strict is for a gradient or a loss that is judged, and none was given")
         with exact_values:
@@ -226,34 +221,22 @@ def _verify(
     is_named = judging.with_respect_to or (of_problem and judging.gradient is not None)
     named = names if is_named else None
     candidate = claim.read(problem, raw.layout, named, *written, asked=judging.reading)
-    tolerance = Tolerance.of_recipe(
-        judging.recipe,
-        stored_as=stored_as,
-        terms=_roundings(judging.summation),
-        rtol=judging.rtol,
-        atol=judging.atol,
-        **{field: getattr(judging, field) for field in MIXED},
-    )
-    tolerance = tolerance_for(problem, candidate.dtype, tolerance)
-    if begins_with_exact(problem, tolerance):
-        announce(seconds)
+    tolerance = tolerance_for(problem, candidate.dtype, judging.tolerance(stored_as))
     of_steps = next((one.source for one in written if one.of != "loss"), "")
     with exact_values, formats.naming(of_steps):  # a step of another size
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
-def _verify_lines(
-    lines: Sequence[Line], overrides: RawProblem, *, judging: JudgingOptions
-) -> Iterator[Answer]:
+def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOptions) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
-    for place, line in enumerate(lines):
+    for place, fields in enumerate(lines.fields):
         try:
-            if line.fields is None:
-                raise InputError(line.error)
-            raw = ndjson.raw_problem(line.fields, overrides)
+            if fields is None:
+                raise InputError(lines.errors[place])
+            raw = ndjson.raw_problem(fields, overrides)
             if raw.values.keys().isdisjoint(CLAIMS):
                 raise InputError("there is no gradient and no loss to judge; each line brings its own")
             verification = _verify(raw, judging)

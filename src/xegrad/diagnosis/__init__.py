@@ -27,8 +27,8 @@ from xegrad.diagnosis.findings import explained, lost_digits
 from xegrad.diagnosis.hypotheses import ranks
 from xegrad.diagnosis.rows import wrong_rows
 from xegrad.diagnosis.search import Hypothesis, Search
-from xegrad.judgement import DIGITS_LOST, WRONG, Judgement, judge
-from xegrad.methods import Evaluation, exact_if_absent
+from xegrad.judgement import DIGITS_LOST, WRONG, Judgement, judge, judge_by_cheapest
+from xegrad.methods import Evaluation, without_exact
 from xegrad.naming import gradient_name
 from xegrad.numbers.rounded import Rounded
 from xegrad.problem import Problem
@@ -65,7 +65,27 @@ def memory(problem: Problem, names: Sequence[str]) -> int:
     return held + 3 * problem.nbytes_of(["weights", "inputs"])
 
 
-@exact_if_absent
+def _by_cheapest(
+    problem: Problem,
+    candidate: Any,
+    tolerance: Tolerance | None = None,
+    resolution: Array | float = 0.0,
+    with_respect_to: str = "weights",
+) -> Diagnosis:
+    """The same by the cheapest values that decide whether the candidate is wrong."""
+    name = gradient_name(with_respect_to)
+    shape, values = problem.shape_of(name), array_of("the gradient", candidate)
+    tolerance = tolerance_of(problem, candidate, tolerance)
+    if values.size != math.prod(shape):
+        check_shape("the gradient", values.shape, shape)
+    if np.ndim(opened := array_of("the resolution", resolution)):
+        check_shape("the resolution", opened.shape, values.shape)
+        opened = opened.reshape(shape)
+    judged = judge_by_cheapest(problem, values.reshape(shape), tolerance, opened, name)
+    return diagnose(problem, judged.reference, candidate, tolerance, resolution, name, judged)
+
+
+@without_exact(_by_cheapest)
 @np.errstate(all="ignore")
 def diagnose(
     problem: Problem,
@@ -81,7 +101,7 @@ def diagnose(
     Parameters
     ----------
     exact : Evaluation
-        Of the exact method.  `diagnose(problem, candidate)` evaluates it.
+        Of the exact method.  `diagnose(problem, candidate)` takes the cheapest values that decide.
     candidate : (N, T), or (T, N), or flat (N T,) in W's own order
         For bias (T,), inputs (B, N) and logits (B, T).
     tolerance, with_respect_to
@@ -121,10 +141,8 @@ def diagnose(
         if judgement is None:
             shaped, open_ = (part.reshape(reference.shape) for part in (candidate, search.resolution))
             judgement = judge(problem, exact, shaped, tolerance, open_, name)
-        # An entry that is wrong is explained, whether its exact value is certified or not.
-        judgement = replace(judgement, certified=exact.is_certain_of(name))
         if judgement.outcome == DIGITS_LOST:
-            return Diagnosis(lost_digits(search, judgement.comparison.no_correct_digit))
+            return Diagnosis(lost_digits(search, judgement.lost))
         if judgement.outcome != WRONG:
             return Diagnosis()
     best = _best(search)

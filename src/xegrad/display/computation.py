@@ -107,7 +107,7 @@ def _as_float(number: Fraction) -> float:
 
 def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
-    problem, probabilities = computation.problem, computation.forward.probabilities
+    problem, probabilities = computation.problem, computation.probabilities
     targets = problem.targets
     losses = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
     shown = np.arange(problem.n_rows)
@@ -180,8 +180,10 @@ def _gradient(computation: Computation, name: str, layout: Layout, page: PageSet
     evaluations, digits = computation.evaluations.items(), page.digits
     gradients = {method: evaluation.gradients[name].ravel() for method, evaluation in evaluations}
     size = computation.reported.gradients[name].size
-    title, shown = f"dL/d{SYMBOLS[name]}", np.arange(size)
-    if size > ALL_ENTRIES:
+    title = f"dL/d{SYMBOLS[name]}"
+    if size <= ALL_ENTRIES:
+        shown = np.arange(size)
+    else:
         shown, order = _worst(next(iter(gradients.values())), comparison, page.top)
         which = "the one" if len(shown) == 1 else f"the {len(shown)}"
         title += f" has {size} entries; {which} {order}:"
@@ -240,10 +242,22 @@ def _distances(from_exact: Mapping[str, Mapping[str, Comparison]], width: int) -
     return matrix(columns, labels=[labels], width=width) if columns else []
 
 
+def _largest(values: Any, n: int) -> Any:
+    """The flat indices of the n largest entries, the first of equal ones first; of many, only these are sorted."""
+    keys = np.abs(values)
+    np.negative(keys, out=keys)
+    last = np.partition(keys, n - 1)[n - 1] if n < keys.size else np.nan
+    if np.isnan(last):
+        return np.argsort(keys, kind="stable")[:n]
+    before, equal = np.flatnonzero(keys < last), np.flatnonzero(keys == last)
+    largest = np.sort(np.concatenate([before, equal[: n - before.size]]))
+    return largest[np.argsort(keys[largest], kind="stable")]
+
+
 def _worst(values: Any, comparison: Comparison | None, top: int | None) -> tuple[Any, str]:
     """Which entries to show of many, and what they have in common."""
     if comparison is None:
-        return np.lexsort((np.arange(values.size), -np.abs(values)))[:top], "largest"
+        return _largest(values, values.size if top is None else top), "largest"
     order = "in which rounding can hide most" if comparison.agrees else "that differ most"
     return comparison.worst(top), order
 

@@ -22,7 +22,6 @@ SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to
 COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said
 # Digits fewer than in the median entry, and its part: the value of such an entry says why.
 SMALL_BY, SMALL = 3, 0.1
-MOST_DIGITS = 16
 SAMPLED = 2**16  # entries of many that the size of a median entry is taken from
 MISSHAPEN = (
     "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
@@ -69,8 +68,9 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
     if broken < judgement.comparison.candidate.size:
         parts.append(_agreement(problem, judgement))
-    if outcome in (RIGHT, DIGITS_LOST) and judgement.tolerance.derived:
-        parts.append(_caught(judgement))
+    if outcome in (RIGHT, DIGITS_LOST):
+        parts.append(_hidden(judgement))
+        parts.append(_caught(judgement) if judgement.tolerance.derived else "")
     parts.append(_of_long_sums(problem, judgement))
     if judgement.name == LOSS and outcome == WRONG and float(judgement.comparison.candidate[0]) < 0:
         parts.append("A loss is never negative: log S is not positive, and the loss is its negative.")
@@ -104,7 +104,7 @@ def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
 def _of_gradient(problem: Problem, judgement: Judgement) -> str:
     """What is so of a gradient."""
     comparison, tolerance = judgement.comparison, judgement.tolerance
-    total, lost = comparison.reference.size, int(comparison.no_correct_digit.sum())
+    total, lost = comparison.reference.size, int(judgement.lost.sum())
     symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
     limit = _limit(tolerance)
     if judgement.outcome != WRONG:
@@ -196,7 +196,7 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     if not counted.any():
         return "Every exact value is 0."
     among = is_wrong if is_wrong.any() else counted
-    n_with = np.cumsum([np.count_nonzero((digits == k) & counted) for k in range(MOST_DIGITS + 1)])
+    n_with = np.cumsum([np.count_nonzero((digits == k) & counted) for k in range(int(digits.max()) + 1)])
     median, least = int(np.searchsorted(n_with, (n_with[-1] + 1) // 2)), int(digits[among].min())
     if n_with[-1] == 1:
         return f"{agreeing(least)}."
@@ -217,10 +217,35 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     return f"{agreeing(median)} in the median entry, {of_worst} in the worst, {named}."
 
 
+def _hidden(judgement: Judgement) -> str:
+    """How many entries have no correct digit that no computation in this precision need have."""
+    hidden, total = judgement.comparison.no_correct_digit & ~judgement.lost, judgement.lost.size
+    if not hidden.any():
+        return ""
+    tolerance, which = judgement.tolerance, f"{int(hidden.sum())} of {count(total, 'entry')}"
+    have, their = ("has", "its") if hidden.sum() == 1 else ("have", "their")
+    arithmetic = "such mixed precision" if tolerance.is_mixed else tolerance.precision
+    arithmetic = tolerance.recipe or arithmetic
+    others = "more " if judgement.lost.any() else ""
+    return f"{which} {have} no {others}correct digit: {arithmetic} does not resolve numbers of {their} size."
+
+
 def median_size(values: Array) -> float:
     """Of the entries; of many, as many as tell a tenth of it."""
     flat = values.ravel()
     return float(np.median(np.abs(flat[:: max(1, flat.size // SAMPLED)])))
+
+
+def median_of(values: Array) -> float:
+    """np.median of numbers; of many, only those near the median of a sample are put in order."""
+    sample = np.sort(values[:: values.size // SAMPLED | 1])  # odd: of all classes
+    low, high = sample[[49 * sample.size // 100, 51 * sample.size // 100]]
+    near = values[(low <= values) & (values <= high)]
+    before = np.count_nonzero(values < low)
+    middle = [(values.size - 1) // 2 - before, values.size // 2 - before]
+    if not 0 <= middle[0] <= middle[1] < near.size:
+        return float(np.median(values))
+    return float(np.partition(near, middle)[middle].mean())
 
 
 def _caught(judgement: Judgement) -> str:
@@ -231,9 +256,12 @@ def _caught(judgement: Judgement) -> str:
     relative, n_entries = comparison.relative_bounds.ravel(), np.count_nonzero(comparison.reference)
     if not n_entries:
         return ""
-    of_largest = relative[np.abs(comparison.reference).argmax()]
+    reference = comparison.reference.ravel()
+    of_largest = relative[
+        max(sorted((reference.argmax(), reference.argmin())), key=lambda k: abs(reference[k]))
+    ]
     known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
-    median, largest = (_part(2 * float(one)) for one in (np.median(known), of_largest))
+    median, largest = (_part(2 * float(one)) for one in (median_of(known), of_largest))
     if n_entries == 1 and median:
         return f"An error of {median} would have been caught."
     both = "in the median entry and in the largest"
@@ -259,8 +287,8 @@ def _part(relative: float) -> str:
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     """What leaves half of every entry open."""
     comparison, precision = judgement.comparison, judgement.tolerance.precision
-    left_out = f": {judgement.exact.left_out}" if judgement.exact and judgement.exact.left_out else ""
-    if not np.all(judgement.certified):
+    left_out = f": {judgement.reference.left_out}" if judgement.reference.left_out else ""
+    if not np.isfinite(comparison.error).all():
         return f"the exact value could not be certified{left_out}"
     if judgement.is_open:
         near = int(comparison.open.sum())

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PLAIN = {"·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
 
 NARROWEST = 40
-LONG = 10.0  # seconds worth announcing
 SECONDS_UNTIL_BAR = 1.0  # seconds before a bar appears
 
 
@@ -96,10 +95,17 @@ def is_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def announce(seconds: float, what: str = "the exact values take") -> None:
-    """Say on standard error how long something will take, where that is long."""
-    if seconds > LONG:
-        sys.stderr.write(f"xegrad: {what} about {seconds:.0f} s\n")
+def announce(sentence: str) -> None:
+    """Say on standard error what will take long."""
+    sys.stderr.write(f"xegrad: {sentence}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def watching(*, beside_output: bool = False) -> Iterator[None]:
+    """Within the block, what takes long is said before it begins, and shows a bar if standard error is a terminal."""
+    with progress.heard_by(announce), progress_bar(beside_output=beside_output):
+        yield
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def _judged(verification: Verification, name: str, sentence: str, page: PageSett
 def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings) -> Section:
     """The worst entries: the candidate's, the exact ones, and how far they are apart."""
     against, digits = judgement.comparison, page.digits
-    bad = judgement.wrong if judgement.outcome == WRONG else against.no_correct_digit
+    bad = judgement.wrong if judgement.outcome == WRONG else judgement.lost
     shown = against.worst(page.top, bad).tolist()
     parts = {"yours": against.candidate, "exact": against.reference, "difference": against.difference}
     values = {heading: (part.ravel()[shown] + 0.0).tolist() for heading, part in parts.items()}

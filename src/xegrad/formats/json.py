@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ _CLAIM = re.compile(rf'"({"|".join(CLAIMS)})"\s*:\s*(\[[^{{}}":]*\]|\{{[^{{}}]*\
 _KEY = re.compile(rb'"\s*:')
 _BETWEEN = re.compile(rb"\}[ \t\r]*\n[ \t]*\{")  # one object ends its line, and the next begins its own
 _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
+
+Columns = Mapping[str, tuple[Any, ...]]  # by the keys of problems
 
 _problem_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProblemObject)
 _array_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[float | list[float]])
@@ -49,7 +52,7 @@ def read_object(data: bytes) -> Any:
             raise
         data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
         fields = _decode(_problem_decoder, data)
-    if b"\\" in data or _has_more_keys(data, [fields]):
+    if b"\\" in data or _has_more_keys(data, columns([fields])):
         import json
 
         # The hook sees the outermost object last.
@@ -58,8 +61,8 @@ def read_object(data: bytes) -> Any:
     return fields
 
 
-def read_objects(text: bytes) -> list[Any] | None:
-    """The objects on lines of which none is empty, or None where any of them must be looked at by itself."""
+def read_objects(text: bytes) -> tuple[list[Any], Columns] | None:
+    """The objects on lines of which none is empty, and their columns; None where any must be looked at by itself."""
     if b"\\" in text or b"NaN" in text or b"Infinity" in text:
         return None
     try:
@@ -67,16 +70,23 @@ def read_objects(text: bytes) -> list[Any] | None:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     n_breaks = text.count(b"\n")
-    is_one_a_line = n_breaks + 1 == len(objects) and len(_BETWEEN.findall(text)) == n_breaks
-    return objects if is_one_a_line and not _has_more_keys(text, objects) else None
+    if n_breaks + 1 != len(objects) or len(_BETWEEN.findall(text)) != n_breaks:
+        return None
+    of_objects = columns(objects)
+    return None if _has_more_keys(text, of_objects) else (objects, of_objects)
 
 
-def _has_more_keys(text: bytes, objects: list[Any]) -> bool:
+def columns(objects: Sequence[Any]) -> Columns:
+    """The values of each field, object by object, UNSET where there is none."""
+    return dict(zip(FIELDS, zip(*map(astuple, objects), strict=True), strict=True))
+
+
+def _has_more_keys(text: bytes, columns: Columns) -> bool:
     """Whether there are more keys than were read, as where one is doubled: cheap to rule out.
 
     There are no more keys than colons, so that most texts need not be searched for keys.
     """
-    n_read = sum(len(objects) - column.count(UNSET) for column in zip(*map(astuple, objects), strict=True))
+    n_read = sum(len(column) - column.count(UNSET) for column in columns.values())
     return text.count(b":") != n_read and len(_KEY.findall(text)) != n_read
 
 

@@ -11,38 +11,43 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from itertools import chain, count, repeat
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from xegrad.arrays import blocks
 from xegrad.errors import InputError, XegradError
 from xegrad.formats import json, labels
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
-from xegrad.problem_spec import CLAIMS, FIELDS
+from xegrad.problem_spec import CLAIMS, FIELDS, ProblemObject
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import NAMES
 
-# Bytes asked for at a time, so that the arrays of a stack fit into a processor's cache; a pipe gives what it holds.
-READ = 2**18
+# Bytes asked for at a time: with fewer, what a stack costs whatever its size counts, and with more, its arrays leave
+# the cache.  A pipe gives what it holds.
+READ = 2**19
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
 
-class Line(msgspec.Struct, frozen=True, eq=False):
-    """A line of a stream: its number, counted from one, and its problem as it stands, or why there is none."""
+class Lines(msgspec.Struct, frozen=True, eq=False):
+    """Lines of a stream by their places: their numbers, counted from one, and their problems as they stand.
 
-    number: int
-    fields: Any  # a ProblemObject, or None
-    error: str = ""
-    id: Any = UNSET
+    Column by column, since an object for each line would take as long as to read it.
+    """
+
+    numbers: Sequence[int]
+    fields: Sequence[Any]  # a ProblemObject each, or None
+    ids: Sequence[Any]
+    errors: Mapping[int, str] = {}  # by place, why there is no problem
+    columns: json.Columns | None = None  # of the fields, where all lines are problems and were read together
 
 
 class Stack(msgspec.Struct, frozen=True, eq=False):
@@ -89,29 +94,32 @@ def chunks(descriptor: int) -> Iterator[Chunk]:
         yield Chunk(last, number)
 
 
-def lines(chunk: Chunk) -> list[Line]:
+def lines(chunk: Chunk) -> Lines:
     """The lines of a chunk; empty ones are counted and skipped."""
-    text, number = chunk.text, chunk.number
-    if number == 1:
+    text, first = chunk.text, chunk.number
+    if first == 1:
         text = text.removeprefix(b"\xef\xbb\xbf")
-    if (objects := json.read_objects(text)) is not None:
-        return list(map(Line, count(number), objects, repeat(""), [fields.id for fields in objects]))
-    return [
-        decoded(line, number)
-        for number, line in enumerate(text.split(b"\n"), start=number)
+    if (read := json.read_objects(text)) is not None:
+        objects, columns = read
+        return Lines(range(first, first + len(objects)), objects, columns["id"], {}, columns)
+    texts = {
+        number: line
+        for number, line in enumerate(text.split(b"\n"), start=first)
         if line and not line.isspace()
-    ]
+    }
+    fields, errors, ids = [*zip(*map(decoded, texts.values()), strict=True)] or [()] * 3
+    return Lines([*texts], fields, ids, {place: error for place, error in enumerate(errors) if error})
 
 
-def decoded(text: bytes, number: int) -> Line:
-    """A line, or what is wrong with it."""
+def decoded(text: bytes) -> tuple[Any, str, Any]:
+    """The problem of a line, or None and what is wrong with it; and its id."""
     try:
         fields = json.read_object(text)
     except InputError as error:
-        return Line(number, None, shortened(error), _id_of(text))
+        return None, shortened(error), _id_of(text)
     except UnicodeDecodeError:
-        return Line(number, None, "the text is not UTF-8")
-    return Line(number, fields, "", fields.id)
+        return None, "the text is not UTF-8", UNSET
+    return fields, "", fields.id
 
 
 def shortened(error: XegradError) -> str:
@@ -129,23 +137,24 @@ _UNFIT = (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError
 
 
 def stacks(
-    lines: Sequence[Line], options: RawProblem, places: Sequence[int] | None = None
+    lines: Lines, options: RawProblem, places: Sequence[int] | None = None
 ) -> Iterator[Stack | tuple[int, str]]:
     """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it.
 
     Most streams are one stack.  Where they are not, the lines of each shape are tried, and then halves of these,
     down to the lines that are to blame.
     """
-    places = range(len(lines)) if places is None else places
+    columns = lines.columns if places is None else None
+    places = range(len(lines.fields)) if places is None else places
     if len(places) < 2:
-        yield from (_alone(lines[place], place, options) for place in places)
+        yield from (_alone(lines, place, options) for place in places)
         return
     try:
-        stack = _stack([lines[place].fields for place in places], places, options)
+        stack = _stack(columns or json.columns([lines.fields[place] for place in places]), places, options)
     except _UNFIT:
         groups: dict[Any, list[int]] = {}
         for place in places:
-            groups.setdefault(_shape(lines[place].fields), []).append(place)
+            groups.setdefault(_shape(lines.fields[place]), []).append(place)
         middle = len(places) // 2
         for part in groups.values() if len(groups) > 1 else (places[:middle], places[middle:]):
             yield from stacks(lines, options, part)
@@ -153,11 +162,11 @@ def stacks(
         yield from _within_memory(stack)
 
 
-def _alone(line: Line, place: int, options: RawProblem) -> Stack | tuple[int, str]:
-    if line.fields is None:
-        return place, line.error
+def _alone(lines: Lines, place: int, options: RawProblem) -> Stack | tuple[int, str]:
+    if lines.fields[place] is None:
+        return place, lines.errors[place]
     try:
-        raw = raw_problem(line.fields, options)
+        raw = raw_problem(lines.fields[place], options)
         return Stack(raw.problem(), [place], raw.layout)
     except InputError as error:
         return place, shortened(error)
@@ -191,27 +200,25 @@ def _size(value: Any) -> Any:
     return (len(value), len(value[0])) if value and isinstance(value[0], list) else len(value)
 
 
-def _stack(objects: Sequence[Any], places: Sequence[int], options: RawProblem) -> Stack:
+def _stack(columns: json.Columns, places: Sequence[int], options: RawProblem) -> Stack:
     """The arrays of all lines at once.  What does not fit raises something: which line it was, and why, is
     found by trying fewer."""
-    if not all(objects):
-        raise ValueError("no problem")
-    columns = dict(zip(FIELDS, zip(*map(astuple, objects), strict=True), strict=True))
-    if any(columns[key].count(columns[key][0]) < len(objects) for key in _SHARED):
+    n_lines = len(places)
+    if any(columns[key].count(columns[key][0]) < n_lines for key in _SHARED):
         raise ValueError("other options")
-    if any(0 < columns[key].count(UNSET) < len(objects) for key in ("b", "id")):
+    if any(0 < columns[key].count(UNSET) < n_lines for key in ("b", "id")):
         raise ValueError("not all have b, or not all an id")
-    first = raw_problem(objects[0], options)
+    first = raw_problem(ProblemObject(**{key: column[0] for key, column in columns.items()}), options)
     one = first.problem()
     arrays: dict[str, Any] = {}
     for key, name in _ARRAYS.items():
         if (of_one := getattr(one, name)) is None:
             continue
         if key in options.values:  # for each line that of the command line
-            arrays[name] = np.broadcast_to(of_one, (len(objects), *of_one.shape))
+            arrays[name] = np.broadcast_to(of_one, (n_lines, *of_one.shape))
         else:
             moved = first.layout.to_library(name, _array(columns[key]))
-            arrays[name] = moved.reshape(len(objects), *of_one.shape)
+            arrays[name] = moved.reshape(n_lines, *of_one.shape)
     problem = replace(one, targets=_targets(columns["label"], one, options), **arrays)
     return Stack(problem, places, first.layout)
 
@@ -220,7 +227,7 @@ def _array(values: Sequence[Any]) -> Array:
     """Lists of lists as numpy.array makes of them, which looks at each number for its type: in half the time."""
     shape = [len(values)]
     while isinstance(values[0], list):
-        (size,) = {len(part) for part in values}  # a ValueError where there are several
+        (size,) = {*map(len, values)}  # a ValueError where there are several
         shape.append(size)
         values = [*chain.from_iterable(values)]
     return np.fromiter(values, np.float64, len(values)).reshape(shape)
@@ -235,6 +242,8 @@ def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targ
         return replace(one.targets, **{name: np.broadcast_to(of_one, shape)})
     if name == "soft":
         array: Any = np.array(of_lines)
+    elif {*map(type, of_lines)} == {int}:  # one row each
+        array = np.fromiter(of_lines, np.intp, len(of_lines))
     else:
         flat = np.array(of_lines, dtype=object).reshape(shape).ravel().tolist()
         array = labels.targets(flat, len(flat), one.n_classes, one.classes, {}).labels

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from xegrad.arrays import frozen
 from xegrad.errors import InputError
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import checked
@@ -29,7 +30,7 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
         raise InputError("NPY holds one array, not a problem; give it as a part, with -W or -x")
     with reading("NPY"):
         stream = io.BytesIO(data)
-        array = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
+        array = frozen(np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER))
     return RawProblem({part: checked(array, FIELDS[part])})
 
 

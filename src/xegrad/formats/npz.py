@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.arrays import frozen
 from xegrad.errors import InputError
 from xegrad.formats.npy import LONGEST_HEADER, reading
 from xegrad.formats.raw_problem import RawProblem
@@ -55,4 +56,5 @@ def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{key} is no array that numpy saved")
+        frozen(array)
     return arrays

@@ -22,6 +22,7 @@ import msgspec
 
 from xegrad import memory, notebook
 from xegrad.naming import gradient_name
+from xegrad.progress import duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from xegrad.bounds import Bound
     from xegrad.problem import Problem
-    from xegrad.targets import Array
+    from xegrad.targets import Array, Targets
 
 
 class Evaluation(msgspec.Struct, frozen=True, eq=False):
@@ -59,7 +60,7 @@ class Evaluation(msgspec.Struct, frozen=True, eq=False):
     @property
     def left_out(self) -> str:
         """How numbers would be certified that are not because that takes too long; or ""."""
-        takes = f"takes about {self.seconds_left:,.0f} s" if self.seconds_left >= 1 else "decides it"
+        takes = f"takes {duration(self.seconds_left)}" if self.seconds_left >= 1 else "decides it"
         return f"--exact {takes}" if self.seconds_left else ""
 
     def is_certain_of(self, name: str) -> bool:
@@ -99,20 +100,49 @@ class Method(msgspec.Struct, frozen=True):
         problem = problem.rounded if self.rounds else problem
         return import_module(self.module).evaluate(problem, names)
 
+    def evaluate_arrays(
+        self,
+        weights: Any,
+        inputs: Any,
+        targets: Targets,
+        bias: Any = None,
+        with_respect_to: Sequence[str] = ("weights",),
+    ) -> Evaluation:
+        """The same of W (N, T), X (B, N) and b (T,), which are not copied, since nothing of them is kept.
+
+        Examples
+        --------
+        >>> METHODS["shortcut"].evaluate_arrays(np.eye(2), np.ones((1, 2)), Targets([0])).gradients["weights"]
+        array([[-0.5,  0.5],
+               [-0.5,  0.5]])
+        """
+        from xegrad.arrays import lent
+        from xegrad.problem import Problem
+
+        return self.evaluate(Problem(lent(weights), lent(inputs), targets, lent(bias)), with_respect_to)
+
     def bound(self, problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
         """The error bound: how far from the exact values those of this method are at most."""
-        from xegrad import bounds
-
         names = _names(with_respect_to)
-        of_bound = bounds.memory(problem, names, is_stable=self.name == "shortcut")
-        memory.check(problem, max(self.memory(problem, names), of_bound))
+        memory.check(problem, self.memory(problem, names), self.memory_of_bound(problem, names))
         return import_module(self.module).bound(problem, names)
+
+    def work(self, problem: Problem) -> float:
+        """An estimate of the seconds that the loss and dL/dW take, from the sizes alone (docs/numerics.md, 9.8)."""
+        seconds: float = import_module(self.module).work(*problem.sizes, problem.n_problems)
+        return seconds
 
     def memory(self, problem: Problem, names: Sequence[str]) -> int:
         """The bytes beside the problem that an evaluation takes, what it returns among them."""
         is_rounded = self.rounds and problem.precision is not None
         beside = problem.nbytes if is_rounded else 0
         return beside + problem.nbytes_of(names) + import_module(self.module).memory(problem)
+
+    def memory_of_bound(self, problem: Problem, names: Sequence[str]) -> int:
+        """The same of its error bound."""
+        from xegrad import bounds
+
+        return bounds.memory(problem, names, is_stable=self.name == "shortcut")
 
 
 def _names(with_respect_to: str | Sequence[str]) -> tuple[str, ...]:
@@ -141,16 +171,29 @@ METHODS: Mapping[str, Method] = {
 Result = TypeVar("Result")
 
 
+def without_exact(
+    instead: Callable[..., Result],
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Of a function of a problem, its exact values and more: called without these, it is the other function."""
+
+    def of_both(function: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(function)
+        def call(problem: Problem, *arguments: Any, **named: Any) -> Result:
+            has_exact = "exact" in named or isinstance(next(iter(arguments), None), Evaluation)
+            return (function if has_exact else instead)(problem, *arguments, **named)
+
+        return call
+
+    return of_both
+
+
 def exact_if_absent(function: Callable[..., Result]) -> Callable[..., Result]:
-    """A function of a problem, its exact values and more, which may be called without the exact values."""
+    """A function of a problem, its exact values and more, which evaluates these where they are not given."""
     others = function.__code__.co_varnames[2 : function.__code__.co_argcount]
 
-    @wraps(function)
-    def call(problem: Problem, *arguments: Any, **named: Any) -> Result:
-        if "exact" in named or isinstance(next(iter(arguments), None), Evaluation):
-            return function(problem, *arguments, **named)
-        name = {**dict(zip(others, arguments, strict=False)), **named}.get("with_respect_to", "weights")
-        exact = METHODS["exact"].evaluate(problem, () if str(name) == "loss" else (gradient_name(name),))
+    def evaluating(problem: Problem, *arguments: Any, **named: Any) -> Result:
+        given = {**dict(zip(others, arguments, strict=False)), **named}
+        exact = METHODS["exact"].evaluate(problem, (gradient_name(given.get("with_respect_to", "weights")),))
         return function(problem, exact, *arguments, **named)
 
-    return call
+    return without_exact(evaluating)(function)

@@ -20,13 +20,14 @@ MEMORY_BUDGET = 8 * 2**20  # bytes of a layer Jacobian that exist at a time: the
 bound = bounds.chain
 
 
-def work(n_rows: int, n_inputs: int, n_classes: int) -> float:
-    """An estimate of the seconds that dL/dW takes, from the sizes alone (on the machine of benchmarks/RESULTS.md).
+def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py).
 
     By whole rows DS is multiplied with all of Dg, which takes longer than leaving out its zeros.
     """
     is_whole = 8 * n_classes**2 * n_inputs <= MEMORY_BUDGET
-    return n_rows * n_classes**2 * (3e-9 + n_inputs * (4.5e-9 if is_whole else 0.6e-9))
+    of_entry = 1.6e-9 + 0.035e-9 * n_classes if is_whole else 0.7e-9
+    return 60e-6 + n_problems * n_rows * n_classes**2 * (1e-9 + n_inputs * of_entry)
 
 
 def memory(problem: Problem) -> int:
@@ -132,7 +133,14 @@ def _products(
     blocks = _blocks(probabilities, columns)
     for rows, classes in progress.track(blocks, "chain") if len(blocks) > 1 else blocks:
         softmax = softmax_jacobian(probabilities[rows], classes)
-        yield rows, (outer[rows][..., None, classes] @ jacobian(softmax, rows, classes))[..., 0, :]
+        yield rows, _product(outer[rows][..., None, classes], jacobian(softmax, rows, classes))
+
+
+def _product(factors: Array, block: Array) -> Array:
+    """Of rows of DXE (.., 1, t) and a block of Jacobians (.., t, columns)."""
+    # Of one class: numpy takes three times as long for a product of matrices that has one term.
+    product = np.multiply(factors, block, out=block) if block.shape[-2] == 1 else factors @ block
+    return product[..., 0, :]
 
 
 def _blocks(probabilities: Array, columns: int) -> list[tuple[Any, slice]]:

@@ -31,6 +31,11 @@ def memory(problem: Problem) -> int:
     return lines + 12 * of_logits + 2 * MEMORY_BUDGET
 
 
+def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
+    return n_problems * (100e-6 + n_inputs * (32e-6 + 24e-9 * n_rows * n_classes**2))
+
+
 @np.errstate(all="ignore")
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
     """The loss, and each entry from the losses of two problems with that number moved."""

@@ -65,6 +65,13 @@ def memory(problem: Problem) -> int:
     return held + 16 * (min(BLOCK, chunk) + of_rows) + 2**12
 
 
+def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
+    products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
+    factors = n_inputs * (n_rows + n_classes)
+    return 30e-6 + n_problems * (0.07e-9 * products + 1e-9 * factors + 8e-9 * residuals)
+
+
 def _labels_and_masses(problem: Problem) -> tuple[NDArray[np.intp], Array]:
     """The class of each row, any class if the row is ignored, and Q there."""
     targets = problem.targets
@@ -80,8 +87,7 @@ def _residual(
     """The losses (B,) and dL/dZ (B, T) of some rows."""
     residual = layer.logits(problem, rows)
     n_classes, dtype = problem.n_classes, problem.dtype
-    losses = np.empty(residual.shape[:-1], dtype)
-    logits_of_rows, losses_of_rows = residual.reshape(-1, n_classes), losses.reshape(-1)
+    logits_of_rows = residual.reshape(-1, n_classes)
     in_place: Callable[..., Array] = _in_place
     targets: list[NDArray[Any]]
     if one_hot is not None:
@@ -89,8 +95,12 @@ def _residual(
     else:
         in_place = _in_place_of_soft
         targets = [problem.targets.effective(n_classes, dtype, rows).reshape(-1, n_classes)]
-    for block in blocks(len(losses_of_rows), BLOCK // (n_classes * dtype.itemsize)):
-        losses_of_rows[block] = in_place(logits_of_rows[block], *(part[block] for part in targets))
+    losses_of_blocks = [
+        in_place(logits_of_rows[block], *[part[block] for part in targets])
+        for block in blocks(len(logits_of_rows), BLOCK // (n_classes * dtype.itemsize))
+    ]
+    one = len(losses_of_blocks) == 1
+    losses = (losses_of_blocks[0] if one else np.concatenate(losses_of_blocks)).reshape(residual.shape[:-1])
     if one_hot is not None and not problem.targets.count_all:
         losses[one_hot[1][..., rows] == 0] = 0  # also where the loss is infinite, or no number
     return losses, residual

@@ -73,6 +73,7 @@ class Arithmetic(msgspec.Struct, frozen=True):
     # The format in which partial sums of a gradient are rounded and added, and how many there are.
     partial: tuple[Arithmetic, Callable[[Any, str], int]] | None = None
     dropped_below: float = 0.0  # a residual that is less than this part of q may count as 0
+    is_careful: bool = False  # residuals are formed as in (3.4), where nothing cancels but what must
     failure: float = 0.0  # with which probability all roundings of one term may lead past its gamma
 
     @property
@@ -109,7 +110,7 @@ class Arithmetic(msgspec.Struct, frozen=True):
         return np.minimum(worst, self._probable(n)) if self.failure else worst
 
     def _probable(self, n: Any) -> Any:
-        """What n independent roundings of mean 0 exceed with a probability of `failure` at most (4.21)."""
+        """What n independent roundings of mean 0 exceed with a probability of `failure` at most (4.23)."""
         u = self.adding.u
         deviations = math.sqrt(2 * math.log(2 / self.failure)) / (1 - u)
         return np.expm1(deviations * np.sqrt(n) * u + n * u**2 / (1 - u))

@@ -21,7 +21,9 @@ import msgspec
 import numpy as np
 
 from xegrad import layer
+from xegrad.arrays import blocks
 from xegrad.numbers.arithmetic import Arithmetic
+from xegrad.numbers.sums import Products, bounded
 from xegrad.targets import Array
 
 
@@ -56,9 +58,13 @@ class Rounded(msgspec.Struct, eq=False):
         """The operands' errors move it by `moved`; what is then rounded is at most |value| + moved (4.2)."""
         if not self.arithmetic.rounds:
             return exact(value, self.arithmetic)
-        size = np.abs(value) + moved
-        error = moved + self.arithmetic.u * size + underflows * self.arithmetic.eta
-        return Rounded(value, _bounded(error, size, self.arithmetic), self.arithmetic)
+        size = np.abs(value)
+        size += moved
+        error = self.arithmetic.u * size
+        error += moved
+        if underflows:
+            error += underflows * self.arithmetic.eta
+        return Rounded(value, bounded(error, size, self.arithmetic), self.arithmetic)
 
     def in_any_way(self, roundings: int, underflows: Any = 0, additions: int = 0) -> Rounded:
         """The same, however it is formed: with so many roundings of the result more, so many underflows, and a sum of
@@ -74,12 +80,12 @@ class Rounded(msgspec.Struct, eq=False):
 
     def stored(self, other: Arithmetic) -> Rounded:
         """The same once it is rounded to another format; an exact number that the format holds is not rounded
-        (5.11)."""
+        (5.12)."""
         if not self.arithmetic.rounds:
             return self
         error = other.rounding(self.value, self.error)
-        if self.is_exact:
-            error = np.where(other.holds(self.value), 0.0, error)
+        if not np.all(self.error):
+            error = np.where(np.equal(self.error, 0) & other.holds(self.value), 0.0, error)
         fits = np.abs(self.value) + self.error <= other.largest
         return Rounded(self.value, np.where(fits, error, np.inf), self.arithmetic)
 
@@ -109,9 +115,10 @@ class Rounded(msgspec.Struct, eq=False):
         moved = np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error)
         result = self._result(value, moved, underflows=1)
         for factor in (self, other):
-            if factor.is_exact:
+            if not np.all(factor.error):  # entry by entry: it does not matter what else is in the array
                 size = np.abs(factor.value)
-                result.error = np.where((size == 0) | (size == 1), moved, result.error)
+                is_kept = ((size == 0) | (size == 1)) & np.equal(factor.error, 0)
+                result.error = np.where(is_kept, moved, result.error)
         return result
 
     __rmul__ = __mul__
@@ -148,7 +155,7 @@ class Rounded(msgspec.Struct, eq=False):
 
         if not self.arithmetic.rounds:
             return Addends(total(self.value))
-        terms = 1 if self.value.shape[axis] == 1 else total((self.value != 0) | (self.error != 0))
+        terms = total((self.value != 0) | (self.error != 0))
         return Addends(total(self.value), terms, total(np.abs(self.value) + self.error), total(self.errors))
 
     # Entries in other places; nothing is rounded.
@@ -180,13 +187,6 @@ class Rounded(msgspec.Struct, eq=False):
         return self.moved(lambda array: array.reshape(shape))
 
 
-def _bounded(error: Any, size: Any, arithmetic: Arithmetic) -> Any:
-    """The error, infinite where the size is near overflow."""
-    if size.size and not size.max() <= arithmetic.near_overflow:  # a NaN is near nothing
-        return np.where(size <= arithmetic.near_overflow, error, np.inf)
-    return error
-
-
 def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
     """A number that nobody rounds."""
     return Rounded(value, 0.0, arithmetic)
@@ -195,8 +195,12 @@ def exact(value: Any, arithmetic: Arithmetic) -> Rounded:
 def entered(value: Any, arithmetic: Arithmetic) -> Rounded:
     """Float64 numbers as they enter the arithmetic: rounded, where its precision does not hold them."""
     value = np.asarray(value, dtype=np.float64)
-    if not arithmetic.rounds_inputs or (held := arithmetic.holds(value)).all():
+    flat = value.ravel("K")
+    if not arithmetic.rounds_inputs or all(
+        arithmetic.holds(flat[some]).all() for some in blocks(flat.size, 2**15)
+    ):
         return exact(value, arithmetic)
+    held = arithmetic.holds(value)
     return Rounded(value, np.where(held, 0, arithmetic.u * np.abs(value) + arithmetic.eta), arithmetic)
 
 
@@ -222,86 +226,7 @@ def summed(parts: Sequence[Addends], n_terms: int, arithmetic: Arithmetic, parti
         error = np.where(np.equal(added, 0), error, arithmetic.rounding(value, error))
     if partial:
         error = error + partial * (1 + arithmetic.gamma(arithmetic.terms(n_terms))) * size
-    return Rounded(value, _bounded(error, size, arithmetic), arithmetic)
-
-
-class Products:
-    """The error of A B, or A B + c, from some of the n products of each sum at a time; c is in any place of the sums.
-
-    `partial` is gamma of the roundings of partial sums, where these are rounded to another format.
-    With g = gamma of the n products of a sum (n + 1 terms with c) it is
-    |A| (g |B| + (1 + g) dB) + (1 + g) dA (|B| + dB), with n underflows: two products, one where A or B is exact (4.7).
-    All but g and what follows from it is a sum over the n, so that a few of them at a time come to the same.
-    """
-
-    def __init__(
-        self, n_terms: int, arithmetic: Arithmetic, plus: Rounded | None = None, partial: float = 0.0
-    ):
-        self.n_terms, self.arithmetic, self.plus = n_terms, arithmetic, plus
-        g = arithmetic.gamma(arithmetic.terms(n_terms) + (plus is not None))
-        self.g = g + partial * (1 + g) if partial else g
-        self.moved: Any = 0
-        self.size: Any = 0  # of the sums, where these may be near overflow
-
-    def add(self, first: Rounded, second: Rounded) -> None:
-        """The products of columns of A and rows of B."""
-        a = np.abs(first.value)
-        if first.is_exact and second.is_exact:
-            moved = _no_less(a, np.abs(second.value))
-            moved *= self.g
-        elif second.is_exact:
-            moved = _no_less(self.moves(first), np.abs(second.value))
-        else:
-            moved = _no_less(a, self.moves(second))
-            if not first.is_exact:
-                moved += (1 + self.g) * (first.errors @ (np.abs(second.value) + second.error))
-        self.moved = moved if np.ndim(self.moved) == 0 else np.add(self.moved, moved, out=self.moved)
-        if not _largest(first) * _largest(second) * self.n_terms <= self.arithmetic.near_overflow:
-            self.size = self.size + (a + first.error) @ (np.abs(second.value) + second.error)
-
-    def moves(self, factor: Rounded) -> Array:
-        """g |A| + (1 + g) dA: how far the products with numbers that are exact move the sums."""
-        moves = np.abs(factor.value)
-        moves *= self.g
-        return moves if factor.is_exact else np.add(moves, (1 + self.g) * factor.error, out=moves)
-
-    def sum(self, value: Array) -> Rounded:
-        """The sums, whose value is known."""
-        arithmetic, size, plus = self.arithmetic, self.size, self.plus
-        error = np.add(self.moved, self.n_terms * arithmetic.adding.eta, out=self.moved)
-        if plus is not None:
-            added = np.abs(plus.value)
-            error = error + (1 + self.g) * plus.error + self.g * added
-            if np.ndim(size) or not added.max(initial=0.0) <= arithmetic.near_overflow:
-                size = np.abs(value) + added + size
-        if arithmetic.sums is not None:
-            error = arithmetic.rounding(value, error)
-        return Rounded(value, _bounded(error, size, arithmetic) if np.ndim(size) else error, arithmetic)
-
-
-MANY = 2**28  # multiplications, of which half the time is worth the least and the largest of all factors
-FEW = 2**11  # terms
-
-
-def _no_less(first: Array, second: Array) -> Array:
-    """A B of numbers that are not negative, or a little more: many of them in float32, where that holds them (4.24)."""
-    n_terms = first.shape[-1]
-    if first.ndim != 2 or second.ndim != 2 or n_terms > FEW or first.size * second.shape[-1] < MANY:
-        return first @ second
-    for factor in (first, second):  # far from where float32 or a product of two overflows or loses digits
-        least = factor.min() or factor.min(initial=1.0, where=factor != 0)
-        if not (least >= 2.0**-60 and factor.max() <= 2.0**50):
-            return first @ second
-    steps = (n_terms + 2) * 2.0**-24
-    product = (first.astype(np.float32) @ second.astype(np.float32)).astype(np.float64)
-    product *= 1 / (1 - steps / (1 - steps))
-    return product
-
-
-def _largest(number: Rounded) -> float:
-    """No entry and its error are more."""
-    value = number.value
-    return float(max(value.max(initial=0.0), -value.min(initial=0.0)) + np.max(number.error, initial=0.0))
+    return Rounded(value, bounded(error, size, arithmetic), arithmetic)
 
 
 def product(
@@ -320,7 +245,7 @@ def product(
         return exact(value, arithmetic)
     products = Products(first.value.shape[-1], arithmetic, plus, partial)
     products.add(first, second)
-    return products.sum(value)
+    return Rounded(value, products.error(value), arithmetic)
 
 
 # Several numbers in one.
@@ -356,8 +281,27 @@ class Exponentials(NamedTuple):
     """exp of logits less the largest of their row, and how far each moves with the errors of the logits."""
 
     forward: layer.Forward
-    exponents: Array  # a (4.8), the error of log E
+    exponents: Array  # a (4.10), the error of log E
     moves: Array  # (2, B, T): up, E (e^a - 1), and down, E (1 - e^-a)
+
+    @property
+    def moved(self) -> Array:
+        """dS (4.14), how far these move S: up (4.12) and down (4.13), times sum E, where each E_i moves one way and the
+        others the other way."""
+        forward, moves = self.forward, self.moves
+        size = forward.exponentials
+        apart = _of_others(moves[::-1])
+        apart *= size
+        apart += moves * layer.other_exponentials(forward)
+        ends = np.empty_like(moves)
+        np.add(size, moves[0], out=ends[0])
+        np.subtract(size, moves[1], out=ends[1])
+        others = _of_others(ends[::-1])
+        others += ends
+        apart /= others
+        moved: Array = apart.max(axis=0)
+        moved /= 1 + forward.others
+        return np.fmin(moved, min(size.shape[-1] - 1, 1), out=moved)
 
 
 def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Exponentials:
@@ -384,28 +328,37 @@ def exponentials(logits: Rounded, forward: layer.Forward | None = None) -> Expon
 def softmax(logits: Rounded, known: Exponentials | None = None) -> Rounded:
     """S over the last axis, from exponentials that are known, or not.
 
-    Its error is (4.12) and (4.13).  The probability of one class is 1, and exact.  A quotient of what overflows or
+    Its error is (4.15).  The probability of one class is 1, and exact.  A quotient of what overflows or
     underflows is NaN: then nothing more is known than that two probabilities are never further apart than 1.
     """
-    forward, exponents, moves = known or exponentials(logits)
-    arithmetic, probabilities = logits.arithmetic, forward.probabilities
+    known = known or exponentials(logits)
+    arithmetic, probabilities = logits.arithmetic, known.forward.probabilities
     if not arithmetic.rounds:
         return exact(probabilities, arithmetic)
-    size, n_classes = forward.exponentials, logits.value.shape[-1]
-    ends = np.array([size + moves[0], size - moves[1]])
-    # Up (4.10) and down (4.11), times sum E: each E_i moves one way, and the others the other way.
-    apart = moves * layer.other_exponentials(forward) + size * _of_others(moves[::-1])
-    apart = apart / (ends + _of_others(ends[::-1]))
-    error = np.fmin(apart.max(axis=0) / (1 + forward.others), min(n_classes - 1, 1))
-    count = n_classes + 3
-    error = error + count * (arithmetic.roundings(3, n_classes) / count * probabilities + arithmetic.eta)
-    return Rounded(probabilities, _none_near_overflow(error, exponents), arithmetic)
+    count = (n_classes := logits.value.shape[-1]) + 3
+    error = known.moved
+    rounding = arithmetic.roundings(3, n_classes) / count * probabilities
+    rounding += arithmetic.eta
+    rounding *= count
+    error += rounding
+    return Rounded(probabilities, _none_near_overflow(error, known.exponents), arithmetic)
+
+
+def complements(logits: Rounded, known: Exponentials) -> Rounded:
+    """1 - S = O / (1 + s), the other exponentials added up (3.3): off by as much as S is but for the roundings, which
+    are of 1 - S: T of each of the two sums, and four more."""
+    arithmetic, n_classes, forward = logits.arithmetic, logits.value.shape[-1], known.forward
+    value = layer.other_exponentials(forward) / (1 + forward.others)
+    error = (
+        known.moved + arithmetic.roundings(4, 2 * n_classes) * value + (2 * n_classes + 4) * arithmetic.eta
+    )
+    return Rounded(value, _none_near_overflow(error, known.exponents), arithmetic)
 
 
 def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any = None) -> Rounded:
     """log S = D - log1p(s), from the logits and not from S; of all classes, or of the (B, 1) that are wanted.
 
-    log sum E moves as (4.14) says, and D_k by e_k; what is formed of them adds its roundings (4.15).
+    log sum E moves as (4.16) says, and D_k by e_k; what is formed of them adds its roundings (4.17).
     """
     forward, exponents, (up, _) = known or exponentials(logits)
     of_logits, shifted, arithmetic = logits.errors, forward.shifted, logits.arithmetic
@@ -425,12 +378,13 @@ def log_softmax(logits: Rounded, known: Exponentials | None = None, classes: Any
 
 def _of_others(sizes: Array) -> Array:
     """The sum of all other numbers of a row, none negative: the whole less the number, but for the largest."""
-    largest = sizes.argmax(axis=-1)[..., None]
-    rest = sizes.copy()
-    np.put_along_axis(rest, largest, 0, axis=-1)
-    of_largest = rest.sum(axis=-1, keepdims=True)
-    others = np.take_along_axis(sizes, largest, axis=-1) + of_largest - sizes
-    np.put_along_axis(others, largest, of_largest, axis=-1)
+    where = sizes.argmax(axis=-1)[..., None]
+    largest = np.take_along_axis(sizes, where, axis=-1)
+    np.put_along_axis(sizes, where, 0, axis=-1)  # for the while of a sum
+    rest = sizes.sum(axis=-1, keepdims=True)
+    np.put_along_axis(sizes, where, largest, axis=-1)
+    others: Array = largest + rest - sizes
+    np.put_along_axis(others, where, rest, axis=-1)
     return others
 
 

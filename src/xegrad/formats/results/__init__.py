@@ -86,7 +86,7 @@ def compute_results(
 ) -> list[Line]:
     """What `compute --json` prints, of each problem of a stack; ids and warnings are one for each."""
     classes = computation.problem.classes
-    probabilities = _of_each(computation, layout, "logits", computation.forward.probabilities)
+    probabilities = _of_each(computation, layout, "logits", computation.probabilities)
     values = {key(name): _values(computation, name, layout) for name in computation.evaluations}
     accuracy: Fields = {
         key(name): _accuracy(_together(_in_rows(from_exact, computation.n_problems)))

@@ -19,7 +19,14 @@ PLACE = b"\0"  # stands for an array in the text of a tree: no JSON holds this b
 
 Line = tuple[bytes, ...]  # of JSON in pieces, so that an array that stands in several places is one in memory
 
-_encoder = msgspec.json.Encoder(enc_hook=np.ndarray.tolist)
+
+def _as_list(array: Any) -> list[Any]:
+    """The numbers of an array, or of a large one its rows, which become numbers one after the other."""
+    values: list[Any] = [*array] if array.ndim > 1 and array.size > IN_CACHE else array.tolist()
+    return values
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_as_list)
 
 
 def encode(result: Any) -> Line:
@@ -63,7 +70,7 @@ def objects(tree: Any) -> list[Line]:
 def _texts(array: Any) -> list[bytes]:
     """The value of each problem as JSON, null for a number that it cannot hold."""
     if array.ndim > 2 and array[0].size > IN_CACHE:
-        return [_encoder.encode([*one]) for one in array]  # each row a list for itself
+        return list(map(_encoder.encode, array))
     values: list[Any] = array.tolist()
     if array.ndim > 1 or array.dtype.kind in "OU":
         return list(map(_encoder.encode, values))

@@ -30,15 +30,15 @@ from xegrad.methods.exact import doublewords, integers
 from xegrad.methods.exact.doublewords import Layer
 from xegrad.methods.exact.nearest import Nearest, half_ulp
 from xegrad.problem import Problem
+from xegrad.progress import LONG, foretell
 
-AFFORDABLE = 10.0  # seconds that integers may take, by estimate, unless someone asks for more
 FIRST, FINER = 2, 3  # slices of the factors of a product in double words, and for what these leave open
 AT_ONCE = 0.001  # seconds: what integers do in less needs no other rung
 STACKED = 1 << 17  # numbers of W and of Z in the problems that are computed as one
 
 Results = dict[str, Nearest]
 
-_affordable: ContextVar[float] = ContextVar("affordable", default=AFFORDABLE)
+_affordable: ContextVar[float] = ContextVar("affordable", default=LONG)
 
 
 @contextmanager
@@ -57,7 +57,8 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     if not stack:
         results, seconds_left = _climbed(problem, names)
     else:
-        flat = problem.at(np.unravel_index(np.arange(math.prod(stack)), stack))
+        each = np.unravel_index(np.arange(math.prod(stack)), stack)
+        flat = problem if len(stack) == 1 else problem.at(each)
         results, seconds_left = _climbed_together(flat, names)
         results = {
             name: Nearest(*(part.reshape(stack + part.shape[1:]) for part in astuple(nearest)))
@@ -94,7 +95,7 @@ def memory(problem: Problem) -> int:
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
-    """An estimate of the seconds that dL/dW takes, from the sizes alone, where double words decide everything."""
+    """An estimate of the seconds that the loss and dL/dW take, where double words decide everything."""
     at_once = n_problems * integers.work(n_rows, n_inputs, n_classes)
     return at_once if at_once < AT_ONCE else doublewords.work(n_rows, n_inputs, n_classes, n_problems)
 
@@ -121,8 +122,9 @@ def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, 
         alone = [_climbed(one, names) for one in problem.unstacked()]
         parts, seconds_left = [results for results, _ in alone], sum(seconds for _, seconds in alone)
         return {name: _gathered(np.stack, [part[name] for part in parts]) for name in names}, seconds_left
-    stacks = map(problem.at, blocks(n_problems, together))
-    parts = [_layer(some).nearest(dict.fromkeys(names), FIRST) for some in stacks]
+    some = blocks(n_problems, together)
+    stacks = [problem] if len(some) == 1 else map(problem.at, some)
+    parts = [_layer(stack).nearest(dict.fromkeys(names), FIRST) for stack in stacks]
     results = {name: _gathered(np.concatenate, [part[name] for part in parts]) for name in names}
     certain = [nearest.certain.reshape(n_problems, -1).all(axis=1) for nearest in results.values()]
     places = np.flatnonzero(~np.logical_and.reduce(certain))
@@ -149,6 +151,7 @@ def _finish(problem: Problem, results: Results, affordable: float, layer: Layer 
         _improve(results, layer.nearest(still_open, FINER))
         still_open = _open(results)
     if still_open and seconds <= affordable and _fits(problem, affordable):
+        foretell("what is still open is decided by long integers, which takes", seconds)
         _improve(results, integers.nearest(problem, [*still_open]))
         return 0.0
     return seconds if still_open else 0.0

@@ -149,8 +149,10 @@ def memory(problem: Problem) -> int:
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int) -> float:
-    """An estimate of the seconds that dL/dW takes, from the sizes alone."""
-    return n_rows * n_classes * (30e-6 + n_inputs * 1.5e-6)
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
+    factors = n_inputs * (n_rows + n_classes)
+    residuals, products = n_rows * n_classes, n_rows * n_inputs * n_classes
+    return 0.15e-3 + 90e-6 * n_rows + 17e-6 * residuals + 0.58e-6 * factors + 0.3e-6 * products
 
 
 def _scaled(values: Array) -> tuple[Integers, int]:

@@ -1,0 +1,74 @@
+"""The time of each method beside its estimate, by which it is said, left out, or computed unasked.
+
+    OPENBLAS_NUM_THREADS=1 python benchmarks/estimates.py [SECONDS]
+
+In CPU time, the least of five; sizes whose estimate is above SECONDS (2 by default) are left out.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from xegrad import METHODS, Problem, Targets
+
+SIZES = (
+    (1, 3, 5),
+    (150, 4, 3),
+    (1, 20, 20),
+    (1, 784, 10),
+    (64, 784, 10),
+    (4096, 784, 10),
+    (20_000, 100, 50),
+    (1, 100, 100),
+    (64, 64, 100),
+    (1, 100, 1000),
+    (64, 128, 1000),
+    (1, 1000, 1000),
+    (1, 10, 4000),
+    (1, 4096, 32_000),
+    (512, 1024, 8192),
+)
+ROUNDS = 5
+
+
+def problem(n_rows: int, n_inputs: int, n_classes: int) -> Problem:
+    """Numbers of one size, and logits near one."""
+    random = np.random.default_rng(0)
+    return Problem(
+        random.normal(size=(n_inputs, n_classes)) / np.sqrt(n_inputs),
+        random.normal(size=(n_rows, n_inputs)),
+        Targets(labels=random.integers(n_classes, size=n_rows)),
+    )
+
+
+def measured(method: str, sizes: tuple[int, int, int]) -> float:
+    """The least CPU time of an evaluation, of a problem that nothing is known of."""
+    times = []
+    METHODS[method].evaluate(problem(1, 1, 2))  # imports what it needs
+    for _ in range(ROUNDS):
+        one = problem(*sizes)
+        start = time.process_time()
+        METHODS[method].evaluate(one)
+        times.append(time.process_time() - start)
+        if sum(times) > 1:
+            break
+    return min(times)
+
+
+def main() -> None:
+    most = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
+    print("| method | B, N, T | estimate | measured | ratio |\n|---|---|---|---|---|")
+    for method in METHODS:
+        for sizes in SIZES:
+            estimate = METHODS[method].work(problem(*sizes))
+            if estimate <= most:
+                time_taken = measured(method, sizes)
+                figures = f"{1e3 * estimate:.3g} ms | {1e3 * time_taken:.3g} ms | {estimate / time_taken:.2f}"
+                print(f"| {method} | {sizes} | {figures} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
