@@ -75,8 +75,8 @@ def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, in
 def test_a_claim_in_float32_takes_what_is_asked_for_and_not_much_less(
     shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> None:
-    """No exact values are needed, and none are counted: the limit that is named would do, and a quarter would not, though
-    it would do for a wrong claim, too."""
+    """No exact values are needed, and none are counted: the limit that is named would do, for a wrong claim too, and a
+    quarter would not."""
     one = problem(*shape)
     given = METHODS["shortcut"].evaluate(one, names).gradients
     claim = Claim({name: values.astype(np.float32) for name, values in given.items()})

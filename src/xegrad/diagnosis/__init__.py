@@ -59,7 +59,9 @@ def memory(problem: Problem, names: Sequence[str]) -> int:
     of_each, of_names = problem.nbytes_of(["logits"]), problem.nbytes_of(names)
     if bounds.is_large(problem):
         of_cells = min(of_each, 8 * AT_A_TIME) + 8 * IN_CACHE
-        held = max(32 * of_cells + 6 * of_names, 8 * of_cells + 16 * of_names)
+        # A softmax over the rows is made of some classes, but not of dL/dx and dL/dZ.
+        n_held = 26 if {*names} <= {"weights", "bias"} else 32
+        held = max(n_held * of_cells + 6 * of_names, 8 * of_cells + 16 * of_names)
     else:
         held = min(MOST_STACKED, OF_A_LOGIT * problem.n_rows * problem.n_classes) + 16 * of_names
     return held + 3 * problem.nbytes_of(["weights", "inputs"])
