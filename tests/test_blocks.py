@@ -6,7 +6,17 @@ import pytest
 from rich.text import Text
 
 from xegrad.display import blocks
-from xegrad.display.blocks import Block, Column, Figure, Listing, Paragraph, Replacement, Table, Verdict
+from xegrad.display.blocks import (
+    Beside,
+    Block,
+    Column,
+    Figure,
+    Listing,
+    Paragraph,
+    Replacement,
+    Table,
+    Verdict,
+)
 from xegrad.display.pictures import drawn, fenced
 from xegrad.display.terminal import Lines, bands, lines, of_block
 
@@ -142,6 +152,14 @@ def test_a_fence_is_longer_than_what_it_holds() -> None:
     assert fenced("a\n") == "```text\na\n```\n"
 
 
+def test_a_style_ends_with_its_half_of_the_page() -> None:
+    heading, aside = Figure([Text("a" * 50, style="heading")]), Figure([Text("b" * 50)])
+    (line,) = of_block(Beside([[heading]], [[aside]]), 110)
+    assert line.plain.endswith("b" * 50)
+    assert [(span.start, span.end) for span in line.spans] == [(0, 50)]
+    assert line.style == ""
+
+
 def test_ascii_has_other_signs_for_ours() -> None:
     laid_out: Lines = lines([[Paragraph("Σ_j x · W …"), Paragraph("…")]], 80, ascii=True)
-    assert [line.plain for line in laid_out] == ["Sum_j x * W ..", ".."]
+    assert [line.plain for line in laid_out] == ["Sum_j x * W ~", "~"]

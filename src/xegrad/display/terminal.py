@@ -33,7 +33,7 @@ from xegrad.display.plot import drawn
 Lines = list[Text]
 
 # What takes the place of characters that an ASCII terminal lacks.
-PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "..", "×": "x", "—": "-"}
+PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "~", "×": "x", "—": "-"}
 
 NARROWEST = 20  # columns of wrapped text beside its indentation
 WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
@@ -167,9 +167,9 @@ def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:
     right = lines(pair.right, width - taken, ascii=ascii)
     both = []
     for first, second in itertools.zip_longest(left, right, fillvalue=Text()):
-        first = first.copy()
-        first.pad_right(taken - first.cell_len)
-        both.append(_stripped(first.append_text(second)))
+        line = Text().append_text(first)  # whose style is not that of the whole line
+        line.pad_right(taken - line.cell_len)
+        both.append(_stripped(line.append_text(second)))
     return both
 
 
