@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Run, Shell, problem_json
+from xegrad.cli import app, completion
 
 # What each shell is asked, after it has read its script: the words that would complete the line.
 ASK = {
@@ -65,12 +66,20 @@ LINES = {
 }
 
 
-def test_words_of_every_list_are_completed(shell: Shell) -> None:
+@pytest.mark.parametrize(("line", "words"), LINES.items())
+def test_words_of_every_list_are_completed(
+    line: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As fish is told, which hears a word and what it is."""
-    ask = "_XEGRAD_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args"
-    script = "".join(f'{ask} _TYPER_COMPLETE_ARGS="{line}" xegrad | cut -f 1; echo end\n' for line in LINES)
-    answers = shell(script).out.split("end\n")
-    assert {line: " ".join(answer.split()) for line, answer in zip(LINES, answers, strict=False)} == LINES
+    monkeypatch.setenv(completion.VARIABLE, "complete_fish")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+    completion.know_shells()
+    with pytest.raises(SystemExit):
+        app([], prog_name="xegrad")
+    assert [
+        answer.partition("\t")[0] for answer in capsys.readouterr().out.split("\n") if answer
+    ] == words.split()
 
 
 def test_bash_completes_what_it_takes_for_several_words(shell: Shell) -> None:

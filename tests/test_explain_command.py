@@ -169,7 +169,7 @@ def test_what_there_is_not_is_said_in_one_line(run: Run, arguments: tuple[str, .
 def test_without_a_problem_there_is_a_hint(run: Run, command: str) -> None:
     outcome = run(command, terminal=True)
     assert outcome.status == 2
-    assert f"no problem was given; see xegrad {command} --help" in outcome.err
+    assert f"no problem was given; see xegrad {command} -h" in outcome.err
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from conftest import Run
-from xegrad.display import plot
+from xegrad.display import plot, svg
 from xegrad.display.blocks import Plot
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,13 +36,13 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 def test_a_plot_lies_within_its_frame_whatever_the_values(name: str) -> None:
     values = VALUES[name]
-    root = ElementTree.fromstring(plot.svg(Plot(values), "done: a sentence"))
+    root = ElementTree.fromstring(svg.picture(Plot(values), "done: a sentence"))
     (line,) = root.iter(f"{SVG}polyline")
     points = [tuple(map(float, pair.split(","))) for pair in line.attrib["points"].split()]
-    assert all(plot.LEFT <= x <= plot.WIDTH - plot.MARGIN for x, _ in points)
-    assert all(0 < y <= plot.TALL - plot.BELOW for _, y in points)
-    assert len(points) <= 2 * plot.WIDTH
-    assert len([*root.iter(f"{SVG}circle")]) == (len(values) if len(values) <= plot.MOST_MARKED else 0)
+    assert all(svg.LEFT <= x <= svg.WIDTH - svg.MARGIN for x, _ in points)
+    assert all(0 < y <= svg.TALL - svg.BELOW for _, y in points)
+    assert len(points) <= 2 * svg.WIDTH
+    assert len([*root.iter(f"{SVG}circle")]) == (len(values) if len(values) <= svg.MOST_MARKED else 0)
 
 
 @pytest.mark.parametrize("ascii", [False, True], ids=["braille", "ascii"])
@@ -64,13 +64,13 @@ def test_one_loss_among_a_hundred_thousand_that_is_large_is_drawn() -> None:
     values[54_321] = 2.0
     lines = [line.plain for line in plot.drawn(Plot(values), 80)]
     assert re.search("[\u2801-\u28ff]", lines[1])
-    (line,) = ElementTree.fromstring(plot.svg(Plot(values), "done: it")).iter(f"{SVG}polyline")
+    (line,) = ElementTree.fromstring(svg.picture(Plot(values), "done: it")).iter(f"{SVG}polyline")
     heights = {float(pair.split(",")[1]) for pair in line.attrib["points"].split()}
     assert len(heights) == 2
 
 
 def test_a_power_law_is_a_straight_line_on_a_logarithmic_axis() -> None:
-    (line,) = ElementTree.fromstring(plot.svg(Plot(VALUES["decades"]), "done: it")).iter(f"{SVG}polyline")
+    (line,) = ElementTree.fromstring(svg.picture(Plot(VALUES["decades"]), "done: it")).iter(f"{SVG}polyline")
     heights = [float(pair.split(",")[1]) for pair in line.attrib["points"].split()]
     slopes = [after - before for before, after in itertools.pairwise(heights)]
     assert max(slopes) - min(slopes) <= 0.02  # a hundredth of a pixel is the last digit of each height

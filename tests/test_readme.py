@@ -29,7 +29,7 @@ PAGES = [
     ROOT / "sample_inputs" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-TOOLS = ("jq", "parallel", "git")  # that a command on a page may need
+TOOLS = ("jq", "git")  # that a command on a page may need
 
 
 def text(page: Path) -> str:

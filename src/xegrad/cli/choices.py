@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import typer
 
@@ -13,7 +13,7 @@ from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
 # Words, or what finds them when a shell asks.
-Words = Collection[str] | Callable[[typer.Context | None], Collection[str]]
+Words: TypeAlias = "Collection[str] | Callable[[typer.Context | None], Collection[str]]"
 LISTED = 8  # words that a message lists although it knows the one that is meant
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
 
 
-@takes_problem(without=["top", "all_entries", "heatmap", "entries"])
+@takes_problem(without=["top", "all_entries", "no_heatmap", "entries"])
 def command(
     *,
     request: ProblemOptions,
@@ -127,10 +127,10 @@ def _write(
     def plot(theme: str | None) -> str:
         from xegrad.display.blocks import Plot
         from xegrad.display.descent import ending
-        from xegrad.display.plot import svg
+        from xegrad.display.svg import picture
 
         _, sentence = ending(descent, rate, destination.options.digits)
-        return svg(Plot(descent.losses), sentence, theme)
+        return picture(Plot(descent.losses), sentence, theme)
 
     destination.write(result=result, view=view, plot=plot, warnings=descent.start.targets.warnings)
 

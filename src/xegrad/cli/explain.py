@@ -32,13 +32,13 @@ def command(
     request: ProblemOptions,
     step: Annotated[
         list[str] | None,
-        option("--step NAME", "Show these steps only; several between commas.", values=EXPLAINED),
+        option("--step NAME", "Show these steps only. Commas stand between several.", values=EXPLAINED),
     ] = None,
     entry: Annotated[
         str | None,
         option(
             "--entry J,I",
-            "Follow one entry of dL/dW: input J, class I. Each is an index or a name.",
+            "Follow one entry of dL/dW: input J, class I. Each is an index from 0 or a name.",
             autocompletion=_complete_entry,
         ),
     ] = None,

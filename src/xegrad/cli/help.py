@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from textwrap import wrap
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -13,37 +13,30 @@ from typer.core import TyperCommand
 from xegrad.cli import COMMANDS
 from xegrad.cli.choices import choice, completing
 
-
-class Panel(NamedTuple):
-    """The options of a panel, by their parameters: those that -h shows, and the others."""
-
-    common: Sequence[str]
-    rare: Sequence[str] = ()
-
-
 HELP = "help"  # the option, in the short help too
 # fmt: off
-PANELS: Mapping[str, Panel] = {
-    "Problem": Panel(
+# The options of each panel, by their parameters: those that -h shows, and the others.
+PANELS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "Problem": (
         ("problem", "rows", "weights", "inputs", "label", "bias"),
         ("labels", "label_column", "classes", "input_names", "transpose", "input_format", "seed", "slips"),
     ),
-    "Loss": Panel(("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
-    "What is judged": Panel(("gradient", "loss"), ("decimals", "digits_printed")),
-    "What is computed": Panel(
+    "Loss": (("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
+    "What is judged": (("gradient", "loss"), ("decimals", "digits_printed")),
+    "What is computed": (
         ("method", "with_respect_to", "steps", "learning_rate", "exact", "dtype"),
         ("tolerance", "l2", "max_memory"),
     ),
-    "What is shown": Panel(("name", "shell", "step", "entry", "slip"), ("row",)),
-    "Tolerance": Panel(
+    "What is shown": (("name", "shell", "step", "entry", "slip"), ("row",)),
+    "Tolerance": (
         ("stored_as", "recipe", "rtol", "atol", "strict"),
         ("summation", "confidence", "inputs_as", "logits_as", "residual_as", "accumulate_in"),
     ),
-    "Output": Panel(
+    "Output": (
         ("json", "path", "save", "quiet", "top", "entries"),
         (
             "form", "output_format", "pretty", "digits", "all_entries", "timed",
-            "heatmap", "theme", "color", "no_color", HELP,
+            "no_heatmap", "theme", "color", "no_color", HELP,
         ),
     ),
 }
@@ -53,12 +46,7 @@ EXAMPLES = 4  # lines of which, at most, -h shows
 WIDEST_NAMES = 28  # columns; longer names have a line of their own
 
 
-class Option(NamedTuple):
-    """What help says of an option: "-b, --bias VALUE|FILE", and whether it is in the short help."""
-
-    names: str
-    help: str
-    is_common: bool
+Option = tuple[str, str, bool]  # as it is written, what is said of it, and whether it is in the short help
 
 
 class Command(TyperCommand):
@@ -77,35 +65,44 @@ class Command(TyperCommand):
             completion.help = _first_sentence(completion.help or "")
         return completions
 
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """The usage, its first word in the colour of a heading."""
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        formatter.write_usage(ctx.command_path, pieces, typer.style("Usage:", bold=True, fg="green") + " ")
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """All that is said of it, or its first paragraph and the first examples."""
-        paragraphs = cleandoc(self.help or "").split("\n\n")
+        texts = paragraphs(self.help)
         if ctx.meta.get("is_short"):
-            about, examples = paragraphs[:2]
-            paragraphs = [
-                about,
-                "\n".join(examples.splitlines()[: EXAMPLES + 1]),
-            ]  # the first line says: examples
+            about, examples = texts[:2]
+            lines = examples.splitlines()[: EXAMPLES + 1]  # the first says that these are examples
+            texts = [about, "\n".join(lines)]
         formatter.write_paragraph()
         with formatter.indentation():
-            formatter.write_text("\n\n".join(paragraphs))
+            formatter.write_text("\n\n".join(texts))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The options by panels."""
         panels = by_panel(self, ctx)
         everything = [option for options in panels.values() for option in options]
         is_short = ctx.meta.get("is_short")
-        shown = [option for option in everything if option.is_common or not is_short]
-        indent = min(WIDEST_NAMES, max(len(option.names) for option in shown))
+        shown = [option for option in everything if option[-1] or not is_short]
+        indent = min(WIDEST_NAMES, max(len(names) for names, _, _ in shown))
         for panel, options in panels.items():
             rows = [
-                (option.names, _first_sentence(option.help) if is_short else option.help)
-                for option in options
-                if option in shown
+                (names, _first_sentence(help) if is_short else help)
+                for names, help, is_common in options
+                if is_common or not is_short
             ]
             write_panel(formatter, panel, rows, indent)
         if left_out := len(everything) - len(shown):
             formatter.write(f"\n{left_out} more options: {ctx.command_path} --help\n")
+
+
+def paragraphs(help: str | None) -> list[str]:
+    """Those of a help text; one that begins with \\b keeps its lines, which are examples."""
+    texts = cleandoc(help or "").split("\n\n")
+    return [text if text.startswith("\b") else " ".join(text.split()) for text in texts]
 
 
 def write_panel(formatter: Any, title: str, rows: Sequence[tuple[str, str]], indent: int) -> None:
@@ -118,8 +115,16 @@ def write_panel(formatter: Any, title: str, rows: Sequence[tuple[str, str]], ind
     for names, text in rows:
         first, *others = wrap(text, max(20, formatter.width - start), break_on_hyphens=False) or [""]
         padding = " " * (indent - len(names) + 2) if len(names) <= indent else "\n" + " " * start
-        formatter.write(f"  {typer.style(names, bold=True, fg='cyan')}{padding}{first}".rstrip() + "\n")
+        formatter.write(f"  {_colored(names)}{padding}{first}".rstrip() + "\n")
         formatter.write("".join(f"{'':{start}}{line}\n" for line in others))
+
+
+def _colored(names: str) -> str:
+    """The options in bold, and what they take beside them."""
+    options, _, takes = names.rpartition(" ")
+    if takes.startswith("-") or not options:
+        options, takes = names, ""
+    return typer.style(options, bold=True, fg="cyan") + (typer.style(f" {takes}", fg="cyan") if takes else "")
 
 
 def _first_sentence(text: str) -> str:
@@ -133,11 +138,11 @@ def by_panel(command: Any, ctx: Any) -> dict[str, list[Option]]:
     parameters = {parameter.name: parameter for parameter in command.get_params(ctx)}
     panels = {
         panel: [
-            Option(*row(parameters[name], ctx), is_common=name in (*names.common, HELP))
-            for name in (*names.common, *names.rare)
+            (*row(parameters[name], ctx), name in (*common, HELP))
+            for name in (*common, *rare)
             if name in parameters
         ]
-        for panel, names in PANELS.items()
+        for panel, (common, rare) in PANELS.items()
     }
     return {panel: options for panel, options in panels.items() if options}
 

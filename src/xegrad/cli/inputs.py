@@ -281,7 +281,7 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 arguments[name] = make(**{option: arguments.pop(option) for option in options})
             if arguments["request"].is_nothing and not has_candidate:
                 usage, path = context.get_usage(), context.command_path
-                sys.stderr.write(f"{usage}\nxegrad: no problem was given; see {path} --help\n")
+                typer.echo(f"{usage}\nxegrad: no problem was given; see {path} -h", err=True)
                 return TROUBLE
             with memory.max_memory(arguments["request"].max_memory):
                 paths = arguments["request"].paths

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from inspect import cleandoc
 from typing import Any
 
 import typer
 
 from xegrad import __version__
 from xegrad.cli import COMMANDS
-from xegrad.cli.help import by_panel, command_and_context, row
+from xegrad.cli.help import by_panel, command_and_context, paragraphs, row
 
 ENVIRONMENT = {
     "COLUMNS": "The width to write for.",
@@ -59,13 +58,13 @@ def _command(root: Any, name: str) -> Iterator[str]:
     yield from _text(command.help)
     for panel, options in by_panel(command, context).items():
         yield f".SS {panel}"
-        for option in options:
-            yield from _described(option.names, option.help)
+        for names, help, _ in options:
+            yield from _described(names, help)
 
 
 def _text(help: str | None) -> Iterator[str]:
     """The paragraphs of a help text; its examples keep their lines."""
-    for part in cleandoc(help or "").split("\n\n"):
+    for part in paragraphs(help):
         is_code = part.startswith("\b")
         lines = part.removeprefix("\b\n").splitlines()
         yield from (".PP", *([".RS 2", ".nf"] * is_code), *map(escaped, lines), *([".fi", ".RE"] * is_code))

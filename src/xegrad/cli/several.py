@@ -35,9 +35,11 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
         except UsageError:
             raise
         except XegradError as error:
+            source = _source(path)
+            message = str(error) if str(error).startswith(source) else f"{source}: {error}"
             if not output.quiet and form == "json":
-                _print_error(number + 1, str(error))
-            statuses.append(print_trouble(str(error)))
+                _print_error(number + 1, message)
+            statuses.append(print_trouble(message))
         if statuses[-1] == INTERRUPTED:
             break
     return max(statuses)
@@ -61,13 +63,18 @@ def _check(request: ProblemOptions, output: OutputOptions, form: str, arguments:
             raise UsageError(f"{option} - is read once, and {count}; put it into a file")
 
 
+def _source(path: str) -> str:
+    """What messages call it."""
+    return "standard input" if path == "-" else path
+
+
 def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     from xegrad.display.blocks import Heading
 
     if not is_first:
         sys.stdout.write("\n")
     sys.stdout.flush()
-    title = "standard input" if path == "-" else printable(path)
+    title = printable(_source(path))
 
     def view(page: PageSettings) -> View:
         longest = page.width - 6  # what the rule leaves

@@ -171,11 +171,15 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
     xegrad verify candidates.ndjson   # a stream, line by line
     xegrad verify problem.json        # xegrad's own methods
 
-    There are four outcomes.  right: every entry is within the bound.  digits-lost: so it is, but some entries
-    have no correct digit.  wrong: an entry is beyond the bound.  undecided: the bound says nothing in that
-    precision, and --rtol decides.  The error of an entry is yours minus exact.
+    \b
+    right        every entry is within the error bound
+    digits-lost  so it is, but some entries have no correct digit
+    wrong        an entry is beyond the bound
+    undecided    the bound says nothing in that precision; --rtol decides
 
-    Exit status: 0 right, 1 wrong or undecided, 2 trouble.
+    The error of an entry is yours minus exact.
+
+    Exit status: 0 right or digits-lost, 1 wrong or undecided, 2 trouble.
     """
     if request.is_stream:
         from xegrad.cli import stream

@@ -1,16 +1,13 @@
-"""A curve over steps, drawn with characters or as a plot in SVG; its axis is logarithmic where values span decades."""
+"""A curve over steps, drawn with characters; its axis is logarithmic where values span decades."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from rich.text import Text
 
 from xegrad.display.blocks import Plot
-from xegrad.display.themes import DARK, LIGHT, PAGE
 
 DECADES = 2  # that values span at least where their axis is logarithmic
 SMALLEST = 1e-300  # a spread below which there are no ticks: powers of ten are no floats there
@@ -20,9 +17,6 @@ DENSER = (1, 2, 5)  # the ticks of a decade where there is room
 HEIGHT, LONGEST, APART = 10, 72, 12
 # The dots of a character in braille, from above, left and right.
 BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-# Of a plot: its size, what is beside its frame, the height of a line of text, and the characters of one.
-WIDTH, TALL, LEFT, BELOW, MARGIN, LINE, LETTERS = 640, 400, 92, 56, 28, 18, 84
-MOST_MARKED = 40  # points that have a mark each
 
 
 class Axis:
@@ -81,13 +75,13 @@ def axis_of(values: Sequence[float]) -> Axis:
     return Axis(least, most, is_log=least > 0 and most / least >= 10.0**DECADES)
 
 
-def _steps(n_steps: int, most: int) -> dict[int, str]:
+def numbered_steps(n_steps: int, most: int) -> dict[int, str]:
     """The steps that are numbered below a curve."""
     ticks = Axis(0, max(1, n_steps)).ticks(most)
     return {int(step): f"{step:.0f}" for step in ticks if step == int(step)}
 
 
-def _spans(places: Sequence[float], columns: int) -> Iterator[tuple[float, float]]:
+def spans_of(places: Sequence[float], columns: int) -> Iterator[tuple[float, float]]:
     """The lowest and the highest place of the curve in each column; between two values it is a straight line."""
     last = len(places) - 1
 
@@ -108,7 +102,7 @@ def drawn(plot: Plot, width: int, *, ascii: bool = False) -> list[Text]:
     label = max(map(len, ticks.values()), default=0)
     columns = max(1, min(width - label - 2, LONGEST))
     dots: dict[tuple[int, int], int] = {}  # what each character holds
-    spans = _spans([axis.place(value) for value in plot.values], columns * across)
+    spans = spans_of([axis.place(value) for value in plot.values], columns * across)
     for x, (lowest, highest) in enumerate(spans):
         first, last = (round((1 - place) * (HEIGHT * down - 1)) for place in (highest, lowest))
         for dot in range(first, last + 1):
@@ -124,7 +118,7 @@ def drawn(plot: Plot, width: int, *, ascii: bool = False) -> list[Text]:
         lines.append(Text.assemble((start, "aside"), (text, "curve")))
     n_steps = len(plot.values) - 1
     rule, below = [line] * columns, ""
-    for step, number in _steps(n_steps, max(1, columns // APART)).items():
+    for step, number in numbered_steps(n_steps, max(1, columns // APART)).items():
         at = round(step / max(1, n_steps) * (columns - 1))
         begin = min(max(0, at - len(number) // 2), columns - len(number))
         if not below or begin > len(below):
@@ -134,82 +128,3 @@ def drawn(plot: Plot, width: int, *, ascii: bool = False) -> list[Text]:
         Text(f"{'':{label}} {corner}{''.join(rule)}", style="aside"),
         Text(f"{'':{label}}  {below}", style="aside"),
     ]
-
-
-def element(plot: Plot, above: int = MARGIN) -> str:
-    """The same as the elements of an SVG in the colour of the text: a frame, ticks with their numbers, the curve."""
-    n_steps, right, bottom = len(plot.values) - 1, WIDTH - MARGIN, TALL - BELOW
-    vertical, horizontal = axis_of(plot.values), Axis(0, max(1, n_steps))
-
-    def x(step: float) -> float:
-        return LEFT + horizontal.place(step) * (right - LEFT)
-
-    def y(place: float) -> float:
-        return bottom - place * (bottom - above)
-
-    ticks = {y(vertical.place(value)): text for value, text in vertical.ticks(6).items()}
-    grid = "".join(f"M{LEFT} {at:.1f}H{right}" for at in ticks)
-    marks = "".join(f"M{x(step):.1f} {bottom}v5" for step in _steps(n_steps, 8))
-    parts = [
-        f'<path d="{grid}" stroke="currentColor" stroke-opacity=".2"/>',
-        f'<path d="M{LEFT} {above}V{bottom}H{right}{marks}" stroke="currentColor" fill="none"/>',
-        *(
-            f'<text x="{LEFT - 8}" y="{at + 5:.1f}" text-anchor="end">{text}</text>'
-            for at, text in ticks.items()
-        ),
-        *(
-            f'<text x="{x(step):.1f}" y="{bottom + 21}" text-anchor="middle">{text}</text>'
-            for step, text in _steps(n_steps, 8).items()
-        ),
-        f'<text x="{(LEFT + right) / 2}" y="{TALL - 12}" text-anchor="middle">{escape(plot.of_steps)}</text>',
-        f'<text transform="translate(20 {(bottom + above) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(plot.of_values)}{' (logarithmic)' if vertical.is_log else ''}</text>",
-    ]
-    places = [vertical.place(value) for value in plot.values]
-    points = [(x(step), y(place)) for step, place in enumerate(places)]
-    if len(points) > 2 * (columns := right - LEFT):
-        spans = enumerate(_spans(places, columns))
-        points = [(LEFT + column, y(place)) for column, span in spans for place in reversed(span)]
-        points.append((right, y(places[-1])))
-    path = " ".join(f"{across:.2f},{down:.2f}" for across, down in points)
-    parts.append(
-        f'<polyline class="curve" points="{path}" fill="none" stroke="currentColor" stroke-width="2" '
-        'stroke-linejoin="round"/>'
-    )
-    if len(points) <= MOST_MARKED:
-        parts += (
-            f'<circle class="curve" cx="{across:.2f}" cy="{down:.2f}" r="3.5" fill="currentColor"/>'
-            for across, down in points
-        )
-    return "\n".join(parts)
-
-
-def svg(plot: Plot, title: str, theme: str | None = None) -> str:
-    """A plot as a file, below what is said of it; in the theme that the reader prefers, or in this one."""
-    first, *rest = textwrap.wrap(title, LETTERS)
-    looks = _colours(theme or LIGHT)
-    if theme is None:
-        looks += f"\n@media (prefers-color-scheme: dark) {{\n{_colours(DARK)}\n}}"
-    texts = "\n".join(
-        f'<text x="{MARGIN}" y="{28 + LINE * k}">{escape(line)}</text>'
-        for k, line in enumerate((first, *rest))
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{TALL}" viewBox="0 0 {WIDTH} {TALL}" '
-        f'font-family="system-ui, sans-serif" font-size="14" fill="currentColor">\n<style>\n{looks}\n</style>\n'
-        f'<rect class="ground" width="{WIDTH}" height="{TALL}"/>\n{texts}\n'
-        f"{element(plot, above=28 + LINE * (1 + len(rest)))}\n</svg>\n"
-    )
-
-
-def inline(plot: Plot) -> str:
-    """A plot within a page, in the page's colours."""
-    return (
-        f'<svg class="plot" role="img" aria-label="{escape(plot.of_values)} by {escape(plot.of_steps)}" '
-        f'viewBox="0 0 {WIDTH} {TALL}" font-size="14" fill="currentColor">\n{element(plot)}\n</svg>\n'
-    )
-
-
-def _colours(theme: str) -> str:
-    ground, ink, named = PAGE[theme]
-    return f"svg {{ color: {ink}; }} .ground {{ fill: {ground}; }} .curve {{ color: {named['cyan']}; }}"

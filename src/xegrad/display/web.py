@@ -26,7 +26,7 @@ from xegrad.display.blocks import (
     Verdict,
     View,
 )
-from xegrad.display.plot import inline
+from xegrad.display.svg import inline
 
 CSS = """
 :root { color-scheme: light dark; }
