@@ -306,6 +306,14 @@ def test_several_problems_give_several_results_and_the_worst_status(run: Run) ->
     assert run("verify", SEED, no, "-q") == (2, "", "xegrad: no.json: there is no such file\n")
 
 
+def test_the_heading_of_one_of_several_fits_the_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    path = f"{'sample_inputs/../' * 3}{SEED}"
+    headings = [line for line in run("verify", path, path).out.splitlines() if line.startswith("──")]
+    assert [len(line) for line in headings] == [40, 40]
+    assert all(SEED in line for line in headings)
+
+
 def test_a_wrong_one_of_several_is_counted(run: Run, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(problem_json(loss=7))

@@ -265,6 +265,22 @@ def test_the_names_of_the_inputs_are_kept_from_the_header_to_the_saved_problem(
     assert "input_names" not in json.loads(run("sample").out)
 
 
+def test_the_rows_that_lose_most_come_first(run: Run) -> None:
+    files = (
+        "-x",
+        "sample_inputs/iris.csv",
+        "-W",
+        "sample_inputs/iris_W.csv",
+        "-b",
+        "sample_inputs/iris_b.csv",
+    )
+    out = run("compute", *files, "--label-column", "species", "--top", "5").out
+    below = out.partition("The 5 of 150 rows that lose most:\n")[2].splitlines()[1:6]
+    losses = [float(line.split()[-1]) for line in below]
+    assert losses == sorted(losses, reverse=True)
+    assert len({*losses}) > 1
+
+
 def test_inputs_that_a_header_does_not_tell_apart_have_no_names(run: Run, tmp_path: Path) -> None:
     for header in ("a,a", ",b"):
         (tmp_path / "data.csv").write_text(f"{header},kind\n1,2,no\n3,-1,yes\n")

@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 
 from conftest import Run, problem_json
-from xegrad import METHODS, Claim, Problem, Targets, XegradError, bounds, compute, max_memory, memory, verify
+from xegrad import (
+    METHODS,
+    Claim,
+    Problem,
+    Targets,
+    XegradError,
+    bounds,
+    compute,
+    diagnosis,
+    max_memory,
+    memory,
+    verify,
+)
+from xegrad.layer import pull_back
 from xegrad.methods import Method
 from xegrad.tolerance import Tolerance
 
@@ -62,7 +75,8 @@ def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, in
 def test_a_claim_in_float32_takes_what_is_asked_for_and_not_much_less(
     shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> None:
-    """No exact values are needed, and none are counted: the limit that is named would do, and a third would not."""
+    """No exact values are needed, and none are counted: the limit that is named would do, for a wrong claim too, and a
+    quarter would not."""
     one = problem(*shape)
     given = METHODS["shortcut"].evaluate(one, names).gradients
     claim = Claim({name: values.astype(np.float32) for name, values in given.items()})
@@ -77,7 +91,32 @@ def test_a_claim_in_float32_takes_what_is_asked_for_and_not_much_less(
         verify(fresh, claim)
     most = one.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most <= asked <= 3 * most
+    assert most <= asked <= 4 * most
+
+
+@pytest.mark.parametrize(
+    ("mistake", "name"), [("sign", "weights"), ("noise", "weights"), ("axis", "weights"), ("axis", "inputs")]
+)
+def test_a_mistake_is_named_within_what_is_asked_for(mistake: str, name: str) -> None:
+    """The size is one of which not all cells exist at a time."""
+    one = problem(96, 16, 512)
+    softmax = np.exp(one.inputs @ one.weights)
+    softmax /= softmax.sum(axis=0)
+    softmax[np.arange(96), one.targets.labels] -= 1
+    right = METHODS["shortcut"].evaluate(one, (name,)).gradients[name]
+    wrong = {
+        "sign": -right,
+        "noise": np.random.default_rng(2).normal(size=right.shape),
+        "axis": pull_back(one, softmax / 96, name),
+    }[mistake]
+    claim = Claim({name: wrong.astype(np.float32)})
+    verify(problem(96, 16, 512), claim)  # imports what it needs
+    tracemalloc.start()
+    verdict = verify(one, claim)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bool(verdict.diagnoses[name].names) == (mistake != "noise")
+    assert most <= diagnosis.memory(one, [name]) <= 3 * most
 
 
 def test_a_claim_that_turns_out_to_need_the_exact_values_is_refused_where_they_do_not_fit() -> None:

@@ -123,7 +123,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
             return UNDECIDED
         return DIGITS_LOST if self.lost.any() else RIGHT
 
-    @property
+    @cached_property
     def pattern(self) -> str:
         """Where the wrong entries are: where, not why."""
         wrong = self.wrong
@@ -156,6 +156,9 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         against, wrong = self.comparison, self.wrong
         parts = (against.candidate, against.reference, against.bound)
         candidate, reference, bound = (values[wrong] for values in parts)
+        for end in (np.max, np.min):  # seen at once of most
+            if not abs(end(candidate) - end(reference)) <= bound.max():
+                return False
         order = np.argsort(reference)
         reference, bound = reference[order], bound[order]
         if not (np.abs(np.sort(candidate) - reference) <= bound).all():

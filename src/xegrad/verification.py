@@ -22,6 +22,7 @@ from xegrad.claim import Claim, Claimed, Reading
 from xegrad.comparison import Comparison
 from xegrad.computation import compute
 from xegrad.diagnosis import Diagnosis, diagnose, diagnose_loss
+from xegrad.diagnosis import memory as memory_of_diagnosis
 from xegrad.errors import InputError
 from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.judgement import DIGITS_LOST, RIGHT, WRONG, Judgement, judge_by_cheapest
@@ -180,8 +181,10 @@ def verify(
 def _steps_in_memory(
     problem: Problem, names: Sequence[str], claim: Claim, tolerance: Tolerance
 ) -> Iterator[int]:
-    """The bytes that each step of a verdict takes, as `memory.check` adds them up; a wrong claim may ask for more."""
+    """The bytes that each step of a verdict takes, as `memory.check` adds them up; a wrong claim is diagnosed, too."""
     yield METHODS["shortcut"].memory_of_bound(problem, names) + 2 * problem.nbytes_of(names)
+    if claim.gradients:
+        yield memory_of_diagnosis(problem, names)
     if are_sought(problem):
         yield memory_of_blind_spots(problem, names)
     # Who asks for exact values later asks for the memory then.

@@ -30,7 +30,7 @@ def command(
     \b
     source <(xegrad completion bash)    # in ~/.bashrc
     source <(xegrad completion zsh)     # in ~/.zshrc, below compinit
-    xegrad completion fish | source     # in ~/.config/fish/config.fish
+    xegrad completion fish > ~/.config/fish/completions/xegrad.fish
     """
     from typer._completion_shared import get_completion_script
 

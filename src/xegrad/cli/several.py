@@ -78,7 +78,7 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
 
     def view(page: PageSettings) -> View:
         longest = page.width - 6  # what the rule leaves
-        return [[Heading(title if len(title) <= longest else f"…{title[1 - longest :]}")]]
+        return [[Heading(title if len(title) <= longest else f"...{title[3 - longest :]}")]]
 
     output.destination().write(result=dict, view=view)
     sys.stdout.flush()

@@ -10,6 +10,7 @@ See docs/numerics.md, section 10.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from xegrad import bounds
 from xegrad.arrays import array_of, check_shape
 from xegrad.comparison import numbers_of
+from xegrad.derivation import AT_A_TIME, IN_CACHE
 from xegrad.diagnosis.evidence import EVIDENCE, is_proved, is_zero_but_for_rounding
 from xegrad.diagnosis.findings import Diagnosis as Diagnosis
 from xegrad.diagnosis.findings import Explanation as Explanation
@@ -37,6 +39,8 @@ from xegrad.slips.making import with_slip
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance, tolerance_of
 
+MOST_STACKED, OF_A_LOGIT = 100_000_000, 500_000  # bytes
+
 # Where the slip's own sentence speaks of a gradient.
 OF_A_LOSS = {
     "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
@@ -44,6 +48,23 @@ OF_A_LOSS = {
     "log-forgotten": "This is {loss}: the logarithm of the probabilities was not taken.",
     "squared-error": "This is the squared error of the probabilities, and not the cross-entropy.",
 }
+
+
+def memory(problem: Problem, names: Sequence[str]) -> int:
+    """The bytes beside the problem that it takes to name a mistake, as measured (tests/test_memory.py).
+
+    Of a large problem, the cells of some rows and a few copies of what is claimed, or more copies and fewer cells; of a
+    small one stacks of gradients, one for each slip and each number of a grid.
+    """
+    of_each, of_names = problem.nbytes_of(["logits"]), problem.nbytes_of(names)
+    if bounds.is_large(problem):
+        of_cells = min(of_each, 8 * AT_A_TIME) + 8 * IN_CACHE
+        # A softmax over the rows is made of some classes, but not of dL/dx and dL/dZ.
+        n_held = 26 if {*names} <= {"weights", "bias"} else 32
+        held = max(n_held * of_cells + 6 * of_names, 8 * of_cells + 16 * of_names)
+    else:
+        held = min(MOST_STACKED, OF_A_LOGIT * problem.n_rows * problem.n_classes) + 16 * of_names
+    return held + 3 * problem.nbytes_of(["weights", "inputs"])
 
 
 def _by_cheapest(

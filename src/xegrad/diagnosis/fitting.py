@@ -17,7 +17,7 @@ from xegrad.numbers.rounded import Rounded, concatenated, stacked
 from xegrad.slips import SLIPS, Slip
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import named_factors, smoothings
-from xegrad.slips.making import Step, parts_of, with_slip
+from xegrad.slips.making import Step, parts_of
 from xegrad.targets import Array
 
 CLIPPED_AT_LEAST = 2  # entries at the limit
@@ -158,9 +158,8 @@ def spreads(search: Search) -> list[Parameters]:
     cells, slip = search.without_errors.cells, SLIPS["label-smoothed"]
     if len(forms := slip.forms(cells)) == 1:
         return [*forms]
-    of_s, of_targets, of_ones = carried(
-        search, lambda few: few.q * few.S, lambda few: few.Q, lambda few: few.q.broadcast_to(few.S.shape)
-    )
+    of_targets, of_ones = _targets_carried(search)
+    of_s = search.right.value + of_targets
     known = smoothings(cells.problem.n_classes)
     taken, added, always, sums = np.array([known[form["spread"]] for form in forms]).T[..., None, None]
     n_classes = cells.problem.n_classes
@@ -169,14 +168,15 @@ def spreads(search: Search) -> list[Parameters]:
     return [*itertools.compress(forms, are_near(search, at_zero, slope))]
 
 
-def carried(search: Search, *residuals: Callable[[Cells], Rounded]) -> list[Array]:
-    """Some numbers in the place of the residuals carried back, without errors, to the entries looked at first."""
+def _targets_carried(search: Search) -> tuple[Array, Array]:
+    """Q and q carried back, without errors, to the entries looked at first."""
     cells, (rows, columns) = search.without_errors.cells, search.screened
-    gathered = [Gathered(cells, rows, columns) for _ in residuals]
-    for few in (few for part in parts_of(cells, rows) for few in part.few()):
-        for sums, of_few in zip(gathered, residuals, strict=True):
-            sums.add(few, of_few(few))
-    return [search.rounded_twice_more(one.gradient).value for one in gathered]
+    of_targets, of_ones = Gathered(cells, rows, columns), Gathered(cells, rows, columns)
+    for part in parts_of(cells, rows):
+        of_targets.add(part, part.Q)
+        of_ones.add(part, part.q.broadcast_to(part.Q.shape))
+    first, second = (search.rounded_twice_more(one.gradient).value for one in (of_targets, of_ones))
+    return first, second
 
 
 def are_near(search: Search, at_zero: Array, slope: Array) -> NDArray[np.bool_]:
@@ -190,10 +190,10 @@ def are_near(search: Search, at_zero: Array, slope: Array) -> NDArray[np.bool_]:
 
 
 def z_losses(bases: Bases) -> Iterator[Hypothesis]:
-    """Each of them with a z-loss, which is on a line from what is right: in a huge problem if that comes near."""
+    """Each of them with a z-loss, which is on a line from what is right: in a large problem if that comes near."""
     search, slip = bases.search, SLIPS["z-loss-included"]
-    if search.is_huge:
-        (at_one,) = carried(search, lambda few: with_slip(few, slip, {"lambda": 1.0}).R)
+    if search.is_large:
+        at_one = search.without_errors.made((slip, {"lambda": 1.0}), search.screened).value
         if not are_near(search, search.right.value, at_one - search.right.value):
             return
     yield from on_line(bases, slip)
@@ -261,6 +261,8 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
     grid = grid[:: max(1, math.ceil(grid.size / most))]
 
     def value_at(numbers: Array) -> Array:
+        if search.is_large:
+            search.without_errors.each_made([(slip, {**form, name: number}) for number in numbers.tolist()])
         hypothesis = Hypothesis(((slip, {**form, name: numbers[:, None, None]}),))
         return search.without_errors.predicted(hypothesis, search.screened).value
 

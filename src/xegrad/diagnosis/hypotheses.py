@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from xegrad.derivation import Cells
 from xegrad.diagnosis.evidence import is_proved
-from xegrad.diagnosis.fitting import Bases, clipped, on_grid, on_line, spreads, z_losses
+from xegrad.diagnosis.fitting import Bases, are_near, clipped, on_grid, on_line, spreads, z_losses
 from xegrad.diagnosis.search import FLIPPED, NOTHING, Entries, Hypothesis, Search
 from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED
 from xegrad.numbers.rounded import exact, stacked
 from xegrad.slips import SLIPS, STAGES, rows
 from xegrad.slips.entry import Parameters
 from xegrad.slips.formulas import MOST_LABELS, named_factors, named_orders
-from xegrad.slips.making import Step, each_made_by_rows, with_slip
+from xegrad.slips.making import Step, with_slip
 from xegrad.targets import Array
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
@@ -28,13 +28,14 @@ MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candid
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
-LEFT_OUT, WRONG_LABEL = SLIPS["rows-left-out"], SLIPS["wrong-label"]
+Z_LOSS, LEFT_OUT, WRONG_LABEL = SLIPS["z-loss-included"], SLIPS["rows-left-out"], SLIPS["wrong-label"]
 ADDING = SLIPS["weight-decay-included"], SLIPS["weights-updated"]
 
 
 def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     """The hypotheses of each rank that fit where they were tried; each is made when it is asked for."""
-    groups = _groups(search)
+    steps = _fixed_steps(search)
+    groups = _groups(search, steps)
     stages = [_in_layer(search, steps) for steps in groups] if _is_small(search) else []
     in_layer = Bases.together(stages or [_in_layer(search, steps) for steps in groups] or [Bases(search, [])])
     nothing = Bases(search, [NOTHING])
@@ -65,7 +66,10 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
     if search.is_huge:
         return
     # Two slips: a layout and a sign, one of these and a step of the layer, two steps of the layer, a factor of any.
-    in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
+    if search.is_large:
+        in_layer = _in_layer(search, _near_in_pairs(search, arranged, steps))
+    else:
+        in_layer = in_layer.where(lambda one: _is_paired(search, one.steps[0]))
     once = Bases.together([arranged, in_layer])
     multiples = [one for one in on_line(once, SCALED) if one.sign > 0]
     yield itertools.chain(
@@ -89,6 +93,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
             on_line(_in_layer(search, steps), SMOOTHED)
             for steps in groups
             if steps[0][0].stage in ("bias", "probabilities") and _is_paired(search, steps[0])
+            if not search.is_large
         ),
     )
 
@@ -96,8 +101,8 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
 # Slips of the layer.
 
 
-def _groups(search: Search) -> list[list[Step]]:
-    """Those without a free number, by their stages, labels of single rows apart; one by one where that is large."""
+def _fixed_steps(search: Search) -> list[Step]:
+    """Those without a free number, in the order of their stages."""
     steps = [
         (slip, form)
         for stage in STAGES
@@ -106,9 +111,15 @@ def _groups(search: Search) -> list[list[Step]]:
         for form in slip.fixed_forms(search.cells)
     ]
     steps += [(WRONG_LABEL, form) for form in _labels_pointed_to(search)]
-    steps = _near_one_by_one(search, steps) if search.is_huge else steps + _near_in_values(search)
-    if search.is_huge:
-        return [steps] if steps else []
+    return [step for step in steps if not search.is_large or search.is_affordable(step)]
+
+
+def _groups(search: Search, steps: list[Step]) -> list[list[Step]]:
+    """These and those that are not paired, by their stages, labels of single rows apart; of a large problem those that
+    come near, one after the other where it is not small."""
+    if search.is_large:
+        return [steps] if (steps := _near_one_by_one(search, steps)) else []
+    steps = steps + _near_in_values(search)
     groups: dict[Any, list[Step]] = {}
     for step in steps:
         slip = step[0]
@@ -131,8 +142,10 @@ def _is_paired(search: Search, step: Step) -> bool:
 
 
 def _in_layer(search: Search, steps: Sequence[Step]) -> Bases:
-    """One slip, of one stage."""
-    if search.is_huge:
+    """One slip, of one stage; of any stage in a large problem, where only the gradients are kept."""
+    if not steps:
+        return Bases(search, [])
+    if search.is_large:
         cells = search.cells.replace("G", stacked(search.each_made(steps)))
     else:
         cells = _with_each(search.cells, steps)
@@ -173,7 +186,10 @@ def _labels_pointed_to(search: Search) -> list[Parameters]:
 
 
 def _renumbered(search: Search) -> list[Parameters]:
-    """Labels in any order of the classes: the columns of X' Q = X' q S - G in another order, matched as below."""
+    """Labels in any order of the classes: the columns of X' Q in another order, matched as below.
+
+    Those of the candidate C are X' q S - C, which is X' Q + G - C.
+    """
     cells, targets = search.cells, search.cells.problem.targets
     if cells.name != "weights" or search.has_transposed_shape or targets.soft is not None:
         return []
@@ -182,10 +198,8 @@ def _renumbered(search: Search) -> list[Parameters]:
     generic = np.random.default_rng(1).uniform(1, 2, search.shape[0])
     carried = generic @ cells.problem.inputs.T
     values, resolution = search.seen(NOTHING)
-    right, made = np.zeros(search.shape[1]), -generic @ values
-    for few in (few for part in search.without_errors.cells.parts() for few in part.few()):
-        right += carried[few.rows] @ few.Q.value
-        made += carried[few.rows] @ (few.q * few.S).value
+    right = sum(carried[part.rows] @ part.Q.value for part in search.without_errors.cells.parts())
+    made = right + generic @ (search.exact.value - values)
     first, second = np.argsort(right), np.argsort(made)
     slack = search.tolerance.allowed(values, search.excess * search.exact.error, resolution)
     if not (np.abs(right[first] - made[second]) <= (generic @ slack).max()).all():
@@ -202,16 +216,33 @@ def _renumbered(search: Search) -> list[Parameters]:
 
 
 def _near_one_by_one(search: Search, steps: list[Step]) -> list[Step]:
-    """Of a huge problem, those of all slips that come near the candidate in values alone."""
+    """Of a large problem, those of all slips that come near the candidate in values alone."""
     if search.has_transposed_shape:
         return []
-    values, resolution = search.seen(NOTHING, search.screened)
-    allowed = search.tolerance.allowed(values, search.excess * search.right.error, resolution)
-    steps = [step for step in (*steps, *_not_paired(search)) if search.is_affordable(step)]
-    made = each_made_by_rows(search.without_errors.cells, steps, *search.screened)
-    return [
-        step for step, one in zip(steps, made, strict=True) if (np.abs(values - one.value) <= allowed).all()
-    ]
+    steps = [*steps, *(step for step in _not_paired(search) if search.is_affordable(step))]
+    # A number on a line is asked for later, and made in the same pass.
+    several = search.without_errors.each_made([*steps, (Z_LOSS, {"lambda": 1.0})])
+    made = np.stack([one.value.reshape(search.right.shape) for one in several])
+    near = np.abs(search.seen(NOTHING, search.screened)[0] - made) <= search.slack(made)
+    return [*itertools.compress(steps, np.asarray(near.all(axis=(-2, -1))))]
+
+
+def _near_in_pairs(search: Search, arranged: Bases, steps: list[Step]) -> list[Step]:
+    """Of a large problem, those that come near with one step more: a layout, the sign, or a number on a line."""
+    steps = [step for step in steps if _is_paired(search, step)]
+    if search.has_transposed_shape or not steps:
+        return steps
+    made = np.stack([one.value for one in search.without_errors.each_made(steps)])
+    values, slack = search.seen(NOTHING, search.screened)[0], search.slack(made)
+    limit = np.abs(search.values).max()
+    near = (np.abs(np.clip(made, -limit, limit) - values) <= slack).all(axis=(-2, -1))
+    near |= are_near(search, np.zeros_like(values), made)
+    for seen in arranged.seen[0]:
+        near |= (np.abs(made - seen) <= slack).all(axis=(-2, -1))
+    if ADDING[0].forms(search.cells):
+        weights = search.parameter_seen(NOTHING, search.screened).value
+        near |= are_near(search, made, weights) | are_near(search, weights, -made)
+    return [*itertools.compress(steps, near)]
 
 
 def _not_paired(search: Search) -> list[Step]:

@@ -18,7 +18,7 @@ from xegrad.arrays import blocks
 from xegrad.derivation import AT_A_TIME, IN_CACHE, Cells
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import UNROUNDED
-from xegrad.numbers.rounded import Rounded, exact
+from xegrad.numbers.rounded import Rounded, exact, stacked
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES
 from xegrad.slips.entry import Parameters
@@ -100,7 +100,7 @@ class Search:
         self.tolerance = tolerance
         self.exact_evaluation = exact_evaluation
         cells = bounds.cells_of(problem, tolerance.arithmetic)
-        if problem.n_rows * problem.n_classes > HUGE:  # of which not all cells exist at a time
+        if bounds.is_large(problem):  # not all cells exist at a time
             cells = Cells(cells.problem, name, cells.arithmetic, {"W": cells.W, "b": cells.b})
         self.cells = cells.of(name)
         self.shape = self.cells.shape
@@ -127,8 +127,14 @@ class Search:
         return self.cells.problem.n_rows * self.cells.problem.n_classes
 
     @property
+    def is_large(self) -> bool:
+        """Whether slips are made a few rows at a time, and those that do not come near the candidate in values alone
+        are left."""
+        return bounds.is_large(self.cells.problem)
+
+    @property
     def is_huge(self) -> bool:
-        """Whether slips are made one after the other, and pairs and numbers on a grid are not sought."""
+        """Whether pairs, and numbers on a grid, are not sought."""
         return self.n_logits > HUGE
 
     def is_affordable(self, step: Step) -> bool:
@@ -138,7 +144,14 @@ class Search:
     @property
     def excess(self) -> float:
         """How many bounds of the right gradient an entry may be off what a slip makes, in values alone."""
-        return 2.0**6 if self.n_logits > IN_CACHE else 2.0**12
+        return 2.0**6 if self.is_large else 2.0**12
+
+    def slack(self, made: Array) -> Array:
+        """How far these entries may be off what slips make of them, in values alone, (K, ...): what is large has errors
+        that are as much larger."""
+        values, resolution = self.seen(NOTHING, self.screened)
+        size = self.cells.arithmetic.u * np.abs(made).max(axis=(-2, -1), keepdims=True)
+        return np.asarray(self.tolerance.allowed(values, self.excess * (self.right.error + size), resolution))
 
     @cached_property
     def is_constant(self) -> bool:
@@ -148,6 +161,7 @@ class Search:
     @cached_property
     def without_errors(self) -> Search:
         """The same search for values alone, which cost a fraction of what their errors do."""
+        self.screened  # noqa: B018 (chosen by errors, it is the same for both)
         other = copy.copy(self)
         other.cells = self.cells.in_values()
         other.exact, other._screened = exact(self.exact.value, UNROUNDED), {}
@@ -259,12 +273,12 @@ class Search:
         slip, form = step
         if slip.stage == "storage":
             return cells.replace("G", self._stored(cells.G, form, entries))
-        if slip.is_in_layer and self.is_huge:
-            return cells.replace("G", self._made(step, entries))
+        if slip.is_in_layer and self.is_large:
+            return cells.replace("G", self.made(step, entries))
         cells = with_slip(cells, slip, form)
         return cells.replace("G", self.gradient(cells, entries)) if slip.is_in_layer else cells
 
-    # What slips of the layer make of a huge problem: not all cells exist at a time.
+    # What slips of the layer make of a large problem: not all cells exist at a time.
 
     def each_made(self, steps: Sequence[Step]) -> list[Rounded]:
         """What each of these slips makes of the entries looked at first; they are asked for again."""
@@ -273,10 +287,13 @@ class Search:
         self._screened |= several
         return [several[_key(step)] for step in steps]
 
-    def _made(self, step: Step, entries: Entries) -> Rounded:
-        """What one of them makes, whose free number may be an array of one."""
+    def made(self, step: Step, entries: Entries) -> Rounded:
+        """What one of them makes, or a stack, one for each of its free numbers."""
         slip, form = step
-        step = slip, {name: one.item() if isinstance(one, np.ndarray) else one for name, one in form.items()}
+        number = form.get(slip.free or "", None)
+        if isinstance(number, np.ndarray):
+            forms = [{**form, str(slip.free): one} for one in number.ravel().tolist()]
+            return stacked([self.made((slip, one), entries) for one in forms])
         if entries is not self.screened:
             return self.rounded_twice_more(made_by_rows(self.cells, step, *entries))
         return self._screened[_key(step)] if _key(step) in self._screened else self.each_made([step])[0]
@@ -288,7 +305,7 @@ class Search:
         error = gradient.error
         if form["format"] == "float32":  # computed in it, too
             narrow = replace(self.tolerance, precision="float32").arithmetic
-            if self.is_huge:
+            if self.is_large:
                 of_narrow = bounds.stable(self.cells.problem, (self.cells.name,), narrow)
                 narrow_error = entries.of(of_narrow.gradients[self.cells.name].reshape(self.shape))
             else:

@@ -112,7 +112,7 @@ def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
 def _of_gradient(problem: Problem, judgement: Judgement) -> str:
     """What is so of a gradient."""
     comparison, tolerance = judgement.comparison, judgement.tolerance
-    total, lost = comparison.reference.size, int(judgement.lost.sum())
+    total = comparison.reference.size
     symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
     limit = _limit(tolerance)
     if judgement.outcome != WRONG:
@@ -125,6 +125,7 @@ def _of_gradient(problem: Problem, judgement: Judgement) -> str:
         is_wrong = f"is wrong {limit}" if tolerance.derived else f"is beyond {limit}"
         return f"{symbol} {is_wrong} {entries}{where(problem, judgement)}."
     if judgement.outcome == DIGITS_LOST:
+        lost = int(judgement.lost.sum())
         within = f"the error bound {limit}" if tolerance.derived else limit
         have = "has" if lost == 1 else "have"
         return f"{symbol} is within {within}, but {lost} of {count(total, 'entry')} {have} no correct digit."

@@ -181,20 +181,29 @@ def row_forms(c: Cells) -> list[Parameters]:
     return forms
 
 
-def other_rows(c: Cells, form: Parameters) -> Rounded:
+def other_rows(c: Cells, form: Parameters) -> dict[str, Rounded]:
+    """Q of row r + k, and with it q."""
     k, n_rows = form["k"], c.problem.n_rows
     first, last, _ = c.rows.indices(n_rows)
-    if c.rows == ALL:
-        targets = c.Q.moved(lambda array: np.roll(array, -k, axis=-2))
-    else:  # up to the last row, and from the first
-        begin, end = (first + k) % n_rows, (first + k) % n_rows + last - first
-        several = slice(begin, min(end, n_rows)), slice(0, max(0, end - n_rows))
-        targets = rounded.concatenated([c.some(rows).Q for rows in several if rows.start < rows.stop])
-    if form["ends"] == "wrapped":
-        return targets
-    label_row = np.arange(first, last)[:, None] + k
-    targets = rounded.where((label_row >= 0) & (label_row < n_rows), targets, 0.0)
-    return targets if form["ends"] == "dropped" else targets * (n_rows / (n_rows - abs(k)))
+    begin, end = (first + k) % n_rows, (first + k) % n_rows + last - first
+    several = (
+        slice(begin, min(end, n_rows)),
+        slice(0, max(0, end - n_rows)),
+    )  # up to the last row, and from the first
+    cells = {}
+    for cell in ("Q", "q"):
+        if c.rows == ALL:
+            targets = getattr(c, cell).moved(lambda array: np.roll(array, -k, axis=-2))
+        else:
+            parts = [getattr(c.some(rows), cell) for rows in several if rows.start < rows.stop]
+            targets = rounded.concatenated(parts)
+        if form["ends"] != "wrapped":
+            label_row = np.arange(first, last)[:, None] + k
+            targets = rounded.where((label_row >= 0) & (label_row < n_rows), targets, 0.0)
+        if form["ends"].endswith("the rest"):
+            targets = targets * (n_rows / (n_rows - abs(k)))
+        cells[cell] = targets
+    return cells
 
 
 def option_forms(c: Cells) -> list[Parameters]:
@@ -407,6 +416,16 @@ def _beyond_clips(c: Cells) -> tuple[float, float, list[int], list[int], int]:
     return min(least), max(most), sum(low).tolist(), sum(high).tolist(), sum(n_rows)
 
 
+def _several_targets(c: Cells) -> bool:
+    """Whether a row may have several: by the options, so that it is the same for some rows and for all."""
+    targets = c.problem.targets
+    return (
+        bool(targets.label_smoothing)
+        if targets.soft is None
+        else bool(((c.Q.value != 0).sum(axis=-1) > 1).any())
+    )
+
+
 def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
     """By the derivative of clip(S): DS(-Q/S where S is not clipped); by its value: DS(-Q/clip(S)), or q clip(S) - Q.
 
@@ -420,7 +439,7 @@ def clipped_probabilities(c: Cells, form: Parameters) -> Rounded:
         return residual(c.replace("S", clipped))
     factor = exact(inside * 1.0, c.arithmetic) if kind.startswith("0") else c.S / clipped
     is_target = c.Q.value != 0
-    if (is_target.sum(axis=-1) > 1).any():
+    if _several_targets(c):
         return through_softmax(c.S, -(c.Q / c.S) * factor)
     return c.R * rounded.where(is_target, factor, 0.0).sum(axis=-1, keepdims=True)
 
@@ -456,7 +475,7 @@ def logarithm(c: Cells, form: Parameters) -> Rounded:
     With one target c in each row that is R S_c / (S_c + eps), which loses nothing where S_c is near 1.
     """
     is_target = c.Q.value != 0
-    if (is_target.sum(axis=-1) > 1).any():
+    if _several_targets(c):
         return through_softmax(c.S, -(c.Q / (c.S + form["eps"])))
     target = rounded.where(is_target, c.S, 0.0).sum(axis=-1, keepdims=True)
     target = rounded.where(is_target.any(axis=-1, keepdims=True), target, 1.0)  # R is 0 in a row without one

@@ -11,7 +11,7 @@ from xegrad import bounds
 from xegrad.arrays import blocks
 from xegrad.derivation import AT_A_TIME, Cells, Gathered
 from xegrad.errors import InputError
-from xegrad.numbers.rounded import Rounded, concatenated, product
+from xegrad.numbers.rounded import Rounded, concatenated, exact, product
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS, STAGES, Slip
 from xegrad.slips.entry import Parameters
@@ -57,7 +57,7 @@ def made_by_rows(cells: Cells, step: Step, rows: Any = ALL, columns: Any = ALL) 
     if _kind(cells, step) == "classes" and slip.takes_all_rows(cells, form) and not cells.arithmetic.stored:
         several = (
             _made_of_classes(cells, step, one, rows)
-            for one in blocks(cells.problem.n_classes, AT_A_TIME // cells.problem.n_rows)
+            for one in blocks(cells.problem.n_classes, AT_A_TIME // 4 // cells.problem.n_rows)
         )
         return concatenated([*several], axis=-1)[..., columns]
     if not slip.takes_all_rows(cells, form):
@@ -89,6 +89,7 @@ def each_made_by_rows(cells: Cells, steps: Sequence[Step], rows: Any, columns: A
         k: Gathered(cells, rows, columns) for k, kind in enumerate(kinds) if kind in ("few", "product")
     }
     of_classes: list[list[Rounded]] = []
+    right = Gathered(cells, rows, columns)
     for part in parts_of(cells, rows):
         for k in (k for k in gathered if kinds[k] == "product"):
             changed = with_slip(part, *steps[k])
@@ -97,15 +98,21 @@ def each_made_by_rows(cells: Cells, steps: Sequence[Step], rows: Any, columns: A
             few.R  # noqa: B018 (computed here, it is the same for all slips, and so are S and Q)
             for k in (k for k in gathered if kinds[k] == "few"):
                 gathered[k].add(few, with_slip(few, *steps[k]).R)
+            if "factors" in kinds:
+                right.add(few, few.R)
             if "classes" in kinds:
                 of_classes.append([getattr(few, cell)[:, columns] for cell in "ZSQ"])
     known = dict(zip("ZSQ", map(concatenated, zip(*of_classes, strict=True)), strict=False))
     of_columns = Cells(cells.problem, cells.name, cells.arithmetic, known)
+    ones = cells.replace("R", exact(np.ones((cells.problem.n_rows, 1)), cells.arithmetic))
     whole: Cells | None = None
     made = []
     for k, step in enumerate(steps):
         if k in gathered:
             made.append(gathered[k].gradient)
+        elif kinds[k] == "factors":
+            factors = with_slip(ones, *step).R.value[rows]
+            made.append(exact(factors * right.gradient.value, cells.arithmetic))
         elif kinds[k] == "classes":
             of_columns.known["q"] = cells.q
             made.append(with_slip(of_columns, *step).gradient(rows))
@@ -121,13 +128,17 @@ def takes_all_cells(cells: Cells, step: Step) -> bool:
 
 
 def _kind(cells: Cells, step: Step) -> str:
-    """How a slip is made of some entries of a large problem: from some columns of the cells, from all cells at once, in
-    what enters a product, or in a few rows at a time."""
+    """How a slip is made of some entries of a large problem: from some columns of the cells, from all cells, from the
+    rows that are right, in what enters a product, or in a few rows at a time."""
     slip, form = step
     if cells.name in ("weights", "bias") and not slip.takes_all_classes(form):
         return "classes"
     if slip.takes_all_rows(cells, form):
         return "all"
+    if slip.stage == "rows" and not cells.arithmetic.rounds:
+        return (
+            "factors"  # the gradient has a row for each of the batch, and each is a multiple of what is right
+        )
     return "product" if _is_of_products(slip) else "few"
 
 
