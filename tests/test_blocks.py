@@ -91,6 +91,14 @@ def test_a_verdict_begins_with_a_sign_and_its_first_word_in_its_style(kind: str,
     assert of_block(Verdict(kind, "RIGHT: all"), 24, ascii=True)[0].plain.isascii()
 
 
+def test_what_came_out_ends_at_a_colon_or_a_bracket() -> None:
+    assert Verdict(blocks.RIGHT, "RIGHT: all of it (or so)").outcome == "RIGHT"
+    assert (
+        Verdict(blocks.NEARLY, "The loss is correct if so (1 digit): yes").outcome
+        == "The loss is correct if so"
+    )
+
+
 def test_columns_stand_at_the_right_below_their_headings_and_labels_at_the_left() -> None:
     table = Table(
         [Column(["1", "-20"], "x"), Column(["3", "4"], "long")],

@@ -65,7 +65,7 @@ def test_a_heat_map_fits_the_screen(
 def test_a_matrix_larger_than_the_screen_is_binned_and_says_so(run: Run, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     np.savez(tmp_path / "wide.npz", W=random.normal(size=(60, 500)), x=random.normal(size=60), label=3)
-    shown = run("compute", str(tmp_path / "wide.npz"), "--heatmap", "--method", "shortcut").out
+    shown = run("compute", str(tmp_path / "wide.npz"), "--method", "shortcut").out
     assert "each cell: the largest of" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
 
 
-@takes_problem(without=["top", "all_entries", "heatmap", "entries"])
+@takes_problem(without=["top", "all_entries", "no_heatmap", "entries"])
 def command(
     *,
     request: ProblemOptions,

@@ -36,7 +36,7 @@ PANELS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ("json", "path", "save", "quiet", "top", "entries"),
         (
             "form", "output_format", "pretty", "digits", "all_entries", "timed",
-            "heatmap", "theme", "color", "no_color", HELP,
+            "no_heatmap", "theme", "color", "no_color", HELP,
         ),
     ),
 }

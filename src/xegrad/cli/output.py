@@ -79,9 +79,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
     top: Annotated[int, option("K", "How many of the worst entries are listed (10).", min=1)] = 10
     all_entries: Annotated[bool, option("--all", "List all wrong entries.")] = False
     entries: Annotated[bool, option("--entries", "List every entry, method by method.")] = False
-    heatmap: Annotated[
-        bool, option("--heatmap/--no-heatmap", "Colours behind the numbers of a matrix (yes).")
-    ] = True
+    no_heatmap: Annotated[bool, option("--no-heatmap", "No colours behind the numbers of a matrix.")] = False
     digits: Annotated[
         int,
         option("D", "Significant digits to show, 1 to 17. By default 8, and 6 in explain.", min=1, max=17),
@@ -184,7 +182,7 @@ class Destination(msgspec.Struct, frozen=True):
             options.digits,
             None if options.all_entries else options.top,
             entries=options.entries,
-            heatmaps=options.heatmap and is_colored,
+            heatmaps=is_colored and not options.no_heatmap,
             theme=options.theme or screen.theme(),
             ascii=self.path is None and not screen.is_unicode(),
         )

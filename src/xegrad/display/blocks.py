@@ -27,10 +27,15 @@ SIGNS = {
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A sentence whose beginning, up to the colon, says what came out."""
+    """A sentence whose beginning, up to a colon or what is in brackets, says what came out."""
 
     kind: str  # one of SIGNS
     sentence: str
+
+    @property
+    def outcome(self) -> str:
+        """Its beginning."""
+        return re.split(r":| \(", self.sentence, maxsplit=1)[0]
 
 
 class Heading(msgspec.Struct, frozen=True):

@@ -125,7 +125,7 @@ def _verdict(verdict: Verdict, width: int, *, ascii: bool) -> Lines:
     """Its sign, its first word in colour, and the sentence below it aligned."""
     sign, plain = SIGNS[verdict.kind]
     text = Text(verdict.sentence)
-    text.stylize(verdict.kind, 0, verdict.sentence.index(":"))
+    text.stylize(verdict.kind, 0, len(verdict.outcome))
     sign = plain if ascii else sign
     first, *rest = wrapped(text, width, f"{sign} ", "  ")
     first.stylize(verdict.kind, 0, len(sign))

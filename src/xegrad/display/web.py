@@ -105,9 +105,8 @@ def element(block: Block) -> str:
     """One block as an element."""
     match block:
         case Verdict():
-            head, rest = block.sentence.split(":", 1)
-            word = f'<strong class="{block.kind}">{SIGNS[block.kind][0]} {escape(head)}</strong>'
-            return f'<p class="verdict">{word}:{escape(rest)}</p>\n'
+            word = f'<strong class="{block.kind}">{SIGNS[block.kind][0]} {escape(block.outcome)}</strong>'
+            return f'<p class="verdict">{word}{escape(block.sentence[len(block.outcome) :])}</p>\n'
         case Heading():
             note = f" <small>{escape(block.note)}</small>" if block.note else ""
             return f"<h2>{escape(block.title)}{note}</h2>\n"
