@@ -24,7 +24,6 @@ from xegrad.targets import Array
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
-
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]

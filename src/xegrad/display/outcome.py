@@ -39,8 +39,8 @@ def sentences(verification: Verification) -> dict[str, str]:
     by_name = {name: outcome_sentence(problem, judgement) for name, judgement in judgements.items()}
     if verification.misshapen:
         return by_name | dict.fromkeys(verification.misshapen, MISSHAPEN)
-    good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
-    outcomes = [good.get(judgement.outcome, judgement.outcome) for judgement in judgements.values()]
+    outcomes = [judgement.outcome for judgement in judgements.values()]
+    outcomes = [RIGHT if outcome == DIGITS_LOST else outcome for outcome in outcomes]
     is_apart = len(outcomes) == 2 and LOSS in judgements and {*outcomes} == {RIGHT, WRONG}
     return by_name | {"both": APART[outcomes[0]]} if is_apart else by_name
 
@@ -271,7 +271,7 @@ def _caught(judgement: Judgement) -> str:
     of_largest = relative[
         max(sorted((reference.argmax(), reference.argmin())), key=lambda k: abs(reference[k]))
     ]
-    known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
+    known = relative if n_entries == relative.size else relative[reference != 0]
     median, largest = (_part(2 * float(one)) for one in (median_of(known), of_largest))
     if n_entries == 1 and median:
         return f"An error of {median} would have been caught."
