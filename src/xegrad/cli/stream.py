@@ -182,5 +182,5 @@ def _is_ready(descriptor: int) -> bool:
 
 
 def _n_processors() -> int:
-    """Those that this process may use."""
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -101,7 +101,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
 
 
 def _fixed_steps(search: Search) -> list[Step]:
-    """Those without a free number, in the order of their stages."""
+    """Slips of the layer without a free number, in the order of their stages."""
     steps = [
         (slip, form)
         for stage in STAGES

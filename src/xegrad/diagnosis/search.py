@@ -71,7 +71,7 @@ class Entries(NamedTuple):
     columns: Any = slice(None)
 
     def of(self, array: Any) -> Any:
-        """These of an array, or of a stack of arrays."""
+        """These entries of an array, or of a stack of arrays."""
         if isinstance(self.rows, slice) or isinstance(self.columns, slice):
             return array[..., self.rows, self.columns]
         return array[..., self.rows[:, None], self.columns]
