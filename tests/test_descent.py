@@ -280,6 +280,20 @@ def test_steps_that_take_long_are_said_before_they_begin(monkeypatch: pytest.Mon
     assert heard == ["4 steps by --method chain take about 2 min by estimate"]
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("sample_inputs/seed.json", "--tolerance", "0.1"), "the gradient's norm is within the tolerance."),
+        (("-W", "[[0,0]]", "-x", "1", "-y", "[0.5,0.5]"), "the gradient is 0."),
+        (("sample_inputs/batch.json", "--l2", "1"), "the loss can fall no further in floats."),
+    ],
+)
+def test_a_descent_says_why_it_has_converged(run: Run, options: tuple[str, ...], why: str) -> None:
+    first = run("descend", *options, "--steps", "1000").out.partition("\n\n")[0]
+    assert "converged: after " in first
+    assert " ".join(first.split()).endswith(why)
+
+
 def test_no_step_is_a_look_at_the_start() -> None:
     descent = descend(read("sample_inputs/seed.json"), steps=0)
     assert (descent.steps, descent.converged, descent.largest_change) == (0, False, 0.0)

@@ -49,6 +49,7 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
     interrupted: bool = False
     diverged_at: int | None = None
     diverged_to: float | None = None  # the loss there, or infinity; None where the gradient was not finite
+    at_the_bottom: bool = False  # the loss can fall no further in floats
 
     __repr__ = notebook.one_line("start", "losses", "converged")
 
@@ -289,7 +290,8 @@ def descend(
     except KeyboardInterrupt:
         interrupted = True
     reached, converged = tuple(losses[: here.step + 1]), at_the_bottom or here.norm <= tolerance
-    return Descent(start.problem, here.problem, reached, here.norm, converged, interrupted, *diverged)
+    ends = start.problem, here.problem
+    return Descent(*ends, reached, here.norm, converged, interrupted, diverged[0], diverged[1], at_the_bottom)
 
 
 def check_memory(problem: Problem, method: str, learning_rate: float | None, *others: int) -> None:

@@ -54,10 +54,12 @@ def ending(descent: Descent, learning_rate: float | None, digits: int) -> tuple[
     if descent.interrupted:
         return NEARLY, f"interrupted: {taken}; W and b are those reached."
     if descent.converged:
-        return (
-            RIGHT,
-            f"converged: {taken} there is nothing more to gain, or the gradient is within the tolerance.",
-        )
+        why = "the gradient's norm is within the tolerance"
+        if descent.at_the_bottom:
+            why = "the loss can fall no further in floats"
+        elif descent.gradient_norm == 0:
+            why = "the gradient is 0"
+        return RIGHT, f"converged: {taken} {why}."
     fell = descent.losses[0] - descent.losses[-1]
     how = "has fallen" if fell > 0 else "has grown by rounding" if fell else "is what it was"
     ends = [with_digits(loss, 4) for loss in (descent.losses[0], descent.losses[-1])]
