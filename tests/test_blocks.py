@@ -25,8 +25,8 @@ def plain(block: Block, width: int = 80) -> list[str]:
     return [line.plain for line in of_block(block, width)]
 
 
-def wrap(text: str, width: int, label: str = "", hanging: int | None = None) -> list[str]:
-    return plain(Paragraph(text, label, hanging), width)
+def wrap(text: str, width: int, label: str = "") -> list[str]:
+    return plain(Paragraph(text, label), width)
 
 
 def test_wrapped_text_is_indented_as_far_as_its_beginning() -> None:
@@ -34,12 +34,7 @@ def test_wrapped_text_is_indented_as_far_as_its_beginning() -> None:
         "how   one two three four",
         "      five six seven eight",
     ]
-    formula = wrap("dL/dW = x S", 26, "    ", 6)
-    assert (wrap("one two three four five six seven", 26, "    ", 6)) == [
-        "    one two three four",
-        "      five six seven",
-    ]
-    assert formula == ["    dL/dW = x S"]
+    assert wrap("dL/dW = x S", 26, "    ") == ["    dL/dW = x S"]
 
 
 def test_wrapped_text_keeps_blanks_within_a_line_and_words_whole() -> None:

@@ -109,7 +109,7 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def dtype(self) -> str | None:
-        """That of the file that holds them, if it has one."""
+        """The dtype of the file that holds the claim, if it has one."""
         claimed = [*self.gradients.values(), *([self.loss] if self.loss else ()), *self.steps.values()]
         return next((one.dtype for one in claimed if one.dtype), None)
 

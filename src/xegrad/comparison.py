@@ -83,7 +83,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def is_uneven(self) -> bool:
-        """Whether the arrays have several shapes."""
+        """Whether the candidate or the bound has another shape than the reference."""
         parts = (self.candidate, self.bound)
         return any(np.shape(part) != self.reference.shape for part in parts)
 
@@ -200,7 +200,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @kept
     def perhaps_resolved(self) -> NDArray[np.bool_]:
-        """Entries of which that may be so."""
+        """Entries that are resolved for some exact value within the error of the reference."""
         if self.is_exact:
             return self.resolved
         return self.perhaps_nonzero & ~(2 * self.bound > np.abs(self.reference) + self.error)
@@ -213,7 +213,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def perhaps_nonzero(self) -> NDArray[np.bool_]:
-        """Entries of which that may be so."""
+        """Entries whose exact value may be other than 0."""
         perhaps: NDArray[np.bool_] = np.not_equal(self.reference, 0) | np.not_equal(self.error, 0)
         return perhaps
 
@@ -246,7 +246,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @kept
     def perhaps_no_digit(self) -> NDArray[np.bool_]:
-        """Entries of which that may be so."""
+        """Entries that may have no correct digit, as far as the exact value is known."""
         if self.is_exact:
             return self.no_correct_digit
         *_, most = self._distances

@@ -62,9 +62,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
     comparisons: Mapping[str, Comparison]  # the chain against the shortcut, where both are there
     error_bounds: Mapping[str, Bound]  # of all but the exact method, where that is there
     seconds: Mapping[str, float] = {}  # that each of the methods took
-    left_out: str = (
-        ""  # which method that nobody named is not there, since it takes too long, and how to have it
-    )
+    left_out: str = ""  # that the chain, which nobody named, takes too long, and how to have it
 
     __repr__ = notebook.one_line("problem", "names", "verdicts")
 
@@ -177,7 +175,7 @@ class Computation(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @property
     def verdict(self) -> str:
-        """That of the only problem, or of the first."""
+        """The verdict on the only problem, or on the first."""
         return self.verdicts[0]
 
     @property

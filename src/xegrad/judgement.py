@@ -97,7 +97,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @cached_property
     def _lost(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """These, and those of which that may be so."""
+        """Entries that are lost, and others that may be."""
         against = self.comparison
         lost, perhaps = against.no_correct_digit, against.perhaps_no_digit
         if self.name == "loss" or not perhaps.any():
@@ -116,7 +116,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @cached_property
     def outcome(self) -> str:
-        """One of the four."""
+        """RIGHT, DIGITS_LOST, WRONG or UNDECIDED."""
         if self.wrong.any():
             return WRONG
         if self._is_vacuous or self.comparison.unbounded.any() or self.is_open:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
 from xegrad.errors import InputError, XegradError, shown
+from xegrad.progress import having
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
     unit: 2 ** (10 * power) for power, unit in enumerate(("ki", "mi", "gi", "ti"), start=1)
@@ -53,8 +53,7 @@ _limit: ContextVar[int | None] = ContextVar("limit", default=None)
 _processes: ContextVar[int] = ContextVar("processes", default=1)
 
 
-@contextmanager
-def max_memory(limit: int | str | None) -> Iterator[None]:
+def max_memory(limit: int | str | None) -> AbstractContextManager[None]:
     """Within the block, what would take more than this is refused; None is half of what is available.
 
     Examples
@@ -65,21 +64,12 @@ def max_memory(limit: int | str | None) -> Iterator[None]:
         ...
     xegrad.errors.XegradError: this takes 21 kB with W and x, and 1 kB is allowed: give fewer rows, or --max-memory 21kB
     """
-    token = _limit.set(_bytes(limit) if isinstance(limit, str) else limit)
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+    return having(_limit, _bytes(limit) if isinstance(limit, str) else limit)
 
 
-@contextmanager
-def shared_among(n_processes: int) -> Iterator[None]:
+def shared_among(n_processes: int) -> AbstractContextManager[None]:
     """Within the block, so many processes compute at a time, and each may take its part of what is allowed."""
-    token = _processes.set(n_processes)
-    try:
-        yield
-    finally:
-        _processes.reset(token)
+    return having(_processes, n_processes)
 
 
 def check(inputs: Sized, *steps: int, held: int = 0) -> None:

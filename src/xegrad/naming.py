@@ -1,4 +1,4 @@
-"""What classes and entries are called: indices from zero, and their ordinals."""
+"""What classes, entries and files are called: indices from zero, and their ordinals."""
 
 from __future__ import annotations
 
@@ -83,6 +83,11 @@ def class_within(problem: Problem, index: int, width: int) -> str:
     """The name of a class in so many characters: one that is cut has its index before it, which tells it apart."""
     name = class_in_short(problem, index)
     return name if len(name) <= width else f"{index} {name}"[: width - 1] + "…"
+
+
+def source_name(path: object) -> str:
+    """What messages call a file, or - for standard input."""
+    return "standard input" if str(path) == "-" else str(path)
 
 
 def printable(text: str) -> str:

@@ -268,7 +268,7 @@ class Layout(msgspec.Struct, frozen=True):
         return gradient[..., None, :] if has_no_row else self.of(name, gradient)
 
     def shape(self, problem: Problem, name: str) -> tuple[int, ...]:
-        """That of a gradient in this layout."""
+        """The shape of a gradient in this layout."""
         return self.of(name, np.broadcast_to(0.0, problem.shape_of(name))).shape
 
     def of_shape(self, problem: Problem, shape: tuple[int, ...]) -> tuple[str, ...]:

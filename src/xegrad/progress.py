@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
 Watcher = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Listener = Callable[[str], None]  # to a sentence
 
@@ -26,13 +27,18 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
-    """Within the block, `listener` hears what takes long before it begins."""
-    token = _listener.set(listener)
+def having(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    """Within the block, the variable has this value."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        _listener.reset(token)
+        variable.reset(token)
+
+
+def heard_by(listener: Listener) -> AbstractContextManager[None]:
+    """Within the block, `listener` hears what takes long before it begins."""
+    return having(_listener, listener)
 
 
 def foretell(what: str, seconds: float, instead: str = "") -> None:
@@ -42,14 +48,9 @@ def foretell(what: str, seconds: float, instead: str = "") -> None:
         listener(f"{what} {duration(seconds)} by estimate{instead and f'; {instead}'}")
 
 
-@contextmanager
-def watched_by(watcher: Watcher) -> Iterator[None]:
+def watched_by(watcher: Watcher) -> AbstractContextManager[None]:
     """Within the block, `watcher` hears of every step of everything that is tracked."""
-    token = _watcher.set(watcher)
-    try:
-        yield
-    finally:
-        _watcher.reset(token)
+    return having(_watcher, watcher)
 
 
 def tell(doing: str, done: int, steps: int) -> None:

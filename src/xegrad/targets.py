@@ -129,7 +129,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
             yield f"reduction is {shown(self.reduction)}; it is one of {', '.join(REDUCTIONS)}", "reduction"
 
     def at(self, index: Any) -> Targets:
-        """Those of one problem of a stack, or of some."""
+        """The targets of one problem of a stack, or of some."""
         name = "labels" if self.soft is None else "soft"
         return replace(self, **{name: getattr(self, name)[index]})
 

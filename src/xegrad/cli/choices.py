@@ -25,7 +25,7 @@ def slip_names(ctx: typer.Context | None) -> Collection[str]:
 
 
 def class_names(ctx: typer.Context | None) -> Collection[str]:
-    """Those in the files on the line."""
+    """The class names in the files on the line."""
     from xegrad.cli import completion
 
     return completion.class_names(ctx)

@@ -121,14 +121,18 @@ def write_panel(formatter: Any, title: str, rows: Sequence[tuple[str, str]], ind
 
 def _colored(names: str) -> str:
     """The options in bold, and what they take beside them."""
-    options, _, takes = names.rpartition(" ")
-    if takes.startswith("-") or not options:
-        options, takes = names, ""
+    options, takes = options_and_value(names)
     return typer.style(options, bold=True, fg="cyan") + (typer.style(f" {takes}", fg="cyan") if takes else "")
 
 
+def options_and_value(names: str) -> tuple[str, str]:
+    """The options of "-b, --bias VALUE|FILE", and what they take, if they do."""
+    options, _, takes = names.rpartition(" ")
+    return (names, "") if takes.startswith("-") or not options else (options, takes)
+
+
 def _first_sentence(text: str) -> str:
-    """The label smoothing, from 0 to 1."""
+    """The first sentence of a help text."""
     first, stop, _ = text.partition(". ")
     return first + stop.strip()
 

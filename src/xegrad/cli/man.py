@@ -11,7 +11,7 @@ import typer
 
 from xegrad import __version__
 from xegrad.cli import COMMANDS
-from xegrad.cli.help import by_panel, command_and_context, paragraphs, row
+from xegrad.cli.help import by_panel, command_and_context, options_and_value, paragraphs, row
 
 ENVIRONMENT = {
     "COLUMNS": "The width to write for.",
@@ -72,9 +72,7 @@ def _text(help: str | None) -> Iterator[str]:
 
 def _described(names: str, help: str) -> Iterator[str]:
     """An option in bold, what it takes in italics, and what is said of it."""
-    options, _, takes = names.rpartition(" ")
-    if takes.startswith("-") or not options:
-        options, takes = names, ""
+    options, takes = options_and_value(names)
     yield from (
         ".TP",
         rf"\fB{escaped(options)}\fR" + (rf" \fI{escaped(takes)}\fR" if takes else ""),

@@ -15,6 +15,7 @@ import msgspec
 from xegrad.cli.choices import choice, nearest, option
 from xegrad.display.page import PageSettings
 from xegrad.errors import UsageError, XegradError
+from xegrad.naming import source_name
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -135,8 +136,7 @@ class Destination(msgspec.Struct, frozen=True):
     ) -> None:
         """What the form asks for: the `result` as JSON, the `array` in a format, or else the `view` on the page.
 
-        The picture of a command that has a `plot` is that, in a theme or in the reader's.
-
+        As SVG, a command that has a `plot` writes that, in the theme that is asked for, or in its reader's.
         Warnings go to standard error first, unless JSON carries them.
         """
         options = self.options
@@ -242,7 +242,7 @@ def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
         with contextlib.suppress(OSError, ValueError):
             read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)  # noqa: PTH116
             if os.path.samestat(read, os.stat(path)) and stat.S_ISREG(read.st_mode):  # noqa: PTH116
-                source = "standard input" if name == "-" else name
+                source = source_name(name)
                 raise UsageError(
                     f"-o {path} would be written over {source}, which is read; give it another name"
                 )

@@ -12,7 +12,7 @@ from xegrad.cli import INTERRUPTED, print_trouble
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError, XegradError
-from xegrad.naming import printable
+from xegrad.naming import printable, source_name
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -35,7 +35,7 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
         except UsageError:
             raise
         except XegradError as error:
-            source = _source(path)
+            source = source_name(path)
             message = str(error) if str(error).startswith(source) else f"{source}: {error}"
             if not output.quiet and form == "json":
                 _print_error(number + 1, message)
@@ -63,18 +63,13 @@ def _check(request: ProblemOptions, output: OutputOptions, form: str, arguments:
             raise UsageError(f"{option} - is read once, and {count}; put it into a file")
 
 
-def _source(path: str) -> str:
-    """What messages call it."""
-    return "standard input" if path == "-" else path
-
-
 def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     from xegrad.display.blocks import Heading
 
     if not is_first:
         sys.stdout.write("\n")
     sys.stdout.flush()
-    title = printable(_source(path))
+    title = printable(source_name(path))
 
     def view(page: PageSettings) -> View:
         longest = page.width - 6  # what the rule leaves

@@ -19,6 +19,7 @@ from xegrad.cli import DONE, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
 from xegrad.errors import InputError, UsageError, XegradError
+from xegrad.naming import source_name
 from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
             screen.watching(beside_output=output.file is None and not output.quiet),
         ):
             for path in request.paths:
-                source = "standard input" if path == "-" else path
+                source = source_name(path)
                 for text, (of_chunk, bad) in _in_order(path, source, answer):
                     counts += of_chunk  # before: whoever reads may interrupt at once
                     try:
@@ -181,5 +182,5 @@ def _is_ready(descriptor: int) -> bool:
 
 
 def _n_processors() -> int:
-    """Those that this process may use."""
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -41,14 +41,14 @@ class Bases:
 
     @staticmethod
     def together(several: Iterable[Bases]) -> Bases:
-        """All of them, for steps that follow from G alone."""
+        """All hypotheses of several, for steps that follow from G alone."""
         parts = [(one.search, one.hypotheses, one.cells.G) for one in several]
         search, hypotheses, gradients = zip(*parts, strict=True)
         cells = search[0].cells.replace("G", concatenated(gradients))
         return Bases(search[0], [*itertools.chain(*hypotheses)], cells)
 
     def where(self, is_wanted: Callable[[Hypothesis], bool]) -> Bases:
-        """Some of them."""
+        """The hypotheses that are wanted."""
         which = [k for k, hypothesis in enumerate(self.hypotheses) if is_wanted(hypothesis)]
         cells = self.cells.replace("G", self.cells.G[which])
         return Bases(self.search, [self.hypotheses[k] for k in which], cells)
@@ -61,7 +61,7 @@ class Bases:
         return self.search.with_step(cells, step, self.search.screened)
 
     def after(self, step: Step, **fields: Any) -> Bases:
-        """Each with one more step."""
+        """Each hypothesis with one more step."""
         hypotheses = [one.after(step, **fields) for one in self.hypotheses]
         return Bases(self.search, hypotheses, self.with_step(step))
 
@@ -73,13 +73,13 @@ class Bases:
 
     @cached_property
     def parameter(self) -> Rounded:
-        """W or b, as each sees it."""
+        """W or b, as each hypothesis sees it."""
         search = self.search
         return stacked([search.parameter_seen(one, search.screened) for one in self.hypotheses])
 
     @property
     def fitting(self) -> Iterator[Hypothesis]:
-        """Those that fit as they are."""
+        """The hypotheses that fit as they are."""
         fits = self.search.fits(self.cells.G, self.seen) if self.hypotheses else ()
         return itertools.compress(self.hypotheses, fits)
 
@@ -207,7 +207,7 @@ def _between(lower: float, upper: float, factors: Mapping[str, float]) -> Parame
 
 
 def _is_number(slip: Slip, lower: float, upper: float) -> bool:
-    """Whether there is one, and it is not the one that is no slip."""
+    """Whether an interval holds a number that the slip may have, and not the one that is no slip."""
     least, most = slip.number.between
     if not least < lower <= upper or lower > most:
         return False

@@ -24,7 +24,6 @@ from xegrad.targets import Array
 
 PAIRED = 4096  # logits; beyond them slips of the layer are made one by one, and not in pairs
 MOST_ROWS = 64  # rows of a batch whose label is tried, of those that the candidate points to
-
 MOST_RESIDUALS = 2_000_000  # numbers of a stack of them, in values alone
 
 SCALED, SMOOTHED, STORED = SLIPS["scaled"], SLIPS["label-smoothed"], SLIPS["low-precision"]
@@ -102,7 +101,7 @@ def ranks(search: Search) -> Iterator[Iterable[Hypothesis]]:
 
 
 def _fixed_steps(search: Search) -> list[Step]:
-    """Those without a free number, in the order of their stages."""
+    """Slips of the layer without a free number, in the order of their stages."""
     steps = [
         (slip, form)
         for stage in STAGES

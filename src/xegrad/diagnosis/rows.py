@@ -183,7 +183,7 @@ class _Rows:
             yield self.made(apart)
 
     def all_fit(self, apart: Apart, *, fitted: bool = False) -> bool:
-        """Whether all entries do."""
+        """Whether all entries fit."""
         return all(self.fits(made, fitted=fitted).all() for made in self.in_turn(apart))
 
     def is_proved(self, apart: Apart, choices: float, *, free: int = 0, free_of_each: int = 0) -> bool:
@@ -355,7 +355,7 @@ class _Rows:
 
     # In words.
 
-    def _what(self, row: int, apart: Apart | None) -> str:
+    def _happened(self, row: int, apart: Apart | None) -> str:
         """What happened to a row: a factor or another label that fits as well as D does; nothing if none does."""
         rows = np.array([row])
         if apart is None:  # of x and the logits each row is seen by itself
@@ -393,7 +393,7 @@ class _Rows:
         """The rows one by one, with what happened to each where that is known."""
         if self.problem.n_rows == 1:
             return self._of_residual(apart)
-        whats = [self._what(row, apart) for row in rows[:LISTED].tolist()]
+        whats = [self._happened(row, apart) for row in rows[:LISTED].tolist()]
         if rows.size == 1 and apart is None and not whats[0]:
             return ""  # the pattern says as much
         are_alike = not any(whats) or (len({*whats}) == 1 and rows.size <= LISTED)

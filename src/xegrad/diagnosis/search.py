@@ -47,16 +47,16 @@ class Hypothesis(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of its slips."""
+        """The names of its slips."""
         return tuple(slip.name for slip, _ in self.steps)
 
     @property
     def sign(self) -> int:
-        """That of the candidate."""
+        """-1 if the candidate has the opposite sign, else 1."""
         return -1 if FLIPPED in self.steps else 1
 
     def after(self, *steps: Step, **fields: Any) -> Hypothesis:
-        """The same with another step."""
+        """The same with more steps."""
         in_order = sorted((*self.steps, *steps), key=lambda step: STAGES.index(step[0].stage))
         return self._replace(steps=tuple(in_order), **fields)
 
@@ -71,7 +71,7 @@ class Entries(NamedTuple):
     columns: Any = slice(None)
 
     def of(self, array: Any) -> Any:
-        """These of an array, or of a stack of arrays."""
+        """These entries of an array, or of a stack of arrays."""
         if isinstance(self.rows, slice) or isinstance(self.columns, slice):
             return array[..., self.rows, self.columns]
         return array[..., self.rows[:, None], self.columns]

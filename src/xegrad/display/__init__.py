@@ -1,1 +1,1 @@
-"""What people look at: one file a picture.  rich is imported only when something is drawn."""
+"""What people look at: one file a view, and one for each way to lay it out.  rich is imported only to draw."""

@@ -46,11 +46,10 @@ class Heading(msgspec.Struct, frozen=True):
 
 
 class Paragraph(msgspec.Struct, frozen=True):
-    """Wrapped text: its first line begins with the label, the others are indented by as much, or by `hanging`."""
+    """Wrapped text: its first line begins with the label, the others are indented by as much."""
 
     text: Text | str
     label: str = ""
-    hanging: int | None = None
     style: str = ""
 
     @property

@@ -56,21 +56,21 @@ def heatmap(
     *_, ending, of_row, of_column = glyphs
     marked = np.broadcast_to(marked, values.shape)
     tall = -(-values.shape[0] // HEATMAP_ROWS)
-    row_names = _with_marks(_blocks(rows, tall), _guilty(marked, 1, tall), of_row)
+    row_names = _with_marks(_blocks(rows, tall), _wholly_marked(marked, 1, tall), of_row)
     label, gap = min(LONGEST_LABEL, width // 4, max(map(cell_len, row_names))), 0 if colored else 1
     room = width - label - 1
     wide = -(-values.shape[1] // max(1, (room + gap) // (CELL + gap)))
-    column_names, guilty = _blocks(columns, wide), _guilty(marked, 0, wide)
-    headings = _with_marks(column_names, guilty, of_row)
+    column_names, wholly = _blocks(columns, wide), _wholly_marked(marked, 0, wide)
+    headings = _with_marks(column_names, wholly, of_row)
     span, above = max(CELL, *map(cell_len, headings)), []
     if (span + 1) * len(headings) <= room + 1:
         gap = 1
     else:
         span = min(WIDEST, (room + gap) // len(headings) - gap)
         headings = [""] * len(headings)
-        above = [_ends(column_names, label, len(guilty) * (span + gap) - gap)]
-        if any(guilty):
-            marks = "".join(f"{of_column if is_guilty else '':{span + gap}}" for is_guilty in guilty)
+        above = [_ends(column_names, label, len(wholly) * (span + gap) - gap)]
+        if any(wholly):
+            marks = "".join(f"{of_column if is_wholly else '':{span + gap}}" for is_wholly in wholly)
             above.append(Text(f"{'':{label + 1}}{marks}", style="heading"))
     shown = _largest_of_blocks(values, tall, wide)
     largest = float(np.abs(values).max(initial=0, where=np.isfinite(values)))
@@ -156,16 +156,16 @@ def _blocks(names: Sequence[str], size: int) -> list[str]:
     return [printable(first if first == last else f"{first}-{last}") for first, last in ends]
 
 
-def _guilty(marked: Any, axis: int, size: int) -> list[bool]:
+def _wholly_marked(marked: Any, axis: int, size: int) -> list[bool]:
     """Of the blocks of so many rows or columns, whether all entries of any of these are marked, but not of all."""
-    guilty = marked.all(axis=axis)
-    blocks = np.logical_or.reduceat(guilty & ~guilty.all(), np.arange(0, guilty.size, size))
+    wholly = marked.all(axis=axis)
+    blocks = np.logical_or.reduceat(wholly & ~wholly.all(), np.arange(0, wholly.size, size))
     return [*map(bool, blocks)]
 
 
-def _with_marks(names: Sequence[str], guilty: Sequence[bool], mark: str) -> list[str]:
-    """The names, with a mark before those that are guilty."""
-    return [f"{mark}{name}" if is_guilty else name for name, is_guilty in zip(names, guilty, strict=True)]
+def _with_marks(names: Sequence[str], wholly: Sequence[bool], mark: str) -> list[str]:
+    """The names, with a mark before those that are wholly marked."""
+    return [f"{mark}{name}" if is_wholly else name for name, is_wholly in zip(names, wholly, strict=True)]
 
 
 def _largest_of_blocks(values: Array, tall: int, wide: int) -> Array:

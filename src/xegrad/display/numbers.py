@@ -82,7 +82,7 @@ def how_many_correct(digits: int) -> str:
 
 
 def agreeing(digits: int, none: str = "No") -> str:
-    """6 digits agree."""
+    """How many digits agree: 6 digits agree."""
     if digits == 0:
         return f"{none} digit agrees"
     return f"{how_many_correct(digits)} digit{' agrees' if digits == 1 else 's agree'}"

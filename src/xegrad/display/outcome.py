@@ -39,8 +39,8 @@ def sentences(verification: Verification) -> dict[str, str]:
     by_name = {name: outcome_sentence(problem, judgement) for name, judgement in judgements.items()}
     if verification.misshapen:
         return by_name | dict.fromkeys(verification.misshapen, MISSHAPEN)
-    good = {RIGHT: RIGHT, DIGITS_LOST: RIGHT}
-    outcomes = [good.get(judgement.outcome, judgement.outcome) for judgement in judgements.values()]
+    outcomes = [judgement.outcome for judgement in judgements.values()]
+    outcomes = [RIGHT if outcome == DIGITS_LOST else outcome for outcome in outcomes]
     is_apart = len(outcomes) == 2 and LOSS in judgements and {*outcomes} == {RIGHT, WRONG}
     return by_name | {"both": APART[outcomes[0]]} if is_apart else by_name
 
@@ -110,7 +110,7 @@ def _of_long_sums(problem: Problem, judgement: Judgement) -> str:
 
 
 def _of_gradient(problem: Problem, judgement: Judgement) -> str:
-    """What is so of a gradient."""
+    """Whether a gradient is right, and how many of its entries are wrong."""
     comparison, tolerance = judgement.comparison, judgement.tolerance
     total = comparison.reference.size
     symbol = f"dL/d{SYMBOLS[judgement.name]}{_printed(judgement.reading)}"
@@ -133,7 +133,7 @@ def _of_gradient(problem: Problem, judgement: Judgement) -> str:
 
 
 def _of_loss(judgement: Judgement) -> str:
-    """What is so of a loss."""
+    """Whether a loss is right, and what it should be."""
     yours, exact = float(judgement.comparison.candidate[0]), _exact_loss(judgement)
     printed = _printed(judgement.reading)
     if judgement.outcome == WRONG:
@@ -145,7 +145,7 @@ def _of_loss(judgement: Judgement) -> str:
 
 
 def _exact_loss(judgement: Judgement) -> str:
-    """With as many digits as are known of it."""
+    """The exact loss, with as many digits as are known of it."""
     comparison = judgement.comparison
     value = float(comparison.reference[0])
     return as_known(value, float(np.ravel(comparison.error)[0]), repr(value))
@@ -167,7 +167,7 @@ def where(problem: Problem, judgement: Judgement) -> str:
 
 
 def _so_many(reading: Reading) -> str:
-    """8 decimals, if the text was read as printed to so many."""
+    """To how many decimals or digits the text was printed: 8 decimals."""
     if reading.decimals is None:
         return "" if reading.digits is None else count(reading.digits, "digit")
     return count(reading.decimals, "decimal")
@@ -242,7 +242,7 @@ def _hidden(judgement: Judgement) -> str:
 
 
 def median_size(values: Array) -> float:
-    """Of the entries; of many, as many as tell a tenth of it."""
+    """The median magnitude of the entries; of many, that of a sample."""
     flat = values.ravel()
     return float(np.median(np.abs(flat[:: max(1, flat.size // SAMPLED)])))
 
@@ -271,7 +271,7 @@ def _caught(judgement: Judgement) -> str:
     of_largest = relative[
         max(sorted((reference.argmax(), reference.argmin())), key=lambda k: abs(reference[k]))
     ]
-    known = relative if n_entries == relative.size else relative[comparison.reference.ravel() != 0]
+    known = relative if n_entries == relative.size else relative[reference != 0]
     median, largest = (_part(2 * float(one)) for one in (median_of(known), of_largest))
     if n_entries == 1 and median:
         return f"An error of {median} would have been caught."

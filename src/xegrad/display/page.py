@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-# Of a gradient: the entries that are all shown one by one, and the classes whose probabilities are.
-ALL_ENTRIES, ALL_CLASSES = 64, 12
+ALL_CLASSES = 12  # of which each has its probability shown
 # Of a matrix in an explanation: the lines, the entries and the bands of one that is shown whole; of a larger one
 # so many rows and columns at each end.
 MATRIX_LINES, MATRIX_ENTRIES, MATRIX_BANDS = 30, 512, 5

@@ -29,7 +29,7 @@ def right_if_sentence(right_if: Supposition) -> str:
 
 
 def steps_right_if_sentence(options: Options) -> str:
-    """The same of the steps of the chain."""
+    """Under which options the steps of a chain are right."""
     return f"The steps are correct if they were {how_computed(options)}: `{arguments(options)}` says so."
 
 
@@ -40,7 +40,7 @@ def diagnosed_if_sentence(diagnosed_if: Supposition) -> str:
 
 
 def how_computed(options: Options) -> str:
-    """computed in float32 and printed to 6 digits."""
+    """The options in words: computed in float32 and printed to 6 digits."""
     ways = []
     if "dtype" in options:
         stored = f" and stored as {options['stored_as']}" if "stored_as" in options else ""

@@ -37,7 +37,6 @@ PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=
 
 NARROWEST = 20  # columns of wrapped text beside its indentation
 WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
-LABEL = 13  # columns of what stands beside a line of code
 
 
 def lines(view: View, width: int, *, ascii: bool = False) -> Lines:
@@ -69,8 +68,7 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
         case Heading():
             return _rule(block, width, ascii=ascii)
         case Paragraph():
-            hanging = cell_len(block.label) if block.hanging is None else block.hanging
-            first, *rest = wrapped(block.styled, width, block.label, " " * hanging)
+            first, *rest = wrapped(block.styled, width, block.label, " " * cell_len(block.label))
             if block.label[:1].strip() and not block.style:
                 first.stylize("title", 0, len(block.label.rstrip()))
             return [first, *rest]

@@ -46,7 +46,6 @@ _SHADES = {
     },
 }
 
-
 # The page's ground and ink, and what rich calls colours by name.
 PAGE = {
     DARK: (

@@ -48,7 +48,7 @@ class Step(msgspec.Struct, frozen=True, eq=False, kw_only=True, dict=True):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the value, even where it is not built."""
+        """The shape of the value, even where that is not built."""
         return () if self.numbers is None else self.numbers.shape
 
     @cached_property

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from xegrad.errors import InputError
+from xegrad.naming import source_name
 
 if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
@@ -131,7 +132,7 @@ def read_bytes(
 
     `or_else` is what can be done with what is no text.
     """
-    source = "standard input" if str(path) == "-" else str(path)
+    source = source_name(path)
     if not source:
         raise InputError("the path of a file is empty")
     try:

@@ -139,7 +139,7 @@ class Method(msgspec.Struct, frozen=True):
         return beside + problem.nbytes_of(names) + import_module(self.module).memory(problem)
 
     def memory_of_bound(self, problem: Problem, names: Sequence[str]) -> int:
-        """The same of its error bound."""
+        """The bytes that its error bound takes."""
         from xegrad import bounds
 
         return bounds.memory(problem, names, is_stable=self.name == "shortcut")

@@ -75,7 +75,7 @@ class Rounded(msgspec.Struct, eq=False):
         return self.less_certain(rounding).less_certain(underflows * self.arithmetic.eta)
 
     def less_certain(self, error: Any) -> Rounded:
-        """The same, off by so much more."""
+        """The same value, off by so much more."""
         return Rounded(self.value, self.error + error, self.arithmetic)
 
     def stored(self, other: Arithmetic) -> Rounded:
@@ -162,7 +162,7 @@ class Rounded(msgspec.Struct, eq=False):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the value."""
+        """The shape of the value."""
         return self.value.shape
 
     @property
@@ -171,7 +171,7 @@ class Rounded(msgspec.Struct, eq=False):
         return self.moved(lambda array: array.swapaxes(-1, -2))
 
     def moved(self, change: Callable[[Array], Any]) -> Rounded:
-        """The same change of places for values and errors."""
+        """Values and errors, with their places changed alike."""
         error = self.error if np.ndim(self.error) == 0 else change(self.errors)
         return Rounded(change(self.value), error, self.arithmetic)
 
@@ -179,7 +179,7 @@ class Rounded(msgspec.Struct, eq=False):
         return self.moved(lambda array: array[index])
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Rounded:
-        """The same for each of a stack."""
+        """The same number for each of a stack."""
         return self.moved(lambda array: np.broadcast_to(array, shape))
 
     def reshape(self, *shape: int) -> Rounded:

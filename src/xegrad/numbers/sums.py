@@ -61,7 +61,7 @@ class Products:
         return moves if factor.is_exact else np.add(moves, (1 + self.g) * factor.error, out=moves)
 
     def error(self, value: Array) -> Array:
-        """That of the sums, whose value is known."""
+        """The error of the sums, whose value is known."""
         arithmetic, size, plus = self.arithmetic, self.size, self.plus
         error = np.add(self.moved, self.n_terms * arithmetic.adding.eta, out=self.moved)
         if plus is not None:

@@ -39,7 +39,7 @@ class FreeNumber(msgspec.Struct, frozen=True, eq=False):
     grid: Array | None = None
 
     def example_on(self, cells: Cells) -> float:
-        """That of a problem."""
+        """The free number that stands for the slip on a problem."""
         assert self.example is not None
         return self.example(cells) if callable(self.example) else self.example
 
@@ -75,7 +75,7 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def cell(self) -> str:
-        """What it replaces."""
+        """The cell that it replaces."""
         return self.other_cell or _IN_LAYER.get(self.stage, "G")
 
     @property
@@ -89,11 +89,11 @@ class Slip(msgspec.Struct, frozen=True, eq=False):
         return self.number.name
 
     def fixed_forms(self, cells: Cells) -> list[Parameters]:
-        """Those of its forms in which no number is free."""
+        """Its forms in which no number is free."""
         return [form for form in self.forms(cells) if self.free is None or self.free in form]
 
     def open_forms(self, cells: Cells) -> list[Parameters]:
-        """Those in which one is."""
+        """Its forms in which a number is free."""
         return [form for form in self.forms(cells) if self.free is not None and self.free not in form]
 
     def example_forms(self, cells: Cells) -> list[Parameters]:

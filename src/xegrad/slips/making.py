@@ -48,8 +48,6 @@ def _laid_out(cells: Cells, slip: Slip, form: Parameters) -> Rounded:
 
 Step = tuple[Slip, Parameters]
 
-# A few rows at a time: of a large problem not all cells exist at once.
-
 
 def made_by_rows(cells: Cells, step: Step, rows: Any = ALL, columns: Any = ALL) -> Rounded:
     """G, or some of its rows and columns, with one slip of the layer in it: so many rows at a time as products need."""
@@ -128,17 +126,15 @@ def takes_all_cells(cells: Cells, step: Step) -> bool:
 
 
 def _kind(cells: Cells, step: Step) -> str:
-    """How a slip is made of some entries of a large problem: from some columns of the cells, from all cells, from the
-    rows that are right, in what enters a product, or in a few rows at a time."""
+    """From what some entries of a large problem are made with a slip in it: from these "classes", from "all" cells, as
+    the right gradient times "factors", from another "product" with the residuals, or from a "few" rows at a time."""
     slip, form = step
     if cells.name in ("weights", "bias") and not slip.takes_all_classes(form):
         return "classes"
     if slip.takes_all_rows(cells, form):
         return "all"
     if slip.stage == "rows" and not cells.arithmetic.rounds:
-        return (
-            "factors"  # the gradient has a row for each of the batch, and each is a multiple of what is right
-        )
+        return "factors"  # each row of the gradient is a multiple of what is right
     return "product" if _is_of_products(slip) else "few"
 
 

@@ -12,8 +12,8 @@ See docs/numerics.md, section 9.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -30,7 +30,7 @@ from xegrad.methods.exact import doublewords, integers
 from xegrad.methods.exact.doublewords import Layer
 from xegrad.methods.exact.nearest import Nearest, half_ulp
 from xegrad.problem import Problem
-from xegrad.progress import LONG, foretell
+from xegrad.progress import LONG, foretell, having
 
 FIRST, FINER = 2, 3  # slices of the factors of a product in double words, and for what these leave open
 AT_ONCE = 0.001  # seconds: what integers do in less needs no other rung
@@ -41,14 +41,9 @@ Results = dict[str, Nearest]
 _affordable: ContextVar[float] = ContextVar("affordable", default=LONG)
 
 
-@contextmanager
-def affording(seconds: float) -> Iterator[None]:
+def affording(seconds: float) -> AbstractContextManager[None]:
     """Within the block, integers decide what is still open if that takes no longer, by estimate."""
-    token = _affordable.set(seconds)
-    try:
-        yield
-    finally:
-        _affordable.reset(token)
+    return having(_affordable, seconds)
 
 
 def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:

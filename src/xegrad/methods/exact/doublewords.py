@@ -2,8 +2,8 @@
 
     Z = X W + b        R = q softmax(Z) - Q        dL/dW = X' R
 
-Where everything within the bound rounds to one float64, that is the
-correctly rounded number.  It has its own forward pass, and stacks of problems are computed as one.
+Where everything within the bound rounds to one float64, that is the correctly rounded number.  It has its own forward
+pass, and stacks of problems are computed as one.
 
 See docs/numerics.md, section 9.7.
 """

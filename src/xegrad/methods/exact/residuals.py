@@ -85,7 +85,7 @@ class TargetWords:
 
 
 class Residuals(NamedTuple):
-    """Those of some rows, and their losses."""
+    """The residuals of some rows, and their losses."""
 
     residual: DoubleWord
     error: Array  # of residuals: relative, (B,), for labels; else (B, T)
