@@ -230,7 +230,7 @@ def test_a_transposed_problem_has_transposed_gradients(run: Run) -> None:
     assert run(*arguments, json.dumps(exact_gradient().T.tolist()), "-q").status == 0
     outcome = run(*arguments, json.dumps(exact_gradient().tolist()))
     assert outcome.status == 1
-    assert "the gradient has a row where it should have a column" in one_line(outcome)
+    assert "the gradient has another shape than it should have" in one_line(outcome)
     assert "MISTAKE transposed" in outcome.out
 
 

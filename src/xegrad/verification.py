@@ -85,7 +85,7 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     diagnoses: Mapping[str, Diagnosis] = {}  # of what is wrong, or has lost its digits
     steps: Intermediates | None = None
     blind_spots: Mapping[str, Sequence[str]] = {}  # the slips that a right gradient does not rule out
-    misshapen: Collection[str] = ()  # the gradients that have a row where they should have a column
+    misshapen: Collection[str] = ()  # the gradients that have another shape than they should
     strict: bool = False
     checks: Sequence[Check] = ()
     # Of what is wrong: how it must have been made to be right, or to be what a mistake makes; so of all steps.
@@ -205,7 +205,7 @@ class _Part(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def is_misshapen(self) -> bool:
-        """Whether a gradient has a row where it should have a column."""
+        """Whether a gradient has another shape than it should."""
         return self.claimed.values.shape != self.shape and self.name != LOSS
 
     def judged(self, reading: Reading, tolerance: Tolerance) -> Judgement:

@@ -42,7 +42,7 @@ Color = Annotated[
         "When to use colours: auto, always or never. auto: on a terminal, unless NO_COLOR is set, and in a pipe "
         "where CLICOLOR_FORCE is.",
         values=("auto", "always", "never"),
-        noun="way to colour",
+        noun="mode",
     ),
 ]
 NoColor = Annotated[bool, option("--no-color", "The same as --color never.")]

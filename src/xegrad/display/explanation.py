@@ -175,7 +175,7 @@ def _slip(slip: CommonMistake, target: int, page: PageSettings) -> Section:
     """What is done instead, and the numbers that come out."""
     said = Text.assemble((slip.name, "slip"), f": {slip.instead}.", style="aside")
     section: Section = [Paragraph(said, MARK)]
-    if slip.numbers is None or (slip.numbers.ndim > 1 and len(slip.numbers) >= SLIP_NUMBERS):
+    if slip.numbers is None or (slip.numbers.ndim > 1 and max(slip.numbers.shape) >= SLIP_NUMBERS):
         return section
     values = np.atleast_2d(slip.numbers)
     digits = page.digits + 2 if values.size == 1 else SLIP_DIGITS

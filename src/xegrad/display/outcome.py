@@ -24,9 +24,7 @@ COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said
 # Digits fewer than in the median entry, and its part: the value of such an entry says why.
 SMALL_BY, SMALL = 3, 0.1
 SAMPLED = 2**16  # entries of many that the size of a median entry is taken from
-MISSHAPEN = (
-    "WRONG: the gradient has a row where it should have a column; below, its numbers are read in order."
-)
+MISSHAPEN = "WRONG: the gradient has another shape than it should have; below, its numbers are read in order."
 APART = {  # what a gradient and a loss say together, of which one is wrong: by the outcome of the gradient
     RIGHT: "right gradient with wrong loss: the mistake is in the loss alone, such as its sign or a constant.",
     WRONG: "right loss with wrong gradient: the forward pass is right, and the mistake comes after it.",

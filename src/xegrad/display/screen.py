@@ -62,6 +62,7 @@ def show(view: View, page: PageSettings, *, color: bool) -> None:
         color_system="truecolor" if color and has_none else "auto",
         no_color=not color,
         theme=Theme(styles(page.theme)),
+        width=page.width,  # rich writes nothing for COLUMNS=0
     )
     # A line that is too long is folded by the terminal: that beats a number that is cut.
     console.print(Text("\n").join(laid_out), soft_wrap=True)

@@ -13,6 +13,7 @@ from xegrad.explanation.values import CommonMistake, Jacobian, Step
 from xegrad.methods import METHODS, finite_difference
 from xegrad.vocabulary import count
 
+FAR = 1e6  # an exponent with more digits than one reads
 KERAS_EPSILON = 1e-7  # what Keras adds within the logarithm
 
 
@@ -60,9 +61,10 @@ def _probabilities(row: WorkedRow) -> Step:
     if gone.size:
         k = t if t in gone else int(gone[0])
         power = (float(shifted[k]) - math.log(total)) / math.log(10)
+        of_ten = f"{power:.1f}" if abs(power) < FAR else f"{power:.2e}"
         others = f" The same happens to {gone.size - 1} more." if gone.size > 1 else ""
         lost = (
-            f"S[{k}] underflows: e^({number(shifted[k])}) / {number(total)} is about 10^{power:.1f}, below the "
+            f"S[{k}] underflows: e^({number(shifted[k])}) / {number(total)} is about 10^{of_ten}, below the "
             f"smallest float, and becomes 0.{others}"
         )
     twice = layer.softmax(row.forward.probabilities, row.forward.targets).probabilities[0]
