@@ -849,3 +849,25 @@ def test_an_error_is_told_to_four_digits_or_to_all(run: Run) -> None:
     arguments = ("verify", SEED, "--gradient", json.dumps(wrong.tolist()))
     assert run(*arguments).out.count(" 0.0009766\n") == 1
     assert f" {float(wrong[0, 0] - exact_gradient()[0, 0])!r}\n" in run(*arguments, "--digits", "17").out
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_names_that_begin_alike_are_told_apart(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    classes = ",".join(50 * "c" + end for end in "abc")
+    out = run(
+        "verify",
+        "-W",
+        "[[1,2,3],[4,5,6]]",
+        "-x",
+        "1,2",
+        "-y",
+        "0",
+        "--classes",
+        classes,
+        "--gradient",
+        "[[1,2,3],[4,5,6]]",
+    ).out
+    entries = [line.split("]")[0] for line in out.splitlines() if line.startswith("W[")]
+    assert len(entries) == len({*entries}) == 6
+    assert max(map(len, out.splitlines())) <= width

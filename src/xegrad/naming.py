@@ -67,9 +67,7 @@ def class_in_full(problem: Problem, index: int) -> str:
 
 def class_in_short(problem: Problem, index: int) -> str:
     """The name of a class, or its index where classes have no names."""
-    if problem.classes is None:
-        return str(index)
-    return short(printable(problem.classes[index]), LONGEST)
+    return class_within(problem, index, LONGEST)
 
 
 def input_in_short(problem: Problem, index: int) -> str:
@@ -81,7 +79,9 @@ def input_in_short(problem: Problem, index: int) -> str:
 
 def class_within(problem: Problem, index: int, width: int) -> str:
     """The name of a class in so many characters: one that is cut has its index before it, which tells it apart."""
-    name = class_in_short(problem, index)
+    if problem.classes is None:
+        return str(index)
+    name = printable(problem.classes[index])
     return name if len(name) <= width else f"{index} {name}"[: width - 1] + "…"
 
 
@@ -95,15 +95,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def entry_of(problem: Problem, name: str, flat_index: int) -> str:
+def entry_of(problem: Problem, name: str, flat_index: int, longest: int = LONGEST) -> str:
     """W[input 1, class cow], b[class cow], x[row 0, input 1] or logits[row 0, class cow] of a flat index.
 
-    One example has no row to name; an input that has a name is called by it alone.
+    One example has no row to name; an input that has a name is called by it alone.  The name of a class has so many
+    characters at most.
     """
     places = []
     for axis, index in zip(AXES[name], problem.place(name, flat_index), strict=True):
         if axis == "class":
-            places.append(f"class {class_in_short(problem, index)}")
+            places.append(f"class {class_within(problem, index, longest)}")
         elif axis == "input":
             places.append(input_in_short(problem, index))
         elif problem.n_rows > 1:

@@ -46,6 +46,7 @@ NOT_SOUGHT = (
 )
 DIGITS_APART = 4  # of a difference
 MOST_NAMED = 5  # runs of rows, or of columns, that are wrong in every entry
+BESIDE_NAME = 20  # columns of an entry beside the name of its class
 SMALL = 9  # entries, of which a map shows no more than their list
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly"}
@@ -175,7 +176,8 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
     apart_digits = digits if digits >= SHOWS_ALL else min(digits, DIGITS_APART)
     formats = dict.fromkeys(("yours", "exact"), (decimals, digits))
     formats["error"] = decimals_for(values["error"], apart_digits), apart_digits
-    entries = [cut(entry_of(problem, name, index), page.width // 2) for index in shown]
+    room = page.width // 2
+    entries = [cut(entry_of(problem, name, index, room - BESIDE_NAME), room) for index in shown]
     cells: dict[str, list[Text]] = {}
     for heading, column in values.items():
         off = errors if heading != "yours" else [0.0] * len(shown)
