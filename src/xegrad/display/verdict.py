@@ -31,7 +31,10 @@ def compute_verdict(computation: Computation) -> str:
             only = f"only {' and '.join(names)} {were} computed"
             return f"not compared: {only}, not chain and shortcut{reason}."
         case "not-finite":
-            return f"differ: the chain is not finite in {of_all}: {computation.cause_of_nonfinite}."
+            shortcut = computation.evaluations["shortcut"].gradients
+            broken = sum(not np.isfinite(shortcut[of].flat[k]) for of, k in places)
+            too = f", nor the shortcut in {broken} of these" if broken else ""
+            return f"differ: the chain is not finite in {of_all}{too}: {computation.cause_of_nonfinite}."
         case "apart":
             differences = [abs(float(computation.comparisons[of].difference.flat[k])) for of, k in places]
             worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))

@@ -71,7 +71,9 @@ class WorkedRow:
         j, i = np.argwhere(gone)[0].tolist()
         why = "no digit that is right"
         if not np.isfinite(values[j, i]):
-            why = "no number" + (", since infinity times 0 is none" if method == "chain" else "")
+            why = "no number"
+            if method == "chain" and np.isfinite(self.logits).all():
+                why += ", since infinity times 0 is none"
         known = ""
         if against is not None:
             source = ", exactly" if "exact" in self.gradients else " by the shortcut"

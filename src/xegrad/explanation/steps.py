@@ -67,11 +67,18 @@ def _probabilities(row: WorkedRow) -> Step:
             f"S[{k}] underflows: e^({number(shifted[k])}) / {number(total)} is about 10^{of_ten}, below the "
             f"smallest float, and becomes 0.{others}"
         )
+    rule = "e to the power of each logit, divided by the sum of these powers, so that the probabilities add up to 1. "
+    if np.isfinite(row.logits).all():
+        rule += (
+            "The largest logit, m, is subtracted first: it cancels in the fraction, and no power overflows."
+        )
+    else:
+        rule += "The largest logit, m, is subtracted first: it cancels in the fraction."
+        lost = "A logit is beyond the range of floats, and so there are no probabilities."
     twice = layer.softmax(row.forward.probabilities, row.forward.targets).probabilities[0]
     return Step(
         symbol="S",
-        rule="e to the power of each logit, divided by the sum of these powers, so that the probabilities add up to "
-        "1. The largest logit, m, is subtracted first: it cancels in the fraction, and no power overflows.",
+        rule=rule,
         formula="S[i] = e^(Z[i] - m) / total\ntotal = Σ_k e^(Z[k] - m)",
         worked=[
             f"m = Z[{m}] = {number(row.logits[m])}",
