@@ -33,7 +33,8 @@ def compute_verdict(computation: Computation) -> str:
         case "not-finite":
             shortcut = computation.evaluations["shortcut"].gradients
             broken = sum(not np.isfinite(shortcut[of].flat[k]) for of, k in places)
-            too = f", nor the shortcut in {broken} of these" if broken else ""
+            too = f", nor the shortcut in {broken} of them" if broken else ""
+            too = ", nor is the shortcut" if broken == len(places) else too
             return f"differ: the chain is not finite in {of_all}{too}: {computation.cause_of_nonfinite}."
         case "apart":
             differences = [abs(float(computation.comparisons[of].difference.flat[k])) for of, k in places]
