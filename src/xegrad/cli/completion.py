@@ -53,7 +53,7 @@ def know_shells() -> None:
     shells._sanitize_help_text = lambda text: text
 
     def knows_values(shell: Any) -> Any:
-        class Complete(shell):  # type: ignore[misc]
+        class Complete(shell):  # type: ignore[misc]  # a class that is known at run time only
             def get_completions(self, args: list[str], incomplete: str) -> list[Any]:
                 name, equals, _ = incomplete.partition("=")
                 before = f"{name}=" if equals and name.startswith("--") else ""

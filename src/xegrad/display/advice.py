@@ -24,16 +24,26 @@ PLACES = {
 STEPS = "give your logits and probabilities too, in one JSON object; verify then names the first wrong step"
 
 
-def advice(verification: Verification, name: str) -> tuple[str, str]:
-    """Where it is wrong, from what was seen, and what to try next; nothing where the cause is known."""
+def what_was_seen(verification: Verification, name: str) -> str:
+    """Where it is wrong; nothing where the logits tell why it is not finite."""
     judgement = verification.judgements[name]
-    if name != LOSS and not np.isfinite(judgement.comparison.candidate).all():
-        if cause_of_nonfinite(verification.problem, judgement.tolerance.precision):
-            return "", ""
-        where = "The logits explain none of it: look for 0/0, log(0) or an array that was never written."
-    else:
-        where = " ".join(_seen(verification, judgement))
-    return where, ", or ".join(_next(verification, judgement))
+    if not _is_nonfinite(judgement):
+        return " ".join(_seen(verification, judgement))
+    if cause_of_nonfinite(verification.problem, judgement.tolerance.precision):
+        return ""
+    return "The logits explain none of it: look for 0/0, log(0) or an array that was never written."
+
+
+def what_to_try(verification: Verification, name: str) -> str:
+    """What tells more; nothing where the logits tell why it is not finite."""
+    judgement, precision = verification.judgements[name], verification.judgements[name].tolerance.precision
+    if _is_nonfinite(judgement) and cause_of_nonfinite(verification.problem, precision):
+        return ""
+    return ", or ".join(_next(verification, judgement))
+
+
+def _is_nonfinite(judgement: Judgement) -> bool:
+    return judgement.name != LOSS and not np.isfinite(judgement.comparison.candidate).all()
 
 
 def explained_by(diagnosis: Diagnosis) -> str:

@@ -120,11 +120,9 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """Numbers, one for each step, as a curve; and what the two axes are."""
+    """Losses, one for each step, as a curve."""
 
     values: Sequence[float]
-    of_steps: str = "step"
-    of_values: str = "loss in nats"
 
 
 class Beside(msgspec.Struct, frozen=True):

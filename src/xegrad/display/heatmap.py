@@ -21,6 +21,7 @@ from xegrad.vocabulary import AXES, SYMBOLS
 
 # The four shades, zero, infinity, the end of a name that is cut, and the marks of a row and of a column.
 GLYPHS, ASCII_GLYPHS = ("░▒▓█", "·", "∞", "…", "▸", "▾"), (".:*#", ".", "!", "~", ">", "v")
+WHOLE = "wrong in every entry"  # a row or column that is marked
 LONGEST_LABEL = 20
 CELL, WIDEST = 2, 6  # columns of a cell: a sign and a shade at least
 
@@ -35,7 +36,6 @@ def heatmap(
     ascii: bool = False,
     marked: Any = False,
     zero: str = "zero",
-    whole: str = "wrong in every entry",
 ) -> Section:
     """A cell for each entry: its sign, and a ground or a shade for each quarter of the largest magnitude.
 
@@ -49,8 +49,8 @@ def heatmap(
         Grounds of colours; else shades.
     marked : (len(rows), len(columns)) of booleans
         Rows and columns of which all entries are marked have a sign beside their names, and blocks with one of them.
-    zero, whole : str
-        What it says of an entry that is zero, and of what is marked.
+    zero : str
+        What it says of an entry that is zero.
     """
     values = np.atleast_2d(np.asarray(values, dtype=np.float64))
     glyphs = ASCII_GLYPHS if ascii else GLYPHS
@@ -86,7 +86,7 @@ def heatmap(
     section: Section = [Figure([*above, *table, *scale])]
     section += map(Paragraph, _meanings(shown, largest, glyphs, zero, has_shades=not colored))
     if any(of_row in name for name in (*row_names, *headings)):
-        section.append(Paragraph(f"{of_row} {whole}"))
+        section.append(Paragraph(f"{of_row} {WHOLE}"))
     if tall * wide > 1:
         most = f"{min(tall, values.shape[0])} x {min(wide, values.shape[1])}"
         section.append(Paragraph(f"each cell: the largest of {most} entries, by magnitude"))

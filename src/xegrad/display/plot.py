@@ -9,6 +9,7 @@ from rich.text import Text
 
 from xegrad.display.blocks import Plot
 
+OF_STEPS, OF_VALUES = "step", "loss in nats"  # what the axes are
 DECADES = 2  # that values span at least where their axis is logarithmic
 SMALLEST = 1e-300  # a spread below which there are no ticks: powers of ten are no floats there
 TICKS = (1, 2, 2.5, 5, 10)  # steps between ticks, in powers of ten
@@ -109,7 +110,7 @@ def drawn(plot: Plot, width: int, *, ascii: bool = False) -> list[Text]:
             cell = dot // down, x // across
             dots[cell] = dots.get(cell, 0) | BRAILLE[dot % down][x % across]
     scale = ", logarithmic" if axis.is_log else ""
-    lines = [Text(f"{plot.of_values} by {plot.of_steps}{scale}", style="aside")]
+    lines = [Text(f"{OF_VALUES} by {OF_STEPS}{scale}", style="aside")]
     stem, tick, corner, line, mark = "|++-+" if ascii else "│┤└─┬"
     for row in range(HEIGHT):
         held = (dots.get((row, column), 0) for column in range(columns))

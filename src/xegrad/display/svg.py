@@ -6,7 +6,7 @@ import textwrap
 from html import escape
 
 from xegrad.display.blocks import Plot
-from xegrad.display.plot import Axis, axis_of, numbered_steps, spans_of
+from xegrad.display.plot import OF_STEPS, OF_VALUES, Axis, axis_of, numbered_steps, spans_of
 from xegrad.display.themes import DARK, LIGHT, PAGE
 
 # Its size, what is beside its frame, the height of a line of text, and the characters of one.
@@ -39,9 +39,9 @@ def element(plot: Plot, above: int = MARGIN) -> str:
             f'<text x="{x(step):.1f}" y="{bottom + 21}" text-anchor="middle">{text}</text>'
             for step, text in numbered_steps(n_steps, 8).items()
         ),
-        f'<text x="{(LEFT + right) / 2}" y="{TALL - 12}" text-anchor="middle">{escape(plot.of_steps)}</text>',
+        f'<text x="{(LEFT + right) / 2}" y="{TALL - 12}" text-anchor="middle">{OF_STEPS}</text>',
         f'<text transform="translate(20 {(bottom + above) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(plot.of_values)}{' (logarithmic)' if vertical.is_log else ''}</text>",
+        f"{OF_VALUES}{' (logarithmic)' if vertical.is_log else ''}</text>",
     ]
     places = [vertical.place(value) for value in plot.values]
     points = [(x(step), y(place)) for step, place in enumerate(places)]
@@ -83,7 +83,7 @@ def picture(plot: Plot, title: str, theme: str | None = None) -> str:
 def inline(plot: Plot) -> str:
     """A plot within a page, in the page's colours."""
     return (
-        f'<svg class="plot" role="img" aria-label="{escape(plot.of_values)} by {escape(plot.of_steps)}" '
+        f'<svg class="plot" role="img" aria-label="{OF_VALUES} by {OF_STEPS}" '
         f'viewBox="0 0 {WIDTH} {TALL}" font-size="14" fill="currentColor">\n{element(plot)}\n</svg>\n'
     )
 

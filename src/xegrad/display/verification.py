@@ -11,7 +11,7 @@ from rich.text import Text
 from xegrad.blindness import are_sought
 from xegrad.diagnosis import Diagnosis
 from xegrad.display import blocks, outcome
-from xegrad.display.advice import advice, explained_by
+from xegrad.display.advice import explained_by, what_to_try, what_was_seen
 from xegrad.display.blocks import (
     GAP,
     Beside,
@@ -139,7 +139,7 @@ def _evidence(verification: Verification, name: str, page: PageSettings) -> View
         view.append([Paragraph(diagnosed_if_sentence(verification.diagnosed_if[name]))])
     if diagnosis is not None:
         view += _mistakes(diagnosis)
-    if _is_unknown(verification, name) and (seen := advice(verification, name)[0]):
+    if _is_unknown(verification, name) and (seen := what_was_seen(verification, name)):
         view.append([Paragraph(seen)])
     if verification.blind_spots.get(name):
         names = ", ".join(verification.blind_spots[name])
@@ -159,7 +159,7 @@ def _is_unknown(verification: Verification, name: str) -> bool:
 def _next(verification: Verification, name: str) -> str:
     """What to do about a part, if there is anything."""
     if _is_unknown(verification, name):
-        return advice(verification, name)[1]
+        return what_to_try(verification, name)
     diagnosis = verification.diagnoses.get(name)
     return "" if diagnosis is None else explained_by(diagnosis)
 

@@ -89,8 +89,6 @@ def _declarations(style: Style, ground: str, ink: str, named: dict[str, str]) ->
     front, behind = (
         None if color is None else named.get(color.name, color.name) for color in (style.color, style.bgcolor)
     )
-    if style.reverse:
-        front, behind = ground, ink
     if front is not None:
         yield f"color: {front}"
     if behind is not None:
