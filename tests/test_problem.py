@@ -150,11 +150,11 @@ def test_a_problem_is_freed_when_its_last_user_is_done(dtype: Any) -> None:
     gc.collect()
     gc.disable()
     try:
-        before = sum(isinstance(thing, Problem) for thing in gc.get_objects())
+        before = sum(type(thing) is Problem for thing in gc.get_objects())
         one = problem(weights=np.ones((2, 3), dtype), inputs=np.ones((1, 2), dtype))
         compute(one)
         judge(one, METHODS["exact"].evaluate(one), np.ones((2, 3)), Tolerance())
         del one
-        assert sum(isinstance(thing, Problem) for thing in gc.get_objects()) == before
+        assert sum(type(thing) is Problem for thing in gc.get_objects()) == before
     finally:
         gc.enable()
