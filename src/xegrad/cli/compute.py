@@ -174,7 +174,7 @@ def _computed(
 ) -> Iterator[Answer]:
     """The results of the problems of a stack."""
     from xegrad import computation
-    from xegrad.cli.stream import DONE_LINE
+    from xegrad.cli.tally import DONE_LINE
     from xegrad.formats.results import compute_results
 
     computed = computation.compute(stack.problem, methods, names, exact=exact)

@@ -8,23 +8,23 @@ import select
 import stat
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from xegrad import memory, progress
-from xegrad.cli import DONE, TROUBLE, bugs, interruptions
+from xegrad.cli import bugs
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
+from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally
 from xegrad.cli.writing import writer
 from xegrad.errors import InputError, UsageError, XegradError
 from xegrad.naming import source_name
-from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
     from xegrad.cli import processes
@@ -33,18 +33,13 @@ if TYPE_CHECKING:
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.formats.results import Line
 
-PIECE = select.PIPE_BUF  # bytes that are written at a time
-AT_A_TIME = {"verify": 1}  # lines that are computed before any is answered; of others as many as are read at a time
+AT_A_TIME = {
+    "verify": 1
+}  # lines that are computed before any is answered; of others as many as are read at a time
 WORTHWHILE = 0.2  # seconds of computing after which more processes pay for their start
 
 # By which the libraries of BLAS learn, when numpy is imported, how many threads they may start.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-# How a line came out: its exit status, and what the summary calls it.
-Kind = tuple[int, str]
-DONE_LINE: Kind = (DONE, "done")
-BAD_LINE: Kind = (TROUBLE, "bad")
-BUG_LINE: Kind = (bugs.BUG, "bad")
 
 # What a command makes of the lines at some places, in any order: their places, the result of each, and how they came
 # out.  What it raises is the answer of a line, or of one of several.
@@ -53,35 +48,6 @@ Work = Callable[["ndjson.Lines", "Sequence[int]", "RawProblem"], Iterable[Answer
 
 # The lines of output for a chunk, how each came out, and the numbers of the lines.
 Answered = tuple[bytes | memoryview, tuple["Sequence[Kind]", "Sequence[int]"]]
-
-
-class Tally:
-    """How many answers the reader has got, by how they came out, and the first that was bad."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[Kind] = Counter()
-        self.first_bad = ""
-
-    @property
-    def n_bad(self) -> int:
-        return self.counts[BAD_LINE] + self.counts[BUG_LINE]
-
-    def add(self, kinds: Sequence[Kind], numbers: Sequence[int], source: str) -> None:
-        """These lines of a source are answered."""
-        for kind, number in zip(kinds, numbers, strict=True):
-            if kind in (BAD_LINE, BUG_LINE) and not self.first_bad:
-                self.first_bad = f"; the first is line {number} of {source}"
-        self.counts.update(kinds)
-
-    def summary(self, command: str) -> str:
-        """ "1000 lines: 995 done, 5 bad", or "3 judged: 1 right, 2 wrong"."""
-        n_lines = self.counts.total()
-        if command != "verify":
-            done = f"{self.counts[DONE_LINE]} done, {self.n_bad} bad"
-            return f"{count(n_lines, 'line')}: {done}{self.first_bad}"
-        outcomes = [f"{n} {name}" for (_, name), n in sorted(self.counts.items()) if name != BAD_LINE[1]]
-        judged = ": ".join(filter(None, (f"{n_lines - self.n_bad} judged", ", ".join(outcomes))))
-        return judged + (f"; {self.n_bad} bad" if self.n_bad else "") + self.first_bad
 
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
@@ -108,36 +74,21 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
             for path in request.paths:
                 source = source_name(path)
                 for text, (kinds, numbers) in _in_order(path, source, answer, AT_A_TIME.get(command)):
-                    done = 0
-                    for piece, n_lines in pieces(b"" if output.is_silent else text):
-                        if output.file is None:
-                            select.select([], [sys.stdout], [])
-                        with interruptions.held():  # what is written is counted
-                            write([piece])
-                            tally.add(
-                                kinds[done : done + n_lines], numbers[done : done + n_lines], source
-                            )
-                        done += n_lines
-                    tally.add(kinds[done:], numbers[done:], source)
+                    if output.file is None and not output.is_silent:
+                        tally.write(write, text, kinds, numbers, source)
+                        continue
+                    if output.file is not None:
+                        write([text])
+                    tally.add(kinds, numbers, source)
         is_written = True
-    except BrokenPipeError:  # who has gone wants to hear nothing
-        is_written = False
+    except BrokenPipeError:
+        is_written = False  # nobody wants to know
         raise
     finally:
         is_said = tally.n_bad if output.quiet else tally.counts or sys.exc_info()[0] is None
         if is_said and is_written:
             sys.stderr.write(f"xegrad: {tally.summary(command)}\n")
-    return max(tally.counts, default=DONE_LINE)[0]
-
-
-def pieces(text: bytes | memoryview) -> Iterator[tuple[bytes, int]]:
-    """A text as pieces that a pipe takes whole once it takes any, and how many lines each ends: whole lines, or
-    parts of a long one."""
-    start = 0
-    while piece := bytes(text[start : start + PIECE]):
-        piece = piece[: piece.rfind(b"\n") + 1] or piece
-        start += len(piece)
-        yield piece, piece.count(b"\n")
+    return tally.status
 
 
 def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
@@ -148,7 +99,7 @@ def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
     places = range(len(lines.fields))
     answers: list[Line] = [()] * len(places)
     kinds = [DONE_LINE] * len(places)
-    for of_places, of_lines, kind in _each(lines, places, work, overrides):
+    for of_places, of_lines, kind in _each(lines, places, work, overrides) if places else ():
         for place, result in zip(of_places, of_lines, strict=True):
             answers[place], kinds[place] = result, kind
     return b"".join(chain.from_iterable(answers)), (kinds, lines.numbers)
