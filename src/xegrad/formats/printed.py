@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad.arrays import in_float64
 from xegrad.claim import Claimed, Reading
 from xegrad.errors import InputError, short
 from xegrad.formats import resolution
@@ -128,7 +129,7 @@ _CELL_NAME = re.compile(r"\w[^*=]*|.")  # of a header with commas: names begin a
 def of_array(array: Array, dtype: str | None = None) -> Claimed:
     """Numbers that are what they are, in the precision of their array, or in that of their file."""
     check_real(array)
-    return Claimed(array.astype(np.float64), dtype=dtype or array.dtype.name)
+    return Claimed(in_float64("", array), dtype=dtype or array.dtype.name)
 
 
 def without_comments(text: str) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from msgspec import Raw
 from numpy.typing import NDArray
 
+from xegrad.arrays import in_float64
 from xegrad.errors import InputError
 from xegrad.formats import naming
-from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
+from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, NUMBER, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
@@ -56,6 +57,8 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         )
     if field.json is Raw:
         return array
+    if kind is NUMBER:
+        return in_float64("", array).item()
     return array.tolist() if kind in (LIST_OF_NAMES, ANYTHING) else array.item()
 
 
