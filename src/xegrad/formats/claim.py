@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,10 @@ from msgspec.structs import replace
 
 from xegrad.arrays import size_of
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.errors import InputError, short, shown
-from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
+from xegrad.errors import InputError, listed, short, shown
+from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors, tokens
 from xegrad.formats.results import types as results
-from xegrad.formats.values import chosen, listed, nearest
+from xegrad.formats.values import chosen, nearest
 from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
@@ -107,7 +106,7 @@ def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> 
     """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already."""
     data, key = written.data, written.key
     if isinstance(data, Mapping):
-        texts = {of: printed.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
+        texts = {of: tokens.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
         return {**data, **texts}
     if isinstance(data, np.ndarray):
         return {written.of: printed.of_array(data)}
@@ -123,16 +122,9 @@ def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> 
     if binary is not None:
         return _known(*_arrays(data, binary.name, key))
     text = printed.without_comments(data.decode())
-    if not _OBJECT.match(text):
-        return {"gradient": printed.of_text(text, asked, math.prod(shape))}
-    try:
-        return _known(printed.parsed(text))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
-        ) from None
-    except RecursionError:
-        raise InputError("brackets are nested too deeply to be a gradient") from None
+    if _OBJECT.match(text):
+        return _known(tokens.parsed(text))
+    return {"gradient": printed.of_text(text, asked, math.prod(shape))}
 
 
 def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], str]:
