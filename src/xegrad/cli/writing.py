@@ -25,14 +25,14 @@ from xegrad.errors import XegradError
 
 Write = Callable[[Iterable["bytes | memoryview"]], object]
 
-_OPEN_FILE = re.compile(
-    r"(?:/dev|/proc/(\d+)(?:/task/\d+)?)/fd/(\d+)"
-)  # the process, if it is said, and the number
+# An open file by its number, and by its process if that is said.
+_OPEN_FILE = re.compile(r"(?:/dev|/proc/(\d+)(?:/task/\d+)?)/fd/(\d+)")
 _MOST_LINKS = 40  # as many as Linux follows
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
 class Whole(io.RawIOBase):
-    """An open file that is written, or read, to the end: where it does not wait by itself, we do."""
+    """An open file that is read and written to the end: where it does not wait by itself, we do."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -79,9 +79,8 @@ class Notes(Whole):
         try:
             return super().write(data)
         except OSError as error:
-            self.is_lost = self.is_lost or not isinstance(
-                error, BrokenPipeError
-            )  # a reader that is gone lacks nothing
+            # A reader that is gone lacks nothing.
+            self.is_lost = self.is_lost or not isinstance(error, BrokenPipeError)
             return len(data)
 
 
@@ -118,8 +117,10 @@ def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
 
         yield write
         return
-    with _naming(path), _opened(path) as descriptor, io.BufferedWriter(Whole(descriptor)) as file:
-        yield file.writelines
+    with _naming(path), _opened(path) as descriptor:
+        whole = Whole(descriptor)
+        # Nothing is kept back: what an interruption leaves would be written after it.
+        yield lambda pieces: [whole.write(piece) for piece in pieces]
 
 
 def check_place(path: str) -> None:
@@ -129,11 +130,11 @@ def check_place(path: str) -> None:
         if (own := _own_descriptor(place)) is not None:
             os.write(own, b"")
         elif _is_replaced(place):
-            if os.path.exists(place):  # noqa: PTH110
+            with contextlib.suppress(FileNotFoundError):
                 os.close(os.open(place, os.O_WRONLY))
             with _beside(place):
                 pass
-        elif stat.S_ISSOCK(os.stat(place).st_mode) or not os.access(place, os.W_OK):  # noqa: PTH116
+        elif stat.S_ISSOCK(os.stat(place).st_mode) or not os.access(place, os.W_OK, effective_ids=_EFFECTIVE):  # noqa: PTH116
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 

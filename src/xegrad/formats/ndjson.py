@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from xegrad.arrays import blocks
 from xegrad.errors import InputError
-from xegrad.formats import json, labels
+from xegrad.formats import json, labels, tokens
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import CLAIMS, FIELDS, ProblemObject
@@ -35,7 +35,6 @@ from xegrad.vocabulary import NAMES
 # the cache.  A pipe gives what it holds.
 READ = 2**19
 SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
-DEEPEST = 64  # brackets within brackets: far more than any problem has, and far less than a parser can follow
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
 
@@ -129,23 +128,20 @@ def lines(chunk: Chunk) -> Lines:
 
 def _decoded(text: bytes) -> tuple[Any, Any]:
     """The problem of a line, or whatever was raised in its place; and its id."""
-    if _depth(text) > DEEPEST:
-        return InputError("brackets are nested too deeply to be a problem"), UNSET
+    if _depth(text) > tokens.DEEPEST:
+        return InputError(tokens.TOO_DEEP), UNSET
     try:
         fields = json.read_object(text)
-    except Exception as error:
-        return error, _id_of(text)
+    except Exception as error:  # whatever it is, it is the answer of this line
+        return error, json.id_of(text)
     return fields, fields.id
 
 
 def _is_flat(columns: json.Columns) -> bool:
-    """Whether no value can be nested deeply of those that may be anything: ids and claims."""
-    ids, *claims = (columns[key] for key in ("id", *CLAIMS))
-    if not {*map(type, ids)}.isdisjoint((list, dict)):
-        return False
+    """Whether no claim, which may be anything, is nested deeply."""
     return all(
-        _n_brackets(bytes(value)) <= DEEPEST
-        for column in claims
+        _n_brackets(bytes(value)) < tokens.DEEPEST  # the line is an object around it
+        for column in map(columns.__getitem__, CLAIMS)
         if column.count(UNSET) < len(column)
         for value in column
         if value is not UNSET
@@ -158,7 +154,7 @@ def _n_brackets(text: bytes) -> int:
 
 def _depth(text: bytes) -> int:
     """How deeply brackets are nested outside of texts; only an upper bound where that is small."""
-    if (n_brackets := _n_brackets(text)) <= DEEPEST:
+    if (n_brackets := _n_brackets(text)) <= tokens.DEEPEST:
         return n_brackets
     characters = np.frombuffer(_TEXT.sub(b"", text), np.uint8)
     steps = np.isin(characters, [*b"[{"]).astype(np.int8) - np.isin(characters, [*b"]}"])
@@ -178,9 +174,8 @@ def stack(lines: Lines, places: Sequence[int], options: RawProblem) -> Stack:
     if len(places) == 1:
         raw = raw_problem(lines, places[0], options)
         return Stack(raw.problem(), places, raw.layout)
-    is_all = lines.columns is not None and len(places) == len(lines.fields)
-    columns = lines.columns if is_all else json.columns([lines.fields[place] for place in places])
-    return _stack(columns, places, options)
+    columns = lines.columns if len(places) == len(lines.fields) else None
+    return _stack(columns or json.columns([lines.fields[place] for place in places]), places, options)
 
 
 def parts(lines: Lines, places: Sequence[int]) -> Sequence[Sequence[int]]:
@@ -269,10 +264,3 @@ def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targ
         flat = np.array(of_lines, dtype=object).reshape(shape).ravel().tolist()
         array = labels.targets(flat, len(flat), one.n_classes, one.classes, {}).labels
     return replace(one.targets, **{name: array.reshape(shape)})
-
-
-def _id_of(text: bytes) -> Any:
-    """The id of a line that is an object, though not a problem."""
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.json.decode(text, type=dict[str, Any]).get("id", UNSET)
-    return UNSET
