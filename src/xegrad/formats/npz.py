@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from xegrad import memory
 from xegrad.arrays import frozen
-from xegrad.errors import InputError
+from xegrad.errors import InputError, shown
 from xegrad.formats import naming
 from xegrad.formats.npy import read_header, reading
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import check_doubled, chosen, under_keys
+from xegrad.formats.values import chosen, under_keys
 from xegrad.problem_spec import FIELDS, unknown_key
 
 OF_GRADIENTS = "gradients."
@@ -80,9 +80,11 @@ def _opened(data: bytes) -> zipfile.ZipFile:
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The members by the keys of their arrays."""
-    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-    if len(members) < len(archive.infolist()):
-        check_doubled(member.filename.removesuffix(".npy") for member in archive.infolist())
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if members.setdefault(name, member) is not member:
+            raise InputError(f"the key {shown(name)} is given twice; which of them is meant?")
     return members
 
 

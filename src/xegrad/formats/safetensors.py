@@ -5,7 +5,6 @@ The length of a header in eight bytes, the header, which is JSON, and the number
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from xegrad import memory
 from xegrad.errors import InputError, shown
+from xegrad.formats import tokens
 from xegrad.formats.raw import decoded
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import check_doubled, chosen, under_keys
+from xegrad.formats.values import chosen, under_keys
 from xegrad.vocabulary import count
 
 MOST_AXES = 32  # as many as every version of numpy has
@@ -94,12 +94,11 @@ def _entries(data: bytes) -> tuple[dict[str, _Entry], int]:
     memory.check_reading(len(data) + OF_HEADER * (start - 8), len(data))
     header = data[8:start]
     try:
-        pairs: list[tuple[str, Any]] = json.loads(header, object_pairs_hook=list)
-        check_doubled(key for key, _ in pairs)
+        tokens.parsed(header.decode())  # which sees a key that stands twice
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
         tensors = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
-    except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _broken(" ".join(str(error).split())) from None
     place = 0
     for name, entry in sorted(tensors.items(), key=lambda one: one[1].data_offsets):
