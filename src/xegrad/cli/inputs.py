@@ -216,7 +216,9 @@ def _gradient(text: str, input_format: str | None) -> Written:
     path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
     or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
-    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
+    data, source = formats.read_bytes(
+        path, "a gradient is expected", is_text=dtype is None, is_claim=True, or_else=or_else
+    )
     return Written(data, f"--gradient {source}", key, dtype)
 
 
