@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from xegrad import memory
 from xegrad.cli import bugs, interruptions
 from xegrad.errors import XegradError
 
@@ -44,8 +45,10 @@ class Process(NamedTuple):
     process: BaseProcess | None = None  # None at its own end
 
     def receive(self) -> Answer:
-        """The next answer."""
+        """The next answer; raises `CrowdedError` where there is none, for want of memory beside other processes."""
         text, rest = self.connection.recv()
+        if text is None:
+            raise memory.CrowdedError("")
         if isinstance(text, int):
             assert self.shared is not None
             text = memoryview(self.shared)[:text]
@@ -81,10 +84,8 @@ def answers(
     Where no batch is ready, the items there are are answered before more are awaited.  Where a process ends by itself,
     its item is given to another one, and an item that ends several is given out in parts.
     """
-    # The items without an answer and who has them, the oldest first.
-    busy: deque[tuple[Item, Process]] = deque()
     with contextlib.ExitStack() as stack:
-        crew = _Crew(function, losses, stack)
+        crew = _Crew(function, n_processes, losses, stack)
         with contextlib.suppress(OSError):  # fewer do, too
             for _ in range(n_processes):
                 crew.free.append(crew.start())
@@ -94,22 +95,27 @@ def answers(
         for batch in batches:
             for item in batch:
                 if not crew.free:
-                    yield from crew.answer(*busy.popleft())
-                busy.append((item, crew.give(item)))
-            while busy and not more_is_ready():
-                yield from crew.answer(*busy.popleft())
-        while busy:
-            yield from crew.answer(*busy.popleft())
+                    yield from crew.answer(*crew.busy.popleft())
+                crew.busy.append((item, crew.give(item)))
+            while crew.busy and not more_is_ready():
+                yield from crew.answer(*crew.busy.popleft())
+        while crew.busy:
+            yield from crew.answer(*crew.busy.popleft())
 
 
 class _Crew(Generic[Item]):
     """Processes that apply a function, and others in the place of those that end; they end with the stack."""
 
     def __init__(
-        self, function: Callable[[Item], Answer], losses: Losses[Item], stack: contextlib.ExitStack
+        self,
+        function: Callable[[Item], Answer],
+        n_processes: int,
+        losses: Losses[Item],
+        stack: contextlib.ExitStack,
     ) -> None:
-        self.function, self.losses, self.stack = function, losses, stack
+        self.function, self.n_processes, self.losses, self.stack = function, n_processes, losses, stack
         self.free: deque[Process] = deque()
+        self.busy: deque[tuple[Item, Process]] = deque()  # the items without an answer, the oldest first
         self.connections: list[Connection] = []  # our ends
         self.n_ended = 0  # without an answer in between
 
@@ -118,9 +124,8 @@ class _Crew(Generic[Item]):
         ours, theirs = multiprocessing.Pipe()
         self.connections.append(self.stack.enter_context(ours))
         shared = _shared()
-        process = multiprocessing.Process(
-            target=_serve, args=(Process(theirs, shared), self.function, self.connections), daemon=True
-        )
+        arguments = (Process(theirs, shared), self.function, self.n_processes, self.connections)
+        process = multiprocessing.Process(target=_serve, args=arguments, daemon=True)
         with interruptions.held():  # an exception in the middle of a fork would be lost
             process.start()
             self.stack.callback(process.join)
@@ -145,6 +150,12 @@ class _Crew(Generic[Item]):
             answer = process.receive()
         except GONE:
             self._lose(process, item)
+        except memory.CrowdedError:
+            for _, other in self.busy:
+                other.connection.poll(None)  # until it has computed
+            self.free.append(process)
+            yield self.function(item)
+            return
         else:
             self.n_ended = 0
             self.free.append(process)
@@ -174,7 +185,9 @@ def _shared() -> mmap.mmap | None:
     return None
 
 
-def _serve(parent: Process, function: Callable[[Any], Any], parents_ends: Sequence[Connection]) -> None:
+def _serve(
+    parent: Process, function: Callable[[Any], Any], n_processes: int, parents_ends: Sequence[Connection]
+) -> None:
     """Answer until the parent ends this process, or is gone.
 
     Only the parent may hold its ends of the pipes: else nobody would hear that it is gone.  An interruption is for the
@@ -186,12 +199,17 @@ def _serve(parent: Process, function: Callable[[Any], Any], parents_ends: Sequen
     for end in parents_ends:
         end.close()
     try:
-        while True:
-            text, rest = function(parent.connection.recv())
-            if parent.shared is not None and len(text) <= SHARED:
-                parent.shared[: len(text)] = text
-                text = len(text)
-            parent.connection.send((text, rest))
+        with memory.shared_among(n_processes):
+            while True:
+                item = parent.connection.recv()
+                try:
+                    text, rest = function(item)
+                except memory.CrowdedError:
+                    text, rest = None, None
+                if text is not None and parent.shared is not None and len(text) <= SHARED:
+                    parent.shared[: len(text)] = text
+                    text = len(text)
+                parent.connection.send((text, rest))
     except GONE:
         return
     except Exception as error:  # such as no memory for an answer: the parent sees that this process ends

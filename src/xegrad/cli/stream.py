@@ -123,7 +123,7 @@ def _each(lines: Lines, places: Sequence[int], work: Work, overrides: RawProblem
         if len(rest) > 1:
             for part in ndjson.parts(lines, rest):
                 yield from _each(lines, part, work, overrides)
-        elif rest:
+        elif rest and not isinstance(error, memory.CrowdedError):
             sentence, kind = _why(error)
             result = results.error_result(lines.numbers[rest[0]], sentence, lines.ids[rest[0]])
             yield rest, [results.encode(result)], kind
@@ -169,10 +169,8 @@ def _in_order(
                 from xegrad.cli import processes
 
                 is_ready = partial(_is_ready, descriptor)
-                with memory.shared_among(n_processors):
-                    yield from processes.answers(
-                        answer, chain([rest], batches), n_processors, is_ready, _losses(source)
-                    )
+                more = chain([rest], batches)
+                yield from processes.answers(answer, more, n_processors, is_ready, _losses(source))
 
 
 def _losses(source: str) -> processes.Losses[Chunk]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -22,6 +23,7 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from xegrad import memory
 from xegrad.arrays import blocks
 from xegrad.errors import InputError
 from xegrad.formats import json, labels, tokens
@@ -69,14 +71,39 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Complete lines that came together, without the last newline, and the number of the first."""
+    """Complete lines that came together, without the last newline, and the number of the first.
+
+    A line that takes too much memory is alone, and has a `refusal` in place of its text.
+    """
 
     text: bytes
     number: int
+    refusal: str = ""
 
     @property
     def n_lines(self) -> int:
         return self.text.count(b"\n") + 1
+
+
+class _Begun:
+    """A line whose end has not come."""
+
+    def __init__(self, piece: bytes = b"") -> None:
+        self.text, self.refusal = memory.Text("json"), ""
+        self.add(piece)
+
+    def add(self, piece: bytes) -> None:
+        """One more piece, which is forgotten at once where all of them take too much."""
+        if self.refusal or not piece:
+            return
+        try:
+            self.text.add(piece)
+        except InputError as error:
+            self.refusal = str(error)
+            self.text.pieces.clear()
+
+    def with_end(self, end: bytes) -> bytes:
+        return b"".join([*self.text.pieces, end])
 
 
 def chunks(descriptor: int) -> Iterator[Chunk]:
@@ -86,26 +113,42 @@ def chunks(descriptor: int) -> Iterator[Chunk]:
 
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             fcntl.fcntl(descriptor, SET_PIPE_SIZE, READ)
-    number = 1
-    begun: list[bytes] = []  # the pieces of a line whose end has not come
-    while piece := os.read(descriptor, READ):
-        head, newline, tail = piece.rpartition(b"\n")
+    number, begun = 1, _Begun()
+    while piece := _read(descriptor):
+        end, newline, rest = piece.partition(b"\n")
+        begun.add(end)
         if not newline:
-            begun.append(piece)
             continue
-        text = b"".join([*begun, head])
-        begun = [tail]
-        yield Chunk(text, number)
-        number += text.count(b"\n") + 1
-    if last := b"".join(begun):
-        yield Chunk(last, number)
+        if begun.refusal:
+            yield Chunk(b"", number, begun.refusal)
+            number += 1
+        else:
+            rest = begun.with_end(newline + rest)
+        text, newline, tail = rest.rpartition(b"\n")
+        if newline:
+            yield Chunk(text, number)
+            number += text.count(b"\n") + 1
+        begun = _Begun(tail)
+    if (last := begun.with_end(b"")) or begun.refusal:
+        yield Chunk(last, number, begun.refusal)
+
+
+def _read(descriptor: int) -> bytes:
+    """What there is, or comes first."""
+    while True:
+        try:
+            return os.read(descriptor, READ)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
 
 
 def split(chunk: Chunk, most: int) -> list[Chunk]:
     """The lines of a chunk in chunks of so many at most."""
     lines = chunk.text.split(b"\n")
-    starts = range(0, len(lines), most)
-    return [Chunk(b"\n".join(lines[start : start + most]), chunk.number + start) for start in starts]
+    return [
+        replace(chunk, text=b"\n".join(lines[start : start + most]), number=chunk.number + start)
+        for start in range(0, len(lines), most)
+    ]
 
 
 def lines(chunk: Chunk) -> Lines:
@@ -113,7 +156,9 @@ def lines(chunk: Chunk) -> Lines:
     text, first = chunk.text, chunk.number
     if first == 1:
         text = text.removeprefix(b"\xef\xbb\xbf")
-    read = json.read_objects(text)
+    if chunk.refusal:
+        return Lines([first], [InputError(chunk.refusal)], [UNSET])
+    read = json.read_objects(text) if len(text) <= 2 * READ else None  # else a line is long, and is measured
     if read is not None and _is_flat(read[1]):
         objects, columns = read
         return Lines(range(first, first + len(objects)), objects, columns["id"], columns)
@@ -131,6 +176,8 @@ def _decoded(text: bytes) -> tuple[Any, Any]:
     if _depth(text) > tokens.DEEPEST:
         return InputError(tokens.TOO_DEEP), UNSET
     try:
+        if len(text) > READ:
+            memory.Text("json").add(text)  # this may be one of several processes
         fields = json.read_object(text)
     except Exception as error:  # whatever it is, it is the answer of this line
         return error, json.id_of(text)
