@@ -70,7 +70,7 @@ def max_memory(limit: int | str | None) -> AbstractContextManager[None]:
 
 
 def shared_among(n_processes: int) -> AbstractContextManager[None]:
-    """Within the block, so many processes compute at a time; what takes more than a part of one raises `CrowdedError`."""
+    """Within the block, so many processes compute at a time; more than the part of one raises `CrowdedError`."""
     return having(_processes, n_processes)
 
 

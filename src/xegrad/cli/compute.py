@@ -177,9 +177,8 @@ def _computed(
     from xegrad.cli.tally import DONE_LINE
     from xegrad.formats.results import compute_results
 
-    chosen = computation.methods_for(stack.problem, methods, exact)
-    around = _around(stack.problem, chosen, names, "json")
-    computation.check_memory(stack.problem, chosen, names, *around)
+    by = computation.methods_for(stack.problem, methods, exact)
+    computation.check_memory(stack.problem, by, names, *_around(stack.problem, by, names, "json"))
     computed = computation.compute(stack.problem, methods, names, exact=exact)
     targets, finite = computed.problem.targets, computed.finite
     if computed.n_problems > 1 and not finite.all():
