@@ -5,7 +5,9 @@ Names resolve on first use, so that importing xegrad imports no numpy.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # that of typing, without its 5 ms, in which an interruption of the command would be Python's
+TYPE_CHECKING = (
+    False  # that of typing, without its 5 ms, in which an interruption of the command would be Python's
+)
 if TYPE_CHECKING:
     from typing import Any
 

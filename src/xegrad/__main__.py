@@ -24,7 +24,9 @@ def run() -> NoReturn:
     """Run the command line and exit with its status."""
     try:
         for number in ENDINGS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script that runs it in the background
+            if (
+                signal.getsignal(number) is not signal.SIG_IGN
+            ):  # nohup, or a script that runs it in the background
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
         status = _run()
@@ -58,32 +60,17 @@ def _run() -> int:
     # What is imported lives until the end: the garbage collector would look at it again and again.
     # Seldom while it is imported, and not at all at exit, saves a sixth of a short run.
     gc.set_threshold(100_000, 50, 50)
-    _open_streams()
     if not sys.warnoptions:
         import warnings
 
         warnings.simplefilter("ignore")  # they speak to programmers
 
-    from xegrad.cli import main
+    from xegrad.cli import TROUBLE, main
+    from xegrad.cli.writing import open_streams
 
-    return main(sys.argv[1:])
-
-
-def _open_streams() -> None:
-    """Streams that can be used: to a closed one nothing can be written, and what an encoding lacks is spelled out."""
-    import io
-    import os
-
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, PTH123
-    # Of a descriptor that reads: what is written is lost, and whoever writes learns of it.
-    sys.stdout = sys.stdout or open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    if isinstance(raw := getattr(sys.stdout, "buffer", None), io.RawIOBase):
-        # With PYTHONUNBUFFERED=1: what writes to the descriptor itself may write a part, and says nothing.
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    notes = open_streams()
+    status = main(sys.argv[1:])
+    return max(status, TROUBLE) if notes.is_lost else status
 
 
 def _is_debugging() -> bool:
@@ -101,7 +88,8 @@ def _unforeseen(error: BaseException) -> int:
 
         traceback.print_exception(error)
     line, status = _last_words(error)
-    sys.stderr.write(f"xegrad: {line}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"xegrad: {line}\n")
     return status
 
 

@@ -150,7 +150,7 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]i?)?b?\s*", text.lower())
     if match is None:
         raise InputError(f"{shown(text)} is no size of memory; one such as 2GiB or 500MB is expected")
-    return int(float(match[1]) * UNITS[match[2] or ""])
+    return int(min(float(match[1]) * UNITS[match[2] or ""], 2.0**63))
 
 
 def _size(n_bytes: int) -> str:

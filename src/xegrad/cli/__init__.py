@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
-from xegrad.cli.choices import nearest
+from xegrad.cli.choices import nearest, of_numbers
 from xegrad.errors import XegradError
 from xegrad.naming import printable
 
@@ -58,7 +58,10 @@ class Commands(TyperGroup):
 
         command = import_module(f"xegrad.cli.{cmd_name}").command
         app.command(cmd_name, cls=Command, context_settings=SETTINGS)(command)
-        return typer.main.get_command(app)
+        command = typer.main.get_command(app)
+        for parameter in command.params:
+            of_numbers(parameter)
+        return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The commands with what they do, without importing them."""
@@ -125,7 +128,9 @@ def main(arguments: Sequence[str]) -> int:
     except MemoryError:
         return print_trouble(NO_MEMORY)
     except RecursionError:
-        return print_trouble("something that was given is nested too deeply; a problem is one of lists of lists")
+        return print_trouble(
+            "something that was given is nested too deeply; a problem is one of lists of lists"
+        )
     except (BrokenPipeError, SystemExit):
         # The reader has gone (typer exits by itself then, and only then): nothing is wrong.
         _abandon_output()
@@ -156,7 +161,6 @@ def _of_system(error: OSError) -> str:
 
 def _abandon_output() -> None:
     """The interpreter must not flush, at its end, what could not be written."""
-    sys.stdout = sys.__stdout__ or sys.stdout
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
