@@ -105,7 +105,7 @@ def shared_among(n_processes: int) -> AbstractContextManager[None]:
     return having(_processes, n_processes)
 
 
-class CrowdedError(XegradError):
+class CrowdedError(Exception):
     """This takes more than the part of one of several processes, though not more than is allowed to one alone."""
 
 

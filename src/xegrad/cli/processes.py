@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from xegrad import memory
-from xegrad.cli import bugs, interruptions
+from xegrad import bugs, memory
+from xegrad.cli import interruptions
 from xegrad.errors import XegradError
 
 Item = TypeVar("Item")

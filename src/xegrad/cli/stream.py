@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from xegrad import memory, progress
-from xegrad.cli import bugs
+from xegrad import bugs, memory, progress
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally

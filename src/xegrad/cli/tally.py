@@ -9,7 +9,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from xegrad.cli import DONE, TROUBLE, bugs, interruptions
+from xegrad import bugs
+from xegrad.cli import DONE, TROUBLE, interruptions
 from xegrad.cli.writing import Write
 from xegrad.vocabulary import count
 
