@@ -22,7 +22,7 @@ from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally
 from xegrad.cli.writing import writer
-from xegrad.errors import InputError, UsageError, XegradError
+from xegrad.errors import InputError, UsageError, XegradError, one_line
 from xegrad.naming import source_name
 
 if TYPE_CHECKING:
@@ -181,8 +181,10 @@ def _losses(source: str) -> processes.Losses[Chunk]:
         start, end = chunk.number, chunk.number + chunk.n_lines - 1
         return f"line {start} of {source}" if start == end else f"lines {start} to {end} of {source}"
 
-    def tell(ending: str, chunk: Chunk) -> None:
-        sys.stderr.write(f"xegrad: {ending} while it computed {lines(chunk)}\n")
+    def tell(ending: str, chunk: Chunk, is_tried_again: bool) -> None:
+        again = "; they are computed again" if chunk.n_lines > 1 else "; it is computed again"
+        sentence = f"{ending} while it computed {lines(chunk)}{again if is_tried_again else ''}"
+        sys.stderr.write(f"xegrad: {one_line(sentence)}\n")
 
     def parts(chunk: Chunk) -> Sequence[Chunk]:
         return ndjson.split(chunk, (chunk.n_lines + 1) // 2) if chunk.n_lines > 1 else []
