@@ -15,7 +15,7 @@ import typer
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE, places
 from xegrad.cli.choices import class_names, option
-from xegrad.errors import LONGEST, InputError, UsageError, short
+from xegrad.errors import LONGEST, InputError, UsageError, one_line, short
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
 
@@ -141,7 +141,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError(f"{' and '.join(ask)} both give the labels; one of them does")
         if self.labels is not None:
             _check_file("--labels", self.labels, "a file is expected; -y takes a value")
-            raw = formats.read_raw(self.labels, self.input_format, "label")
+            raw = _with_note(
+                formats.read_raw(self.labels, self.input_format, "label"), f"--labels {self.labels}"
+            )
             return RawProblem(raw.values, {"label": f"--labels {raw.sources['label']}"})
         if text is None:
             return RawProblem()
@@ -158,10 +160,14 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
-        raw, note = csv.read_data_set(data, source, label_column)
-        if note:
-            sys.stderr.write(f"xegrad: {source}: {note}\n")
-        return raw
+        return _with_note(csv.read_data_set(data, source, label_column), source)
+
+
+def _with_note(raw: RawProblem, source: str) -> RawProblem:
+    """The same; what of its file was left out is said on standard error."""
+    if raw.note:
+        sys.stderr.write(f"xegrad: {one_line(f'{source}: {raw.note}')}\n")
+    return raw
 
 
 def _part(key: str, text: str, input_format: str | None) -> RawProblem:
@@ -176,7 +182,7 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         return msgspec.structs.replace(part, values={key: part.values[key].ravel()})
     _check_file(option, text)
     try:
-        return formats.read_raw(text, input_format, key)
+        return _with_note(formats.read_raw(text, input_format, key), f"{option} {text}")
     except InputError as error:
         raise InputError(f"{option} {error}", error.part) from None
 

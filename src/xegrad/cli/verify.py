@@ -200,7 +200,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     with screen.watching():
         verification = _verify(raw, judging, request.input_format)
-    warnings = verification.problem.targets.warnings
+    warnings = verification.warnings
 
     def result() -> Any:
         from xegrad.formats.results import verify_result
