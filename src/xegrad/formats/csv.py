@@ -142,8 +142,10 @@ def _check_header(header: Line) -> None:
     """Raise InputError for what is not x and the names of the classes."""
     first, *names = header.cells
     if first != "x":
-        hint = "; pandas leaves its index out with to_csv(index=False)" if not first else ""
-        if is_number(first):
+        hint = ""
+        if not first:
+            hint = "; pandas leaves its index out with to_csv(index=False)"
+        elif is_number(first):
             hint = "; W alone is given with -W"
         elif first.startswith(("{", "[")):
             hint = "; this looks like JSON"
