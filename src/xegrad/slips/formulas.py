@@ -598,5 +598,5 @@ def in_format(values: Array, name: str) -> Array:
         return values.astype(name).astype(np.float64)
     # The upper half of a float32, rounded to nearest even.
     bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
-    upper = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
+    upper = (bits + np.uint64(0x7FFF) + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
     return upper.astype(np.uint32).view(np.float32).astype(np.float64)
