@@ -250,7 +250,8 @@ def test_two_columns_of_labels_are_an_error(run: Run, tmp_path: Path) -> None:
 NAMES = (
     "a,b", 'say "hi"', "two\nlines", "\r\n", "label", "bias", "x", "7", "1e5", "-3", "=1+1", "+1", "@a", "-a", "#c",
     "'", "# a\n# b", "[", "]", "{", "1.5f", "np.float32(1.5)", "...", "array(", "a = ", "[1] 2", "Columns 1", "é",
-    "日本", " a ", "a" * 40, "\u202e", "\x1b[31m", "\x0b", "\u2028", "\0", "nan", "inf", "0x1p3", "<tf.Tensor", ";", "\t",
+    "日本", " a ", "a" * 40,
+    "\u202e", "\x1b[31m", "\x0b", "\u2028", "\0", "nan", "inf", "0x1p3", "<tf.Tensor", ";", "\t",
 )  # fmt: skip
 
 
@@ -286,6 +287,16 @@ def test_all_names_at_once_come_back_and_so_by_the_command(run: Run, tmp_path: P
     problem = problem_json(W=[[0.25 * k for k in range(len(NAMES))]] * 2, classes=NAMES)
     assert run("compute", "-o", path, stdin=problem).status == 0
     assert run("verify", "--gradient", path, "-q", stdin=problem).status == 0
+
+
+def test_a_problem_in_csv_keeps_its_names_or_is_refused() -> None:
+    for name in NAMES:
+        raw = json_format.load(problem_json(W=[[1, 2]] * 2, classes=["first", name]).encode())
+        if name == name.strip():
+            assert csv.load(csv.write_problem(raw)).values["classes"] == ("first", name)
+        else:
+            with pytest.raises(InputError, match="CSV loses the blanks around the class name"):
+                csv.write_problem(raw)
 
 
 def test_decimals_that_a_text_exceeds_are_said_to_be_passed_over(run: Run) -> None:
