@@ -182,7 +182,9 @@ def read_data_set(data: bytes, source: str, label_column: str) -> RawProblem:
         names = header.cells
         if label_column not in names:
             hint = nearest(label_column, names)
-            raise header.error(f": there is no column {shown(label_column)} among {listed(filter(None, names))}{hint}")
+            raise header.error(
+                f": there is no column {shown(label_column)} among {listed(filter(None, names))}{hint}"
+            )
         label = names.index(label_column)
         if label_column in names[label + 1 :]:
             second = names.index(label_column, label + 1)
