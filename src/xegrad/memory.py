@@ -84,6 +84,14 @@ def check(inputs: Sized, *steps: int, held: int = 0) -> None:
         raise XegradError(refusal)
 
 
+def check_making(n_bytes: int) -> None:
+    """Raise XegradError where to make a problem takes more than is allowed."""
+    if refusal := _refusal(
+        n_bytes, 0, f"this problem takes {_size(n_bytes)}", "ask for fewer rows, inputs or classes"
+    ):
+        raise XegradError(refusal)
+
+
 def check_reading(n_bytes: int, there: int = 0) -> None:
     """Raise InputError where reading a file takes more than is allowed; so much of it is in memory already.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -44,6 +44,14 @@ def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limit
     if noun:
         limits["parser"] = lambda text: choice(text, values(None) if callable(values) else values, noun)
     return typer.Option(*names, metavar=metavar, help=help, **limits)
+
+
+MaxMemory = Annotated[
+    str | None,
+    option(
+        "--max-memory SIZE", "The most memory to take, such as 2GiB. By default half of what is available."
+    ),
+]
 
 
 def completing(values: Words) -> Callable[[typer.Context, str], list[str]]:

@@ -14,7 +14,7 @@ import typer
 
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE, places
-from xegrad.cli.choices import class_names, option
+from xegrad.cli.choices import MaxMemory, class_names, option
 from xegrad.errors import LONGEST, InputError, UsageError, one_line, short
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
@@ -54,13 +54,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             noun="format",
         ),
     ] = None
-    max_memory: Annotated[
-        str | None,
-        option(
-            "--max-memory SIZE",
-            "The most memory to take, such as 2GiB. By default half of what is available.",
-        ),
-    ] = None
+    max_memory: MaxMemory = None
 
     @property
     def paths(self) -> list[str]:
