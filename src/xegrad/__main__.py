@@ -16,9 +16,11 @@ def run() -> NoReturn:
     for ending in endings:
         signal.signal(ending, signal.default_int_handler)
     try:
+        from xegrad import patience
         from xegrad.cli import TROUBLE, main
         from xegrad.cli.writing import open_streams
 
+        patience.watch([signal.SIGINT, *endings])
         notes = open_streams()
         status = main(sys.argv[1:])
         if notes.is_lost:
