@@ -105,7 +105,7 @@ def test_columns_stand_at_the_right_below_their_headings_and_labels_at_the_left(
 def test_what_is_wider_than_the_page_goes_on_in_bands_that_repeat_the_labels() -> None:
     columns = [Column(["1.25", "2.5"], f"c{k}") for k in range(5)]
     label = Column(["r0", "r1"])
-    assert plain(Table(columns, [label], is_banded=True), 14) == [
+    assert plain(Table(columns, [label]), 14) == [
         "      c0    c1",
         "r0  1.25  1.25",
         "r1   2.5   2.5",

@@ -1,6 +1,7 @@
 """Text from outside as text that nothing obeys: what acts on a terminal, or is not seen, is spelled out.
 
-Where text leaves the program it passes through here: messages, views, JSON, CSV.
+Where text leaves the program it passes through here: messages, views, JSON, CSV.  It also says how many columns of a
+terminal a text takes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 STACKED = 4  # marks above and below a letter that are taken for writing
+NUMBER = "0123456789.,-+"  # what a number is written with
 
 # What counts as printable and is not seen (Unicode: Default_Ignorable_Code_Point): fillers, and selectors of variants,
 # which can hide a text of any length.
@@ -65,12 +67,37 @@ def in_ascii(text: str) -> str:
     return text if text.isascii() else "".join(c if c.isascii() else spelled(c) for c in text)
 
 
-def _marks_spelled(text: str) -> Iterator[str]:
-    """Its pieces: a run of marks stays as far as it is on a letter and no higher than writing goes."""
+def cells(text: str) -> int:
+    """The columns that it takes on a terminal: two for a letter of Chinese, none for a mark on a letter."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import east_asian_width
+
+    return sum(0 if _is_mark(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, columns: int, ending: str = "…") -> str:
+    """The text, or as much of it as fits into so many columns; no number in it is cut."""
+    if cells(text) <= columns:
+        return text
+    widths = itertools.accumulate(map(cells, text))
+    fitting = text[: sum(width <= columns - len(ending) for width in widths)]
+    return f"{fitting.rstrip(NUMBER).rstrip()}{ending}"
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it stands on the letter before it, as an accent does, or a vowel within a syllable of Hangul."""
     from unicodedata import category
 
+    return (
+        category(character)[0] == "M" or "\u1160" < character <= "\u11ff" or "\ud7b0" <= character <= "\ud7ff"
+    )
+
+
+def _marks_spelled(text: str) -> Iterator[str]:
+    """Its pieces: a run of marks stays as far as it is on a letter and no higher than writing goes."""
     letter = False
-    for is_mark, run in itertools.groupby(text, lambda character: category(character) in ("Mn", "Me")):
+    for is_mark, run in itertools.groupby(text, _is_mark):
         characters = [*run]
         stays = STACKED if letter or not is_mark else 0
         yield from characters[:stays] if is_mark else characters

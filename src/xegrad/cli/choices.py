@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import typer
 
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, listed, short, shown
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
@@ -70,8 +70,8 @@ def choices(
     for name in chosen:
         if name not in known:
             hint = nearest(name, [*known, *aliases])
-            listed = "" if hint and len(known) > LISTED else f"; the {what}s are {', '.join(known)}"
-            raise UsageError(f"there is no {what} {name!r}{listed}{hint}")
+            those = "" if hint and len(known) > LISTED else f"; the {what}s are {listed(known)}"
+            raise UsageError(f"there is no {what} {shown(name)}{those}{hint}")
     return [name for name in known if name in chosen]
 
 
@@ -85,7 +85,7 @@ def choice(text: str, known: Iterable[str], what: str) -> str:
     """One of the known names."""
     chosen = choices([text], known, what)
     if len(chosen) != 1:
-        raise UsageError(f"one {what} is expected, not {text}")
+        raise UsageError(f"one {what} is expected, not {short(text)}")
     return chosen[0]
 
 

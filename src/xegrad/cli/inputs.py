@@ -15,7 +15,8 @@ import typer
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE
 from xegrad.cli.choices import class_names, option
-from xegrad.errors import LONGEST, InputError, UsageError, short
+from xegrad.errors import LONGEST, InputError, UsageError, listed, short
+from xegrad.naming import source_name
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
 
@@ -131,7 +132,11 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             if self.labels and file == str(formats.with_key(self.labels)[0]):
                 keys -= {"label"}
             if keys and file not in self.paths:
-                sys.stderr.write(f"xegrad: {file} also holds {', '.join(sorted(keys))}, not used here\n")
+                from xegrad.display import screen
+
+                screen.announce(
+                    f"{source_name(file)} also holds {listed(sorted(keys), last=' and ')}, not used here"
+                )
         return raw.over(self._labels())
 
     def _labels(self) -> RawProblem:
@@ -165,7 +170,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         data, source = formats.read_bytes(path, "a data set is expected")
         raw, note = csv.read_data_set(data, source, label_column)
         if note:
-            sys.stderr.write(f"xegrad: {source}: {note}\n")
+            from xegrad.display import screen
+
+            screen.announce(f"{source}: {note}")
         return raw
 
 

@@ -10,7 +10,7 @@ import msgspec
 from xegrad import formats
 from xegrad.cli.choices import choices, option, slip_names
 from xegrad.cli.output import Json
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, listed
 from xegrad.vocabulary import SYMBOLS
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.writes_problem]
@@ -72,7 +72,9 @@ def command(
 
         problem, remaining = problem_without_blind_spots(*sizes)
         if remaining:
-            sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
+            from xegrad.display import screen
+
+            screen.announce(f"this problem cannot catch {listed(remaining)}")
     labels: Any = problem.targets.labels
     is_single = problem.n_rows == 1
     values = {

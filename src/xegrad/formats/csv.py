@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from xegrad.errors import InputError, short
+from xegrad.errors import InputError, listed, short, shown
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
@@ -172,7 +172,7 @@ def read_data_set(data: bytes, source: str, label_column: str) -> tuple[RawProbl
         names = header.cells
         if label_column not in names:
             hint = nearest(label_column, names)
-            raise header.error(f": there is no column {label_column!r} among {', '.join(names)}{hint}")
+            raise header.error(f": there is no column {shown(label_column)} among {listed(names)}{hint}")
         if not below:
             raise InputError("there are no rows below the header")
         _check_widths(lines)
@@ -188,8 +188,7 @@ def read_data_set(data: bytes, source: str, label_column: str) -> tuple[RawProbl
         values |= _input_names(inputs)
     raw = RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True)
     left_out = [name for k, name in enumerate(names) if k not in (*columns, label)]
-    in_x = ", ".join(inputs)
-    note = f"x is {in_x}; left out, since not numbers: {', '.join(left_out)}" if left_out else ""
+    note = f"x is {listed(inputs)}; left out, since not numbers: {listed(left_out)}" if left_out else ""
     return raw.read_from(source, is_whole=False), note
 
 
