@@ -54,6 +54,15 @@ def without_hidden(text: str, keeping: str = "") -> str:
     return text.translate(hidden) if hidden else text
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8: one with bytes that are none of it, or half a character, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def spelled(character: str) -> str:
     r"""A character as \u...., and one beyond the first 65,536 as two of them, as in JSON."""
     if character in SHORT:
