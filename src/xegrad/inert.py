@@ -7,11 +7,18 @@ terminal a text takes.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 
 SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_LONG = {short: character for character, short in SHORT.items()}
 STACKED = 4  # marks above and below a letter that are taken for writing
 NUMBER = "0123456789.,-+"  # what a number is written with
+
+# Of a cell of CSV: what a spreadsheet computes unless it is a number, what `in_cell` has written, and how it escapes.
+_FORMULA = re.compile(r"[=@\t\r]|[+\-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)")
+_MARKED = re.compile(r"'(?:'*[=+\-@]|.*\\(?:u[0-9a-f]{4}|[\\nrt]))")
+_ESCAPED = re.compile(r"\\(?:u([0-9a-f]{4})|[\\nrt])")
 
 # What counts as printable and is not seen (Unicode: Default_Ignorable_Code_Point): fillers, and selectors of variants,
 # which can hide a text of any length.
@@ -69,6 +76,35 @@ def spelled(character: str) -> str:
         return SHORT[character]
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[k : k + 2].hex()}" for k in range(0, len(units), 2))
+
+
+def in_json(text: bytes) -> bytes:
+    r"""JSON that reads back to the same, with \u.... for what UTF-8 may hold and nobody should obey."""
+    if text.isascii() and b"\x7f" not in text:
+        return text
+    return without_hidden(text.decode(), keeping="\n").encode()
+
+
+def in_cell(name: str) -> str:
+    """A name as a cell of CSV, which no spreadsheet takes for a formula; `from_cell` reads it back.
+
+    What begins as a formula, or holds what would be obeyed, has an apostrophe before it, and its backslashes doubled.
+    """
+    if not (_FORMULA.match(name) or _MARKED.match(name) or without_hidden(name) != name):
+        return name
+    return f"'{without_hidden(name.replace(chr(92), 2 * chr(92)))}"
+
+
+def from_cell(cell: str) -> str:
+    """The name that `in_cell` wrote; any other cell is what it is."""
+    if not _MARKED.match(cell):
+        return cell
+    units = _ESCAPED.sub(_unescaped, cell[1:])
+    return units.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _LONG.get(match[0], "\\")
 
 
 def in_ascii(text: str) -> str:
