@@ -37,10 +37,10 @@ def test_wrapped_text_is_indented_as_far_as_its_beginning() -> None:
     assert wrap("dL/dW = x S", 26, "    ") == ["    dL/dW = x S"]
 
 
-def test_wrapped_text_keeps_blanks_within_a_line_and_words_whole() -> None:
+def test_wrapped_text_keeps_blanks_within_a_line_and_words_that_fit() -> None:
     assert (wrap("m = 1,  n = 2", 40)) == ["m = 1,  n = 2"]
     long = "W[input 0, class " + "x" * 50 + "]"
-    assert (wrap(long, 30)) == ["W[input 0, class", "x" * 50 + "]"]
+    assert (wrap(long, 30)) == ["W[input 0, class", "x" * 30, "x" * 20 + "]"]
     assert (wrap("two\nlines", 40)) == ["two lines"]
     assert (wrap("", 40, "    name     ")) == ["    name"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _LONG = {short: character for character, short in SHORT.items()}
@@ -116,18 +117,23 @@ def cells(text: str) -> int:
     """The columns that it takes on a terminal: two for a letter of Chinese, none for a mark on a letter."""
     if text.isascii():
         return len(text)
-    from unicodedata import east_asian_width
-
-    return sum(0 if _is_mark(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(map(_columns_of, text))
 
 
 def cut(text: str, columns: int, ending: str = "…") -> str:
     """The text, or as much of it as fits into so many columns; no number in it is cut."""
     if cells(text) <= columns:
         return text
-    widths = itertools.accumulate(map(cells, text))
+    widths = itertools.accumulate(map(_columns_of, text))
     fitting = text[: sum(width <= columns - len(ending) for width in widths)]
     return f"{fitting.rstrip(NUMBER).rstrip()}{ending}"
+
+
+@lru_cache(2**12)
+def _columns_of(character: str) -> int:
+    from unicodedata import east_asian_width
+
+    return 0 if _is_mark(character) else 2 if east_asian_width(character) in "WF" else 1
 
 
 def _is_mark(character: str) -> bool:

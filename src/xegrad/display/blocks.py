@@ -62,12 +62,13 @@ class Paragraph(msgspec.Struct, frozen=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """The cells of a column and its heading; numbers stand at the right."""
+    """The cells of a column and its heading; numbers stand at the right, and names are cut where there is no room."""
 
     cells: Sequence[Text | str]
     heading: str = ""
     left: bool = False
     least: int = 0  # columns that it takes at least
+    names: bool = False
 
     @property
     def width(self) -> int:

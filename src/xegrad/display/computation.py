@@ -159,7 +159,10 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         [class_within(problem, c, for_name) if c >= 0 else no_label for c in column] for column in classes
     )
     columns = [list(map(str, rows)), labels, of_label, likeliest, of_likeliest, of_loss]
-    number, *others = map(Column, columns, ROW_HEADINGS)
+    number, *others = (
+        Column(cells, heading, names=cells is labels or cells is likeliest)
+        for cells, heading in zip(columns, ROW_HEADINGS, strict=True)
+    )
     return [*title, Table(others, [number])]
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -47,6 +47,7 @@ NARROWEST, WIDEST = (
     20,
     100,
 )  # columns of wrapped text: beside its indentation, and of lines that are easy to read
+LONGEST_NUMBER = 25  # columns of one with all its digits, a sign, an exponent, and what stands behind it
 WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
 
 
@@ -87,7 +88,7 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
         case Formula():
             return _formula(block, width)
         case Table():
-            return _table(block, width)
+            return _table(block, width, ascii=ascii)
         case Listing():
             return _listing(block, width)
         case Replacement():
@@ -103,25 +104,36 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
 def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Lines:
     """The text in lines: the first begins with `first`, and the others with `rest`; styles are kept.
 
-    A word that is longer than a line stays whole.
+    A word that is longer than a line goes on in the next, and a number never.
     """
     width = max(min(width, WIDEST), cell_len(first) + NARROWEST)
     text = text.copy()
     text.plain = text.plain.replace("\n", " ")
     places: list[tuple[int, int]] = []  # of each line in the text
     taken = cell_len(first)
-    for match in re.finditer(r"\S+", text.plain):
-        start, end = match.span()
+    for start, end in _words(text.plain, max(width - max(map(cell_len, (first, rest))), LONGEST_NUMBER)):
         if places and taken + cell_len(text.plain[places[-1][1] : end]) <= width:
             taken += cell_len(text.plain[places[-1][1] : end])
             places[-1] = places[-1][0], end
         else:
-            taken = cell_len(rest if places else first) + cell_len(match[0])
+            taken = cell_len(rest if places else first) + cell_len(text.plain[start:end])
             places.append((start, end))
     lines = [text[start:end] for start, end in places] or [Text()]
     return [
         _stripped(Text.assemble((rest if k else first, text.style), line)) for k, line in enumerate(lines)
     ]
+
+
+def _words(text: str, most: int) -> Iterator[tuple[int, int]]:
+    """Where each word begins and ends, and each part of one that takes more columns."""
+    for match in re.finditer(r"\S+", text):
+        start, taken = match.start(), 0
+        for k in range(*match.span()) if cell_len(match[0]) > most else ():
+            taken += cell_len(text[k])
+            if taken > most:
+                yield start, k
+                start, taken = k, cell_len(text[k])
+        yield start, match.end()
 
 
 def _stripped(line: Text) -> Text:
@@ -233,20 +245,26 @@ def _replacement(replacement: Replacement, width: int) -> Lines:
     ]
 
 
-def _table(table: Table, width: int) -> Lines:
+def _table(table: Table, width: int, *, ascii: bool) -> Lines:
     """The columns, in bands where they are wider than the width."""
     lines: Lines = []
-    numbers = max((Column(column.cells).width for column in table.columns), default=0)
-    labels = _narrowed(table.labels, width - numbers - table.gap * len(table.labels))
+    shortened = partial(cut, ending="~" if ascii else "…")
+    numbers = max((Column(one.cells).width for one in table.columns if not one.names), default=0)
+    labels = _narrowed(table.labels, width - numbers - table.gap * len(table.labels), shortened)
     room = width - sum(label.width + table.gap for label in labels)
-    columns = [replace(one, heading=cut(one.heading, max(room, numbers))) for one in table.columns]
+    columns = [
+        _narrowed([one], room, shortened)[0]
+        if one.names
+        else replace(one, heading=shortened(one.heading, max(room, numbers)))
+        for one in table.columns
+    ]
     for band in bands(columns, labels, width, table.gap):
         lines += [Text()] * bool(lines and any(column.heading for column in (*labels, *band)))
         lines += _rows([*labels, *band], table.gap)
     return lines
 
 
-def _narrowed(labels: Sequence[Column], room: int) -> Sequence[Column]:
+def _narrowed(labels: Sequence[Column], room: int, shortened: Callable[[str, int], str]) -> Sequence[Column]:
     """The labels cut to fit into the room together, the widest first; each keeps a few columns."""
     widths = [label.width for label in labels]
     if sum(widths) <= room:
@@ -255,15 +273,15 @@ def _narrowed(labels: Sequence[Column], room: int) -> Sequence[Column]:
         (k for k in range(max(widths), SHORTEST, -1) if sum(min(k, w) for w in widths) <= room), SHORTEST
     )
     return [
-        replace(label, cells=[_cut(cell, most) for cell in label.cells], heading=cut(label.heading, most))
+        replace(
+            label,
+            cells=[
+                cell if Column([cell]).width <= most else shortened(str(cell), most) for cell in label.cells
+            ],
+            heading=shortened(label.heading, most),
+        )
         for label in labels
     ]
-
-
-def _cut(cell: Text | str, columns: int) -> Text | str:
-    if isinstance(cell, str):
-        return cut(cell, columns)
-    return cell if cell.cell_len <= columns else Text(cut(cell.plain, columns), style=cell.style)
 
 
 def _rows(columns: Sequence[Column], gap: int) -> Lines:
