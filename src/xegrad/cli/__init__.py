@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 from xegrad import __version__
 from xegrad.cli.choices import nearest, of_numbers
 from xegrad.errors import XegradError
-from xegrad.naming import printable
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
@@ -167,9 +166,9 @@ def _abandon_output() -> None:
 
 def print_trouble(message: str) -> int:
     """Say on standard error what is wrong, in one line, and return the exit status for it."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"xegrad: {printable(message)}\n")
-        sys.stderr.flush()
+    from xegrad.display import screen
+
+    screen.announce(message)
     return TROUBLE
 
 

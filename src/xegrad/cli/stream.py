@@ -86,7 +86,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     finally:
         is_said = counts[BAD_LINE] if output.quiet else counts or sys.exc_info()[0] is None
         if is_said and is_written:
-            sys.stderr.write(f"xegrad: {summary(command, counts)}{first_bad}\n")
+            screen.announce(f"{summary(command, counts)}{first_bad}")
     return max(counts, default=DONE_LINE)[0]
 
 
