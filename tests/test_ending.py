@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -86,14 +85,14 @@ def test_a_second_signal_does_not_interrupt_the_tidying_up() -> None:
     what = [
         f"at('numpy', lambda: ({twice}))",
         f"import xegrad.cli as c; c.main = lambda _: [0 for _ in iter(lambda: c and ({twice}), 1)]",
-        f"import xegrad.cli as c, time; c.main = lambda _: ({lost}, time.sleep(100))",
+        f"import xegrad.cli as c, time; c.main = lambda _: ({lost} and 0, time.sleep(9))",
     ]
     assert ends(what, "compute", SEED) == [(130, "")] * 3
 
 
 def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
     what = [
-        "import xegrad.cli.schema as s; s.SCHEMAS = 7",
+        "import xegrad.cli.schema as s; s.choice = None",
         "at('xegrad.cli.schema', lambda: fail(ZeroDivisionError()))",
         "at('xegrad.cli.help', lambda: fail(RuntimeError('two\\nlines')))",
         "at('typer', lambda: fail(SystemError('no traceback')))",
@@ -102,11 +101,12 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         "at('msgspec', lambda: fail(RecursionError()))",
         "at('typer', lambda: fail(MemoryError()))",
         "at('typer', lambda: fail(ModuleNotFoundError('no', name='typer')))",
+        "at('msgspec', lambda: fail(OSError(24, 'Too many open files', 'x.py')))",
         "at('typer', lambda: fail(ImportError('libx.so: failed to map segment from shared object')))",
     ]
     report = r"xegrad: this is a bug, please report it: {} at {}:\d+\n"
     expected = [
-        (3, report.format("TypeError", "cli/choices.py")),
+        (3, report.format("TypeError", "cli/schema.py")),
         (3, report.format("ZeroDivisionError", "cli/__init__.py")),
         (3, report.format("RuntimeError", "cli/__init__.py")),
         (3, report.format("SystemError", "cli/__init__.py")),
@@ -115,6 +115,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         (2, "xegrad: something that was given is nested too deeply; .*\n"),
         (2, "xegrad: there is not enough memory to begin\n"),
         (2, "xegrad: typer is not installed; pip install xegrad installs what it needs\n"),
+        (2, "xegrad: x.py: Too many open files\n"),
         (2, "xegrad: cannot be started: libx.so: failed to map segment from shared object\n"),
     ]
     for (status, err), (meant, pattern) in zip(ends(what, "schema", "compute"), expected, strict=True):
@@ -141,13 +142,6 @@ def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) ->
     assert shell(f"ulimit -v 300000; OPENBLAS_NUM_THREADS=64 xegrad compute {SEED} --json").status == 0
 
 
-def test_few_files_may_be_open(shell: Shell) -> None:
-    outcome = shell(f"ulimit -n 3; xegrad compute {SEED}")
-    assert outcome.status == 2
-    assert outcome.err.startswith("xegrad: ") and outcome.err.count("\n") == 1
-    assert "Too many open files" in outcome.err
-
-
-def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
     what = ["signal.signal(signal.SIGHUP, signal.SIG_IGN); at('numpy', kill(1))"]
     assert ends(what, "compute", SEED, "-q") == [(0, "")]
