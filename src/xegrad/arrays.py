@@ -32,7 +32,7 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         for, one that is none of float64.
     """
     quick = "fd" if "f" in kinds else "l"
-    if type(values) is np.ndarray and values.dtype.char in quick:
+    if type(values) is np.ndarray and values.dtype.char in quick and values.dtype.isnative:
         return values
     try:
         array = _in_numpy(values)
@@ -45,6 +45,8 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if (
         isinstance(values, list | tuple)
         and "f" in kinds
@@ -179,7 +181,14 @@ def is_finite(array: Array) -> bool:
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Raise InputError where a part has another shape."""
     if shape != expected:
-        raise InputError(f"{part} is {size_of(shape)}, but {size_of(expected)} is expected", part)
+        raise InputError(f"{part} is {not_of_size(shape, expected)}", part)
+
+
+def not_of_size(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """4 numbers, but 5 are expected; or 1 x 3, but 3 x 5 is expected."""
+    if len(expected) == 1:
+        return f"{size_of(shape)}, but {expected[0]}{' numbers' * (len(shape) > 1)} are expected"
+    return f"{size_of(shape)}, but {size_of(expected)} is expected"
 
 
 def size_of(shape: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from xegrad.cli import INTERRUPTED, print_trouble
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError, XegradError
+from xegrad.inert import inert
 from xegrad.naming import printable, source_name
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
             raise
         except XegradError as error:
             source = source_name(path)
-            message = str(error) if str(error).startswith(source) else f"{source}: {error}"
+            message = str(error) if str(error).startswith(inert(source)) else f"{source}: {error}"
             if not output.quiet and form == "json":
-                _print_error(number + 1, message)
+                _print_error(source, message)
             statuses.append(print_trouble(message))
         if statuses[-1] == INTERRUPTED:
             break
@@ -79,8 +80,8 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     sys.stdout.flush()
 
 
-def _print_error(number: int, message: str) -> None:
+def _print_error(source: str, message: str) -> None:
     from xegrad.formats.results import encode, error_result
 
-    sys.stdout.buffer.writelines(encode(error_result(number, message, None)))
+    sys.stdout.buffer.writelines(encode(error_result(printable(source), printable(message))))
     sys.stdout.flush()
