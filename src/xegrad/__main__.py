@@ -65,9 +65,11 @@ def _run() -> int:
 
         warnings.simplefilter("ignore")  # they speak to programmers
 
+    from xegrad import patience
     from xegrad.cli import TROUBLE, main
     from xegrad.cli.writing import open_streams
 
+    patience.watch(ENDINGS)
     notes = open_streams()
     status = main(sys.argv[1:])
     return max(status, TROUBLE) if notes.is_lost else status

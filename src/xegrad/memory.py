@@ -23,9 +23,10 @@ GROUPS = (  # of processes: the files that say what they may take, and what they
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 LITTLE = 2**28  # bytes that nobody is asked for
-FREE = 2**24  # bytes that any file may take
 TO_BEGIN = 160 * 2**20  # bytes of addresses that numpy, its BLAS and a small problem take
 FOR_THREADS = 2**32  # bytes of addresses, of which the threads of a BLAS may take a good part
+FREE = 2**24  # bytes that any file may take
+
 
 # Of mallopt, in malloc.h of glibc.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -116,6 +117,14 @@ def check(inputs: Sized, *steps: int, held: int = 0) -> None:
     """
     needed, there = inputs.nbytes + held + max(steps), inputs.nbytes
     if refusal := _refusal(needed, there, f"this takes {_size(needed)} with W and x", "give fewer rows"):
+        raise XegradError(refusal)
+
+
+def check_making(n_bytes: int) -> None:
+    """Raise XegradError where to make a problem takes more than is allowed."""
+    if refusal := _refusal(
+        n_bytes, 0, f"this problem takes {_size(n_bytes)}", "ask for fewer rows, inputs or classes"
+    ):
         raise XegradError(refusal)
 
 

@@ -22,7 +22,7 @@ from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally
 from xegrad.cli.writing import writer
-from xegrad.errors import InputError, UsageError, XegradError, one_line
+from xegrad.errors import InputError, UsageError, XegradError
 from xegrad.naming import source_name
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     finally:
         is_said = tally.n_bad if output.quiet else tally.counts or sys.exc_info()[0] is None
         if is_said and is_written:
-            sys.stderr.write(f"xegrad: {tally.summary(command)}\n")
+            screen.announce(tally.summary(command))
     return tally.status
 
 
@@ -175,6 +175,7 @@ def _in_order(
 def _losses(source: str) -> processes.Losses[Chunk]:
     """What is done where a process ends by itself that had lines of the source."""
     from xegrad.cli import processes
+    from xegrad.display import screen
     from xegrad.formats import ndjson, results
 
     def lines(chunk: Chunk) -> str:
@@ -184,7 +185,7 @@ def _losses(source: str) -> processes.Losses[Chunk]:
     def tell(ending: str, chunk: Chunk, is_tried_again: bool) -> None:
         again = "; they are computed again" if chunk.n_lines > 1 else "; it is computed again"
         sentence = f"{ending} while it computed {lines(chunk)}{again if is_tried_again else ''}"
-        sys.stderr.write(f"xegrad: {one_line(sentence)}\n")
+        screen.announce(sentence)
 
     def parts(chunk: Chunk) -> Sequence[Chunk]:
         return ndjson.split(chunk, (chunk.n_lines + 1) // 2) if chunk.n_lines > 1 else []

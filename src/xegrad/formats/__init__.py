@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from xegrad import patience
 from xegrad.errors import InputError
 from xegrad.naming import source_name
 
@@ -50,7 +51,7 @@ class Format(msgspec.Struct, frozen=True):
         """
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
-        with naming(source):
+        with naming(source), patience.at_once(0 if self.mark else len(data)):
             raw: RawProblem = self.module.load(data, part, key)
         return raw.read_from(source, is_whole=part is None)
 

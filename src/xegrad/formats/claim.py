@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import memory
+from xegrad import memory, patience
 from xegrad.arrays import not_of_size
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.errors import InputError, listed, short, shown
@@ -74,7 +74,7 @@ def read(
     there: list[str] = []
     shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
     for written in claims:
-        with naming(written.source):
+        with naming(written.source), patience.at_once(_size(written)):
             values = _values(written, problem.classes, shape, asked)
             by_symbol = _by_symbol(values, names)
             there += [symbol for symbol, _, _ in by_symbol]
@@ -117,6 +117,12 @@ def _passed_over(asked: Reading | None, parts: Mapping[str, Claimed]) -> list[st
 # What is read; the rest of what `compute --json` and `explain --json` print is skipped.
 _READ = tuple(dict.fromkeys(("gradients", "gradient", "loss", *CHAIN, "with_respect_to", "dtype")))
 _OBJECT = re.compile(r'\s*\{\s*["}]')  # in JSON; a matrix in C begins with its numbers or its rows
+
+
+def _size(written: Written) -> int:
+    """The bytes of its text."""
+    data = written.data.values() if isinstance(written.data, Mapping) else [written.data]
+    return sum(len(one) for one in data if isinstance(one, bytes) and binary_format(one) is None)
 
 
 def _values(
