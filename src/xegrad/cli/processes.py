@@ -67,9 +67,8 @@ class Process(NamedTuple):
 class Losses(NamedTuple, Generic[Item]):
     """What is done where a process ends by itself that had an item."""
 
-    tell: Callable[
-        [str, Item, bool], None
-    ]  # how the process ended, what it had, and whether that is tried again
+    # How the process ended, the item that it has not answered, and whether that is tried again.
+    tell: Callable[[str, Item, bool], None]
     parts: Callable[[Item], Sequence[Item]]  # of an item that ends processes; none of one that has no parts
     give_up: Callable[[Item], Answer]  # the answer of that
 
@@ -138,7 +137,10 @@ class _Crew(Generic[Item]):
     def give(self, item: Item) -> Process:
         """The process that has got the item."""
         while True:
-            process = self.free.popleft() if self.free else self.start()
+            try:
+                process = self.free.popleft() if self.free else self.start()
+            except OSError as error:
+                raise XegradError(f"no process can be started: {error.strerror}") from None
             try:
                 process.connection.send(item)
             except GONE:

@@ -184,7 +184,7 @@ def _losses(source: str) -> processes.Losses[Chunk]:
 
     def tell(ending: str, chunk: Chunk, is_tried_again: bool) -> None:
         again = "; they are computed again" if chunk.n_lines > 1 else "; it is computed again"
-        sentence = f"{ending} while it computed {lines(chunk)}{again if is_tried_again else ''}"
+        sentence = f"{ending} before it answered {lines(chunk)}{again if is_tried_again else ''}"
         screen.announce(sentence)
 
     def parts(chunk: Chunk) -> Sequence[Chunk]:
