@@ -255,7 +255,7 @@ def test_the_names_of_the_inputs_are_kept_from_the_header_to_the_saved_problem(
     assert json.loads(run("compute", *options, "--json").out)["input_names"] == names
     for command in ("compute", "explain"):
         shown = run(command, *options).out
-        assert "petal \\x1b[31m" in shown
+        assert "petal \\u001b[31m" in shown
         assert "\x1b" not in shown
         assert "input 0" not in shown
     judged = run("verify", *options, "--gradient", "[[9,9],[9,9]]").out

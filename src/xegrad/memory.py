@@ -102,8 +102,12 @@ def max_memory(limit: int | str | None) -> AbstractContextManager[None]:
 
 
 def shared_among(n_processes: int) -> AbstractContextManager[None]:
-    """Within the block, so many processes compute at a time, and each may take its part of what is allowed."""
+    """Within the block, so many processes compute at a time; more than the part of one raises `CrowdedError`."""
     return having(_processes, n_processes)
+
+
+class CrowdedError(Exception):
+    """This takes more than the part of one of several processes, though not more than is allowed to one alone."""
 
 
 def check(inputs: Sized, *steps: int, held: int = 0) -> None:
@@ -143,10 +147,12 @@ def _refusal(needed: int, there: int, what: str, instead: str) -> str:
     allowed = _allowed(there)
     if allowed is None or needed <= allowed // n_processes:
         return ""
+    if needed <= allowed:
+        raise CrowdedError(f"{what}, and {_size(allowed)} is for all {n_processes} processes")
     which = "is allowed" if limit is not None else "is half of what is available"
-    each = f" to all {n_processes} processes" if n_processes > 1 else ""
-    would_do = _size(needed * n_processes).replace(" ", "")
-    return f"{what}, and {_size(allowed)} {which}{each}: {instead}, or --max-memory {would_do}"
+    return (
+        f"{what}, and {_size(allowed)} {which}: {instead}, or --max-memory {_size(needed).replace(' ', '')}"
+    )
 
 
 def _allowed(there: int) -> int | None:

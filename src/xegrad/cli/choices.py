@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from typer._click.types import FloatParamType, IntParamType, ParamType
 
-from xegrad.errors import LONGEST, UsageError, shown
+from xegrad.errors import LONGEST, UsageError, listed, shown
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
@@ -117,8 +117,8 @@ def choices(
     for name in chosen:
         if name not in known:
             hint = nearest(name, [*known, *aliases])
-            listed = "" if hint and len(known) > LISTED else f"; the {what}s are {', '.join(known)}"
-            raise UsageError(f"there is no {what} {shown(name)}{listed}{hint}")
+            those = "" if hint and len(known) > LISTED else f"; the {what}s are {listed(known)}"
+            raise UsageError(f"there is no {what} {shown(name)}{those}{hint}")
     return [name for name in known if name in chosen]
 
 
