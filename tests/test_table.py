@@ -38,6 +38,7 @@ NOT_LISTED: dict[str, set[str]] = {
         "processes",
         "several",
         "stream",
+        "tally",
         "writing",
     },
 }

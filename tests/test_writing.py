@@ -105,7 +105,7 @@ def test_a_closed_stream_holds_nothing_and_what_is_written_to_it_is_not_lost_qui
     sys.stderr.write("nothing\n")
     assert not notes.is_lost
     with pytest.raises(OSError, match="Bad file descriptor"):
-        sys.stdout.buffer.raw.write(b"a result")  # type: ignore[attr-defined]
+        sys.stdout.buffer.raw.write(b"a result")  # type: ignore[union-attr]
 
 
 def test_what_standard_error_loses_is_told_and_stops_nothing() -> None:
