@@ -66,9 +66,8 @@ def check_start() -> None:
     try:
         mmap.mmap(-1, TO_BEGIN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
-        needed = _size(TO_BEGIN + 2**25)
         raise XegradError(
-            f"this process may have {_size(limit)} of addresses, and about {needed} are needed; raise ulimit -v"
+            f"this process may have {_size(limit)} of addresses, too few for numpy; raise ulimit -v"
         ) from None
     import numpy as np
 
