@@ -205,7 +205,9 @@ def test_processes_share_what_is_allowed() -> None:
         memory.check(np.empty(0), 500_000)
         with pytest.raises(memory.CrowdedError):
             memory.check(np.empty(0), 600_000)
-        with pytest.raises(XegradError, match=r"this takes 1\.2 MB .* 1 MB is allowed: .* --max-memory 1\.2MB"):
+        with pytest.raises(
+            XegradError, match=r"this takes 1\.2 MB .* 1 MB is allowed: .* --max-memory 1\.2MB"
+        ):
             memory.check(np.empty(0), 1_200_000)
 
 
