@@ -216,7 +216,7 @@ def run(arguments: Sequence[str], stdin: bytes) -> Outcome:
         sys.stdin, sys.stdout, sys.stderr = before
     for stream in streams:
         stream.flush()
-    out, err = (stream.buffer.getvalue().decode() for stream in streams)  # type: ignore[attr-defined]
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
     return Outcome(status, out, err)
 
 

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from xegrad import __version__
 from xegrad.cli.choices import nearest, of_numbers
-from xegrad.errors import UsageError, XegradError, one_line
+from xegrad.errors import UsageError, XegradError
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
@@ -168,9 +168,9 @@ def _abandon_output() -> None:
 
 def print_trouble(message: str) -> int:
     """Say on standard error what is wrong, in one line, and return the exit status for it."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"xegrad: {one_line(message)}\n")
-        sys.stderr.flush()
+    from xegrad.display import screen
+
+    screen.announce(message)
     return TROUBLE
 
 
