@@ -20,7 +20,7 @@ from msgspec import UNSET
 
 from conftest import Run, problem_json
 from xegrad import InputError, Problem, Targets, XegradError
-from xegrad.formats import claim, csv, labels, printed
+from xegrad.formats import claim, csv, labels, ndjson, printed
 from xegrad.formats import json as json_format
 from xegrad.formats.labels import LabelText
 from xegrad.formats.raw_problem import RawProblem
@@ -156,6 +156,15 @@ PROBLEMS = {
 @pytest.mark.parametrize(("text", "expected"), PROBLEMS.values(), ids=PROBLEMS)
 def test_a_problem_is_not_changed_quietly(run: Run, text: str, expected: str) -> None:
     assert expected in refused(run, "verify", stdin=text)
+
+
+def test_a_line_of_a_stream_is_not_rounded_either() -> None:
+    right, large = problem_json(W=[[1, 2]], x=[1]), problem_json(W=[[2**53 + 1, 2]], x=[1])
+    target = problem_json(W=[[1, 2]], x=[1], label=[2**53 + 1, 0])
+    lines = ndjson.lines(ndjson.Chunk("\n".join([right, large, right, target]).encode(), 1))
+    refused_lines = {answer[0]: answer[1] for answer in ndjson.stacks(lines, RawProblem()) if isinstance(answer, tuple)}
+    assert [*refused_lines] == [1, 3]
+    assert all("9007199254740993, which float64 does not hold" in error for error in refused_lines.values())
 
 
 def test_whole_numbers_that_float64_holds_are_exact_and_decimals_are_rounded() -> None:
