@@ -23,6 +23,8 @@ GROUPS = (  # of processes: the files that say what they may take, and what they
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 LITTLE = 2**28  # bytes that nobody is asked for
+TO_BEGIN = 160 * 2**20  # bytes of addresses that numpy, its BLAS and a small problem take
+FOR_THREADS = 2**32  # bytes of addresses, of which the threads of a BLAS may take a good part
 FREE = 2**24  # bytes that any file may take
 
 
@@ -42,6 +44,35 @@ def keep_pages() -> None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 2**26)
+
+
+def check_start() -> None:
+    """Raise XegradError where the process may not have the addresses that numpy takes, as by ulimit -v.
+
+    A BLAS that gets none ends the process itself, with a line and a status of its own.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = [resource.getrlimit(which)[0] for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    if all(limit == resource.RLIM_INFINITY for limit in limits):
+        return
+    limit = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    if limit < FOR_THREADS:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import mmap
+
+    try:
+        mmap.mmap(-1, TO_BEGIN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        raise XegradError(
+            f"this process may have {_size(limit)} of addresses, too few for numpy; raise ulimit -v"
+        ) from None
+    import numpy as np
+
+    square = np.ones((64, 64))
+    square @ square  # the BLAS takes what it needs once
 
 
 class Sized(Protocol):
@@ -70,8 +101,12 @@ def max_memory(limit: int | str | None) -> AbstractContextManager[None]:
 
 
 def shared_among(n_processes: int) -> AbstractContextManager[None]:
-    """Within the block, so many processes compute at a time, and each may take its part of what is allowed."""
+    """Within the block, so many processes compute at a time; more than the part of one raises `CrowdedError`."""
     return having(_processes, n_processes)
+
+
+class CrowdedError(Exception):
+    """This takes more than the part of one of several processes, though not more than is allowed to one alone."""
 
 
 def check(inputs: Sized, *steps: int, held: int = 0) -> None:
@@ -111,10 +146,12 @@ def _refusal(needed: int, there: int, what: str, instead: str) -> str:
     allowed = _allowed(there)
     if allowed is None or needed <= allowed // n_processes:
         return ""
+    if needed <= allowed:
+        raise CrowdedError(f"{what}, and {_size(allowed)} is for all {n_processes} processes")
     which = "is allowed" if limit is not None else "is half of what is available"
-    each = f" to all {n_processes} processes" if n_processes > 1 else ""
-    would_do = _size(needed * n_processes).replace(" ", "")
-    return f"{what}, and {_size(allowed)} {which}{each}: {instead}, or --max-memory {would_do}"
+    return (
+        f"{what}, and {_size(allowed)} {which}: {instead}, or --max-memory {_size(needed).replace(' ', '')}"
+    )
 
 
 def _allowed(there: int) -> int | None:
@@ -200,7 +237,7 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]i?)?b?\s*", text.lower())
     if match is None:
         raise InputError(f"{shown(text)} is no size of memory; one such as 2GiB or 500MB is expected")
-    return int(float(match[1]) * UNITS[match[2] or ""])
+    return int(min(float(match[1]) * UNITS[match[2] or ""], 2.0**63))
 
 
 def _size(n_bytes: int) -> str:

@@ -15,7 +15,8 @@ import typer
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE, places
 from xegrad.cli.choices import MaxMemory, class_names, option
-from xegrad.errors import LONGEST, InputError, UsageError, one_line, short
+from xegrad.errors import LONGEST, InputError, UsageError, listed, short
+from xegrad.naming import source_name
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
 
@@ -120,7 +121,11 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             if self.labels and file == str(formats.with_key(self.labels)[0]):
                 keys -= {"label"}
             if keys and file not in self.paths:
-                sys.stderr.write(f"xegrad: {file} also holds {', '.join(sorted(keys))}, not used here\n")
+                from xegrad.display import screen
+
+                screen.announce(
+                    f"{source_name(file)} also holds {listed(sorted(keys), last=' and ')}, not used here"
+                )
         return raw.over(self._labels())
 
     def _labels(self) -> RawProblem:
@@ -160,7 +165,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
 def _with_note(raw: RawProblem, source: str) -> RawProblem:
     """The same; what of its file was left out is said on standard error."""
     if raw.note:
-        sys.stderr.write(f"xegrad: {one_line(f'{source}: {raw.note}')}\n")
+        from xegrad.display import screen
+
+        screen.announce(f"{source}: {raw.note}")
     return raw
 
 

@@ -10,7 +10,7 @@ import msgspec
 from xegrad import formats, memory, progress
 from xegrad.cli.choices import MaxMemory, choices, option, slip_names
 from xegrad.cli.output import Json
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, listed
 from xegrad.vocabulary import SYMBOLS
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.writes_problem]
@@ -74,12 +74,13 @@ def command(
         problem = slip_page.seed()
     else:
         from xegrad.blindness import are_sought, problem_without_blind_spots
+        from xegrad.display import screen
 
         problem, remaining = problem_without_blind_spots(*sizes)
         if not are_sought(problem):
-            sys.stderr.write("xegrad: the problem is too large to look for mistakes that it cannot catch\n")
+            screen.announce("the problem is too large to look for mistakes that it cannot catch")
         if remaining:
-            sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
+            screen.announce(f"this problem cannot catch {listed(remaining)}")
     labels: Any = problem.targets.labels
     is_single = problem.n_rows == 1
     values = {

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad import patience
-from xegrad.arrays import size_of
+from xegrad import memory, patience
+from xegrad.arrays import not_of_size
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.errors import InputError, listed, short, shown
 from xegrad.formats import binary_format, csv, naming, npz, printed, raw, safetensors, tokens
@@ -24,6 +24,8 @@ from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS, count
+
+LONG = 2**15  # bytes of a claim whose memory is measured
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):
@@ -132,7 +134,7 @@ def _values(
     """
     data, key = written.data, written.key
     if isinstance(data, Mapping):
-        texts = {of: tokens.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
+        texts = {of: _parsed(one) for of, one in data.items() if isinstance(one, bytes)}
         return {**data, **texts}
     if isinstance(data, np.ndarray):
         return {written.of: printed.of_array(data)}
@@ -151,6 +153,13 @@ def _values(
     if _OBJECT.match(text):
         return _known(tokens.parsed(text))
     return {"gradient": printed.of_text(text, asked, math.prod(shape))}
+
+
+def _parsed(data: bytes) -> Any:
+    """The JSON of a claim that a problem brings, refused where it takes too much memory."""
+    if len(data) > LONG:
+        memory.Text("claim").add(data)
+    return tokens.parsed(data.decode())
 
 
 def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], str]:
@@ -264,4 +273,4 @@ def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Cla
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
         return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
     hint = f"; {shape_of(fits)}" if fits else ""
-    raise InputError(f"the gradient is {size_of(shape)}, but {size_of(expected)} is expected{hint}")
+    raise InputError(f"the gradient is {not_of_size(shape, expected)}{hint}")

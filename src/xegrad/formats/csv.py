@@ -27,6 +27,7 @@ from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import has_large, is_number, nearest, number_of
+from xegrad.inert import from_cell, in_cell
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 
@@ -142,8 +143,10 @@ def _check_header(header: Line) -> None:
     """Raise InputError for what is not x and the names of the classes."""
     first, *names = header.cells
     if first != "x":
-        hint = "; pandas leaves its index out with to_csv(index=False)" if not first else ""
-        if is_number(first):
+        hint = ""
+        if not first:
+            hint = "; pandas leaves its index out with to_csv(index=False)"
+        elif is_number(first):
             hint = "; W alone is given with -W"
         elif first.startswith(("{", "[")):
             hint = "; this looks like JSON"
@@ -180,7 +183,9 @@ def read_data_set(data: bytes, source: str, label_column: str) -> RawProblem:
         names = header.cells
         if label_column not in names:
             hint = nearest(label_column, names)
-            raise header.error(f": there is no column {shown(label_column)} among {listed(names)}{hint}")
+            raise header.error(
+                f": there is no column {shown(label_column)} among {listed(filter(None, names))}{hint}"
+            )
         label = names.index(label_column)
         if label_column in names[label + 1 :]:
             second = names.index(label_column, label + 1)
@@ -220,7 +225,7 @@ def _note_of_index(lines: list[Line]) -> str:
 def _input_names(header: Sequence[str]) -> dict[str, Any]:
     """The names of the inputs, where they tell them apart; a data set may have columns without a name, or namesakes."""
     is_fit = all(header) and len({*header}) == len(header)
-    return {"input_names": tuple(header)} if is_fit else {}
+    return {"input_names": tuple(map(from_cell, header))} if is_fit else {}
 
 
 def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
@@ -278,7 +283,10 @@ def write_problem(raw: RawProblem) -> bytes:
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
-    rows = [["x", *names], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
+    for name in names:
+        if name != name.strip():
+            raise InputError(f"CSV loses the blanks around the class name {shown(name)}; JSON holds them")
+    rows = [["x", *map(in_cell, names)], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
     if problem.bias is not None:
         rows.append(["bias", *_cells(problem.bias)])
     return _text([*rows, ["label", *_cells(target)]])
@@ -291,7 +299,7 @@ def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
 
 def header_of(names: tuple[str, ...] | None) -> bytes:
     """The line of names above an array, by which whoever reads it back tells it from numbers, whatever they are."""
-    return b"" if names is None else _text([list(names)])
+    return b"" if names is None else _text([list(map(in_cell, names))])
 
 
 def _text(rows: list[list[str]]) -> bytes:
@@ -320,7 +328,7 @@ def _lines(data: bytes) -> list[Line]:
 
 def _names(header: list[str]) -> tuple[str, ...] | None:
     """Class names; a header that is 0..T-1 in order is indices, and names nothing."""
-    return None if header == [str(index) for index in range(len(header))] else tuple(header)
+    return None if header == [str(index) for index in range(len(header))] else tuple(map(from_cell, header))
 
 
 def _why_no_number(cell: str, *, is_first: bool) -> str:
