@@ -279,7 +279,7 @@ def write_problem(raw: RawProblem) -> bytes:
     has_options = any(isinstance(value, np.ndarray) or value != default for value, default in options)
     if raw.is_batch or has_options or problem.precision is not None or problem.input_names is not None:
         raise InputError(
-            "a batch, names of inputs, and options of the loss do not fit into a problem in CSV; JSON holds them"
+            "a batch, names of inputs, float32 and options of the loss do not fit into CSV; JSON holds them"
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
