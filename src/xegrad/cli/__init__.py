@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from xegrad import __version__
 from xegrad.cli.choices import nearest, of_numbers
-from xegrad.errors import XegradError
+from xegrad.errors import UsageError, XegradError
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
@@ -118,6 +118,8 @@ def main(arguments: Sequence[str]) -> int:
 
         know_shells()
     try:
+        if any("\0" in argument for argument in arguments):
+            raise UsageError("an argument holds a null byte, which no name and no number has")
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False, color=_color())
         sys.stdout.flush()
     except XegradError as error:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from typer._click.types import FloatParamType, IntParamType, ParamType
@@ -49,6 +49,14 @@ def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limit
     if noun:
         limits["parser"] = lambda text: choice(text, values(None) if callable(values) else values, noun)
     return typer.Option(*names, metavar=metavar, help=help, **limits)
+
+
+MaxMemory = Annotated[
+    str | None,
+    option(
+        "--max-memory SIZE", "The most memory to take, such as 2GiB. By default half of what is available."
+    ),
+]
 
 
 class Number(ParamType):

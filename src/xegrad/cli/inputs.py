@@ -14,7 +14,7 @@ import typer
 
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE, places
-from xegrad.cli.choices import class_names, option
+from xegrad.cli.choices import MaxMemory, class_names, option
 from xegrad.errors import LONGEST, InputError, UsageError, listed, short
 from xegrad.naming import source_name
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
@@ -55,13 +55,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             noun="format",
         ),
     ] = None
-    max_memory: Annotated[
-        str | None,
-        option(
-            "--max-memory SIZE",
-            "The most memory to take, such as 2GiB. By default half of what is available.",
-        ),
-    ] = None
+    max_memory: MaxMemory = None
 
     @property
     def paths(self) -> list[str]:
@@ -223,7 +217,9 @@ def _gradient(text: str, input_format: str | None) -> Written:
     path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
     or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
-    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
+    data, source = formats.read_bytes(
+        path, "a gradient is expected", is_text=dtype is None, is_claim=True, or_else=or_else
+    )
     return Written(data, f"--gradient {source}", key, dtype)
 
 
