@@ -74,13 +74,12 @@ def command(
         problem = slip_page.seed()
     else:
         from xegrad.blindness import are_sought, problem_without_blind_spots
+        from xegrad.display import screen
 
         problem, remaining = problem_without_blind_spots(*sizes)
         if not are_sought(problem):
-            sys.stderr.write("xegrad: the problem is too large to look for mistakes that it cannot catch\n")
+            screen.announce("the problem is too large to look for mistakes that it cannot catch")
         if remaining:
-            from xegrad.display import screen
-
             screen.announce(f"this problem cannot catch {listed(remaining)}")
     labels: Any = problem.targets.labels
     is_single = problem.n_rows == 1
