@@ -30,7 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from conftest import Outcome, problem_json
 from xegrad.cli import COMMANDS, app, main
 
-RUNS = int(os.environ.get("XEGRAD_ANY", "200"))
+RUNS = int(os.environ.get("XEGRAD_ANY", "100"))
 RUNS_EACH = 5  # after one another, on the same files
 
 HUGE = "9" * 5000
@@ -228,6 +228,8 @@ def check(arguments: Sequence[str], outcome: Outcome) -> None:
     if err.startswith("Usage: "):
         assert status == 2
         return
+    if status < 2 and "--save" in arguments:  # the report may be on standard error
+        return
     assert all(line.startswith("xegrad: ") and len(line) <= 308 for line in lines)
     n_files = sum(argument == "-" or "." in argument or "," in argument for argument in arguments)
     is_one = n_files < 2 and not any("ndjson" in argument for argument in arguments)
@@ -277,7 +279,7 @@ def test_any_command_with_any_options_on_any_files_ends_as_documented() -> None:
             stateful_step_count=RUNS_EACH,
             deadline=None,
             suppress_health_check=[*HealthCheck],
-            derandomize=RUNS <= 200,  # the same in every ordinary run
+            derandomize=RUNS <= 100,  # the same in every ordinary run
             database=None,
         ),
     )
@@ -292,16 +294,21 @@ PLACE = {
 }
 
 
+ABSURD = ("", HUGE, f"blocked={HUGE}", f"-{HUGE},nan", "\udcff")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("undiagnosed")
 def test_an_absurd_value_of_any_option_is_read_or_refused_in_one_line(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     fill(tmp_path)
-    for option, name, is_flag in parameters(command):
-        for value in (
-            () if is_flag else ("", HUGE, f"-{HUGE}", "nan", "\udcff\0", f"blocked={HUGE}", f"{HUGE},1")
-        ):
+    before = [*COMMANDS][: [*COMMANDS].index(command)]
+    known = {name for other in before for _, name, _ in parameters(other)}
+    own = {name: option for option, name, is_flag in parameters(command) if not is_flag and name not in known}
+    for name, option in own.items():
+        for value in ABSURD:
             arguments = [command, *(PLACE.get(command, []) if name != "problem" else [])]
             arguments += [*filter(None, [option]), value]
             check(arguments, run(arguments, b""))

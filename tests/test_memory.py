@@ -202,11 +202,15 @@ def test_no_command_takes_more_than_it_says(
 
 
 def test_processes_share_what_is_allowed() -> None:
-    """Two of them may take half each, and the limit that is named is for both."""
+    """Two of them may take half each; what takes more is no error of the caller, who may have all of it alone."""
     with max_memory("1MB"), memory.shared_among(2):
         memory.check(np.empty(0), 500_000)
-        with pytest.raises(XegradError, match=r"1 MB is allowed to all 2 processes: .* --max-memory 1\.2MB"):
+        with pytest.raises(memory.CrowdedError):
             memory.check(np.empty(0), 600_000)
+        with pytest.raises(
+            XegradError, match=r"this takes 1\.2 MB .* 1 MB is allowed: .* --max-memory 1\.2MB"
+        ):
+            memory.check(np.empty(0), 1_200_000)
 
 
 def test_what_is_needed_is_what_is_held_and_the_largest_step() -> None:

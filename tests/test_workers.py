@@ -86,7 +86,7 @@ def test_the_lines_of_a_killed_process_are_computed_again(shared: subprocess.Pop
     assert shared.stdout.read() == printed * 5
     *endings, summary = shared.stderr.read().decode().splitlines()
     assert summary == "xegrad: 6 lines: 6 done, 0 bad"
-    had = "while it computed lines 2 to 6 of standard input"
+    had = "before it answered lines 2 to 6 of standard input; they are computed again"
     assert {*endings} == {f"xegrad: process {process} was killed (SIGKILL) {had}" for process in processes}
 
 
@@ -172,7 +172,10 @@ def test_a_line_that_kills_its_process_again_and_again_is_told_in_its_place(
     }
     endings = capfd.readouterr().err.splitlines()
     assert len(endings) == 2 * 4  # of 9 lines, 5, 2 and 1
-    assert "was killed (SIGKILL) while it computed lines 1 to 9 of it.ndjson" in endings[0]
+    assert (
+        "was killed (SIGKILL) before it answered lines 1 to 9 of it.ndjson; they are computed" in endings[0]
+    )
+    assert endings[-2].endswith("line 5 of it.ndjson; it is computed again")
     assert endings[-1].endswith("line 5 of it.ndjson")
 
 
@@ -201,8 +204,9 @@ def test_an_answer_that_cannot_be_made_is_no_traceback(capfd: pytest.CaptureFixt
     assert json.loads(answer)["line"] == 1
     endings = capfd.readouterr().err.splitlines()
     assert [line.partition(" ended ")[2] for line in endings] == [
-        "with status 1 while it computed line 1 of it.ndjson"
-    ] * 2
+        "with status 1 before it answered line 1 of it.ndjson; it is computed again",
+        "with status 1 before it answered line 1 of it.ndjson",
+    ]
 
 
 def bytes_of(run: Run, monkeypatch: pytest.MonkeyPatch, path: Path, n: int, *arguments: str) -> Any:

@@ -22,9 +22,8 @@ def run() -> NoReturn:
     """Run the command line and exit with its status."""
     try:
         for number in ENDINGS:
-            if (
-                signal.getsignal(number) is not signal.SIG_IGN
-            ):  # nohup, or a script that runs it in the background
+            # As nohup asks for, or a script that runs it in the background.
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
         status = _run()
@@ -79,9 +78,18 @@ def _unforeseen(error: BaseException) -> int:
     """Say in one line what ended it, and return the exit status."""
     if _heard:  # an import may make another exception of KeyboardInterrupt
         return 128 + _heard[-1][0]
-    line, status = _last_words(error)
-    if sys.stderr is not None:
-        sys.stderr.write(f"xegrad: {line}\n")
+    import os
+
+    try:
+        line, status = _last_words(error)
+        if sys.stderr is not None:
+            sys.stderr.write(f"xegrad: {line}\n")
+    except (MemoryError, ImportError, OSError):  # too little memory to say even that
+        status = 2
+        try:  # noqa: SIM105 (nothing can be imported now)
+            os.write(2, b"xegrad: there is not enough memory to begin\n")
+        except OSError:
+            pass
     return status
 
 
@@ -94,6 +102,8 @@ def _last_words(error: BaseException) -> tuple[str, int]:
         first = cause
     if isinstance(error, MemoryError):
         return "there is not enough memory to begin", 2
+    if "start new thread" in str(error):
+        return "no thread can be started; raise ulimit -v or ulimit -u, or end other processes", 2
     if isinstance(error, ModuleNotFoundError) and not (error.name or "xegrad").startswith("xegrad"):
         return f"{error.name} is not installed; pip install xegrad installs what it needs", 2
     if isinstance(error, ImportError) and ".so" in str(first):

@@ -67,7 +67,8 @@ class Process(NamedTuple):
 class Losses(NamedTuple, Generic[Item]):
     """What is done where a process ends by itself that had an item."""
 
-    tell: Callable[[str, Item], None]  # how the process ended, and what it had
+    # How the process ended, the item that it has not answered, and whether that is tried again.
+    tell: Callable[[str, Item, bool], None]
     parts: Callable[[Item], Sequence[Item]]  # of an item that ends processes; none of one that has no parts
     give_up: Callable[[Item], Answer]  # the answer of that
 
@@ -136,11 +137,14 @@ class _Crew(Generic[Item]):
     def give(self, item: Item) -> Process:
         """The process that has got the item."""
         while True:
-            process = self.free.popleft() if self.free else self.start()
+            try:
+                process = self.free.popleft() if self.free else self.start()
+            except OSError as error:
+                raise XegradError(f"no process can be started: {error.strerror}") from None
             try:
                 process.connection.send(item)
             except GONE:
-                self._lose(process, item)
+                self._lose(process, item, is_tried_again=True)
             else:
                 return process
 
@@ -149,7 +153,7 @@ class _Crew(Generic[Item]):
         try:
             answer = process.receive()
         except GONE:
-            self._lose(process, item)
+            pass
         except memory.CrowdedError:
             for _, other in self.busy:
                 other.connection.poll(None)  # until it has computed
@@ -161,20 +165,23 @@ class _Crew(Generic[Item]):
             self.free.append(process)
             yield answer
             return
-        if attempt < ATTEMPTS:
-            yield from self.answer(item, self.give(item), attempt + 1)
-        elif parts := self.losses.parts(item):
+        parts = self.losses.parts(item) if attempt == ATTEMPTS else []
+        is_last = attempt == ATTEMPTS and not parts
+        self._lose(process, item, is_tried_again=not is_last)
+        if is_last:
+            yield self.losses.give_up(item)
+        elif parts:
             for part in parts:
                 yield from self.answer(part, self.give(part))
         else:
-            yield self.losses.give_up(item)
+            yield from self.answer(item, self.give(item), attempt + 1)
 
-    def _lose(self, process: Process, item: Item) -> None:
+    def _lose(self, process: Process, item: Item, *, is_tried_again: bool) -> None:
         """A process has ended that had the item, or was to get it."""
         self.n_ended += 1
         if self.n_ended > MOST_ENDED:
             raise XegradError(f"{process.ending}, as {MOST_ENDED} before it: is there enough memory?")
-        self.losses.tell(process.ending, item)
+        self.losses.tell(process.ending, item, is_tried_again)
 
 
 def _shared() -> mmap.mmap | None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from xegrad.cli import INTERRUPTED, print_trouble
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
-from xegrad.errors import UsageError, XegradError
+from xegrad.errors import UsageError, XegradError, one_line
 from xegrad.inert import inert
 from xegrad.naming import source_name
 
@@ -37,9 +37,9 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
             raise
         except XegradError as error:
             source = source_name(path)
-            message = str(error) if str(error).startswith(inert(source)) else f"{source}: {error}"
+            message = one_line(str(error) if str(error).startswith(source) else f"{source}: {error}")
             if not output.quiet and form == "json":
-                _print_error(source, message)
+                _print_error(source if path == "-" else inert(path), message)
             statuses.append(print_trouble(message))
         if statuses[-1] == INTERRUPTED:
             break

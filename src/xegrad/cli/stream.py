@@ -182,8 +182,10 @@ def _losses(source: str) -> processes.Losses[Chunk]:
         start, end = chunk.number, chunk.number + chunk.n_lines - 1
         return f"line {start} of {source}" if start == end else f"lines {start} to {end} of {source}"
 
-    def tell(ending: str, chunk: Chunk) -> None:
-        screen.announce(f"{ending} while it computed {lines(chunk)}")
+    def tell(ending: str, chunk: Chunk, is_tried_again: bool) -> None:
+        again = "; they are computed again" if chunk.n_lines > 1 else "; it is computed again"
+        sentence = f"{ending} before it answered {lines(chunk)}{again if is_tried_again else ''}"
+        screen.announce(sentence)
 
     def parts(chunk: Chunk) -> Sequence[Chunk]:
         return ndjson.split(chunk, (chunk.n_lines + 1) // 2) if chunk.n_lines > 1 else []

@@ -107,7 +107,7 @@ def _cell(value: float, largest: float, glyphs: Sequence[str], *, colored: bool,
         text = sign + infinite
     else:
         text = sign + (" " if colored else shades[quarter(value, largest) - 1])
-    return Text(f"{text:>{span}}", style=shade(value, largest))
+    return Text(f"{text:>{span}}", style=shade(value, largest) if colored else "")
 
 
 def _meanings(

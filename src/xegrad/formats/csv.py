@@ -283,10 +283,11 @@ def write_problem(raw: RawProblem) -> bytes:
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
-    for name in names:
-        if name != name.strip():
+    headings = list(map(in_cell, names))
+    for name, heading in zip(names, headings, strict=True):
+        if heading != heading.strip():
             raise InputError(f"CSV loses the blanks around the class name {shown(name)}; JSON holds them")
-    rows = [["x", *map(in_cell, names)], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
+    rows = [["x", *headings], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
     if problem.bias is not None:
         rows.append(["bias", *_cells(problem.bias)])
     return _text([*rows, ["label", *_cells(target)]])

@@ -28,6 +28,7 @@ from xegrad.arrays import blocks
 from xegrad.errors import InputError
 from xegrad.formats import json, labels, tokens
 from xegrad.formats.raw_problem import RawProblem
+from xegrad.formats.values import has_large
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import CLAIMS, FIELDS, ProblemObject
 from xegrad.targets import Array, Targets
@@ -293,7 +294,10 @@ def _array(values: Sequence[Any]) -> Array:
         (size,) = {*map(len, values)}  # a ValueError where there are several
         shape.append(size)
         values = [*chain.from_iterable(values)]
-    return np.fromiter(values, np.float64, len(values)).reshape(shape)
+    flat = np.fromiter(values, np.float64, len(values))
+    if has_large(flat):
+        raise ValueError("each line says by itself whether it has a whole number that float64 rounds")
+    return flat.reshape(shape)
 
 
 def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targets:
@@ -304,7 +308,7 @@ def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targ
     if "label" in options.values:
         return replace(one.targets, **{name: np.broadcast_to(of_one, shape)})
     if name == "soft":
-        array: Any = np.array(of_lines)
+        array: Any = _array(of_lines)
     elif {*map(type, of_lines)} == {int}:  # one row each
         array = np.fromiter(of_lines, np.intp, len(of_lines))
     else:
