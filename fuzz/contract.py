@@ -114,8 +114,8 @@ def _no_constant(word: str) -> None:
 def ran(command: Callable[[], int]) -> Printed:
     """What a command prints: into real files, since it may write to their descriptors."""
     before = sys.stdin, sys.stdout, sys.stderr
-    files = Path("out").open("w+b"), Path("notes").open("w+b"), Path(os.devnull).open()
-    with files[0] as out, files[1] as notes, files[2] as nothing:
+    out_file, notes_file = Path("out"), Path("notes")
+    with out_file.open("w+b") as out, notes_file.open("w+b") as notes, Path(os.devnull).open() as nothing:
         streams = io.TextIOWrapper(out, "utf-8"), io.TextIOWrapper(notes, "utf-8", "backslashreplace")
         sys.stdin, (sys.stdout, sys.stderr) = nothing, streams
         try:

@@ -92,6 +92,80 @@ def of_tokens(words: Sequence[bytes]) -> Mutation:
     return mutated
 
 
+class _Literal(str):
+    """A number as JSON writes it."""
+
+
+def of_json(data: bytes, rng: random.Random) -> bytes:
+    """Values of JSON replaced, moved, doubled, nested or dropped; it is JSON still, where it was."""
+    lines = data[1:].split(b"\n") if rng.random() < 0.5 else [data[1:]]
+    at = rng.randrange(len(lines))
+    try:
+        tree = json.loads(lines[at], parse_int=_Literal, parse_float=_Literal, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return of_tokens(KEYS)(data, rng)
+    root = [tree]
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        nodes = [root, *_nodes(root[0])]
+        node, other = rng.choice(nodes), rng.choice(nodes)
+        place = rng.randrange(len(node) + 1)
+        new = rng.choice((_value(rng), _value(rng), other[rng.randrange(len(other))] if other else None))
+        if isinstance(node, _Pairs) and not isinstance(new, tuple):
+            new = (rng.choice((*FIELDS, *STRANGE, *(key for key, _ in node))), new)
+        elif not isinstance(node, _Pairs) and isinstance(new, tuple):
+            new = new[1]
+        node[place : place + rng.choice((1, 1, 1, 0))] = (
+            [] if rng.random() < 0.1 and node is not root else [new]
+        )
+    lines[at] = _text(root[0], rng).encode(errors="surrogatepass")
+    if rng.random() < 0.1:
+        lines.insert(rng.randrange(len(lines) + 1), rng.choice((lines[at], b"", b"{}", b"[1]", b" ")))
+    return (data[:1] if rng.random() < 0.9 else bytes([48 + rng.randrange(48)])) + b"\n".join(lines)
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The members of an object; a key may stand twice."""
+
+
+STRANGE = ("", "a", "w" * 300, "\x1b[31m", "\u202e", "\0", "\ud800", "猫", "$.W[0]", "`", "W\n", "gradient ")
+
+
+def _nodes(value: object) -> list[list[object]]:
+    """Every list and object in a value."""
+    if not isinstance(value, list):
+        return []
+    inner = [one for _, one in value] if isinstance(value, _Pairs) else value
+    return [value, *(node for one in inner for node in _nodes(one))]
+
+
+def _value(rng: random.Random) -> object:
+    """A number, a word, a matrix or something deep."""
+    kind = rng.randrange(8)
+    if kind < 3:
+        return _Literal(rng.choice((*NUMBERS, b"1", b"2", b"0.25")).decode())
+    if kind < 5:
+        return rng.choice((*STRANGE, *WORDS_OF_FIELDS))
+    if kind < 7:
+        rows, columns = rng.choice((1, 2, 3)), rng.choice((1, 2, 3, 5))
+        row = [_Literal(rng.choice(("1", "0.5", "-2", "0.1000"))) for _ in range(columns)]
+        return [[*row] for _ in range(rows)] if rng.random() < 0.6 else row
+    if rng.random() < 0.5:
+        return _Literal("[" * (depth := rng.choice((1, 2, 900, 975, 980, 1100))) + "]" * depth)
+    return rng.choice((_Pairs(), _Pairs([("a", None)]), [], None, True, False))
+
+
+WORDS_OF_FIELDS = tuple(word for field in FIELDS.values() for word in field.words)
+
+
+def _text(value: object, rng: random.Random) -> str:
+    if isinstance(value, _Pairs):
+        members = (f"{json.dumps(key)}: {_text(one, rng)}" for key, one in value)
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_text(one, rng) for one in value) + "]"
+    return value if isinstance(value, _Literal) else json.dumps(value, ensure_ascii=rng.random() < 0.5)
+
+
 def _array(rng: random.Random) -> bytes:
     """An NPY file whose header may say too much, too little or nonsense."""
     descr = rng.choice(HEADERS)
@@ -228,12 +302,17 @@ def option(data: bytes, rng: random.Random) -> bytes:
 
 def claim(data: bytes, rng: random.Random) -> bytes:
     """Text, or the bytes of arrays."""
-    binary = rng.choice((npy, npz, safetensors)) if rng.random() < 0.1 else None
-    return binary(data, rng) if binary else of_tokens([*PRINTED, *KEYS])(data, rng)
+    other = rng.choice((npy, npz, safetensors, of_json, of_json, of_json)) if rng.random() < 0.3 else None
+    return other(data, rng) if other else of_tokens([*PRINTED, *KEYS])(data, rng)
+
+
+def json_text(data: bytes, rng: random.Random) -> bytes:
+    """JSON, or text like it."""
+    return (of_json if rng.random() < 0.8 else of_tokens(KEYS))(data, rng)
 
 
 MUTATIONS: Mapping[str, Mutation] = {
-    "json": of_tokens(KEYS),
+    "json": json_text,
     "csv": of_tokens(CSV),
     "claim": claim,
     "npy": npy,
