@@ -35,7 +35,7 @@ PROBLEMS = {
     "true in W": (problem_json(W=[[1, True]]), "$.W[0][1] is true; a number is expected"),
     "a null W": ('{"W": null}', "$.W is null; a list is expected"),
     "a number too large": ('{"W": [[1, 1e999]]}', "$.W[0][1] is too large for float64"),
-    "an integer too large": (f'{{"W": [[1, 1{"0" * 400}]]}}', "$.W[0][1] is too large for float64"),
+    "an integer too large": (f'{{"W": [[1, 1{"0" * 400}]]}}', "W[0, 1] is too large for float64"),
     "no inputs": (problem_json(W=[]), "$.W is empty"),
     "no classes": (problem_json(W=[[], []]), "W is 2 x 0; a layer has at least one input and one class"),
     "an empty x": (problem_json(x=[]), "$.x is empty"),

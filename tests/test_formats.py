@@ -194,17 +194,6 @@ def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> 
     assert "the suffix .xml is none of" in unknown.err
 
 
-def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
-    problem = tmp_path / "problem.json"
-    problem.write_text(Path(SEED).read_text())
-    (tmp_path / "link.json").symlink_to(problem)
-    for name in ("problem.json", "link.json"):
-        outcome = run("compute", str(problem), "-o", str(tmp_path / name))
-        assert outcome.status == 2
-        assert "which is read" in outcome.err
-    assert problem.read_text() == Path(SEED).read_text()
-
-
 def test_what_was_there_stays_when_a_run_fails_and_no_piece_is_left(run: Run, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     kept.write_text("kept")
@@ -215,11 +204,6 @@ def test_what_was_there_stays_when_a_run_fails_and_no_piece_is_left(run: Run, tm
     assert run("compute", SEED, "-o", str(kept)).status == 0
     assert kept.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
-
-
-def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
-    outcome = shell(f"xegrad compute {SEED} -o /dev/stdout --json | jq -r .verdict; test -c /dev/null")
-    assert (outcome.out, outcome.status) == ("agree-right\n", 0)
 
 
 def test_the_exact_gradient_of_a_float32_file_is_that_of_its_numbers(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The console script, and `python -m xegrad`."""
 
 import gc
-import io
-import os
 import signal
 import sys
 from typing import NoReturn
@@ -18,29 +16,19 @@ def run() -> NoReturn:
     for ending in endings:
         signal.signal(ending, signal.default_int_handler)
     try:
-        from xegrad.cli import main
+        from xegrad.cli import TROUBLE, main
+        from xegrad.cli.writing import open_streams
 
-        _open_streams()
+        notes = open_streams()
         status = main(sys.argv[1:])
+        if notes.is_lost:
+            status = max(status, TROUBLE)
     except KeyboardInterrupt:
         status = 130
     for ending in (signal.SIGINT, *endings):  # all is tidied up: who is impatient sees no traceback
         signal.signal(ending, signal.SIG_DFL)
     gc.freeze()
     sys.exit(status)
-
-
-def _open_streams() -> None:
-    """Streams that can be used: a closed one is nowhere, and what an encoding lacks is spelled out."""
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, PTH123
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    if isinstance(raw := getattr(sys.stdout, "buffer", None), io.RawIOBase):
-        # With PYTHONUNBUFFERED=1: what writes to the descriptor itself may write a part, and says nothing.
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -278,5 +278,5 @@ def _assert(verdict: Callable[[], Verification]) -> None:
         from xegrad.display.verification import verification_view
 
         report = drawn(verification_view(verified, PageSettings(width=WIDTH, heatmaps=False)), "table", WIDTH)
-        warnings = (f"warning: {sentence}\n" for sentence in verified.problem.targets.warnings)
+        warnings = (f"warning: {sentence}\n" for sentence in verified.warnings)
         raise AssertionError("".join((report, *warnings)).rstrip())

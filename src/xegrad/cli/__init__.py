@@ -142,7 +142,6 @@ def _color() -> bool | None:
 
 def _abandon_output() -> None:
     """The interpreter must not flush, at its end, what could not be written."""
-    sys.stdout = sys.__stdout__ or sys.stdout
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -94,7 +94,7 @@ def command(
         wanted: Exact = exact if exact is not None else "auto" if methods else False
         answer = partial(_compute_lines, methods=methods, with_respect_to=with_respect_to, exact=wanted)
         return stream.run("compute", request, output, answer)
-    destination = output.destination(request.files, FORMS)
+    destination = output.destination(FORMS)
     parts = request.read()
     computed = _compute(parts.problem(), methods, with_respect_to, exact, destination.form)
     _write(computed, parts, destination, timed=timed)

@@ -66,7 +66,7 @@ def command(
     The steps are logits, probabilities, loss, cross_entropy_jacobian (DXE), softmax_jacobian (DS),
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
-    destination = output.destination(request.files)
+    destination = output.destination()
     parts = request.read()
     problem = parts.problem()
 

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeVar
 
+from xegrad.cli import interruptions
+
 Item = TypeVar("Item")
 # A text, which holds until the next answer is asked for, and the rest.
 Answer = tuple[bytes | memoryview, Any]
 
 SHARED = 2**24  # bytes of a text at most that comes by shared memory; only those that are written take memory
-
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
 class Process(NamedTuple):
@@ -83,7 +83,7 @@ def _started(function: Callable[[Any], Any], n_processes: int) -> Iterator[deque
     free: deque[Process] = deque()
     can_share = multiprocessing.get_start_method() == "fork"  # else nothing is inherited
     with contextlib.ExitStack() as stack:
-        with _interruptions_held():
+        with interruptions.held():
             for _ in range(n_processes):
                 ours, theirs = multiprocessing.Pipe()
                 shared = mmap.mmap(-1, SHARED) if can_share else None
@@ -99,29 +99,13 @@ def _started(function: Callable[[Any], Any], n_processes: int) -> Iterator[deque
         yield free
 
 
-@contextlib.contextmanager
-def _interruptions_held() -> Iterator[None]:
-    """Interruptions within the block come at its end: an exception in the middle of a fork would be lost."""
-    held: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: held.append(number)) for number in INTERRUPTIONS
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number in held:
-            signal.raise_signal(number)
-
-
 def _serve(parent: Process, function: Callable[[Any], Any], parents_ends: Sequence[Connection]) -> None:
     """Answer until the parent ends this process, or is gone.
 
     Only the parent may hold its ends of the pipes: else nobody would hear that it is gone.  An interruption is for the
     parent.
     """
-    for number in INTERRUPTIONS:
+    for number in interruptions.INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     for end in parents_ends:
         end.close()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from xegrad import memory, progress
 from xegrad.cli import DONE, TROUBLE
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
+from xegrad.cli.output import FORMS, OutputOptions
+from xegrad.cli.writing import writer
 from xegrad.errors import InputError, UsageError, XegradError
 from xegrad.naming import source_name
 from xegrad.vocabulary import count
@@ -58,10 +59,8 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     ndjson = "a stream is answered in NDJSON, a line for each problem"
     if output.form not in (None, "json"):
         raise UsageError(f"{command}: {ndjson}, not in {output.form}")
-    if output.file is not None:
-        refuse_inputs(output.file, request.files)
-        if Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
-            raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
+    if output.file is not None and Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
+        raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
     counts: Counter[Kind] = Counter()

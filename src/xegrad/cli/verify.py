@@ -189,7 +189,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
                 "each line of a stream brings its candidate, as gradient; --gradient and --loss are for one"
             )
         return stream.run("verify", request, output, partial(_verify_lines, judging=judging))
-    destination = output.destination(request.files + ([judging.gradient] if judging.gradient else []))
+    destination = output.destination()
 
     from xegrad import memory
 
@@ -200,7 +200,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     with screen.watching():
         verification = _verify(raw, judging, request.input_format)
-    warnings = verification.problem.targets.warnings
+    warnings = verification.warnings
 
     def result() -> Any:
         from xegrad.formats.results import verify_result

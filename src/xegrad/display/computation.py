@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from xegrad.display.page import ALL_CLASSES, PageSettings
 from xegrad.display.verdict import compute_verdict
 from xegrad.naming import class_in_full, class_within, input_in_short, layer_in_words, printable
 from xegrad.problem import Layout, Problem
+from xegrad.targets import Targets, as_float
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
 ROW_HEADINGS = ("row", "label", "its S", "likeliest", "its S", "loss")
@@ -119,26 +119,23 @@ def divisor(problem: Problem) -> str:
     parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]
     if targets.class_weights is not None:
         divides = targets.reduction == "mean" and targets.labels is not None
-        weights = f"weights sum to {_as_float(targets.divisor):.6g}" if divides else "with class weights"
+        weights = f"weights sum to {_sum_of_weights(targets)}" if divides else "with class weights"
         parts.append(weights)
     if targets.label_smoothing:
         parts.append(f"label smoothing {targets.label_smoothing:g}")
     return ", ".join(parts)
 
 
-def _as_float(number: Fraction) -> float:
-    """A sum of weights may be larger than any float."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
+def _sum_of_weights(targets: Targets) -> str:
+    total = as_float(targets.divisor)
+    return f"{total:.6g}" if math.isfinite(total) else "more than float64 holds"
 
 
 def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.probabilities
     targets = problem.targets
-    losses = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
+    losses = computation.reported.losses.astype(np.float64) * as_float(targets.divisor)
     shown = np.arange(problem.n_rows)
     title: Section = []
     if page.top is not None and problem.n_rows > page.top:

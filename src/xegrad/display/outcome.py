@@ -311,6 +311,13 @@ def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     if printed and (np.ravel(judgement.reading.resolution) > np.abs(comparison.reference).ravel() / 2).all():
         resolve = "resolves" if printed.startswith("1 ") else "resolve"
         return f"{printed} {resolve} no {'loss of this size' if is_loss else 'entry'}"
+    if judgement.hides_digits:
+        most, of_each = float(np.max(judgement.reading.resolution)), "the loss" if is_loss else "every entry"
+        leave = "leaves" if not printed or printed.startswith("1 ") else "leave"
+        opened = f"{printed or 'printing'} {leave} the first digit of {of_each} open"
+        return f"{opened}: an error below {most:.2g} could not have been caught"
+    if comparison.is_without_digits and not judgement.is_vacuous:
+        return _hidden(judgement).rstrip(".")
     rounding = f"rounding{' and printing' if printed else ''} may exceed half of "
     half = rounding + ("the loss" if is_loss else "every entry")
     if problem.n_inputs < SHORT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,15 +14,15 @@ from msgspec.structs import replace
 
 from xegrad.arrays import size_of
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.errors import InputError, short, shown
-from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
+from xegrad.errors import InputError, listed, short, shown
+from xegrad.formats import binary_format, csv, naming, npz, printed, raw, safetensors, tokens
 from xegrad.formats.results import types as results
-from xegrad.formats.values import chosen, listed, nearest
+from xegrad.formats.values import chosen, nearest
 from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS
+from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS, count
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):
@@ -73,7 +72,7 @@ def read(
     shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
     for written in claims:
         with naming(written.source):
-            values = _values(written, shape, asked)
+            values = _values(written, problem.classes, shape, asked)
             by_symbol = _by_symbol(values, names)
             there += [symbol for symbol, _, _ in by_symbol]
             in_this = _gradients(by_symbol, problem, layout, names, asked)
@@ -95,7 +94,21 @@ def read(
     is_chain = steps.keys() - {"loss"} and (names is None or "weights" in names)
     if is_chain and "weights" in gradients:
         steps["gradient"] = gradients["weights"]
-    return Claim(gradients, number, steps if is_chain else {})
+    return Claim(gradients, number, steps if is_chain else {}, _passed_over(asked, gradients | steps))
+
+
+def _passed_over(asked: Reading | None, parts: Mapping[str, Claimed]) -> list[str]:
+    """A sentence on what shows more decimals or digits than were asked for: it was printed otherwise."""
+    if asked is None or (asked.decimals, asked.digits) == (None, None):
+        return []
+    others = [
+        f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else name
+        for name, one in parts.items()
+        if one.digits is not None
+        and (one.reading.decimals, one.reading.digits) != (asked.decimals, asked.digits)
+    ]
+    most = count(asked.digits or 0, "digit") if asked.decimals is None else count(asked.decimals, "decimal")
+    return [f"{name} has numbers of more than {most}: it is read by what its text shows" for name in others]
 
 
 # What is read; the rest of what `compute --json` and `explain --json` print is skipped.
@@ -103,11 +116,16 @@ _READ = tuple(dict.fromkeys(("gradients", "gradient", "loss", *CHAIN, "with_resp
 _OBJECT = re.compile(r'\s*\{\s*["}]')  # in JSON; a matrix in C begins with its numbers or its rows
 
 
-def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> Mapping[str, Any]:
-    """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already."""
+def _values(
+    written: Written, classes: tuple[str, ...] | None, shape: tuple[int, ...], asked: Reading | None
+) -> Mapping[str, Any]:
+    """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already.
+
+    Below the names of the classes, as xegrad writes them, stand numbers, whatever the names look like.
+    """
     data, key = written.data, written.key
     if isinstance(data, Mapping):
-        texts = {of: printed.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
+        texts = {of: tokens.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
         return {**data, **texts}
     if isinstance(data, np.ndarray):
         return {written.of: printed.of_array(data)}
@@ -122,17 +140,10 @@ def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> 
         return {"gradient": printed.of_array(binary.load(data, "", "gradient").values["gradient"])}
     if binary is not None:
         return _known(*_arrays(data, binary.name, key))
-    text = printed.without_comments(data.decode())
-    if not _OBJECT.match(text):
-        return {"gradient": printed.of_text(text, asked, math.prod(shape))}
-    try:
-        return _known(printed.parsed(text))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
-        ) from None
-    except RecursionError:
-        raise InputError("brackets are nested too deeply to be a gradient") from None
+    text = printed.without_comments(data.removeprefix(csv.header_of(classes)).decode())
+    if _OBJECT.match(text):
+        return _known(tokens.parsed(text))
+    return {"gradient": printed.of_text(text, asked, math.prod(shape))}
 
 
 def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], str]:

@@ -116,7 +116,7 @@ def decoded(text: bytes) -> tuple[Any, str, Any]:
     try:
         fields = json.read_object(text)
     except InputError as error:
-        return None, shortened(error), _id_of(text)
+        return None, shortened(error), json.id_of(text)
     except UnicodeDecodeError:
         return None, "the text is not UTF-8", UNSET
     return fields, "", fields.id
@@ -248,10 +248,3 @@ def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targ
         flat = np.array(of_lines, dtype=object).reshape(shape).ravel().tolist()
         array = labels.targets(flat, len(flat), one.n_classes, one.classes, {}).labels
     return replace(one.targets, **{name: array.reshape(shape)})
-
-
-def _id_of(text: bytes) -> Any:
-    """The id of a line that is an object, though not a problem."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
-        return msgspec.json.decode(text, type=dict[str, Any]).get("id", UNSET)
-    return UNSET

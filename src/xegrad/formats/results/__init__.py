@@ -212,7 +212,7 @@ def verify_result(verification: Verification, *, id: Any) -> Line:
         steps=UNSET
         if verification.steps is None
         else _result(types.StepsResult, verification.steps, right_if=verification.steps_right_if or UNSET),
-        warnings=[*verification.problem.targets.warnings, *reasons],
+        warnings=[*verification.warnings, *reasons],
     )
     return objects(tree)[0]
 
