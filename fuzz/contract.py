@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -32,7 +33,7 @@ from xegrad.problem import Problem
 
 LONGEST = 300  # characters of a message
 SECONDS = 1.0  # of processor time, for one input
-ALLOWED = "64MB"  # what a computation may take
+ALLOWED, MEMORY = "64MB", 2**27  # what it is told it may take, and what it takes, in bytes
 SELDOM = 8  # of so many inputs one goes the whole way, by its check sum
 
 Value = TypeVar("Value")
@@ -65,12 +66,19 @@ def scratch() -> Iterator[None]:
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     """What is done here warns of nothing, takes little memory by its own estimate, and less than a second."""
-    begun = time.process_time()
+    begun, before = time.process_time(), _most_memory()
     with warnings.catch_warnings(), memory.max_memory(ALLOWED):
         warnings.simplefilter("error")
         yield
     if (seconds := time.process_time() - begun) > SECONDS:
         raise Broken(f"it takes {seconds:.1f} s")
+    if (taken := _most_memory() - before) > MEMORY:
+        raise Broken(f"it takes {taken / 2**20:.0f} MB")
+
+
+def _most_memory() -> int:
+    """The bytes that this process has had at most."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def held(call: Callable[[], Value]) -> Value | None:

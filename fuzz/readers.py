@@ -68,7 +68,8 @@ def _begun(reader: str) -> Iterator[str]:
 
 def _run(reader: str, *options: str) -> None:
     command = [sys.executable, str(HERE / "search.py"), reader, str(FOUND), *LIMITS, *options]
-    subprocess.run(command, check=False)
+    if status := subprocess.run(command, check=False).returncode:
+        print(f"== {reader}: libFuzzer ended with {status}", flush=True)
 
 
 def main() -> None:

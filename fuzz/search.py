@@ -73,7 +73,11 @@ def _place(error: Exception) -> str:
     while isinstance(error, Broken) and cause.__context__ is not None:
         cause = cause.__context__
     frames = [one for one in traceback.extract_tb(cause.__traceback__) if "/xegrad/" in one.filename]
-    what = re.sub("[^a-z ]+", "", str(error))[:40] if isinstance(error, Broken) else type(error).__name__
+    what = (
+        type(cause).__name__
+        if cause is not error or not isinstance(error, Broken)
+        else re.sub("[0-9]+", "", str(error))[:50]
+    )
     return f"{what} at {Path(frames[-1].filename).name}-{frames[-1].lineno}" if frames else what
 
 
