@@ -33,7 +33,7 @@ from xegrad.claim import Reading
 from xegrad.cli import compute, inputs, verify
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
-from xegrad.formats import claim
+from xegrad.formats import claim, ndjson
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.results import encode, verify_result
 from xegrad.problem import Layout
@@ -110,51 +110,60 @@ def _around(part: str, raw: RawProblem) -> RawProblem:
 def check_commands(path: str, *, has_claim: bool) -> None:
     """`compute --json`, and `verify --json` of a problem that brings a claim: what is printed is JSON."""
     request, output = ProblemOptions(problem=[path]), OutputOptions(json=True)
-    commands = [partial(_of(compute), method=None, exact=None, with_respect_to=None, timed=False)]
-    if has_claim:
-        commands.append(partial(_of(verify), judging=verify.JudgingOptions()))
-    for command in commands:
+    for command in [_COMMANDS[compute], *([_COMMANDS[verify]] if has_claim else [])]:
         printed = held(partial(ran, partial(command, request=request, output=output)))
         if printed is not None:
             check_notes(printed.notes)
             decoded(printed.out)
 
 
-def _of(module: Any) -> Callable[..., int]:
-    """What a command does, below the parser of its options."""
-    command: Callable[..., int] = module.command.__wrapped__
-    return command
+# What the commands do, below the parser of their options.
+_COMMANDS: Mapping[Any, Callable[..., int]] = {
+    compute: partial(
+        vars(compute.command)["__wrapped__"], method=None, exact=None, with_respect_to=None, timed=False
+    ),
+    verify: partial(vars(verify.command)["__wrapped__"], judging=verify.JudgingOptions()),
+}
 
 
 def check_stream(data: bytes) -> None:
-    """Each line is answered once, in order, as it would be alone."""
+    """Each line is read, or it is said what is wrong with it; now and then it is answered too."""
     which, body = _apart(data)
-    command = partial(_of(compute), method=None, exact=None, with_respect_to=None, timed=False)
-    if which % 2:
-        command = partial(_of(verify), judging=verify.JudgingOptions())
-    path = Path("it.ndjson")
+    lines = ndjson.lines(ndjson.Chunk(body, 1))
+    places: list[int] = []
+    for stack in ndjson.stacks(lines, RawProblem()):
+        if isinstance(stack, tuple):
+            check_message(stack[1])
+        places += stack[:1] if isinstance(stack, tuple) else stack.places
+    if sorted(places) != [*range(len(lines.fields))]:
+        raise Broken(f"of {len(lines.fields)} lines these are read: {places}")
+    if goes_far(data):
+        check_answers(verify if which % 2 else compute, body)
+
+
+def check_answers(module: Any, body: bytes) -> None:
+    """Each line is answered once, in order, as it would be alone."""
 
     def answers(text: bytes) -> list[Any]:
+        path = Path("it.ndjson")
         path.write_bytes(text)
-        printed = ran(partial(command, request=ProblemOptions(problem=[str(path)]), output=OutputOptions()))
+        printed = ran(
+            partial(_COMMANDS[module], request=ProblemOptions(problem=[str(path)]), output=OutputOptions())
+        )
         check_notes(printed.notes)
         return [decoded(line) for line in printed.out.splitlines()]
 
     together = answers(body)
-    for answer in together:
-        if "error" in answer:
-            check_message(answer["error"])
     lines = enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1)
     numbered = [(number, line) for number, line in lines if line and not line.isspace()]
     if len(numbered) != len(together):
         raise Broken(f"{len(numbered)} lines have {len(together)} answers")
-    if len(numbered) > 1 and goes_far(data):
-        for (number, line), answer in zip(numbered, together, strict=True):
-            (alone,) = answers(line)
-            if "line" in alone:
-                alone["line"] = number
-            if alone != answer:
-                raise Broken(f"line {number} is answered by {answer!r:.300}, and alone by {alone!r:.300}")
+    for (number, line), answer in zip(numbered, together, strict=True):
+        (alone,) = answers(line)
+        if "line" in alone:
+            alone["line"] = number
+        if alone != answer:
+            raise Broken(f"line {number} is answered by {answer!r:.300}, and alone by {alone!r:.300}")
 
 
 def check_claim(data: bytes) -> None:

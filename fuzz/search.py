@@ -10,6 +10,7 @@ import re
 import resource
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -53,6 +54,7 @@ def search(reader: str, found: Path, options: list[str]) -> None:
         except Exception as error:
             _note(found / f"{reader}-{re.sub('[^A-Za-z0-9.]+', '-', _place(error))}", data, error)
 
+    warnings.simplefilter("ignore")  # of what makes the inputs; the contract has its own
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     atheris.Setup([sys.argv[0], *options], test_one_input, custom_mutator=mutated)
     with scratch():
