@@ -373,7 +373,11 @@ def test_no_transpose_overrides_the_problem(run: Run) -> None:
 PIPES = {
     "a reader that is gone": ("exec 3> >(:); wait $!; xegrad {} >&3", 0, ""),
     "a full disk": ("xegrad {} > /dev/full", 2, "xegrad: standard output cannot be written: No space left"),
-    "no standard output": ("xegrad {} >&-", 0, ""),
+    "no standard output": (
+        "xegrad {} >&-",
+        2,
+        "xegrad: standard output cannot be written: Bad file descriptor",
+    ),
 }
 
 

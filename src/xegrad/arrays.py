@@ -179,7 +179,14 @@ def is_finite(array: Array) -> bool:
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Raise InputError where a part has another shape."""
     if shape != expected:
-        raise InputError(f"{part} is {size_of(shape)}, but {size_of(expected)} is expected", part)
+        raise InputError(f"{part} is {not_of_size(shape, expected)}", part)
+
+
+def not_of_size(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """4 numbers, but 5 are expected; or 1 x 3, but 3 x 5 is expected."""
+    if len(expected) == 1:
+        return f"{size_of(shape)}, but {expected[0]}{' numbers' * (len(shape) > 1)} are expected"
+    return f"{size_of(shape)}, but {size_of(expected)} is expected"
 
 
 def size_of(shape: tuple[int, ...]) -> str:

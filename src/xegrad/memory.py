@@ -22,7 +22,8 @@ GROUPS = (  # of processes: the files that say what they may take, and what they
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 LITTLE = 2**28  # bytes that nobody is asked for
-
+TO_BEGIN = 160 * 2**20  # bytes of addresses that numpy, its BLAS and a small problem take
+FOR_THREADS = 2**32  # bytes of addresses, of which the threads of a BLAS may take a good part
 
 # Of mallopt, in malloc.h of glibc.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -40,6 +41,36 @@ def keep_pages() -> None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 2**26)
+
+
+def check_start() -> None:
+    """Raise XegradError where the process may not have the addresses that numpy takes, as by ulimit -v.
+
+    A BLAS that gets none ends the process itself, with a line and a status of its own.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = [resource.getrlimit(which)[0] for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    if all(limit == resource.RLIM_INFINITY for limit in limits):
+        return
+    limit = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    if limit < FOR_THREADS:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import mmap
+
+    try:
+        mmap.mmap(-1, TO_BEGIN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        needed = _size(TO_BEGIN + 2**25)
+        raise XegradError(
+            f"this process may have {_size(limit)} of addresses, and about {needed} are needed; raise ulimit -v"
+        ) from None
+    import numpy as np
+
+    square = np.ones((64, 64))
+    square @ square  # the BLAS takes what it needs once
 
 
 class Sized(Protocol):
@@ -119,7 +150,7 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]i?)?b?\s*", text.lower())
     if match is None:
         raise InputError(f"{shown(text)} is no size of memory; one such as 2GiB or 500MB is expected")
-    return int(float(match[1]) * UNITS[match[2] or ""])
+    return int(min(float(match[1]) * UNITS[match[2] or ""], 2.0**63))
 
 
 def _size(n_bytes: int) -> str:

@@ -105,9 +105,10 @@ class OutputOptions(msgspec.Struct, frozen=True):
         if self.file is not None:
             suffix, known = Path(self.file).suffix.lower(), {FORMS[one]: one for one in forms}
             form = form or known.get(suffix)
-            if form is None:
-                what = f"the suffix {suffix or 'is missing; it'} is none of {', '.join(known)}"
-                raise UsageError(f"-o {self.file}: {what}; --format decides, too{nearest(suffix, known)}")
+            if form is None and not Path(self.file).is_dir():
+                what = f"the suffix {suffix} is none of" if suffix else "its name lacks a suffix, one of"
+                rest = f"{', '.join(known)}; --format decides, too{nearest(suffix, known)}"
+                raise UsageError(f"-o {self.file}: {what} {rest}")
         return Destination(self, form or "table", self.file, is_report)
 
 

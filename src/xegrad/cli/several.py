@@ -38,7 +38,7 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
             source = source_name(path)
             message = str(error) if str(error).startswith(source) else f"{source}: {error}"
             if not output.quiet and form == "json":
-                _print_error(number + 1, message)
+                _print_error(source, message)
             statuses.append(print_trouble(message))
         if statuses[-1] == INTERRUPTED:
             break
@@ -79,8 +79,8 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     sys.stdout.flush()
 
 
-def _print_error(number: int, message: str) -> None:
+def _print_error(source: str, message: str) -> None:
     from xegrad.formats.results import encode, error_result
 
-    sys.stdout.buffer.writelines(encode(error_result(number, message, None)))
+    sys.stdout.buffer.writelines(encode(error_result(printable(source), printable(message))))
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from xegrad.cli import DONE, JUDGED_WRONG
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
-from xegrad.errors import InputError, UsageError
+from xegrad.errors import InputError, UsageError, shown
 from xegrad.naming import GRADIENTS
 from xegrad.problem_spec import CLAIMS
 from xegrad.recipes import RECIPES
@@ -111,7 +111,7 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         """Raise UsageError for what means nothing."""
         self.tolerance()
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
-            raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
+            raise UsageError(f"--decimals is {shown(self.decimals)}; a whole number or none is expected")
         if self.decimals is not None and self.digits_printed is not None:
             both = "--decimals and --digits-printed both"
             raise UsageError(f"{both} say how the text was printed; one of them does")

@@ -82,16 +82,19 @@ class Notes(Whole):
 
 
 def open_streams() -> Notes:
-    """Standard streams that can be used: a closed one is nowhere, and what an encoding lacks is spelled out."""
-    notes = Notes(_descriptor(sys.stderr))
+    """Standard streams that can be used: what an encoding lacks is spelled out.
+
+    A closed one holds nothing; what is written to standard output is lost then, and whoever writes learns of it.
+    """
     sys.stdin = _text(sys.stdin, io.BufferedReader(Whole(_descriptor(sys.stdin))))
     sys.stdout = _text(sys.stdout, io.BufferedWriter(Whole(_descriptor(sys.stdout))))
+    notes = Notes(_descriptor(sys.stderr, os.O_WRONLY))
     sys.stderr = _text(sys.stderr, io.BufferedWriter(notes), line_buffering=True)
     return notes
 
 
-def _descriptor(stream: TextIO | None) -> int:
-    return os.open(os.devnull, os.O_RDWR) if stream is None else stream.fileno()
+def _descriptor(stream: TextIO | None, closed_as: int = os.O_RDONLY) -> int:
+    return os.open(os.devnull, closed_as) if stream is None else stream.fileno()
 
 
 def _text(like: TextIO | None, buffer: Any, *, line_buffering: bool = False) -> TextIO:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad.arrays import size_of
+from xegrad.arrays import not_of_size
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.errors import InputError, listed, short, shown
 from xegrad.formats import binary_format, csv, naming, npz, printed, raw, safetensors, tokens
@@ -247,4 +247,4 @@ def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Cla
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
         return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
     hint = f"; {shape_of(fits)}" if fits else ""
-    raise InputError(f"the gradient is {size_of(shape)}, but {size_of(expected)} is expected{hint}")
+    raise InputError(f"the gradient is {not_of_size(shape, expected)}{hint}")
