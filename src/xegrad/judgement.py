@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, notebook
+from xegrad import bounds, notebook
 from xegrad.arrays import array_of, check_shape
 from xegrad.claim import Reading
 from xegrad.comparison import DIGIT, Comparison, numbers_of
@@ -299,22 +299,3 @@ def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
         return {}
     times = {option: float(np.nanmedian(now / other)) for option, other in zip(others, narrow, strict=True)}
     return {option: many for option, many in times.items() if many > 1.1}
-
-
-def cause_of_nonfinite(problem: Problem, precision: str) -> str:
-    """The mistake whose signature the logits show, for a candidate that is not finite; nothing if none."""
-    largest, smallest = {"float64": (709.78, -745.13), "float32": (88.72, -103.97)}[precision]
-    logits = layer.forward(problem).logits
-    top = logits.max(axis=-1)
-    if (top > largest).any():
-        overflow = f"a logit is {top.max():.6g}, and exp of more than {largest} overflows in {precision}"
-        return f"{overflow}: subtract the row's maximum before exp"
-    if (top < smallest).any():
-        underflow = f"all logits of a row are below {smallest}, where exp underflows to 0 in {precision}"
-        return f"{underflow}, and 0/0 is no number: subtract the row's maximum, not max(0, maximum)"
-    targets = problem.targets.effective(problem.n_classes, problem.dtype)
-    shifted = logits - top[..., None]
-    if not ((targets != 0) & (shifted < smallest)).any():
-        return ""
-    underflow = "the probability of a target class underflows to 0"
-    return f"{underflow}, and the chain's 1/S times 0 is no number: use the shortcut"

@@ -12,6 +12,7 @@ from xegrad.cli import INTERRUPTED, print_trouble
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError, XegradError
+from xegrad.inert import inert
 from xegrad.naming import printable, source_name
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
             raise
         except XegradError as error:
             source = source_name(path)
-            message = str(error) if str(error).startswith(source) else f"{source}: {error}"
+            message = str(error) if str(error).startswith(inert(source)) else f"{source}: {error}"
             if not output.quiet and form == "json":
                 _print_error(source, message)
             statuses.append(print_trouble(message))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from xegrad.display.page import ALL_CLASSES, PageSettings
 from xegrad.display.verdict import compute_verdict
 from xegrad.naming import class_in_full, class_within, input_in_short, layer_in_words, printable
 from xegrad.problem import Layout, Problem
-from xegrad.targets import Targets, as_float
+from xegrad.targets import Array, Targets, as_float
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
 ROW_HEADINGS = ("row", "label", "its S", "likeliest", "its S", "loss")
@@ -131,11 +132,18 @@ def _sum_of_weights(targets: Targets) -> str:
     return f"{total:.6g}" if math.isfinite(total) else "more than float64 holds"
 
 
+def _unscaled(losses: Array, divisor: Fraction) -> Array:
+    """The losses of rows before they were divided, though the divisor may be larger than any float."""
+    power = divisor.numerator.bit_length() - divisor.denominator.bit_length()
+    with np.errstate(over="ignore"):
+        return np.ldexp(losses * float(divisor / Fraction(2) ** power), power)
+
+
 def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.probabilities
     targets = problem.targets
-    losses = computation.reported.losses.astype(np.float64) * as_float(targets.divisor)
+    losses = _unscaled(computation.reported.losses.astype(np.float64), targets.divisor)
     shown = np.arange(problem.n_rows)
     title: Section = []
     if page.top is not None and problem.n_rows > page.top:

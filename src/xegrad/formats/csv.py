@@ -142,8 +142,10 @@ def _check_header(header: Line) -> None:
     """Raise InputError for what is not x and the names of the classes."""
     first, *names = header.cells
     if first != "x":
-        hint = "; pandas leaves its index out with to_csv(index=False)" if not first else ""
-        if is_number(first):
+        hint = ""
+        if not first:
+            hint = "; pandas leaves its index out with to_csv(index=False)"
+        elif is_number(first):
             hint = "; W alone is given with -W"
         elif first.startswith(("{", "[")):
             hint = "; this looks like JSON"
@@ -180,7 +182,9 @@ def read_data_set(data: bytes, source: str, label_column: str) -> RawProblem:
         names = header.cells
         if label_column not in names:
             hint = nearest(label_column, names)
-            raise header.error(f": there is no column {shown(label_column)} among {listed(names)}{hint}")
+            raise header.error(
+                f": there is no column {shown(label_column)} among {listed(filter(None, names))}{hint}"
+            )
         label = names.index(label_column)
         if label_column in names[label + 1 :]:
             second = names.index(label_column, label + 1)
@@ -278,6 +282,9 @@ def write_problem(raw: RawProblem) -> bytes:
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
+    for name in names:
+        if name != name.strip():
+            raise InputError(f"CSV loses the blanks around the class name {shown(name)}; JSON holds them")
     rows = [["x", *names], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
     if problem.bias is not None:
         rows.append(["bias", *_cells(problem.bias)])
