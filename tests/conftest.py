@@ -70,7 +70,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
         source.isatty = lambda: terminal  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stdin", source)
         capfdbinary.readouterr()
-        status = main(arguments)
+        status = main([*map(str, arguments)])
         sys.stdout.flush()
         sys.stderr.flush()
         out, err = capfdbinary.readouterr()

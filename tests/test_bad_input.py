@@ -231,7 +231,7 @@ def test_an_unreadable_encoding_is_named(run: Run, data: bytes, kind: str) -> No
 
 def test_a_gradient_that_is_no_text_is_told_how_numbers_in_memory_are_read(run: Run, tmp_path: Path) -> None:
     (tmp_path / "g.bin").write_bytes(np.full(15, -0.1).tobytes())
-    outcome = run("verify", "sample_inputs/seed.json", "--gradient", tmp_path / "g.bin")
+    outcome = run("verify", "sample_inputs/seed.json", "--gradient", str(tmp_path / "g.bin"))
     assert outcome.status == 2 and "as --input-format raw:float32" in outcome.err
 
 

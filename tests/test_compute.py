@@ -321,7 +321,7 @@ def test_control_characters_in_names_are_spelled_out(run: Run) -> None:
     problem = problem_json(classes=["red\x1b[31m", "two\nlines", "ok"])
     out = run("compute", stdin=problem).out
     assert "\x1b" not in out
-    assert "red\\x1b[31m" in out
+    assert "red\\u001b[31m" in out
     assert "two\\nlines" in out
 
 

@@ -27,6 +27,7 @@ from xegrad import (
     XegradError,
     bounds,
     descend,
+    formats,
     max_memory,
     progress,
     read,
@@ -368,3 +369,39 @@ def test_descend_gives_exact_losses_in_json_where_that_is_quick_and_in_the_table
     assert "exact" not in json.loads(run("descend", "sample_inputs/seed.json", "--no-exact", "--json").out)
     assert "exact loss        1.5279347 before" in run("descend", "sample_inputs/seed.json", "--exact").out
     assert "exact loss" not in run("descend", "sample_inputs/seed.json").out
+
+
+@pytest.mark.parametrize("type_of_numbers", ["<f4", ">f4", "<f2", "<f8", "<i8", "|i1"])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_what_is_saved_is_read_back_to_the_bit(
+    run: Run, tmp_path: Path, type_of_numbers: str, transpose: bool
+) -> None:
+    """In its precision and its layout, before and after a step."""
+    random = np.random.default_rng(1)
+    n_inputs, n_classes = (4, 3) if transpose else (3, 4)
+    parts = {
+        "W": random.normal(size=(3, 4)),
+        "x": random.normal(size=(2, n_inputs)),
+        "b": random.normal(size=n_classes),
+    }
+    path, saved = tmp_path / "problem.npz", tmp_path / "saved.json"
+    arrays: dict[str, Any] = {key: (5 * part).astype(type_of_numbers) for key, part in parts.items()}
+    np.savez(path, label=np.array([0, 1]), transpose=np.array(transpose), **arrays)
+    for steps in (0, 2):
+        assert run("descend", str(path), "--steps", str(steps), "--save", str(saved), "-q").status == 0
+        expected, back = descend(formats.read(path), steps=steps).end, formats.read(saved)
+        assert back.dtype == expected.dtype
+        assert formats.read_raw(saved).layout == formats.read_raw(path).layout
+        for name in ("weights", "inputs", "bias"):
+            assert getattr(back, name).tobytes() == getattr(expected, name).astype(np.float64).tobytes()
+
+
+def test_a_layer_in_bfloat16_is_saved_to_the_bit(run: Run, tmp_path: Path) -> None:
+    """-2.5 and 0.15625 are 0xC020 and 0x3E20 in bfloat16 (the upper half of float32)."""
+    header = b'{"weight":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]}}'
+    layer, saved = tmp_path / "layer.safetensors", tmp_path / "saved.json"
+    layer.write_bytes(len(header).to_bytes(8, "little") + header + b"\x20\xc0\x20\x3e")
+    arguments = ("-x", "1", "-y", "0", "--steps", "0", "--save", str(saved), "-q")
+    assert run("descend", str(layer), *arguments).status == 0
+    back = formats.read_raw(saved)
+    assert (back.values["W"].tolist(), back.layout.transpose) == ([[-2.5], [0.15625]], True)

@@ -116,7 +116,7 @@ def test_a_pickle_is_never_loaded(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", W=np.array([object()], dtype=object))
     outcome = run("compute", str(tmp_path / "objects.npz"))
     assert outcome.status == 2
-    assert "allow_pickle=False" in outcome.err
+    assert "holds Python objects, which may run any program and are never read" in outcome.err
 
 
 def test_a_header_longer_than_numpy_writes_is_refused(run: Run, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_zip_of_something_else_and_a_text_called_npz_are_refused(run: Run, tmp
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("W.npy", b"garbage")
     (tmp_path / "text.npz").write_text("hello")
-    for name, said in (("other.npz", "W is no array"), ("text.npz", "it is no ZIP file")):
+    for name, said in (("other.npz", ":W: cannot be read as NPY"), ("text.npz", "it is no ZIP file")):
         outcome = run("compute", str(tmp_path / name))
         assert outcome.status == 2
         assert said in outcome.err

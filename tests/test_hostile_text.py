@@ -59,7 +59,7 @@ CANDIDATES = {
     "a key twice": ('{"gradient": [[1, 2]], "gradient": [[1, 2]]}', "the key 'gradient' is given twice"),
     "a key twice within another": ('{"gradients": {"W": [[1, 2]], "W": [[3, 4]]}}', "the key 'W' is given twice"),
     "a half of a character": ('{"\\ud800": 1}', "is no gradient"),
-    "a zero byte": ("[[\0, 1]]", "a number is expected"),
+    "a zero byte": ("[[\0, 1]]", "byte 2 is 0, which no text has"),
 }  # fmt: skip
 
 
@@ -156,6 +156,16 @@ PROBLEMS = {
 @pytest.mark.parametrize(("text", "expected"), PROBLEMS.values(), ids=PROBLEMS)
 def test_a_problem_is_not_changed_quietly(run: Run, text: str, expected: str) -> None:
     assert expected in refused(run, "verify", stdin=text)
+
+
+def test_a_line_of_a_stream_is_not_rounded_either(run: Run, tmp_path: Path) -> None:
+    right, large = problem_json(W=[[1, 2]], x=[1]), problem_json(W=[[2**53 + 1, 2]], x=[1])
+    target = problem_json(W=[[1, 2]], x=[1], label=[2**53 + 1, 0])
+    (tmp_path / "lines.ndjson").write_text("\n".join([right, large, right, target, target]))
+    outcome = run("compute", str(tmp_path / "lines.ndjson"))
+    answers = list(map(json.loads, outcome.out.splitlines()))
+    assert ["error" in answer for answer in answers] == [False, True, False, True, True]
+    assert all("float64 does not hold" in answer["error"] for answer in answers if "error" in answer)
 
 
 def test_whole_numbers_that_float64_holds_are_exact_and_decimals_are_rounded() -> None:

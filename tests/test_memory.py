@@ -26,6 +26,8 @@ from xegrad import (
     memory,
     verify,
 )
+from xegrad.errors import InputError
+from xegrad.formats import FORMATS, printed
 from xegrad.layer import pull_back
 from xegrad.methods import Method
 from xegrad.tolerance import Tolerance
@@ -200,11 +202,15 @@ def test_no_command_takes_more_than_it_says(
 
 
 def test_processes_share_what_is_allowed() -> None:
-    """Two of them may take half each, and the limit that is named is for both."""
+    """Two of them may take half each; what takes more is no error of the caller, who may have all of it alone."""
     with max_memory("1MB"), memory.shared_among(2):
         memory.check(np.empty(0), 500_000)
-        with pytest.raises(XegradError, match=r"1 MB is allowed to all 2 processes: .* --max-memory 1\.2MB"):
+        with pytest.raises(memory.CrowdedError):
             memory.check(np.empty(0), 600_000)
+        with pytest.raises(
+            XegradError, match=r"this takes 1\.2 MB .* 1 MB is allowed: .* --max-memory 1\.2MB"
+        ):
+            memory.check(np.empty(0), 1_200_000)
 
 
 def test_what_is_needed_is_what_is_held_and_the_largest_step() -> None:
@@ -285,3 +291,62 @@ assert platform.libc_ver()[0] != "glibc" or second * 4 <= first, (first, second)
     subprocess.run(
         [sys.executable, "-c", script], check=True, env=os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0"}
     )
+
+
+def _bytes(limit: str) -> float:
+    return {"kB": 1e3, "MB": 1e6}[limit[-2:]] * float(limit[:-2])
+
+
+ROWS_OF_ONE = "[" + ",".join(["[0]"] * 6_000) + "]"
+TEXTS: dict[str, tuple[str, str, Callable[[bytes], object]]] = {
+    "rows of one": (
+        "json",
+        f'{{"W":{ROWS_OF_ONE},"x":[1],"label":0}}',
+        lambda text: FORMATS["json"].load(text, "f"),
+    ),
+    "numbers": (
+        "json",
+        f'{{"W":[[{",".join(["0"] * 15_000)}]],"x":[1],"label":0}}',
+        lambda text: FORMATS["json"].load(text, "f"),
+    ),
+    "a table": ("table", "0\n" * 4_000, lambda text: FORMATS["csv"].load(text, "f", "label")),
+    "a claim": ("claim", " 0.5" * 2_500, lambda text: printed.of_text(text.decode(), None, 2_500)),
+}
+
+
+@pytest.mark.parametrize(("kind", "text", "read"), TEXTS.values(), ids=TEXTS)
+def test_a_text_takes_no_more_than_is_counted_of_it(
+    kind: str, text: str, read: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "FREE", 0)
+    data = text.encode()
+    read(data)  # imports what it needs
+    with max_memory(1), pytest.raises(InputError, match="to read it takes") as refused:
+        memory.Text(kind).add(data)
+    asked = _bytes(str(refused.value).rpartition(" ")[2])
+    tracemalloc.start()
+    read(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) + most <= asked <= 8 * most
+
+
+@pytest.mark.parametrize("sizes", [(1, 100, 200), (200, 100, 3), (1000, 3, 3)])
+def test_a_sample_takes_no_more_than_it_says(run: Run, sizes: tuple[int, int, int]) -> None:
+    rows, inputs, classes = map(str, sizes)
+    arguments = ("sample", "--rows", rows, "--inputs", inputs, "--classes", classes)
+    refused = run(*arguments, "--max-memory", "1kB")
+    assert (refused.status, refused.out) == (2, "")
+    limit = refused.err.split()[-1]
+    tracemalloc.start()
+    outcome = run(*arguments, "--max-memory", limit)
+    most = tracemalloc.get_traced_memory()[1] - 4 * len(outcome.out)
+    tracemalloc.stop()
+    assert outcome.status == 0
+    assert most <= _bytes(limit)
+
+
+def test_a_sample_that_no_machine_holds_is_refused(run: Run) -> None:
+    outcome = run("sample", "--rows", "1000000", "--inputs", "1000000", "--classes", "1000000")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("xegrad: this problem takes 361 TB, and ")

@@ -95,15 +95,17 @@ def test_streams_that_do_not_wait_get_and_give_everything(monkeypatch: pytest.Mo
     assert reader.data == LONG + rb"the end \u2713"
 
 
-def test_a_closed_stream_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_stream_holds_nothing_and_what_is_written_to_it_is_not_lost_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
     notes = writing.open_streams()
-    sys.stdout.write("nothing")
-    sys.stdout.flush()
-    sys.stderr.write("nothing\n")
     assert sys.stdin.read() == ""
+    sys.stderr.write("nothing\n")
     assert not notes.is_lost
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sys.stdout.buffer.raw.write(b"a result")  # type: ignore[union-attr]
 
 
 def test_what_standard_error_loses_is_told_and_stops_nothing() -> None:

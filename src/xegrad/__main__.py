@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, NoReturn
 
-BUG = 3  # the exit status of what nobody foresaw
-
 # The signals that ask for an end; the exit status is 128 and the number of the one that came.
 ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 ONE_PRESS = 1.0  # seconds in which a second signal is not heard: it would interrupt the tidying up
@@ -24,9 +22,8 @@ def run() -> NoReturn:
     """Run the command line and exit with its status."""
     try:
         for number in ENDINGS:
-            if (
-                signal.getsignal(number) is not signal.SIG_IGN
-            ):  # nohup, or a script that runs it in the background
+            # As nohup asks for, or a script that runs it in the background.
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
         status = _run()
@@ -45,7 +42,9 @@ def _interrupt(number: int, _: FrameType | None = None) -> None:
 
 def _unraisable(unraisable: Any) -> None:
     """Where Python can raise nothing, nothing is said; an interruption that was lost there comes again."""
-    if _is_debugging():
+    from xegrad import bugs
+
+    if bugs.is_debugging():
         sys.__unraisablehook__(unraisable)
     if issubclass(unraisable.exc_type, KeyboardInterrupt) and hasattr(signal, "setitimer"):
         number, _ = _heard.pop()
@@ -65,57 +64,51 @@ def _run() -> int:
 
         warnings.simplefilter("ignore")  # they speak to programmers
 
+    from xegrad import patience
     from xegrad.cli import TROUBLE, main
     from xegrad.cli.writing import open_streams
 
+    patience.watch(ENDINGS)
     notes = open_streams()
     status = main(sys.argv[1:])
     return max(status, TROUBLE) if notes.is_lost else status
 
 
-def _is_debugging() -> bool:
-    import os
-
-    return os.environ.get("XEGRAD_DEBUG", "0") != "0"
-
-
 def _unforeseen(error: BaseException) -> int:
-    """Say in one line what ended it, and return the exit status; with XEGRAD_DEBUG=1 the traceback comes first."""
+    """Say in one line what ended it, and return the exit status."""
     if _heard:  # an import may make another exception of KeyboardInterrupt
         return 128 + _heard[-1][0]
-    if _is_debugging():
-        import traceback
+    import os
 
-        traceback.print_exception(error)
-    line, status = _last_words(error)
-    if sys.stderr is not None:
-        sys.stderr.write(f"xegrad: {line}\n")
+    try:
+        line, status = _last_words(error)
+        if sys.stderr is not None:
+            sys.stderr.write(f"xegrad: {line}\n")
+    except (MemoryError, ImportError, OSError):  # too little memory to say even that
+        status = 2
+        try:  # noqa: SIM105 (nothing can be imported now)
+            os.write(2, b"xegrad: there is not enough memory to begin\n")
+        except OSError:
+            pass
     return status
 
 
 def _last_words(error: BaseException) -> tuple[str, int]:
     """What is said of an exception that nobody caught, and the exit status for it."""
+    from xegrad import bugs
+
     first = error
     while cause := first.__cause__ or first.__context__:
         first = cause
     if isinstance(error, MemoryError):
         return "there is not enough memory to begin", 2
+    if "start new thread" in str(error):
+        return "no thread can be started; raise ulimit -v or ulimit -u, or end other processes", 2
     if isinstance(error, ModuleNotFoundError) and not (error.name or "xegrad").startswith("xegrad"):
         return f"{error.name} is not installed; pip install xegrad installs what it needs", 2
     if isinstance(error, ImportError) and ".so" in str(first):
         return f"cannot be started: {first}", 2
-    return f"this is a bug, please report it: {type(error).__name__} at {_place(error)}", BUG
-
-
-def _place(error: BaseException) -> str:
-    """The file and line of this package through which an exception came first."""
-    folder = __file__.removesuffix("__main__.py")
-    place, step = "?", error.__traceback__
-    while step is not None:
-        file = step.tb_frame.f_code.co_filename
-        place = f"{file.removeprefix(folder)}:{step.tb_lineno}" if file.startswith(folder) else place
-        step = step.tb_next
-    return place
+    return bugs.sentence(error), bugs.BUG
 
 
 def _end(status: int) -> NoReturn:

@@ -32,7 +32,7 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         for, one that is none of float64.
     """
     quick = "fd" if "f" in kinds else "l"
-    if type(values) is np.ndarray and values.dtype.char in quick:
+    if type(values) is np.ndarray and values.dtype.char in quick and values.dtype.isnative:
         return values
     try:
         array = _in_numpy(values)
@@ -45,6 +45,8 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if (
         isinstance(values, list | tuple)
         and "f" in kinds

@@ -1,15 +1,25 @@
 """Text from outside as text that nothing obeys: what acts on a terminal, or is not seen, is spelled out.
 
-Where text leaves the program it passes through here: messages, views, JSON, CSV.
+Where text leaves the program it passes through here: messages, views, JSON, CSV.  It also says how many columns of a
+terminal a text takes.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_LONG = {short: character for character, short in SHORT.items()}
 STACKED = 4  # marks above and below a letter that are taken for writing
+NUMBER = "0123456789.,-+"  # what a number is written with
+
+# Of a cell of CSV: what a spreadsheet computes unless it is a number, what `in_cell` has written, and how it escapes.
+_FORMULA = re.compile(r"[=@\t\r]|[+\-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)")
+_MARKED = re.compile(r"'(?:'*[=+\-@]|.*\\(?:u[0-9a-f]{4}|[\\nrt]))")
+_ESCAPED = re.compile(r"\\(?:u([0-9a-f]{4})|[\\nrt])")
 
 # What counts as printable and is not seen (Unicode: Default_Ignorable_Code_Point): fillers, and selectors of variants,
 # which can hide a text of any length.
@@ -69,17 +79,76 @@ def spelled(character: str) -> str:
     return "".join(f"\\u{units[k : k + 2].hex()}" for k in range(0, len(units), 2))
 
 
+def in_json(text: bytes) -> bytes:
+    r"""JSON that reads back to the same, with \u.... for what UTF-8 may hold and nobody should obey."""
+    if text.isascii() and b"\x7f" not in text:
+        return text
+    return without_hidden(text.decode(), keeping="\n").encode()
+
+
+def in_cell(name: str) -> str:
+    """A name as a cell of CSV, which no spreadsheet takes for a formula; `from_cell` reads it back.
+
+    What begins as a formula, or holds what would be obeyed, has an apostrophe before it, and its backslashes doubled.
+    """
+    if not (_FORMULA.match(name) or _MARKED.match(name) or without_hidden(name) != name):
+        return name
+    return f"'{without_hidden(name.replace(chr(92), 2 * chr(92)))}"
+
+
+def from_cell(cell: str) -> str:
+    """The name that `in_cell` wrote; any other cell is what it is."""
+    if not _MARKED.match(cell):
+        return cell
+    units = _ESCAPED.sub(_unescaped, cell[1:])
+    return units.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _LONG.get(match[0], "\\")
+
+
 def in_ascii(text: str) -> str:
     """The text with all that ASCII lacks spelled out."""
     return text if text.isascii() else "".join(c if c.isascii() else spelled(c) for c in text)
 
 
-def _marks_spelled(text: str) -> Iterator[str]:
-    """Its pieces: a run of marks stays as far as it is on a letter and no higher than writing goes."""
+def cells(text: str) -> int:
+    """The columns that it takes on a terminal: two for a letter of Chinese, none for a mark on a letter."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns_of, text))
+
+
+def cut(text: str, columns: int, ending: str = "…") -> str:
+    """The text, or as much of it as fits into so many columns; no number in it is cut."""
+    if cells(text) <= columns:
+        return text
+    widths = itertools.accumulate(map(_columns_of, text))
+    fitting = text[: sum(width <= columns - len(ending) for width in widths)]
+    return f"{fitting.rstrip(NUMBER).rstrip()}{ending}"
+
+
+@lru_cache(2**12)
+def _columns_of(character: str) -> int:
+    from unicodedata import east_asian_width
+
+    return 0 if _is_mark(character) else 2 if east_asian_width(character) in "WF" else 1
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it stands on the letter before it, as an accent does, or a vowel within a syllable of Hangul."""
     from unicodedata import category
 
+    return (
+        category(character)[0] == "M" or "\u1160" < character <= "\u11ff" or "\ud7b0" <= character <= "\ud7ff"
+    )
+
+
+def _marks_spelled(text: str) -> Iterator[str]:
+    """Its pieces: a run of marks stays as far as it is on a letter and no higher than writing goes."""
     letter = False
-    for is_mark, run in itertools.groupby(text, lambda character: category(character) in ("Mn", "Me")):
+    for is_mark, run in itertools.groupby(text, _is_mark):
         characters = [*run]
         stays = STACKED if letter or not is_mark else 0
         yield from characters[:stays] if is_mark else characters

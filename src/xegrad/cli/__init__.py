@@ -16,8 +16,7 @@ from typer.core import TyperGroup
 
 from xegrad import __version__
 from xegrad.cli.choices import nearest, of_numbers
-from xegrad.errors import XegradError
-from xegrad.naming import printable
+from xegrad.errors import UsageError, XegradError
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
@@ -119,6 +118,8 @@ def main(arguments: Sequence[str]) -> int:
 
         know_shells()
     try:
+        if any("\0" in argument for argument in arguments):
+            raise UsageError("an argument holds a null byte, which no name and no number has")
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False, color=_color())
         sys.stdout.flush()
     except XegradError as error:
@@ -167,9 +168,9 @@ def _abandon_output() -> None:
 
 def print_trouble(message: str) -> int:
     """Say on standard error what is wrong, in one line, and return the exit status for it."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"xegrad: {printable(message)}\n")
-        sys.stderr.flush()
+    from xegrad.display import screen
+
+    screen.announce(message)
     return TROUBLE
 
 

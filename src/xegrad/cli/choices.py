@@ -6,12 +6,12 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from typer._click.types import FloatParamType, IntParamType, ParamType
 
-from xegrad.errors import LONGEST, UsageError, shown
+from xegrad.errors import LONGEST, UsageError, listed, shown
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
@@ -49,6 +49,14 @@ def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limit
     if noun:
         limits["parser"] = lambda text: choice(text, values(None) if callable(values) else values, noun)
     return typer.Option(*names, metavar=metavar, help=help, **limits)
+
+
+MaxMemory = Annotated[
+    str | None,
+    option(
+        "--max-memory SIZE", "The most memory to take, such as 2GiB. By default half of what is available."
+    ),
+]
 
 
 class Number(ParamType):
@@ -109,8 +117,8 @@ def choices(
     for name in chosen:
         if name not in known:
             hint = nearest(name, [*known, *aliases])
-            listed = "" if hint and len(known) > LISTED else f"; the {what}s are {', '.join(known)}"
-            raise UsageError(f"there is no {what} {shown(name)}{listed}{hint}")
+            those = "" if hint and len(known) > LISTED else f"; the {what}s are {listed(known)}"
+            raise UsageError(f"there is no {what} {shown(name)}{those}{hint}")
     return [name for name in known if name in chosen]
 
 

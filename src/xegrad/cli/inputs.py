@@ -14,8 +14,9 @@ import typer
 
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE, places
-from xegrad.cli.choices import class_names, option
-from xegrad.errors import LONGEST, InputError, UsageError, one_line, short
+from xegrad.cli.choices import MaxMemory, class_names, option
+from xegrad.errors import LONGEST, InputError, UsageError, listed, short
+from xegrad.naming import source_name
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
 
@@ -54,13 +55,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             noun="format",
         ),
     ] = None
-    max_memory: Annotated[
-        str | None,
-        option(
-            "--max-memory SIZE",
-            "The most memory to take, such as 2GiB. By default half of what is available.",
-        ),
-    ] = None
+    max_memory: MaxMemory = None
 
     @property
     def paths(self) -> list[str]:
@@ -126,7 +121,11 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             if self.labels and file == str(formats.with_key(self.labels)[0]):
                 keys -= {"label"}
             if keys and file not in self.paths:
-                sys.stderr.write(f"xegrad: {file} also holds {', '.join(sorted(keys))}, not used here\n")
+                from xegrad.display import screen
+
+                screen.announce(
+                    f"{source_name(file)} also holds {listed(sorted(keys), last=' and ')}, not used here"
+                )
         return raw.over(self._labels())
 
     def _labels(self) -> RawProblem:
@@ -166,7 +165,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
 def _with_note(raw: RawProblem, source: str) -> RawProblem:
     """The same; what of its file was left out is said on standard error."""
     if raw.note:
-        sys.stderr.write(f"xegrad: {one_line(f'{source}: {raw.note}')}\n")
+        from xegrad.display import screen
+
+        screen.announce(f"{source}: {raw.note}")
     return raw
 
 
@@ -216,7 +217,9 @@ def _gradient(text: str, input_format: str | None) -> Written:
     path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
     or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
-    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
+    data, source = formats.read_bytes(
+        path, "a gradient is expected", is_text=dtype is None, is_claim=True, or_else=or_else
+    )
     return Written(data, f"--gradient {source}", key, dtype)
 
 

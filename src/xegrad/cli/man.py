@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "COLUMNS": "The width to write for.",
     "NO_COLOR": "No colours, as --color never.",
     "CLICOLOR_FORCE": "Colours in a pipe too, as --color always.",
+    "XEGRAD_DEBUG": "With 1, a bug shows its traceback, which a report may need.",
     "COLORFGBG": "Whether the ground is light, where the terminal says so; --theme says it otherwise.",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,7 +79,13 @@ class OutputOptions(msgspec.Struct, frozen=True):
     no_heatmap: Annotated[bool, option("--no-heatmap", "No colours behind the numbers of a matrix.")] = False
     digits: Annotated[
         int,
-        option("D", "Significant digits to show, 1 to 17. By default 8, and 6 in explain.", min=1, max=17),
+        option(
+            "D",
+            "Significant digits of gradients, 1 to 17. By default 8, and 6 in explain. Probabilities, and losses of "
+            "compute, have their own.",
+            min=1,
+            max=17,
+        ),
     ] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Print nothing; the exit status tells.")] = False
     color: Color = "auto"
@@ -134,10 +139,12 @@ class Destination(msgspec.Struct, frozen=True):
         As SVG, a command that has a `plot` writes that, in the theme that is asked for, or in its reader's.
         Warnings go to standard error first, unless JSON carries them.
         """
+        from xegrad.display import screen
+
         options = self.options
         if self.form != "json" or options.is_silent:
             for warning in warnings:
-                sys.stderr.write(f"xegrad: warning: {warning}\n")
+                screen.announce(f"warning: {warning}")
         if options.is_silent:
             return
         if self.form == "json":
@@ -151,11 +158,9 @@ class Destination(msgspec.Struct, frozen=True):
         elif plot is not None and self.form == "svg":
             pieces = (plot(options.theme).encode(),)
         else:
-            from xegrad.display import screen
-
             is_shown = self.path is None and self.form == "table" and not self.is_report
             color = is_shown and screen.has_color("never" if options.no_color else options.color)
-            page = self._page(is_colored=color or self.form in ("svg", "html"))
+            page = self._page(has_grounds=(color and screen.has_grounds()) or self.form in ("svg", "html"))
             blocks = view(page)
             if is_shown:
                 screen.show(blocks, page, color=color)
@@ -167,7 +172,7 @@ class Destination(msgspec.Struct, frozen=True):
         with writer(self.path, is_report=self.is_report) as write:
             write(pieces)
 
-    def _page(self, *, is_colored: bool) -> PageSettings:
+    def _page(self, *, has_grounds: bool) -> PageSettings:
         """How the view is to look."""
         from xegrad.display import screen
 
@@ -177,7 +182,7 @@ class Destination(msgspec.Struct, frozen=True):
             options.digits,
             None if options.all_entries else options.top,
             entries=options.entries,
-            heatmaps=is_colored and not options.no_heatmap,
+            heatmaps=has_grounds and not options.no_heatmap,
             theme=options.theme or screen.theme(),
             ascii=self.path is None and not screen.is_unicode(),
         )

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from xegrad.cli import INTERRUPTED, print_trouble
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
-from xegrad.errors import UsageError, XegradError
+from xegrad.errors import UsageError, XegradError, one_line
 from xegrad.inert import inert
-from xegrad.naming import printable, source_name
+from xegrad.naming import source_name
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -37,9 +37,9 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
             raise
         except XegradError as error:
             source = source_name(path)
-            message = str(error) if str(error).startswith(inert(source)) else f"{source}: {error}"
+            message = one_line(str(error) if str(error).startswith(source) else f"{source}: {error}")
             if not output.quiet and form == "json":
-                _print_error(source, message)
+                _print_error(source if path == "-" else inert(path), message)
             statuses.append(print_trouble(message))
         if statuses[-1] == INTERRUPTED:
             break
@@ -70,11 +70,14 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     if not is_first:
         sys.stdout.write("\n")
     sys.stdout.flush()
-    title = printable(source_name(path))
+    title = source_name(path)
 
     def view(page: PageSettings) -> View:
+        from xegrad.inert import cells
+
         longest = page.width - 6  # what the rule leaves
-        return [[Heading(title if len(title) <= longest else f"...{title[3 - longest :]}")]]
+        start = next(k for k in range(len(title) + 1) if cells(title[k:]) <= longest - 3 * bool(k))
+        return [[Heading(f"...{title[start:]}" if start else title)]]
 
     output.destination().write(result=dict, view=view)
     sys.stdout.flush()
@@ -83,5 +86,5 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
 def _print_error(source: str, message: str) -> None:
     from xegrad.formats.results import encode, error_result
 
-    sys.stdout.buffer.writelines(encode(error_result(printable(source), printable(message))))
+    sys.stdout.buffer.writelines(encode(error_result(source, message)))
     sys.stdout.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -253,23 +253,18 @@ def _verify(
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
-def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOptions) -> Iterator[Answer]:
+def _verify_lines(
+    lines: Lines, places: Sequence[int], overrides: RawProblem, *, judging: JudgingOptions
+) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
-    from xegrad.cli.stream import BAD_LINE
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
-    for place, fields in enumerate(lines.fields):
-        try:
-            if fields is None:
-                raise InputError(lines.errors[place])
-            raw = ndjson.raw_problem(fields, overrides)
-            if raw.values.keys().isdisjoint(CLAIMS):
-                raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            verification = _verify(raw, judging)
-        except (InputError, UsageError) as error:
-            yield [place], [ndjson.shortened(error)], BAD_LINE
-            continue
+    for place in places:
+        raw = ndjson.raw_problem(lines, place, overrides)
+        if raw.values.keys().isdisjoint(CLAIMS):
+            raise InputError("there is no gradient and no loss to judge; each line brings its own")
+        verification = _verify(raw, judging)
         status = DONE if verification.verified else JUDGED_WRONG
         yield [place], [verify_result(verification, id=raw.id)], (status, _worst(verification))
 

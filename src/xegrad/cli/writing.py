@@ -64,6 +64,9 @@ class Whole(io.RawIOBase):
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
                 select.select([], [self._descriptor], [])
+            except OSError as error:
+                error.characters_written = size - len(rest)  # type: ignore[attr-defined]
+                raise
         return size
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad import memory, patience
 from xegrad.arrays import not_of_size
 from xegrad.claim import Claim, Claimed, Reading
 from xegrad.errors import InputError, listed, short, shown
@@ -23,6 +24,8 @@ from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS, count
+
+LONG = 2**15  # bytes of a claim whose memory is measured
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):
@@ -71,7 +74,7 @@ def read(
     there: list[str] = []
     shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
     for written in claims:
-        with naming(written.source):
+        with naming(written.source), patience.at_once(_size(written)):
             values = _values(written, problem.classes, shape, asked)
             by_symbol = _by_symbol(values, names)
             there += [symbol for symbol, _, _ in by_symbol]
@@ -116,6 +119,12 @@ _READ = tuple(dict.fromkeys(("gradients", "gradient", "loss", *CHAIN, "with_resp
 _OBJECT = re.compile(r'\s*\{\s*["}]')  # in JSON; a matrix in C begins with its numbers or its rows
 
 
+def _size(written: Written) -> int:
+    """The bytes of its text."""
+    data = written.data.values() if isinstance(written.data, Mapping) else [written.data]
+    return sum(len(one) for one in data if isinstance(one, bytes) and binary_format(one) is None)
+
+
 def _values(
     written: Written, classes: tuple[str, ...] | None, shape: tuple[int, ...], asked: Reading | None
 ) -> Mapping[str, Any]:
@@ -125,7 +134,7 @@ def _values(
     """
     data, key = written.data, written.key
     if isinstance(data, Mapping):
-        texts = {of: tokens.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
+        texts = {of: _parsed(one) for of, one in data.items() if isinstance(one, bytes)}
         return {**data, **texts}
     if isinstance(data, np.ndarray):
         return {written.of: printed.of_array(data)}
@@ -146,17 +155,34 @@ def _values(
     return {"gradient": printed.of_text(text, asked, math.prod(shape))}
 
 
+def _parsed(data: bytes) -> Any:
+    """The JSON of a claim that a problem brings, refused where it takes too much memory."""
+    if len(data) > LONG:
+        memory.Text("claim").add(data)
+    return tokens.parsed(data.decode())
+
+
 def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], str]:
-    """The arrays of a NPZ or of safetensors, `gradients.b` as that of b; or the one under the key, or the only one."""
-    if name == "npz":
-        arrays: dict[str, Any] = dict(npz.read_arrays(data))
-    else:
-        tensors = safetensors.read_tensors(data)
-        arrays = {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
-    if key is not None or (len(arrays) == 1 and not arrays.keys() & {*_READ}):
-        return {"gradient": arrays[chosen(arrays, "gradient", [key] if key else [*arrays], [])]}, ""
-    values, several = npz.with_gradients_apart(arrays)
-    return values | ({"gradients": several} if several else {}), ", and FILE:KEY takes one array alone"
+    """The arrays of a NPZ or of safetensors, `gradients.b` as that of b; or the one under the key, or the only one.
+
+    Of those that are not judged there are the names alone.
+    """
+    keys = {of: of for of in (npz if name == "npz" else safetensors).names_in(data)}
+
+    def read(names: Iterable[str]) -> Mapping[str, Any]:
+        if name == "npz":
+            return npz.read_arrays(data, names)
+        tensors = safetensors.read_tensors(data, names)
+        return {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
+
+    if key is not None or (len(keys) == 1 and not keys.keys() & {*_READ}):
+        only = chosen(keys, "gradient", [key] if key else [*keys], [])
+        return {"gradient": read([only])[only]}, ""
+    values, several = npz.with_gradients_apart(keys)
+    arrays = read([*(of for of in values if of in _READ), *several.values()])
+    others = {of: arrays.get(of) for of in values}
+    gradients = {symbol: arrays[of] for symbol, of in several.items()}
+    return others | ({"gradients": gradients} if gradients else {}), ", and FILE:KEY takes one array alone"
 
 
 def _known(values: Mapping[str, Any], hint: str = "") -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import has_large, is_number, nearest, number_of
+from xegrad.inert import from_cell, in_cell
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 
@@ -224,7 +225,7 @@ def _note_of_index(lines: list[Line]) -> str:
 def _input_names(header: Sequence[str]) -> dict[str, Any]:
     """The names of the inputs, where they tell them apart; a data set may have columns without a name, or namesakes."""
     is_fit = all(header) and len({*header}) == len(header)
-    return {"input_names": tuple(header)} if is_fit else {}
+    return {"input_names": tuple(map(from_cell, header))} if is_fit else {}
 
 
 def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
@@ -278,14 +279,15 @@ def write_problem(raw: RawProblem) -> bytes:
     has_options = any(isinstance(value, np.ndarray) or value != default for value, default in options)
     if raw.is_batch or has_options or problem.precision is not None or problem.input_names is not None:
         raise InputError(
-            "a batch, names of inputs, and options of the loss do not fit into a problem in CSV; JSON holds them"
+            "a batch, names of inputs, float32 and options of the loss do not fit into CSV; JSON holds them"
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
-    for name in names:
-        if name != name.strip():
+    headings = list(map(in_cell, names))
+    for name, heading in zip(names, headings, strict=True):
+        if heading != heading.strip():
             raise InputError(f"CSV loses the blanks around the class name {shown(name)}; JSON holds them")
-    rows = [["x", *names], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
+    rows = [["x", *headings], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
     if problem.bias is not None:
         rows.append(["bias", *_cells(problem.bias)])
     return _text([*rows, ["label", *_cells(target)]])
@@ -298,7 +300,7 @@ def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
 
 def header_of(names: tuple[str, ...] | None) -> bytes:
     """The line of names above an array, by which whoever reads it back tells it from numbers, whatever they are."""
-    return b"" if names is None else _text([list(names)])
+    return b"" if names is None else _text([list(map(in_cell, names))])
 
 
 def _text(rows: list[list[str]]) -> bytes:
@@ -327,7 +329,7 @@ def _lines(data: bytes) -> list[Line]:
 
 def _names(header: list[str]) -> tuple[str, ...] | None:
     """Class names; a header that is 0..T-1 in order is indices, and names nothing."""
-    return None if header == [str(index) for index in range(len(header))] else tuple(header)
+    return None if header == [str(index) for index in range(len(header))] else tuple(map(from_cell, header))
 
 
 def _why_no_number(cell: str, *, is_first: bool) -> str:

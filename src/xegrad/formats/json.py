@@ -16,6 +16,7 @@ from xegrad.errors import InputError, short
 from xegrad.formats import tokens
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import array_of_rows
+from xegrad.inert import in_json
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LISTED_LABELS, NUMBERS, ProblemObject, unknown_key
 
 _KINDS = {
@@ -128,7 +129,7 @@ def write_problem(problem: RawProblem) -> bytes:
         if isinstance(value, list) and value and isinstance(value[0], list):
             text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
         lines.append(f'"{key}": {text}')
-    return ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode()
+    return in_json(("{\n  " + ",\n  ".join(lines) + "\n}\n").encode())
 
 
 def _encode(value: Any) -> str:

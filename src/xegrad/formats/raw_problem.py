@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from xegrad.errors import InputError
@@ -76,6 +77,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             "label": labels.as_written(self.values["label"], problem.classes),
             "classes": problem.classes,
             "input_names": problem.input_names,
+            "dtype": problem.dtype.name if problem.dtype == np.float32 else None,
         }
         present = {key: value for key, value in changed.items() if value is not None}
         return replace(self, values={**self.without(*CLAIMS).values, **present})

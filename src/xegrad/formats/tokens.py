@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -26,6 +25,8 @@ def parsed(text: str) -> Any:
     InputError
         What is no JSON, an object with a key twice, and too many brackets within each other.
     """
+    import json
+
     try:
         return json.loads(
             text, parse_float=Token, parse_int=Token, parse_constant=Token, object_pairs_hook=_without_doubles

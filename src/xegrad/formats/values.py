@@ -12,11 +12,11 @@ import numpy as np
 from msgspec import Raw
 from numpy.typing import NDArray
 
+from xegrad import memory
 from xegrad.arrays import WHOLE, in_float64
 from xegrad.errors import LONGEST, InputError, listed, short, shown
 from xegrad.formats import naming
-from xegrad.inert import is_unicode
-from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, NUMBER, Field
+from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
@@ -48,10 +48,8 @@ def chosen(arrays: Mapping[str, Any], part: str, names: Sequence[str], others: S
 def checked(array: NDArray[Any], field: Field) -> Any:
     """The value of a field from an array, as its kind asks; refused if its numbers, shape or word are others."""
     kind = field.kind
-    if array.dtype.kind == "U" and not is_unicode("".join(array.ravel().tolist())):
-        raise InputError("holds half of a character, which is no text")
     if kind is LABELS and array.ndim < 2 and array.dtype.kind in ("U" if array.ndim else "iuU"):
-        return array.tolist()
+        return _plain(array)
     if kind in (ARRAY, LABELS):
         check_real(array)
         if array.ndim not in (1, 2):
@@ -59,21 +57,32 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         return array
     fits = array.ndim == 1 if kind is LIST_OF_NAMES else array.size == 1 or kind is ANYTHING
     if array.dtype.kind not in kind.numpy or not fits:
-        shown = f"an array of {' x '.join(map(str, array.shape))} {array.dtype}"
-        raise InputError(
-            f" is {repr(array.item()) if array.size == 1 else shown}; {field.expected} is expected"
-        )
+        found = f"an array of {' x '.join(map(str, array.shape))} {short(str(array.dtype))}"
+        if array.size == 1 and array.dtype.kind in ANYTHING.numpy:
+            found = shown(_plain(array.reshape(())))
+        raise InputError(f" is {found}; {field.expected} is expected")
     if field.json is Raw:
         return array
-    if kind is NUMBER:
-        return in_float64("", array).item()
-    return array.tolist() if kind in (LIST_OF_NAMES, ANYTHING) else array.item()
+    return _plain(array) if kind in (LIST_OF_NAMES, ANYTHING) else _plain(array.reshape(()))
 
 
 def check_real(array: NDArray[Any]) -> None:
-    """Raise InputError unless the array holds real numbers."""
+    """Raise InputError unless the array holds real numbers, and there is memory for them as float64."""
     if array.dtype.kind not in ARRAY.numpy:
-        raise InputError(f"holds {array.dtype}; real numbers are expected")
+        raise InputError(f"holds {short(str(array.dtype))}; real numbers are expected")
+    memory.check_reading(array.nbytes + 8 * array.size, array.nbytes)
+
+
+def _plain(array: NDArray[Any]) -> Any:
+    """The values of an array as Python has them; refused where its text is none."""
+    n_values = math.prod(max(axis, 1) for axis in array.shape)  # there are lists of nothing, too
+    memory.check_reading(5 * array.nbytes + 100 * n_values, array.nbytes)
+    if array.dtype.kind == "U":
+        letters = np.ascontiguousarray(array).view(array.dtype.str[0] + "u4")
+        # numpy stores any number as a character, and half of a pair, too.
+        if ((letters > 0x10FFFF) | ((letters >= 0xD800) & (letters < 0xE000))).any():
+            raise InputError("holds half of a character, or what is none, which is no text")
+    return (array if array.dtype.kind != "f" else in_float64("", array)).tolist()
 
 
 def array_of_rows(rows: list[Any], path: str, part: str | None = None) -> Array:

@@ -1,0 +1,57 @@
+"""A signal ends a command soon, whatever code in C it is in; the status is what a shell makes of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+BEGIN = """
+import signal, sys
+from xegrad import patience
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+patience.watch([signal.SIGINT, signal.SIGTERM])
+print("ready", flush=True)
+"""
+# Code in C that takes hours: it lets other threads run, or does not.
+SHARES = BEGIN + "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+DOES_NOT_SHARE = (
+    BEGIN.replace("print", "block = patience.at_once(2**30); block.__enter__(); print") + "sum(range(10**12))"
+)
+LITTLE = (
+    BEGIN
+    + "with patience.at_once(10): sys.exit(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)"
+)
+AFTERWARDS = BEGIN + (
+    "with patience.at_once(2**30): was = signal.getsignal(signal.SIGINT)\n"
+    "sys.exit((was, signal.getsignal(signal.SIGINT)) != (signal.SIG_DFL, signal.default_int_handler))"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("script", [SHARES, DOES_NOT_SHARE])
+def test_code_in_c_that_takes_long_does_not_keep_the_process(script: str, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        status = process.wait(timeout=60)
+    # Before it is in C, Python ends it itself: by the signal that was its own, or in a traceback.
+    assert status in (128 + number, -number, -signal.SIGINT, 1)
+
+
+@pytest.mark.parametrize("script", [LITTLE, AFTERWARDS])
+def test_where_nothing_takes_long_python_hears_the_signal(script: str) -> None:
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_library_leaves_the_signals_alone() -> None:
+    from xegrad import patience
+
+    with patience.at_once(2**30):
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
