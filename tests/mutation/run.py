@@ -1,0 +1,112 @@
+"""How many mutants of the code the tests catch.
+
+    python tests/mutation/run.py [--sample 200] [--seed 1] [--seconds 20] [ROOM ...]
+    python tests/mutation/run.py --again --seconds 300 [ROOM ...]
+
+A room is a file or a folder of `src/xegrad`.  Of each room a sample is tried, always the same one for a seed; 0 is all
+of them.  `--again` tries the survivors again, which a test may have been written for since, or longer.
+
+What is printed: the survivors that `equivalent.txt` does not explain, and a line for each room.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import pickle
+import random
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from mutants import SOURCE, Mutant, mutants  # noqa: E402
+from trials import UNFINISHED, try_all, what_tests_reach  # noqa: E402
+
+ROOMS = [
+    "targets.py",
+    "layer.py",
+    "numbers",
+    "methods",
+    "bounds.py",
+    "comparison.py",
+    "judgement.py",
+    "diagnosis",
+    "formats",
+]
+ROOT = SOURCE.parents[1]
+KEPT = ROOT / ".mutation"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rooms", nargs="*", default=ROOMS)
+    parser.add_argument("--sample", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--keep-map", action="store_true", help="which tests reach what, as it was last time")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    KEPT.mkdir(exist_ok=True)
+    map_file = KEPT / "map.pickle"
+    if not options.keep_map or not map_file.exists():
+        map_file.write_bytes(pickle.dumps(what_tests_reach()))
+    reached = pickle.loads(map_file.read_bytes())
+    print(f"{len(reached)} tests, {sum(one.seconds for one in reached.values()):.0f} s")
+    for room in options.rooms:
+        results = KEPT / f"{room.removesuffix('.py')}.json"
+        caught = json.loads(results.read_text()) if options.again else {}
+        every = mutants(room)
+        chosen = every
+        if options.again:
+            chosen = [one for one in every if caught.get(one.key, "caught") in ("", UNFINISHED)]
+        elif options.sample and options.sample < len(every):
+            chosen = random.Random(options.seed).sample(every, options.sample)
+        began = time.monotonic()
+        lines = KEPT / "now.jsonl"
+        lines.write_text("")
+
+        def told(mutant: Mutant, test: str, lines: Path = lines) -> None:
+            with lines.open("a") as file:
+                file.write(json.dumps([mutant.key, test, mutant.line]) + "\n")
+
+        try_all(chosen, reached, options.seconds, told)
+        caught |= {key: test for key, test, _ in map(json.loads, lines.read_text().splitlines())}
+        results.write_text(json.dumps(caught, indent=0))
+        report(room, caught, len(every), time.monotonic() - began)
+
+
+def report(room: str, caught: dict[str, str], of: int, seconds: float) -> None:
+    reasons = equivalent()
+    alive = [key for key, test in caught.items() if test in ("", UNFINISHED)]
+    for key in sorted(alive):
+        if key not in reasons:
+            print(f"  {key}{'   ...' if caught[key] == UNFINISHED else ''}")
+    explained = sum(key in reasons for key in alive)
+    n = len(caught)
+    rate = 1 - len(alive) / n
+    half = 1.96 * math.sqrt(rate * (1 - rate) / n) if n < of else 0.0
+    print(
+        f"{room}: {of} mutants, {n} tried, {n - len(alive)} caught ({100 * rate:.1f} +- {100 * half:.1f} %), "
+        f"{explained} explained, {len(alive) - explained} not; {seconds:.0f} s"
+    )
+    sys.stdout.flush()
+
+
+def equivalent() -> dict[str, str]:
+    """Why nobody can notice a mutant, by its key: a reason, and the mutants it holds for below it, indented."""
+    reasons, reason = {}, ""
+    for line in (Path(__file__).parent / "equivalent.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("  "):
+            reasons[line.strip()] = reason
+        elif line:
+            reason = line
+    return reasons
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Mutants tried: the tests are collected once, and each mutant runs those that reach it in a forked process.
+
+What each test reaches is found first, by coverage.  A mutant in a function takes the place of the code of that
+function; for one outside of all functions the package and some tests are imported anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import coverage
+import hypothesis
+import hypothesis.extra.numpy  # what the tests import, imported before the fork
+import mpmath  # noqa: F401
+import numpy  # noqa: F401, ICN001
+import pytest
+import rich.console  # noqa: F401
+import typer  # noqa: F401
+from mutants import SOURCE, Mutant, function_code, module_code
+
+EXAMPLES = 25  # of hypothesis at most, always the same
+COMMAND = ["-m", "not imports", "-s", "--tb=no", "--ignore=tests/test_imports.py", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+SOME_FILES = 3  # of tests, tried before the others where these must be imported anew
+UNFINISHED = "unfinished"  # no test noticed in the time there was
+
+
+class Reached(NamedTuple):
+    """What one test reaches."""
+
+    seconds: float
+    lines: frozenset[tuple[str, int]]  # file below src/xegrad, line
+
+
+Map = dict[str, Reached]  # of the names of the tests
+Told = Callable[[Mutant, str], None]  # the test that catches a mutant, or "" or UNFINISHED
+
+
+def what_tests_reach() -> Map:
+    """Of each test; one that fails even so, or reaches nothing in this process, is left out."""
+    return _in_child(lambda: _session(_Coverage()).map)  # type: ignore[no-any-return]
+
+
+def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told) -> None:
+    """Each mutant against the tests that reach it, for so many seconds of the processor at most."""
+    in_functions = [mutant for mutant in mutants if mutant.function]
+    if in_functions:
+        _in_child(lambda: _session(_Trials(in_functions, reached, seconds, told)) and None, is_quiet=False)
+    for mutant in mutants:
+        if not mutant.function:
+            order = _order(mutant, reached, Counter())
+            files = list(dict.fromkeys(name.split("::")[0] for name in order))
+            caught = ""
+            for some in (files[:SOME_FILES], files[SOME_FILES:]):
+                if not caught and some:
+                    caught = _in_child(lambda m=mutant, o=order, s=some: _anew(m, o, s, reached, seconds)) # type: ignore
+                    caught = "an import, or time" if caught is None else caught
+            told(mutant, caught)
+
+
+def _anew(mutant: Mutant, order: list[str], files: list[str], reached: Map, seconds: float) -> str:
+    code, usual = module_code(mutant), SourceFileLoader.get_code
+
+    def get_code(self: SourceFileLoader, name: str) -> Any:
+        return code if self.path == str(SOURCE / mutant.file) else usual(self, name)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    plugin = _session(_OneTrial(order, reached, seconds), files)
+    return plugin.caught if plugin.has_run else "collection"
+
+
+def _session(plugin: Any, files: Sequence[str] = ()) -> Any:
+    sys.argv[1:] = []
+    pytest.main([*COMMAND, f"--basetemp={tempfile.mkdtemp()}", *files], plugins=[plugin])
+    return plugin
+
+
+class _Failures:
+    """Which test has failed first."""
+
+    caught = ""
+    has_run = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.caught = self.caught or report.nodeid
+
+    def run(self, item: pytest.Item) -> bool:
+        """Whether it passes."""
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return not self.caught
+
+    def run_until_caught(self, items: Iterable[pytest.Item], reached: Map, seconds: float) -> str:
+        self.has_run = True
+        began = time.process_time()
+        for item in items:
+            usual = reached[item.nodeid].seconds
+            signal.setitimer(signal.ITIMER_PROF, 5 + 10 * usual)  # of the processor
+            signal.setitimer(signal.ITIMER_REAL, 60 + 100 * usual)
+            if not self.run(item):
+                break
+            if time.process_time() - began > seconds:
+                self.caught = UNFINISHED
+                break
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return self.caught
+
+
+class _Coverage(_Failures):
+    """In place of the tests alone: the tests, and what each reaches."""
+
+    map: Map
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        _few_examples(session.items)
+        measured = coverage.Coverage(data_file=None, source_pkgs=["xegrad"], config_file=False)
+        measured.start()
+        seconds = {}
+        for item in session.items:
+            measured.switch_context(item.nodeid)
+            began, self.caught = time.process_time(), ""
+            if self.run(item):
+                seconds[item.nodeid] = time.process_time() - began
+        measured.stop()
+        lines: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        data = measured.get_data()
+        for file in data.measured_files():
+            for line, names in data.contexts_by_lineno(file).items():
+                for name in names:
+                    lines[name].add((file.removeprefix(f"{SOURCE}/"), line))
+        self.map = {name: Reached(took, frozenset(lines[name])) for name, took in seconds.items() if lines[name]}
+        return True
+
+
+class _OneTrial(_Failures):
+    def __init__(self, order: list[str], reached: Map, seconds: float) -> None:
+        self.order, self.reached, self.seconds = order, reached, seconds
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        _few_examples(session.items)
+        items = {item.nodeid: item for item in session.items}
+        self.run_until_caught((items[name] for name in self.order if name in items), self.reached, self.seconds)
+        return True
+
+
+class _Trials(_Failures):
+    """In place of the tests: each mutant in a process of its own, with the tests that reach it."""
+
+    def __init__(self, mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told) -> None:
+        self.mutants, self.reached, self.seconds, self.told = mutants, reached, seconds, told
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        _few_examples(session.items)
+        base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        items = {item.nodeid: item for item in session.items}
+        functions = _functions()
+        gc.collect()
+        gc.freeze()
+        kills: Counter[tuple[str, str]] = Counter()
+        for mutant in self.mutants:
+            tests = [items[name] for name in _order(mutant, self.reached, kills) if name in items]
+
+            def trial(mutant: Mutant = mutant, tests: list[pytest.Item] = tests) -> str:
+                code = function_code(module_code(mutant), mutant)
+                for function in functions[mutant.file, mutant.function, mutant.first_line]:
+                    function.__code__ = code
+                return self.run_until_caught(tests, self.reached, self.seconds)
+
+            caught = _in_child(trial)
+            kills[mutant.file, caught] += 1
+            self.told(mutant, "time" if caught is None else caught)
+            for path in base.iterdir():
+                shutil.rmtree(path, ignore_errors=True)
+        return True
+
+
+def _few_examples(items: Sequence[pytest.Item]) -> None:
+    """Hypothesis with few examples, the same ones every time, and none made smaller."""
+    for item in items:
+        test = getattr(item, "obj", None)
+        test = getattr(test, "__func__", test)
+        usual = getattr(test, "_hypothesis_internal_use_settings", None)
+        if usual is not None:
+            test._hypothesis_internal_use_settings = hypothesis.settings(  # type: ignore[union-attr]
+                usual,
+                max_examples=min(usual.max_examples, EXAMPLES),
+                derandomize=True,
+                database=None,
+                phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+            )
+
+
+def _functions() -> dict[tuple[str, str, int], list[FunctionType]]:
+    """The functions of the package, also those that something wraps, by where they are."""
+    functions = defaultdict(list)
+    for one in gc.get_objects():
+        if isinstance(one, FunctionType) and one.__code__.co_filename.startswith(f"{SOURCE}/"):
+            code = one.__code__
+            file = code.co_filename.removeprefix(f"{SOURCE}/")
+            functions[file, code.co_qualname, code.co_firstlineno].append(one)
+    return functions
+
+
+def _order(mutant: Mutant, reached: Map, kills: Counter[tuple[str, str]]) -> list[str]:
+    """The tests that reach the line, or the file if the line is outside of all functions; those first that are likely
+    to notice for the time they take: what has caught others of this file, and what reaches little else."""
+
+    def promise(name: str) -> float:
+        test = reached[name]
+        here = sum(file == mutant.file for file, _ in test.lines) / len(test.lines)
+        return (here + kills[mutant.file, name]) / (test.seconds + 0.005)
+
+    def is_reached(test: Reached) -> bool:
+        if mutant.function:
+            return (mutant.file, mutant.line) in test.lines
+        return any(file == mutant.file for file, _ in test.lines)
+
+    return sorted((name for name, test in reached.items() if is_reached(test)), key=promise, reverse=True)
+
+
+def _in_child(work: Callable[[], Any], is_quiet: bool = True) -> Any:
+    """What `work` returns in a forked process; None if that ends in any other way."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer")
+        pid = os.fork()
+        if not pid:
+            _work_and_leave(work, answer, is_quiet)
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        return pickle.loads(answer.read_bytes()) if not status else None
+
+
+def _work_and_leave(work: Callable[[], Any], answer: Path, is_quiet: bool) -> None:
+    status, errors = 1, os.fdopen(os.dup(2), "w")
+    try:
+        os.setsid()
+        if is_quiet:
+            for number in (0, 1, 2):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        for one in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(one, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+        answer.write_bytes(pickle.dumps(work()))
+        status = 0
+    except BaseException:
+        traceback.print_exc(file=errors)
+        errors.flush()
+    finally:
+        os._exit(status)
