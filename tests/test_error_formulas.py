@@ -12,13 +12,13 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from mpmath import mpf
+from msgspec.structs import replace
 
 from xegrad import METHODS, Problem, Targets, bounds
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic, blocked, pairwise
-from xegrad.numbers.rounded import Rounded, entered, exact, product
+from xegrad.numbers.arithmetic import PRECISIONS, blocked, pairwise
+from xegrad.numbers.rounded import Rounded, exact, product
 
 FLOAT32, FLOAT64, BFLOAT16 = (PRECISIONS[name] for name in ("float32", "float64", "bfloat16"))
 FORMATS = {"float64": (53, 1074), "float32": (24, 149), "float16": (11, 24), "bfloat16": (8, 133)}
@@ -229,7 +229,9 @@ def test_roundings_that_are_independent() -> None:
         least = min(by_equation, f.gamma(n))
         assert float(probable.gamma(n)) == pytest.approx(float(least), rel=1e-12)
         assert float(probable.gamma(np.array([n]))[0]) == pytest.approx(float(least), rel=1e-12)
-        assert probable.roundings(2, n) == pytest.approx(float(min(by_equation, n * f.u) + 2 * f.u), rel=1e-12)
+        assert probable.roundings(2, n) == pytest.approx(
+            float(min(by_equation, n * f.u) + 2 * f.u), rel=1e-12
+        )
     assert [float(FLOAT32.gamma(n)) for n in (2**24 - 1, 2**24, 2**25)] == [2.0**24 - 1, np.inf, np.inf]
     assert FLOAT32.gamma(np.array([2**24 - 1, 2**24])).tolist() == [2.0**24 - 1, np.inf]
     assert bounds.terms_of(problem_of("float32", "mean")) == 4 * 3 * (3 * 5 + 6) + 2 * 4  # (4.24)
@@ -263,12 +265,11 @@ class Written:
         self.Q = precisely(one_hot) / divisor, precisely(one_hot) * quotient  # 5.3
         self.q = total(self.Q[0]), total(self.Q[1])  # to add an exact 0 rounds nothing
         self.S = f.softmax(self.Z)
-        if divisor > 1:
-            q_times_S = f.multiply(self.q, self.S)
-        else:  # a product with 1 rounds nothing
-            q_times_S = self.S
+        q_times_S = f.multiply(self.q, self.S) if divisor > 1 else self.S  # a product with 1 rounds nothing
         value, error = f.add(q_times_S, (-self.Q[0], self.Q[1]))
-        error = error + (n_classes + 4) * f.u * abs(value) + (4 + (n_classes + 4) * self.q[0]) * f.eta  # (5.5)
+        error = (
+            error + (n_classes + 4) * f.u * abs(value) + (4 + (n_classes + 4) * self.q[0]) * f.eta
+        )  # (5.5)
         self.R = value, error
 
     def gradient(self, name: str, residual: Pair) -> Pair:
@@ -383,3 +384,24 @@ def test_the_bound_of_finite_differences_is_that_of_6_5(reduction: str) -> None:
         rounding = (2 * mpf(1.01) * loss + 2 * q.sum() * f.u * (2 * reach + 1)) / h  # (6.7)
         expected = np.broadcast_to(truncation + rounding, problem.shape_of(one))
         assert_bound(bound.gradients[one], expected)
+
+
+@pytest.mark.parametrize(("name", "reduction"), CASES)
+def test_the_error_of_a_careful_computation_is_that_of_7_2(name: str, reduction: str) -> None:
+    problem = problem_of(name, reduction)
+    written, f, n_classes = Written(problem, name), Format(name), problem.n_classes
+    _, moved = f.moved(written.Z)
+    S, Q, q = written.S, written.Q, written.q[0]
+    rest = 1 - S[0]
+    complements = rest, moved + (2 * n_classes + 4) * (f.u * rest + f.eta)
+    # P is 0 or q, and exact; where it is 0, or 1, its product rounds nothing, and neither does that of a Q of 0 or 1.
+    others = np.where(written.is_target, 0 * q, q + 0 * S[0])
+    first = others * S[0], others * S[1] if reduction == "sum" else f.multiply((others, 0 * others), S)[1]
+    first = first[0], np.where(written.is_target, mpf(0), first[1])
+    second = complements if reduction == "sum" else f.multiply(Q, complements)
+    second = Q[0] * rest, np.where(written.is_target, second[1], mpf(0))
+    residual = f.add(first, (-second[0], second[1]))
+    for one in NAMES:
+        expected = np.ravel(written.gradient(one, residual)[1])
+        *_, errors = bounds.of_careful(problem, one, PRECISIONS[name], np.arange(expected.size))
+        assert_bound(errors, expected)

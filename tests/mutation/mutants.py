@@ -2,19 +2,21 @@
 
 The operators are those of cosmic-ray, but one other operator for each and not all eleven, and a deleted statement and
 a changed key besides.  Texts are no code: what is raised, f-strings, strings with a space, doc strings, annotations
-and `__all__` stay as they are.  So do assertions, `strict=` and `isinstance` among them.
+and `__all__` stay as they are.  So do assertions, `strict=` and `isinstance` among them, and the functions `work`,
+which estimate seconds from constants that were measured: no test depends on the speed of the machine.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SOURCE = Path(__file__).parents[2] / "src" / "xegrad"
 
@@ -46,12 +48,16 @@ _OTHERS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
 }
 
 
+BLOCKS = ("body", "orelse", "finalbody")
+
+
 class Mutant(NamedTuple):
     """One change of one file."""
 
     room: str  # a file or a folder of src/xegrad
     file: str  # below src/xegrad
     line: int
+    block: int  # line of the first statement beside or above it: see `with_marks`
     function: str  # the outermost function that holds it, as `co_qualname` has it; "" outside of all
     first_line: int  # `co_firstlineno` of that
     number: int  # among the mutants of its file
@@ -63,18 +69,19 @@ class _Site(NamedTuple):
 
     parent: ast.AST
     field: str
-    index: int | None
+    place: int | None  # in a list
     change: str
     other: ast.AST
     line: int
+    block: int
     function: str
     first_line: int
 
     def replace(self) -> None:
-        if self.index is None:
+        if self.place is None:
             setattr(self.parent, self.field, self.other)
         else:
-            getattr(self.parent, self.field)[self.index] = self.other
+            getattr(self.parent, self.field)[self.place] = self.other
 
 
 def mutants(room: str) -> list[Mutant]:
@@ -92,7 +99,7 @@ def _of_file(room: str, file: Path) -> Iterator[Mutant]:
         key = f"{name} | {lines[site.line - 1].strip()} | {site.change}"
         alike[key] += 1
         key += f" ({alike[key]})" if alike[key] > 1 else ""
-        yield Mutant(room, name, site.line, site.function, site.first_line, number, key)
+        yield Mutant(room, name, site.line, site.block, site.function, site.first_line, number, key)
 
 
 def module_code(mutant: Mutant) -> CodeType:
@@ -103,19 +110,36 @@ def module_code(mutant: Mutant) -> CodeType:
     return compile(ast.fix_missing_locations(tree), str(path), "exec")
 
 
-def function_code(code: CodeType, mutant: Mutant) -> CodeType:
-    """The function that holds the change, in the code of its module."""
+def with_marks(file: str) -> CodeType:
+    """The module of a file in which each block of statements first calls `reached` with the file and its own line."""
+    tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for node in {id(below): below for function in functions for below in ast.walk(function)}.values():
+        for block in (getattr(node, name, None) for name in BLOCKS):
+            if isinstance(block, list) and block:
+                mark = ast.parse(f"reached(({file!r}, {block[0].lineno}))").body[0]
+                block.insert(0, ast.copy_location(mark, block[0]))
+    return compile(ast.fix_missing_locations(tree), str(SOURCE / file), "exec")
+
+
+def function_code(code: CodeType, name: str, first_line: int) -> CodeType:
+    """The code of a function, by its `co_qualname` and `co_firstlineno`, in that of its module."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            if (constant.co_qualname, constant.co_firstlineno) == (mutant.function, mutant.first_line):
+            if (constant.co_qualname, constant.co_firstlineno) == (name, first_line):
                 return constant
-            if mutant.function.startswith(f"{constant.co_qualname}."):
-                return function_code(constant, mutant)
-    raise LookupError(mutant.key)
+            if name.startswith(f"{constant.co_qualname}."):
+                with contextlib.suppress(LookupError):
+                    return function_code(constant, name, first_line)
+    raise LookupError(name)
 
 
-def _sites(node: ast.AST, classes: str = "", function: str = "", first_line: int = 0) -> Iterator[_Site]:
+def _sites(
+    node: ast.AST, classes: str = "", function: str = "", first_line: int = 0, block: int = 0
+) -> Iterator[_Site]:
     for field, index, child in _children(node):
+        if field in BLOCKS and index is not None:
+            block = getattr(node, field)[0].lineno
         inner, outermost, start = classes, function, first_line
         if not function and isinstance(node, ast.FunctionDef) and field == "body":
             outermost = f"{classes}{node.name}"
@@ -124,8 +148,8 @@ def _sites(node: ast.AST, classes: str = "", function: str = "", first_line: int
             inner = f"{classes}{child.name}."
         for change, other in _replacements(child):
             line = child.lineno  # type: ignore[attr-defined]
-            yield _Site(node, field, index, change, other, line, outermost, start)
-        yield from _sites(child, inner, outermost, start)
+            yield _Site(node, field, index, change, other, line, block, outermost, start)
+        yield from _sites(child, inner, outermost, start, block)
 
 
 def _children(node: ast.AST) -> Iterator[tuple[str, int | None, ast.AST]]:
@@ -133,7 +157,7 @@ def _children(node: ast.AST) -> Iterator[tuple[str, int | None, ast.AST]]:
     match node:
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Import() | ast.ImportFrom():
             return
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.FunctionDef(name="work"):
             return
         case ast.Assign(targets=[ast.Name(id="__all__" | "__slots__")]):
             return
@@ -159,15 +183,15 @@ def _with(node: ast.AST, **changes: object) -> ast.AST:
     return other
 
 
-def _replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+def _replacements(node: Any) -> Iterator[tuple[str, ast.AST]]:
     match node:
         case ast.BinOp(op=op) | ast.BoolOp(op=op) | ast.AugAssign(op=op):
-            for other in _OTHERS.get(type(op), ()):
-                yield _becomes(op, other()), _with(node, op=other())
+            for another in _OTHERS.get(type(op), ()):
+                yield _becomes(op, another()), _with(node, op=another())
         case ast.Compare(ops=ops):
-            for index, op in enumerate(ops):
-                for other in _OTHERS[type(op)]:
-                    yield _becomes(op, other()), _with(node, ops=[*ops[:index], other(), *ops[index + 1 :]])
+            for index, sign in enumerate(ops):
+                for new in _OTHERS[type(sign)]:
+                    yield _becomes(sign, new()), _with(node, ops=[*ops[:index], new(), *ops[index + 1 :]])
         case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert(), operand=operand):
             yield f"{ast.unparse(node)} becomes {ast.unparse(operand)}", operand
         case ast.Constant(value=bool() as value):

@@ -23,8 +23,8 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from mutants import SOURCE, Mutant, mutants  # noqa: E402
-from trials import UNFINISHED, try_all, what_tests_reach  # noqa: E402
+from mutants import SOURCE, Mutant, mutants
+from trials import UNFINISHED, try_all, what_tests_reach
 
 ROOMS = [
     "targets.py",

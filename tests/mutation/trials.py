@@ -1,11 +1,12 @@
 """Mutants tried: the tests are collected once, and each mutant runs those that reach it in a forked process.
 
-What each test reaches is found first, by coverage.  A mutant in a function takes the place of the code of that
+What each test reaches is found first, by marks in the code.  A mutant in a function takes the place of the code of that
 function; for one outside of all functions the package and some tests are imported anew.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gc
 import os
@@ -24,18 +25,23 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
-import coverage
 import hypothesis
 import hypothesis.extra.numpy  # what the tests import, imported before the fork
 import mpmath  # noqa: F401
-import numpy  # noqa: F401, ICN001
+import numpy  # noqa: F401
 import pytest
 import rich.console  # noqa: F401
 import typer  # noqa: F401
-from mutants import SOURCE, Mutant, function_code, module_code
+from mutants import SOURCE, Mutant, function_code, module_code, with_marks
 
 EXAMPLES = 25  # of hypothesis at most, always the same
-COMMAND = ["-m", "not imports", "-s", "--tb=no", "--ignore=tests/test_imports.py", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+# What runs in processes of its own, where no mutant is, and looks of things.
+LEFT_OUT = ("completion", "help", "imports", "pictures", "readme", "stream", "heatmap", "plot")
+COMMAND = [
+    *("-m", "not imports", "-s", "--tb=no"),
+    *(f"--ignore=tests/test_{name}.py" for name in LEFT_OUT),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+]
 SOME_FILES = 3  # of tests, tried before the others where these must be imported anew
 UNFINISHED = "unfinished"  # no test noticed in the time there was
 
@@ -44,7 +50,7 @@ class Reached(NamedTuple):
     """What one test reaches."""
 
     seconds: float
-    lines: frozenset[tuple[str, int]]  # file below src/xegrad, line
+    blocks: frozenset[tuple[str, int]]  # file below src/xegrad, line
 
 
 Map = dict[str, Reached]  # of the names of the tests
@@ -53,7 +59,7 @@ Told = Callable[[Mutant, str], None]  # the test that catches a mutant, or "" or
 
 def what_tests_reach() -> Map:
     """Of each test; one that fails even so, or reaches nothing in this process, is left out."""
-    return _in_child(lambda: _session(_Coverage()).map)  # type: ignore[no-any-return]
+    return _in_child(lambda: _session(_Marks()).map)
 
 
 def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told) -> None:
@@ -68,7 +74,7 @@ def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told)
             caught = ""
             for some in (files[:SOME_FILES], files[SOME_FILES:]):
                 if not caught and some:
-                    caught = _in_child(lambda m=mutant, o=order, s=some: _anew(m, o, s, reached, seconds)) # type: ignore
+                    caught = _in_child(lambda m=mutant, o=order, s=some: _anew(m, o, s, reached, seconds))  # type: ignore
                     caught = "an import, or time" if caught is None else caught
             told(mutant, caught)
 
@@ -79,7 +85,7 @@ def _anew(mutant: Mutant, order: list[str], files: list[str], reached: Map, seco
     def get_code(self: SourceFileLoader, name: str) -> Any:
         return code if self.path == str(SOURCE / mutant.file) else usual(self, name)
 
-    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
     plugin = _session(_OneTrial(order, reached, seconds), files)
     return plugin.caught if plugin.has_run else "collection"
 
@@ -122,29 +128,25 @@ class _Failures:
         return self.caught
 
 
-class _Coverage(_Failures):
-    """In place of the tests alone: the tests, and what each reaches."""
+class _Marks(_Failures):
+    """In place of the tests alone: the tests, and the blocks that each reaches."""
 
     map: Map
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
-        measured = coverage.Coverage(data_file=None, source_pkgs=["xegrad"], config_file=False)
-        measured.start()
-        seconds = {}
+        blocks: set[tuple[str, int]] = set()
+        builtins.reached = blocks.add  # type: ignore[attr-defined]
+        for (file, name, first_line), functions in _functions().items():
+            code = function_code(with_marks(file), name, first_line)
+            for function in functions:
+                function.__code__ = code
+        self.map = {}
         for item in session.items:
-            measured.switch_context(item.nodeid)
+            blocks.clear()
             began, self.caught = time.process_time(), ""
-            if self.run(item):
-                seconds[item.nodeid] = time.process_time() - began
-        measured.stop()
-        lines: dict[str, set[tuple[str, int]]] = defaultdict(set)
-        data = measured.get_data()
-        for file in data.measured_files():
-            for line, names in data.contexts_by_lineno(file).items():
-                for name in names:
-                    lines[name].add((file.removeprefix(f"{SOURCE}/"), line))
-        self.map = {name: Reached(took, frozenset(lines[name])) for name, took in seconds.items() if lines[name]}
+            if self.run(item) and blocks:
+                self.map[item.nodeid] = Reached(time.process_time() - began, frozenset(blocks))
         return True
 
 
@@ -155,7 +157,9 @@ class _OneTrial(_Failures):
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
         items = {item.nodeid: item for item in session.items}
-        self.run_until_caught((items[name] for name in self.order if name in items), self.reached, self.seconds)
+        self.run_until_caught(
+            (items[name] for name in self.order if name in items), self.reached, self.seconds
+        )
         return True
 
 
@@ -177,7 +181,7 @@ class _Trials(_Failures):
             tests = [items[name] for name in _order(mutant, self.reached, kills) if name in items]
 
             def trial(mutant: Mutant = mutant, tests: list[pytest.Item] = tests) -> str:
-                code = function_code(module_code(mutant), mutant)
+                code = function_code(module_code(mutant), mutant.function, mutant.first_line)
                 for function in functions[mutant.file, mutant.function, mutant.first_line]:
                     function.__code__ = code
                 return self.run_until_caught(tests, self.reached, self.seconds)
@@ -212,6 +216,8 @@ def _functions() -> dict[tuple[str, str, int], list[FunctionType]]:
     for one in gc.get_objects():
         if isinstance(one, FunctionType) and one.__code__.co_filename.startswith(f"{SOURCE}/"):
             code = one.__code__
+            if "<lambda>" in code.co_qualname:  # several may be in one line
+                continue
             file = code.co_filename.removeprefix(f"{SOURCE}/")
             functions[file, code.co_qualname, code.co_firstlineno].append(one)
     return functions
@@ -223,13 +229,13 @@ def _order(mutant: Mutant, reached: Map, kills: Counter[tuple[str, str]]) -> lis
 
     def promise(name: str) -> float:
         test = reached[name]
-        here = sum(file == mutant.file for file, _ in test.lines) / len(test.lines)
+        here = sum(file == mutant.file for file, _ in test.blocks) / len(test.blocks)
         return (here + kills[mutant.file, name]) / (test.seconds + 0.005)
 
     def is_reached(test: Reached) -> bool:
         if mutant.function:
-            return (mutant.file, mutant.line) in test.lines
-        return any(file == mutant.file for file, _ in test.lines)
+            return (mutant.file, mutant.block) in test.blocks
+        return any(file == mutant.file for file, _ in test.blocks)
 
     return sorted((name for name, test in reached.items() if is_reached(test)), key=promise, reverse=True)
 
