@@ -107,3 +107,46 @@ def test_pieces_say_what_all_entries_together_say(monkeypatch: pytest.MonkeyPatc
         for name, expected in whole.items():
             assert np.array_equal(getattr(parts, name), expected, equal_nan=expected.dtype.kind == "f"), name
             assert parts.has_any(name) == Comparison(reference, candidate, bound, error).has_any(name)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("error", [0.0, 2e-4, 0.02, 0.21, 1.5])
+def test_an_entry_is_said_to_be_what_it_is_beside_all_that_the_exact_value_may_be(
+    sign: float, error: float
+) -> None:
+    """The definitions of section 7, word by word, beside 401 exact values from one end of the error to the other.
+
+    The candidates lie outside of the reference: then the ends that decide are the same for all definitions.
+    """
+    apart = [0.0, 1e-9, 1.3e-3, 0.1, 0.3, 0.6, 2.0]
+    bounds = [0.05, 0.2, 0.45, 0.7]
+    values = sign * np.linspace(1 - error, 1 + error, 401 if error else 1)
+    cases = [(sign * (1 + part), bound) for part in apart for bound in bounds]
+    candidate, bound = (np.array(column) for column in zip(*cases, strict=True))
+    against = Comparison(np.full(len(cases), sign), candidate, bound, error if not error else np.full(28, error))
+    for k, (number, limit) in enumerate(cases):
+        off = [abs(number - value) for value in values]
+        within = [distance <= limit for distance in off]
+        resolved = [bool(value) and 2 * limit <= abs(value) for value in values]
+        lost = [
+            number != value and bool(value) and distance >= abs(value) / 2
+            for distance, value in zip(off, values, strict=True)
+        ]
+        said = {
+            "within": all(within),
+            "beyond": not any(within),
+            "open": any(within) and not all(within),
+            "resolved": all(resolved),
+            "perhaps_resolved": any(resolved),
+            "nonzero": error < 1,
+            "perhaps_nonzero": True,
+            "no_correct_digit": all(lost),
+            "perhaps_no_digit": any(lost),
+            "unbounded": False,
+        }
+        assert {name: bool(getattr(against, name)[k]) for name in said} == said, (number, limit)
+        relative = max(
+            distance / abs(value) if value else np.inf for distance, value in zip(off, values, strict=True)
+        )
+        digits = 16 if not relative else min(max(int(np.floor(-np.log10(relative))), 0), 16)
+        assert against.correct_digits[k] == (digits if error < 1 else 0)
