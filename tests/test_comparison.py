@@ -123,7 +123,9 @@ def test_an_entry_is_said_to_be_what_it_is_beside_all_that_the_exact_value_may_b
     values = sign * np.linspace(1 - error, 1 + error, 401 if error else 1)
     cases = [(sign * (1 + part), bound) for part in apart for bound in bounds]
     candidate, bound = (np.array(column) for column in zip(*cases, strict=True))
-    against = Comparison(np.full(len(cases), sign), candidate, bound, error if not error else np.full(28, error))
+    against = Comparison(
+        np.full(len(cases), sign), candidate, bound, error if not error else np.full(28, error)
+    )
     for k, (number, limit) in enumerate(cases):
         off = [abs(number - value) for value in values]
         within = [distance <= limit for distance in off]

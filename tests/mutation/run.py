@@ -17,8 +17,6 @@ import math
 import os
 import pickle
 import random
-import sys
-import time
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -48,39 +46,52 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--again", action="store_true")
-    parser.add_argument("--keep-map", action="store_true", help="which tests reach what, as it was last time")
+    parser.add_argument(
+        "--keep-map", action="store_true", help="which tests reach what is known, but of new tests"
+    )
     options = parser.parse_args()
     os.chdir(ROOT)
     KEPT.mkdir(exist_ok=True)
     map_file = KEPT / "map.pickle"
-    if not options.keep_map or not map_file.exists():
-        map_file.write_bytes(pickle.dumps(what_tests_reach()))
-    reached = pickle.loads(map_file.read_bytes())
+    known = pickle.loads(map_file.read_bytes()) if options.keep_map and map_file.exists() else {}
+    reached = what_tests_reach(known)
+    map_file.write_bytes(pickle.dumps(reached))
     print(f"{len(reached)} tests, {sum(one.seconds for one in reached.values()):.0f} s")
-    for room in options.rooms:
-        results = KEPT / f"{room.removesuffix('.py')}.json"
-        caught = json.loads(results.read_text()) if options.again else {}
-        every = mutants(room)
-        chosen = every
+    every = {room: mutants(room) for room in options.rooms}
+    before = {room: results(room) if options.again else {} for room in every}
+    chosen: list[Mutant] = []
+    for room, these in every.items():
         if options.again:
-            chosen = [one for one in every if caught.get(one.key, "caught") in ("", UNFINISHED)]
-        elif options.sample and options.sample < len(every):
-            chosen = random.Random(options.seed).sample(every, options.sample)
-        began = time.monotonic()
-        lines = KEPT / "now.jsonl"
-        lines.write_text("")
+            chosen += [one for one in these if before[room].get(one.key, "caught") in ("", UNFINISHED)]
+        else:
+            chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
+    progress = KEPT / "progress.jsonl"
+    progress.unlink(missing_ok=True)
 
-        def told(mutant: Mutant, test: str, lines: Path = lines) -> None:
-            with lines.open("a") as file:
-                file.write(json.dumps([mutant.key, test, mutant.line]) + "\n")
+    def told(mutant: Mutant, test: str) -> None:
+        with progress.open("a") as file:
+            file.write(json.dumps([mutant.room, mutant.key, test]) + "\n")
 
-        try_all(chosen, reached, options.seconds, told)
-        caught |= {key: test for key, test, _ in map(json.loads, lines.read_text().splitlines())}
-        results.write_text(json.dumps(caught, indent=0))
-        report(room, caught, len(every), time.monotonic() - began)
+    try_all(chosen, reached, options.seconds, told)
+    for line in progress.read_text().splitlines():
+        room, key, test = json.loads(line)
+        before[room][key] = test
+    for room, caught in before.items():
+        of_room(room).write_text(json.dumps(caught, indent=0))
+        report(room, caught, len(every[room]))
 
 
-def report(room: str, caught: dict[str, str], of: int, seconds: float) -> None:
+def of_room(room: str) -> Path:
+    return KEPT / f"{room.removesuffix('.py')}.json"
+
+
+def results(room: str) -> dict[str, str]:
+    """By which test each mutant was caught, "" or `UNFINISHED` of one that was not."""
+    caught: dict[str, str] = json.loads(of_room(room).read_text())
+    return caught
+
+
+def report(room: str, caught: dict[str, str], of: int) -> None:
     reasons = equivalent()
     alive = [key for key, test in caught.items() if test in ("", UNFINISHED)]
     for key in sorted(alive):
@@ -92,9 +103,8 @@ def report(room: str, caught: dict[str, str], of: int, seconds: float) -> None:
     half = 1.96 * math.sqrt(rate * (1 - rate) / n) if n < of else 0.0
     print(
         f"{room}: {of} mutants, {n} tried, {n - len(alive)} caught ({100 * rate:.1f} +- {100 * half:.1f} %), "
-        f"{explained} explained, {len(alive) - explained} not; {seconds:.0f} s"
+        f"{explained} explained, {len(alive) - explained} not"
     )
-    sys.stdout.flush()
 
 
 def equivalent() -> dict[str, str]:

@@ -19,20 +19,21 @@ import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import hypothesis
 import hypothesis.extra.numpy  # what the tests import, imported before the fork
 import mpmath  # noqa: F401
-import numpy  # noqa: F401
+import numpy as np
 import pytest
 import rich.console  # noqa: F401
 import typer  # noqa: F401
 from mutants import SOURCE, Mutant, function_code, module_code, with_marks
+from numpy.typing import NDArray
 
 EXAMPLES = 25  # of hypothesis at most, always the same
 # What runs in processes of its own, where no mutant is, and looks of things.
@@ -54,39 +55,77 @@ class Reached(NamedTuple):
 
 
 Map = dict[str, Reached]  # of the names of the tests
+
+
+class Index:
+    """The same the other way around: the tests that reach a block, or a file."""
+
+    def __init__(self, reached: Map) -> None:
+        self.names = [*reached]
+        self.seconds = np.array([test.seconds for test in reached.values()])
+        self.number = {name: k for k, name in enumerate(self.names)}
+        of_blocks: dict[tuple[str, int], list[int]] = defaultdict(list)
+        of_files: dict[str, Counter[int]] = defaultdict(Counter)
+        for k, test in enumerate(reached.values()):
+            for block in test.blocks:
+                of_blocks[block].append(k)
+                of_files[block[0]][k] += 1
+        sizes = np.array([len(test.blocks) for test in reached.values()])
+        self.of_blocks = {block: np.array(tests, dtype=np.uint16) for block, tests in of_blocks.items()}
+        # What part of all that a test reaches is in the file.
+        self.shares = {file: np.zeros(len(sizes)) for file in of_files}
+        for file, counts in of_files.items():
+            which = np.array([*counts])
+            self.shares[file][which] = np.array([*counts.values()]) / sizes[which]
+
+    def order(self, mutant: Mutant, kills: Mapping[str, int] = MappingProxyType({})) -> list[str]:
+        """The tests that reach a mutant, or its file if it is outside of all functions; those first that are likely to
+        notice for the time they take: what has caught others of the file, and what reaches little else."""
+        promise = self.shares[mutant.file].copy()
+        which: NDArray[Any] = np.flatnonzero(promise)
+        if mutant.function:
+            which = self.of_blocks.get((mutant.file, mutant.block), which)
+        for name, count in kills.items():
+            promise[self.number[name]] += count
+        promise /= self.seconds + 0.005
+        return [self.names[k] for k in which[np.argsort(-promise[which], kind="stable")]]
+
+
 Told = Callable[[Mutant, str], None]  # the test that catches a mutant, or "" or UNFINISHED
 
 
-def what_tests_reach() -> Map:
-    """Of each test; one that fails even so, or reaches nothing in this process, is left out."""
-    return _in_child(lambda: _session(_Marks()).map)
+def what_tests_reach(known: Map) -> Map:
+    """Of each test that is not known yet; one that fails even so, or reaches nothing in this process, is left out."""
+    more: Map = _in_child(lambda: _session(_Marks(known)).map)
+    return known | more
 
 
 def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told) -> None:
     """Each mutant against the tests that reach it, for so many seconds of the processor at most."""
+    index = Index(reached)
     in_functions = [mutant for mutant in mutants if mutant.function]
     if in_functions:
-        _in_child(lambda: _session(_Trials(in_functions, reached, seconds, told)) and None, is_quiet=False)
+        _in_child(lambda: _session(_Trials(in_functions, index, seconds, told)) and None, is_quiet=False)
     for mutant in mutants:
         if not mutant.function:
-            order = _order(mutant, reached, Counter())
+            order = index.order(mutant)
             files = list(dict.fromkeys(name.split("::")[0] for name in order))
             caught = ""
             for some in (files[:SOME_FILES], files[SOME_FILES:]):
                 if not caught and some:
-                    caught = _in_child(lambda m=mutant, o=order, s=some: _anew(m, o, s, reached, seconds))  # type: ignore
+                    caught = _in_child(lambda m=mutant, o=order, s=some: _anew(m, o, s, index, seconds))  # type: ignore
                     caught = "an import, or time" if caught is None else caught
             told(mutant, caught)
 
 
-def _anew(mutant: Mutant, order: list[str], files: list[str], reached: Map, seconds: float) -> str:
+def _anew(mutant: Mutant, order: list[str], files: list[str], index: Index, seconds: float) -> str:
     code, usual = module_code(mutant), SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, name: str) -> Any:
         return code if self.path == str(SOURCE / mutant.file) else usual(self, name)
 
     SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
-    plugin = _session(_OneTrial(order, reached, seconds), files)
+    plugin = _session(_OneTrial(order, index, seconds), files)
     return plugin.caught if plugin.has_run else "collection"
 
 
@@ -111,11 +150,11 @@ class _Failures:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         return not self.caught
 
-    def run_until_caught(self, items: Iterable[pytest.Item], reached: Map, seconds: float) -> str:
+    def run_until_caught(self, items: Iterable[pytest.Item], index: Index, seconds: float) -> str:
         self.has_run = True
         began = time.process_time()
         for item in items:
-            usual = reached[item.nodeid].seconds
+            usual = index.seconds[index.number[item.nodeid]]
             signal.setitimer(signal.ITIMER_PROF, 5 + 10 * usual)  # of the processor
             signal.setitimer(signal.ITIMER_REAL, 60 + 100 * usual)
             if not self.run(item):
@@ -131,7 +170,8 @@ class _Failures:
 class _Marks(_Failures):
     """In place of the tests alone: the tests, and the blocks that each reaches."""
 
-    map: Map
+    def __init__(self, known: Map) -> None:
+        self.known, self.map = known, Map()
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
@@ -141,8 +181,9 @@ class _Marks(_Failures):
             code = function_code(with_marks(file), name, first_line)
             for function in functions:
                 function.__code__ = code
-        self.map = {}
         for item in session.items:
+            if item.nodeid in self.known:
+                continue
             blocks.clear()
             began, self.caught = time.process_time(), ""
             if self.run(item) and blocks:
@@ -151,23 +192,21 @@ class _Marks(_Failures):
 
 
 class _OneTrial(_Failures):
-    def __init__(self, order: list[str], reached: Map, seconds: float) -> None:
-        self.order, self.reached, self.seconds = order, reached, seconds
+    def __init__(self, order: list[str], index: Index, seconds: float) -> None:
+        self.order, self.index, self.seconds = order, index, seconds
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
         items = {item.nodeid: item for item in session.items}
-        self.run_until_caught(
-            (items[name] for name in self.order if name in items), self.reached, self.seconds
-        )
+        self.run_until_caught((items[name] for name in self.order if name in items), self.index, self.seconds)
         return True
 
 
 class _Trials(_Failures):
     """In place of the tests: each mutant in a process of its own, with the tests that reach it."""
 
-    def __init__(self, mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told) -> None:
-        self.mutants, self.reached, self.seconds, self.told = mutants, reached, seconds, told
+    def __init__(self, mutants: Sequence[Mutant], index: Index, seconds: float, told: Told) -> None:
+        self.mutants, self.index, self.seconds, self.told = mutants, index, seconds, told
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
@@ -176,18 +215,19 @@ class _Trials(_Failures):
         functions = _functions()
         gc.collect()
         gc.freeze()
-        kills: Counter[tuple[str, str]] = Counter()
+        kills: dict[str, Counter[str]] = defaultdict(Counter)
         for mutant in self.mutants:
-            tests = [items[name] for name in _order(mutant, self.reached, kills) if name in items]
+            tests = [items[name] for name in self.index.order(mutant, kills[mutant.file]) if name in items]
 
             def trial(mutant: Mutant = mutant, tests: list[pytest.Item] = tests) -> str:
                 code = function_code(module_code(mutant), mutant.function, mutant.first_line)
                 for function in functions[mutant.file, mutant.function, mutant.first_line]:
                     function.__code__ = code
-                return self.run_until_caught(tests, self.reached, self.seconds)
+                return self.run_until_caught(tests, self.index, self.seconds)
 
             caught = _in_child(trial)
-            kills[mutant.file, caught] += 1
+            if caught in items:
+                kills[mutant.file][caught] += 1
             self.told(mutant, "time" if caught is None else caught)
             for path in base.iterdir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -221,23 +261,6 @@ def _functions() -> dict[tuple[str, str, int], list[FunctionType]]:
             file = code.co_filename.removeprefix(f"{SOURCE}/")
             functions[file, code.co_qualname, code.co_firstlineno].append(one)
     return functions
-
-
-def _order(mutant: Mutant, reached: Map, kills: Counter[tuple[str, str]]) -> list[str]:
-    """The tests that reach the line, or the file if the line is outside of all functions; those first that are likely
-    to notice for the time they take: what has caught others of this file, and what reaches little else."""
-
-    def promise(name: str) -> float:
-        test = reached[name]
-        here = sum(file == mutant.file for file, _ in test.blocks) / len(test.blocks)
-        return (here + kills[mutant.file, name]) / (test.seconds + 0.005)
-
-    def is_reached(test: Reached) -> bool:
-        if mutant.function:
-            return (mutant.file, mutant.block) in test.blocks
-        return any(file == mutant.file for file, _ in test.blocks)
-
-    return sorted((name for name, test in reached.items() if is_reached(test)), key=promise, reverse=True)
 
 
 def _in_child(work: Callable[[], Any], is_quiet: bool = True) -> Any:
