@@ -108,6 +108,7 @@ def test_a_mean_over_three_rows_divides_by_three_and_not_by_a_rounded_third() ->
 def test_a_mean_over_the_rows_kept_divides_by_how_many_they_are() -> None:
     stated = targets(labels=[0, 9, 1, 1], ignore_index=9)
     assert stated.divisor == 3
+    assert targets(labels=[0, 9, 1, 1], ignore_index=9, reduction="sum").divisor == 1
     assert stated.fractions(2)[0] == [Fraction(1, 3), Fraction(0)]
 
 
@@ -305,6 +306,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"labels": [0], "class_weights": [[1.0, 2.0, 3.0]]},
         "one real number for each class",
     ),
+    "weights that are words": (
+        {"labels": [0], "class_weights": ["a", "b", "c"]},
+        "class_weights is one real number for each class",
+    ),
     "another reduction": (
         {"labels": [0], "reduction": "average"},
         "reduction is 'average'; it is one of mean, sum, none",
@@ -314,10 +319,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+# What a sentence about each option says; all others are about the labels or the soft targets.
+ABOUT = {
+    "ignore_index is": "ignore_index",
+    "label_smoothing is": "label_smoothing",
+    "reduction is": "reduction",
+    "weight": "class_weights",
+}
+
+
 @pytest.mark.parametrize(("given", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_loss_that_is_no_number_or_means_nothing_is_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as refused:
         fit(targets(**given))
+    about = next((part for words, part in ABOUT.items() if words in str(refused.value)), "label")
+    assert refused.value.part == about
 
 
 def test_without_a_mean_nothing_is_divided_so_nothing_is_refused() -> None:

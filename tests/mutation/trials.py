@@ -70,7 +70,7 @@ class Index:
             for block in test.blocks:
                 of_blocks[block].append(k)
                 of_files[block[0]][k] += 1
-        sizes = np.array([len(test.blocks) for test in reached.values()])
+        sizes = np.array([max(1, len(test.blocks)) for test in reached.values()])
         self.of_blocks = {block: np.array(tests, dtype=np.uint16) for block, tests in of_blocks.items()}
         # What part of all that a test reaches is in the file.
         self.shares = {file: np.zeros(len(sizes)) for file in of_files}
@@ -95,7 +95,7 @@ Told = Callable[[Mutant, str], None]  # the test that catches a mutant, or "" or
 
 
 def what_tests_reach(known: Map) -> Map:
-    """Of each test that is not known yet; one that fails even so, or reaches nothing in this process, is left out."""
+    """Of each test that is not known yet: nothing of one that fails even so, or has processes of its own."""
     more: Map = _in_child(lambda: _session(_Marks(known)).map)
     return known | more
 
@@ -186,8 +186,8 @@ class _Marks(_Failures):
                 continue
             blocks.clear()
             began, self.caught = time.process_time(), ""
-            if self.run(item) and blocks:
-                self.map[item.nodeid] = Reached(time.process_time() - began, frozenset(blocks))
+            passed = self.run(item)
+            self.map[item.nodeid] = Reached(time.process_time() - began, frozenset(blocks if passed else ()))
         return True
 
 
