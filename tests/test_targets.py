@@ -145,6 +145,13 @@ def test_weights_near_overflow_have_a_mean() -> None:
     assert stated.fractions(2) == [[Fraction(1, 2), 0], [0, Fraction(1, 2)]]
 
 
+def test_a_weight_beside_one_that_is_next_to_nothing_is_infinite_and_exactly_a_fraction() -> None:
+    stated = targets(labels=[0, 9], ignore_index=9, class_weights=[1e-300, 1e300], label_smoothing=0.5)
+    assert stated.effective(2, FLOAT64).tolist() == [[0.75, np.inf], [0, 0]]
+    ratio = Fraction(1e300) / Fraction(1e-300)
+    assert stated.fractions(2) == [[Fraction(3, 4), ratio / 4], [0, 0]]
+
+
 def random_targets(random: np.random.Generator) -> tuple[Targets, int]:
     """Many rows, weights over six decades and 0, smoothing near 0 and near 1, soft targets up to thousands."""
     n_rows, n_classes = int(random.choice([1, 2, 3, 10, 40])), int(random.integers(1, 9))

@@ -14,6 +14,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -88,14 +89,19 @@ def mutants(room: str) -> list[Mutant]:
     """All of a room: a file, or a folder with all that is below it."""
     place = SOURCE / room
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    return [mutant for file in files for mutant in _of_file(room, file)]
+    return [mutant for file in files for mutant in _of_file(room, str(file.relative_to(SOURCE)))]
 
 
-def _of_file(room: str, file: Path) -> Iterator[Mutant]:
-    source = file.read_text(encoding="utf-8")
-    lines, name = source.splitlines(), str(file.relative_to(SOURCE))
+@cache
+def _source(file: str) -> str:
+    """As it is at first: someone may edit it meanwhile."""
+    return (SOURCE / file).read_text(encoding="utf-8")
+
+
+def _of_file(room: str, name: str) -> Iterator[Mutant]:
+    lines = _source(name).splitlines()
     alike: Counter[str] = Counter()
-    for number, site in enumerate(_sites(ast.parse(source))):
+    for number, site in enumerate(_sites(ast.parse(_source(name)))):
         key = f"{name} | {lines[site.line - 1].strip()} | {site.change}"
         alike[key] += 1
         key += f" ({alike[key]})" if alike[key] > 1 else ""
@@ -104,15 +110,14 @@ def _of_file(room: str, file: Path) -> Iterator[Mutant]:
 
 def module_code(mutant: Mutant) -> CodeType:
     """The whole module with that change."""
-    path = SOURCE / mutant.file
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(_source(mutant.file))
     list(_sites(tree))[mutant.number].replace()
-    return compile(ast.fix_missing_locations(tree), str(path), "exec")
+    return compile(ast.fix_missing_locations(tree), str(SOURCE / mutant.file), "exec")
 
 
 def with_marks(file: str) -> CodeType:
     """The module of a file in which each block of statements first calls `reached` with the file and its own line."""
-    tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
+    tree = ast.parse(_source(file))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     for node in {id(below): below for function in functions for below in ast.walk(function)}.values():
         for block in (getattr(node, name, None) for name in BLOCKS):

@@ -20,9 +20,10 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import FunctionType, MappingProxyType
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -108,18 +109,20 @@ def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told)
         _in_child(lambda: _session(_Trials(in_functions, index, seconds, told)) and None, is_quiet=False)
     for mutant in mutants:
         if not mutant.function:
-            order = index.order(mutant)
+            order, code = index.order(mutant), module_code(mutant)
             files = list(dict.fromkeys(name.split("::")[0] for name in order))
             caught = ""
             for some in (files[:SOME_FILES], files[SOME_FILES:]):
                 if not caught and some:
-                    caught = _in_child(lambda m=mutant, o=order, s=some: _anew(m, o, s, index, seconds))  # type: ignore
+                    caught = _in_child(partial(_anew, mutant, code, order, some, index, seconds))
                     caught = "an import, or time" if caught is None else caught
             told(mutant, caught)
 
 
-def _anew(mutant: Mutant, order: list[str], files: list[str], index: Index, seconds: float) -> str:
-    code, usual = module_code(mutant), SourceFileLoader.get_code
+def _anew(
+    mutant: Mutant, code: CodeType, order: list[str], files: list[str], index: Index, seconds: float
+) -> str:
+    usual = SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, name: str) -> Any:
         return code if self.path == str(SOURCE / mutant.file) else usual(self, name)
@@ -218,10 +221,11 @@ class _Trials(_Failures):
         kills: dict[str, Counter[str]] = defaultdict(Counter)
         for mutant in self.mutants:
             tests = [items[name] for name in self.index.order(mutant, kills[mutant.file]) if name in items]
+            place = mutant.file, mutant.function, mutant.first_line
+            code = function_code(module_code(mutant), *place[1:])
 
-            def trial(mutant: Mutant = mutant, tests: list[pytest.Item] = tests) -> str:
-                code = function_code(module_code(mutant), mutant.function, mutant.first_line)
-                for function in functions[mutant.file, mutant.function, mutant.first_line]:
+            def trial(code: CodeType = code, place: Any = place, tests: list[pytest.Item] = tests) -> str:
+                for function in functions[place]:
                     function.__code__ = code
                 return self.run_until_caught(tests, self.index, self.seconds)
 
