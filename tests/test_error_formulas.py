@@ -354,9 +354,10 @@ def test_the_chain_against_the_shortcut_is_as_in_6_3(name: str, reduction: str, 
     assert_bound(bound.loss, terms.sum())
 
 
+@pytest.mark.parametrize("apart", [0.0, 700.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_the_bound_of_the_complex_step_is_that_of_6_4(reduction: str) -> None:
-    problem = problem_of("float64", reduction)
+def test_the_bound_of_the_complex_step_is_that_of_6_4(reduction: str, apart: float) -> None:
+    problem = problem_of("float64", reduction, apart)
     written, f, n_classes = Written(problem, "float64"), Format("float64"), problem.n_classes
     bound = METHODS["complex-step"].bound(problem, NAMES)
     Q, q, S = written.Q[0], written.q[0], written.S[0]

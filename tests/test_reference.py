@@ -414,3 +414,6 @@ def test_the_chain_has_no_bound_of_its_loss_where_a_target_underflows_and_only_t
     expected = [True, False, False, True]
     assert np.isfinite(METHODS["chain"].bound(stack).loss).tolist() == expected
     assert np.isfinite(bounds.chain_against_shortcut(stack).loss).tolist() == expected
+    beside = Problem(np.array([[0.0, -800.0]]), np.ones((1, 1)), Targets([0]))
+    for bound in (METHODS["chain"].bound(beside), bounds.chain_against_shortcut(beside)):
+        assert np.isfinite(bound.gradients["weights"]).all() and np.isfinite(bound.loss)
