@@ -314,7 +314,7 @@ def test_labels_as_pytorch_ignores_them_come_with_the_way_to_say_so() -> None:
 @needs_wide
 def test_wider_floats_are_taken_where_float64_has_their_numbers() -> None:
     assert_gradient(W.astype(np.longdouble), X, LABELS, RIGHT["weights"].astype(np.longdouble), bias=B)
-    with pytest.raises(InputError, match="has numbers that float64 does not; round them first"):
+    with pytest.raises(InputError, match="float128, which float64 does not hold; round it first"):
         assert_gradient(WIDE, X, LABELS, RIGHT["weights"], bias=B)
 
 

@@ -35,7 +35,7 @@ PROBLEMS = {
     "true in W": (problem_json(W=[[1, True]]), "$.W[0][1] is true; a number is expected"),
     "a null W": ('{"W": null}', "$.W is null; a list is expected"),
     "a number too large": ('{"W": [[1, 1e999]]}', "$.W[0][1] is too large for float64"),
-    "an integer too large": (f'{{"W": [[1, 1{"0" * 400}]]}}', "$.W[0][1] is too large for float64"),
+    "an integer too large": (f'{{"W": [[1, 1{"0" * 400}]]}}', "W[0, 1] is too large for float64"),
     "no inputs": (problem_json(W=[]), "$.W is empty"),
     "no classes": (problem_json(W=[[], []]), "W is 2 x 0; a layer has at least one input and one class"),
     "an empty x": (problem_json(x=[]), "$.x is empty"),
@@ -121,7 +121,10 @@ USAGE = {
     "an unknown suffix": (("compute", "pyproject.toml"), "the suffix .toml is none of .json, .csv"),
     "an unknown option": (("compute", "--mthod", "x"), "there is no option --mthod; did you mean --method?"),
     "an option without a value": (("compute", "--top"), "option '--top' requires an argument"),
-    "an option out of range": (("compute", "--digits", "18"), "18 is not in the range 1<=x<=17"),
+    "an option out of range": (
+        ("compute", "--digits", "18"),
+        "compute: --digits is '18'; a whole number from 1 to 17 is expected",
+    ),
     "an unknown command": (("comptue",), "there is no command 'comptue'; did you mean compute?"),
     "an unknown method": (("compute", "--method", "chian"), "there is no method 'chian'"),
     "an unknown format": (("compute", "--input-format", "xml", "a"), "there is no format 'xml'"),
@@ -160,7 +163,10 @@ USAGE = {
         "NDJSON is a stream of problems, not labels",
     ),
     "a transposed CSV": (("compute", "sample_inputs/seed.csv", "--transpose"), "--transpose does not apply"),
-    "a sample of nothing": (("sample", "--inputs", "0"), "0 is not in the range 1<=x"),
+    "a sample of nothing": (
+        ("sample", "--inputs", "0"),
+        "sample: --inputs is '0'; a whole number from 1 to 1000000 is expected",
+    ),
     "a sample in no format": (("sample", "--format", "xml"), "there is no format 'xml'"),
 }
 
@@ -302,7 +308,7 @@ def test_several_problems_give_several_results_and_the_worst_status(run: Run) ->
     assert with_trouble.err == "xegrad: no.json: there is no such file\n"
     first, second, third = map(json.loads, with_trouble.out.splitlines())
     assert first["verified"] and third["verified"]
-    assert second == {"line": 2, "error": "no.json: there is no such file", "id": None}
+    assert second == {"file": "no.json", "error": "no.json: there is no such file"}
     assert run("verify", SEED, no, "-q") == (2, "", "xegrad: no.json: there is no such file\n")
 
 

@@ -255,7 +255,7 @@ def test_the_names_of_the_inputs_are_kept_from_the_header_to_the_saved_problem(
     assert json.loads(run("compute", *options, "--json").out)["input_names"] == names
     for command in ("compute", "explain"):
         shown = run(command, *options).out
-        assert "petal \\x1b[31m" in shown
+        assert "petal \\u001b[31m" in shown
         assert "\x1b" not in shown
         assert "input 0" not in shown
     judged = run("verify", *options, "--gradient", "[[9,9],[9,9]]").out
@@ -282,7 +282,7 @@ def test_the_rows_that_lose_most_come_first(run: Run) -> None:
 
 
 def test_inputs_that_a_header_does_not_tell_apart_have_no_names(run: Run, tmp_path: Path) -> None:
-    for header in ("a,a", ",b"):
+    for header in ("a,a", "b,"):
         (tmp_path / "data.csv").write_text(f"{header},kind\n1,2,no\n3,-1,yes\n")
         options = ("-x", str(tmp_path / "data.csv"), "--label-column", "kind", "-W", "[[1,2],[3,4]]")
         assert "input_names" not in json.loads(run("compute", *options, "--json").out)
@@ -384,4 +384,4 @@ def test_long_names_give_way_and_stay_apart(run: Run, monkeypatch: pytest.Monkey
 def test_class_weights_whose_sum_is_beyond_floats_are_no_trouble(run: Run) -> None:
     outcome = run("compute", "-", "--class-weights", "1e308,1e308", stdin=json.dumps(SMALL))
     assert outcome.status == 0
-    assert "weights sum to inf" in " ".join(outcome.out.split())
+    assert "weights sum to more than float64 holds" in " ".join(outcome.out.split())

@@ -107,7 +107,7 @@ def test_options_come_before_what_the_problem_brings(run: Run) -> None:
 @pytest.mark.parametrize(
     ("claim", "said"),
     [
-        ({"gradients": {"b": [1, 2]}}, "gradients.b: the gradient is 2 numbers, but 5 numbers is expected"),
+        ({"gradients": {"b": [1, 2]}}, "gradients.b: the gradient is 2 numbers, but 5 are expected"),
         ({"gradients": {"w": [1, 2]}}, "gradients names 'w'; the gradients are W, b, x, logits"),
         ({"gradients": [1, 2]}, "gradients is no object"),
         ({"gradients": {"W": LISTS["W"]}, "gradient": [[9] * 5] * 3}, "gradient and gradients.W differ"),

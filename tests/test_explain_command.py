@@ -268,7 +268,7 @@ def test_an_interrupted_descent_shows_and_saves_what_there_is(run: Run, tmp_path
         (("--method", "magic"), "there is no method 'magic'"),
         (("--json", "--save", "-"), "standard output holds one thing"),
         (("--save", "after.npy"), "a problem cannot be written as npy"),
-        (("--save", "no/such/folder.json"), "cannot be written: No such file or directory"),
+        (("--save", "no/such/folder.json"), "cannot be written: there is no folder"),
     ],
 )
 def test_what_a_descent_cannot_do_is_said_in_one_line(

@@ -116,7 +116,7 @@ def test_a_pickle_is_never_loaded(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", W=np.array([object()], dtype=object))
     outcome = run("compute", str(tmp_path / "objects.npz"))
     assert outcome.status == 2
-    assert "allow_pickle=False" in outcome.err
+    assert "holds Python objects, which may run any program and are never read" in outcome.err
 
 
 def test_a_header_longer_than_numpy_writes_is_refused(run: Run, tmp_path: Path) -> None:
@@ -194,17 +194,6 @@ def test_the_suffix_names_the_form_and_format_wins(run: Run, tmp_path: Path) -> 
     assert "the suffix .xml is none of" in unknown.err
 
 
-def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
-    problem = tmp_path / "problem.json"
-    problem.write_text(Path(SEED).read_text())
-    (tmp_path / "link.json").symlink_to(problem)
-    for name in ("problem.json", "link.json"):
-        outcome = run("compute", str(problem), "-o", str(tmp_path / name))
-        assert outcome.status == 2
-        assert "which is read" in outcome.err
-    assert problem.read_text() == Path(SEED).read_text()
-
-
 def test_what_was_there_stays_when_a_run_fails_and_no_piece_is_left(run: Run, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     kept.write_text("kept")
@@ -215,11 +204,6 @@ def test_what_was_there_stays_when_a_run_fails_and_no_piece_is_left(run: Run, tm
     assert run("compute", SEED, "-o", str(kept)).status == 0
     assert kept.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
-
-
-def test_a_device_is_written_to_and_not_replaced(shell: Shell) -> None:
-    outcome = shell(f"xegrad compute {SEED} -o /dev/stdout --json | jq -r .verdict; test -c /dev/null")
-    assert (outcome.out, outcome.status) == ("agree-right\n", 0)
 
 
 def test_the_exact_gradient_of_a_float32_file_is_that_of_its_numbers(tmp_path: Path) -> None:
@@ -293,7 +277,7 @@ def test_a_zip_of_something_else_and_a_text_called_npz_are_refused(run: Run, tmp
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("W.npy", b"garbage")
     (tmp_path / "text.npz").write_text("hello")
-    for name, said in (("other.npz", "W is no array"), ("text.npz", "it is no ZIP file")):
+    for name, said in (("other.npz", ":W: cannot be read as NPY"), ("text.npz", "it is no ZIP file")):
         outcome = run("compute", str(tmp_path / name))
         assert outcome.status == 2
         assert said in outcome.err

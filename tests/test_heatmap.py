@@ -9,9 +9,10 @@ import pytest
 from rich.text import Text
 
 from xegrad.display import themes
-from xegrad.display.heatmap import cut, heatmap
+from xegrad.display.heatmap import heatmap
 from xegrad.display.shading import shade
 from xegrad.display.terminal import lines
+from xegrad.inert import cut
 
 
 def drawn_map(matrix: Any, **options: Any) -> Text:

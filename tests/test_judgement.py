@@ -246,6 +246,58 @@ def test_an_entry_that_its_own_sum_rounds_away_has_lost_nothing() -> None:
     assert judge(problem, claim, Tolerance("float64", atol=1e-6)).outcome == DIGITS_LOST
 
 
+def test_a_gradient_without_a_digit_that_its_precision_resolves_is_not_right() -> None:
+    """W = 0, so that S = 1/2 and dL/dW = (-(2 + 2 epsilon) + 2, ...) / 2: what float32 rounds away."""
+    epsilon = 2.0**-24
+    inputs = np.array([[1.0 + epsilon], [1.0 + epsilon], [2.0]])
+    problem = Problem(np.zeros((1, 2)), inputs, Targets([0, 0, 1], reduction="sum"))
+    right = METHODS["exact"].evaluate(problem).gradients["weights"]
+    assert right.tolist() == [[-epsilon, epsilon]]
+    one = judge(problem, [[0.0, 0.0]], Tolerance("float32", atol=1.0))
+    assert one.outcome == UNDECIDED
+    assert outcome_sentence(problem, one).startswith(
+        "UNDECIDED: 2 of 2 entries have no correct digit: float32 does not resolve numbers of their size. "
+    )
+    assert judge(problem, right, Tolerance("float32", atol=1.0)).outcome == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("size", "claimed", "outcome"),
+    [(2.8, "1", UNDECIDED), (0.9, "0", UNDECIDED), (4.2, "2", RIGHT), (2.8, "2", WRONG)],
+)
+def test_so_few_digits_that_none_is_correct_decide_nothing(size: float, claimed: str, outcome: str) -> None:
+    """W = 0 and two classes: dL/dW is -x/2 and x/2, here -1.4, -0.45 and -2.1."""
+    problem = Problem([[0.0, 0.0]], [[size]], Targets([0]))
+    values = np.array([[-float(claimed), float(claimed)]])
+    judged = judge(problem, values, Tolerance("float64"), resolution=0.5)
+    assert judged.outcome == outcome
+    if claimed == "1":
+        assert "leaves the first digit of every entry open: an error below 0.5 could not" in (
+            outcome_sentence(problem, judged)
+        )
+
+
+def test_whatever_is_right_has_a_digit() -> None:
+    random = np.random.default_rng(17)
+    outcomes = set()
+    for _ in range(200):
+        problem = Problem(
+            random.normal(size=(2, 3)) * 10.0 ** random.integers(-3, 2),
+            random.normal(size=(1, 2)) * 10.0 ** random.integers(-3, 2),
+            Targets([0]),
+        )
+        exact = METHODS["exact"].evaluate(problem).gradients["weights"]
+        decimals = int(random.integers(0, 5))
+        rtol = float(10.0 ** random.uniform(-3, 0.5)) if random.integers(2) else None
+        moved = exact * (1 + random.normal(size=exact.shape) * (rtol or 0.0))
+        claim = np.round(moved, decimals)
+        judged = judge(problem, claim, Tolerance("float64", rtol=rtol), resolution=0.5 * 10.0**-decimals)
+        outcomes.add(judged.outcome)
+        if judged.outcome == RIGHT:
+            assert (np.abs(claim - exact) <= np.abs(exact) / 10)[exact != 0].any()
+    assert outcomes == {RIGHT, DIGITS_LOST, WRONG, UNDECIDED}
+
+
 @pytest.mark.parametrize(
     ("logits", "value", "tolerance"),
     [

@@ -386,7 +386,7 @@ def test_a_gradient_is_of_what_the_file_or_the_option_says() -> None:
         ({"gradient": G.tolist(), "with_respect_to": "b"}, ["weights"], "there is no gradient of W; there is b"),
         ({"gradient": G.tolist(), "with_respect_to": "dW"}, None, "with_respect_to names 'dW'"),
         ({"gradient": G.tolist(), "dtype": "float8"}, None, "dtype is 'float8'"),
-        ({"gradients": {"b": [0] * 4}}, None, "gradients.b: the gradient is 4 numbers, but 5 numbers is expected"),
+        ({"gradients": {"b": [0] * 4}}, None, "gradients.b: the gradient is 4 numbers, but 5 are expected"),
         ({"gradients": {"W": None}}, None, "^g: gradients.W: the gradient is null"),
         ({"gradient": [[1]], "with_respect_to": ["b"]}, None, r"with_respect_to names \['b'\]"),
         ({"gradient": G.tolist(), "dtype": ["float32"]}, None, r"dtype is \['float32'\]; one of"),

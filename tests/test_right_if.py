@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,10 +329,11 @@ def test_the_sentence_comes_first_and_the_options_that_it_names_make_it_right(ru
         arguments = ("verify", SEED, "--gradient", text)
         outcome = run(*arguments)
         assert outcome.status == 1
-        assert one_line(outcome).startswith(
-            "≈ dL/dW is correct if it was computed in float32 (7 digits agree in the median entry): "
-            "`--dtype float32` says so. ✗ WRONG: "
+        # exp in float32 differs by an ulp between processors, and with it how many digits the worst entry has.
+        start = (
+            r"≈ dL/dW is correct if it was computed in float32 \(7 digits agree( in the median entry)?\): "
         )
+        assert re.match(f"{start}`--dtype float32` says so. ✗ WRONG: ", one_line(outcome))
         candidate = json.loads(run(*arguments, "--json").out)["candidate"]
         assert candidate["outcome"] == WRONG
         assert candidate["right_if"] == {"dtype": "float32"}

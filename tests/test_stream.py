@@ -6,7 +6,6 @@ import fcntl
 import json
 import math
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ STREAM = "sample_inputs/stream.ndjson"
 BAD = [17, 251, 502, 503, 777]
 LINE = '{"W": [[1, 2], [3, 4]], "x": [1, -1], "label": 0}\n'
 XEGRAD = [sys.executable, "-m", "xegrad"]
-on_linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc to see processes in")
 
 
 @pytest.fixture
@@ -270,124 +268,6 @@ def test_many_processes_answer_in_the_order_of_the_lines(
     assert "1999 done, 1 bad; the first is line 1235" in outcome.err
 
 
-@pytest.fixture
-def shared() -> Iterator[subprocess.Popen[bytes]]:
-    """A run that shares what is written to it among two processes, from the first line on."""
-    script = (
-        "from xegrad.cli import stream; from xegrad.__main__ import run; stream.WORTHWHILE = 0; "
-        "stream._n_processors = lambda: 2; import sys; "
-        "sys.argv = ['xegrad', 'compute', '-', '--input-format', 'ndjson']; run()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        yield process
-        process.kill()
-
-
-def children(process: int) -> list[int]:
-    """The processes that one has started."""
-    return [
-        child
-        for tasks in Path(f"/proc/{process}/task").glob("*/children")
-        for child in map(int, tasks.read_text().split())
-    ]
-
-
-def kill(process: int) -> None:
-    """End a process, and return when it has ended."""
-    ended = os.pidfd_open(process)
-    os.kill(process, signal.SIGKILL)
-    select.select([ended], [], [])
-    os.close(ended)
-
-
-@on_linux
-@pytest.mark.parametrize("work", ["that waits", "in hand"])
-def test_lines_that_a_killed_process_had_are_named(shared: subprocess.Popen[bytes], work: str) -> None:
-    """Whether it was killed before it was sent lines, or with them: they were read, and nobody answers them."""
-    assert shared.stdin is not None
-    assert shared.stdout is not None
-    assert shared.stderr is not None
-    for _ in range(3):
-        shared.stdin.write(LINE.encode())
-        shared.stdin.flush()
-        assert json.loads(shared.stdout.readline())["loss"] > 0
-    processes = children(shared.pid)
-    assert len(processes) == 2
-    for process in processes:
-        if work == "in hand":
-            os.kill(process, signal.SIGSTOP)
-        else:
-            kill(process)
-    shared.stdin.write(LINE.encode() * 5)
-    shared.stdin.close()
-    if work == "in hand":
-        for process in processes:
-            kill(process)
-    assert shared.wait() == 2
-    assert shared.stdout.read() == b""
-    summary, error = shared.stderr.read().decode().splitlines()
-    assert summary == "xegrad: 3 lines: 3 done, 0 bad"
-    assert error.startswith(
-        "xegrad: lines 4 to 8 of standard input were read and not answered: a process that computed them ended"
-    )
-
-
-@on_linux
-def test_a_stopped_process_does_not_hold_up_an_interruption(shared: subprocess.Popen[bytes]) -> None:
-    """It hears no request to end."""
-    assert shared.stdin is not None
-    assert shared.stdout is not None
-    shared.stdin.write(LINE.encode())
-    shared.stdin.flush()
-    assert json.loads(shared.stdout.readline())["loss"] > 0
-    processes = children(shared.pid)
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
-        while Path(f"/proc/{process}/stat").read_text().split()[2] != "T":
-            os.sched_yield()
-    shared.send_signal(signal.SIGINT)
-    assert shared.wait() == 130
-
-
-@on_linux
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending: signal.Signals) -> None:
-    """A killed parent cannot tidy up its file; its processes see that it is gone."""
-    path, marker = tmp_path / "long.ndjson", str(tmp_path / "long.ndjson")
-    path.write_text(LINE * 100_000)
-    script = (
-        "from xegrad.cli import stream; from xegrad.__main__ import run; stream._n_processors = lambda: 2; "
-        f"import sys; sys.argv = ['xegrad', 'compute', {str(path)!r}, '-o', {str(tmp_path / 'out.ndjson')!r}]; "
-        "run()"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
-        while len(running(marker)) < 3 and process.poll() is None:
-            time.sleep(0.02)
-        assert len(running(marker)) == 3
-        process.send_signal(ending)
-        assert process.wait() in (130, -signal.SIGKILL)
-    deadline = time.monotonic() + 300  # reached only where a process is left behind
-    while running(marker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert running(marker) == []
-    if ending != signal.SIGKILL:
-        assert [left.name for left in tmp_path.iterdir()] == ["long.ndjson"]
-
-
-def running(marker: str) -> list[str]:
-    """The processes whose command line has the marker."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker.encode() in (folder / "cmdline").read_bytes():
-                found.append(folder.name)
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell, unbuffered: str) -> None:
     streams = f"cat {STREAM} {STREAM} {STREAM}"  # beside the pipeline: that a signal ends cat is no failure
@@ -528,3 +408,61 @@ def test_what_could_not_be_written_is_not_counted(run: Run, shell: Shell) -> Non
         assert outcome.err.count("\n") == 1
         assert "cannot be written" in outcome.err
     assert shell(f"xegrad compute {STREAM} | head -1 > /dev/null").err == ""
+
+
+def test_verify_answers_each_line_before_it_computes_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "lines.ndjson"
+    path.write_text(LINE * 3)
+    computed: list[int] = []
+
+    def answer(chunk: ndjson.Chunk) -> stream.Answered:
+        computed.append(chunk.number)
+        return b"{}\n", ([], [])
+
+    answers = stream._in_order(str(path), "it", answer, stream.AT_A_TIME["verify"])
+    for n in (1, 2, 3):
+        next(answers)
+        assert computed == [*range(1, n + 1)]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_counts_what_its_reader_has_got(tmp_path: Path, ending: signal.Signals) -> None:
+    """While it waits for the reader, who reads the rest after that: whole lines, as many as it says."""
+    path = tmp_path / "long.ndjson"
+    path.write_text(LINE * 3000)
+    with subprocess.Popen(
+        [*XEGRAD, "compute", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.send_signal(ending)
+        rest = process.stdout.read()
+        assert process.wait() == 128 + ending
+        assert rest.endswith(b"\n")
+        lines = 1 + rest.count(b"\n")
+        assert process.stderr.read().decode() == f"xegrad: {lines} lines: {lines} done, 0 bad\n"
+    assert json.loads(first)["loss"] > 0
+    assert 1 < lines < 3000
+
+
+def test_a_full_disk_has_as_many_lines_as_the_summary(shell: Shell, tmp_path: Path) -> None:
+    """A limit on the size of files says what a disk does that is full."""
+    out = tmp_path / "out.ndjson"
+    outcome = shell(f"ulimit -f 100; xegrad compute {STREAM} > {out}")
+    assert outcome.status == 2
+    assert out.stat().st_size == 100 * 1024
+    summary, error = outcome.err.splitlines()
+    n_lines, bad = out.read_bytes().count(b"\n"), sum(number <= 250 for number in BAD)
+    assert (
+        summary
+        == f"xegrad: {n_lines} lines: {n_lines - bad} done, {bad} bad; the first is line 17 of {STREAM}"
+    )
+    assert error == "xegrad: standard output cannot be written: File too large"
+
+
+def test_a_reader_that_is_gone_is_told_nothing(shell: Shell, tmp_path: Path) -> None:
+    """Nor is what it has got counted."""
+    (tmp_path / "long.ndjson").write_text(LINE * 3000)
+    outcome = shell(f"set -o pipefail; xegrad compute {tmp_path}/long.ndjson | head -n 20 | wc -l")
+    assert (outcome.status, outcome.out.strip(), outcome.err) == (0, "20", "")

@@ -17,8 +17,30 @@ from xegrad.problem_spec import FIELDS
 SOURCE = Path(__file__).parent.parent / "src" / "xegrad"
 NOT_LISTED: dict[str, set[str]] = {
     "methods": set(),
-    "formats": {"claim", "labels", "printed", "raw", "raw_problem", "resolution", "results", "values"},
-    "cli": {"choices", "inputs", "output", "processes", "several", "stream"},
+    "formats": {
+        "claim",
+        "labels",
+        "measured",
+        "printed",
+        "raw",
+        "raw_problem",
+        "resolution",
+        "results",
+        "tokens",
+        "values",
+    },
+    "cli": {
+        "choices",
+        "inputs",
+        "interruptions",
+        "output",
+        "places",
+        "processes",
+        "several",
+        "stream",
+        "tally",
+        "writing",
+    },
 }
 
 

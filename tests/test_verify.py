@@ -19,7 +19,8 @@ from xegrad import METHODS, Claim, Problem, Targets, check, judge, read
 from xegrad.claim import Claimed
 from xegrad.display.outcome import median_of, outcome_sentence
 from xegrad.errors import InputError
-from xegrad.tolerance import tolerance_for
+from xegrad.nonfinite import cause_of_nonfinite
+from xegrad.tolerance import Tolerance, tolerance_for
 from xegrad.verification import verify
 
 SEED = "sample_inputs/seed.json"
@@ -238,13 +239,36 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
     large = json.dumps({"W": [[800, 0]], "x": [1], "label": 0})
     outcome = run("verify", "-", "--gradient", "[[NaN, NaN]]", stdin=large)
     assert outcome.status == 1
-    assert "a logit is 800, and exp of more than 709.78 overflows" in one_line(outcome)
+    assert "the largest logit of a row is 800, and exp of it overflows in float64: subtract" in one_line(
+        outcome
+    )
     small = json.dumps({"W": [[-800, -900]], "x": [1], "label": 0})
     assert "not max(0, maximum)" in one_line(run("verify", "-", "--gradient", "[[null, null]]", stdin=small))
     apart = json.dumps({"W": [[-800, 0]], "x": [1], "label": 0})
     assert "the chain's 1/S times 0" in one_line(
         run("verify", "-", "--gradient", "[[nan, nan]]", stdin=apart)
     )
+
+
+@pytest.mark.parametrize(
+    ("weights", "gradient", "cause"),
+    [
+        ([800, 0, 1], [np.nan, -1, 0], "exp of it overflows"),  # inf / inf beside 0 / inf
+        ([800, 0, 1], [np.nan, np.nan, np.nan], "1/S times 0"),
+        ([800, 0, 1], [np.inf, -1, 0], ""),  # no formula makes an infinity of it
+        ([800, 0, 1], [0, -1, np.nan], ""),  # another class
+        ([-800, -900, -850], [np.nan, np.nan, np.nan], "exp of it underflows to 0"),
+        ([-800, -900, -850], [np.nan, 0, 0], ""),
+        ([1, 2, 3], [np.nan, np.nan, np.nan], ""),
+    ],
+)
+def test_a_cause_is_named_only_if_it_makes_these_entries(
+    weights: list[float], gradient: list[float], cause: str
+) -> None:
+    problem = Problem([weights], [[1.0]], Targets([1]))
+    found = cause_of_nonfinite(judge(problem, [gradient], Tolerance("float64")))
+    assert cause in found
+    assert bool(cause) == bool(found)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +287,7 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
         (("--summation", "blocked=0"), "--summation is 'blocked=0'"),
         (("--decimals", "many"), "--decimals is 'many'"),
         (("--with-respect-to", "q"), "there is no gradient 'q'; the gradients are W, b, x, logits"),
-        (("--rtol", "-1"), "invalid value for '--rtol'"),
+        (("--rtol", "-1"), "--rtol is '-1'; a number from 0 is expected"),
     ],
 )
 def test_bad_candidates_are_refused_in_one_line(run: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -279,7 +303,7 @@ def test_a_pickled_array_is_never_loaded(run: Run, tmp_path: Path) -> None:
     np.save(path, np.array([[object()]]), allow_pickle=True)
     outcome = run("verify", SEED, "--gradient", str(path))
     assert outcome.status == 2
-    assert "cannot be read as NPY" in outcome.err
+    assert "holds Python objects, which may run any program and are never read" in outcome.err
 
 
 def test_all_entries_are_shown_when_asked_for(run: Run) -> None:

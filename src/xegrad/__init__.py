@@ -3,10 +3,14 @@
 Names resolve on first use, so that importing xegrad imports no numpy.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = (
+    False  # that of typing, without its 5 ms, in which an interruption of the command would be Python's
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from xegrad.assertions import assert_gradient as assert_gradient
     from xegrad.assertions import assert_loss as assert_loss
     from xegrad.assertions import check as check
@@ -70,6 +74,8 @@ __all__ = [*_HOMES]
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
+        from importlib import import_module
+
         return getattr(import_module(f"xegrad.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'xegrad' has no attribute {name!r}")
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError
+from xegrad.errors import InputError, short
 from xegrad.vocabulary import count
 
 Array = NDArray[np.floating[Any]]
 
 CPU = 1  # DLPack's number for it
 LITTLE = 2**14  # bytes, which are copied sooner than lent
+WHOLE = 2**53  # up to here float64 holds every whole number
 
 
 def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> NDArray[Any]:
@@ -27,9 +28,11 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
     Raises
     ------
     InputError
-        What is no array, or one of other things than these numbers; masked entries; numbers beyond float64.
+        What is no array, or one of other things than these numbers; masked entries; where real numbers are asked
+        for, one that is none of float64.
     """
-    if type(values) is np.ndarray and values.dtype.char in "fdl" and values.dtype.kind in kinds:
+    quick = "fd" if "f" in kinds else "l"
+    if type(values) is np.ndarray and values.dtype.char in quick and values.dtype.isnative:
         return values
     try:
         array = _in_numpy(values)
@@ -42,11 +45,74 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         raise InputError(f"{part} has masked entries; fill them, or leave their rows out", part)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if (
+        isinstance(values, list | tuple)
+        and "f" in kinds
+        and (whole := _whole_numbers(values, array)) is not None
+    ):
+        return in_float64(part, whole)
     if array.size and array.dtype.kind not in kinds:  # what is empty has no type of its own
         raise InputError(expected or f"{part} must be made of real numbers, not {_noun(array)}", part)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        return _in_float64(part, array)
+        return in_float64(part, array)
+    if (
+        array.dtype.kind in "iu" and kinds == "fiu"
+    ):  # where names may stand they are labels, which are no floats
+        in_float64(part, array)
     return array
+
+
+def in_float64(part: str, values: Any) -> Array:
+    """The same numbers as float64, none of them rounded: of an array, or of Python's numbers in lists.
+
+    This is the one rule for whole numbers and for floats that are wider than float64, wherever they come from.
+
+    Raises
+    ------
+    InputError
+        The first of them that float64 does not hold, and its place.
+
+    Examples
+    --------
+    >>> in_float64("W", [[2**60, 0.5]])
+    array([[1.15292150e+18, 5.00000000e-01]])
+    >>> in_float64("W", [[2**53 + 1, 2**53]])
+    Traceback (most recent call last):
+        ...
+    xegrad.errors.InputError: W[0, 0] is 9007199254740993, which float64 does not hold; the nearest that it does is \
+9007199254740992
+    """
+    array = values if isinstance(values, np.ndarray) else np.array(values, dtype=object)
+    if array.dtype.kind == "O":
+        rounded = np.fromiter(map(_nearest, array.flat), np.float64, array.size).reshape(array.shape)
+    else:
+        with np.errstate(all="ignore"):
+            rounded = array.astype(np.float64)
+    if array.dtype.kind == "f":
+        suspects = (rounded != array) & ~np.isnan(rounded)
+    elif array.dtype.itemsize < 8:
+        return rounded
+    else:
+        suspects = np.abs(rounded) >= WHOLE
+    for index in np.argwhere(suspects) if suspects.any() else ():
+        place = tuple(index.tolist())
+        value, nearest = array[place], float(rounded[place])
+        if isinstance(value, np.integer):
+            value = int(value)
+        if value != nearest:  # Python compares whole numbers with floats without rounding them
+            where = f"{part}{' at ' if ' ' in part else ''}{list(place)}" if place else part
+            if math.isinf(nearest):
+                raise InputError(f"{where} is too large for float64, whose largest number is 1.8e308", part)
+            shown, instead = f"{value} in {array.dtype}", "round it first"
+            if isinstance(value, int):
+                shown, instead = (
+                    short(str(value), 40),
+                    f"the nearest that it does is {short(str(int(nearest)), 40)}",
+                )
+            raise InputError(f"{where} is {shown}, which float64 does not hold; {instead}", part)
+    return rounded
 
 
 def precision_of(values: Any) -> str | None:
@@ -115,7 +181,14 @@ def is_finite(array: Array) -> bool:
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Raise InputError where a part has another shape."""
     if shape != expected:
-        raise InputError(f"{part} is {size_of(shape)}, but {size_of(expected)} is expected", part)
+        raise InputError(f"{part} is {not_of_size(shape, expected)}", part)
+
+
+def not_of_size(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """4 numbers, but 5 are expected; or 1 x 3, but 3 x 5 is expected."""
+    if len(expected) == 1:
+        return f"{size_of(shape)}, but {expected[0]}{' numbers' * (len(shape) > 1)} are expected"
+    return f"{size_of(shape)}, but {size_of(expected)} is expected"
 
 
 def size_of(shape: tuple[int, ...]) -> str:
@@ -134,6 +207,8 @@ def _in_numpy(values: Any) -> NDArray[Any]:
     try:
         if hasattr(values, "__array__") or not speaks_dlpack:
             return np.asarray(values)
+    except OverflowError:  # a whole number that is longer than any float
+        return np.array(values, dtype=object)
     except (TypeError, RuntimeError, BufferError):
         if isinstance(values, list | tuple):  # of tensors
             return np.asarray([_in_numpy(value) for value in values])
@@ -159,12 +234,19 @@ def _noun(array: NDArray[Any]) -> str:
     return "text" if array.dtype.kind in "US" else str(array.dtype)
 
 
-def _in_float64(part: str, array: NDArray[Any]) -> Array:
-    """The same numbers, of a wider type, as float64."""
-    with np.errstate(all="ignore"):
-        rounded = array.astype(np.float64)
-    if not np.array_equal(rounded, array, equal_nan=True):
-        raise InputError(
-            f"{part} is {array.dtype} and has numbers that float64 does not; round them first", part
-        )
-    return rounded
+def _whole_numbers(values: Any, array: NDArray[Any]) -> NDArray[Any] | None:
+    """Python's numbers as they are, where numpy may have rounded one or found it too long; else None."""
+    is_rounded = array.dtype.kind == "f" and bool((np.abs(array) >= WHOLE).any())
+    if not (is_rounded or array.dtype.kind == "O"):
+        return None
+    numbers = np.array(values, dtype=object)
+    are_numbers = all(isinstance(one, int | float | np.number) for one in numbers.flat)
+    return numbers if numbers.shape == array.shape and are_numbers else None
+
+
+def _nearest(value: Any) -> float:
+    """The float that is nearest to a number; infinite where it is beyond the largest."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

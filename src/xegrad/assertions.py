@@ -14,7 +14,7 @@ import numpy as np
 from xegrad import bounds, verification
 from xegrad.arrays import array_of, type_name
 from xegrad.claim import Claim, by_name, claimed
-from xegrad.errors import InputError, shown
+from xegrad.errors import InputError, one_line, shown
 from xegrad.formats import naming
 from xegrad.formats.claim import in_shape
 from xegrad.formats.raw_problem import RawProblem
@@ -278,5 +278,5 @@ def _assert(verdict: Callable[[], Verification]) -> None:
         from xegrad.display.verification import verification_view
 
         report = drawn(verification_view(verified, PageSettings(width=WIDTH, heatmaps=False)), "table", WIDTH)
-        warnings = (f"warning: {sentence}\n" for sentence in verified.problem.targets.warnings)
+        warnings = (f"{one_line(f'warning: {sentence}')}\n" for sentence in verified.warnings)
         raise AssertionError("".join((report, *warnings)).rstrip())

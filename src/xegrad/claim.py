@@ -71,7 +71,7 @@ class Claimed(msgspec.Struct, frozen=True, eq=False):
 
 
 class Claim(msgspec.Struct, frozen=True, eq=False):
-    """What is claimed of a problem: gradients by their names, a loss, steps of the chain.
+    """What is claimed of a problem: gradients by their names, a loss, steps of the chain; and notes on how it was read.
 
     Each is a `Claimed`, or a list, an array, or a tensor of torch, whose numbers are what they are.
 
@@ -84,11 +84,16 @@ class Claim(msgspec.Struct, frozen=True, eq=False):
     gradients: Mapping[str, Claimed] = {}
     loss: Claimed | None = None
     steps: Mapping[str, Claimed] = {}
+    notes: Sequence[str] = ()
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, gradients: Mapping[str, Any] = {}, loss: Any = None, steps: Mapping[str, Any] = {}
+            self,
+            gradients: Mapping[str, Any] = {},
+            loss: Any = None,
+            steps: Mapping[str, Any] = {},
+            notes: Sequence[str] = (),
         ) -> None: ...
 
     __repr__ = notebook.one_line()

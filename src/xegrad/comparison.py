@@ -21,6 +21,7 @@ from xegrad.methods import Evaluation
 from xegrad.targets import Array
 
 ROUNDED = 2.0**-50
+DIGIT = 0.1  # of the exact value: what is further off has no correct digit
 PIECE = 2**15  # entries that stay in the cache, with all that is made of them
 
 
@@ -112,7 +113,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """
         size = np.abs(self.candidate - self.reference)
         most = size + (self.error + ROUNDED * size)
-        has_digits = 2 * most < np.abs(self.reference) - self.error
+        has_digits = most < DIGIT * (np.abs(self.reference) - self.error)
         return bool(has_digits.all() and (most <= self.bound).all() and np.isfinite(self.bound).all())
 
     @kept
@@ -238,11 +239,13 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @kept
     def no_correct_digit(self) -> NDArray[np.bool_]:
-        """Entries that differ from their reference and are not finite, or off by half of it or more, if it is not 0."""
+        """Entries that differ from their reference, of which one is not finite, or that are off by more than `DIGIT` of
+        it, if it is not 0."""
         _, least, _ = self._distances
-        far: NDArray[np.bool_] = least >= (np.abs(self.reference) + self.error) / 2
+        far: NDArray[np.bool_] = least > DIGIT * (np.abs(self.reference) + self.error)
+        is_infinite = np.isinf(self.reference) & np.isfinite(self.error)
         differs = self.candidate != self.reference
-        return differs & (self._is_no_number | (far & self.nonzero))
+        return differs & (self._is_no_number | is_infinite | (far & self.nonzero))
 
     @kept
     def perhaps_no_digit(self) -> NDArray[np.bool_]:
@@ -251,8 +254,16 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
             return self.no_correct_digit
         *_, most = self._distances
         with np.errstate(all="ignore"):
-            far = ~(most < (np.abs(self.reference) - self.error) / 2) & (self.error != 0)
+            far = ~(most <= DIGIT * (np.abs(self.reference) - self.error)) & (self.error != 0)
         return self.no_correct_digit | far
+
+    @cached_property
+    def is_without_digits(self) -> bool | None:
+        """Whether no entry that is not 0 has a correct digit; None if that is open."""
+        if (self.nonzero & ~self.perhaps_no_digit).any() or not self.perhaps_nonzero.any():
+            return False
+        has_none = self.nonzero.any() and (self.no_correct_digit | ~self.perhaps_nonzero).all()
+        return True if has_none else None
 
     @kept
     def correct_digits(self) -> NDArray[np.int8]:

@@ -1,10 +1,14 @@
-"""Every error xegrad raises on purpose."""
+"""Every error xegrad raises on purpose, and what a message says of long values and of many."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from xegrad.inert import inert
 
 Faults = Iterator[tuple[str, str]]  # what is wrong, in a sentence, and the part that it is about
 
 LONGEST = 60  # characters of a value within a message
+LONGEST_MESSAGE, ITS_END = 300, 60  # characters of a message, and of its end where it is cut
+LISTED = 120  # characters of a list within a message
 
 
 class XegradError(Exception):
@@ -18,6 +22,9 @@ class XegradError(Exception):
     ...     print(error)
     reduction is 'max'; it is one of mean, sum, none
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(XegradError):
@@ -43,14 +50,52 @@ class UsageError(XegradError):
     """The command was called in a way that means nothing, or two things."""
 
 
+def one_line(message: str) -> str:
+    """A message as it is shown: inert, in one line, and of one that is too long its beginning and its end.
+
+    Whatever says something to a person passes through here: errors do so when they are raised.
+    """
+    message = inert(message)
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    end = message[-ITS_END:]
+    start = LONGEST_MESSAGE - ITS_END - len(f" … ({len(message):,} more characters) … ")
+    more = f" … ({len(message) - start - ITS_END:,} more characters) … "
+    return f"{message[:start]}{more}{end}"
+
+
 def shown(value: object) -> str:
     """A value within a message: in one line, and cut where it is long."""
     return short(" ".join(repr(value).split()), LONGEST)
 
 
 def short(text: str, longest: int = 30) -> str:
-    """The text, cut where it is too long for a message."""
+    """The text, inert, cut where it is too long for a message."""
+    text = inert(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def listed(words: Iterable[str], room: int = LISTED, last: str = ", ") -> str:
+    """The words as a list within a message; of many the first, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["cat", "dog", "cow"], last=" and ")
+    'cat, dog and cow'
+    >>> listed(map(str, range(100_000)), room=20)
+    '0, 1, 2, 3, 4, 5 and 99,994 more'
+    """
+    words = [*words]
+    texts, taken = [], 0
+    for word in words:
+        texts.append(short(word))
+        taken += len(texts[-1]) + 2
+        if taken > room and len(texts) > 1:
+            texts.pop()
+            break
+    if more := len(words) - len(texts):
+        return f"{', '.join(texts)} and {more:,} more"
+    return last.join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
 def refuse(faults: Faults) -> None:

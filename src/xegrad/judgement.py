@@ -16,10 +16,10 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from xegrad import bounds, layer, notebook
+from xegrad import bounds, notebook
 from xegrad.arrays import array_of, check_shape
 from xegrad.claim import Reading
-from xegrad.comparison import Comparison, numbers_of
+from xegrad.comparison import DIGIT, Comparison, numbers_of
 from xegrad.methods import Evaluation, without_exact
 from xegrad.naming import gradient_name
 from xegrad.problem import Problem
@@ -74,12 +74,14 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def is_open(self) -> bool:
         """Whether exact values that are known better could say more, of any entry or of the bound."""
-        if self.comparison.open.any() or self._is_vacuous is None:
+        if self.comparison.open.any() or self.is_vacuous is None:
             return True
-        return not self.wrong.any() and bool(self._perhaps_lost.any())
+        if self.wrong.any():
+            return False
+        return bool(self._perhaps_lost.any()) or self.comparison.is_without_digits is None
 
     @cached_property
-    def _is_vacuous(self) -> bool | None:
+    def is_vacuous(self) -> bool | None:
         """Whether the bound exceeds half of every entry that is not 0, and catches nothing; None if that is open."""
         against = self.comparison
         if not self.tolerance.derived or against.has_any("resolved") or not against.perhaps_nonzero.any():
@@ -106,22 +108,32 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         some = against.at(entries)
         size = np.abs(some.reference)
         for error in bounds.of_careful(self.problem, self.name, self.tolerance.arithmetic, entries):
-            is_hidden = 2 * error > size + some.error
+            is_hidden = error > DIGIT * (size + some.error)
             if is_hidden.all():
                 break
-        is_lost = some.no_correct_digit & (2 * error <= size - some.error)
+        is_lost = some.no_correct_digit & (error <= DIGIT * (size - some.error))
         lost, perhaps = np.zeros_like(lost), np.zeros_like(lost)
         lost.ravel()[entries], perhaps.ravel()[entries] = is_lost, ~(is_lost | is_hidden)
         return lost, perhaps
+
+    @cached_property
+    def hides_digits(self) -> bool:
+        """Whether no entry has a correct digit, and printing left the first digit of each of them open."""
+        against, resolution = self.comparison, self.reading.resolution
+        if not np.any(resolution) or not against.is_without_digits:
+            return False
+        return bool((resolution > DIGIT * (np.abs(against.reference) + against.error)).all())
 
     @cached_property
     def outcome(self) -> str:
         """RIGHT, DIGITS_LOST, WRONG or UNDECIDED."""
         if self.wrong.any():
             return WRONG
-        if self._is_vacuous or self.comparison.unbounded.any() or self.is_open:
+        if self.is_vacuous or self.comparison.unbounded.any() or self.is_open or self.hides_digits:
             return UNDECIDED
-        return DIGITS_LOST if self.lost.any() else RIGHT
+        if self.lost.any():
+            return DIGITS_LOST
+        return UNDECIDED if self.comparison.is_without_digits else RIGHT
 
     @cached_property
     def pattern(self) -> str:
@@ -240,7 +252,7 @@ def judge(
         allowed = np.where(unknown, np.inf, allowed)
     candidate = candidate.astype(np.float64, copy=False)
     comparison = Comparison(reference, candidate, allowed, _error(exact, name, tolerance))
-    return Judgement(problem, name, comparison, tolerance, exact)
+    return Judgement(problem, name, comparison, tolerance, exact, Reading(resolution))
 
 
 def _error(reference: Evaluation, name: str, tolerance: Tolerance) -> Any:
@@ -287,22 +299,3 @@ def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
         return {}
     times = {option: float(np.nanmedian(now / other)) for option, other in zip(others, narrow, strict=True)}
     return {option: many for option, many in times.items() if many > 1.1}
-
-
-def cause_of_nonfinite(problem: Problem, precision: str) -> str:
-    """The mistake whose signature the logits show, for a candidate that is not finite; nothing if none."""
-    largest, smallest = {"float64": (709.78, -745.13), "float32": (88.72, -103.97)}[precision]
-    logits = layer.forward(problem).logits
-    top = logits.max(axis=-1)
-    if (top > largest).any():
-        overflow = f"a logit is {top.max():.6g}, and exp of more than {largest} overflows in {precision}"
-        return f"{overflow}: subtract the row's maximum before exp"
-    if (top < smallest).any():
-        underflow = f"all logits of a row are below {smallest}, where exp underflows to 0 in {precision}"
-        return f"{underflow}, and 0/0 is no number: subtract the row's maximum, not max(0, maximum)"
-    targets = problem.targets.effective(problem.n_classes, problem.dtype)
-    shifted = logits - top[..., None]
-    if not ((targets != 0) & (shifted < smallest)).any():
-        return ""
-    underflow = "the probability of a target class underflows to 0"
-    return f"{underflow}, and the chain's 1/S times 0 is no number: use the shortcut"

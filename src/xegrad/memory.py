@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from typing import Protocol
@@ -22,6 +23,9 @@ GROUPS = (  # of processes: the files that say what they may take, and what they
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 LITTLE = 2**28  # bytes that nobody is asked for
+TO_BEGIN = 160 * 2**20  # bytes of addresses that numpy, its BLAS and a small problem take
+FOR_THREADS = 2**32  # bytes of addresses, of which the threads of a BLAS may take a good part
+FREE = 2**24  # bytes that any file may take
 
 
 # Of mallopt, in malloc.h of glibc.
@@ -40,6 +44,35 @@ def keep_pages() -> None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 2**26)
+
+
+def check_start() -> None:
+    """Raise XegradError where the process may not have the addresses that numpy takes, as by ulimit -v.
+
+    A BLAS that gets none ends the process itself, with a line and a status of its own.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = [resource.getrlimit(which)[0] for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    if all(limit == resource.RLIM_INFINITY for limit in limits):
+        return
+    limit = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    if limit < FOR_THREADS:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import mmap
+
+    try:
+        mmap.mmap(-1, TO_BEGIN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        raise XegradError(
+            f"this process may have {_size(limit)} of addresses, too few for numpy; raise ulimit -v"
+        ) from None
+    import numpy as np
+
+    square = np.ones((64, 64))
+    square @ square  # the BLAS takes what it needs once
 
 
 class Sized(Protocol):
@@ -68,8 +101,12 @@ def max_memory(limit: int | str | None) -> AbstractContextManager[None]:
 
 
 def shared_among(n_processes: int) -> AbstractContextManager[None]:
-    """Within the block, so many processes compute at a time, and each may take its part of what is allowed."""
+    """Within the block, so many processes compute at a time; more than the part of one raises `CrowdedError`."""
     return having(_processes, n_processes)
+
+
+class CrowdedError(Exception):
+    """This takes more than the part of one of several processes, though not more than is allowed to one alone."""
 
 
 def check(inputs: Sized, *steps: int, held: int = 0) -> None:
@@ -77,20 +114,101 @@ def check(inputs: Sized, *steps: int, held: int = 0) -> None:
 
     This is the one sum of a computation's memory: what a step takes is free again before the next one begins.
     """
-    limit, beside, n_processes = _limit.get(), held + max(steps), _processes.get()
-    if limit is None and beside < LITTLE:
-        return
-    needed, allowed = inputs.nbytes + beside, limit
-    if allowed is None:
-        if (free := available()) is None:
+    needed, there = inputs.nbytes + held + max(steps), inputs.nbytes
+    if refusal := _refusal(needed, there, f"this takes {_size(needed)} with W and x", "give fewer rows"):
+        raise XegradError(refusal)
+
+
+def check_making(n_bytes: int) -> None:
+    """Raise XegradError where to make a problem takes more than is allowed."""
+    if refusal := _refusal(
+        n_bytes, 0, f"this problem takes {_size(n_bytes)}", "ask for fewer rows, inputs or classes"
+    ):
+        raise XegradError(refusal)
+
+
+def check_reading(n_bytes: int, there: int = 0) -> None:
+    """Raise InputError where reading a file takes more than is allowed; so much of it is in memory already.
+
+    Text is measured by `Text`, and what has a header by that, before any of its numbers is read.
+    """
+    if n_bytes > FREE and (
+        refusal := _refusal(n_bytes, there, f"to read it takes {_size(n_bytes)}", "give less")
+    ):
+        raise InputError(refusal)
+
+
+def _refusal(needed: int, there: int, what: str, instead: str) -> str:
+    """Why this is more than is allowed, of which so much is taken already; or ""."""
+    limit, n_processes = _limit.get(), _processes.get()
+    if limit is None and needed - there < LITTLE:
+        return ""
+    allowed = _allowed(there)
+    if allowed is None or needed <= allowed // n_processes:
+        return ""
+    if needed <= allowed:
+        raise CrowdedError(f"{what}, and {_size(allowed)} is for all {n_processes} processes")
+    which = "is allowed" if limit is not None else "is half of what is available"
+    return (
+        f"{what}, and {_size(allowed)} {which}: {instead}, or --max-memory {_size(needed).replace(' ', '')}"
+    )
+
+
+def _allowed(there: int) -> int | None:
+    """The bytes that all processes may take, of which so much is taken already."""
+    if (limit := _limit.get()) is not None or (free := available()) is None:
+        return limit
+    return (free + there) // 2
+
+
+# Bytes that reading takes at most for each word, list and object of a text, beside three times the text itself, as
+# measured (tests/test_memory.py): "json" of a problem, "table" of one in CSV, "claim" of what is printed.
+OF_TEXT: Mapping[str, tuple[int, int, int]] = {
+    "json": (60, 110, 320),
+    "table": (260, 0, 0),
+    "claim": (400, 110, 320),
+}
+_IN_WORDS = bytes(
+    ord("a" if chr(code).isalnum() or chr(code) in "._" or code > 127 else " ") for code in range(256)
+)
+
+
+class Text:
+    """The pieces of a text that is read, as they come; refused as soon as reading them takes more than is allowed.
+
+    Examples
+    --------
+    >>> text = Text("json")
+    >>> with max_memory("20MB"):
+    ...     for piece in 300 * [1000 * b"[0],"]:
+    ...         text.add(piece)
+    Traceback (most recent call last):
+        ...
+    xegrad.errors.InputError: to read it takes 21 MB, and 20 MB is allowed: give less, or --max-memory 21MB
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.pieces: list[bytes] = []
+        self._of_word, self._of_list, self._of_object = OF_TEXT[kind]
+        self._size = self._n_counted = self._counted = self._at_most = 0
+
+    def add(self, piece: bytes) -> None:
+        """One more piece.  Words are only counted where there is not enough for as many as it may have."""
+        self.pieces.append(piece)
+        self._size += len(piece)
+        # [0], has a word and a list in four bytes; of words alone there is one in two.
+        most_of_byte = 3 + max(self._of_word // 2, (self._of_word + self._of_list) // 4)
+        self._at_most += most_of_byte * len(piece) + self._of_object * piece.count(b"{")
+        allowed = _allowed(self._size)
+        if self._counted + self._at_most <= (allowed if allowed is not None else LITTLE) // _processes.get():
             return
-        allowed = (free + inputs.nbytes) // 2
-    if needed > allowed // n_processes:
-        which = "is allowed" if limit is not None else "is half of what is available"
-        each = f" to all {n_processes} processes" if n_processes > 1 else ""
-        needs = f"this takes {_size(needed)} with W and x, and {_size(allowed)} {which}{each}"
-        would_do = _size(needed * n_processes).replace(" ", "")
-        raise XegradError(f"{needs}: give fewer rows, or --max-memory {would_do}")
+        for counted in self.pieces[self._n_counted :]:
+            self._counted += 3 * len(counted) + self._of_word * (
+                counted.translate(_IN_WORDS).count(b" a") + 1
+            )
+            self._counted += self._of_list * counted.count(b"[") + self._of_object * counted.count(b"{")
+        self._n_counted, self._at_most = len(self.pieces), 0
+        check_reading(self._counted, self._size)
 
 
 def available() -> int | None:
@@ -119,7 +237,7 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]i?)?b?\s*", text.lower())
     if match is None:
         raise InputError(f"{shown(text)} is no size of memory; one such as 2GiB or 500MB is expected")
-    return int(float(match[1]) * UNITS[match[2] or ""])
+    return int(min(float(match[1]) * UNITS[match[2] or ""], 2.0**63))
 
 
 def _size(n_bytes: int) -> str:
@@ -127,4 +245,4 @@ def _size(n_bytes: int) -> str:
     unit = next((unit for unit in "tgmk" if n_bytes >= UNITS[unit]), "")
     tenths = -(-10 * n_bytes // UNITS[unit])
     tenths = -(-tenths // 10) * 10 if tenths >= 100 else tenths
-    return f"{tenths / 10:g} {unit.upper().replace('K', 'k')}B"
+    return f"{tenths / 10:.15g} {unit.upper().replace('K', 'k')}B"

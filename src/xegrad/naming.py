@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xegrad.errors import InputError, short, shown
+from xegrad.errors import InputError, shown
+from xegrad.inert import cells, cut, inert
 from xegrad.vocabulary import ALIASES, AXES, NAMES, SYMBOLS, count
 
 if TYPE_CHECKING:
     from xegrad.problem import Problem
 
-LONGEST = 40  # characters of a name within a sentence
+LONGEST = 40  # columns of a name within a sentence
+SHORTEST = 6  # columns that are left of it in a table
+LONGEST_PATH, ITS_START = 120, 40  # characters of a path, and of its beginning where it is cut
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -72,44 +75,64 @@ def class_in_short(problem: Problem, index: int) -> str:
 
 def input_in_short(problem: Problem, index: int) -> str:
     """The name of an input, or "input 2" where inputs have no names."""
+    return input_within(problem, index, LONGEST)
+
+
+def class_within(problem: Problem, index: int, columns: int) -> str:
+    """The name of a class in so many columns: one that is cut has its index before it, which tells it apart."""
+    return str(index) if problem.classes is None else _within(problem.classes[index], index, columns)
+
+
+def input_within(problem: Problem, index: int, columns: int) -> str:
+    """The name of an input in so many columns, as that of a class, or "input 2"."""
     if problem.input_names is None:
         return f"input {index}"
-    return short(printable(problem.input_names[index]), LONGEST)
+    return _within(problem.input_names[index], index, columns)
 
 
-def class_within(problem: Problem, index: int, width: int) -> str:
-    """The name of a class in so many characters: one that is cut has its index before it, which tells it apart."""
-    if problem.classes is None:
-        return str(index)
-    name = printable(problem.classes[index])
-    return name if len(name) <= width else f"{index} {name}"[: width - 1] + "…"
+def _within(name: str, index: int, columns: int) -> str:
+    """The name, or its index and the beginning of the name, or where there is no room for that the index, whole."""
+    name = inert(name)
+    if cells(name) <= columns:
+        return name
+    room = columns - len(f"{index} ")
+    return f"{index} {cut(name, room)}" if room > 1 else str(index)
 
 
 def source_name(path: object) -> str:
-    """What messages call a file, or - for standard input."""
-    return "standard input" if str(path) == "-" else str(path)
+    """What messages call a file, or - for standard input; of a long path the beginning and the end."""
+    if str(path) == "-":
+        return "standard input"
+    text = inert(str(path))
+    if len(text) <= LONGEST_PATH:
+        return text
+    return f"{text[:ITS_START]}…{text[ITS_START + 1 - LONGEST_PATH :]}"
 
 
-def printable(text: str) -> str:
-    """The text with what a terminal would obey (control and format characters) spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def entry_of(problem: Problem, name: str, flat_index: int, longest: int = LONGEST) -> str:
+def entry_of(problem: Problem, name: str, flat_index: int, room: int = 0) -> str:
     """W[input 1, class cow], b[class cow], x[row 0, input 1] or logits[row 0, class cow] of a flat index.
 
-    One example has no row to name; an input that has a name is called by it alone.  The name of a class has so many
-    characters at most.
+    One example has no row to name; an input that has a name is called by it alone.  Where it has `room`, in columns,
+    names are cut to fit into it.
     """
-    places = []
-    for axis, index in zip(AXES[name], problem.place(name, flat_index), strict=True):
-        if axis == "class":
-            places.append(f"class {class_within(problem, index, longest)}")
-        elif axis == "input":
-            places.append(input_in_short(problem, index))
-        elif problem.n_rows > 1:
-            places.append(f"{axis} {index}")
-    return f"{SYMBOLS[name]}[{', '.join(places)}]"
+    places = dict(zip(AXES[name], problem.place(name, flat_index), strict=True))
+    if problem.n_rows == 1:
+        places.pop("row", None)
+    known = {"input": problem.input_names or (), "class": problem.classes or ()}
+    names = {axis: inert(known[axis][index]) for axis, index in places.items() if known.get(axis)}
+
+    def written(names: Mapping[str, str]) -> str:
+        texts = {axis: names.get(axis, str(index)) for axis, index in places.items()}
+        starts = {axis: "" if axis == "input" and axis in names else f"{axis} " for axis in places}
+        return f"{SYMBOLS[name]}[{', '.join(starts[axis] + texts[axis] for axis in places)}]"
+
+    shares = dict.fromkeys(names, LONGEST)
+    if room and names:
+        free = room - cells(written(dict.fromkeys(names, "")))
+        half = max(SHORTEST, free // len(names))
+        taken = {axis: min(cells(name), half) for axis, name in names.items()}
+        shares = {axis: max(half, free - sum(taken.values()) + taken[axis]) for axis in names}
+    return written({axis: _within(name, places[axis], shares[axis]) for axis, name in names.items()})
 
 
 def layer_in_words(problem: Problem, *, transpose: bool) -> str:

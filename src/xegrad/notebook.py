@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from xegrad.inert import inert
+
 MOST = 64  # entries of an array that are all shown
 DIGITS = 6
 MOST_LISTED = 4  # of a list within a line
@@ -19,10 +21,10 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[Any] = (), caption: st
 
 
 def cell(value: Any) -> str:
-    """A cell as text that HTML takes for nothing else."""
+    """A number or a text that HTML takes for nothing else, and that does nothing."""
     from html import escape  # it is slow to import, and few look at a notebook
 
-    return escape(f"{value + 0.0:.{DIGITS}g}" if isinstance(value, float) else str(value))
+    return escape(f"{value + 0.0:.{DIGITS}g}" if isinstance(value, float) else inert(str(value)))
 
 
 def one_line(*names: str) -> Callable[[Any], str]:
@@ -47,7 +49,7 @@ def brief(value: Any) -> str:
         return f"({', '.join(map(brief, value[:MOST_LISTED]))}{more})"
     if callable(value):
         return getattr(value, "__name__", "function")
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else repr(value)
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else inert(repr(value))
 
 
 def _is_nothing(value: Any) -> bool:

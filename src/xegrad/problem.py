@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xegrad import notebook
 from xegrad.arrays import array_of, is_finite, sealed, type_name
 from xegrad.errors import Faults, refuse, shown
+from xegrad.inert import is_unicode
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import AUTO, AXES, COMPUTED_IN, HALF, SYMBOLS, count
 
@@ -302,6 +303,9 @@ def _faults_of_names(names: tuple[str, ...] | None, noun: str, size: int, key: s
         return
     if not all(isinstance(name, str) for name in names):
         yield f"{noun} names must be strings", key
+    if not is_unicode("".join(names)):
+        index = next(index for index, name in enumerate(names) if not is_unicode(name))
+        yield f"the name of {noun} {index} is {shown(names[index])}, which is no text in UTF-8", key
     if len(names) != size:
         yield f"{count(len(names), f'{noun} name')} for {count(size, noun)}", key
     first: dict[str, int] = {}
@@ -310,7 +314,7 @@ def _faults_of_names(names: tuple[str, ...] | None, noun: str, size: int, key: s
             yield f"{noun} {index} has no name: it is empty", key
         if (same := first.setdefault(name, index)) != index:
             both = count(2, noun).removeprefix("2 ")
-            yield f"{both} {same} and {index} are both named {name!r}; names must differ", key
+            yield f"{both} {same} and {index} are both named {shown(name)}; names must differ", key
 
 
 def _first_entry(name: str, part: Array, which: NDArray[np.bool_]) -> str:

@@ -71,19 +71,24 @@ class Field(msgspec.Struct, frozen=True):
         return self.kind.expected + ", ".join(self.words)
 
 
+# Whole numbers stay what they are: float64 may not hold them, which is said.
+Number = int | float
+NUMBERS = list[Number | list[Number]]
+LISTED_LABELS = list[Number | str | list[Number]]
+
 _VALUE = "A value (0.1,-0.5 or JSON in brackets), a file, or FILE:KEY."
 
 # fmt: off
 FIELDS: Mapping[str, Field] = {
-    "W": Field(list[list[float]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
+    "W": Field(list[list[Number]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
         f"The weights W, inputs x classes. {_VALUE}", ALIASES["W"]),
-    "x": Field(list[float | list[float]], ARRAY, ("-x", "--inputs"), "VALUE|FILE",
+    "x": Field(NUMBERS, ARRAY, ("-x", "--inputs"), "VALUE|FILE",
         f"The input x, or rows of it. {_VALUE}", ALIASES["x"]),
-    "label": Field(int | str | list[int | float | str | list[float]], LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
+    "label": Field(int | str | LISTED_LABELS, LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
         "The label: an index from 0, a name, a list. For one x, a JSON list of T numbers is a target; for rows "
         "of x, a JSON list holds the label or the target of each row.",
         ("labels", "y", "target", "targets")),
-    "b": Field(list[float], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"The bias b. {_VALUE}", ALIASES["b"]),
+    "b": Field(list[Number], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"The bias b. {_VALUE}", ALIASES["b"]),
     "classes": Field(list[str], LIST_OF_NAMES, ("--classes",), "NAMES",
         "The class names, in the order of the columns of W. Commas stand between them.", ("class_names", "names")),
     "input_names": Field(list[str], LIST_OF_NAMES, ("--input-names",), "NAMES",
@@ -92,7 +97,7 @@ FIELDS: Mapping[str, Field] = {
         "W is stored classes x inputs, as PyTorch does. Gradients come out in the same layout. --no-transpose: it is "
         "not, whatever the file says.",
         ("transposed",)),
-    "class_weights": Field(list[float], ARRAY, ("--class-weights",), "VALUE|FILE",
+    "class_weights": Field(list[Number], ARRAY, ("--class-weights",), "VALUE|FILE",
         "A weight for each class, as in PyTorch.", ("weight_of_classes",)),
     "label_smoothing": Field(float, NUMBER, ("--label-smoothing",), "EPS",
         "Label smoothing, from 0 to 1.", ("smoothing",)),

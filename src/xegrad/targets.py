@@ -327,3 +327,11 @@ def _sum(row: list[float]) -> float:
         return math.fsum(row)
     except OverflowError:
         return math.inf
+
+
+def as_float(number: Fraction) -> float:
+    """The nearest float; infinite where a sum of weights is larger than any."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf

@@ -93,6 +93,7 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     diagnosed_if: Mapping[str, Supposition] = {}
     steps_right_if: Options | None = None
     fits: Mapping[str, Sequence[str]] = {}  # of what is wrong, and has the shape of other gradients: which
+    notes: Sequence[str] = ()  # on how the claim was read
 
     __repr__ = notebook.one_line("verified", "judgements")
 
@@ -100,6 +101,11 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
         """Whether what is claimed under this name counts as verified."""
         counted = (RIGHT,) if self.strict else (RIGHT, DIGITS_LOST)
         return self.judgements[name].outcome in counted and name not in self.misshapen
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed but hardly ever meant, of the problem and of the claim."""
+        return [*self.problem.targets.warnings, *self.notes]
 
     @property
     def verified(self) -> bool:
@@ -175,6 +181,7 @@ def verify(
         diagnosed_if=of_parts("diagnosed_if"),
         steps_right_if=steps_right_if,
         fits={name: parts[name].claimed.fits for name in diagnoses if parts[name].claimed.fits},
+        notes=claim.notes,
     )
 
 

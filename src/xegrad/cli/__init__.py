@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
-from xegrad.cli.choices import nearest
-from xegrad.errors import XegradError
-from xegrad.naming import printable
+from xegrad.cli.choices import nearest, of_numbers
+from xegrad.errors import UsageError, XegradError
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130
+
+NO_MEMORY = "there is not enough memory; give fewer rows, or say with --max-memory what there is"
 
 # What each command does in a few words; it is the function `command` of the module of its name.
 COMMANDS = {
@@ -55,7 +57,10 @@ class Commands(TyperGroup):
 
         command = import_module(f"xegrad.cli.{cmd_name}").command
         app.command(cmd_name, cls=Command, context_settings=SETTINGS)(command)
-        return typer.main.get_command(app)
+        command = typer.main.get_command(app)
+        for parameter in command.params:
+            of_numbers(parameter)
+        return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The commands with what they do, without importing them."""
@@ -113,6 +118,8 @@ def main(arguments: Sequence[str]) -> int:
 
         know_shells()
     try:
+        if any("\0" in argument for argument in arguments):
+            raise UsageError("an argument holds a null byte, which no name and no number has")
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False, color=_color())
         sys.stdout.flush()
     except XegradError as error:
@@ -120,14 +127,18 @@ def main(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         return print_trouble(_usage_message(error))
     except MemoryError:
-        return print_trouble("there is not enough memory for a problem of this size")
+        return print_trouble(NO_MEMORY)
+    except RecursionError:
+        return print_trouble(
+            "something that was given is nested too deeply; a problem is one of lists of lists"
+        )
     except (BrokenPipeError, SystemExit):
         # The reader has gone (typer exits by itself then, and only then): nothing is wrong.
         _abandon_output()
         return DONE
     except OSError as error:
         _abandon_output()
-        return print_trouble(f"standard output cannot be written: {error.strerror or error}")
+        return print_trouble(_of_system(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return status if isinstance(status, int) else DONE
@@ -140,18 +151,26 @@ def _color() -> bool | None:
     return True if os.environ.get("CLICOLOR_FORCE", "0") != "0" else None
 
 
+def _of_system(error: OSError) -> str:
+    """What the system refused: files and memory, or else, where nothing is named, standard output."""
+    if error.errno == errno.ENOMEM:
+        return NO_MEMORY
+    if error.filename is not None or error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.filename or 'cannot go on'}: {error.strerror}"
+    return f"standard output cannot be written: {error.strerror or error}"
+
+
 def _abandon_output() -> None:
     """The interpreter must not flush, at its end, what could not be written."""
-    sys.stdout = sys.__stdout__ or sys.stdout
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_trouble(message: str) -> int:
     """Say on standard error what is wrong, in one line, and return the exit status for it."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"xegrad: {printable(message)}\n")
-        sys.stderr.flush()
+    from xegrad.display import screen
+
+    screen.announce(message)
     return TROUBLE
 
 

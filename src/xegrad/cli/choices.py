@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+from typer._click.types import FloatParamType, IntParamType, ParamType
 
-from xegrad.errors import UsageError
+from xegrad.errors import LONGEST, UsageError, listed, shown
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
+
+LARGEST = 2**63 - 1  # of whole numbers: that of C, of numpy and of a list
 
 # Words, or what finds them when a shell asks.
 Words: TypeAlias = "Collection[str] | Callable[[typer.Context | None], Collection[str]]"
@@ -46,6 +51,48 @@ def option(usage: str, help: str, *, values: Words = (), noun: str = "", **limit
     return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
+MaxMemory = Annotated[
+    str | None,
+    option(
+        "--max-memory SIZE", "The most memory to take, such as 2GiB. By default half of what is available."
+    ),
+]
+
+
+class Number(ParamType):
+    """A number as an option takes it: finite, whole where it counts something, and within its limits."""
+
+    name = "number"
+
+    def __init__(self, of: ParamType) -> None:
+        self.is_whole = isinstance(of, IntParamType)
+        self.least, self.most = getattr(of, "min", None), getattr(of, "max", None)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            number = int(value) if self.is_whole else float(value)
+        except ValueError:
+            number = math.nan
+        largest = LARGEST if self.is_whole else sys.float_info.max
+        if (-largest if self.least is None else self.least) <= number <= (self.most or largest):
+            return number
+        what = "a whole number" if self.is_whole else "a number"
+        if self.most is not None:
+            what += f" from {self.least} to {self.most}"
+        elif number > largest:
+            what = "a smaller number"
+        elif self.least is not None:
+            what += f" from {self.least}"
+        option = max(param.opts, key=len)
+        raise UsageError(f"{ctx.info_name}: {option} is {shown(value)}; {what} is expected")
+
+
+def of_numbers(parameter: Any) -> None:
+    """Where the values of an option or argument are numbers, let it take them as such."""
+    if isinstance(parameter.type, (IntParamType, FloatParamType)):
+        parameter.type = Number(parameter.type)
+
+
 def completing(values: Words) -> Callable[[typer.Context, str], list[str]]:
     """What completes a word that is one of these, or several between commas."""
 
@@ -70,14 +117,14 @@ def choices(
     for name in chosen:
         if name not in known:
             hint = nearest(name, [*known, *aliases])
-            listed = "" if hint and len(known) > LISTED else f"; the {what}s are {', '.join(known)}"
-            raise UsageError(f"there is no {what} {name!r}{listed}{hint}")
+            those = "" if hint and len(known) > LISTED else f"; the {what}s are {listed(known)}"
+            raise UsageError(f"there is no {what} {shown(name)}{those}{hint}")
     return [name for name in known if name in chosen]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint at the known word that is nearest, if one is near."""
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(word, known, n=1) if len(word) <= LONGEST else []
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -85,7 +132,7 @@ def choice(text: str, known: Iterable[str], what: str) -> str:
     """One of the known names."""
     chosen = choices([text], known, what)
     if len(chosen) != 1:
-        raise UsageError(f"one {what} is expected, not {text}")
+        raise UsageError(f"one {what} is expected, not {shown(text)}")
     return chosen[0]
 
 

@@ -94,7 +94,7 @@ def command(
         wanted: Exact = exact if exact is not None else "auto" if methods else False
         answer = partial(_compute_lines, methods=methods, with_respect_to=with_respect_to, exact=wanted)
         return stream.run("compute", request, output, answer)
-    destination = output.destination(request.files, FORMS)
+    destination = output.destination(FORMS)
     parts = request.read()
     computed = _compute(parts.problem(), methods, with_respect_to, exact, destination.form)
     _write(computed, parts, destination, timed=timed)
@@ -150,23 +150,19 @@ def _write(computed: Computation, parts: RawProblem, destination: Destination, *
 
 def _compute_lines(
     lines: Lines,
+    places: Sequence[int],
     overrides: RawProblem,
     *,
     methods: Sequence[str] | None,
     with_respect_to: list[str] | None,
     exact: Exact,
 ) -> Iterator[Answer]:
-    """The loss and the gradients of each line, those of one shape together."""
-    from xegrad.cli.stream import BAD_LINE
+    """The loss and the gradients of lines of one shape, computed together."""
     from xegrad.formats import ndjson
 
-    for stack in ndjson.stacks(lines, overrides):
-        if isinstance(stack, tuple):
-            place, error = stack
-            yield [place], [error], BAD_LINE
-        else:
-            names = gradients(with_respect_to, stack.problem.bias is not None)
-            yield from _computed(stack, lines, methods, names, exact)
+    for stack in ndjson.within_memory(ndjson.stack(lines, places, overrides)):
+        names = gradients(with_respect_to, stack.problem.bias is not None)
+        yield from _computed(stack, lines, methods, names, exact)
 
 
 def _computed(
@@ -178,9 +174,11 @@ def _computed(
 ) -> Iterator[Answer]:
     """The results of the problems of a stack."""
     from xegrad import computation
-    from xegrad.cli.stream import DONE_LINE
+    from xegrad.cli.tally import DONE_LINE
     from xegrad.formats.results import compute_results
 
+    by = computation.methods_for(stack.problem, methods, exact)
+    computation.check_memory(stack.problem, by, names, *_around(stack.problem, by, names, "json"))
     computed = computation.compute(stack.problem, methods, names, exact=exact)
     targets, finite = computed.problem.targets, computed.finite
     if computed.n_problems > 1 and not finite.all():

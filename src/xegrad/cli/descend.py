@@ -9,7 +9,8 @@ from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
 from xegrad.cli.choices import choice, option
 from xegrad.cli.inputs import ProblemOptions, takes_problem
-from xegrad.cli.output import OutputOptions, refuse_inputs, writer
+from xegrad.cli.output import OutputOptions
+from xegrad.cli.writing import writer
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 
@@ -58,6 +59,7 @@ def command(
             "--save FILE|-",
             "Save the problem with its new W and b. As JSON or CSV; - is standard output, and the report then goes to "
             "standard error.",
+            writable=True,
         ),
     ] = None,
     output: OutputOptions,
@@ -76,8 +78,8 @@ def command(
     """
     rate = None if learning_rate == "auto" else _rate(learning_rate)
     name = choice(method, METHODS, "method")
-    destination = output.destination(request.files, is_report=save == "-")
-    saving = None if save is None else _saving(save, request.files)
+    destination = output.destination(is_report=save == "-")
+    saving = None if save is None else _saving(save)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
     raw = request.read()
@@ -135,11 +137,10 @@ def _write(
     destination.write(result=result, view=view, plot=plot, warnings=descent.start.targets.warnings)
 
 
-def _saving(target: str, files: list[str]) -> formats.Format:
+def _saving(target: str) -> formats.Format:
     """The format of --save, by its suffix; JSON on standard output, or where there is none."""
     if target == "-":
         return formats.FORMATS["json"]
-    refuse_inputs(target, files)
     entry = formats.by_suffix(target) or formats.FORMATS["json"]
     if not entry.writes_problem:
         writable = ", ".join(known.name for known in formats.FORMATS.values() if known.writes_problem)

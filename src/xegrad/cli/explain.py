@@ -12,8 +12,10 @@ from xegrad.cli import DONE
 from xegrad.cli.choices import choices, class_names, completing, nearest, option, slip_names
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, shown
 from xegrad.vocabulary import EXPLAINED
+
+MOST_DIGITS = 20  # of an index
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -66,7 +68,13 @@ def command(
     The steps are logits, probabilities, loss, cross_entropy_jacobian (DXE), softmax_jacobian (DS),
     weighted_sum_jacobian (Dg), layer_jacobian (DL), flat_gradient, gradient, shortcut, comparison and check.
     """
-    destination = output.destination(request.files)
+    parts_of_chain = {"--step": step, "--entry": entry, "--slip": slip}
+    asked = [name for name, value in parts_of_chain.items() if value is not None]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} ask for {len(asked)} things; one of them is shown at a time")
+    destination = output.destination()
+    if asked and destination.form == "json":
+        raise UsageError(f"{asked[0]} is for a table; JSON holds the whole chain, from which jq picks")
     parts = request.read()
     problem = parts.problem()
 
@@ -107,10 +115,10 @@ def _indices(text: str, problem: Problem) -> tuple[int, int]:
         input, class_ = (_index(word, names) for word, (_, names) in zip(pair, named, strict=True))
         if input is not None and class_ is not None:
             return input, class_
-    message = f"--entry is {text!r}; an input and a class are expected, as in 1,2"
+    message = f"--entry is {shown(text)}; an input and a class are expected, as in 1,2"
     for word, (axis, names) in zip(sides[0] if sides else (), named, strict=False):
         if word and _index(word, names) is None:
-            message = f"--entry is {text!r}; there is no {axis} {word!r}{nearest(word, names)}"
+            message = f"--entry is {shown(text)}; there is no {axis} {shown(word)}{nearest(word, names)}"
     raise UsageError(message)
 
 
@@ -118,4 +126,4 @@ def _index(word: str, names: Sequence[str]) -> int | None:
     """That of a name, else the number itself; a name counts before an index."""
     if word in names:
         return names.index(word)
-    return int(word) if word.isdecimal() else None
+    return int(word) if word.isdecimal() and len(word) < MOST_DIGITS else None

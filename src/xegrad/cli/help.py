@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from xegrad import memory
 from xegrad.cli import COMMANDS
 from xegrad.cli.choices import choice, completing
 
@@ -54,6 +55,8 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Note first which help is asked for."""
+        if not {"-h", "--help"} & {*args}:
+            memory.check_start()
         has_many = len(self.get_params(ctx)) > FEW
         ctx.meta["is_short"] = has_many and "-h" in args and "--help" not in args
         return super().parse_args(ctx, args)

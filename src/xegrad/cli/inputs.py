@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +13,10 @@ import msgspec
 import typer
 
 from xegrad import formats, memory
-from xegrad.cli import TROUBLE
-from xegrad.cli.choices import class_names, option
-from xegrad.errors import LONGEST, InputError, UsageError, short
+from xegrad.cli import TROUBLE, places
+from xegrad.cli.choices import MaxMemory, class_names, option
+from xegrad.errors import LONGEST, InputError, UsageError, listed, short
+from xegrad.naming import source_name
 from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LABELS, LIST_OF_NAMES
 from xegrad.vocabulary import NAMES
 
@@ -54,13 +55,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             noun="format",
         ),
     ] = None
-    max_memory: Annotated[
-        str | None,
-        option(
-            "--max-memory SIZE",
-            "The most memory to take, such as 2GiB. By default half of what is available.",
-        ),
-    ] = None
+    max_memory: MaxMemory = None
 
     @property
     def paths(self) -> list[str]:
@@ -98,11 +93,6 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         """Whether nothing was given, and standard input is a terminal."""
         return not (self.paths or self.values or self.labels or self.label_column or self.input_format)
 
-    @property
-    def files(self) -> list[str]:
-        """Every value that may be a file, so that nothing is written over it."""
-        return [str(formats.with_key(value)[0]) for value in (*self.paths, *self.readable.values())]
-
     def read(self, *others: tuple[str, str | None]) -> RawProblem:
         """The problem.  `others` are more options that may ask for standard input."""
         paths = self.paths
@@ -131,7 +121,11 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             if self.labels and file == str(formats.with_key(self.labels)[0]):
                 keys -= {"label"}
             if keys and file not in self.paths:
-                sys.stderr.write(f"xegrad: {file} also holds {', '.join(sorted(keys))}, not used here\n")
+                from xegrad.display import screen
+
+                screen.announce(
+                    f"{source_name(file)} also holds {listed(sorted(keys), last=' and ')}, not used here"
+                )
         return raw.over(self._labels())
 
     def _labels(self) -> RawProblem:
@@ -146,7 +140,9 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError(f"{' and '.join(ask)} both give the labels; one of them does")
         if self.labels is not None:
             _check_file("--labels", self.labels, "a file is expected; -y takes a value")
-            raw = formats.read_raw(self.labels, self.input_format, "label")
+            raw = _with_note(
+                formats.read_raw(self.labels, self.input_format, "label"), f"--labels {self.labels}"
+            )
             return RawProblem(raw.values, {"label": f"--labels {raw.sources['label']}"})
         if text is None:
             return RawProblem()
@@ -163,10 +159,16 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
-        raw, note = csv.read_data_set(data, source, label_column)
-        if note:
-            sys.stderr.write(f"xegrad: {source}: {note}\n")
-        return raw
+        return _with_note(csv.read_data_set(data, source, label_column), source)
+
+
+def _with_note(raw: RawProblem, source: str) -> RawProblem:
+    """The same; what of its file was left out is said on standard error."""
+    if raw.note:
+        from xegrad.display import screen
+
+        screen.announce(f"{source}: {raw.note}")
+    return raw
 
 
 def _part(key: str, text: str, input_format: str | None) -> RawProblem:
@@ -181,7 +183,7 @@ def _part(key: str, text: str, input_format: str | None) -> RawProblem:
         return msgspec.structs.replace(part, values={key: part.values[key].ravel()})
     _check_file(option, text)
     try:
-        return formats.read_raw(text, input_format, key)
+        return _with_note(formats.read_raw(text, input_format, key), f"{option} {text}")
     except InputError as error:
         raise InputError(f"{option} {error}", error.part) from None
 
@@ -215,7 +217,9 @@ def _gradient(text: str, input_format: str | None) -> Written:
     path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
     or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
-    data, source = formats.read_bytes(path, "a gradient is expected", is_text=dtype is None, or_else=or_else)
+    data, source = formats.read_bytes(
+        path, "a gradient is expected", is_text=dtype is None, is_claim=True, or_else=or_else
+    )
     return Written(data, f"--gradient {source}", key, dtype)
 
 
@@ -274,17 +278,22 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 for key, one in options.items()
             ]
 
+        read, written = _file_options(parameters)
+
         @wraps(command)
         def with_options(context: typer.Context, **arguments: Any) -> int:
             has_candidate = arguments.get("gradient") or arguments.get("loss")
+            outputs = {option: arguments[key] for key, option in written.items()}
+            may_be_read = [str(formats.with_key(name)[0]) for key in read if (name := arguments[key])]
             for name, (make, options) in records.items():
                 arguments[name] = make(**{option: arguments.pop(option) for option in options})
             if arguments["request"].is_nothing and not has_candidate:
                 usage, path = context.get_usage(), context.command_path
                 typer.echo(f"{usage}\nxegrad: no problem was given; see {path} -h", err=True)
                 return TROUBLE
+            paths = arguments["request"].paths
+            places.check([*paths, *may_be_read], outputs)
             with memory.max_memory(arguments["request"].max_memory):
-                paths = arguments["request"].paths
                 if len(paths) < 2 or arguments["request"].is_stream:
                     return command(**arguments)
                 from xegrad.cli import several
@@ -297,6 +306,19 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
         return with_options
 
     return decorated
+
+
+def _file_options(parameters: Iterable[inspect.Parameter]) -> tuple[list[str], dict[str, str]]:
+    """The parameters whose options take a file to read, and those that take one to write, with their options."""
+    options = {
+        parameter.name: parameter.annotation.__metadata__[0]
+        for parameter in parameters
+        if hasattr(parameter.annotation, "__metadata__")
+    }
+    takes_file = {name: option for name, option in options.items() if "FILE" in (option.metavar or "")}
+    # Typer takes the first name of an option for a default, until it has seen that there is another.
+    written = {name: option.default for name, option in takes_file.items() if option.writable}
+    return [name for name in takes_file if name not in written], written
 
 
 def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:

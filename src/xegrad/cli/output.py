@@ -1,21 +1,17 @@
-"""Where a result goes: to standard output or a file, in which form; a file is written whole or not at all."""
+"""Where a result goes, and in which form."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from xegrad.cli.choices import choice, nearest, option
+from xegrad.cli.writing import writer
 from xegrad.display.page import PageSettings
-from xegrad.errors import UsageError, XegradError
-from xegrad.naming import source_name
+from xegrad.errors import UsageError
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -32,7 +28,6 @@ FORMS = {
 }
 VIEWS = [form for form in FORMS if form not in ("csv", "npy")]  # these hold one gradient
 
-Write = Callable[[Iterable["bytes | memoryview"]], object]
 Json = Annotated[bool, option("--json", "JSON on one line, for scripts.")]
 Pretty = Annotated[bool, option("--pretty", "Indent the JSON.")]
 Color = Annotated[
@@ -75,6 +70,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
         option(
             "-o, --output FILE",
             "Write to a file, in the format of its suffix. The file is written whole or not at all.",
+            writable=True,
         ),
     ] = None
     top: Annotated[int, option("K", "How many of the worst entries are listed (10).", min=1)] = 10
@@ -83,7 +79,13 @@ class OutputOptions(msgspec.Struct, frozen=True):
     no_heatmap: Annotated[bool, option("--no-heatmap", "No colours behind the numbers of a matrix.")] = False
     digits: Annotated[
         int,
-        option("D", "Significant digits to show, 1 to 17. By default 8, and 6 in explain.", min=1, max=17),
+        option(
+            "D",
+            "Significant digits of gradients, 1 to 17. By default 8, and 6 in explain. Probabilities, and losses of "
+            "compute, have their own.",
+            min=1,
+            max=17,
+        ),
     ] = 8
     quiet: Annotated[bool, option("-q, --quiet", "Print nothing; the exit status tells.")] = False
     color: Color = "auto"
@@ -100,20 +102,18 @@ class OutputOptions(msgspec.Struct, frozen=True):
         """Whether nothing is written."""
         return self.quiet and self.file is None
 
-    def destination(
-        self, inputs: Sequence[str] = (), forms: Collection[str] = VIEWS, *, is_report: bool = False
-    ) -> Destination:
-        """What the options come to; `inputs` are the files that must not be written over."""
+    def destination(self, forms: Collection[str] = VIEWS, *, is_report: bool = False) -> Destination:
+        """What the options come to."""
         if self.json and self.form not in (None, "json"):
             raise UsageError(f"--json and --format {self.form} ask for two things")
         form = "json" if self.json else self.form and choice(self.form, forms, "format")
         if self.file is not None:
-            refuse_inputs(self.file, inputs)
             suffix, known = Path(self.file).suffix.lower(), {FORMS[one]: one for one in forms}
             form = form or known.get(suffix)
-            if form is None:
-                what = f"the suffix {suffix or 'is missing; it'} is none of {', '.join(known)}"
-                raise UsageError(f"-o {self.file}: {what}; --format decides, too{nearest(suffix, known)}")
+            if form is None and not Path(self.file).is_dir():
+                what = f"the suffix {suffix} is none of" if suffix else "its name lacks a suffix, one of"
+                rest = f"{', '.join(known)}; --format decides, too{nearest(suffix, known)}"
+                raise UsageError(f"-o {self.file}: {what} {rest}")
         return Destination(self, form or "table", self.file, is_report)
 
 
@@ -139,10 +139,12 @@ class Destination(msgspec.Struct, frozen=True):
         As SVG, a command that has a `plot` writes that, in the theme that is asked for, or in its reader's.
         Warnings go to standard error first, unless JSON carries them.
         """
+        from xegrad.display import screen
+
         options = self.options
         if self.form != "json" or options.is_silent:
             for warning in warnings:
-                sys.stderr.write(f"xegrad: warning: {warning}\n")
+                screen.announce(f"warning: {warning}")
         if options.is_silent:
             return
         if self.form == "json":
@@ -156,11 +158,9 @@ class Destination(msgspec.Struct, frozen=True):
         elif plot is not None and self.form == "svg":
             pieces = (plot(options.theme).encode(),)
         else:
-            from xegrad.display import screen
-
             is_shown = self.path is None and self.form == "table" and not self.is_report
             color = is_shown and screen.has_color("never" if options.no_color else options.color)
-            page = self._page(is_colored=color or self.form in ("svg", "html"))
+            page = self._page(has_grounds=(color and screen.has_grounds()) or self.form in ("svg", "html"))
             blocks = view(page)
             if is_shown:
                 screen.show(blocks, page, color=color)
@@ -172,7 +172,7 @@ class Destination(msgspec.Struct, frozen=True):
         with writer(self.path, is_report=self.is_report) as write:
             write(pieces)
 
-    def _page(self, *, is_colored: bool) -> PageSettings:
+    def _page(self, *, has_grounds: bool) -> PageSettings:
         """How the view is to look."""
         from xegrad.display import screen
 
@@ -182,7 +182,7 @@ class Destination(msgspec.Struct, frozen=True):
             options.digits,
             None if options.all_entries else options.top,
             entries=options.entries,
-            heatmaps=is_colored and not options.no_heatmap,
+            heatmaps=has_grounds and not options.no_heatmap,
             theme=options.theme or screen.theme(),
             ascii=self.path is None and not screen.is_unicode(),
         )
@@ -191,58 +191,3 @@ class Destination(msgspec.Struct, frozen=True):
 def indented(json: bytes) -> bytes:
     """The same JSON in indented lines."""
     return msgspec.json.format(json.strip(), indent=2) + b"\n"
-
-
-@contextlib.contextmanager
-def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
-    """What writes to a file that is there when the block is done, or at once to standard output or error."""
-    if path is None:
-        stream = sys.stderr if is_report else sys.stdout
-        stream.flush()
-
-        def write(pieces: Iterable[bytes | memoryview]) -> None:
-            stream.buffer.writelines(pieces)
-            stream.flush()
-
-        yield write
-        return
-    try:
-        with _replaced(Path(path)) as write_to_file:
-            yield write_to_file
-    except OSError as error:
-        raise XegradError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Write]:
-    """What writes to a file beside the one that is meant, which takes its place when the block is done.
-
-    What is no regular file (a pipe, a device) is written to as it is.
-    """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            yield file.writelines
-        return
-    target = path.resolve()
-    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
-    try:
-        with beside.open("xb") as file:
-            if target.exists():
-                beside.chmod(target.stat().st_mode & 0o777)
-            yield file.writelines
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def refuse_inputs(path: str, inputs: Sequence[str]) -> None:
-    """Nothing is written over what is read."""
-    for name in inputs:
-        with contextlib.suppress(OSError, ValueError):
-            read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)  # noqa: PTH116
-            if os.path.samestat(read, os.stat(path)) and stat.S_ISREG(read.st_mode):  # noqa: PTH116
-                source = source_name(name)
-                raise UsageError(
-                    f"-o {path} would be written over {source}, which is read; give it another name"
-                )

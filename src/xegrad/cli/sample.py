@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from xegrad import formats
-from xegrad.cli.choices import choices, option, slip_names
+from xegrad import formats, memory, progress
+from xegrad.cli.choices import MaxMemory, choices, option, slip_names
 from xegrad.cli.output import Json
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, listed
 from xegrad.vocabulary import SYMBOLS
 
 WRITABLE = [entry.name for entry in formats.FORMATS.values() if entry.writes_problem]
 MOST = 1_000_000  # inputs or classes
+OF_NUMBER, OF_SLIP = 120, 180  # bytes that each number takes at most until it is text (tests/test_memory.py)
+SECONDS = 2e-6  # that each takes
 
 
 def command(
@@ -34,6 +36,7 @@ def command(
         str | None,
         option("--format NAME", f"{' or '.join(WRITABLE)} (json).", values=WRITABLE, noun="format"),
     ] = None,
+    max_memory: MaxMemory = None,
     json: Json = False,
 ) -> int:
     """Print a problem to start from: the derivation's own, or a random one of any size.
@@ -54,6 +57,8 @@ def command(
         raise UsageError(f"--json and --format {output_format} ask for two things")
     form = output_format or "json"
     sizes = rows or (4 if slips else 1), inputs or 3, classes or 5, seed or 0
+    with memory.max_memory(max_memory):
+        _check_size(*sizes[:3], OF_SLIP if slips else OF_NUMBER)
     claim: dict[str, Any] = {}
     if slips:
         from xegrad.blindness import problem_with_slips
@@ -68,11 +73,14 @@ def command(
 
         problem = slip_page.seed()
     else:
-        from xegrad.blindness import problem_without_blind_spots
+        from xegrad.blindness import are_sought, problem_without_blind_spots
+        from xegrad.display import screen
 
         problem, remaining = problem_without_blind_spots(*sizes)
+        if not are_sought(problem):
+            screen.announce("the problem is too large to look for mistakes that it cannot catch")
         if remaining:
-            sys.stderr.write(f"xegrad: this problem cannot catch {', '.join(remaining)}\n")
+            screen.announce(f"this problem cannot catch {listed(remaining)}")
     labels: Any = problem.targets.labels
     is_single = problem.n_rows == 1
     values = {
@@ -88,3 +96,13 @@ def command(
     written = formats.FORMATS[form].module.write_problem(raw)
     sys.stdout.buffer.write(msgspec.json.format(written.rstrip(), indent=-1) + b"\n" if json else written)
     return 0
+
+
+def _check_size(n_rows: int, n_inputs: int, n_classes: int, of_number: int) -> None:
+    """Refuse a problem that takes too much memory, and say what a large one takes, before it is made."""
+    from xegrad.display import screen
+
+    n_numbers = n_inputs * n_classes + n_rows * (n_inputs + n_classes + 1)
+    memory.check_making(of_number * n_numbers)
+    with progress.heard_by(screen.announce):
+        progress.foretell("this problem takes", SECONDS * n_numbers)

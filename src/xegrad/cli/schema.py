@@ -20,7 +20,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "explain": ("ExplainResult", "what explain --json prints"),
     "descend": ("DescendResult", "what descend --json prints"),
     "slips": ("SlipResult", "what slips NAME --json prints; slips --json prints a list"),
-    "error": ("ErrorResult", "what stands in a stream in the place of a bad line"),
+    "error": ("ErrorResult", "what stands in the place of a bad line or file"),
 }
 
 

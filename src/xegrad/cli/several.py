@@ -12,7 +12,8 @@ from xegrad.cli import INTERRUPTED, print_trouble
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import UsageError, XegradError
-from xegrad.naming import printable, source_name
+from xegrad.inert import inert
+from xegrad.naming import source_name
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -36,9 +37,9 @@ def run(command: Callable[..., int], paths: list[str], arguments: Mapping[str, A
             raise
         except XegradError as error:
             source = source_name(path)
-            message = str(error) if str(error).startswith(source) else f"{source}: {error}"
+            message = str(error) if str(error).startswith(inert(source)) else f"{source}: {error}"
             if not output.quiet and form == "json":
-                _print_error(number + 1, message)
+                _print_error(source, message)
             statuses.append(print_trouble(message))
         if statuses[-1] == INTERRUPTED:
             break
@@ -69,18 +70,21 @@ def _print_heading(path: str, output: OutputOptions, *, is_first: bool) -> None:
     if not is_first:
         sys.stdout.write("\n")
     sys.stdout.flush()
-    title = printable(source_name(path))
+    title = source_name(path)
 
     def view(page: PageSettings) -> View:
+        from xegrad.inert import cells
+
         longest = page.width - 6  # what the rule leaves
-        return [[Heading(title if len(title) <= longest else f"...{title[3 - longest :]}")]]
+        start = next(k for k in range(len(title) + 1) if cells(title[k:]) <= longest - 3 * bool(k))
+        return [[Heading(f"...{title[start:]}" if start else title)]]
 
     output.destination().write(result=dict, view=view)
     sys.stdout.flush()
 
 
-def _print_error(number: int, message: str) -> None:
+def _print_error(source: str, message: str) -> None:
     from xegrad.formats.results import encode, error_result
 
-    sys.stdout.buffer.writelines(encode(error_result(number, message, None)))
+    sys.stdout.buffer.writelines(encode(error_result(source, message)))
     sys.stdout.flush()

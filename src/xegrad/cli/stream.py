@@ -7,45 +7,46 @@ import os
 import select
 import stat
 import sys
-from collections import Counter
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xegrad import memory, progress
-from xegrad.cli import DONE, TROUBLE
+from msgspec import UNSET
+
+from xegrad import bugs, memory, progress
 from xegrad.cli.inputs import ProblemOptions
-from xegrad.cli.output import FORMS, OutputOptions, refuse_inputs, writer
+from xegrad.cli.output import FORMS, OutputOptions
+from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally
+from xegrad.cli.writing import writer
 from xegrad.errors import InputError, UsageError, XegradError
 from xegrad.naming import source_name
-from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
+    from xegrad.cli import processes
     from xegrad.formats import ndjson
-    from xegrad.formats.ndjson import Chunk
+    from xegrad.formats.ndjson import Chunk, Lines
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.formats.results import Line
 
-WORTHWHILE = 2**20  # bytes of a stream after which more processes pay for their start
+AT_A_TIME = {
+    "verify": 1
+}  # lines that are computed before any is answered; of others as many as are read at a time
+WORTHWHILE = 0.2  # seconds of computing after which more processes pay for their start
 
 # By which the libraries of BLAS learn, when numpy is imported, how many threads they may start.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
-# How a line came out: its exit status, and what the summary calls it.
-Kind = tuple[int, str]
-DONE_LINE: Kind = (DONE, "done")
-BAD_LINE: Kind = (TROUBLE, "bad")
+# What a command makes of the lines at some places, in any order: their places, the result of each, and how they came
+# out.  What it raises is the answer of a line, or of one of several.
+Answer = tuple["Sequence[int]", "Sequence[Line]", Kind]
+Work = Callable[["ndjson.Lines", "Sequence[int]", "RawProblem"], Iterable[Answer]]
 
-# What a command makes of some lines, in any order: their places, the result of each or what is wrong with it, and how
-# they came out.
-Answer = tuple["Sequence[int]", "Sequence[Line | str]", Kind]
-Work = Callable[["ndjson.Lines", "RawProblem"], Iterable[Answer]]
-
-
-# The lines of output for a chunk; how many came out how, and the number of the first that was bad.
-Answered = tuple[bytes | memoryview, tuple[Counter[Kind], int | None]]
+# The lines of output for a chunk, how each came out, and the numbers of the lines.
+Answered = tuple[bytes | memoryview, tuple["Sequence[Kind]", "Sequence[int]"]]
 
 
 def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
@@ -58,14 +59,11 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     ndjson = "a stream is answered in NDJSON, a line for each problem"
     if output.form not in (None, "json"):
         raise UsageError(f"{command}: {ndjson}, not in {output.form}")
-    if output.file is not None:
-        refuse_inputs(output.file, request.files)
-        if Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
-            raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
+    if output.file is not None and Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
+        raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
     answer = partial(answered, work=work, overrides=request.parts())
-    counts: Counter[Kind] = Counter()
-    first_bad = ""
+    tally = Tally()
     is_written = output.file is None  # a file is there when all of it is written
     try:
         with (
@@ -74,83 +72,128 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
         ):
             for path in request.paths:
                 source = source_name(path)
-                for text, (of_chunk, bad) in _in_order(path, source, answer):
-                    counts += of_chunk  # before: whoever reads may interrupt at once
-                    try:
-                        write([] if output.is_silent else [text])
-                    except OSError:
-                        counts -= of_chunk
-                        raise
-                    if bad and not first_bad:
-                        first_bad = f"; the first is line {bad} of {source}"
+                for text, (kinds, numbers) in _in_order(path, source, answer, AT_A_TIME.get(command)):
+                    if output.file is None and not output.is_silent:
+                        tally.write(write, text, kinds, numbers, source)
+                        continue
+                    if output.file is not None:
+                        write([text])
+                    tally.add(kinds, numbers, source)
         is_written = True
+    except BrokenPipeError:
+        is_written = False  # nobody wants to know
+        raise
     finally:
-        is_said = counts[BAD_LINE] if output.quiet else counts or sys.exc_info()[0] is None
+        is_said = tally.n_bad if output.quiet else tally.counts or sys.exc_info()[0] is None
         if is_said and is_written:
-            sys.stderr.write(f"xegrad: {summary(command, counts)}{first_bad}\n")
-    return max(counts, default=DONE_LINE)[0]
-
-
-def summary(command: str, counts: Counter[Kind]) -> str:
-    """How many lines came out how: "1000 lines: 995 done, 5 bad", or "3 judged: 1 right, 2 wrong"."""
-    n_bad = counts[BAD_LINE]
-    if command != "verify":
-        return f"{count(counts.total(), 'line')}: {counts[DONE_LINE]} done, {n_bad} bad"
-    outcomes = [f"{number} {name}" for (_, name), number in sorted(counts.items()) if name != BAD_LINE[1]]
-    judged = ": ".join(filter(None, (f"{counts.total() - n_bad} judged", ", ".join(outcomes))))
-    return judged + (f"; {n_bad} bad" if n_bad else "")
+            screen.announce(tally.summary(command))
+    return tally.status
 
 
 def answered(chunk: Chunk, work: Work, overrides: RawProblem) -> Answered:
     """The answers to the lines of a chunk, in order."""
-    from xegrad.formats import ndjson, results
+    from xegrad.formats import ndjson
 
     lines = ndjson.lines(chunk)
-    answers: list[Any] = [None] * len(lines.fields)
-    counts: Counter[Kind] = Counter()
-    bad: list[int] = []
-    for places, of_places, kind in work(lines, overrides):
-        counts[kind] += len(places)
-        for place, result in zip(places, of_places, strict=True):
-            answers[place] = result
-        if kind == BAD_LINE:
-            bad += places
-    for place in bad:
-        error = results.error_result(lines.numbers[place], answers[place], lines.ids[place])
-        answers[place] = results.encode(error)
-    return b"".join(chain.from_iterable(answers)), (counts, lines.numbers[min(bad)] if bad else None)
+    places = range(len(lines.fields))
+    answers: list[Line] = [()] * len(places)
+    kinds = [DONE_LINE] * len(places)
+    for of_places, of_lines, kind in _each(lines, places, work, overrides) if places else ():
+        for place, result in zip(of_places, of_lines, strict=True):
+            answers[place], kinds[place] = result, kind
+    return b"".join(chain.from_iterable(answers)), (kinds, lines.numbers)
 
 
-def _in_order(path: str, source: str, answer: Callable[[Chunk], Answered]) -> Iterator[Answered]:
-    """The answers to the chunks of a file, in their order; those of a long one by every processor."""
+def _each(lines: Lines, places: Sequence[int], work: Work, overrides: RawProblem) -> Iterator[Answer]:
+    """The answer of each line, whatever it holds: this is the one place where what is raised becomes one.
+
+    Where it is raised for several lines, those without an answer are tried again, fewer at a time.
+    """
+    from xegrad.formats import ndjson, results
+
+    waiting = dict.fromkeys(places)
+    try:
+        for answer in work(lines, places, overrides):
+            yield answer
+            for place in answer[0]:
+                del waiting[place]
+    except Exception as error:
+        rest = [*waiting]
+        if len(rest) > 1:
+            for part in ndjson.parts(lines, rest):
+                yield from _each(lines, part, work, overrides)
+        elif rest and not isinstance(error, memory.CrowdedError):
+            sentence, kind = _why(error)
+            result = results.error_result(lines.numbers[rest[0]], sentence, lines.ids[rest[0]])
+            yield rest, [results.encode(result)], kind
+        else:
+            raise
+
+
+def _why(error: Exception) -> tuple[str, Kind]:
+    """What is said of a line in whose place this was raised."""
+    if isinstance(error, XegradError):
+        # The number of the line is told apart from the sentence.
+        return str(error).lstrip().replace("line 1, column", "column"), BAD_LINE
+    if isinstance(error, UnicodeDecodeError):
+        return "the text is not UTF-8", BAD_LINE
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for a problem of this size", BAD_LINE
+    return bugs.sentence(error), BUG_LINE
+
+
+def _in_order(
+    path: str, source: str, answer: Callable[[Chunk], Answered], at_a_time: int | None
+) -> Iterator[Answered]:
+    """The answers to the lines of a file, in their order; those of a long one by every processor."""
+    from xegrad.formats import ndjson
+
     with contextlib.ExitStack() as stack:
         with _reading(source):
             descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
         if path != "-":
             stack.callback(os.close, descriptor)
-        done = 0
-        chunks = _chunks(descriptor, source)
-        for chunk in chunks:
-            done += len(chunk.text) + 1
-            if done <= WORTHWHILE or _n_processors() == 1:
-                yield answer(chunk)
-            else:
+        n_processors, seconds = _n_processors(), 0.0
+        batches = (
+            ndjson.split(chunk, at_a_time) if at_a_time else [chunk] for chunk in _chunks(descriptor, source)
+        )
+        for batch in batches:
+            rest = deque(batch)
+            while rest and (n_processors == 1 or seconds < WORTHWHILE):
+                start = time.perf_counter()
+                answers = answer(rest.popleft())
+                seconds += time.perf_counter() - start
+                yield answers
+            if rest:
                 from xegrad.cli import processes
 
-                more, is_ready = chain([chunk], chunks), partial(_is_ready, descriptor)
-                with memory.shared_among(_n_processors()):
-                    yield from processes.answers(
-                        answer, more, _n_processors(), is_ready, partial(_lost, source)
-                    )
+                is_ready = partial(_is_ready, descriptor)
+                more = chain([rest], batches)
+                yield from processes.answers(answer, more, n_processors, is_ready, _losses(source))
 
 
-def _lost(source: str, first: Chunk, last: Chunk) -> XegradError:
-    """What is wrong where nobody answers chunks, from this one to that one."""
-    start, end = first.number, last.number + last.text.count(b"\n")
-    lines = f"line {end} of {source} was" if start == end else f"lines {start} to {end} of {source} were"
-    return XegradError(
-        f"{lines} read and not answered: a process that computed them ended; was there enough memory?"
-    )
+def _losses(source: str) -> processes.Losses[Chunk]:
+    """What is done where a process ends by itself that had lines of the source."""
+    from xegrad.cli import processes
+    from xegrad.display import screen
+    from xegrad.formats import ndjson, results
+
+    def lines(chunk: Chunk) -> str:
+        start, end = chunk.number, chunk.number + chunk.n_lines - 1
+        return f"line {start} of {source}" if start == end else f"lines {start} to {end} of {source}"
+
+    def tell(ending: str, chunk: Chunk) -> None:
+        screen.announce(f"{ending} while it computed {lines(chunk)}")
+
+    def parts(chunk: Chunk) -> Sequence[Chunk]:
+        return ndjson.split(chunk, (chunk.n_lines + 1) // 2) if chunk.n_lines > 1 else []
+
+    def give_up(chunk: Chunk) -> Answered:
+        sentence = "each process that computed this line ended; was there enough memory?"
+        result = results.error_result(chunk.number, sentence, UNSET)
+        return b"".join(results.encode(result)), ([BAD_LINE], [chunk.number])
+
+    return processes.Losses(tell, parts, give_up)
 
 
 def _chunks(descriptor: int, source: str) -> Iterator[Chunk]:

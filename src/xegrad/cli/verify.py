@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from xegrad.cli import DONE, JUDGED_WRONG
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
-from xegrad.errors import InputError, UsageError
+from xegrad.errors import InputError, UsageError, shown
 from xegrad.naming import GRADIENTS
 from xegrad.problem_spec import CLAIMS
 from xegrad.recipes import RECIPES
@@ -111,7 +111,7 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         """Raise UsageError for what means nothing."""
         self.tolerance()
         if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
-            raise UsageError(f"--decimals is {self.decimals!r}; a whole number or none is expected")
+            raise UsageError(f"--decimals is {shown(self.decimals)}; a whole number or none is expected")
         if self.decimals is not None and self.digits_printed is not None:
             both = "--decimals and --digits-printed both"
             raise UsageError(f"{both} say how the text was printed; one of them does")
@@ -189,7 +189,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
                 "each line of a stream brings its candidate, as gradient; --gradient and --loss are for one"
             )
         return stream.run("verify", request, output, partial(_verify_lines, judging=judging))
-    destination = output.destination(request.files + ([judging.gradient] if judging.gradient else []))
+    destination = output.destination()
 
     from xegrad import memory
 
@@ -200,7 +200,7 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
 
     with screen.watching():
         verification = _verify(raw, judging, request.input_format)
-    warnings = verification.problem.targets.warnings
+    warnings = verification.warnings
 
     def result() -> Any:
         from xegrad.formats.results import verify_result
@@ -253,23 +253,18 @@ def _verify(
         return verification.verify(problem, candidate, tolerance, strict=judging.strict, auto=dtype == AUTO)
 
 
-def _verify_lines(lines: Lines, overrides: RawProblem, *, judging: JudgingOptions) -> Iterator[Answer]:
+def _verify_lines(
+    lines: Lines, places: Sequence[int], overrides: RawProblem, *, judging: JudgingOptions
+) -> Iterator[Answer]:
     """The judgement of each line's candidate."""
-    from xegrad.cli.stream import BAD_LINE
     from xegrad.formats import ndjson
     from xegrad.formats.results import verify_result
 
-    for place, fields in enumerate(lines.fields):
-        try:
-            if fields is None:
-                raise InputError(lines.errors[place])
-            raw = ndjson.raw_problem(fields, overrides)
-            if raw.values.keys().isdisjoint(CLAIMS):
-                raise InputError("there is no gradient and no loss to judge; each line brings its own")
-            verification = _verify(raw, judging)
-        except (InputError, UsageError) as error:
-            yield [place], [ndjson.shortened(error)], BAD_LINE
-            continue
+    for place in places:
+        raw = ndjson.raw_problem(lines, place, overrides)
+        if raw.values.keys().isdisjoint(CLAIMS):
+            raise InputError("there is no gradient and no loss to judge; each line brings its own")
+        verification = _verify(raw, judging)
         status = DONE if verification.verified else JUDGED_WRONG
         yield [place], [verify_result(verification, id=raw.id)], (status, _worst(verification))
 

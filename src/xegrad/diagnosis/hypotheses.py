@@ -293,7 +293,7 @@ def _rows_pointed_to(search: Search) -> list[NDArray[np.bool_]]:
     sizes = np.sqrt(np.diag(products))
     if not (np.isfinite(products).all() and np.isfinite(sums).all() and sizes.all()):
         return []
-    solved = np.linalg.lstsq(products / np.outer(sizes, sizes), sums / sizes)[0] / sizes
+    solved = np.linalg.lstsq(products / np.outer(sizes, sizes), sums / sizes, rcond=None)[0] / sizes
     return [solved < solved.max() / 2]
 
 

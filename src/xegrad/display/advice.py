@@ -8,7 +8,8 @@ import numpy as np
 
 from xegrad.bounds import PRECISIONS
 from xegrad.diagnosis import Diagnosis
-from xegrad.judgement import Judgement, cause_of_nonfinite
+from xegrad.judgement import Judgement
+from xegrad.nonfinite import cause_of_nonfinite
 from xegrad.verification import LOSS, Verification
 from xegrad.vocabulary import HALF
 
@@ -29,15 +30,15 @@ def what_was_seen(verification: Verification, name: str) -> str:
     judgement = verification.judgements[name]
     if not _is_nonfinite(judgement):
         return " ".join(_seen(verification, judgement))
-    if cause_of_nonfinite(verification.problem, judgement.tolerance.precision):
+    if cause_of_nonfinite(judgement):
         return ""
     return "The logits explain none of it: look for 0/0, log(0) or an array that was never written."
 
 
 def what_to_try(verification: Verification, name: str) -> str:
     """What tells more; nothing where the logits tell why it is not finite."""
-    judgement, precision = verification.judgements[name], verification.judgements[name].tolerance.precision
-    if _is_nonfinite(judgement) and cause_of_nonfinite(verification.problem, precision):
+    judgement = verification.judgements[name]
+    if _is_nonfinite(judgement) and cause_of_nonfinite(judgement):
         return ""
     return ", or ".join(_next(verification, judgement))
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from rich.cells import cell_len
@@ -61,12 +62,13 @@ class Paragraph(msgspec.Struct, frozen=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """The cells of a column and its heading; numbers stand at the right."""
+    """The cells of a column and its heading; numbers stand at the right, and names are cut where there is no room."""
 
     cells: Sequence[Text | str]
     heading: str = ""
     left: bool = False
     least: int = 0  # columns that it takes at least
+    names: bool = False
 
     @property
     def width(self) -> int:
@@ -76,11 +78,13 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Columns below their headings; one that `is_banded` goes on below, with its labels again, where it is too wide."""
+    """Columns below their headings; where they are too wide, the others go on below, with the labels again.
+
+    Numbers are shown whole: what is cut, where even one column is too wide, is labels and headings.
+    """
 
     columns: Sequence[Column]
     labels: Sequence[Column] = ()
-    is_banded: bool = False
     gap: int = GAP
 
 
@@ -95,7 +99,7 @@ class Formula(msgspec.Struct, frozen=True):
         """Of each equation its style, what is to the left of its sign, and the rest; or all of it, and nothing."""
         symbols = self.symbols.splitlines()
         equations = [("formula", line) for line in symbols] + [("", line) for line in self.numbers]
-        split = ((style, *re.split("(?= [=≈≤] )", line, maxsplit=1)) for style, line in equations)
+        split = ((style, *re.split("(?= (?:[=≈≤~]|<=) )", line, maxsplit=1)) for style, line in equations)
         return [(style, left, "".join(right)) for style, left, *right in split]
 
 
@@ -137,3 +141,29 @@ Block: TypeAlias = (
 )
 Section: TypeAlias = "list[Block]"
 View: TypeAlias = "list[Section]"  # with an empty line between two of them
+
+
+def with_texts(part: Any, change: Callable[[str], str]) -> Any:
+    """A view, or a part of one, with all its texts changed; styles stay where they are."""
+    match part:
+        case str():
+            return change(part)
+        case Text():
+            return part if change(part.plain) == part.plain else _changed(part, change)
+        case Plot():
+            return part
+        case msgspec.Struct():
+            fields = part.__struct_fields__
+            return type(part)(**{name: with_texts(getattr(part, name), change) for name in fields})
+        case list() | tuple():
+            return [with_texts(one, change) for one in part]
+    return part
+
+
+def _changed(text: Text, change: Callable[[str], str]) -> Text:
+    """Its pieces between the ends of styles, each changed by itself."""
+    edges = sorted({0, len(text), *(edge for span in text.spans for edge in (span.start, span.end))})
+    pieces = [change(text.plain[start:end]) for start, end in itertools.pairwise(edges)]
+    moved = dict(zip(edges, itertools.accumulate(map(len, pieces), initial=0), strict=True))
+    spans = [span._replace(start=moved[span.start], end=moved[span.end]) for span in text.spans]
+    return Text("".join(pieces), style=text.style, spans=spans)

@@ -16,7 +16,7 @@ from xegrad.comparison import Comparison
 from xegrad.computation import AGREE_RIGHT, AGREE_WRONG, DIFFER, UNDECIDED, Computation
 from xegrad.display import blocks, terminal
 from xegrad.display.blocks import Beside, Column, Paragraph, Section, Table, Verdict, View
-from xegrad.display.heatmap import cut, gradient_map
+from xegrad.display.heatmap import gradient_map
 from xegrad.display.matrix import gradient_matrix, target_classes
 from xegrad.display.numbers import (
     SHOWS_ALL,
@@ -29,13 +29,13 @@ from xegrad.display.numbers import (
 )
 from xegrad.display.page import ALL_CLASSES, PageSettings
 from xegrad.display.verdict import compute_verdict
-from xegrad.naming import class_in_full, class_within, input_in_short, layer_in_words, printable
+from xegrad.naming import SHORTEST, class_in_full, class_in_short, class_within, input_within, layer_in_words
 from xegrad.problem import Layout, Problem
+from xegrad.targets import Array, Targets, as_float
 from xegrad.vocabulary import AXES, SYMBOLS, count
 
 ROW_HEADINGS = ("row", "label", "its S", "likeliest", "its S", "loss")
 ALIKE = 12  # digits of a loss that every processor computes alike, where nothing is lost
-SHORTEST_NAME = 6  # columns that the name of a class keeps
 UNCERTIFIED = "?"  # stands beside an exact value that may not be the nearest
 KINDS = {
     AGREE_RIGHT: blocks.RIGHT,
@@ -101,7 +101,8 @@ def understood(problem: Problem, layout: Layout) -> str:
         if label >= 0:
             classes = f" The label is {class_in_full(problem, label)}, marked >."
     elif problem.classes is not None and problem.n_classes <= ALL_CLASSES:
-        classes = f" The classes: {', '.join(map(printable, problem.classes))}."
+        names = (class_in_short(problem, index) for index in range(problem.n_classes))
+        classes = f" The classes: {', '.join(names)}."
     return f"Softmax layer: {layer}, {rows}{single}{options}.{classes}{square}"
 
 
@@ -119,26 +120,30 @@ def divisor(problem: Problem) -> str:
     parts = [f"{'mean' if targets.reduction == 'mean' else 'sum'} over {rows}"]
     if targets.class_weights is not None:
         divides = targets.reduction == "mean" and targets.labels is not None
-        weights = f"weights sum to {_as_float(targets.divisor):.6g}" if divides else "with class weights"
+        weights = f"weights sum to {_sum_of_weights(targets)}" if divides else "with class weights"
         parts.append(weights)
     if targets.label_smoothing:
         parts.append(f"label smoothing {targets.label_smoothing:g}")
     return ", ".join(parts)
 
 
-def _as_float(number: Fraction) -> float:
-    """A sum of weights may be larger than any float."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
+def _sum_of_weights(targets: Targets) -> str:
+    total = as_float(targets.divisor)
+    return f"{total:.6g}" if math.isfinite(total) else "more than float64 holds"
+
+
+def _unscaled(losses: Array, divisor: Fraction) -> Array:
+    """The losses of rows before they were divided, though the divisor may be larger than any float."""
+    power = divisor.numerator.bit_length() - divisor.denominator.bit_length()
+    with np.errstate(over="ignore"):
+        return np.ldexp(losses * float(divisor / Fraction(2) ** power), power)
 
 
 def _rows(computation: Computation, page: PageSettings) -> Section:
     """The rows: what each should be, with what probability it is, and its loss before the reduction."""
     problem, probabilities = computation.problem, computation.probabilities
     targets = problem.targets
-    losses = computation.reported.losses.astype(np.float64) * _as_float(targets.divisor)
+    losses = _unscaled(computation.reported.losses.astype(np.float64), targets.divisor)
     shown = np.arange(problem.n_rows)
     title: Section = []
     if page.top is not None and problem.n_rows > page.top:
@@ -162,7 +167,11 @@ def _rows(computation: Computation, page: PageSettings) -> Section:
         [class_within(problem, c, for_name) if c >= 0 else no_label for c in column] for column in classes
     )
     columns = [list(map(str, rows)), labels, of_label, likeliest, of_likeliest, of_loss]
-    return [*title, Table(list(map(Column, columns, ROW_HEADINGS)))]
+    number, *others = (
+        Column(cells, heading, names=cells is labels or cells is likeliest)
+        for cells, heading in zip(columns, ROW_HEADINGS, strict=True)
+    )
+    return [*title, Table(others, [number])]
 
 
 def _probabilities(computation: Computation, page: PageSettings) -> Section:
@@ -178,10 +187,10 @@ def _probabilities(computation: Computation, page: PageSettings) -> Section:
     rows = {"S": probabilities[shown], "Q": targets[shown]}
     if problem.targets.soft is None and _is_plain(problem):
         del rows["Q"]
-    names = _class_names(problem, shown.tolist(), max(SHORTEST_NAME, page.width // 5))
+    names = _class_names(problem, shown.tolist(), max(SHORTEST, page.width // 5))
     cells = zip(*(map(fraction, row.tolist()) for row in rows.values()), strict=True)
     columns = [Column(column, name) for column, name in zip(cells, names, strict=True)]
-    return [*title, Table(columns, [Column(list(rows), "class", left=True)], is_banded=True)]
+    return [*title, Table(columns, [Column(list(rows), "class", left=True)])]
 
 
 def _methods(computation: Computation, *, with_time: bool) -> Section:
@@ -205,7 +214,7 @@ def _methods(computation: Computation, *, with_time: bool) -> Section:
         del columns["time"]
     names = Column([*computation.evaluations], "method", left=True)
     cells = [Column(column, heading, left=heading == "loss") for heading, column in columns.items()]
-    return [Table(cells, [names], is_banded=True)]
+    return [Table(cells, [names])]
 
 
 def _or_wrong(text: str, is_wrong: bool) -> Text:
@@ -239,7 +248,7 @@ def _largest_entries(computation: Computation, name: str, layout: Layout, page: 
     places = _places(computation.problem, name, shown, layout, page)
     return [
         Paragraph(f"{several} of {values.size} entries of {symbol}:"),
-        Table([*places, Column(numbers, symbol)]),
+        Table([Column(numbers, symbol)], places),
     ]
 
 
@@ -265,7 +274,7 @@ def _entries(computation: Computation, name: str, layout: Layout, page: PageSett
     places = _places(computation.problem, name, shown, layout, page)
     section: Section = [
         Paragraph(f"Entries of {symbol}{title}:"),
-        Table(_by_method(computation, name, shown, page), places, is_banded=True),
+        Table(_by_method(computation, name, shown, page), places),
     ]
     if more := int(is_shown.sum()) - shown.size:
         section.append(Paragraph(f"and {more} more; --entries shows them"))
@@ -301,10 +310,10 @@ def _places(problem: Problem, name: str, shown: Any, layout: Layout, page: PageS
     indices = dict(zip(AXES[name], np.array(problem.place(name, shown)).tolist(), strict=True))
     places = {axis: list(map(Text, map(str, indices[axis]))) for axis in axes}
     if "input" in axes and problem.input_names is not None:
-        most = max(SHORTEST_NAME, page.width // 4)
-        places["input"] = [Text(cut(input_in_short(problem, k), most)) for k in indices["input"]]
+        most = max(SHORTEST, page.width // 4)
+        places["input"] = [Text(input_within(problem, k, most)) for k in indices["input"]]
     if "class" in axes:
-        names = _class_names(problem, indices["class"], max(SHORTEST_NAME, page.width // 4))
+        names = _class_names(problem, indices["class"], max(SHORTEST, page.width // 4))
         places["class"] = [Text(name, style="name" if name[0] == ">" else "") for name in names]
     if len(axes) > 1 and page.entries:
         cells = places[axes[0]]

@@ -7,7 +7,7 @@ import math
 from rich.text import Text
 
 from xegrad.descent import Descent, ExactLosses, accuracy
-from xegrad.display.blocks import DONE, NEARLY, RIGHT, WRONG, Column, Plot, Table, Verdict, View
+from xegrad.display.blocks import DONE, NEARLY, RIGHT, WRONG, Column, Listing, Plot, Verdict, View
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import PageSettings
 from xegrad.vocabulary import count
@@ -34,7 +34,7 @@ def descent_view(
     kind, sentence = ending(descent, learning_rate, digits)
     return [
         [Verdict(kind, sentence)],
-        [Table([Column(names, left=True, least=16), Column(list(rows.values()), left=True)])],
+        [Listing([Column(names, least=16)], list(rows.values()))],
         [Plot(losses)] if len(losses) > 2 else [],
     ]
 

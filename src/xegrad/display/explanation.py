@@ -16,7 +16,7 @@ from xegrad.display.shading import legend_of
 from xegrad.explanation import Explanation
 from xegrad.explanation.row import shown
 from xegrad.explanation.values import CommonMistake, Step, WorkedEntry
-from xegrad.naming import class_in_full, class_in_short, input_in_short, layer_in_words
+from xegrad.naming import class_in_full, class_within, input_in_short, input_within, layer_in_words
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -77,16 +77,16 @@ def _given(explanation: Explanation, page: PageSettings, *, transpose: bool) -> 
         [Heading("given")],
     ]
 
-    def of_input(index: int) -> str:
-        return input_in_short(problem, index)
+    def of_input(index: int, room: int) -> str:
+        return input_within(problem, index, room)
 
     given: list[tuple[Array, Names, Names, tuple[int, int]]] = [
-        (np.atleast_2d(problem.inputs[explanation.row]), lambda _: "x", of_input, (0, input)),
+        (np.atleast_2d(problem.inputs[explanation.row]), lambda *_: "x", of_input, (0, input)),
         (problem.weights, of_input, of_classes, (input, target)),
-        (np.atleast_2d(forward.targets[0]), lambda _: "Q", of_classes, (0, target)),
+        (np.atleast_2d(forward.targets[0]), lambda *_: "Q", of_classes, (0, target)),
     ]
     if problem.bias is not None:
-        given.insert(2, (np.atleast_2d(problem.bias), lambda _: "b", of_classes, (0, target)))
+        given.insert(2, (np.atleast_2d(problem.bias), lambda *_: "b", of_classes, (0, target)))
     for values, down, across, followed in given:
         shape: Any = values.shape
         at = _entries_of(values)
@@ -153,20 +153,24 @@ def _axes(explanation: Explanation, step: Step) -> tuple[Axis, Axis]:
     input, target = explanation.followed
 
     def classes(letter: str = "") -> Axis:
-        return lambda k: f"{letter}{'>' if k == label else ''}{class_in_short(problem, k)}", target
+        def called(k: int, room: int) -> str:
+            start = f"{letter}{'>' if k == label else ''}"
+            return start + class_within(problem, k, room - len(start))
 
-    def of_weight(column: int) -> str:
+        return called, target
+
+    def of_weight(column: int, _: int) -> str:
         return "W[{1},{0}]".format(*divmod(column, problem.n_inputs))
 
     weights = of_weight, target * problem.n_inputs + input
-    of_row: Axis = (lambda _: step.symbol), 0
+    of_row: Axis = (lambda *_: step.symbol), 0
     if len(step.shape) == 2:
-        of_row = (lambda index: input_in_short(problem, index)), input
+        of_row = (lambda index, room: input_within(problem, index, room)), input
     axes: dict[str, tuple[Axis, Axis]] = {
         "softmax_jacobian": (classes("S "), classes("Z ")),
         "weighted_sum_jacobian": (classes("Z "), weights),
         "layer_jacobian": (classes("S "), weights),
-        "flat_gradient": ((lambda _: "flat", 0), weights),
+        "flat_gradient": ((lambda *_: "flat", 0), weights),
     }
     return axes.get(step.name, (of_row, classes()))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
 from xegrad.display.blocks import Column, Figure, Paragraph, Section, Table
@@ -14,7 +14,8 @@ from xegrad.display.page import HEATMAP_ROWS, PageSettings
 from xegrad.display.shading import legend, quarter, shade
 from xegrad.display.terminal import of_block
 from xegrad.display.themes import QUARTERS
-from xegrad.naming import class_in_short, input_in_short, printable
+from xegrad.inert import cut, in_ascii, inert
+from xegrad.naming import class_in_short, input_in_short
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -55,6 +56,7 @@ def heatmap(
     values = np.atleast_2d(np.asarray(values, dtype=np.float64))
     glyphs = ASCII_GLYPHS if ascii else GLYPHS
     *_, ending, of_row, of_column = glyphs
+    rows, columns = (list(map(in_ascii, names)) if ascii else names for names in (rows, columns))
     marked = np.broadcast_to(marked, values.shape)
     tall = -(-values.shape[0] // HEATMAP_ROWS)
     row_names = _with_marks(_blocks(rows, tall), _wholly_marked(marked, 1, tall), of_row)
@@ -156,7 +158,7 @@ def gradient_map(
 def _blocks(names: Sequence[str], size: int) -> list[str]:
     """The names of blocks of so many: the first and the last of each."""
     ends = [(names[start], names[min(start + size, len(names)) - 1]) for start in range(0, len(names), size)]
-    return [printable(first if first == last else f"{first}-{last}") for first, last in ends]
+    return [inert(first if first == last else f"{first}-{last}") for first, last in ends]
 
 
 def _wholly_marked(marked: Any, axis: int, size: int) -> list[bool]:
@@ -187,8 +189,3 @@ def _ends(names: Sequence[str], label: int, room: int) -> Text:
     free = room - cell_len(first) - cell_len(last)
     between = f"{first}{' .. ':^{free}}{last}" if free >= len(" .. ") else cut(first, room, "~")
     return Text(f"{'':{label}} {between}", style="heading")
-
-
-def cut(name: str, columns: int, ending: str = "…") -> str:
-    """The name, or as much of it as fits."""
-    return name if cell_len(name) <= columns else set_cell_size(name, columns - 1).rstrip() + ending

@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from xegrad.display.blocks import GAP, Column, Figure, Paragraph, Section, Table
-from xegrad.display.heatmap import cut
 from xegrad.display.numbers import NOTHING, aligned, decimals_for, in_column
 from xegrad.display.page import EDGE, MATRIX_BANDS, MATRIX_ENTRIES, MATRIX_LINES, PageSettings
 from xegrad.display.shading import legend, shade
 from xegrad.display.terminal import bands
-from xegrad.naming import class_within, input_in_short
+from xegrad.inert import cut
+from xegrad.naming import class_within, input_within
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.vocabulary import AXES, SYMBOLS
@@ -24,7 +24,8 @@ from xegrad.vocabulary import AXES, SYMBOLS
 LEFT_OUT = "…"
 
 Indices = NDArray[np.intp]
-Names = Callable[[Any], str]  # what each index is called
+Names = Callable[[Any, int], str]  # what each index is called, in so many columns
+LEAST = 8  # columns that the name of one has
 
 
 def matrix(
@@ -72,10 +73,10 @@ def gradient_matrix(problem: Problem, name: str, values: Array, page: PageSettin
 
     def of(axis: str) -> Names:
         if axis == "class":
-            return lambda k: f"{'>' if marked[k] else ''}{class_within(problem, k, page.width // 5)}"
+            return lambda k, room: f"{'>' * int(marked[k])}{class_within(problem, k, room - int(marked[k]))}"
         if axis == "input":
-            return lambda k: input_in_short(problem, k)
-        return (lambda k: f"{axis} {k}") if axis else (lambda _: SYMBOLS[name])
+            return lambda k, room: input_within(problem, k, room)
+        return (lambda k, _: f"{axis} {k}") if axis else (lambda *_: SYMBOLS[name])
 
     every: tuple[Indices, Indices] = np.arange(values.shape[0]), np.arange(values.shape[1])
     decimals = decimals_for(values.ravel().tolist(), page.digits)
@@ -133,19 +134,21 @@ def _table(
         return Text(f" {text} ", style=shade(float(values[row, column]), largest))
 
     shown = [_with_gaps(rows), _with_gaps(columns)]
-    row_names, column_names = (
-        ["" if k is None else name(indices[k]) for k in places]
-        for name, indices, places in zip(names, (rows, columns), shown, strict=True)
+
+    def called(axis: int, room: int) -> list[str]:
+        return ["" if k is None else cut(names[axis](indices[axis][k], room), room) for k in shown[axis]]
+
+    indices = rows, columns
+    row_names = called(0, max(LEAST, page.width // 4))
+    column_names = called(
+        1, max(LEAST, min(page.width // 5, (page.width - max(map(cell_len, row_names))) // 4))
     )
-    short = [cut(name, page.width // 4) for name in row_names]
-    for_name = max(4, (page.width - max(map(cell_len, short))) // 4)
     return Table(
         [
-            Column([cell(row, column) for row in shown[0]], cut(name, for_name) + margin)
+            Column([cell(row, column) for row in shown[0]], name + margin)
             for name, column in zip(column_names, shown[1], strict=True)
         ],
-        [Column([Text(name, style="name") for name in short], corner)],
-        is_banded=True,
+        [Column([Text(name, style="name") for name in row_names], corner)],
         gap=1 if is_shaded else GAP,
     )
 

@@ -11,8 +11,9 @@ from xegrad.claim import Reading
 from xegrad.comparison import Comparison
 from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, with_digits
 from xegrad.intermediates import Intermediates
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, cause_of_nonfinite, narrower
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, narrower
 from xegrad.naming import class_in_short, entry_of, input_in_short
+from xegrad.nonfinite import cause_of_nonfinite
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
@@ -69,7 +70,7 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         parts = [f"{value}{_why_undecided(problem, judgement)}."]
     broken = int((~np.isfinite(judgement.comparison.candidate)).sum())
     if outcome == WRONG and broken and judgement.name != LOSS:
-        cause = cause_of_nonfinite(problem, judgement.tolerance.precision)
+        cause = cause_of_nonfinite(judgement)
         are = "is" if broken == 1 else "are"
         parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
     if broken < judgement.comparison.candidate.size:
@@ -311,6 +312,13 @@ def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     if printed and (np.ravel(judgement.reading.resolution) > np.abs(comparison.reference).ravel() / 2).all():
         resolve = "resolves" if printed.startswith("1 ") else "resolve"
         return f"{printed} {resolve} no {'loss of this size' if is_loss else 'entry'}"
+    if judgement.hides_digits:
+        most, of_each = float(np.max(judgement.reading.resolution)), "the loss" if is_loss else "every entry"
+        leave = "leaves" if not printed or printed.startswith("1 ") else "leave"
+        opened = f"{printed or 'printing'} {leave} the first digit of {of_each} open"
+        return f"{opened}: an error below {most:.2g} could not have been caught"
+    if comparison.is_without_digits and not judgement.is_vacuous:
+        return _hidden(judgement).rstrip(".")
     rounding = f"rounding{' and printing' if printed else ''} may exceed half of "
     half = rounding + ("the loss" if is_loss else "every entry")
     if problem.n_inputs < SHORT:

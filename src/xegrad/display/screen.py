@@ -7,11 +7,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from xegrad import progress
 from xegrad.display.themes import DARK, LIGHT
+from xegrad.errors import one_line
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View
@@ -41,6 +42,13 @@ def has_color(when: str) -> bool:
     if when == "auto" and os.environ.get("CLICOLOR_FORCE", "0") != "0":
         return True
     return when == "always" or (when == "auto" and Console().color_system is not None)
+
+
+def has_grounds() -> bool:
+    """Whether the colours of standard output are enough for grounds that say how large a number is: 16 are not."""
+    from rich.console import Console
+
+    return Console(force_terminal=True).color_system in (None, "256", "truecolor")
 
 
 def show(view: View, page: PageSettings, *, color: bool) -> None:
@@ -74,9 +82,10 @@ def is_unicode() -> bool:
 
 
 def announce(sentence: str) -> None:
-    """Say on standard error what will take long."""
-    sys.stderr.write(f"xegrad: {sentence}\n")
-    sys.stderr.flush()
+    """Say something on standard error, in a line of its own: all that is said there passes through here."""
+    with suppress(OSError):
+        sys.stderr.write(f"xegrad: {one_line(sentence)}\n")
+        sys.stderr.flush()
 
 
 @contextmanager

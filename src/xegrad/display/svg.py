@@ -8,6 +8,7 @@ from html import escape
 from xegrad.display.blocks import Plot
 from xegrad.display.plot import OF_STEPS, OF_VALUES, Axis, axis_of, numbered_steps, spans_of
 from xegrad.display.themes import DARK, LIGHT, PAGE
+from xegrad.inert import inert
 
 # Its size, what is beside its frame, the height of a line of text, and the characters of one.
 WIDTH, TALL, LEFT, BELOW, MARGIN, LINE, LETTERS = 640, 400, 92, 56, 28, 18, 84
@@ -64,7 +65,7 @@ def element(plot: Plot, above: int = MARGIN) -> str:
 
 def picture(plot: Plot, title: str, theme: str | None = None) -> str:
     """A plot as a file, below what is said of it; in the theme that the reader prefers, or in this one."""
-    first, *rest = textwrap.wrap(title, LETTERS)
+    first, *rest = textwrap.wrap(inert(title), LETTERS)
     looks = _colours(theme or LIGHT)
     if theme is None:
         looks += f"\n@media (prefers-color-scheme: dark) {{\n{_colours(DARK)}\n}}"

@@ -6,11 +6,14 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.text import Text
 
+from xegrad import inert
 from xegrad.display.blocks import (
     GAP,
     SIGNS,
@@ -27,20 +30,34 @@ from xegrad.display.blocks import (
     Table,
     Verdict,
     View,
+    with_texts,
 )
 from xegrad.display.plot import drawn
+from xegrad.inert import cut
+from xegrad.naming import SHORTEST
 
 Lines = list[Text]
 
 # What takes the place of characters that an ASCII terminal lacks.
-PLAIN = {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "~", "×": "x", "—": "-"}
+PLAIN = str.maketrans(
+    {"↳": "!", "·": "*", "Σ": "Sum", "≤": "<=", "≈": "~", "≠": "!=", "…": "~", "×": "x", "—": "-"}
+)
 
-NARROWEST = 20  # columns of wrapped text beside its indentation
+NARROWEST, WIDEST = (
+    20,
+    100,
+)  # columns of wrapped text: beside its indentation, and of lines that are easy to read
+LONGEST_NUMBER = 25  # columns of one with all its digits, a sign, an exponent, and what stands behind it
 WIDE, BETWEEN = 110, 4  # columns of a page that holds two views, and between them
 
 
 def lines(view: View, width: int, *, ascii: bool = False) -> Lines:
-    """A view for so many columns, with an empty line between two sections."""
+    """A view for so many columns, with an empty line between two sections; texts from outside do nothing in it."""
+    spelled = partial(_in_ascii if ascii else inert.inert, keeping="\n")
+    return _laid_out(with_texts(view, spelled), width, ascii=ascii)
+
+
+def _laid_out(view: View, width: int, *, ascii: bool) -> Lines:
     laid_out: Lines = []
     for section in view:
         if not section:
@@ -48,16 +65,12 @@ def lines(view: View, width: int, *, ascii: bool = False) -> Lines:
         laid_out += [Text()] * bool(laid_out)
         for block in section:
             laid_out += of_block(block, width, ascii=ascii)
-    laid_out = list(map(_in_ascii, laid_out)) if ascii else laid_out
     return list(map(_stripped, laid_out))
 
 
-def _in_ascii(line: Text) -> Text:
-    """The line with what ASCII lacks spelled in ASCII, as far as it is ours."""
-    for character, instead in PLAIN.items():
-        if character in line.plain:
-            line = Text(instead).join(line.split(character, allow_blank=True))
-    return line
+def _in_ascii(text: str, keeping: str) -> str:
+    """The text with our signs as ASCII has them, and what else ASCII lacks spelled out, before it takes its columns."""
+    return text if text.isascii() else inert.in_ascii(inert.inert(text, keeping).translate(PLAIN))
 
 
 def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
@@ -75,7 +88,7 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
         case Formula():
             return _formula(block, width)
         case Table():
-            return _table(block, width if block.is_banded else math.inf)
+            return _table(block, width, ascii=ascii)
         case Listing():
             return _listing(block, width)
         case Replacement():
@@ -91,25 +104,36 @@ def of_block(block: Block, width: int, *, ascii: bool = False) -> Lines:
 def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Lines:
     """The text in lines: the first begins with `first`, and the others with `rest`; styles are kept.
 
-    A word that is longer than a line stays whole.
+    A word that is longer than a line goes on in the next, and a number never.
     """
-    width = max(width, cell_len(first) + NARROWEST)
+    width = max(min(width, WIDEST), cell_len(first) + NARROWEST)
     text = text.copy()
     text.plain = text.plain.replace("\n", " ")
     places: list[tuple[int, int]] = []  # of each line in the text
     taken = cell_len(first)
-    for match in re.finditer(r"\S+", text.plain):
-        start, end = match.span()
+    for start, end in _words(text.plain, max(width - max(map(cell_len, (first, rest))), LONGEST_NUMBER)):
         if places and taken + cell_len(text.plain[places[-1][1] : end]) <= width:
             taken += cell_len(text.plain[places[-1][1] : end])
             places[-1] = places[-1][0], end
         else:
-            taken = cell_len(rest if places else first) + cell_len(match[0])
+            taken = cell_len(rest if places else first) + cell_len(text.plain[start:end])
             places.append((start, end))
     lines = [text[start:end] for start, end in places] or [Text()]
     return [
         _stripped(Text.assemble((rest if k else first, text.style), line)) for k, line in enumerate(lines)
     ]
+
+
+def _words(text: str, most: int) -> Iterator[tuple[int, int]]:
+    """Where each word begins and ends, and each part of one that takes more columns."""
+    for match in re.finditer(r"\S+", text):
+        start, taken = match.start(), 0
+        for k in range(*match.span()) if cell_len(match[0]) > most else ():
+            taken += cell_len(text[k])
+            if taken > most:
+                yield start, k
+                start, taken = k, cell_len(text[k])
+        yield start, match.end()
 
 
 def _stripped(line: Text) -> Text:
@@ -147,8 +171,9 @@ def _formula(formula: Formula, width: int) -> Lines:
     laid_out = []
     for style, left, right in formula.lines:
         if right and most <= width // 2 - NARROWEST // 2:
-            start = f"    {' ' * (most - cell_len(left))}{left}{right[:3]}"
-            laid_out += wrapped(Text(right[3:], style=style), width, start, " " * cell_len(start))
+            sign, value = right[: right.index(" ", 1) + 1], right[right.index(" ", 1) + 1 :]
+            start = f"    {' ' * (most - cell_len(left))}{left}{sign}"
+            laid_out += wrapped(Text(value, style=style), width, start, " " * cell_len(start))
         else:
             laid_out += wrapped(Text(left + right, style=style), width, "    ", " " * 6)
     return laid_out
@@ -159,10 +184,10 @@ def _beside(pair: Beside, width: int, *, ascii: bool) -> Lines:
     for_left, for_right = map(_widest, (pair.left, pair.right))
     for_left = max(for_left, (width - BETWEEN - for_right) // 2)
     if width < WIDE or for_left + BETWEEN + for_right > width:
-        return lines([*pair.left, *pair.right], width, ascii=ascii)
-    left = lines(pair.left, for_left, ascii=ascii)
+        return _laid_out([*pair.left, *pair.right], width, ascii=ascii)
+    left = _laid_out(pair.left, for_left, ascii=ascii)
     taken = max(line.cell_len for line in left) + BETWEEN
-    right = lines(pair.right, width - taken, ascii=ascii)
+    right = _laid_out(pair.right, width - taken, ascii=ascii)
     both = []
     for first, second in itertools.zip_longest(left, right, fillvalue=Text()):
         line = Text().append_text(first)  # whose style is not that of the whole line
@@ -189,14 +214,17 @@ def _widest(view: View) -> int:
 
 
 def _listing(listing: Listing, width: int) -> Lines:
-    """Each row, and its remark beside it."""
+    """Each row, and its remark beside it, or below it where there is no room."""
     starts = [
         Column(column.cells, column.heading, left=True, least=column.least) for column in listing.columns
     ]
     taken = sum(column.width + GAP for column in starts)
     lines: Lines = []
     for start, remark in zip(_rows(starts, GAP), listing.remarks, strict=True):
-        first, *rest = wrapped(Text(remark), width - taken)
+        if width - taken < NARROWEST:
+            lines += [_stripped(start), *wrapped(Text(remark), width, " " * 4, " " * 4)]
+            continue
+        first, *rest = wrapped(Text(remark), min(width, WIDEST) - taken)
         start.pad_right(taken - start.cell_len)
         lines += [
             _stripped(Text.assemble(start, first)),
@@ -217,13 +245,43 @@ def _replacement(replacement: Replacement, width: int) -> Lines:
     ]
 
 
-def _table(table: Table, width: float) -> Lines:
+def _table(table: Table, width: int, *, ascii: bool) -> Lines:
     """The columns, in bands where they are wider than the width."""
     lines: Lines = []
-    for band in bands(table.columns, table.labels, width, table.gap):
-        lines += [Text()] * bool(lines and any(column.heading for column in (*table.labels, *band)))
-        lines += _rows([*table.labels, *band], table.gap)
+    shortened = partial(cut, ending="~" if ascii else "…")
+    numbers = max((Column(one.cells).width for one in table.columns if not one.names), default=0)
+    labels = _narrowed(table.labels, width - numbers - table.gap * len(table.labels), shortened)
+    room = width - sum(label.width + table.gap for label in labels)
+    columns = [
+        _narrowed([one], room, shortened)[0]
+        if one.names
+        else replace(one, heading=shortened(one.heading, max(room, numbers)))
+        for one in table.columns
+    ]
+    for band in bands(columns, labels, width, table.gap):
+        lines += [Text()] * bool(lines and any(column.heading for column in (*labels, *band)))
+        lines += _rows([*labels, *band], table.gap)
     return lines
+
+
+def _narrowed(labels: Sequence[Column], room: int, shortened: Callable[[str, int], str]) -> Sequence[Column]:
+    """The labels cut to fit into the room together, the widest first; each keeps a few columns."""
+    widths = [label.width for label in labels]
+    if sum(widths) <= room:
+        return labels
+    most = next(
+        (k for k in range(max(widths), SHORTEST, -1) if sum(min(k, w) for w in widths) <= room), SHORTEST
+    )
+    return [
+        replace(
+            label,
+            cells=[
+                cell if Column([cell]).width <= most else shortened(str(cell), most) for cell in label.cells
+            ],
+            heading=shortened(label.heading, most),
+        )
+        for label in labels
+    ]
 
 
 def _rows(columns: Sequence[Column], gap: int) -> Lines:

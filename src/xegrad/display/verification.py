@@ -15,7 +15,6 @@ from xegrad.display.advice import explained_by, what_to_try, what_was_seen
 from xegrad.display.blocks import (
     GAP,
     Beside,
-    Block,
     Column,
     Heading,
     Listing,
@@ -26,7 +25,7 @@ from xegrad.display.blocks import (
     Verdict,
     View,
 )
-from xegrad.display.heatmap import cut, gradient_map
+from xegrad.display.heatmap import gradient_map
 from xegrad.display.numbers import SHOWS_ALL, alike, as_known, decimals_for, in_column
 from xegrad.display.outcome import digits_of
 from xegrad.display.page import PageSettings
@@ -44,9 +43,10 @@ NOT_SOUGHT = (
     "Not looked for: mistakes that this problem could not have caught. It is too large; "
     "xegrad sample makes a small one."
 )
+NOT_COUNTED = "In brackets: not counted, since finite differences have few digits however right all is."
 DIGITS_APART = 4  # of a difference
 MOST_NAMED = 5  # runs of rows, or of columns, that are wrong in every entry
-BESIDE_NAME = 20  # columns of an entry beside the name of its class
+LEAST_ENTRY = 25  # columns of an entry with its names
 SMALL = 9  # entries, of which a map shows no more than their list
 WORD = 8  # columns of the word that a line begins with
 STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly"}
@@ -70,7 +70,7 @@ def verification_view(verification: Verification, page: PageSettings) -> View:
         kind = blocks.RIGHT if verification.verified else blocks.WRONG
         return [
             [Verdict(kind, outcome.checks_sentence(verification.checks))],
-            [_checks(verification.checks)],
+            _checks(verification.checks),
         ]
     view = [_verdicts(verification)]
     if verification.steps is not None:
@@ -108,16 +108,17 @@ def _outcome(verification: Verification, name: str) -> str:
     return WRONG if name in verification.misshapen else verification.judgements[name].outcome
 
 
-def _checks(checks: Sequence[Check]) -> Block:
+def _checks(checks: Sequence[Check]) -> Section:
     """A line for each: whether it passed, its name, the digits of its worst entry."""
-    rows = []
+    rows, is_aside = [], any(check.advisory for check in checks)
     for check in checks:
         word, style = ("passed", "right") if check.passed else ("failed", "wrong")
         without, total = int(check.comparison.no_correct_digit.sum()), check.comparison.reference.size
         figure = f"no digit in {without} of {total}" if without else digits_of(check.comparison)
         rows.append((Text(f"({word})" if check.advisory else word, style=style), check.name, figure))
-    words, *others = zip(*rows, strict=True)
-    return Table([Column(words, left=True, least=WORD), *(Column(cells, left=True) for cells in others)])
+    words, names, figures = zip(*rows, strict=True)
+    section: Section = [Listing([Column(words, least=WORD), Column(names)], figures)]
+    return [*section, Paragraph(NOT_COUNTED)] if is_aside else section
 
 
 def _evidence(verification: Verification, name: str, page: PageSettings) -> View:
@@ -176,8 +177,8 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
     apart_digits = digits if digits >= SHOWS_ALL else min(digits, DIGITS_APART)
     formats = dict.fromkeys(("yours", "exact"), (decimals, digits))
     formats["error"] = decimals_for(values["error"], apart_digits), apart_digits
-    room = page.width // 2
-    entries = [cut(entry_of(problem, name, index, room - BESIDE_NAME), room) for index in shown]
+    room = max(LEAST_ENTRY, page.width // 2)
+    entries = [entry_of(problem, name, index, room) for index in shown]
     cells: dict[str, list[Text]] = {}
     for heading, column in values.items():
         off = errors if heading != "yours" else [0.0] * len(shown)
@@ -188,7 +189,7 @@ def _worst(problem: Problem, name: str, judgement: Judgement, page: PageSettings
     for yours, exact in zip(cells["yours"], cells["exact"], strict=True):
         yours.stylize("wrong", alike(yours.plain, exact.plain))
     columns = [Column(column, heading) for heading, column in cells.items()]
-    section: Section = [Table(columns, [Column(entries, "worst entries", left=True)], is_banded=True)]
+    section: Section = [Table(columns, [Column(entries, "worst entries", left=True)])]
     if more := int(bad.sum()) - len(shown):
         section.append(Paragraph(f"and {more} more; --all shows them"))
     return section

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 from html import escape
 
 from rich.style import Style
@@ -25,8 +26,10 @@ from xegrad.display.blocks import (
     Table,
     Verdict,
     View,
+    with_texts,
 )
 from xegrad.display.svg import inline
+from xegrad.inert import inert
 
 CSS = """
 :root { color-scheme: light dark; }
@@ -58,7 +61,11 @@ thead th { font-weight: bold; }
 
 
 def page(view: View, theme: str | None = None) -> str:
-    """A whole page; in the theme that the reader's browser prefers, or in this one."""
+    """A whole page; in the theme that the reader's browser prefers, or in this one.
+
+    Texts from outside are text in it, and nothing else.
+    """
+    view = with_texts(view, partial(inert, keeping="\n"))
     if theme is None:
         light, dark = (_rules(one) for one in (themes.LIGHT, themes.DARK))
         looks = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"

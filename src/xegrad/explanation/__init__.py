@@ -5,8 +5,6 @@ See docs/tour.md, and docs/numerics.md, section 1.3.
 
 from __future__ import annotations
 
-import html
-
 import msgspec
 import numpy as np
 from msgspec.structs import replace
@@ -87,7 +85,7 @@ class Explanation(msgspec.Struct, frozen=True, eq=False):
     def _repr_html_(self) -> str:
         """A table for a notebook."""
         lines = "".join(map(_line, self.steps))
-        above = f"<p>{html.escape(self.rows_add_up)}</p>" if self.rows_add_up else ""
+        above = f"<p>{notebook.cell(self.rows_add_up)}</p>" if self.rows_add_up else ""
         return f"{above}<table><tr><th>step</th><th>how</th><th>value</th></tr>{lines}</table>"
 
 
@@ -130,13 +128,13 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
 def _line(step: Step) -> str:
     """A step as a line of the table; of a large array its structure."""
     codes = "".join(
-        f"<br><code>{html.escape(line)}</code>" for line in (*step.formula.split("\n"), *step.worked)
+        f"<br><code>{notebook.cell(line)}</code>" for line in (*step.formula.split("\n"), *step.worked)
     )
-    lost = f"<br><i>{html.escape(step.lost)}</i>" if step.lost else ""
-    value = html.escape(step.structure)
+    lost = f"<br><i>{notebook.cell(step.lost)}</i>" if step.lost else ""
+    value = notebook.cell(step.structure)
     if step.value is not None and step.value.size <= notebook.MOST and step.value.ndim <= 2:
         value = notebook.table(np.atleast_2d(step.value).astype(np.float64).tolist())
     return (
-        f"<tr><td><b>{html.escape(step.symbol)}</b><br>{' × '.join(map(str, step.shape))}</td>"
-        f"<td>{html.escape(step.rule)}{codes}{lost}</td><td>{value}</td></tr>"
+        f"<tr><td><b>{notebook.cell(step.symbol)}</b><br>{' × '.join(map(str, step.shape))}</td>"
+        f"<td>{notebook.cell(step.rule)}{codes}{lost}</td><td>{value}</td></tr>"
     )

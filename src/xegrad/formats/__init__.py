@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from xegrad import patience
 from xegrad.errors import InputError
 from xegrad.naming import source_name
 
@@ -50,7 +51,7 @@ class Format(msgspec.Struct, frozen=True):
         """
         if key is not None and not self.has_keys:
             raise no_keys(source, key, self.name.upper())
-        with naming(source):
+        with naming(source), patience.at_once(0 if self.mark else len(data)):
             raw: RawProblem = self.module.load(data, part, key)
         return raw.read_from(source, is_whole=part is None)
 
@@ -71,6 +72,8 @@ FORMATS: Mapping[str, Format] = {
 # How the numbers of a gradient lie in memory, little-endian, where a file has nothing else.
 RAW: Mapping[str, str] = {f"raw:{dtype}": dtype for dtype in ("float64", "float32", "float16", "bfloat16")}
 
+FIRST = 2**20  # bytes that are looked at first
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a text begins
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle")
 
 
@@ -126,17 +129,23 @@ def with_key(path: str | Path) -> tuple[str | Path, str | None]:
 
 
 def read_bytes(
-    path: str | Path, expected: str, *, is_text: bool = True, or_else: str = ""
+    path: str | Path, expected: str, *, is_text: bool = True, is_claim: bool = False, or_else: str = ""
 ) -> tuple[bytes, str]:
     """The bytes of a file or of standard input, text as UTF-8 without a byte order mark, and its name.
 
     `or_else` is what can be done with what is no text.
     """
+    from xegrad.formats.measured import bytes_of
+
     source = source_name(path)
     if not source:
         raise InputError("the path of a file is empty")
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+        with (
+            nullcontext(sys.stdin.buffer) if str(path) == "-" else Path(path).open("rb") as file,
+            naming(source),
+        ):
+            data = bytes_of(file, lambda first: not is_text or _is_binary(first), is_claim=is_claim)
     except FileNotFoundError:
         raise InputError(f"{source}: there is no such file") from None
     except IsADirectoryError:
@@ -149,13 +158,15 @@ def read_bytes(
     if binary_format(data) is not None:
         return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if (zero := data.find(b"\0", 0, FIRST)) >= 0 and data[:2] not in UTF_16:
+        raise InputError(f"{source}: byte {zero} is 0, which no text has{or_else}")
     if not data or data.isspace():
         raise InputError(f"{source}: is empty; {expected}")
     try:
         if not data.isascii():
             data.decode()
     except UnicodeDecodeError as error:
-        kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+        kind = "UTF-16" if data[:2] in UTF_16 else "not UTF-8"
         raise InputError(
             f"{source}: byte {error.start} cannot be read: the text is {kind}; save it as UTF-8"
             f"{or_else if kind == 'not UTF-8' else ''}"
@@ -163,11 +174,19 @@ def read_bytes(
     return data, source
 
 
+def _is_binary(first: bytes) -> bool:
+    """Whether what begins so has one of the formats that are no text."""
+    return binary_format(first) is not None or _is_pickle(first)
+
+
+def _is_pickle(data: bytes) -> bool:
+    is_of_torch = data.startswith(b"PK") and b"data.pkl" in data[:256]
+    return is_of_torch or (data[:1] == b"\x80" and data[1:2] in (b"\2", b"\3", b"\4", b"\5"))
+
+
 def _refuse_pickles(path: str | Path, data: bytes, source: str) -> None:
     """Raise InputError for what Python or torch pickled, which may run any program when it is read."""
-    is_of_torch = data.startswith(b"PK") and b"data.pkl" in data[:256]
-    is_pickle = data[:1] == b"\x80" and data[1:2] in (b"\2", b"\3", b"\4", b"\5")
-    if is_of_torch or is_pickle or Path(path).suffix.lower() in _PICKLES:
+    if _is_pickle(data) or Path(path).suffix.lower() in _PICKLES:
         name = "FILE" if str(path) == "-" else str(path)
         of_pickle = f"numpy.save('gradient.npy', __import__('pickle').load(open('{name}', 'rb')))"
         of_torch = (

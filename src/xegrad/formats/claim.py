@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,17 +12,20 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad.arrays import size_of
+from xegrad import memory, patience
+from xegrad.arrays import not_of_size
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.errors import InputError, short, shown
-from xegrad.formats import binary_format, naming, npz, printed, raw, safetensors
+from xegrad.errors import InputError, listed, short, shown
+from xegrad.formats import binary_format, csv, naming, npz, printed, raw, safetensors, tokens
 from xegrad.formats.results import types as results
-from xegrad.formats.values import chosen, listed, nearest
+from xegrad.formats.values import chosen, nearest
 from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS
+from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS, count
+
+LONG = 2**15  # bytes of a claim whose memory is measured
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):
@@ -72,8 +74,8 @@ def read(
     there: list[str] = []
     shape = layout.shape(problem, names[0] if names and len(names) == 1 else "weights")
     for written in claims:
-        with naming(written.source):
-            values = _values(written, shape, asked)
+        with naming(written.source), patience.at_once(_size(written)):
+            values = _values(written, problem.classes, shape, asked)
             by_symbol = _by_symbol(values, names)
             there += [symbol for symbol, _, _ in by_symbol]
             in_this = _gradients(by_symbol, problem, layout, names, asked)
@@ -95,7 +97,21 @@ def read(
     is_chain = steps.keys() - {"loss"} and (names is None or "weights" in names)
     if is_chain and "weights" in gradients:
         steps["gradient"] = gradients["weights"]
-    return Claim(gradients, number, steps if is_chain else {})
+    return Claim(gradients, number, steps if is_chain else {}, _passed_over(asked, gradients | steps))
+
+
+def _passed_over(asked: Reading | None, parts: Mapping[str, Claimed]) -> list[str]:
+    """A sentence on what shows more decimals or digits than were asked for: it was printed otherwise."""
+    if asked is None or (asked.decimals, asked.digits) == (None, None):
+        return []
+    others = [
+        f"dL/d{SYMBOLS[name]}" if name in SYMBOLS else name
+        for name, one in parts.items()
+        if one.digits is not None
+        and (one.reading.decimals, one.reading.digits) != (asked.decimals, asked.digits)
+    ]
+    most = count(asked.digits or 0, "digit") if asked.decimals is None else count(asked.decimals, "decimal")
+    return [f"{name} has numbers of more than {most}: it is read by what its text shows" for name in others]
 
 
 # What is read; the rest of what `compute --json` and `explain --json` print is skipped.
@@ -103,11 +119,22 @@ _READ = tuple(dict.fromkeys(("gradients", "gradient", "loss", *CHAIN, "with_resp
 _OBJECT = re.compile(r'\s*\{\s*["}]')  # in JSON; a matrix in C begins with its numbers or its rows
 
 
-def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> Mapping[str, Any]:
-    """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already."""
+def _size(written: Written) -> int:
+    """The bytes of its text."""
+    data = written.data.values() if isinstance(written.data, Mapping) else [written.data]
+    return sum(len(one) for one in data if isinstance(one, bytes) and binary_format(one) is None)
+
+
+def _values(
+    written: Written, classes: tuple[str, ...] | None, shape: tuple[int, ...], asked: Reading | None
+) -> Mapping[str, Any]:
+    """What is written by the keys of JSON; what is only an array is a gradient.  Numbers are texts, or read already.
+
+    Below the names of the classes, as xegrad writes them, stand numbers, whatever the names look like.
+    """
     data, key = written.data, written.key
     if isinstance(data, Mapping):
-        texts = {of: printed.parsed(one.decode()) for of, one in data.items() if isinstance(one, bytes)}
+        texts = {of: _parsed(one) for of, one in data.items() if isinstance(one, bytes)}
         return {**data, **texts}
     if isinstance(data, np.ndarray):
         return {written.of: printed.of_array(data)}
@@ -122,30 +149,40 @@ def _values(written: Written, shape: tuple[int, ...], asked: Reading | None) -> 
         return {"gradient": printed.of_array(binary.load(data, "", "gradient").values["gradient"])}
     if binary is not None:
         return _known(*_arrays(data, binary.name, key))
-    text = printed.without_comments(data.decode())
-    if not _OBJECT.match(text):
-        return {"gradient": printed.of_text(text, asked, math.prod(shape))}
-    try:
-        return _known(printed.parsed(text))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"line {error.lineno}, column {error.colno}: malformed JSON: {error.msg.lower()}"
-        ) from None
-    except RecursionError:
-        raise InputError("brackets are nested too deeply to be a gradient") from None
+    text = printed.without_comments(data.removeprefix(csv.header_of(classes)).decode())
+    if _OBJECT.match(text):
+        return _known(tokens.parsed(text))
+    return {"gradient": printed.of_text(text, asked, math.prod(shape))}
+
+
+def _parsed(data: bytes) -> Any:
+    """The JSON of a claim that a problem brings, refused where it takes too much memory."""
+    if len(data) > LONG:
+        memory.Text("claim").add(data)
+    return tokens.parsed(data.decode())
 
 
 def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], str]:
-    """The arrays of a NPZ or of safetensors, `gradients.b` as that of b; or the one under the key, or the only one."""
-    if name == "npz":
-        arrays: dict[str, Any] = dict(npz.read_arrays(data))
-    else:
-        tensors = safetensors.read_tensors(data)
-        arrays = {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
-    if key is not None or (len(arrays) == 1 and not arrays.keys() & {*_READ}):
-        return {"gradient": arrays[chosen(arrays, "gradient", [key] if key else [*arrays], [])]}, ""
-    values, several = npz.with_gradients_apart(arrays)
-    return values | ({"gradients": several} if several else {}), ", and FILE:KEY takes one array alone"
+    """The arrays of a NPZ or of safetensors, `gradients.b` as that of b; or the one under the key, or the only one.
+
+    Of those that are not judged there are the names alone.
+    """
+    keys = {of: of for of in (npz if name == "npz" else safetensors).names_in(data)}
+
+    def read(names: Iterable[str]) -> Mapping[str, Any]:
+        if name == "npz":
+            return npz.read_arrays(data, names)
+        tensors = safetensors.read_tensors(data, names)
+        return {of: printed.of_array(array, dtype) for of, (array, dtype) in tensors.items()}
+
+    if key is not None or (len(keys) == 1 and not keys.keys() & {*_READ}):
+        only = chosen(keys, "gradient", [key] if key else [*keys], [])
+        return {"gradient": read([only])[only]}, ""
+    values, several = npz.with_gradients_apart(keys)
+    arrays = read([*(of for of in values if of in _READ), *several.values()])
+    others = {of: arrays.get(of) for of in values}
+    gradients = {symbol: arrays[of] for symbol, of in several.items()}
+    return others | ({"gradients": gradients} if gradients else {}), ", and FILE:KEY takes one array alone"
 
 
 def _known(values: Mapping[str, Any], hint: str = "") -> Mapping[str, Any]:
@@ -236,4 +273,4 @@ def in_shape(array: Claimed, problem: Problem, layout: Layout, name: str) -> Cla
     if array.values.size == np.prod(expected) and (len(shape) == 1 or 1 in shape):
         return replace(array.moved(lambda numbers: numbers.reshape(expected)), fits=fits)
     hint = f"; {shape_of(fits)}" if fits else ""
-    raise InputError(f"the gradient is {size_of(shape)}, but {size_of(expected)} is expected{hint}")
+    raise InputError(f"the gradient is {not_of_size(shape, expected)}{hint}")

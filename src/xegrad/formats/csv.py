@@ -15,7 +15,6 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from itertools import chain
 from typing import Any
 
@@ -23,11 +22,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from xegrad.errors import InputError, short
+from xegrad.errors import InputError, listed, short, shown
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import is_number, nearest
+from xegrad.formats.values import has_large, is_number, nearest, number_of
+from xegrad.inert import from_cell, in_cell
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
 
@@ -53,15 +53,19 @@ class Line(msgspec.Struct, frozen=True):
     def number_in(self, column: int) -> float:
         """The number in a cell; it is finite."""
         cell = self.cells[column]
-        if is_number(cell) and math.isfinite(number := float(cell)):
-            return number
+        try:
+            if is_number(cell) and math.isfinite(number := number_of(cell)):
+                return number
+        except InputError as error:
+            raise self.error(str(error), column) from None
         raise self.error(f" is {_why_no_number(cell, is_first=column == 0)}", column)
 
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """A problem in one table; or a part: plain numbers, or labels."""
     if part == "label":
-        return RawProblem({"label": _labels(_lines(data))})
+        lines = _lines(data)
+        return RawProblem({"label": _labels(lines)}, note=_note_of_index(lines))
     lines, plain = _apart(data, part)
     if part is None:
         return _problem(lines, plain)
@@ -76,7 +80,7 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
         values["classes"] = names
     if part == "x" and names is not None and len(names) > 1:  # above one column stands what x is called
         values |= _input_names(names)
-    return RawProblem(values)
+    return RawProblem(values, note=_note_of_index(lines))
 
 
 def _apart(data: bytes, part: str | None) -> tuple[list[Line], Array | None]:
@@ -104,6 +108,8 @@ def _apart(data: bytes, part: str | None) -> tuple[list[Line], Array | None]:
         if b"\r" in data and data.count(b"\r") > data.count(b"\r\n"):
             raise InputError("it has lines that end otherwise")
         plain = np.fromiter(chain.from_iterable(rows()), np.float64)
+        if has_large(plain):
+            raise InputError("it has a number that may be a whole one, which float64 rounds")
         is_known = all(line.cells[0].lower() in SPECIAL_ROWS for line in words[1:])
         is_table = len(widths) == 1 and widths.issuperset(len(line.cells) for line in words)
         if is_known and is_table and (words or part):
@@ -138,7 +144,9 @@ def _check_header(header: Line) -> None:
     first, *names = header.cells
     if first != "x":
         hint = ""
-        if is_number(first):
+        if not first:
+            hint = "; pandas leaves its index out with to_csv(index=False)"
+        elif is_number(first):
             hint = "; W alone is given with -W"
         elif first.startswith(("{", "[")):
             hint = "; this looks like JSON"
@@ -157,6 +165,9 @@ def _labels(lines: list[Line]) -> Label:
     The first line of a column is a header if it alone is no index; one of names has a header where it has one
     line more than x has rows.
     """
+    if has_index(lines) and len(lines[0].cells) == 2:
+        _check_widths(lines)
+        return [LabelText(line.cells[1]) for line in lines[1:]]
     if len(lines) > 1 and max(len(line.cells) for line in lines) > 1:
         return _numbers(lines)[0]
     cells = [cell for line in lines for cell in line.cells]
@@ -165,38 +176,56 @@ def _labels(lines: list[Line]) -> Label:
     return [LabelText(cell) for cell in cells]
 
 
-def read_data_set(data: bytes, source: str, label_column: str) -> tuple[RawProblem, str]:
-    """The columns of numbers as x and the named one as labels; and a sentence on those that are neither, if any."""
+def read_data_set(data: bytes, source: str, label_column: str) -> RawProblem:
+    """The columns of numbers as x and the named one as labels, with a note on those that are neither."""
     with naming(source):
         header, *below = lines = _lines(data)
         names = header.cells
         if label_column not in names:
             hint = nearest(label_column, names)
-            raise header.error(f": there is no column {label_column!r} among {', '.join(names)}{hint}")
+            raise header.error(
+                f": there is no column {shown(label_column)} among {listed(filter(None, names))}{hint}"
+            )
+        label = names.index(label_column)
+        if label_column in names[label + 1 :]:
+            second = names.index(label_column, label + 1)
+            both = f"columns {label + 1} and {second + 1} are both named {shown(label_column)}"
+            raise header.error(f": {both}; which holds the labels? Rename the other")
         if not below:
             raise InputError("there are no rows below the header")
         _check_widths(lines)
-        label = names.index(label_column)
         for line in below:
             if not line.cells[label]:
                 raise line.error(" is empty; a label is expected", label)
-        columns = [k for k in range(len(names)) if k != label and _is_numeric(below, k, names[k])]
+        first = int(has_index(lines) and label > 0)
+        columns = [k for k in range(first, len(names)) if k != label and _is_numeric(below, k, names[k])]
         if not columns:
             raise InputError("no column holds numbers alone")
         inputs = [names[k] for k in columns]
         values = {"x": _matrix(below, columns), "label": [LabelText(line.cells[label]) for line in below]}
         values |= _input_names(inputs)
-    raw = RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True)
-    left_out = [name for k, name in enumerate(names) if k not in (*columns, label)]
-    in_x = ", ".join(inputs)
-    note = f"x is {in_x}; left out, since not numbers: {', '.join(left_out)}" if left_out else ""
-    return raw.read_from(source, is_whole=False), note
+    taken = {*range(first), *columns, label}
+    left_out = [name for k, name in enumerate(names) if k not in taken]
+    notes = [f"x is {listed(inputs)}; left out, since not numbers: {listed(left_out)}"] if left_out else []
+    if first:
+        notes.append(_note_of_index(lines))
+    raw = RawProblem(values, {"label": f": {label_column}"}, labels_are_a_column=True, note="; ".join(notes))
+    return raw.read_from(source, is_whole=False)
+
+
+def has_index(lines: list[Line]) -> bool:
+    """Whether the first column is no part of the table: nothing stands above it, as above the index of pandas."""
+    return bool(lines) and len(lines[0].cells) > 1 and not lines[0].cells[0]
+
+
+def _note_of_index(lines: list[Line]) -> str:
+    return "left out: the first column, which has no name, as the index of pandas" if has_index(lines) else ""
 
 
 def _input_names(header: Sequence[str]) -> dict[str, Any]:
     """The names of the inputs, where they tell them apart; a data set may have columns without a name, or namesakes."""
     is_fit = all(header) and len({*header}) == len(header)
-    return {"input_names": tuple(header)} if is_fit else {}
+    return {"input_names": tuple(map(from_cell, header))} if is_fit else {}
 
 
 def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
@@ -204,8 +233,8 @@ def _is_numeric(lines: list[Line], k: int, name: str) -> bool:
     others = [line for line in lines if not is_number(line.cells[k])]
     if 0 < len(others) < len(lines):
         cell = others[0].cells[k]
-        shown = repr(short(cell)) if cell else "empty"
-        raise others[0].error(f" is {shown} in {name}, a column of numbers", k)
+        found = repr(short(cell)) if cell else "empty"
+        raise others[0].error(f" is {found} in {short(name)}, a column of numbers", k)
     return not others
 
 
@@ -216,12 +245,15 @@ def _numbers(lines: list[Line], plain: Array | None = None) -> tuple[Array, tupl
     _check_widths(lines)
     first, *below = lines
     columns = range(len(first.cells))
+    if has_index(lines) and (below or plain is not None):
+        array = _matrix(below, columns[1:]) if plain is None else plain[:, 1:]
+        return array, _names(first.cells[1:])
     words = [k for k in columns if not is_number(first.cells[k])]
     if not words:
         return _matrix(lines, columns), None
     if len(words) < len(columns):
-        shown = repr(short(first.cells[words[0]]))
-        raise first.error(f" is {shown} among numbers; a row holds numbers, a header only names", words[0])
+        word = repr(short(first.cells[words[0]]))
+        raise first.error(f" is {word} among numbers; a row holds numbers, a header only names", words[0])
     if not below and plain is None:
         raise InputError("there are no numbers below the header")
     return _matrix(below, columns) if plain is None else plain, _names(first.cells)
@@ -251,7 +283,10 @@ def write_problem(raw: RawProblem) -> bytes:
         )
     target = problem.targets.effective(problem.n_classes, problem.dtype)[0]
     names = problem.classes or tuple(str(index) for index in range(problem.n_classes))
-    rows = [["x", *names], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
+    for name in names:
+        if name != name.strip():
+            raise InputError(f"CSV loses the blanks around the class name {shown(name)}; JSON holds them")
+    rows = [["x", *map(in_cell, names)], *map(_cells, np.column_stack([problem.inputs[0], problem.weights]))]
     if problem.bias is not None:
         rows.append(["bias", *_cells(problem.bias)])
     return _text([*rows, ["label", *_cells(target)]])
@@ -259,8 +294,12 @@ def write_problem(raw: RawProblem) -> bytes:
 
 def write_array(array: Array, names: tuple[str, ...] | None) -> bytes:
     """The numbers, the shortest that read back to the same float64, below the names if there are any."""
-    rows = list(map(_cells, np.atleast_2d(array)))
-    return _text(rows if names is None else [list(names), *rows])
+    return header_of(names) + _text(list(map(_cells, np.atleast_2d(array))))
+
+
+def header_of(names: tuple[str, ...] | None) -> bytes:
+    """The line of names above an array, by which whoever reads it back tells it from numbers, whatever they are."""
+    return b"" if names is None else _text([list(map(in_cell, names))])
 
 
 def _text(rows: list[list[str]]) -> bytes:
@@ -289,7 +328,7 @@ def _lines(data: bytes) -> list[Line]:
 
 def _names(header: list[str]) -> tuple[str, ...] | None:
     """Class names; a header that is 0..T-1 in order is indices, and names nothing."""
-    return None if header == [str(index) for index in range(len(header))] else tuple(header)
+    return None if header == [str(index) for index in range(len(header))] else tuple(map(from_cell, header))
 
 
 def _why_no_number(cell: str, *, is_first: bool) -> str:
@@ -298,9 +337,9 @@ def _why_no_number(cell: str, *, is_first: bool) -> str:
     if is_number(cell):
         if any(map(str.isdigit, cell)):
             return "too large for float64, whose largest number is 1.8e308"
-        return f"{cell!r}; every number must be finite"
+        return f"{short(cell)!r}; every number must be finite"
     hint = " (a decimal comma? xegrad reads a point)" if is_number(cell.replace(",", ".")) else ""
-    if is_first and get_close_matches(cell.lower(), ("label", "bias", "target"), n=1):
+    if is_first and nearest(cell.lower(), ("label", "bias", "target")):
         hint = " (the rows of the target and of b begin with label and bias)"
     return f"{short(cell)!r}; a number is expected{hint}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +13,11 @@ from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from xegrad.errors import InputError, short
+from xegrad.formats import tokens
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import array_of_rows, check_doubled
-from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, ProblemObject, unknown_key
+from xegrad.formats.values import array_of_rows
+from xegrad.inert import in_json
+from xegrad.problem_spec import ARRAY, CLAIMS, FIELDS, LISTED_LABELS, NUMBERS, ProblemObject, unknown_key
 
 _KINDS = {
     "float": "a number", "int": "a whole number", "str": "a string", "array": "a list",
@@ -30,8 +33,8 @@ _NOT_FINITE = re.compile(rb"NaN|-?Infinity")
 Columns = Mapping[str, tuple[Any, ...]]  # by the keys of problems
 
 _problem_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ProblemObject)
-_array_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[float | list[float]])
-_labels_decoder = msgspec.json.Decoder(list[int | float | str | list[float]])
+_array_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(NUMBERS)
+_labels_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(LISTED_LABELS)
 
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
@@ -44,7 +47,10 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
 
 
 def read_object(data: bytes) -> Any:
-    """The ProblemObject as it stands, checked by its types alone, and that no key is doubled."""
+    """The ProblemObject as it stands, checked by its types alone, and that no key is doubled.
+
+    Its id, which may be anything, is no deeper than can be written again.
+    """
     try:
         fields = _decode(_problem_decoder, data)
     except InputError:
@@ -53,12 +59,19 @@ def read_object(data: bytes) -> Any:
         data = _CLAIM.sub(lambda match: _NOT_FINITE.sub(b"null", match[0]), data)
         fields = _decode(_problem_decoder, data)
     if b"\\" in data or _has_more_keys(data, columns([fields])):
-        import json
-
-        # The hook sees the outermost object last.
-        pairs: list[tuple[str, Any]] = json.loads(data, object_pairs_hook=list)
-        check_doubled(key for key, _ in pairs)
+        tokens.parsed(data.decode())
+    if fields.id is not UNSET:
+        tokens.check_depth(fields.id)
     return fields
+
+
+def id_of(text: bytes) -> Any:
+    """The id of an object that is no problem; UNSET if it has none that can be repeated."""
+    with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError, InputError):
+        value = msgspec.json.decode(text, type=dict[str, Any]).get("id", UNSET)
+        tokens.check_depth(value)
+        return value
+    return UNSET
 
 
 def read_objects(text: bytes) -> tuple[list[Any], Columns] | None:
@@ -73,7 +86,8 @@ def read_objects(text: bytes) -> tuple[list[Any], Columns] | None:
     if n_breaks + 1 != len(objects) or len(_BETWEEN.findall(text)) != n_breaks:
         return None
     of_objects = columns(objects)
-    return None if _has_more_keys(text, of_objects) else (objects, of_objects)
+    has_deep_ids = not {dict, list}.isdisjoint(map(type, of_objects["id"]))
+    return None if has_deep_ids or _has_more_keys(text, of_objects) else (objects, of_objects)
 
 
 def columns(objects: Sequence[Any]) -> Columns:
@@ -115,7 +129,7 @@ def write_problem(problem: RawProblem) -> bytes:
         if isinstance(value, list) and value and isinstance(value[0], list):
             text = "[\n    " + ",\n    ".join(map(_encode, value)) + "\n  ]"
         lines.append(f'"{key}": {text}')
-    return ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode()
+    return in_json(("{\n  " + ",\n  ".join(lines) + "\n}\n").encode())
 
 
 def _encode(value: Any) -> str:
@@ -130,16 +144,18 @@ def _decode(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
 
 
 def _what_is_wrong(error: Exception, data: bytes) -> str:
-    """Malformed JSON before anything else: a bracket that is missing makes types wrong as well."""
-    value = None
+    """Malformed JSON before anything else: a bracket that is missing makes types wrong as well.
+
+    Then a key that stands twice: which of its values is wrong?
+    """
     try:
-        value = msgspec.json.decode(data)
+        msgspec.json.decode(data)
     except RecursionError:
-        return "brackets are nested too deeply to be a problem"
+        return tokens.TOO_DEEP
     except msgspec.DecodeError as malformed:
         if not isinstance(malformed, msgspec.ValidationError):
             return _malformed(str(malformed), data)
-    return _invalid(str(error), value)
+    return _invalid(str(error), tokens.parsed(data.decode()))
 
 
 def _invalid(message: str, value: Any) -> str:
@@ -156,15 +172,28 @@ def _invalid(message: str, value: Any) -> str:
     kinds = re.match(r"Expected `(.*?)`, got `(.*?)`", message)
     if kinds is None:
         return f"{path}: {message}"
-    expected = " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))
+    names = kinds[1].split(" | ")
+    expected = " or ".join(_KINDS.get(one, one) for one in names if one != "int" or "float" not in names)
     found = _KINDS.get(kinds[2], kinds[2])
     if path == "$":
         return f"holds {found}; {expected} is expected"
-    if value is not None:
-        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
-            value = value[key or int(index)]
-        found = short(_encode(value))
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+        value = value[key or int(index)]
+    if not isinstance(value, dict | list):
+        found = short(value if isinstance(value, tokens.Token) else _encode(value))
     return f"{path} is {found}; {expected} is expected"
+
+
+_HALF = r"it has half of a character, \ud800 to \udfff without its other half; text is expected"
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether the JSON is not complete; msgspec says so too of the half of a character at the end of a string."""
+    try:
+        tokens.parsed(data.decode())
+    except InputError:
+        return True
+    return False
 
 
 def _malformed(message: str, data: bytes) -> str:
@@ -179,7 +208,7 @@ def _malformed(message: str, data: bytes) -> str:
     place = f"line {len(above) + 1}, column {len(before.decode(errors='replace')) + 1}"
     rest = data[start:].lstrip()
     if "truncated" in message:
-        return f"{place}: the JSON ends here, before it is complete"
+        return f"{place}: the JSON ends here, before it is complete" if _is_cut_off(data) else _HALF
     if "trailing characters" in message:
         what = "a second value begins" if rest[:1] in (b"{", b"[") else "there is more"
         return f"{place}: {what} after the end of the first; one is expected"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError
-from xegrad.formats.values import array_of_rows, listed, nearest, vector
+from xegrad.errors import InputError, listed, short, shown
+from xegrad.formats.values import array_of_rows, nearest, vector
 from xegrad.targets import Targets
 from xegrad.vocabulary import count
 
@@ -21,8 +21,10 @@ class LabelText(str):
     __slots__ = ()
 
 
-_INDEX = re.compile("[-+]?[0-9]+")
+_INDEX = re.compile("([-+]?)0*([0-9]+)")
 
+
+LONGEST_INDEX = 19  # digits of the largest integer that numpy has
 
 # An index, a class name, text that may be either, a list of these, or targets.
 Label = int | str | list[Any] | NDArray[Any]
@@ -37,7 +39,7 @@ def targets(
 ) -> Targets:
     """The targets of B rows, or of one example, which has no count of rows."""
     if not isinstance(label, list | np.ndarray):
-        return Targets(labels=np.array([_index(label, classes, n_classes)]), **options)
+        return Targets(labels=np.array(_indices([label], classes, n_classes)), **options)
     if isinstance(label, np.ndarray):
         are_targets, are_names = label.ndim == 2, False
     else:
@@ -57,8 +59,11 @@ def targets(
         has_header = len(label) == n_rows + 1 and isinstance(label[0], LabelText)
         if has_header and label[0] not in (classes or ()):
             label = label[1:]
-        label = [_index(entry, classes, n_classes) for entry in label]
-    return Targets(labels=np.asarray(label), **options)
+        label = _indices(label, classes, n_classes)
+    array = np.asarray(label)
+    if array.dtype.kind == "O":  # a whole number that no integer of numpy holds
+        _indices(label, classes, n_classes)
+    return Targets(labels=array, **options)
 
 
 def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
@@ -77,32 +82,55 @@ def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
 
 def as_written(label: Any, classes: tuple[str, ...] | None) -> Any:
     """A label as a file says it: text from a shell or a cell becomes a name or an index."""
-    if isinstance(label, list):
-        return [as_written(entry, classes) for entry in label]
-    if not isinstance(label, str):
+    names = frozenset(classes or ())
+
+    def written(entry: Any) -> Any:
+        if not isinstance(entry, str):
+            return entry
+        return str(entry) if entry in names else _number_in(entry)
+
+    return list(map(written, label)) if isinstance(label, list) else written(label)
+
+
+def _indices(labels: Iterable[int | str], classes: tuple[str, ...] | None, n_classes: int) -> list[int]:
+    """The indices of classes, from themselves or from their names."""
+    places = {name: index for index, name in enumerate(classes or ())}
+
+    def index(label: int | str) -> int:
+        if isinstance(label, str):
+            if (place := places.get(label)) is not None:
+                return place
+            if not (isinstance(label, LabelText) and _INDEX.fullmatch(label)):
+                raise InputError(_no_class(label, classes, n_classes), "label")
+            label = _number_in(label)
+        if not -(2**63) <= label < 2**63:
+            raise _out_of_range(str(label))
         return label
-    return str(label) if classes and label in classes else int(label)
+
+    return list(map(index, labels))
 
 
-def _index(label: int | str, classes: tuple[str, ...] | None, n_classes: int) -> int:
-    """The index of a class, from itself or from its name."""
-    if isinstance(label, str):
-        if classes and label in classes:
-            return classes.index(label)
-        if not (isinstance(label, LabelText) and _INDEX.fullmatch(label)):
-            raise InputError(_no_class(label, classes, n_classes), "label")
-        label = int(label)
-    if not -(2**63) <= label < 2**63:
-        raise InputError(f"label {label} is out of range; labels are zero-based indices", "label")
-    return label
+def _number_in(text: str) -> int:
+    """The number that the text of an index is; Python makes none of thousands of digits."""
+    match = _INDEX.fullmatch(text)
+    assert match is not None  # whoever asks has looked
+    if len(match[2]) > LONGEST_INDEX:
+        raise _out_of_range(text)
+    return int(match[1] + match[2])
+
+
+def _out_of_range(label: str) -> InputError:
+    return InputError(f"label {short(label)} is out of range; labels are zero-based indices", "label")
 
 
 def _no_class(name: str, classes: tuple[str, ...] | None, n_classes: int) -> str:
     if isinstance(name, LabelText) and "," in name:
-        return f"label {name!r} is no class; a target, or a list of labels, is a JSON list: [{name}]"
+        return (
+            f"label {shown(name)} is no class; a target, or a list of labels, is a JSON list: [{short(name)}]"
+        )
     if not classes:
         return (
-            f"label {name!r} is a class name, but the problem names no classes; give an index from 0 to "
+            f"label {shown(name)} is a class name, but the problem names no classes; give an index from 0 to "
             f"{n_classes - 1}, or the names as classes"
         )
-    return f"label {name!r} is not one of the classes {listed(classes)}{nearest(name, classes)}"
+    return f"label {shown(name)} is not one of the classes {listed(classes)}{nearest(name, classes)}"

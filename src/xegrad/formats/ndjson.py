@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import select
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -21,9 +23,10 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from xegrad import memory
 from xegrad.arrays import blocks
-from xegrad.errors import InputError, XegradError
-from xegrad.formats import json, labels
+from xegrad.errors import InputError
+from xegrad.formats import json, labels, tokens
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import CLAIMS, FIELDS, ProblemObject
@@ -37,6 +40,9 @@ SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
 
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')  # in JSON
+
+
 class Lines(msgspec.Struct, frozen=True, eq=False):
     """Lines of a stream by their places: their numbers, counted from one, and their problems as they stand.
 
@@ -44,9 +50,8 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     """
 
     numbers: Sequence[int]
-    fields: Sequence[Any]  # a ProblemObject each, or None
+    fields: Sequence[Any]  # a ProblemObject each, or the error that reading it raised
     ids: Sequence[Any]
-    errors: Mapping[int, str] = {}  # by place, why there is no problem
     columns: json.Columns | None = None  # of the fields, where all lines are problems and were read together
 
 
@@ -66,10 +71,39 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Complete lines that came together, without the last newline, and the number of the first."""
+    """Complete lines that came together, without the last newline, and the number of the first.
+
+    A line that takes too much memory is alone, and has a `refusal` in place of its text.
+    """
 
     text: bytes
     number: int
+    refusal: str = ""
+
+    @property
+    def n_lines(self) -> int:
+        return self.text.count(b"\n") + 1
+
+
+class _Begun:
+    """A line whose end has not come."""
+
+    def __init__(self, piece: bytes = b"") -> None:
+        self.text, self.refusal = memory.Text("json"), ""
+        self.add(piece)
+
+    def add(self, piece: bytes) -> None:
+        """One more piece, which is forgotten at once where all of them take too much."""
+        if self.refusal or not piece:
+            return
+        try:
+            self.text.add(piece)
+        except InputError as error:
+            self.refusal = str(error)
+            self.text.pieces.clear()
+
+    def with_end(self, end: bytes) -> bytes:
+        return b"".join([*self.text.pieces, end])
 
 
 def chunks(descriptor: int) -> Iterator[Chunk]:
@@ -79,19 +113,42 @@ def chunks(descriptor: int) -> Iterator[Chunk]:
 
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             fcntl.fcntl(descriptor, SET_PIPE_SIZE, READ)
-    number = 1
-    begun: list[bytes] = []  # the pieces of a line whose end has not come
-    while piece := os.read(descriptor, READ):
-        head, newline, tail = piece.rpartition(b"\n")
+    number, begun = 1, _Begun()
+    while piece := _read(descriptor):
+        end, newline, rest = piece.partition(b"\n")
+        begun.add(end)
         if not newline:
-            begun.append(piece)
             continue
-        text = b"".join([*begun, head])
-        begun = [tail]
-        yield Chunk(text, number)
-        number += text.count(b"\n") + 1
-    if last := b"".join(begun):
-        yield Chunk(last, number)
+        if begun.refusal:
+            yield Chunk(b"", number, begun.refusal)
+            number += 1
+        else:
+            rest = begun.with_end(newline + rest)
+        text, newline, tail = rest.rpartition(b"\n")
+        if newline:
+            yield Chunk(text, number)
+            number += text.count(b"\n") + 1
+        begun = _Begun(tail)
+    if (last := begun.with_end(b"")) or begun.refusal:
+        yield Chunk(last, number, begun.refusal)
+
+
+def _read(descriptor: int) -> bytes:
+    """What there is, or comes first."""
+    while True:
+        try:
+            return os.read(descriptor, READ)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
+def split(chunk: Chunk, most: int) -> list[Chunk]:
+    """The lines of a chunk in chunks of so many at most."""
+    lines = chunk.text.split(b"\n")
+    return [
+        replace(chunk, text=b"\n".join(lines[start : start + most]), number=chunk.number + start)
+        for start in range(0, len(lines), most)
+    ]
 
 
 def lines(chunk: Chunk) -> Lines:
@@ -99,80 +156,85 @@ def lines(chunk: Chunk) -> Lines:
     text, first = chunk.text, chunk.number
     if first == 1:
         text = text.removeprefix(b"\xef\xbb\xbf")
-    if (read := json.read_objects(text)) is not None:
+    if chunk.refusal:
+        return Lines([first], [InputError(chunk.refusal)], [UNSET])
+    read = json.read_objects(text) if len(text) <= 2 * READ else None  # else a line is long, and is measured
+    if read is not None and _is_flat(read[1]):
         objects, columns = read
-        return Lines(range(first, first + len(objects)), objects, columns["id"], {}, columns)
+        return Lines(range(first, first + len(objects)), objects, columns["id"], columns)
     texts = {
         number: line
         for number, line in enumerate(text.split(b"\n"), start=first)
         if line and not line.isspace()
     }
-    fields, errors, ids = [*zip(*map(decoded, texts.values()), strict=True)] or [()] * 3
-    return Lines([*texts], fields, ids, {place: error for place, error in enumerate(errors) if error})
+    fields, ids = [*zip(*map(_decoded, texts.values()), strict=True)] or [()] * 2
+    return Lines([*texts], fields, ids)
 
 
-def decoded(text: bytes) -> tuple[Any, str, Any]:
-    """The problem of a line, or None and what is wrong with it; and its id."""
+def _decoded(text: bytes) -> tuple[Any, Any]:
+    """The problem of a line, or whatever was raised in its place; and its id."""
+    if _depth(text) > tokens.DEEPEST:
+        return InputError(tokens.TOO_DEEP), UNSET
     try:
+        if len(text) > READ:
+            memory.Text("json").add(text)  # this may be one of several processes
         fields = json.read_object(text)
-    except InputError as error:
-        return None, shortened(error), _id_of(text)
-    except UnicodeDecodeError:
-        return None, "the text is not UTF-8", UNSET
-    return fields, "", fields.id
+    except Exception as error:  # whatever it is, it is the answer of this line
+        return error, json.id_of(text)
+    return fields, fields.id
 
 
-def shortened(error: XegradError) -> str:
-    """The sentence without the number of the line, which is told apart from it."""
-    return str(error).lstrip().replace("line 1, column", "column")
+def _is_flat(columns: json.Columns) -> bool:
+    """Whether no claim, which may be anything, is nested deeply."""
+    return all(
+        _n_brackets(bytes(value)) < tokens.DEEPEST  # the line is an object around it
+        for column in map(columns.__getitem__, CLAIMS)
+        if column.count(UNSET) < len(column)
+        for value in column
+        if value is not UNSET
+    )
 
 
-def raw_problem(fields: Any, options: RawProblem) -> RawProblem:
-    """The problem of a line, below what the command line says."""
+def _n_brackets(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
+
+
+def _depth(text: bytes) -> int:
+    """How deeply brackets are nested outside of texts; only an upper bound where that is small."""
+    if (n_brackets := _n_brackets(text)) <= tokens.DEEPEST:
+        return n_brackets
+    characters = np.frombuffer(_TEXT.sub(b"", text), np.uint8)
+    steps = np.isin(characters, [*b"[{"]).astype(np.int8) - np.isin(characters, [*b"]}"])
+    return int(np.cumsum(steps).max(initial=0))
+
+
+def raw_problem(lines: Lines, place: int, options: RawProblem) -> RawProblem:
+    """The problem of a line, below what the command line says; raises what was raised when it was read."""
+    fields = lines.fields[place]
+    if isinstance(fields, Exception):
+        raise fields
     return options.over(json.raw_problem(fields))
 
 
-# What is raised where the lines of a stack do not fit together, or one of them is no problem.
-_UNFIT = (InputError, ValueError, TypeError, KeyError, IndexError, OverflowError)
+def stack(lines: Lines, places: Sequence[int], options: RawProblem) -> Stack:
+    """The lines as one problem; raises something where they are not of one shape, or one of them is no problem."""
+    if len(places) == 1:
+        raw = raw_problem(lines, places[0], options)
+        return Stack(raw.problem(), places, raw.layout)
+    columns = lines.columns if len(places) == len(lines.fields) else None
+    return _stack(columns or json.columns([lines.fields[place] for place in places]), places, options)
 
 
-def stacks(
-    lines: Lines, options: RawProblem, places: Sequence[int] | None = None
-) -> Iterator[Stack | tuple[int, str]]:
-    """The lines as stacks, in no order; in place of one that is no problem its place and what is wrong with it.
-
-    Most streams are one stack.  Where they are not, the lines of each shape are tried, and then halves of these,
-    down to the lines that are to blame.
-    """
-    columns = lines.columns if places is None else None
-    places = range(len(lines.fields)) if places is None else places
-    if len(places) < 2:
-        yield from (_alone(lines, place, options) for place in places)
-        return
-    try:
-        stack = _stack(columns or json.columns([lines.fields[place] for place in places]), places, options)
-    except _UNFIT:
-        groups: dict[Any, list[int]] = {}
-        for place in places:
-            groups.setdefault(_shape(lines.fields[place]), []).append(place)
-        middle = len(places) // 2
-        for part in groups.values() if len(groups) > 1 else (places[:middle], places[middle:]):
-            yield from stacks(lines, options, part)
-    else:
-        yield from _within_memory(stack)
+def parts(lines: Lines, places: Sequence[int]) -> Sequence[Sequence[int]]:
+    """What is tried where several lines cannot be one stack: those of each shape, or halves of these."""
+    groups: dict[Any, list[int]] = {}
+    for place in places:
+        groups.setdefault(_shape(lines.fields[place]), []).append(place)
+    middle = len(places) // 2
+    return [*groups.values()] if len(groups) > 1 else [places[:middle], places[middle:]]
 
 
-def _alone(lines: Lines, place: int, options: RawProblem) -> Stack | tuple[int, str]:
-    if lines.fields[place] is None:
-        return place, lines.errors[place]
-    try:
-        raw = raw_problem(lines.fields[place], options)
-        return Stack(raw.problem(), [place], raw.layout)
-    except InputError as error:
-        return place, shortened(error)
-
-
-def _within_memory(stack: Stack) -> Iterator[Stack]:
+def within_memory(stack: Stack) -> Iterator[Stack]:
     """The stack, or parts of it of which the chain has a bounded number of entries in memory."""
     problem, places = stack.problem, stack.places
     parts = blocks(len(places), STACK // (problem.n_rows * problem.n_classes**2 * problem.n_inputs))
@@ -189,7 +251,7 @@ _shared = attrgetter(*_SHARED)
 
 def _shape(fields: Any) -> Any:
     """Lines of which this is equal can be one stack: sizes, kinds, names and options."""
-    if fields is None:
+    if isinstance(fields, Exception):
         return None
     return (*map(_size, _parts(fields)), fields.id is UNSET, repr(_shared(fields)))
 
@@ -208,7 +270,8 @@ def _stack(columns: json.Columns, places: Sequence[int], options: RawProblem) ->
         raise ValueError("other options")
     if any(0 < columns[key].count(UNSET) < n_lines for key in ("b", "id")):
         raise ValueError("not all have b, or not all an id")
-    first = raw_problem(ProblemObject(**{key: column[0] for key, column in columns.items()}), options)
+    fields = ProblemObject(**{key: column[0] for key, column in columns.items()})
+    first = options.over(json.raw_problem(fields))
     one = first.problem()
     arrays: dict[str, Any] = {}
     for key, name in _ARRAYS.items():
@@ -248,10 +311,3 @@ def _targets(of_lines: Sequence[Any], one: Problem, options: RawProblem) -> Targ
         flat = np.array(of_lines, dtype=object).reshape(shape).ravel().tolist()
         array = labels.targets(flat, len(flat), one.n_classes, one.classes, {}).labels
     return replace(one.targets, **{name: array.reshape(shape)})
-
-
-def _id_of(text: bytes) -> Any:
-    """The id of a line that is an object, though not a problem."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
-        return msgspec.json.decode(text, type=dict[str, Any]).get("id", UNSET)
-    return UNSET

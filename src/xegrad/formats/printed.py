@@ -8,7 +8,6 @@ See docs/formats.md.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,17 +16,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad.arrays import in_float64
 from xegrad.claim import Claimed, Reading
 from xegrad.errors import InputError, short
-from xegrad.formats import resolution
-from xegrad.formats.values import check_doubled, check_real, is_number, why_ragged
+from xegrad.formats import naming, resolution
+from xegrad.formats.tokens import NotJSONError, Token, parsed
+from xegrad.formats.values import check_real, is_number, number_of, why_ragged
 from xegrad.targets import Array
-
-
-class Token(str):
-    """The text of a number."""
-
-    __slots__ = ()
 
 
 class Printed(msgspec.Struct, frozen=True):
@@ -64,10 +59,10 @@ ENCLOSED = (
         rf"""{_NAMED} (?: Parameter\ containing:\s* )?
         (?P<call>(?:\w+\.)?(?:array|Array|tensor|Tensor|matrix)) \(\s* {_FACTOR}""",
         opens=r"[\[\w.+-]",
-        after=r"""(?: \s*,\s* (?: dtype=(?: '?(?:\w+\.)?(?P<type>float\d+|bfloat16)'? | [\w.]+ )
+        after=r"""(?: \s*+,\s*+ (?: dtype=(?: '?(?:\w+\.)?(?P<type>float\d+|bfloat16)'? | [\w.]+ )
             | (?:shape|size)=(?P<shape>\([\d,\s]*\))
             | (?:device|grad_fn|requires_grad|layout|weak_type)=(?: <[^<>]*> | '[^']*' | [\w.]+ ) ) )*
-            (?: \s*,?\s* (?P<closed>\)) )?""",
+            (?: \s*+(?:,\s*+)? (?P<closed>\)) )?""",
     ),
     # JSON, Python, MATLAB's mat2str, JavaScript, and Rust's {:?} of vectors and of ndarray.
     Enclosed(
@@ -81,7 +76,7 @@ ENCLOSED = (
     # C, where 0.1f is a float.
     Enclosed(
         rf"""(?: \s* (?:(?:static|const|constexpr)\s+)* (?P<type>float|double)\s+ \w+
-        (?P<shape>(?:\s*\[\s*\d*\s*\])+) \s*=\s* | {_NAMED})""",
+        (?P<shape>(?:\s*+\[\s*+\d*+\s*+\])++) \s*+=\s*+ | {_NAMED})""",
         opens=r"\{",
         after=r"\s*;?",
         suffix=(r"(?<=[\d.])[fF](?=\s*[,}])", ""),
@@ -91,7 +86,7 @@ ENCLOSED = (
         rf"""{_NAMED} (?P<call><tf\.(?:Tensor|Variable)\b) [^<>()]*? \s shape=(?P<shape>\([\d,\s]*\)) ,?
         \s dtype=(?P<type>float\d+|bfloat16), \s numpy=\s* (?:array\(\s*)?""",
         opens=r"[\[\d.+-]",
-        after=r"(?: \s*,\s* dtype=\w+ )? (?: \s*,?\s* \)? (?P<closed>>) )?",
+        after=r"(?: \s*+,\s*+ dtype=\w+ )? (?: \s*+(?:,\s*+)? \)? (?P<closed>>) )?",
     ),
 )
 
@@ -101,25 +96,27 @@ TITLES = (
     rf"""\s* {_NAME} \s*=[ ]*\n \s* (?: (?: (?P<shape>\d+[x×]\d+)\ )?
         (?P<type>single) (?:\ matrix|\ row\ vector|\ column\ vector)? \s*\n )? \s* {_FACTOR}""",
     # Julia: 3×5 Matrix{Float64}:
-    r"\s* (?P<shape>\d+×\d+|\d+(?=-element)) [^\n]*? (?P<type>Float16|Float32|Float64) [^\n]*:[ ]*\n",
+    r"\s* (?P<shape>\d+×\d+|\d+(?=-element)) [^\n]{0,99}? (?P<type>Float16|Float32|Float64) [^\n]{0,99}:[ ]*\n",
     r"\s* (?=Columns?\ \d)",  # Octave's disp
 )
 # Lines of some columns: those of MATLAB and Octave, of R, and of R's vectors, whose lines begin with an index.
-_COLUMNS = re.compile(r"Columns? (\d+)(?: (?:through|to|and) (\d+))?:?")
-_R_COLUMNS = re.compile(r"(?:\[,\d+\]\s*)+")
-_R_ROW, _R_VECTOR = re.compile(r"\[(\d+),\]\s(.*)"), re.compile(r"\[(\d+)\]\s(.*)")
+_COLUMNS = re.compile(r"Columns? (\d{1,9})(?: (?:through|to|and) (\d{1,9}))?:?")
+_R_COLUMNS = re.compile(r"(?:\[,\d{1,9}\]\s*+)+")
+_R_ROW, _R_VECTOR = re.compile(r"\[(\d{1,9}),\]\s(.*)"), re.compile(r"\[(\d{1,9})\]\s(.*)")
 
 _TYPES = {"float": "float32", "double": "float64", "single": "float32"}
 _ABBREVIATED = re.compile(r"\.\.\.|[…⋮⋱⋯]")
 _SCALAR = re.compile(r"(?<![\w.)+-])np\.(float\d+)\(([^()]*)\)(?![\w.(])")  # how numpy 2 prints its scalars
 _C_FLOAT = re.compile(  # a float of C, as 1.5f, or as %a prints it; 1.5f-3 is one of Julia
-    r"(?<![\w.]) ((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)? | 0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][-+]?\d+)"
+    r"(?<![\w.]) ((?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d++)? | 0[xX][0-9a-fA-F]*+\.?[0-9a-fA-F]*+[pP][-+]?\d++)"
     r"[fF] (?![\w.+-])",
     re.VERBOSE,
 )
 _JS_ROW = re.compile(r"Float(?:32|64)Array\((\d+)\)\s*(?=\[)")
 _NUMBER = re.compile(r"[-+]?(?:[\w.]|(?<=[eEpP])[-+])+")
-_HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]*\.?[0-9a-fA-F]*[pP][-+]?[0-9]{1,4}")  # %a
+_HEXADECIMAL = re.compile(
+    r"[-+]?0[xX](?=\.?[0-9a-fA-F])[0-9a-fA-F]*+\.?[0-9a-fA-F]*+[pP][-+]?[0-9]{1,4}"
+)  # %a
 _NAMED_NUMBER = re.compile(rf"\s*{_NAME}\s*[=:]\s*({_NUMBER.pattern})\s*")
 _WORD = re.compile(_NAME)
 _CELL_NAME = re.compile(r"\w[^*=]*|.")  # of a header with commas: names begin as words do; -a and *2 are none
@@ -128,7 +125,7 @@ _CELL_NAME = re.compile(r"\w[^*=]*|.")  # of a header with commas: names begin a
 def of_array(array: Array, dtype: str | None = None) -> Claimed:
     """Numbers that are what they are, in the precision of their array, or in that of their file."""
     check_real(array)
-    return Claimed(array.astype(np.float64), dtype=dtype or array.dtype.name)
+    return Claimed(in_float64("", array), dtype=dtype or array.dtype.name)
 
 
 def without_comments(text: str) -> str:
@@ -155,10 +152,8 @@ def of_text(text: str, asked: Reading | None = None, size: int | None = None) ->
     if text.lstrip().startswith("["):
         try:
             return of_rows(parsed(text), asked)
-        except json.JSONDecodeError:
+        except NotJSONError:
             pass
-        except RecursionError:
-            raise InputError("brackets are nested too deeply to be a matrix") from None
     if abbreviated := _ABBREVIATED.search(text):
         raise InputError(
             f"the matrix is abbreviated with {abbreviated[0]!r}; all of it is expected "
@@ -329,7 +324,7 @@ def _lines(text: str, size: int | None) -> Printed:
     Names without commas are words: "-G" and "1e-5 *" are none.  A first line of 0, 1, ... is one of numbers where
     the others are not as many as expected.
     """
-    lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip()]
+    lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip(" \t\r\f\v,")]
     has_commas = "," in text
     try:
         cells = csv.reader(lines, skipinitialspace=True) if has_commas else map(str.split, lines)
@@ -407,22 +402,13 @@ def _value(token: str, power: int) -> float:
         is_scaled = power != 0 and token.lstrip("+-")[0] in ".0123456789"
         if is_scaled and "e" in token.lower():
             raise InputError(f"{token!r} stands behind a power of ten and has one; which is meant?")
-        return float(f"{token}e{power}" if is_scaled else token)
+        if is_scaled:
+            return float(f"{token}e{power}")
+        with naming("the gradient"):
+            return number_of(token)
     try:
         if power == 0:
             return float.fromhex(token)
     except OverflowError:
         pass
     raise InputError(f"{short(token)!r} is no number of float64; a number is expected")
-
-
-def parsed(text: str) -> Any:
-    """JSON with the texts of its numbers as `Token`."""
-    return json.loads(
-        text, parse_float=Token, parse_int=Token, parse_constant=Token, object_pairs_hook=_without_doubles
-    )
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    check_doubled(key for key, _ in pairs)
-    return dict(pairs)

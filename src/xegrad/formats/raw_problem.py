@@ -34,6 +34,8 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         Of a data set: their names in sorted order are the classes, if nothing else names them.
     beside : keys
         Of the file of a part: what else of a problem it holds.
+    note : str
+        What of a file was left out, for whoever gave it.
     """
 
     values: Mapping[str, Any] = {}
@@ -41,6 +43,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
     rows_are_inputs: bool = False
     labels_are_a_column: bool = False
     beside: frozenset[str] = frozenset()
+    note: str = ""
 
     def read_from(self, source: str, *, is_whole: bool) -> RawProblem:
         """The same, its sources beginning with this one, which is that of the whole if it is a whole problem."""

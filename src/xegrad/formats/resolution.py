@@ -23,7 +23,7 @@ TELLS_ALL = 17  # digits with which every float64 has a text of its own
 DISMISSED = 3  # dropped zeros more than the other format needs: it is less likely by 1000
 LARGEST_POWER, LONGEST_EXPONENT = 308, 6  # of ten, in float64; in digits
 
-_DECIMAL = re.compile(r"[-+]?([0-9]*)\.?([0-9]*)(?:[eE]([-+]?[0-9]+))?")  # of a number that is finite
+_DECIMAL = re.compile(r"[-+]?([0-9]*+)\.?([0-9]*+)(?:[eE]([-+]?[0-9]+))?")  # of a number that is finite
 
 
 class Written(msgspec.Struct, frozen=True, eq=False):

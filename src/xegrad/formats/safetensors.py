@@ -6,16 +6,22 @@ The length of a header in eight bytes, the header, which is JSON, and the number
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError
+from xegrad import memory
+from xegrad.errors import InputError, shown
+from xegrad.formats import tokens
 from xegrad.formats.raw import decoded
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.values import chosen, under_keys
+from xegrad.vocabulary import count
+
+MOST_AXES = 32  # as many as every version of numpy has
+OF_HEADER = 60  # bytes that reading takes at most for each byte of a header
 
 # The names that a part may have, and whether W is then classes x inputs.
 _NAMES: Mapping[str, Mapping[str, bool | None]] = {
@@ -38,7 +44,7 @@ class _Entry(msgspec.Struct):
 
 def load(data: bytes, part: str | None = None, key: str | None = None) -> RawProblem:
     """W and b of a layer; or a part: a tensor by its key, else weight or W, bias or b, or the part's own name."""
-    tensors = {name: array for name, (array, _) in read_tensors(data).items()}
+    tensors = dict.fromkeys(names_in(data))
     symbol = part or "W"
     names = _NAMES.get(symbol, {symbol: None})
     inner = [] if key else [name for name in tensors if _last(name) in names]
@@ -46,7 +52,8 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     keys, layer = {symbol: name}, name.removesuffix(_last(name))
     if part is None:
         keys.update(("b", layer + bias) for bias in _NAMES["b"] if layer + bias in tensors)
-    values = under_keys(tensors, keys)
+    arrays = {of: array for of, (array, _) in read_tensors(data, keys.values()).items()}
+    values = under_keys(arrays, keys)
     if (transpose := names.get(_last(name))) is not None:
         values["transpose"] = transpose
     if part is None:
@@ -55,26 +62,59 @@ def load(data: bytes, part: str | None = None, key: str | None = None) -> RawPro
     return RawProblem(values, beside=frozenset(of_layer & tensors.keys()))
 
 
-def read_tensors(data: bytes) -> Mapping[str, tuple[NDArray[Any], str]]:
-    """Every tensor by its name, with its type of numbers; those of bfloat16 are in float32."""
-    size = 8 + int.from_bytes(data[:8], "little")
-    try:
-        header = msgspec.json.decode(data[8:size], type=dict[str, msgspec.Raw])
-        header.pop("__metadata__", None)
-        entries = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in header.items()}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as safetensors: {' '.join(str(error).split())}") from None
+def names_in(data: bytes) -> list[str]:
+    """The names of the tensors, sorted."""
+    return sorted(_entries(data)[0])
+
+
+def read_tensors(data: bytes, names: Iterable[str]) -> dict[str, tuple[NDArray[Any], str]]:
+    """The tensors of these names, with their types of numbers; those of bfloat16 are in float32."""
+    entries, start = _entries(data)
     tensors = {}
-    for name, entry in sorted(entries.items()):
+    for name in names:
+        entry = entries[name]
         if entry.dtype not in _TYPES:
-            raise InputError(f":{name} holds {entry.dtype}, which cannot be read; save it as float32")
+            raise InputError(f":{name} holds {shown(entry.dtype)}, which cannot be read; save it as float32")
         (dtype, n_bytes), (begin, end) = _TYPES[entry.dtype], entry.data_offsets
-        expected = math.prod(entry.shape) * n_bytes
-        is_inside = min(entry.shape, default=0) >= 0 and 0 <= begin <= end <= len(data) - size
-        if not is_inside or end - begin != expected:
-            raise InputError(f"cannot be read as safetensors: {name} has no {expected} bytes in the file")
-        tensors[name] = decoded(data[size + begin : size + end], dtype).reshape(entry.shape), dtype
+        if end - begin != math.prod(entry.shape) * n_bytes or min(entry.shape, default=0) < 0:
+            raise _broken(f"{shown(name)} has {end - begin} bytes, which are not those of its shape")
+        if len(entry.shape) > MOST_AXES:
+            raise _broken(f"{shown(name)} has {len(entry.shape)} dimensions")
+        if dtype == "bfloat16":
+            memory.check_reading(len(data) + 4 * (end - begin), len(data))
+        tensors[name] = decoded(data, dtype, start + begin, start + end).reshape(entry.shape), dtype
     return tensors
+
+
+def _entries(data: bytes) -> tuple[dict[str, _Entry], int]:
+    """What the header says of each tensor, and where their bytes begin: one after the other, to the end of the file."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < start:
+        raise _broken(f"its header would end at byte {start}, and the file has {count(len(data), 'byte')}")
+    memory.check_reading(len(data) + OF_HEADER * (start - 8), len(data))
+    header = data[8:start]
+    try:
+        tokens.parsed(header.decode())  # which sees a key that stands twice
+        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        tensors = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _broken(" ".join(str(error).split())) from None
+    place = 0
+    for name, entry in sorted(tensors.items(), key=lambda one: one[1].data_offsets):
+        begin, end = entry.data_offsets
+        if begin != place or end < begin:
+            raise _broken(
+                f"the bytes of {shown(name)} begin at {begin} and end at {end}, and {place} is where they begin"
+            )
+        place = end
+    if start + place != len(data):
+        raise _broken(f"its tensors end at byte {start + place}, and the file has {count(len(data), 'byte')}")
+    return tensors, start
+
+
+def _broken(why: str) -> InputError:
+    return InputError(f"cannot be read as safetensors: {why}")
 
 
 def _last(name: str) -> str:

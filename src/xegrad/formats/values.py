@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from msgspec import Raw
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError
+from xegrad import memory
+from xegrad.arrays import WHOLE, in_float64
+from xegrad.errors import LONGEST, InputError, listed, short, shown
 from xegrad.formats import naming
 from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
+
+MOST_COMPARED = 1000  # words, for the one that is meant
 
 
 def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -33,16 +38,18 @@ def chosen(arrays: Mapping[str, Any], part: str, names: Sequence[str], others: S
     if len(fitting) == 1:
         return fitting[0]
     wanted = " or ".join(map(repr, names))
-    problem = f"{' and '.join(fitting)} could each be {part}" if fitting else f"there is no array {wanted}"
+    problem = (
+        f"{listed(fitting, last=' and ')} could each be {part}" if fitting else f"there is no array {wanted}"
+    )
     hint = nearest(names[0], arrays)
-    raise InputError(f"{problem}; the arrays are {', '.join(arrays) or 'none'}, and FILE:KEY names one{hint}")
+    raise InputError(f"{problem}; the arrays are {listed(arrays) or 'none'}, and FILE:KEY names one{hint}")
 
 
 def checked(array: NDArray[Any], field: Field) -> Any:
     """The value of a field from an array, as its kind asks; refused if its numbers, shape or word are others."""
     kind = field.kind
     if kind is LABELS and array.ndim < 2 and array.dtype.kind in ("U" if array.ndim else "iuU"):
-        return array.tolist()
+        return _plain(array)
     if kind in (ARRAY, LABELS):
         check_real(array)
         if array.ndim not in (1, 2):
@@ -50,19 +57,32 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         return array
     fits = array.ndim == 1 if kind is LIST_OF_NAMES else array.size == 1 or kind is ANYTHING
     if array.dtype.kind not in kind.numpy or not fits:
-        shown = f"an array of {' x '.join(map(str, array.shape))} {array.dtype}"
-        raise InputError(
-            f" is {repr(array.item()) if array.size == 1 else shown}; {field.expected} is expected"
-        )
+        found = f"an array of {' x '.join(map(str, array.shape))} {short(str(array.dtype))}"
+        if array.size == 1 and array.dtype.kind in ANYTHING.numpy:
+            found = shown(_plain(array.reshape(())))
+        raise InputError(f" is {found}; {field.expected} is expected")
     if field.json is Raw:
         return array
-    return array.tolist() if kind in (LIST_OF_NAMES, ANYTHING) else array.item()
+    return _plain(array) if kind in (LIST_OF_NAMES, ANYTHING) else _plain(array.reshape(()))
 
 
 def check_real(array: NDArray[Any]) -> None:
-    """Raise InputError unless the array holds real numbers."""
+    """Raise InputError unless the array holds real numbers, and there is memory for them as float64."""
     if array.dtype.kind not in ARRAY.numpy:
-        raise InputError(f"holds {array.dtype}; real numbers are expected")
+        raise InputError(f"holds {short(str(array.dtype))}; real numbers are expected")
+    memory.check_reading(array.nbytes + 8 * array.size, array.nbytes)
+
+
+def _plain(array: NDArray[Any]) -> Any:
+    """The values of an array as Python has them; refused where its text is none."""
+    n_values = math.prod(max(axis, 1) for axis in array.shape)  # there are lists of nothing, too
+    memory.check_reading(5 * array.nbytes + 100 * n_values, array.nbytes)
+    if array.dtype.kind == "U":
+        letters = np.ascontiguousarray(array).view(array.dtype.str[0] + "u4")
+        # numpy stores any number as a character, and half of a pair, too.
+        if ((letters > 0x10FFFF) | ((letters >= 0xD800) & (letters < 0xE000))).any():
+            raise InputError("holds half of a character, or what is none, which is no text")
+    return (array if array.dtype.kind != "f" else in_float64("", array)).tolist()
 
 
 def array_of_rows(rows: list[Any], path: str, part: str | None = None) -> Array:
@@ -71,11 +91,34 @@ def array_of_rows(rows: list[Any], path: str, part: str | None = None) -> Array:
         raise InputError(f"{path} is empty; numbers are expected", part)
     if why := why_ragged(rows, path):
         raise InputError(why, part)
-    if not isinstance(rows[0], list):
-        return np.array(rows, dtype=np.float64)
-    # Twice as quick as numpy.array, which looks at each number for its type.
-    flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(rows[0]))
-    return flat.reshape(len(rows), len(rows[0]))
+    shape = (len(rows), len(rows[0])) if isinstance(rows[0], list) else (len(rows),)
+    try:
+        # Twice as quick as numpy.array, which looks at each number for its type.
+        flat = np.fromiter(
+            rows if len(shape) == 1 else chain.from_iterable(rows), np.float64, math.prod(shape)
+        )
+    except OverflowError:  # a whole number
+        return in_float64(part or path, rows)
+    return in_float64(part or path, rows) if has_large(flat) else flat.reshape(shape)
+
+
+def has_large(array: Array) -> bool:
+    """Whether a number is so large that it may have been rounded, if it was a whole number."""
+    return bool(np.abs(array).max(initial=0) >= WHOLE)
+
+
+def number_of(text: str) -> float:
+    """The float64 nearest to the text of a number, infinite ones too; a whole number is read exactly or refused."""
+    number = float(text)
+    if abs(number) >= WHOLE and text.strip().lstrip("+-").isdigit():
+        from decimal import Decimal
+
+        if Decimal(text) != Decimal(number):
+            raise InputError(
+                f" is {short(text)}, a whole number that float64 does not hold; if it may be rounded, write it with a "
+                "point or an exponent"
+            )
+    return number
 
 
 def why_ragged(rows: Sequence[Any], path: str) -> str:
@@ -101,24 +144,10 @@ def is_number(text: str) -> bool:
     return text.isascii() and "_" not in text
 
 
-def check_doubled(keys: Iterable[str]) -> None:
-    """Raise InputError where a key stands twice."""
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            raise InputError(f"the key {key!r} is given twice; which of them is meant?")
-        seen.add(key)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of a list, as a sentence has them."""
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is nearest, if one is near."""
-    near = get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """A hint at the known word that is nearest, if one is near: of few words, none long, or it takes long to say."""
+    near = get_close_matches(word, islice(known, MOST_COMPARED), n=1) if len(word) <= LONGEST else []
+    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def vector(array: Array) -> Array:

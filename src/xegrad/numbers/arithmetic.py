@@ -58,8 +58,8 @@ def by_name(summation: str) -> Callable[[int], int]:
         return blocked(int(min(float(size), 2.0**53)))  # more terms than any sum has
     if summation not in ("any", "pairwise"):
         near = get_close_matches(summation, ("any", "pairwise", "blocked=N"), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        expected = "any, pairwise or blocked=N is expected, N terms to a block"
+        hint = f"; did you mean {near[0]}?" if near and kind != "blocked" else ""
+        expected = "any, pairwise or blocked=N is expected, with N from 1, the terms of a block"
         raise InputError(f"summation is {shown(summation)}; {expected}{hint}")
     return any_order if summation == "any" else pairwise
 

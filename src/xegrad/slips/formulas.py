@@ -18,7 +18,7 @@ from xegrad.derivation import Cells, effective_targets, residual
 from xegrad.numbers import rounded
 from xegrad.numbers.rounded import Rounded, entered, exact, softmax, through_softmax
 from xegrad.slips.entry import Indices, Parameters, each
-from xegrad.targets import ALL, Array
+from xegrad.targets import ALL, Array, as_float
 
 MOST_LABELS = 256  # wrong labels of single rows that are tried one by one; past these the candidate is asked
 MOST_SHIFTS = 8
@@ -269,7 +269,8 @@ def _without_ignoring(c: Cells, kind: str) -> dict[str, Rounded]:
 
 def mass_forms(c: Cells) -> list[Parameters]:
     """Of the rows that count: an ignored one that is kept is another mistake."""
-    rows, mass_of_rows = 1 / float(c.problem.targets.divisor or 1), c.q.value[c.q.value > 0]
+    divisor, mass_of_rows = c.problem.targets.divisor, c.q.value[c.q.value > 0]
+    rows = as_float(1 / divisor) if divisor else 1.0
     return each("mass", *(mass for mass in dict.fromkeys((1.0, rows)) if (mass_of_rows != mass).any()))
 
 
@@ -555,7 +556,7 @@ def named_factors(c: Cells, gradient: Array) -> dict[str, float]:
     for base in (2, 10):
         factors |= {f"ln {base}": math.log(base), f"1/ln {base}": 1 / math.log(base)}
     counts = {"all rows": float(B), "kept rows": float(targets.kept.sum())}
-    divisor = float(replace(targets, reduction="mean").divisor)
+    divisor = as_float(replace(targets, reduction="mean").divisor)
     is_mean = targets.reduction == "mean"
     if divisor:
         swapped = f"the sum in place of the mean (over {divisor:.12g})"
@@ -568,7 +569,7 @@ def named_factors(c: Cells, gradient: Array) -> dict[str, float]:
     norm = float(np.sqrt(np.square(gradient).sum()))
     if norm:
         factors["1/||G||"] = 1 / norm
-    return {name: value for name, value in factors.items() if value != 1}
+    return {name: value for name, value in factors.items() if value != 1 and 0 < value < math.inf}
 
 
 def half_of_third_largest(c: Cells) -> float:
@@ -597,5 +598,5 @@ def in_format(values: Array, name: str) -> Array:
         return values.astype(name).astype(np.float64)
     # The upper half of a float32, rounded to nearest even.
     bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
-    upper = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
+    upper = (bits + np.uint64(0x7FFF) + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
     return upper.astype(np.uint32).view(np.float32).astype(np.float64)

@@ -212,7 +212,7 @@ def verify_result(verification: Verification, *, id: Any) -> Line:
         steps=UNSET
         if verification.steps is None
         else _result(types.StepsResult, verification.steps, right_if=verification.steps_right_if or UNSET),
-        warnings=[*verification.problem.targets.warnings, *reasons],
+        warnings=[*verification.warnings, *reasons],
     )
     return objects(tree)[0]
 
@@ -291,9 +291,10 @@ def descend_result(
     )
 
 
-def error_result(line: int, error: str, id: Any) -> Any:
-    """What stands in a stream in the place of a line that is no problem."""
-    return types.ErrorResult(line, error, id)
+def error_result(place: int | str, error: str, id: Any = UNSET) -> Any:
+    """What stands in the place of a line of a stream, or of one of several files, that is no problem."""
+    line, file = (place, UNSET) if isinstance(place, int) else (UNSET, place)
+    return types.ErrorResult(line=line, file=file, error=error, id=id)
 
 
 def slip_result(page: Page) -> types.SlipResult:

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from xegrad.inert import in_json
+
 LARGEST_INTEGER = 2**53  # beyond it, readers of JSON that know only float64 lose integers
 IN_CACHE = 2**14  # numbers, of which there may be a list beside their text
 NOT_SHOWN = ("difference", "yours", "exact")  # whose warning is without the value
@@ -31,7 +33,7 @@ _encoder = msgspec.json.Encoder(enc_hook=_as_list)
 
 def encode(result: Any) -> Line:
     """A line of JSON; numbers are the shortest text that reads back to the same float64."""
-    return result if isinstance(result, tuple) else (_encoder.encode(result), b"\n")
+    return result if isinstance(result, tuple) else (in_json(_encoder.encode(result)), b"\n")
 
 
 def each(values: Iterable[Any]) -> Any:
@@ -60,7 +62,7 @@ def objects(tree: Any) -> list[Line]:
         columns.append(texts[id(array)])
         return msgspec.Raw(PLACE)
 
-    first, *others = (msgspec.json.encode(tree, enc_hook=place) + b"\n").split(PLACE)
+    first, *others = map(in_json, (msgspec.json.encode(tree, enc_hook=place) + b"\n").split(PLACE))
     if not others:
         return [(first,)]
     pieces = [repeat(first), *chain.from_iterable(zip(columns, map(repeat, others), strict=True))]
@@ -73,7 +75,7 @@ def _texts(array: Any) -> list[bytes]:
         return list(map(_encoder.encode, array))
     values: list[Any] = array.tolist()
     if array.ndim > 1 or array.dtype.kind in "OU":
-        return list(map(_encoder.encode, values))
+        return [in_json(_encoder.encode(value)) for value in values]
     if array.dtype.kind == "u":
         values = [value if value <= LARGEST_INTEGER else None for value in values]
     return _encoder.encode(values)[1:-1].split(b",")

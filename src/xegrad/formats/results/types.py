@@ -34,10 +34,11 @@ class Entry(msgspec.Struct):
     input_name: str | UnsetType = UNSET
 
 
-class ErrorResult(msgspec.Struct):
-    """What stands in the place of a line of a stream that is no problem."""
+class ErrorResult(msgspec.Struct, kw_only=True):
+    """What stands in the place of a line of a stream, or of one of several files, that is no problem."""
 
-    line: int
+    line: int | UnsetType = UNSET
+    file: str | UnsetType = UNSET
     error: str
     id: Any = UNSET
 

@@ -1,0 +1,147 @@
+"""How the process ends: by a bug, by a signal at any moment, without memory, without standard output."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT, Shell
+
+SEED = "sample_inputs/seed.json"
+
+# The command of sys.argv in children of one process, which saves most of their start.  What happens in each is a line
+# of Python, run before; its status and its standard error are printed.
+EACH = """
+import os, signal, sys
+what, *arguments = sys.argv[1:]
+class At:  # where a module begins to be imported
+    def __init__(self, name, do):
+        self.name, self.do = name, do
+    def find_spec(self, name, *_):
+        if name == self.name:
+            self.do()
+def at(name, do):
+    sys.meta_path.insert(0, At(name, do))
+def kill(number):
+    return lambda: os.kill(os.getpid(), number)
+def fail(error):
+    raise error
+for line in what.splitlines():
+    ours, theirs = os.pipe()
+    if not (child := os.fork()):
+        os.dup2(theirs, 2)
+        sys.argv = ["xegrad", *arguments]
+        exec(line)
+        from xegrad.__main__ import run
+        run()
+    os.close(theirs)
+    text = b""
+    while more := os.read(ours, 4096):
+        text += more
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ascii(text.decode()))
+"""
+
+
+def ends(what: list[str], *arguments: str) -> list[tuple[int, str]]:
+    """The status and standard error of a command for each thing that happens to it."""
+    done = subprocess.run(
+        [sys.executable, "-c", EACH, "\n".join(what), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+    )
+    lines = [line for line in done.stdout.splitlines() if re.match(r"-?\d+ '|-?\d+ \"", line)]
+    return [(int(status), eval(err)) for status, err in (line.split(" ", 1) for line in lines)]
+
+
+MODULES = (
+    "typer",
+    "xegrad.cli.compute",
+    "msgspec",
+    "numpy",
+    "numpy.linalg",
+    "xegrad.formats.json",
+    "rich.console",
+)
+
+
+def test_an_interruption_at_any_import_is_silent_and_has_its_status() -> None:
+    """Numpy makes an ImportError of what interrupts its import, and where it lies in a destructor Python loses it."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    cases = [(name, numbers[place % 3]) for place, name in enumerate(MODULES)]
+    what = [f"at({name!r}, kill({int(number)}))" for name, number in cases]
+    assert ends(what, "compute", SEED) == [(128 + number, "") for _, number in cases]
+
+
+def test_a_second_signal_does_not_interrupt_the_tidying_up() -> None:
+    twice = "os.kill(os.getpid(), 2), os.kill(os.getpid(), 15)"
+    lost = "type('Lost', (), {'__del__': lambda _: os.kill(os.getpid(), 2)})()"
+    what = [
+        f"at('numpy', lambda: ({twice}))",
+        f"import xegrad.cli as c; c.main = lambda _: [0 for _ in iter(lambda: c and ({twice}), 1)]",
+        f"import xegrad.cli as c, time; c.main = lambda _: ({lost} and 0, time.sleep(9))",
+    ]
+    assert ends(what, "compute", SEED) == [(130, "")] * 3
+
+
+def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
+    what = [
+        "import xegrad.cli.schema as s; s.choice = None",
+        "at('xegrad.cli.schema', lambda: fail(ZeroDivisionError()))",
+        "at('xegrad.cli.help', lambda: fail(RuntimeError('two\\nlines')))",
+        "at('typer', lambda: fail(SystemError('no traceback')))",
+        "import xegrad.cli as c; c.main = None; os.environ['XEGRAD_DEBUG'] = '1'",
+        "at('msgspec', lambda: fail(MemoryError()))",
+        "at('msgspec', lambda: fail(RecursionError()))",
+        "at('typer', lambda: fail(MemoryError()))",
+        "at('typer', lambda: fail(ModuleNotFoundError('no', name='typer')))",
+        "at('msgspec', lambda: fail(OSError(24, 'Too many open files', 'x.py')))",
+        "at('typer', lambda: fail(ImportError('libx.so: failed to map segment from shared object')))",
+    ]
+    report = r"xegrad: this is a bug, please report it: {} at {}:\d+\n"
+    expected = [
+        (3, report.format("TypeError", "cli/schema.py")),
+        (3, report.format("ZeroDivisionError", "cli/__init__.py")),
+        (3, report.format("RuntimeError", "cli/__init__.py")),
+        (3, report.format("SystemError", "cli/__init__.py")),
+        (3, r"Traceback (.|\n)*TypeError: 'NoneType' .*\n" + report.format("TypeError", "__main__.py")),
+        (2, "xegrad: there is not enough memory; give fewer rows, or say with --max-memory what there is\n"),
+        (2, "xegrad: something that was given is nested too deeply; .*\n"),
+        (2, "xegrad: there is not enough memory to begin\n"),
+        (2, "xegrad: typer is not installed; pip install xegrad installs what it needs\n"),
+        (2, "xegrad: x.py: Too many open files\n"),
+        (2, "xegrad: cannot be started: libx.so: failed to map segment from shared object\n"),
+    ]
+    for (status, err), (meant, pattern) in zip(ends(what, "schema", "compute"), expected, strict=True):
+        assert status == meant
+        assert re.fullmatch(pattern, err)
+
+
+def test_python_itself_says_nothing_on_standard_error() -> None:
+    what = [
+        "import warnings; at('msgspec', lambda: warnings.warn('you see this'))",
+        "at('msgspec', lambda: type('Bad', (), {'__del__': lambda _: 1 / 0})())",
+    ]
+    assert ends(what, "schema", "compute") == [(0, "")] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of addresses are those of Linux")
+def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) -> None:
+    """An OpenBLAS that gets too few ends the process by itself, with status 1 and a line of its own."""
+    for limit in (30_000, 100_000, 170_000):
+        outcome = shell(f"ulimit -v {limit}; xegrad compute {SEED}")
+        assert (outcome.status, outcome.out) == (2, "")
+        assert re.fullmatch(r"xegrad: this process may have .* of addresses, too few for numpy; raise ulimit -v\n", outcome.err)
+    assert shell("ulimit -v 100000; xegrad --help").status == 0
+    assert shell(f"ulimit -v 300000; OPENBLAS_NUM_THREADS=64 xegrad compute {SEED} --json").status == 0
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    what = ["signal.signal(signal.SIGHUP, signal.SIG_IGN); at('numpy', kill(1))"]
+    assert ends(what, "compute", SEED, "-q") == [(0, "")]

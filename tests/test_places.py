@@ -1,0 +1,142 @@
+"""Nothing is written over what is read, nor two things to one place, by whatever name and by whatever option."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import typer
+
+from conftest import Run, Shell
+from xegrad.cli import COMMANDS, app
+from xegrad.cli.help import command_and_context
+
+SEED = "sample_inputs/seed.json"
+CONTEXT = typer.main.get_command(app).make_context("xegrad", [], resilient_parsing=True)
+
+
+def options_of_files(command: str) -> tuple[list[str], list[str]]:
+    """The options that read a file, and those that write one, found in the help: "" is PROBLEM."""
+    read: list[str] = []
+    written: list[str] = []
+    chosen, context = command_and_context(CONTEXT, command)
+    for parameter in chosen.get_params(context):
+        if "PROBLEM" in (parameter.metavar or ""):
+            read.append("")
+        elif "FILE" in (parameter.metavar or ""):
+            is_written = parameter.help.startswith(("Write", "Save"))
+            (written if is_written else read).append(parameter.opts[0])
+    return read, written
+
+
+PAIRS = [
+    (command, one, other)
+    for command in COMMANDS
+    for read, written in (options_of_files(command),)
+    for other in written
+    for one in read
+]
+
+
+def names_of(file: Path, folder: Path) -> Iterator[str]:
+    """What else a file is called."""
+    (folder / "link.json").symlink_to(file.name)
+    (folder / "link-to-link.json").symlink_to("link.json")
+    os.link(file, folder / "hard.json")
+    (folder / "folder").symlink_to(".")
+    yield str(file)
+    yield f"{file.parent}/./{file.name}"
+    yield os.path.relpath(file)
+    yield f"{folder}/folder/../{folder.name}/{file.name}"
+    yield from (
+        str(folder / name) for name in ("link.json", "link-to-link.json", "hard.json", f"folder/{file.name}")
+    )
+
+
+def test_the_options_that_take_a_file_are_found() -> None:
+    assert {command for command, _, _ in PAIRS} == {"compute", "verify", "explain", "descend"}
+    assert ("verify", "--gradient", "-o") in PAIRS
+    assert options_of_files("descend")[1] == ["--save", "-o"]
+
+
+def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
+    """Of every option and by every name; a problem that is read as it was shows that nothing was."""
+    file = tmp_path / "file.json"
+    file.write_text("kept")
+    descriptor = os.open(file, os.O_RDWR)
+    names = [*names_of(file, tmp_path), f"/dev/fd/{descriptor}", f"/proc/self/fd/{descriptor}"]
+    cases = [*zip(PAIRS, cycle(names), strict=False), *((PAIRS[0], name) for name in names)]
+    for number, ((command, read, written), name) in enumerate(cases):
+        as_read, as_written = (str(file), name) if number % 2 else (name, str(file))
+        key = ":gradient" if read not in ("", "--labels") and number % 3 == 0 else ""
+        source = [read, as_read + key] if read else [as_read]
+        form = ["--format", "json"] * (written == "-o")
+        outcome = run(command, *source, written, as_written, *form, terminal=True)
+        assert outcome.status == 2, (command, read, written, name)
+        assert outcome.err == (
+            f"xegrad: {written} {as_written} would be written over {as_read}, which is read; "
+            "give it another name\n"
+        )
+    os.close(descriptor)
+    assert file.read_text() == "kept"
+    assert file.stat().st_nlink == 2
+
+
+def test_nothing_is_written_over_standard_input_nor_read_from_standard_output(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """A stream that reads what it writes would never end."""
+    file = tmp_path / "file.ndjson"
+    file.write_text("{}\n")
+    for line, said in (
+        (f"xegrad compute - < {file} -o {file} --json", f"-o {file} would be written over standard input"),
+        (f"xegrad compute {file} >> {file}", f"standard output would be written over {file}"),
+    ):
+        outcome = shell(line)
+        assert outcome.status == 2
+        assert said in outcome.err
+    assert file.read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(
+    ("save", "output"),
+    [
+        ("{0}/a.json", "{0}/a.json"),
+        ("{0}/a.json", "{0}/./a.json"),
+        ("{0}/a.json", "{0}/A.json"),  # on some disks
+        ("{0}/a.json", "{0}/folder/a.json"),
+        ("{0}/link.json", "{0}/to-be.json"),
+        ("{0}/there.json", "{0}/twin.json"),
+    ],
+)
+def test_two_outputs_are_two_places(run: Run, tmp_path: Path, save: str, output: str) -> None:
+    (tmp_path / "folder").symlink_to(".")
+    (tmp_path / "link.json").symlink_to("to-be.json")
+    (tmp_path / "there.json").write_text("kept")
+    os.link(tmp_path / "there.json", tmp_path / "twin.json")
+    names = [name.format(tmp_path) for name in (save, output)]
+    outcome = run("descend", SEED, "--save", names[0], "-o", names[1])
+    assert outcome.status == 2
+    assert outcome.err == (
+        f"xegrad: --save {names[0]} and -o {names[1]} are one place; give them two names\n"
+    )
+    assert (tmp_path / "there.json").read_text() == "kept"
+    assert len([*tmp_path.iterdir()]) == 4
+
+
+def test_what_goes_to_standard_output_has_it_alone(run: Run) -> None:
+    """The file that a shell has opened for it would be replaced, and what is written to it lost."""
+    name = f"/dev/fd/{sys.stdout.fileno()}"
+    outcome = run("descend", SEED, "--save", "-", "-o", name, "--format", "json")
+    assert outcome.status == 2
+    assert "are one place" in outcome.err
+
+
+def test_a_device_may_be_named_twice(run: Run) -> None:
+    outcome = run("descend", SEED, "--save", os.devnull, "-o", os.devnull, "--format", "json")
+    assert outcome == (0, "", "")
+    assert run("descend", SEED, "--save", "-", "-o", "-").status == 0
