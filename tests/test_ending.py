@@ -137,7 +137,10 @@ def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) ->
     for limit in (30_000, 100_000, 170_000):
         outcome = shell(f"ulimit -v {limit}; xegrad compute {SEED}")
         assert (outcome.status, outcome.out) == (2, "")
-        assert re.fullmatch(r"xegrad: this process may have .* of addresses, too few for numpy; raise ulimit -v\n", outcome.err)
+        assert re.fullmatch(
+            r"xegrad: this process may have .* of addresses, too few for numpy; raise ulimit -v\n",
+            outcome.err,
+        )
     assert shell("ulimit -v 100000; xegrad --help").status == 0
     assert shell(f"ulimit -v 300000; OPENBLAS_NUM_THREADS=64 xegrad compute {SEED} --json").status == 0
 

@@ -58,27 +58,22 @@ def main() -> None:
     map_file.write_bytes(pickle.dumps(reached))
     print(f"{len(reached)} tests, {sum(one.seconds for one in reached.values()):.0f} s")
     every = {room: mutants(room) for room in options.rooms}
-    before = {room: results(room) if options.again else {} for room in every}
     chosen: list[Mutant] = []
     for room, these in every.items():
         if options.again:
-            chosen += [one for one in these if before[room].get(one.key, "caught") in ("", UNFINISHED)]
+            before = results(room)
+            chosen += [one for one in these if before.get(one.key, "caught") in ("", UNFINISHED)]
         else:
+            of_room(room).unlink(missing_ok=True)
             chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
-    progress = KEPT / "progress.jsonl"
-    progress.unlink(missing_ok=True)
+    try_all(chosen, reached, options.seconds, told, by_file=options.again)
+    for room, these in every.items():
+        report(room, results(room), len(these))
 
-    def told(mutant: Mutant, test: str) -> None:
-        with progress.open("a") as file:
-            file.write(json.dumps([mutant.room, mutant.key, test]) + "\n")
 
-    try_all(chosen, reached, options.seconds, told)
-    for line in progress.read_text().splitlines():
-        room, key, test = json.loads(line)
-        before[room][key] = test
-    for room, caught in before.items():
-        of_room(room).write_text(json.dumps(caught, indent=0))
-        report(room, caught, len(every[room]))
+def told(mutant: Mutant, test: str) -> None:
+    """Kept at once, so that little is lost if someone ends it."""
+    of_room(mutant.room).write_text(json.dumps(results(mutant.room) | {mutant.key: test}, indent=0))
 
 
 def of_room(room: str) -> Path:
@@ -87,8 +82,7 @@ def of_room(room: str) -> Path:
 
 def results(room: str) -> dict[str, str]:
     """By which test each mutant was caught, "" or `UNFINISHED` of one that was not."""
-    caught: dict[str, str] = json.loads(of_room(room).read_text())
-    return caught
+    return json.loads(of_room(room).read_text()) if of_room(room).exists() else {}
 
 
 def report(room: str, caught: dict[str, str], of: int) -> None:

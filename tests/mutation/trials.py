@@ -38,7 +38,10 @@ from numpy.typing import NDArray
 
 EXAMPLES = 25  # of hypothesis at most, always the same
 # What runs in processes of its own, where no mutant is, and looks of things.
-LEFT_OUT = ("completion", "help", "imports", "pictures", "readme", "stream", "heatmap", "plot")
+LEFT_OUT = (
+    *("completion", "help", "imports", "pictures", "readme", "stream", "heatmap", "plot", "inert", "width"),
+    *("places", "workers", "writing"),
+)
 COMMAND = [
     *("-m", "not imports", "-s", "--tb=no"),
     *(f"--ignore=tests/test_{name}.py" for name in LEFT_OUT),
@@ -79,12 +82,14 @@ class Index:
             which = np.array([*counts])
             self.shares[file][which] = np.array([*counts.values()]) / sizes[which]
 
-    def order(self, mutant: Mutant, kills: Mapping[str, int] = MappingProxyType({})) -> list[str]:
+    def order(
+        self, mutant: Mutant, kills: Mapping[str, int] = MappingProxyType({}), by_file: bool = False
+    ) -> list[str]:
         """The tests that reach a mutant, or its file if it is outside of all functions; those first that are likely to
         notice for the time they take: what has caught others of the file, and what reaches little else."""
-        promise = self.shares[mutant.file].copy()
+        promise = self.shares.get(mutant.file, np.ones(len(self.names))).copy()
         which: NDArray[Any] = np.flatnonzero(promise)
-        if mutant.function:
+        if mutant.function and not by_file:
             which = self.of_blocks.get((mutant.file, mutant.block), which)
         for name, count in kills.items():
             promise[self.number[name]] += count
@@ -101,12 +106,19 @@ def what_tests_reach(known: Map) -> Map:
     return known | more
 
 
-def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told) -> None:
-    """Each mutant against the tests that reach it, for so many seconds of the processor at most."""
+def try_all(
+    mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told, by_file: bool = False
+) -> None:
+    """Each mutant against the tests that reach it, for so many seconds of the processor at most.
+
+    Or against those that reach its file, if the map is of some time ago.
+    """
     index = Index(reached)
     in_functions = [mutant for mutant in mutants if mutant.function]
     if in_functions:
-        _in_child(lambda: _session(_Trials(in_functions, index, seconds, told)) and None, is_quiet=False)
+        _in_child(
+            lambda: _session(_Trials(in_functions, index, seconds, told, by_file)) and None, is_quiet=False
+        )
     for mutant in mutants:
         if not mutant.function:
             order, code = index.order(mutant), module_code(mutant)
@@ -208,8 +220,11 @@ class _OneTrial(_Failures):
 class _Trials(_Failures):
     """In place of the tests: each mutant in a process of its own, with the tests that reach it."""
 
-    def __init__(self, mutants: Sequence[Mutant], index: Index, seconds: float, told: Told) -> None:
+    def __init__(
+        self, mutants: Sequence[Mutant], index: Index, seconds: float, told: Told, by_file: bool
+    ) -> None:
         self.mutants, self.index, self.seconds, self.told = mutants, index, seconds, told
+        self.by_file = by_file
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
@@ -220,7 +235,8 @@ class _Trials(_Failures):
         gc.freeze()
         kills: dict[str, Counter[str]] = defaultdict(Counter)
         for mutant in self.mutants:
-            tests = [items[name] for name in self.index.order(mutant, kills[mutant.file]) if name in items]
+            order = self.index.order(mutant, kills[mutant.file], self.by_file)
+            tests = [items[name] for name in order if name in items]
             place = mutant.file, mutant.function, mutant.first_line
             code = function_code(module_code(mutant), *place[1:])
 
