@@ -12,6 +12,7 @@ What is printed: the survivors that `equivalent.txt` does not explain, and a lin
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -53,9 +54,13 @@ def main() -> None:
     os.chdir(ROOT)
     KEPT.mkdir(exist_ok=True)
     map_file = KEPT / "map.pickle"
-    known = pickle.loads(map_file.read_bytes()) if options.keep_map and map_file.exists() else {}
+    known, hashes = (
+        pickle.loads(map_file.read_bytes()) if options.keep_map and map_file.exists() else ({}, {})
+    )
+    hashes = hashes or source_hashes()
     reached = what_tests_reach(known)
-    map_file.write_bytes(pickle.dumps(reached))
+    map_file.write_bytes(pickle.dumps((reached, hashes)))
+    changed = {file for file, now in source_hashes().items() if hashes.get(file) != now}
     print(f"{len(reached)} tests, {sum(one.seconds for one in reached.values()):.0f} s")
     every = {room: mutants(room) for room in options.rooms}
     chosen: list[Mutant] = []
@@ -66,9 +71,15 @@ def main() -> None:
         else:
             of_room(room).unlink(missing_ok=True)
             chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
-    try_all(chosen, reached, options.seconds, told, by_file=options.again)
+    try_all(chosen, reached, options.seconds, told, changed)
     for room, these in every.items():
         report(room, results(room), len(these))
+
+
+def source_hashes() -> dict[str, str]:
+    """Of each file: the blocks of one that has changed since they were marked are elsewhere."""
+    files = SOURCE.rglob("*.py")
+    return {str(file.relative_to(SOURCE)): hashlib.sha1(file.read_bytes()).hexdigest() for file in files}
 
 
 def told(mutant: Mutant, test: str) -> None:

@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -64,7 +64,8 @@ Map = dict[str, Reached]  # of the names of the tests
 class Index:
     """The same the other way around: the tests that reach a block, or a file."""
 
-    def __init__(self, reached: Map) -> None:
+    def __init__(self, reached: Map, changed: Set[str] = frozenset()) -> None:
+        self.changed = changed
         self.names = [*reached]
         self.seconds = np.array([test.seconds for test in reached.values()])
         self.number = {name: k for k, name in enumerate(self.names)}
@@ -82,14 +83,12 @@ class Index:
             which = np.array([*counts])
             self.shares[file][which] = np.array([*counts.values()]) / sizes[which]
 
-    def order(
-        self, mutant: Mutant, kills: Mapping[str, int] = MappingProxyType({}), by_file: bool = False
-    ) -> list[str]:
+    def order(self, mutant: Mutant, kills: Mapping[str, int] = MappingProxyType({})) -> list[str]:
         """The tests that reach a mutant, or its file if it is outside of all functions; those first that are likely to
         notice for the time they take: what has caught others of the file, and what reaches little else."""
         promise = self.shares.get(mutant.file, np.ones(len(self.names))).copy()
         which: NDArray[Any] = np.flatnonzero(promise)
-        if mutant.function and not by_file:
+        if mutant.function and mutant.file not in self.changed:
             which = self.of_blocks.get((mutant.file, mutant.block), which)
         for name, count in kills.items():
             promise[self.number[name]] += count
@@ -106,19 +105,15 @@ def what_tests_reach(known: Map) -> Map:
     return known | more
 
 
-def try_all(
-    mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told, by_file: bool = False
-) -> None:
+def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told, changed: Set[str]) -> None:
     """Each mutant against the tests that reach it, for so many seconds of the processor at most.
 
-    Or against those that reach its file, if the map is of some time ago.
+    Or against those that reach its file, if that has changed since what they reach was found.
     """
-    index = Index(reached)
+    index = Index(reached, changed)
     in_functions = [mutant for mutant in mutants if mutant.function]
     if in_functions:
-        _in_child(
-            lambda: _session(_Trials(in_functions, index, seconds, told, by_file)) and None, is_quiet=False
-        )
+        _in_child(lambda: _session(_Trials(in_functions, index, seconds, told)) and None, is_quiet=False)
     for mutant in mutants:
         if not mutant.function:
             order, code = index.order(mutant), module_code(mutant)
@@ -220,11 +215,8 @@ class _OneTrial(_Failures):
 class _Trials(_Failures):
     """In place of the tests: each mutant in a process of its own, with the tests that reach it."""
 
-    def __init__(
-        self, mutants: Sequence[Mutant], index: Index, seconds: float, told: Told, by_file: bool
-    ) -> None:
+    def __init__(self, mutants: Sequence[Mutant], index: Index, seconds: float, told: Told) -> None:
         self.mutants, self.index, self.seconds, self.told = mutants, index, seconds, told
-        self.by_file = by_file
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         _few_examples(session.items)
@@ -235,7 +227,7 @@ class _Trials(_Failures):
         gc.freeze()
         kills: dict[str, Counter[str]] = defaultdict(Counter)
         for mutant in self.mutants:
-            order = self.index.order(mutant, kills[mutant.file], self.by_file)
+            order = self.index.order(mutant, kills[mutant.file])
             tests = [items[name] for name in order if name in items]
             place = mutant.file, mutant.function, mutant.first_line
             code = function_code(module_code(mutant), *place[1:])
