@@ -417,8 +417,7 @@ def test_no_gradient_at_all_is_not_verified(run: Run, nothing: str) -> None:
 
 @pytest.mark.parametrize("option", ["--decimals", "--digits-printed"])
 def test_a_text_printed_to_more_digits_than_any_float_has_is_what_it_is(run: Run, option: str) -> None:
-    for many in ("9" * 25, "9" * 4000):
-        assert run("verify", SEED, "--gradient", json.dumps(G.tolist()), option, many).status == 0
+    assert run("verify", SEED, "--gradient", json.dumps(G.tolist()), option, "9" * 18).status == 0
 
 
 def test_numbers_of_float64_in_hexadecimal_are_none_of_float32(run: Run) -> None:
@@ -536,15 +535,17 @@ class Evil:
 
 @pytest.mark.parametrize("name", ["g.pkl", "g.pt", "g.pth", "g"])
 def test_a_pickle_is_never_read_and_the_line_that_converts_it_is_given(
-    run: Run, tmp_path: Path, name: str
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    path = tmp_path / name
-    path.write_bytes(pickle.dumps(Evil()))
-    outcome = run("verify", SEED, "--gradient", str(path))
-    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
-    assert "numpy.save('gradient.npy', " in outcome.err
-    assert f"'{path}'" in outcome.err
-    assert "it ran" not in outcome.err
+    problem = str(Path(SEED).resolve())
+    monkeypatch.chdir(tmp_path)
+    for path, named in ((name, name), (f"$(id)'{name}", "FILE"), (f"{'long' * 12}{name}", "FILE")):
+        Path(path).write_bytes(pickle.dumps(Evil()))
+        outcome = run("verify", problem, "--gradient", path)
+        assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert "numpy.save('gradient.npy', " in outcome.err
+        assert f"'{named}'" in outcome.err
+        assert "it ran" not in outcome.err
 
 
 def test_what_torch_saves_is_a_pickle(run: Run, tmp_path: Path) -> None:
