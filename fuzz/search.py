@@ -56,7 +56,9 @@ def search(reader: str, found: Path, options: list[str]) -> None:
 
     warnings.simplefilter("ignore")  # of what makes the inputs; the contract has its own
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
-    again = f"{sys.executable} {Path(__file__).resolve()} {reader} {found}"  # by which libFuzzer starts a merge
+    again = (
+        f"{sys.executable} {Path(__file__).resolve()} {reader} {found}"  # by which libFuzzer starts a merge
+    )
     atheris.Setup([again, *options], test_one_input, custom_mutator=mutated)
     atheris.Fuzz()
 

@@ -73,7 +73,9 @@ def main() -> None:
             chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
     try_all(chosen, reached, options.seconds, told, changed)
     for room, these in every.items():
-        report(room, {one.key: results(room)[one.key] for one in these if one.key in results(room)}, len(these))
+        report(
+            room, {one.key: results(room)[one.key] for one in these if one.key in results(room)}, len(these)
+        )
 
 
 def source_hashes() -> dict[str, str]:
