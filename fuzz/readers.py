@@ -25,7 +25,6 @@ from pathlib import Path
 import checks
 import corpus
 import seeds
-from contract import scratch
 
 HERE = Path(__file__).parent.resolve()
 FOUND, SEEN = HERE / "found", HERE / "seen"
@@ -52,7 +51,8 @@ def keep(reader: str) -> None:
     with _begun(reader) as folder, tempfile.TemporaryDirectory() as fewest:
         _run(reader, "-set_cover_merge=1", fewest, str(SEEN / reader), folder)
         found = [path.read_bytes() for path in FOUND.glob(f"{reader}-*")]
-        corpus.keep(reader, (path.read_bytes() for path in Path(fewest).iterdir()), found)
+        kept = sorted((path.read_bytes() for path in Path(fewest).iterdir()), key=len)
+        corpus.keep(reader, kept[: checks.READERS[reader].most], found)
 
 
 @contextmanager
@@ -87,8 +87,7 @@ def main() -> None:
         print(f"== {reader}, {time.strftime('%H:%M:%S')}", flush=True)
         if asked.input:
             data = asked.input.read_bytes()
-            with scratch():
-                checks.check(reader, data)
+            checks.check(reader, data)
         elif asked.keep:
             keep(reader)
         else:

@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["xegrad", "zipfile", "json"], exclude=o
 for function in filter(inspect.isfunction, vars(np.lib.format).values()):
     atheris.instrument_func(function)
 
-from contract import Broken, scratch
+from contract import Broken
 from mutations import MUTATIONS
 
 
@@ -60,8 +60,7 @@ def search(reader: str, found: Path, options: list[str]) -> None:
         f"{sys.executable} {Path(__file__).resolve()} {reader} {found}"  # by which libFuzzer starts a merge
     )
     atheris.Setup([again, *options], test_one_input, custom_mutator=mutated)
-    with scratch():
-        atheris.Fuzz()
+    atheris.Fuzz()
 
 
 def _note(path: Path, data: bytes, error: Exception) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import checks
 import corpus
-from contract import scratch
 from xegrad.formats import FORMATS
 
 
-@pytest.fixture(scope="module", autouse=True)
-def folder() -> Iterator[None]:
-    with scratch():
-        yield
+def test_an_input_is_tried_in_a_folder_of_its_own_and_nothing_else_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("kept").write_bytes(b"of somebody")
+    for reader in checks.READERS:
+        for data in [*corpus.inputs(reader).values()][:3]:
+            checks.check(reader, data)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("kept", b"of somebody")]
+    assert Path.cwd() == tmp_path
 
 
 def test_every_format_is_a_reader_whose_corpus_is_kept() -> None:
