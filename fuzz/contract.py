@@ -63,12 +63,18 @@ def scratch() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bounded(seconds: float) -> Iterator[None]:
-    """What is done here warns of nothing, and takes little memory and so many seconds of the processor at most."""
-    begun, before = time.process_time(), _most_memory()
+def quiet() -> Iterator[None]:
+    """What is done here warns of nothing, and may take little memory by its own estimate."""
     with warnings.catch_warnings(), memory.max_memory(ALLOWED):
         warnings.simplefilter("error")
         yield
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """What is done here takes so many seconds of the processor at most, and little memory."""
+    begun, before = time.process_time(), _most_memory()
+    yield
     if (took := time.process_time() - begun) > seconds:
         raise Broken(f"it takes {took:.1f} s")
     if (taken := _most_memory() - before) > MEMORY:

@@ -87,7 +87,7 @@ def main() -> None:
         print(f"== {reader}, {time.strftime('%H:%M:%S')}", flush=True)
         if asked.input:
             data = asked.input.read_bytes()
-            checks.check(reader, data)
+            checks.check_timed(reader, data)
         elif asked.keep:
             keep(reader)
         else:

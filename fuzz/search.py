@@ -50,7 +50,7 @@ def search(reader: str, found: Path, options: list[str]) -> None:
 
     def test_one_input(data: bytes) -> None:
         try:
-            checks.check(reader, data)
+            checks.check_timed(reader, data)
         except Exception as error:
             _note(found / f"{reader}-{re.sub('[^A-Za-z0-9.]+', '-', _place(error))}", data, error)
 
