@@ -92,8 +92,8 @@ def test_a_logarithm_that_the_library_gets_wrong_is_off_by_anything(monkeypatch:
 @pytest.mark.parametrize("off", [0.0, 2.0**-60])
 @pytest.mark.parametrize(
     "options",
-    [{"labels": [2, 0, 4]}, {"labels": [2, 0, 4], "label_smoothing": 0.1}, {"soft": None}],
-    ids=["labels", "smoothed", "soft"],
+    [{"labels": [2, 0, 4]}, {"labels": [2, 0, 4], "label_smoothing": 0.1}, {"soft": 3}, {"soft": 1}],
+    ids=["labels", "smoothed", "soft", "one target of two"],
 )
 def test_the_errors_of_residuals_and_losses_are_their_formulas(options: dict[str, Any], off: float) -> None:
     """(9.32) and (9.33), and what 9.7 says of losses, but for some 2**-20 of them."""
@@ -101,7 +101,8 @@ def test_the_errors_of_residuals_and_losses_are_their_formulas(options: dict[str
     z, u2 = 2 * random.normal(size=(3, 5)), 2.0**-106
     z[0] -= np.array([4, 30, 0, 70, 9])
     if "soft" in options:
-        options = {"soft": random.dirichlet(np.ones(5), size=3) * 1.5}
+        several = options["soft"] > 1
+        options = {"soft": 1.5 * random.dirichlet(np.ones(5), size=3) if several else 2.0 * np.eye(5)[:3]}
     problem = Problem(np.ones((2, 5)), np.ones((3, 2)), Targets(**options))
     computed = residuals((z.copy(), np.zeros_like(z)), np.full(3, off), TargetWords(problem), slice(0, 3))
 
@@ -121,7 +122,8 @@ def test_the_errors_of_residuals_and_losses_are_their_formulas(options: dict[str
     else:
         relative += of_f + of_Q + quotient + 2 * product + 2 * addition
         parts = (q[:, None] - Q) * E + Q * others
-        expected = (parts * relative + (depth * addition + 2 * of_Q) * q[:, None] * E) * f / (1 + s[:, None])
+        of_q = (np.count_nonzero(Q, axis=1) > 1)[:, None] * depth * addition + 2 * of_Q
+        expected = (parts * relative + of_q * q[:, None] * E) * f / (1 + s[:, None])
     np.testing.assert_allclose(computed.error, expected, rtol=1e-5)
     np.testing.assert_allclose(computed.floor, 5 * (f * (q * 2.0**-1000 + 2.0**-1040) + 2.0**-1040 * (1 + q)))
 
@@ -141,3 +143,15 @@ def test_what_underflows_in_losses_is_counted_as_often_as_logits_say() -> None:
     problem = Problem(np.ones((2, 3)), np.ones((1, 2)), targets)
     computed = residuals((z.copy(), np.zeros_like(z)), np.zeros(1), TargetWords(problem), slice(0, 1))
     np.testing.assert_allclose(computed.losses[2], 2.0**-1040 * 3 * 2 * 601, rtol=1e-5)
+
+
+def test_exponentials_that_count_as_nothing_are_missing_from_residuals_and_losses() -> None:
+    """Below e^-640: 4 times 2**-923 of each residual (9.32), and T times that of the logarithm."""
+    z = np.array([[0.0, -700.0, -701.0]])
+    problem = Problem(
+        np.ones((2, 3)), np.ones((1, 2)), Targets([0], class_weights=[0.5, 1, 1], reduction="sum")
+    )
+    computed = residuals((z.copy(), np.zeros_like(z)), np.zeros(1), TargetWords(problem), slice(0, 1))
+    deep = 2.0**-923
+    np.testing.assert_allclose(computed.floor, 3 * 0.5 * 4 * deep, rtol=1e-9)
+    np.testing.assert_allclose(computed.losses[2], 0.5 * 3 * deep, rtol=1e-5)
