@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xegrad import METHODS, Problem, Targets, Tolerance
-from xegrad.diagnosis import diagnose_loss
+from xegrad.diagnosis import diagnose, diagnose_loss
 from xegrad.diagnosis.evidence import _has_enough_numbers
 from xegrad.diagnosis.fitting import _roots, open_interval
 from xegrad.diagnosis.search import Hypothesis, Search
@@ -125,3 +125,26 @@ def test_a_loss_is_named_by_its_formula(case: str) -> None:
     assert diagnosis.names == (((name,),) if name else ())
     for one in diagnosis.explanations:
         assert {key: one.parameters[key] for key in parameters} == pytest.approx(parameters)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "said", "wrong", "right"),
+    [
+        (1, "The label is taken to be class 2, but it is class 0.", "S[2] -= 1", "S[0] -= 1"),
+        (2, "In row 1 the label is taken to be class 3, but it is class 1.", "S[1, 3] -= 1", "S[1, 1] -= 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights", "logits"])
+def test_one_wrong_label_is_told_by_its_row_if_there_are_several(
+    n_rows: int, said: str, wrong: str, right: str, name: str
+) -> None:
+    problem = problem_of(n_rows, 3, 5)
+    labels = np.array(problem.targets.labels)
+    labels[-1] += 2
+    other = Problem(problem.weights, problem.inputs, Targets(labels), problem.bias)
+    candidate = METHODS["shortcut"].evaluate(other, (name,)).gradients[name]
+    diagnosis = diagnose(problem, candidate, with_respect_to=name)
+    assert diagnosis.names == (("wrong-label",),)
+    [one] = diagnosis.explanations
+    assert said in one.happened
+    assert (one.wrong, one.right) == (wrong, right)
