@@ -66,14 +66,18 @@ def main() -> None:
     chosen: list[Mutant] = []
     for room, these in every.items():
         if options.again:
-            alive = {key for key, test in results(room).items() if test in ("", UNFINISHED)} - equivalent().keys()
+            alive = {
+                key for key, test in results(room).items() if test in ("", UNFINISHED)
+            } - equivalent().keys()
             chosen += [one for one in these if one.key in alive]
         else:
             of_room(room).unlink(missing_ok=True)
             chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
     try_all(chosen, reached, options.seconds, told, changed)
     for room, these in every.items():
-        report(room, {one.key: results(room)[one.key] for one in these if one.key in results(room)}, len(these))
+        report(
+            room, {one.key: results(room)[one.key] for one in these if one.key in results(room)}, len(these)
+        )
 
 
 def source_hashes() -> dict[str, str]:
