@@ -15,9 +15,9 @@ import pytest
 from mpmath import mpf
 from msgspec.structs import replace
 
-from xegrad import METHODS, Problem, Targets, bounds
+from xegrad import METHODS, InputError, Problem, Targets, bounds
 from xegrad.numbers import rounded
-from xegrad.numbers.arithmetic import PRECISIONS, blocked, pairwise
+from xegrad.numbers.arithmetic import PRECISIONS, UNROUNDED, blocked, by_name, pairwise
 from xegrad.numbers.rounded import Rounded, exact, product
 
 FLOAT32, FLOAT64, BFLOAT16 = (PRECISIONS[name] for name in ("float32", "float64", "bfloat16"))
@@ -42,6 +42,7 @@ class Format:
     def __init__(self, name: str) -> None:
         bits, least = FORMATS[name]
         self.u, self.eta = mpf(2) ** -bits, mpf(2) ** -least
+        self.largest = (1 - self.u) * mpf(2) ** (least - bits + 3)
 
     def gamma(self, n: Any) -> Any:
         """(2.2)"""
@@ -180,15 +181,45 @@ def of_log(f: Format, a: Pair) -> Pair:
 
 def of_sigmoid(f: Format, a: Pair) -> Pair:
     value = 1 / (1 + exp(-a[0]))
-    return value, value * (1 - value) * expm1(a[1] + 8 * f.u) + 4 * f.u * value
+    overflow = 2 / f.largest  # where e^-z overflows it counts as 0
+    return value, value * (1 - value) * expm1(a[1] + 8 * f.u) + 4 * f.u * value + overflow
 
 
-@pytest.mark.parametrize("name", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["float64", "float32", "float16"])  # in the last underflow is felt
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_error_of_an_operation_is_its_equation(operation: str, name: str) -> None:
     computed, by_equation = OPERATIONS[operation]
     a, b = drawn(name, (3, 4)), drawn(name, (3, 4), seed=1)
     assert_is(computed(a, b), by_equation(Format(name), pair(a), pair(b)))
+
+
+@pytest.mark.parametrize("operation", ["softmax (4.15)", "log softmax (4.17)"])
+def test_logits_of_which_one_is_hardly_known_are_those_of_the_others(operation: str) -> None:
+    """The ends of an interval of any width (4.11), where a difference of exponentials would lose digits."""
+    computed, by_equation = OPERATIONS[operation]
+    value = np.array([[0.0, 1.0, -30.0], [-2.0, 1.0, 0.5], [0.1, 0.3, -0.2]])
+    error = np.array([[1e-9, 1e-8, 25.0], [1e-9, 1e-12, 1.5], [1e-9, 2e-9, 0.0]])
+    number = Rounded(value, error, FLOAT64)
+    assert_is(computed(number, number), by_equation(Format("float64"), pair(number), pair(number)))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_where_nothing_is_rounded_nothing_is_off_and_no_error_is_spent(operation: str) -> None:
+    computed, by_equation = OPERATIONS[operation]
+    a, b = (exact(drawn("float64", (3, 4), seed).value, UNROUNDED) for seed in (0, 1))
+    result = computed(a, b)
+    assert result.arithmetic is UNROUNDED and not result.errors.any()
+    assert result.is_exact or operation in ("logarithm (4.18)", "sigmoid (4.19)")  # which are hardly used
+    expected, _ = by_equation(Format("float64"), pair(a), pair(b))
+    np.testing.assert_allclose(result.value, expected.astype(float), rtol=1e-12)
+
+
+def test_the_order_of_sums_has_a_name() -> None:
+    orders = {"any": 100, "pairwise": 8, "blocked=4": 29, "blocked=1": 100, "blocked=" + "9" * 400: 100}
+    assert {name: by_name(name)(100) for name in orders} == orders
+    for name in ("blocked", "blocked=0", "blocked=-1", "blocked=x", "pairwise=2", "", "kahan"):
+        with pytest.raises(InputError, match="any, pairwise or blocked=N is expected"):
+            by_name(name)
 
 
 def test_sums_in_another_format_are_rounded_once_more() -> None:

@@ -46,6 +46,7 @@ def check(a: Words, b: Words, slices: int) -> None:
         computed = (integers(tile.high) + integers(tile.low)) * 2**LAST_BIT
         errors = abs(computed - exact[..., tile.rows, tile.columns])
         assert np.all(errors <= integers(tile.left) @ integers(tile.right))
+        assert np.all(np.abs(tile.low) <= U * np.abs(tile.high) + 2.0**-1074)
 
 
 def normal(random: np.random.Generator, a: tuple[int, int], b: tuple[int, int]) -> tuple[Array, Array]:

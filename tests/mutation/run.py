@@ -4,7 +4,7 @@
     python tests/mutation/run.py --again --seconds 300 [ROOM ...]
 
 A room is a file or a folder of `src/xegrad`.  Of each room a sample is tried, always the same one for a seed; 0 is all
-of them.  `--again` tries the survivors again, which a test may have been written for since, or longer.
+of them.  `--again` tries the survivors again that are not explained: longer, or by a test that was written since.
 
 What is printed: the survivors that `equivalent.txt` does not explain, and a line for each room.
 """
@@ -66,8 +66,10 @@ def main() -> None:
     chosen: list[Mutant] = []
     for room, these in every.items():
         if options.again:
-            before = results(room)
-            chosen += [one for one in these if before.get(one.key, "caught") in ("", UNFINISHED)]
+            alive = {
+                key for key, test in results(room).items() if test in ("", UNFINISHED)
+            } - equivalent().keys()
+            chosen += [one for one in these if one.key in alive]
         else:
             of_room(room).unlink(missing_ok=True)
             chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))

@@ -229,12 +229,19 @@ class _Trials(_Failures):
         for mutant in self.mutants:
             order = self.index.order(mutant, kills[mutant.file])
             tests = [items[name] for name in order if name in items]
-            place = mutant.file, mutant.function, mutant.first_line
-            code = function_code(module_code(mutant), *place[1:])
+            module, place = module_code(mutant), (mutant.file, mutant.function, mutant.first_line)
+            # And the functions in it that are there already, as a decorator makes them.
+            inside = [
+                other
+                for other in functions
+                if other[0] == place[0] and other[1].startswith(f"{place[1]}.<locals>.")
+            ]
+            codes = {other: function_code(module, *other[1:]) for other in (place, *inside)}
 
-            def trial(code: CodeType = code, place: Any = place, tests: list[pytest.Item] = tests) -> str:
-                for function in functions[place]:
-                    function.__code__ = code
+            def trial(codes: Any = codes, tests: list[pytest.Item] = tests) -> str:
+                for other, code in codes.items():
+                    for function in functions[other]:
+                        function.__code__ = code
                 return self.run_until_caught(tests, self.index, self.seconds)
 
             caught = _in_child(trial)
