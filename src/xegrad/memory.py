@@ -121,9 +121,7 @@ def check(inputs: Sized, *steps: int, held: int = 0) -> None:
 
 def check_making(n_bytes: int) -> None:
     """Raise XegradError where to make a problem takes more than is allowed."""
-    if refusal := _refusal(
-        n_bytes, 0, "this problem takes {}", "ask for fewer rows, inputs or classes"
-    ):
+    if refusal := _refusal(n_bytes, 0, "this problem takes {}", "ask for fewer rows, inputs or classes"):
         raise XegradError(refusal)
 
 
@@ -132,9 +130,7 @@ def check_reading(n_bytes: int, there: int = 0) -> None:
 
     Text is measured by `Text`, and what has a header by that, before any of its numbers is read.
     """
-    if n_bytes > FREE and (
-        refusal := _refusal(n_bytes, there, "to read it takes {}", "give less")
-    ):
+    if n_bytes > FREE and (refusal := _refusal(n_bytes, there, "to read it takes {}", "give less")):
         raise InputError(refusal)
 
 
