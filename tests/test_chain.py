@@ -100,7 +100,7 @@ def test_minutes_of_work_are_said_before_they_begin(run: Run, monkeypatch: pytes
     assert chain.work(1, 100, 60_000) > 120
     monkeypatch.setattr(chain, "work", lambda *sizes: 227.4)
     outcome = run("compute", "-", "--method", "chain", stdin=problem_json())
-    takes = "--method chain takes about 4 min by estimate; --method shortcut takes less than 1 s"
+    takes = "the method chain takes about 4 min by estimate; shortcut takes less than 1 s"
     assert outcome.err == f"xegrad: {takes}\n"
     assert run("compute", "-", "--method", "shortcut", stdin=problem_json()).err == ""
 

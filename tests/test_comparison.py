@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,87 @@ def test_pieces_say_what_all_entries_together_say(monkeypatch: pytest.MonkeyPatc
         for name, expected in whole.items():
             assert np.array_equal(getattr(parts, name), expected, equal_nan=expected.dtype.kind == "f"), name
             assert parts.has_any(name) == Comparison(reference, candidate, bound, error).has_any(name)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("error", [0.0, 2e-4, 0.02, 0.21, 1.5])
+def test_an_entry_is_said_to_be_what_it_is_beside_all_that_the_exact_value_may_be(
+    sign: float, error: float
+) -> None:
+    """The definitions of section 7, word by word, beside 401 exact values from one end of the error to the other.
+
+    The candidates lie outside of the reference: then the ends that decide are the same for all definitions.
+    """
+    apart = [0.0, 1e-9, 1.3e-3, 0.09, 0.13, 0.6, 2.0]
+    bounds = [0.05, 0.2, 0.45, 0.7]
+    values = sign * np.linspace(1 - error, 1 + error, 401 if error else 1)
+    values = np.append(values, 0.0) if error > 1 else values
+    cases = [(sign * (1 + part), bound) for part in apart for bound in bounds]
+    candidate, bound = (np.array(column) for column in zip(*cases, strict=True))
+    against = Comparison(
+        np.full(len(cases), sign), candidate, bound, error if not error else np.full(28, error)
+    )
+    for k, (number, limit) in enumerate(cases):
+        off = [abs(number - value) for value in values]
+        within = [distance <= limit for distance in off]
+        resolved = [bool(value) and 2 * limit <= abs(value) for value in values]
+        lost = [
+            number != value and bool(value) and distance > abs(value) / 10
+            for distance, value in zip(off, values, strict=True)
+        ]
+        said = {
+            "within": all(within),
+            "beyond": not any(within),
+            "open": any(within) and not all(within),
+            "resolved": all(resolved),
+            "perhaps_resolved": any(resolved),
+            "nonzero": error < 1,
+            "perhaps_nonzero": True,
+            "no_correct_digit": all(lost),
+            "perhaps_no_digit": any(lost),
+            "unbounded": False,
+        }
+        assert {name: bool(getattr(against, name)[k]) for name in said} == said, (number, limit)
+        relative = max(
+            distance / abs(value) if value else np.inf for distance, value in zip(off, values, strict=True)
+        )
+        with np.errstate(divide="ignore"):
+            assert against.correct_digits[k] == np.clip(np.floor(-np.log10(relative)), 0, 16)
+
+
+def test_a_reference_that_is_off_by_nothing_is_exact() -> None:
+    """Errors of 0, one for each entry, say what no errors say: of zeros, infinities and what is no number, too."""
+    special = np.array([0.0, 1.0, -3.0, np.inf, -np.inf, np.nan, 1e308])
+    reference, candidate, bound = (
+        part.ravel() for part in np.meshgrid(special[:-1], special, [0.0, 0.01, 5.0, np.inf])
+    )
+    with np.errstate(all="ignore"):
+        plain = Comparison(reference, candidate, bound)
+        zeros = Comparison(reference, candidate, bound, np.zeros(reference.size))
+        some = Comparison(reference, candidate, bound, np.where(np.arange(reference.size) % 2, 0.0, 1e-3))
+        for name in (*module.CLEAR, *module.KEYS, "correct_digits", "perhaps_resolved", "perhaps_nonzero"):
+            expected = getattr(plain, name)
+            np.testing.assert_array_equal(getattr(zeros, name), expected, name)
+            if name != "open":
+                np.testing.assert_array_equal(getattr(some, name)[1::2], expected[1::2], name)
+        assert not zeros.open.any() and not some.open[1::2].any()
+
+
+def test_bounds_are_parts_of_what_is_not_zero() -> None:
+    relative = comparison([2.0, 0.0, -4.0], [2.0, 0.0, -4.0], [1.0, 1.0, 1.0]).relative_bounds
+    np.testing.assert_array_equal(relative, [[0.5, np.nan, 0.25]])
+
+
+@pytest.mark.parametrize(("times", "order"), [(1.004, [0, 1]), (1.03, [1, 0])])
+def test_what_bounds_leave_open_counts_to_three_digits(times: float, order: list[int]) -> None:
+    assert comparison([1.0, 1.0], [1.0, 1.0], [1e-16, times * 1e-16]).worst(None).tolist() == order
+
+
+def test_a_notebook_shows_the_worst_entries_with_all_that_is_known_of_them() -> None:
+    page = comparison([1.0, 4.0], [1.0, 4.5], [0.25, 0.125])._repr_html_()
+    cells = re.findall("<t[hd]>(.*?)</t[hd]>", page)
+    assert cells[:6] == ["entry", "candidate", "reference", "difference", "bound", "within"]
+    assert cells[6:] == [
+        *("0, 1", "4.5", "4", "0.5", "0.125", "no"),
+        *("0, 0", "1", "1", "0", "0.25", "yes"),
+    ]

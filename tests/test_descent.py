@@ -405,3 +405,24 @@ def test_a_layer_in_bfloat16_is_saved_to_the_bit(run: Run, tmp_path: Path) -> No
     assert run("descend", str(layer), *arguments).status == 0
     back = formats.read_raw(saved)
     assert (back.values["W"].tolist(), back.layout.transpose) == ([[-2.5], [0.15625]], True)
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_what_no_step_has_moved_is_saved_as_it_was(run: Run, tmp_path: Path, suffix: str) -> None:
+    """A zero that is negative, and a data set whose labels are indices."""
+    data, saved = tmp_path / "data.csv", tmp_path / f"saved.{suffix}"
+    data.write_text("a,label\n-0.0,1\n", encoding="utf-8")
+    line = ("-W", "[[-0.0, 2]]", "-x", str(data), "--label-column", "label", "--steps", "0", "-q", "--save")
+    assert (run("descend", *line, str(saved)).status == 0) == (suffix == "json")  # CSV holds no batch
+    problem = tmp_path / "problem.json"
+    problem.write_text('{"W": [[-0.0, 2]], "x": [-0.0], "label": 1}', encoding="utf-8")
+    assert run("descend", str(problem), "--steps", "0", "-q", "--save", str(saved)).status == 0
+    back = formats.read(saved)
+    assert np.signbit([back.weights[0, 0], back.inputs[0, 0]]).all()
+
+
+def test_class_weights_in_a_row_are_saved_as_they_are_read(run: Run, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.json"
+    line = ("-W", "[[1, 2]]", "-x", "1", "-y", "0", "--class-weights", "[[3, 4]]", "--steps", "0", "-q")
+    assert run("descend", *line, "--save", str(saved)).status == 0
+    assert np.array_equal(formats.read(saved).targets.class_weights, [3, 4])  # type: ignore[arg-type]

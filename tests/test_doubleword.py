@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
 
 from double_words import STEPS, any_size, layer_ratios, pairs, ratios
+from xegrad import Problem, Targets
+from xegrad.methods.exact.residuals import TargetWords, residuals
 from xegrad.numbers import doubleword as dw
 
 
@@ -84,3 +87,71 @@ def test_a_logarithm_that_the_library_gets_wrong_is_off_by_anything(monkeypatch:
     right = np.log1p
     monkeypatch.setattr(np, "log1p", lambda x: right(x) * (1 + 2.0**-30))
     assert np.isinf(dw.log1p((np.array([3.0]), np.array([0.0])))[2]).all()
+
+
+@pytest.mark.parametrize("off", [0.0, 2.0**-60])
+@pytest.mark.parametrize(
+    "options",
+    [{"labels": [2, 0, 4]}, {"labels": [2, 0, 4], "label_smoothing": 0.1}, {"soft": 3}, {"soft": 1}],
+    ids=["labels", "smoothed", "soft", "one target of two"],
+)
+def test_the_errors_of_residuals_and_losses_are_their_formulas(options: dict[str, Any], off: float) -> None:
+    """(9.32) and (9.33), and what 9.7 says of losses, but for some 2**-20 of them."""
+    random = np.random.default_rng(6)
+    z, u2 = 2 * random.normal(size=(3, 5)), 2.0**-106
+    z[0] -= np.array([4, 30, 0, 70, 9])
+    if "soft" in options:
+        several = options["soft"] > 1
+        options = {"soft": 1.5 * random.dirichlet(np.ones(5), size=3) if several else 2.0 * np.eye(5)[:3]}
+    problem = Problem(np.ones((2, 5)), np.ones((3, 2)), Targets(**options))
+    computed = residuals((z.copy(), np.zeros_like(z)), np.full(3, off), TargetWords(problem), slice(0, 3))
+
+    addition, product, quotient, depth = 3.001 * u2, 7 * u2, 16 * u2, 3  # of five classes
+    Q = 3 * problem.targets.effective(5, np.dtype(float))
+    q, f = Q.sum(axis=1), 1 / 3
+    of_f = quotient + 2 * addition  # of a sum of three
+    of_Q = quotient + product + addition if "label_smoothing" in options else 0.0
+    D = z - z.max(axis=1, keepdims=True)
+    E = np.exp(D)
+    s, is_largest = E.sum(axis=1) - 1, D == 0
+    others = np.where(is_largest, s[:, None], 1 + s[:, None] - E)
+    relative = 2 * (np.expm1(off) + 2.0**-96) + (3 * depth + 4) * addition
+    is_hard = options.keys() == {"labels"}
+    if is_hard:
+        expected = np.full(3, relative + of_f + quotient + product)
+    else:
+        relative += of_f + of_Q + quotient + 2 * product + 2 * addition
+        parts = (q[:, None] - Q) * E + Q * others
+        of_q = (np.count_nonzero(Q, axis=1) > 1)[:, None] * depth * addition + 2 * of_Q
+        expected = (parts * relative + of_q * q[:, None] * E) * f / (1 + s[:, None])
+    np.testing.assert_allclose(computed.error, expected, rtol=1e-5)
+    np.testing.assert_allclose(computed.floor, 5 * (f * (q * 2.0**-1000 + 2.0**-1040) + 2.0**-1040 * (1 + q)))
+
+    loss = q * np.log1p(s) - (Q * D).sum(axis=1)
+    of_log1p = np.where(s < 2.0**-6, 64 * u2 * np.log1p(s), 2.0**-95)
+    of_log = (2.0**-96 + depth * addition) * s / (1 + s) + of_log1p
+    moved = 2 * off * (q * s / (1 + s) + np.where(is_largest, 0, Q).sum(axis=1))
+    of_sum = addition if is_hard else of_Q + depth * addition + product + addition
+    error = f * (q * of_log + moved + of_sum * loss) + (of_f + product) * f * loss
+    np.testing.assert_allclose(computed.losses[2], error, rtol=1e-5)
+
+
+def test_what_underflows_in_losses_is_counted_as_often_as_logits_say() -> None:
+    """2**-1040 T (1 + f)(1 + q)(1 + max |D|), beside a loss that is next to nothing."""
+    z = np.array([[0.0, -600.0, -500.0]])
+    targets = Targets([0], class_weights=[2.0**-950, 1, 1], reduction="sum")
+    problem = Problem(np.ones((2, 3)), np.ones((1, 2)), targets)
+    computed = residuals((z.copy(), np.zeros_like(z)), np.zeros(1), TargetWords(problem), slice(0, 1))
+    np.testing.assert_allclose(computed.losses[2], 2.0**-1040 * 3 * 2 * 601, rtol=1e-5)
+
+
+def test_exponentials_that_count_as_nothing_are_missing_from_residuals_and_losses() -> None:
+    """Below e^-640: 4 times 2**-923 of each residual (9.32), and T times that of the logarithm."""
+    z = np.array([[0.0, -700.0, -701.0]])
+    problem = Problem(
+        np.ones((2, 3)), np.ones((1, 2)), Targets([0], class_weights=[0.5, 1, 1], reduction="sum")
+    )
+    computed = residuals((z.copy(), np.zeros_like(z)), np.zeros(1), TargetWords(problem), slice(0, 1))
+    deep = 2.0**-923
+    np.testing.assert_allclose(computed.floor, 3 * 0.5 * 4 * deep, rtol=1e-9)
+    np.testing.assert_allclose(computed.losses[2], 0.5 * 3 * deep, rtol=1e-5)

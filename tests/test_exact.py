@@ -428,3 +428,34 @@ def test_under_the_mean_weights_may_be_as_small_or_as_large_as_floats_are(size: 
             certain = nearest.certain
             assert certain.any()
             np.testing.assert_array_equal(nearest.values[certain], decided[name].values[certain])
+
+
+def test_the_ends_of_an_exponential_are_as_far_apart_as_its_digits_say() -> None:
+    """Moved apart by a relative 10**(5 - d) each, and one or two units (9.2)."""
+    digits, bits, scale = 12, 80, 20
+    shifted = [0, -1, -(1 << 10), -(3 << 19), -(1 << 20), -(7 << 20), -(40 << 20), -(60 << 20), -(10**9)]
+    ends = integers._exponentials(shifted, scale, digits, bits)
+    assert ends[0] == (1 << bits, 1 << bits) and ends[-1] == (0, 1)
+    for value, (lower, upper) in [*zip(shifted, ends, strict=True)][1:-1]:
+        with mpmath.workprec(300):
+            exact = mpmath.exp(mpmath.mpf(value) / 2**scale) * 2**bits
+            apart = exact * mpmath.mpf(10) ** (5 - digits)
+            assert max(0, exact - 2 * apart - 2) <= lower <= exact - apart
+            assert exact + apart <= upper <= exact + 2 * apart + 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_bounds_of_a_stack_are_those_of_its_problems(method: str) -> None:
+    random = np.random.default_rng(8)
+    names = ("weights", "bias", "inputs", "logits")
+    weights = random.normal(size=(3, 2, 4)) * np.array([1.0, 4.0, 9.0])[:, None, None]
+    inputs, bias = random.normal(size=(3, 5, 2)), random.normal(size=(3, 4))
+    stack = Problem(weights, inputs, Targets(random.integers(4, size=(3, 5))), bias)
+    together = METHODS[method].bound(stack, names)
+    for k, one in enumerate(stack.unstacked()):
+        alone = METHODS[method].bound(one, names)
+        for name in names:
+            np.testing.assert_allclose(
+                together.gradients[name][k], alone.gradients[name], rtol=1e-9, err_msg=name
+            )
+        np.testing.assert_allclose(np.asarray(together.loss)[k], alone.loss, rtol=1e-9)

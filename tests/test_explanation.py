@@ -294,3 +294,11 @@ def test_a_narrower_precision_shows_what_it_computes() -> None:
     logits = value(given, "logits")
     assert logits.dtype == np.float32
     assert logits[0] == np.float32(0.1)
+
+
+def test_the_chain_is_explained_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    expected = explain(problem)["flat_gradient"].value
+    monkeypatch.setattr("xegrad.computation.LONG", 0.0)
+    explanation = explain(Problem([[1.0, -1.0]], [[3.0]], Targets([0])))
+    np.testing.assert_array_equal(explanation["flat_gradient"].value, expected)

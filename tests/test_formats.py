@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Run, Shell
-from xegrad import METHODS, InputError, read
+from xegrad import METHODS, InputError, Problem, Targets, read
 from xegrad.formats import FORMATS, csv
+from xegrad.formats.results import _entry
 
 SEED = "sample_inputs/seed.json"
 
@@ -337,3 +338,17 @@ def test_rows_of_plain_numbers_are_read_as_cell_by_cell(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv, "_apart", lambda data, part: (csv._lines(data), None))
         assert quick == read()
+
+
+def test_an_entry_is_told_by_its_place_and_by_the_names_there() -> None:
+    weights, inputs = np.ones((2, 3)), np.ones((2, 2))
+    problem = Problem(weights, inputs, Targets([0, 1]), classes=("x", "y", "z"), input_names=("a", "b"))
+    expected = {
+        "weights": {"of": "W", "input": 1, "class": 2, "class_name": "z", "input_name": "b"},
+        "bias": {"of": "b", "class": 2, "class_name": "z"},
+        "inputs": {"of": "x", "row": 1, "input": 0, "input_name": "a"},
+        "logits": {"of": "logits", "row": 1, "class": 2, "class_name": "z"},
+        "loss": {"of": "loss"},
+    }
+    places = {"weights": 5, "bias": 2, "inputs": 2, "logits": 5, "loss": 0}
+    assert {name: _entry(problem, name, place) for name, place in places.items()} == expected

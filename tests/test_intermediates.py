@@ -10,6 +10,7 @@ import pytest
 from seed import INPUTS, WEIGHTS
 from seed import PROBLEM as SEED
 from xegrad import METHODS, InputError, Problem, Targets, Tolerance
+from xegrad.blindness import blind_spots
 from xegrad.intermediates import Intermediates, first_wrong_step
 from xegrad.vocabulary import CHAIN
 
@@ -134,3 +135,15 @@ def test_a_right_chain_in_float64_is_right_on_many_problems() -> None:
         steps = {"logits": z, "probabilities": s, "loss": -np.log(s[label]), "softmax_jacobian": ds}
         steps |= {"cross_entropy_jacobian": dxe, "weighted_sum_jacobian": dg, "layer_jacobian": ds @ dg}
         assert found(steps, problem).wrong is None
+
+
+def test_exact_values_that_are_not_given_are_evaluated_with_respect_to_what_is_asked() -> None:
+    problem = Problem([[1.0, -1.0], [0.5, 2.0]], [[2.0, 3.0]], Targets([0]))
+    exact = METHODS["exact"].evaluate(problem, ("weights", "inputs"))
+    step = {"gradient": exact.gradients["weights"], "logits": problem.inputs @ problem.weights}
+    for steps in (step, {**step, "logits": step["logits"] + 1}):
+        alone, beside = first_wrong_step(problem, steps), first_wrong_step(problem, exact, steps)
+        assert alone.wrong == beside.wrong == first_wrong_step(problem, steps=steps, exact=exact).wrong
+    for name in ("weights", "inputs"):
+        assert blind_spots(problem, with_respect_to=name) == blind_spots(problem, exact, None, name)
+    assert blind_spots(problem) == blind_spots(problem, exact)

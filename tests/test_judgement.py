@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from candidates import ORDERS, gradient, in_blocks, loss
 from strategies import random_problem
-from xegrad import METHODS, Problem, Targets, bounds
+from xegrad import METHODS, Comparison, Problem, Targets, bounds
 from xegrad.display.outcome import outcome_sentence
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, judge
+from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, judge, narrower
+from xegrad.methods import Evaluation
 from xegrad.tolerance import Tolerance
 from xegrad.verification import verify_methods
 
@@ -161,6 +163,65 @@ def test_numbers_that_only_changed_places_are_said_to_be_the_same() -> None:
     assert judged(turned - exact).pattern == "the same numbers in other places"
     turned[0, 1] += 1e-9
     assert judged(turned - exact).pattern == "several entries"
+
+
+@pytest.mark.parametrize(
+    ("values", "bound", "pattern"),
+    [
+        # Pairs of numbers that are twice the same, far apart: which of two came from where makes no difference.
+        ([10.0 * (k // 2) for k in range(16)], 0.6, "the same numbers in other places"),
+        # Pairs of neighbours whose bounds overlap: other numbers of the same range would match as well.
+        ([10.0 * (k // 2) + k % 2 for k in range(16)], 0.6, "everywhere"),
+        ([1e-9 * (10 * (k // 2) + k % 2) for k in range(16)], 0.6e-9, "everywhere"),
+        # Six are too few to be clear of all chance, where seven others are not clear.
+        ([100.0 * k for k in range(5)] + [1000.0 + k for k in range(11)], 0.6, "everywhere"),
+        (
+            [100.0 * k for k in range(7)] + [1000.0 + k for k in range(9)],
+            0.6,
+            "the same numbers in other places",
+        ),
+    ],
+)
+def test_numbers_are_the_same_only_where_bounds_are_clear(
+    values: list[float], bound: float, pattern: str
+) -> None:
+    judged = judged_rows([[0] * 3] * 3, "logits")
+    reference = np.array(values)
+    moved = Comparison(reference, np.roll(reference, 5), np.full(16, bound))
+    assert replace(judged, comparison=moved).pattern == pattern
+
+
+def test_one_row_alone_is_not_a_row_among_others() -> None:
+    problem = Problem(np.ones((2, 3)), np.array([[0.5, -0.25]]), Targets(labels=np.array([1])))
+    exact = METHODS["exact"].evaluate(problem, ("logits",))
+    moved = exact.gradients["logits"] + np.array([[1, 1, 0]])
+    assert judge(problem, exact, moved, Tolerance(), with_respect_to="logits").pattern == "several entries"
+
+
+@pytest.mark.parametrize("certified", [None, [True, False, False]])
+def test_values_that_are_not_certain_are_off_by_what_7_1_says(certified: list[bool] | None) -> None:
+    """(1 + s)(E + 2 u |v|), s the u of the format in which the candidate is stored; 0 where they are certain."""
+    problem = Problem(np.ones((1, 3)), np.ones((1, 1)), Targets(labels=np.array([1])))
+    values, off = np.array([[0.25, -0.5, 0.125]]), np.array([[0.0, 1e-9, 1e-17]])
+    flags = None if certified is None else {"weights": np.array([certified])}
+    known = Evaluation(1.0, np.ones(1), {"weights": values}, flags, {"weights": off})
+    tolerance = Tolerance(precision="float32", stored_as="bfloat16")
+    expected = (1 + 2.0**-8) * (off + 2.0**-52 * np.abs(values))
+    if certified is not None:
+        expected = np.where(certified, 0.0, expected)
+    np.testing.assert_allclose(
+        judge(problem, known, values, tolerance).comparison.error, expected, rtol=1e-13
+    )
+
+
+def test_only_what_narrows_a_bound_by_a_tenth_is_advised() -> None:
+    """Two terms have one order, whatever it is called; of 4,096 the orders differ by a factor of 100."""
+    all_of_them = {"--summation pairwise", "--summation blocked=128", "--confidence 1e-9"}
+    for n_inputs, advised in ((1, set()), (4096, all_of_them)):
+        gradient = np.ones((n_inputs, 2))
+        problem = Problem(gradient, np.ones((1, n_inputs)), Targets(labels=np.array([1])))
+        judged = judge(problem, gradient, Tolerance(precision="float32"))
+        assert narrower(problem, judged).keys() == advised
 
 
 def stored_in_bfloat16(n_classes: int, change: Callable[[Any], Any]) -> Judgement:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truth import exact
-from xegrad import METHODS, Problem, Targets
+from xegrad import METHODS, Problem, Targets, layer
 
 
 def one(logits: list[float], target: int | list[float]) -> Problem:
@@ -71,3 +71,20 @@ def test_a_common_offset_changes_nothing(offset: float) -> None:
     plain = METHODS["shortcut"].evaluate(one([1.0, 2.0, 3.5], 1))
     moved = METHODS["shortcut"].evaluate(one([offset + z for z in (1.0, 2.0, 3.5)], 1))
     assert np.array_equal(moved.gradients["weights"], plain.gradients["weights"])
+
+
+@pytest.mark.parametrize("stack", [(), (3,), (2, 3)])
+def test_probabilities_in_one_array_are_those_of_the_forward_pass_to_the_bit(stack: tuple[int, ...]) -> None:
+    random = np.random.default_rng(3)
+    weights = np.round(3 * random.normal(size=(*stack, 2, 5)))  # so that logits tie
+    problem = Problem(weights, np.ones((*stack, 4, 2)), Targets(random.integers(5, size=(*stack, 4))))
+    probabilities = layer.probabilities(problem)
+    assert np.array_equal(probabilities, layer.forward(problem).probabilities)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-15)
+
+
+@pytest.mark.parametrize("stack", [(), (3,), (2, 3)])
+def test_the_other_targets_add_up_to_all_but_one(stack: tuple[int, ...]) -> None:
+    targets = np.random.default_rng(4).integers(100, size=(*stack, 4, 5)).astype(float)  # sums are exact
+    expected = targets.sum(axis=-1, keepdims=True) - targets
+    assert np.array_equal(layer.other_targets(targets), expected)

@@ -91,7 +91,10 @@ def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> Non
         ({"labels": [0], "soft": [[1.0]]}, "either labels or soft"),
         ({"labels": [0.5]}, "labels are whole numbers"),
         ({"labels": [True]}, "labels are whole numbers"),
-        ({"soft": [[0.5, -0.5]]}, "the target of class 1 is -0.5"),
+        ({"soft": [[0.0, -0.5]]}, "the target of class 1 is -0.5"),
+        ({"soft": [[1.0, 0.0], [0.5, -0.25]]}, "the target of class 1 in row 1 is -0.25"),
+        ({"labels": []}, "there are no labels; each row of x has one"),
+        ({"soft": np.ones((0, 2))}, "there are no targets; each row of x has one"),
         ({"soft": [[0.5, np.nan]]}, "finite"),
         ({"soft": [["a", "b"]]}, "real numbers"),
         ({"soft": [[1.0], [1.0, 2.0]]}, "label is not an array"),
@@ -99,8 +102,9 @@ def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> Non
     ],
 )
 def test_targets_that_mean_nothing_are_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as refused:
         Targets(**given)
+    assert refused.value.part == "label"
 
 
 def test_targets_keep_what_was_given_and_fold_it_on_demand() -> None:
@@ -110,6 +114,8 @@ def test_targets_keep_what_was_given_and_fold_it_on_demand() -> None:
     assert soft.effective(2, np.dtype(float)).tolist() == [[0, 1], [0.25, 0.5]]
     assert hard.label_of_rows.tolist() == [1, 0]
     assert soft.label_of_rows.tolist() == [1, -1]
+    no_labels = Targets(soft=[[1.0, 0.5], [0.5, 0.0], [1.0, 1.0], [0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    assert no_labels.label_of_rows.tolist() == [-1, -1, -1, -1, -1, 1]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,8 @@ def test_targets_keep_what_was_given_and_fold_it_on_demand() -> None:
         ([0.5, 0.25], True),
         ([0.0, 0.0], True),
         ([0.33333333] * 3, True),
+        ([0.5 + 2.0**-53] * 2, False),  # each off by u of itself, and their sum too
+        ([0.5 + 2.0**-52] * 2, True),
     ],
 )
 def test_a_sum_other_than_one_is_a_warning_and_rounding_is_none(row: list[float], warns: bool) -> None:

@@ -46,6 +46,7 @@ def check(a: Words, b: Words, slices: int) -> None:
         computed = (integers(tile.high) + integers(tile.low)) * 2**LAST_BIT
         errors = abs(computed - exact[..., tile.rows, tile.columns])
         assert np.all(errors <= integers(tile.left) @ integers(tile.right))
+        assert np.all(np.abs(tile.low) <= U * np.abs(tile.high) + 2.0**-1074)
 
 
 def normal(random: np.random.Generator, a: tuple[int, int], b: tuple[int, int]) -> tuple[Array, Array]:
@@ -266,3 +267,39 @@ def test_certain_values_do_not_depend_on_threads_or_kernels(random: np.random.Ge
         computed.append((values, certain))
     for values, certain in computed[1:]:
         assert (values == computed[0][0])[certain & computed[0][1]].all()
+
+
+def rests(a: Array, bits: int, slices: int) -> list[Any]:
+    """2-norms of R_0 to R_p of the rows of A, each R what the multiples of 2**(e - bits) next to the last leave."""
+    norms = [np.linalg.norm(a, axis=1)]
+    for _ in range(slices):
+        unit = np.ldexp(1.0, np.frexp(norms[-1] * (1 + 2.0**-10))[1] - bits)[:, None]
+        a = a - np.rint(a / unit) * unit
+        norms.append(np.linalg.norm(a, axis=1))
+    return norms
+
+
+@pytest.mark.parametrize("slices", [2, 3])
+@pytest.mark.parametrize("n_chunks", [1, 3, 6])
+def test_the_bound_is_its_formula(slices: int, n_chunks: int, random: np.random.Generator) -> None:
+    """(9.23), but for 2**-20 of it and of each norm."""
+    length = {2: 128, 3: 512}[slices]
+    a, b = normal(random, (3, length * n_chunks), (length * n_chunks, 2))
+    [(*_, left, right)] = products.tiles((a, None), (b, None), slices)
+    group, of_total = min(4, n_chunks), slices * (slices + 1) // 2
+    each = of_total + slices + 1
+    exact = (each * group + 1) * U
+    ordinary = exact + (length + 8) * U
+    bound: Any = 0
+    size: Any = 0
+    for k in range(n_chunks):
+        chunk = slice(k * length, (k + 1) * length)
+        R, S = rests(a[:, chunk], 26, slices), rests(b[chunk].T, 27, slices)
+        pairs = [(0, slices, ordinary), (slices, 0, ordinary), (1, slices - 1, exact), (2, slices, 1.0)]
+        pairs += [(2, 1, ordinary)] if slices == 3 else []
+        size = size + np.outer(R[0], S[0])
+        bound = bound + sum(weight * np.outer(R[i], S[j]) for i, j, weight in pairs)
+    n_groups = math.ceil(n_chunks / group)
+    bound = bound + n_groups * each * (group + of_total * group * (group + 1) / 2) * U**2 * size
+    np.testing.assert_array_less(1, left @ right / bound)
+    np.testing.assert_allclose(left @ right, bound, rtol=2.0**-7)

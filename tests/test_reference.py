@@ -95,6 +95,11 @@ def test_values_in_float64_are_within_their_error_of_the_exact_ones(change: str,
             error = numbers[name].errors
             assert (np.abs(numbers[name].value - exact.gradients[name]) <= error).all(), name
             assert (error <= part * other[name]).all(), name
+        # What is 0 whatever is rounded: where an input is 0 in every row, and in rows that do not count.
+        assert not numbers["weights"].errors[~problem.inputs.any(axis=0)].any()
+        for name in ("inputs", "logits"):
+            assert not numbers[name].errors[~problem.targets.kept].any()
+            assert (numbers[name].errors[problem.targets.kept] > 0).any(axis=1).all()
         assert abs(float(numbers["loss"].value) - float(exact.loss)) <= numbers["loss"].error
 
 
@@ -382,3 +387,33 @@ def test_the_bound_of_long_sums_is_narrowed_by_as_much_in_some_rows_as_in_all(la
 )
 def test_a_number_shows_the_digits_that_are_known(value: float, error: float, text: str, shown: str) -> None:
     assert as_known(value, error, text) == shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("change", ["float64", "float32"])
+def test_of_rows_that_are_alike_some_tell_the_bound_of_all(
+    name: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(2)
+    inputs = np.repeat(random.normal(size=(1, 20)), 40, axis=0)
+    alike = Problem(random.normal(size=(20, 3)), inputs, Targets(np.full(40, 1)), random.normal(size=3))
+    arithmetic = Tolerance.of_recipe(**{"recipe": None, **CHANGES[change]}).arithmetic
+    entries, [whole] = bounds.of_some(alike, name, [arithmetic])
+    assert entries is ...
+    monkeypatch.setattr(bounds, "LARGE", 0)
+    entries, [some] = bounds.of_some(alike, name, [arithmetic])
+    expected = whole[entries]
+    np.testing.assert_allclose(np.broadcast_to(some, expected.shape), expected, rtol=1e-6)
+
+
+def test_the_chain_has_no_bound_of_its_loss_where_a_target_underflows_and_only_there() -> None:
+    """6.2: it takes the logarithm of S, and of an S of another class nothing is taken."""
+    far, near = [[0.0, -740.0]], [[0.0, -7.0]]
+    labels = [[0, 0], [0, 1], [1, 0], [1, 0]]
+    stack = Problem(np.array([far, far, far, near]), np.ones((4, 2, 1)), Targets(labels))
+    expected = [True, False, False, True]
+    assert np.isfinite(METHODS["chain"].bound(stack).loss).tolist() == expected
+    assert np.isfinite(bounds.chain_against_shortcut(stack).loss).tolist() == expected
+    beside = Problem(np.array([[0.0, -800.0]]), np.ones((1, 1)), Targets([0]))
+    for bound in (METHODS["chain"].bound(beside), bounds.chain_against_shortcut(beside)):
+        assert np.isfinite(bound.gradients["weights"]).all() and np.isfinite(bound.loss)

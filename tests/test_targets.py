@@ -108,6 +108,7 @@ def test_a_mean_over_three_rows_divides_by_three_and_not_by_a_rounded_third() ->
 def test_a_mean_over_the_rows_kept_divides_by_how_many_they_are() -> None:
     stated = targets(labels=[0, 9, 1, 1], ignore_index=9)
     assert stated.divisor == 3
+    assert targets(labels=[0, 9, 1, 1], ignore_index=9, reduction="sum").divisor == 1
     assert stated.fractions(2)[0] == [Fraction(1, 3), Fraction(0)]
 
 
@@ -142,6 +143,13 @@ def test_weights_near_overflow_have_a_mean() -> None:
     stated = targets(labels=[0, 1], class_weights=[1.5e308, 1.5e308])
     assert stated.effective(2, FLOAT64).tolist() == [[0.5, 0], [0, 0.5]]
     assert stated.fractions(2) == [[Fraction(1, 2), 0], [0, Fraction(1, 2)]]
+
+
+def test_a_weight_beside_one_that_is_next_to_nothing_is_infinite_and_exactly_a_fraction() -> None:
+    stated = targets(labels=[0, 9], ignore_index=9, class_weights=[1e-300, 1e300], label_smoothing=0.5)
+    assert stated.effective(2, FLOAT64).tolist() == [[0.75, np.inf], [0, 0]]
+    ratio = Fraction(1e300) / Fraction(1e-300)
+    assert stated.fractions(2) == [[Fraction(3, 4), ratio / 4], [0, 0]]
 
 
 def random_targets(random: np.random.Generator) -> tuple[Targets, int]:
@@ -305,6 +313,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"labels": [0], "class_weights": [[1.0, 2.0, 3.0]]},
         "one real number for each class",
     ),
+    "weights that are words": (
+        {"labels": [0], "class_weights": ["a", "b", "c"]},
+        "class_weights is one real number for each class",
+    ),
     "another reduction": (
         {"labels": [0], "reduction": "average"},
         "reduction is 'average'; it is one of mean, sum, none",
@@ -314,10 +326,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+# What a sentence about each option says; all others are about the labels or the soft targets.
+ABOUT = {
+    "ignore_index is": "ignore_index",
+    "label_smoothing is": "label_smoothing",
+    "reduction is": "reduction",
+    "weight": "class_weights",
+}
+
+
 @pytest.mark.parametrize(("given", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_loss_that_is_no_number_or_means_nothing_is_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as refused:
         fit(targets(**given))
+    about = next((part for words, part in ABOUT.items() if words in str(refused.value)), "label")
+    assert refused.value.part == about
 
 
 def test_without_a_mean_nothing_is_divided_so_nothing_is_refused() -> None:

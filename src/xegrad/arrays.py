@@ -31,9 +31,10 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         What is no array, or one of other things than these numbers; masked entries; where real numbers are asked
         for, one that is none of float64.
     """
-    dtype = getattr(values, "dtype", None)
-    if type(values) is np.ndarray and dtype.char in "fdl" and dtype.isnative and dtype.kind in kinds:
-        return _unrounded(part, values, kinds)
+    if type(values) is np.ndarray:
+        dtype = values.dtype
+        if dtype.char in "fdl" and dtype.isnative and dtype.kind in kinds:
+            return _unrounded(part, values, kinds)
     try:
         array = _in_numpy(values)
     except ValueError:

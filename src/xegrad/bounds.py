@@ -174,8 +174,7 @@ def chain_against_shortcut(problem: Problem, with_respect_to: Sequence[str] = ("
     sides = sides.replace("R", Rounded(residual, (apart + underflow) / 2, arithmetic))
     gradients = _with_products(sides, with_respect_to, underflow, sums=2)
     scale = 1 + np.log(n_classes) + np.abs(forward.shifted)
-    losses = np.where(targets != 0, targets * scale, 0).sum(axis=-1)
-    losses = 2 * (2 * n_classes + n_rows + 6) * arithmetic.u * losses
+    losses = 2 * (2 * n_classes + n_rows + 6) * arithmetic.u * (targets * scale).sum(axis=-1)
     lost = _logarithm_is_lost(cells) | ~np.isfinite(cells.R.error).all(axis=-1)
     return Bound(_inflated(np.where(lost, np.inf, losses).sum(axis=-1)), gradients)
 
@@ -304,7 +303,7 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
     first = whole.some(rows)
     bounds = []
     for arithmetic in (_of_each_term(problem, one) for one in arithmetics):
-        cells = Cells(whole.problem, "logits" if name == "loss" else name, arithmetic, {}, rows)
+        cells = Cells(whole.problem, name, arithmetic, {}, rows)
         cells.known["W"] = first.W
         if first.W.is_exact and first.X.is_exact and first.b.is_exact:
             cells.known["Z"] = logits_in(arithmetic, first)

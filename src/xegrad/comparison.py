@@ -174,8 +174,7 @@ class Comparison(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Entries of which a better reference would say more: whether they are within their bound."""
         if self.is_exact:
             return np.zeros(self.reference.shape, dtype=bool)
-        undecided = ~(self.within | self.beyond | self.unbounded) | ~np.isfinite(self.error)
-        return np.where(self.error == 0, False, undecided)
+        return ~(self.within | self.beyond | self.unbounded) | ~np.isfinite(self.error)
 
     @property
     def agrees(self) -> bool:

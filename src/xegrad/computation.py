@@ -333,8 +333,8 @@ def _evaluated(problem: Problem, name: str, names: Sequence[str]) -> tuple[Evalu
     """By one method, and the seconds that it took; what takes long is said before it begins."""
     by, instead = METHODS[name], ""
     if name != "shortcut":
-        instead = f"--method shortcut takes {duration(METHODS['shortcut'].work(problem))}"
-    progress.foretell(f"--method {name} takes", by.work(problem), instead)
+        instead = f"shortcut takes {duration(METHODS['shortcut'].work(problem))}"
+    progress.foretell(f"the method {name} takes", by.work(problem), instead)
     start = time.perf_counter()
     return by.evaluate(problem, names), time.perf_counter() - start
 

@@ -29,7 +29,8 @@ def watch(signals: Sequence[int]) -> None:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     _watched.extend(signals)
-    _thread.start_new_thread(_wait, (reader, _thread.get_ident()))
+    with suppress(RuntimeError):  # where no thread can be had, there is little else, and it is said elsewhere
+        _thread.start_new_thread(_wait, (reader, _thread.get_ident()))
 
 
 @contextmanager

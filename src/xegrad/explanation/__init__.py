@@ -116,7 +116,9 @@ def explain(problem: Problem, row: int = 0) -> Explanation:
         soft = problem.targets.effective(problem.n_classes, problem.dtype)[row : row + 1]
         targets = Targets(soft=soft, reduction="sum")
         one = replace(problem, inputs=problem.inputs[row : row + 1], targets=targets)
-    computed = computation.compute(one, with_respect_to=("weights",))
+    # What is explained is the chain, however long it takes.
+    methods = None if "chain" in computation.methods_for(one) else ("chain", "shortcut")
+    computed = computation.compute(one, methods, ("weights",))
     if any(unsure.any() for unsure in computed.uncertified.values()):
         computed = computation.compute(one, with_respect_to=("weights",), exact=False)
     worked = WorkedRow(computed)

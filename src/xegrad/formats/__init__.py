@@ -8,6 +8,7 @@ See docs/formats.md.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -187,15 +188,16 @@ def _is_pickle(data: bytes) -> bool:
 def _refuse_pickles(path: str | Path, data: bytes, source: str) -> None:
     """Raise InputError for what Python or torch pickled, which may run any program when it is read."""
     if _is_pickle(data) or Path(path).suffix.lower() in _PICKLES:
-        name = "FILE" if str(path) == "-" else str(path)
+        # What a shell would take for more than a name does not go into a line that people paste.
+        name = str(path) if re.fullmatch(r"[\w./]{1,40}", str(path), re.ASCII) else "FILE"
         of_pickle = f"numpy.save('gradient.npy', __import__('pickle').load(open('{name}', 'rb')))"
         of_torch = (
             f"numpy.save('gradient.npy', __import__('torch').load('{name}', 'cpu').detach().float().numpy())"
         )
         convert = of_pickle if Path(path).suffix.lower() in (".pkl", ".pickle") else of_torch
         raise InputError(
-            f"{source}: is a pickle, which may run any program and is never read; if you trust it, "
-            f'python -c "import numpy; {convert}" converts an array; of a dict, take one of its arrays first'
+            f"{source}: is a pickle, which may run any program and is never read; "
+            f'if you trust it, python -c "import numpy; {convert}" converts an array'
         )
 
 

@@ -347,8 +347,10 @@ def _why_no_number(cell: str, *, is_first: bool) -> str:
 
 
 def _cells(row: Array) -> list[str]:
-    """The shortest texts that read back to the same float64; whole numbers without a point."""
+    """The shortest texts that read back to the same float64; whole numbers without a point, but for -0.0."""
     return [
-        str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+        str(int(number))
+        if number.is_integer() and abs(number) < 2**53 and (number or repr(number) == "0.0")
+        else repr(number)
         for number in map(float, row.tolist())
     ]

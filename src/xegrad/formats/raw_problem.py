@@ -74,13 +74,16 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
         changed = {
             "W": self.layout.of("weights", problem.weights),
             "b": problem.bias,
+            "class_weights": problem.targets.class_weights,
             "label": labels.as_written(self.values["label"], problem.classes),
             "classes": problem.classes,
             "input_names": problem.input_names,
             "dtype": problem.dtype.name if problem.dtype == np.float32 else None,
         }
         present = {key: value for key, value in changed.items() if value is not None}
-        return replace(self, values={**self.without(*CLAIMS).values, **present})
+        values = {**self.without(*CLAIMS).values, **present}
+        # Labels are indices now, or names of `classes`, wherever they came from.
+        return replace(self, values=values, labels_are_a_column=False)
 
     @property
     def id(self) -> Any:
