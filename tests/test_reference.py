@@ -389,7 +389,7 @@ def test_a_number_shows_the_digits_that_are_known(value: float, error: float, te
     assert as_known(value, error, text) == shown
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "loss"])
 @pytest.mark.parametrize("change", ["float64", "float32"])
 def test_of_rows_that_are_alike_some_tell_the_bound_of_all(
     name: str, change: str, monkeypatch: pytest.MonkeyPatch

@@ -310,7 +310,12 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
         if name in ("inputs", "logits"):
             bounds.append(cells.G.error)
         elif name == "loss":
-            bounds.append(cells.stable_loss.error * problem.n_rows / cells.R.shape[0])
+            of_rows = cells.stable_losses[
+                ..., np.arange(problem.n_rows) % cells.R.shape[0]
+            ]  # as if all were like these
+            bounds.append(
+                Cells(whole.problem, name, arithmetic, {"stable_losses": of_rows}).stable_loss.error
+            )
         else:
             sums = Products(problem.n_rows, arithmetic, partial=cells.partial)
             sums.add(
