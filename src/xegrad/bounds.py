@@ -310,12 +310,9 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
         if name in ("inputs", "logits"):
             bounds.append(cells.G.error)
         elif name == "loss":
-            of_rows = cells.stable_losses[
-                ..., np.arange(problem.n_rows) % cells.R.shape[0]
-            ]  # as if all were like these
-            bounds.append(
-                Cells(whole.problem, name, arithmetic, {"stable_losses": of_rows}).stable_loss.error
-            )
+            every = np.arange(problem.n_rows) % cells.R.shape[0]  # as if all rows were like these
+            known = {"stable_losses": cells.stable_losses[..., every]}
+            bounds.append(Cells(whole.problem, name, arithmetic, known).stable_loss.error)
         else:
             sums = Products(problem.n_rows, arithmetic, partial=cells.partial)
             sums.add(
