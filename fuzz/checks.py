@@ -60,7 +60,7 @@ class Reader(NamedTuple):
     check: Callable[[bytes], None]
     kind: str
     seconds: float = 1.0  # of the processor
-    most: int = 100
+    most: int = 150
 
 
 def check(reader: str, data: bytes) -> None:
@@ -317,9 +317,9 @@ PROBLEM_IN_JSON = (
 
 READERS: Mapping[str, Reader] = {
     **{entry.name: Reader(partial(check_file, entry), entry.name) for entry in formats.FORMATS.values()},
-    "ndjson": Reader(check_stream, "json"),
+    "ndjson": Reader(check_stream, "json", most=70),
     "data-set": Reader(check_data_set, "csv"),
-    "claim": Reader(check_claim, "claim"),
+    "claim": Reader(check_claim, "claim", most=120),
     "value": Reader(check_value, "claim"),
-    "option": Reader(check_option, "option", seconds=20.0, most=20),
+    "option": Reader(check_option, "option", seconds=20.0, most=8),
 }

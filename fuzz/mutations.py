@@ -84,7 +84,7 @@ def of_tokens(words: Sequence[bytes]) -> Mutation:
                     [],
                     tokens[at:end] * 2,
                     [b"[" * (deep := rng.choice((1, 1, 2, 400, 980))), *tokens[at:end], b"]" * deep],
-                    [word * rng.choice((2, 10, 400)), *tokens[at:end]],
+                    [(word * rng.choice((2, 10, 400)))[:6000], *tokens[at:end]],
                     [*tokens[at:end], b"\n", *tokens[at:end]],
                 )
             )

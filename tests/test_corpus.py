@@ -17,7 +17,7 @@ def test_an_input_is_tried_in_a_folder_of_its_own_and_nothing_else_is_touched(
     monkeypatch.chdir(tmp_path)
     Path("kept").write_bytes(b"of somebody")
     for reader in checks.READERS:
-        for data in [*corpus.inputs(reader).values()][:3]:
+        for data in [*corpus.inputs(reader).values()][:1]:
             checks.check(reader, data)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("kept", b"of somebody")]
     assert Path.cwd() == tmp_path

@@ -148,3 +148,19 @@ def test_one_wrong_label_is_told_by_its_row_if_there_are_several(
     [one] = diagnosis.explanations
     assert said in one.happened
     assert (one.wrong, one.right) == (wrong, right)
+
+
+def test_what_a_row_and_an_input_explain_alike_is_said_of_neither() -> None:
+    """A row that holds one input alone moves that line of dL/dW only, as whatever went wrong with the input does."""
+    random = np.random.default_rng(5)
+    inputs = random.normal(size=(4, 3))
+    moved = {}
+    for row in ([2.0, 0.0, 0.0], [2.0, 1.0, -1.0]):
+        inputs[1] = row
+        problem = Problem(random.normal(size=(3, 6)), inputs, Targets([0, 1, 2, 3]))
+        apart = random.normal(size=6)
+        exact = METHODS["exact"].evaluate(problem)
+        wrong = exact.gradients["weights"] + np.outer(row, apart - apart.mean())
+        moved[tuple(row)] = diagnose(problem, exact, wrong).where
+    assert [bool(where) for where in moved.values()] == [False, True]
+    assert "row 1" in moved[2.0, 1.0, -1.0].lower()

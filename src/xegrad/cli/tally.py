@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from xegrad import bugs
 from xegrad.cli import DONE, TROUBLE, interruptions
-from xegrad.cli.writing import Write
 from xegrad.vocabulary import count
 
 # How a line came out: its exit status, and what the summary calls it.
@@ -21,7 +23,8 @@ BAD_LINE: Kind = (TROUBLE, "bad")
 BUG_LINE: Kind = (bugs.BUG, "bad")
 
 PIECE = 4096  # bytes that a pipe takes whole once it takes any
-LARGE_PIECE = 2**16  # of a file, which never waits for a reader
+LARGE_PIECE = 2**16  # of what never waits for a reader, such as a file
+SET_PIPE_SIZE, GET_PIPE_SIZE = 1031, 1032  # of Linux's fcntl
 
 
 class Tally:
@@ -48,34 +51,26 @@ class Tally:
             self.first_bad = f"; the first is line {number} of {source}"
 
     def write(
-        self,
-        write: Write,
-        text: bytes | memoryview,
-        kinds: Sequence[Kind],
-        numbers: Sequence[int],
-        source: str,
+        self, text: bytes | memoryview, kinds: Sequence[Kind], numbers: Sequence[int], source: str
     ) -> None:
         """Write the answers to these lines to standard output, and add those that were written, to the line.
 
         No interruption comes between the two: before it is written it is known that a piece will not have to wait.
         """
-        start = n_lines = 0
-        is_file = stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
-        size = LARGE_PIECE if is_file else PIECE
-        try:
-            with interruptions.held() as wait:
-                while piece := bytes(text[start : start + size]):
-                    piece = piece[: piece.rfind(b"\n") + 1] or piece  # whole lines, or a part of a long one
-                    wait(_is_taken)
-                    try:
-                        write([piece])
-                    except OSError as error:
-                        n_lines += piece.count(b"\n", 0, getattr(error, "characters_written", 0))
-                        raise
-                    start += len(piece)
-                    n_lines += piece.count(b"\n")
-        finally:
-            self.add(kinds[:n_lines], numbers[:n_lines], source)
+        text, written = bytes(text), 0
+        with _outlet() as outlet:
+            try:
+                with interruptions.held() as wait:
+                    while written < len(text):
+                        wait(partial(select.select, [], [outlet.descriptor], []))
+                        with contextlib.suppress(BlockingIOError):
+                            written += os.write(outlet.descriptor, outlet.piece(text, written))
+            except KeyboardInterrupt:
+                written += outlet.end_line(text, written)
+                raise
+            finally:
+                n_lines = len(kinds) if written == len(text) else text.count(b"\n", 0, written)
+                self.add(kinds[:n_lines], numbers[:n_lines], source)
 
     def summary(self, command: str) -> str:
         """Of a stream of 1000 lines: 1000 lines: 995 done, 5 bad; or of verify 3 judged: 1 right, 2 wrong."""
@@ -87,6 +82,50 @@ class Tally:
         return judged + (f"; {n_bad} bad" if n_bad else "") + self.first_bad
 
 
-def _is_taken() -> None:
-    """Wait until standard output takes a piece."""
-    select.select([], [sys.stdout], [])
+class _Outlet(NamedTuple):
+    """Where standard output goes, and how many bytes at a time; None where it never waits and takes what it can."""
+
+    descriptor: int
+    size: int | None
+
+    def piece(self, text: bytes, start: int) -> memoryview:
+        """What is written next: whole lines, or a part of a long one."""
+        end = len(text) if self.size is None else start + self.size
+        return memoryview(text)[start : text.rfind(b"\n", start, end) + 1 or end]
+
+    def end_line(self, text: bytes, start: int) -> int:
+        """Write the rest of a line that a pipe has a part of, and return how much of it the pipe took.
+
+        It may be full, and its reader asleep: then it is made larger.
+        """
+        if self.size is not None or not start or text[start - 1 : start] == b"\n":
+            return 0
+        rest = text[start : text.find(b"\n", start) + 1]
+        with contextlib.suppress(OSError):
+            import fcntl
+
+            size = fcntl.fcntl(self.descriptor, GET_PIPE_SIZE)
+            fcntl.fcntl(self.descriptor, SET_PIPE_SIZE, size + PIECE + len(rest))
+        with contextlib.suppress(OSError):
+            return os.write(self.descriptor, rest)
+        return 0
+
+
+@contextlib.contextmanager
+def _outlet() -> Iterator[_Outlet]:
+    """Where standard output goes, as it is; a pipe is opened once more, where the system can do that (Linux).
+
+    So it never waits for us, and still does for whoever else writes to it.
+    """
+    own = sys.stdout.fileno()
+    mode = os.fstat(own).st_mode
+    has_reader = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(own)
+    outlet = _Outlet(own, PIECE if has_reader else LARGE_PIECE)
+    if stat.S_ISFIFO(mode):
+        with contextlib.suppress(OSError):
+            outlet = _Outlet(os.open(f"/proc/self/fd/{own}", os.O_WRONLY | os.O_NONBLOCK), None)
+    try:
+        yield outlet
+    finally:
+        if outlet.descriptor != own:
+            os.close(outlet.descriptor)

@@ -74,8 +74,12 @@ def _texts(array: Any) -> list[bytes]:
     if array.ndim > 2 and array[0].size > IN_CACHE:
         return list(map(_encoder.encode, array))
     values: list[Any] = array.tolist()
-    if array.ndim > 1 or array.dtype.kind in "OU":
-        return [in_json(_encoder.encode(value)) for value in values]
+    if array.dtype.kind in "OU":
+        texts = list(map(_encoder.encode, values))
+        whole = b"".join(texts)  # of most nothing is spelled out, which is seen of all of them at once
+        return texts if in_json(whole) is whole else list(map(in_json, texts))
+    if array.ndim > 1:
+        return list(map(_encoder.encode, values))
     if array.dtype.kind == "u":
         values = [value if value <= LARGEST_INTEGER else None for value in values]
     return _encoder.encode(values)[1:-1].split(b",")
