@@ -78,8 +78,10 @@ def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
         form = ["--format", "json"] * (written == "-o")
         outcome = run(command, *source, written, as_written, *form, terminal=True)
         assert outcome.status == 2, (command, read, written, name)
-        said = f"{written} {as_written} would be written over {as_read}, which is read; give it another name"
-        assert outcome.err == f"xegrad: {one_line(said)}\n"
+        sentence = (
+            f"{written} {as_written} would be written over {as_read}, which is read; give it another name"
+        )
+        assert outcome.err == f"xegrad: {one_line(sentence)}\n"
     os.close(descriptor)
     assert file.read_text() == "kept"
     assert file.stat().st_nlink == 2

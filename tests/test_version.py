@@ -20,5 +20,7 @@ def test_the_changelog_begins_with_what_is_not_released_and_then_this_version_wi
 
 def test_the_command_the_manual_page_and_what_is_installed_say_this_version(run: Run) -> None:
     assert run("--version").out == f"xegrad {__version__}\n"
-    assert f'"xegrad {__version__}"' in (ROOT / "docs" / "xegrad.1").read_text(encoding="utf-8").splitlines()[0]
+    assert (
+        f'"xegrad {__version__}"' in (ROOT / "docs" / "xegrad.1").read_text(encoding="utf-8").splitlines()[0]
+    )
     assert version("xegrad") == __version__
