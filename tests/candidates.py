@@ -57,6 +57,7 @@ ORDERS: dict[str, Dot] = {
 }
 
 
+@np.errstate(invalid="ignore")
 def gradient(problem: Problem, dtype: Any, dot: Dot) -> Any:
     """dL/dW by the textbook's shortcut: softmax with the maximum subtracted, q S - Q, X' R."""
     w, x = problem.weights.astype(dtype), problem.inputs.astype(dtype)
@@ -70,6 +71,7 @@ def gradient(problem: Problem, dtype: Any, dot: Dot) -> Any:
     return dot(x.T, r)
 
 
+@np.errstate(invalid="ignore")  # some kernels of a BLAS compute beyond a row of one, and say so
 def loss(problem: Problem, dtype: Any) -> float:
     """-sum(Q log S) by log-sum-exp."""
     w, x = problem.weights.astype(dtype), problem.inputs.astype(dtype)

@@ -18,6 +18,7 @@ SEED = "sample_inputs/seed.json"
 EACH = """
 import os, signal, sys
 what, *arguments = sys.argv[1:]
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run by nohup
 class At:  # where a module begins to be imported
     def __init__(self, name, do):
         self.name, self.do = name, do

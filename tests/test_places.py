@@ -14,6 +14,8 @@ import typer
 from conftest import Run, Shell
 from xegrad.cli import COMMANDS, app
 from xegrad.cli.help import command_and_context
+from xegrad.errors import one_line
+from xegrad.naming import source_name
 
 SEED = "sample_inputs/seed.json"
 CONTEXT = typer.main.get_command(app).make_context("xegrad", [], resilient_parsing=True)
@@ -77,10 +79,11 @@ def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
         form = ["--format", "json"] * (written == "-o")
         outcome = run(command, *source, written, as_written, *form, terminal=True)
         assert outcome.status == 2, (command, read, written, name)
-        assert outcome.err == (
-            f"xegrad: {written} {as_written} would be written over {as_read}, which is read; "
-            "give it another name\n"
+        named = source_name(as_read)  # cut where it is long
+        sentence = (
+            f"{written} {as_written} would be written over {named}, which is read; give it another name"
         )
+        assert outcome.err == f"xegrad: {one_line(sentence)}\n"
     os.close(descriptor)
     assert file.read_text() == "kept"
     assert file.stat().st_nlink == 2

@@ -26,6 +26,7 @@ PAGES = [
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
     ROOT / "sample_inputs" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]

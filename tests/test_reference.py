@@ -161,29 +161,27 @@ def test_the_outcome_does_not_depend_on_the_values_that_decided(tolerance: Toler
 def test_a_mistake_has_one_name_whatever_values_decided(tolerance: Tolerance, large: None) -> None:
     """Planted, stored as the tolerance says, and within its bound by chance: then the digits that it loses have one
     cause."""
-    random = np.random.default_rng(10)
+    random = np.random.default_rng(14)
     outcomes = set()
-    for _ in range(2):
-        problem = problem_of_rows(random)
-        for slip in random.choice([*SLIPS], size=2, replace=False).tolist():
-            name = str(random.choice(["weights", "inputs"]))
-            cells = bounds.cells_of(problem, bounds.PRECISIONS["float64"]).of(name)
-            made = [
-                with_slip(cells, SLIPS[slip], form).G.value for form in SLIPS[slip].example_forms(cells)[:1]
+    n_slips = 1 if tolerance.is_mixed else 3  # where bounds are wide every grid is tried, some rows at a time
+    problem = problem_of_rows(random)
+    for slip in random.choice([*SLIPS], size=n_slips, replace=False).tolist():
+        name = str(random.choice(["weights", "inputs"]))
+        cells = bounds.cells_of(problem, bounds.PRECISIONS["float64"]).of(name)
+        made = [with_slip(cells, SLIPS[slip], form).G.value for form in SLIPS[slip].example_forms(cells)[:1]]
+        for candidate in made:
+            if candidate.shape != problem.shape_of(name):
+                continue
+            stored = bounds.PRECISIONS[tolerance.kept_in].nearest(candidate)
+            judged = judge(problem, stored, tolerance, with_respect_to=name)
+            exact = reference.exact(problem, (name,))
+            outcomes.add(judged.outcome)
+            found = [
+                diagnose(problem, one, stored, tolerance, 0.0, name) for one in (judged.reference, exact)
             ]
-            for candidate in made:
-                if candidate.shape != problem.shape_of(name):
-                    continue
-                stored = bounds.PRECISIONS[tolerance.kept_in].nearest(candidate)
-                judged = judge(problem, stored, tolerance, with_respect_to=name)
-                exact = reference.exact(problem, (name,))
-                outcomes.add(judged.outcome)
-                found = [
-                    diagnose(problem, one, stored, tolerance, 0.0, name) for one in (judged.reference, exact)
-                ]
-                assert judged.outcome == judge(problem, exact, stored, tolerance, 0.0, name).outcome
-                assert found[0].names == found[1].names, (slip, name)
-                assert found[0].where == found[1].where, (slip, name)
+            assert judged.outcome == judge(problem, exact, stored, tolerance, 0.0, name).outcome
+            assert found[0].names == found[1].names, (slip, name)
+            assert found[0].where == found[1].where, (slip, name)
     assert WRONG in outcomes
 
 
@@ -389,7 +387,7 @@ def test_a_number_shows_the_digits_that_are_known(value: float, error: float, te
     assert as_known(value, error, text) == shown
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "loss"])
 @pytest.mark.parametrize("change", ["float64", "float32"])
 def test_of_rows_that_are_alike_some_tell_the_bound_of_all(
     name: str, change: str, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from conftest import Run, Shell
-from xegrad.cli import stream
+from xegrad.cli import stream, tally
 from xegrad.formats import ndjson
 
 STREAM = "sample_inputs/stream.ndjson"
@@ -466,3 +466,27 @@ def test_a_reader_that_is_gone_is_told_nothing(shell: Shell, tmp_path: Path) -> 
     (tmp_path / "long.ndjson").write_text(LINE * 3000)
     outcome = shell(f"set -o pipefail; xegrad compute {tmp_path}/long.ndjson | head -n 20 | wc -l")
     assert (outcome.status, outcome.out.strip(), outcome.err) == (0, "20", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a pipe is made larger on Linux")
+def test_an_interruption_leaves_no_part_of_a_line_in_a_full_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads before the end: what is counted is in the pipe, whole, and no other writer is made not to wait."""
+    reader, writer = os.pipe()
+    waited: list[int] = []
+
+    def wait(*_: Any) -> None:
+        waited.append(1)
+        if len(waited) > 1:
+            raise KeyboardInterrupt
+
+    with open(writer, "w") as out, open(reader, "rb") as pipe:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr("xegrad.cli.tally.select.select", wait)
+        counted = tally.Tally()
+        with pytest.raises(KeyboardInterrupt):
+            counted.write(b"0123456789\n" * 9000, [tally.DONE_LINE] * 9000, range(1, 9001), "it")
+        assert os.get_blocking(writer)
+        out.close()
+        written = pipe.read()
+    assert written == b"0123456789\n" * counted.counts[tally.DONE_LINE]
+    assert 1000 < counted.counts[tally.DONE_LINE] < 9000

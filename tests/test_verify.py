@@ -427,8 +427,8 @@ def test_text_around_a_matrix_is_refused_and_shown(run: Run, file: Any, text: st
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[" * 3000 + "]" * 3000, "nested too deeply"),
-        ('{"gradient": [[1, 2]],}', "line 1, column 23: malformed JSON"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"gradient": [[1, 2]],}', ": malformed JSON"),
         ('{"gradient": [1], "gradient": [2]}', "the key 'gradient' is given twice"),
         ('{"gradient": null}', "the gradient is null; an array is expected"),
         ("[[1,2],[3", "the brackets of the matrix do not close"),

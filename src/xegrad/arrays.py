@@ -31,9 +31,10 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         What is no array, or one of other things than these numbers; masked entries; where real numbers are asked
         for, one that is none of float64.
     """
-    quick = "fd" if "f" in kinds else "l"
-    if type(values) is np.ndarray and values.dtype.char in quick and values.dtype.isnative:
-        return values
+    if type(values) is np.ndarray:
+        dtype = values.dtype
+        if dtype.char in "fdl" and dtype.isnative and dtype.kind in kinds:
+            return _unrounded(part, values, kinds)
     try:
         array = _in_numpy(values)
     except ValueError:
@@ -55,11 +56,14 @@ def array_of(part: str, values: Any, kinds: str = "fiu", expected: str = "") -> 
         return in_float64(part, whole)
     if array.size and array.dtype.kind not in kinds:  # what is empty has no type of its own
         raise InputError(expected or f"{part} must be made of real numbers, not {_noun(array)}", part)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        return in_float64(part, array)
-    if (
-        array.dtype.kind in "iu" and kinds == "fiu"
-    ):  # where names may stand they are labels, which are no floats
+    return _unrounded(part, array, kinds)
+
+
+def _unrounded(part: str, array: NDArray[Any], kinds: str) -> NDArray[Any]:
+    """The array, whose numbers float64 holds; where names may stand whole numbers are labels, which are no floats."""
+    if array.dtype.kind == "f":
+        return array if array.dtype.itemsize <= 8 else in_float64(part, array)
+    if array.dtype.kind in "iu" and kinds == "fiu":
         in_float64(part, array)
     return array
 
@@ -87,12 +91,14 @@ def in_float64(part: str, values: Any) -> Array:
     array = values if isinstance(values, np.ndarray) else np.array(values, dtype=object)
     if array.dtype.kind == "O":
         rounded = np.fromiter(map(_nearest, array.flat), np.float64, array.size).reshape(array.shape)
-    else:
+    elif array.dtype.kind == "f":
         with np.errstate(all="ignore"):
             rounded = array.astype(np.float64)
+    else:
+        rounded = array.astype(np.float64)
     if array.dtype.kind == "f":
         suspects = (rounded != array) & ~np.isnan(rounded)
-    elif array.dtype.itemsize < 8:
+    elif array.dtype.itemsize < 8 or not has_large(rounded):
         return rounded
     else:
         suspects = np.abs(rounded) >= WHOLE
@@ -178,6 +184,12 @@ def is_finite(array: Array) -> bool:
     return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(array).all())
 
 
+def has_large(array: Array) -> bool:
+    """Whether a number is so large that it may have been rounded, if it was a whole one; as `is_finite` is quick."""
+    flat = array.ravel("K")
+    return not np.vdot(flat, flat) < float(WHOLE**2) and bool(np.abs(array).max(initial=0) >= WHOLE)
+
+
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Raise InputError where a part has another shape."""
     if shape != expected:
@@ -236,7 +248,7 @@ def _noun(array: NDArray[Any]) -> str:
 
 def _whole_numbers(values: Any, array: NDArray[Any]) -> NDArray[Any] | None:
     """Python's numbers as they are, where numpy may have rounded one or found it too long; else None."""
-    is_rounded = array.dtype.kind == "f" and bool((np.abs(array) >= WHOLE).any())
+    is_rounded = array.dtype.kind == "f" and has_large(array)
     if not (is_rounded or array.dtype.kind == "O"):
         return None
     numbers = np.array(values, dtype=object)

@@ -310,7 +310,9 @@ def of_some(problem: Problem, name: str, arithmetics: Sequence[Arithmetic]) -> t
         if name in ("inputs", "logits"):
             bounds.append(cells.G.error)
         elif name == "loss":
-            bounds.append(cells.stable_loss.error * problem.n_rows / cells.R.shape[0])
+            every = np.arange(problem.n_rows) % cells.R.shape[0]  # as if all rows were like these
+            known = {"stable_losses": cells.stable_losses[..., every]}
+            bounds.append(Cells(whole.problem, name, arithmetic, known).stable_loss.error)
         else:
             sums = Products(problem.n_rows, arithmetic, partial=cells.partial)
             sums.add(

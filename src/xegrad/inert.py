@@ -17,9 +17,10 @@ STACKED = 4  # marks above and below a letter that are taken for writing
 NUMBER = "0123456789.,-+"  # what a number is written with
 
 # Of a cell of CSV: what a spreadsheet computes unless it is a number, what `in_cell` has written, and how it escapes.
-_FORMULA = re.compile(r"[=@\t\r]|[+\-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)")
-_MARKED = re.compile(r"'(?:'*[=+\-@]|.*\\(?:u[0-9a-f]{4}|[\\nrt]))")
-_ESCAPED = re.compile(r"\\(?:u([0-9a-f]{4})|[\\nrt])")
+# Patterns are compiled where they are used: most runs use none.
+_FORMULA = r"[=@\t\r]|[+\-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)"
+_MARKED = r"'(?:'*[=+\-@]|.*\\(?:u[0-9a-f]{4}|[\\nrt]))"
+_ESCAPED = r"\\(?:u([0-9a-f]{4})|[\\nrt])"
 
 # What counts as printable and is not seen (Unicode: Default_Ignorable_Code_Point): fillers, and selectors of variants,
 # which can hide a text of any length.
@@ -91,16 +92,16 @@ def in_cell(name: str) -> str:
 
     What begins as a formula, or holds what would be obeyed, has an apostrophe before it, and its backslashes doubled.
     """
-    if not (_FORMULA.match(name) or _MARKED.match(name) or without_hidden(name) != name):
+    if not (re.match(_FORMULA, name) or re.match(_MARKED, name) or without_hidden(name) != name):
         return name
     return f"'{without_hidden(name.replace(chr(92), 2 * chr(92)))}"
 
 
 def from_cell(cell: str) -> str:
     """The name that `in_cell` wrote; any other cell is what it is."""
-    if not _MARKED.match(cell):
+    if not re.match(_MARKED, cell):
         return cell
-    units = _ESCAPED.sub(_unescaped, cell[1:])
+    units = re.sub(_ESCAPED, _unescaped, cell[1:])
     return units.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 

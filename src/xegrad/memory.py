@@ -115,15 +115,13 @@ def check(inputs: Sized, *steps: int, held: int = 0) -> None:
     This is the one sum of a computation's memory: what a step takes is free again before the next one begins.
     """
     needed, there = inputs.nbytes + held + max(steps), inputs.nbytes
-    if refusal := _refusal(needed, there, f"this takes {_size(needed)} with W and x", "give fewer rows"):
+    if refusal := _refusal(needed, there, "this takes {} with W and x", "give fewer rows"):
         raise XegradError(refusal)
 
 
 def check_making(n_bytes: int) -> None:
     """Raise XegradError where to make a problem takes more than is allowed."""
-    if refusal := _refusal(
-        n_bytes, 0, f"this problem takes {_size(n_bytes)}", "ask for fewer rows, inputs or classes"
-    ):
+    if refusal := _refusal(n_bytes, 0, "this problem takes {}", "ask for fewer rows, inputs or classes"):
         raise XegradError(refusal)
 
 
@@ -132,9 +130,7 @@ def check_reading(n_bytes: int, there: int = 0) -> None:
 
     Text is measured by `Text`, and what has a header by that, before any of its numbers is read.
     """
-    if n_bytes > FREE and (
-        refusal := _refusal(n_bytes, there, f"to read it takes {_size(n_bytes)}", "give less")
-    ):
+    if n_bytes > FREE and (refusal := _refusal(n_bytes, there, "to read it takes {}", "give less")):
         raise InputError(refusal)
 
 
@@ -146,6 +142,7 @@ def _refusal(needed: int, there: int, what: str, instead: str) -> str:
     allowed = _allowed(there)
     if allowed is None or needed <= allowed // n_processes:
         return ""
+    what = what.format(_size(needed))
     if needed <= allowed:
         raise CrowdedError(f"{what}, and {_size(allowed)} is for all {n_processes} processes")
     which = "is allowed" if limit is not None else "is half of what is available"

@@ -107,13 +107,19 @@ def report(room: str, caught: dict[str, str], of: int) -> None:
         if key not in reasons:
             print(f"  {key}{'   ...' if caught[key] == UNFINISHED else ''}")
     explained = sum(key in reasons for key in alive)
-    n = len(caught)
-    rate = 1 - len(alive) / n
-    half = 1.96 * math.sqrt(rate * (1 - rate) / n) if n < of else 0.0
+    n, n_caught = len(caught), len(caught) - len(alive)
+    low, high = interval(n_caught, n - explained)
     print(
-        f"{room}: {of} mutants, {n} tried, {n - len(alive)} caught ({100 * rate:.1f} +- {100 * half:.1f} %), "
-        f"{explained} explained, {len(alive) - explained} not"
+        f"{room}: {of} mutants, {n} tried, {n_caught} caught, {explained} explained, {len(alive) - explained} not; "
+        f"caught of those not explained: {100 * n_caught / (n - explained):.0f} % ({low:.0f} to {high:.0f} %)"
     )
+
+
+def interval(caught: int, n: int) -> tuple[float, float]:
+    """Percent, with a confidence of 95 % (Wilson)."""
+    z, part = 1.96, caught / n
+    middle, half = part + z * z / (2 * n), z * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
+    return 100 * (middle - half) / (1 + z * z / n), 100 * (middle + half) / (1 + z * z / n)
 
 
 def equivalent() -> dict[str, str]:

@@ -25,8 +25,8 @@ from xegrad.errors import XegradError
 
 Write = Callable[[Iterable["bytes | memoryview"]], object]
 
-# An open file by its number, and by its process if that is said.
-_OPEN_FILE = re.compile(r"(?:/dev|/proc/(\d+)(?:/task/\d+)?)/fd/(\d+)")
+# An open file by its number, and by its process if that is said; a pattern that most runs do not compile.
+_OPEN_FILE = r"(?:/dev|/proc/(\d+)(?:/task/\d+)?)/fd/(\d+)"
 _MOST_LINKS = 40  # as many as Linux follows
 _EFFECTIVE = os.access in os.supports_effective_ids
 
@@ -196,7 +196,7 @@ def followed(path: str) -> str:
 def _open_file(place: str) -> re.Match[str] | None:
     """The process and the number of an open file, where the place names one that there is."""
     folder, name = os.path.split(place)
-    match = _OPEN_FILE.fullmatch(f"{os.path.realpath(folder)}/{name}")
+    match = re.fullmatch(_OPEN_FILE, f"{os.path.realpath(folder)}/{name}")
     return match if match and os.path.lexists(place) else None
 
 

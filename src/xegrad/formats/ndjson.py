@@ -24,11 +24,10 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from xegrad import memory
-from xegrad.arrays import blocks
+from xegrad.arrays import blocks, has_large
 from xegrad.errors import InputError
 from xegrad.formats import json, labels, tokens
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import has_large
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import CLAIMS, FIELDS, ProblemObject
 from xegrad.targets import Array, Targets

@@ -13,7 +13,7 @@ from msgspec import Raw
 from numpy.typing import NDArray
 
 from xegrad import memory
-from xegrad.arrays import WHOLE, in_float64
+from xegrad.arrays import WHOLE, has_large, in_float64
 from xegrad.errors import LONGEST, InputError, listed, short, shown
 from xegrad.formats import naming
 from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
@@ -100,11 +100,6 @@ def array_of_rows(rows: list[Any], path: str, part: str | None = None) -> Array:
     except OverflowError:  # a whole number
         return in_float64(part or path, rows)
     return in_float64(part or path, rows) if has_large(flat) else flat.reshape(shape)
-
-
-def has_large(array: Array) -> bool:
-    """Whether a number is so large that it may have been rounded, if it was a whole number."""
-    return bool(np.abs(array).max(initial=0) >= WHOLE)
 
 
 def number_of(text: str) -> float:
