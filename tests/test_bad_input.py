@@ -350,7 +350,7 @@ def test_json_is_on_one_line_and_indented_where_that_is_asked_for(run: Run) -> N
         assert json.loads(compact) == json.loads(pretty)
 
 
-@pytest.mark.parametrize("number", ["1_0", "١", "１０", "1_0.0"])  # noqa: RUF001
+@pytest.mark.parametrize("number", ["1_0", "١", "１０", "1_0.0"])
 def test_numbers_are_written_in_ascii(run: Run, number: str) -> None:
     """In options as in files, where Python would take these for 10, 1 and 10."""
     for command, option in (
