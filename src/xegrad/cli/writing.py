@@ -103,7 +103,7 @@ def _descriptor(stream: TextIO | None, closed_as: int = os.O_RDONLY) -> int:
 def _text(like: TextIO | None, buffer: Any, *, line_buffering: bool = False) -> TextIO:
     encoding, by_lines = getattr(like, "encoding", None), getattr(like, "line_buffering", False)
     try:
-        "\N{CHECK MARK}".encode(encoding or "utf-8", "backslashreplace")
+        "✓".encode(encoding or "utf-8", "backslashreplace")
     except UnicodeError:  # as idna, in which not all can be spelled out
         encoding = "utf-8"
     return io.TextIOWrapper(
