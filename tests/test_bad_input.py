@@ -348,3 +348,25 @@ def test_json_is_on_one_line_and_indented_where_that_is_asked_for(run: Run) -> N
         assert compact.count("\n") == 1
         assert pretty.startswith(('{\n  "', "[\n  {"))
         assert json.loads(compact) == json.loads(pretty)
+
+
+@pytest.mark.parametrize("number", ["1_0", "١", "１０", "1_0.0"])
+def test_numbers_are_written_in_ascii(run: Run, number: str) -> None:
+    """In options as in files, where Python would take these for 10, 1 and 10."""
+    for command, option in (
+        ("descend", "--steps"),
+        ("descend", "--l2"),
+        ("compute", "--digits"),
+        ("verify", "--rtol"),
+        ("compute", "--ignore-index"),
+        ("compute", "--max-memory"),
+    ):
+        outcome = run(command, "sample_inputs/seed.json", option, number)
+        assert outcome.status == 2, option
+        assert outcome.err.count("\n") == 1
+        assert "expected" in outcome.err
+
+
+def test_no_format_is_called_nothing(run: Run) -> None:
+    outcome = run("compute", "sample_inputs/seed.json", "--format", "")
+    assert (outcome.status, outcome.err[:33]) == (2, "xegrad: there is no format ''; th")

@@ -180,3 +180,15 @@ def test_what_is_in_brackets_among_the_checks_is_explained(run: Run) -> None:
     aside = [line for line in out.splitlines() if line.startswith("(passed)")]
     assert f"all {len(counted)} checks passed" in out
     assert aside and "In brackets: not counted" in out
+
+
+@pytest.mark.parametrize("columns", ["9" * 5000, "²", "-5", "0", "x", "\x1b[31m"])
+def test_no_width_that_is_no_number_ends_a_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, columns)
+        for arguments in (("compute",), ("compute", "--color", "always"), ("compute", "--help"), ("--help",)):
+            outcome = run(*arguments, stdin=problem_json())
+            assert (outcome.status, outcome.err) == (0, "")
+            assert outcome.out

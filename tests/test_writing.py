@@ -334,3 +334,19 @@ def test_kill_9_in_the_middle_leaves_the_old_file_and_nothing_beside_it(tmp_path
     assert path.read_text() == "old"
     if sys.platform == "linux":
         assert names(tmp_path) == ["kept"]
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "utf-7", "ascii", "cp037", "latin-1"])
+def test_every_encoding_of_a_stream_can_be_written_in(encoding: str) -> None:
+    bytes_of = io.BytesIO()
+    stream = writing._text(io.TextIOWrapper(io.BytesIO(), encoding), bytes_of)
+    stream.write("W ✓ é")
+    stream.flush()
+    assert bytes_of.getvalue().decode(stream.encoding).startswith("W ")
+
+
+def test_a_name_that_is_empty_is_no_folder(run: Run) -> None:
+    for option in ("-o", "--save"):
+        outcome = run("descend", "sample_inputs/seed.json", option, "", "--format", "json")
+        assert outcome.status == 2
+        assert outcome.err == "xegrad: the name of the file to write to is empty\n"

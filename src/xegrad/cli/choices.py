@@ -70,7 +70,9 @@ class Number(ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         try:
-            number = int(value) if self.is_whole else float(value)
+            # Python takes 1_0 for 10, and the digits of every script.
+            is_plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
+            number = (int(value) if self.is_whole else float(value)) if is_plain else math.nan
         except ValueError:
             number = math.nan
         largest = LARGEST if self.is_whole else sys.float_info.max

@@ -106,7 +106,7 @@ class OutputOptions(msgspec.Struct, frozen=True):
         """What the options come to."""
         if self.json and self.form not in (None, "json"):
             raise UsageError(f"--json and --format {self.form} ask for two things")
-        form = "json" if self.json else self.form and choice(self.form, forms, "format")
+        form = "json" if self.json else None if self.form is None else choice(self.form, forms, "format")
         if self.file is not None:
             suffix, known = Path(self.file).suffix.lower(), {FORMS[one]: one for one in forms}
             form = form or known.get(suffix)

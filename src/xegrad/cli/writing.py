@@ -102,6 +102,10 @@ def _descriptor(stream: TextIO | None, closed_as: int = os.O_RDONLY) -> int:
 
 def _text(like: TextIO | None, buffer: Any, *, line_buffering: bool = False) -> TextIO:
     encoding, by_lines = getattr(like, "encoding", None), getattr(like, "line_buffering", False)
+    try:
+        "\N{CHECK MARK}".encode(encoding or "utf-8", "backslashreplace")
+    except UnicodeError:  # as idna, in which not all can be spelled out
+        encoding = "utf-8"
     return io.TextIOWrapper(
         buffer, encoding, errors="backslashreplace", line_buffering=line_buffering or by_lines
     )
@@ -128,6 +132,8 @@ def writer(path: str | None, *, is_report: bool = False) -> Iterator[Write]:
 
 def check_place(path: str) -> None:
     """Raise XegradError where nothing can be written; nothing is there afterwards that was not there before."""
+    if not path:
+        raise XegradError("the name of the file to write to is empty")
     with _naming(path):
         place = followed(path)
         if (own := _own_descriptor(place)) is not None:

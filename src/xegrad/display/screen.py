@@ -27,6 +27,13 @@ def width() -> int:
     return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
+def _console(**settings: Any) -> Any:
+    """A console of rich, which would otherwise take COLUMNS and LINES for numbers whatever they are."""
+    from rich.console import Console
+
+    return Console(**{"width": width(), "height": 24, **settings})
+
+
 def theme() -> str:
     """That of the terminal, where it says so in COLORFGBG, as "15;0": a ground of 7 or 15 is light."""
     ground = os.environ.get("COLORFGBG", "").rpartition(";")[2]
@@ -35,25 +42,20 @@ def theme() -> str:
 
 def has_color(when: str) -> bool:
     """Whether standard output is coloured: always, never, or where it is a terminal that has colours."""
-    from rich.console import Console
-
     if when == "auto" and "NO_COLOR" in os.environ:
         return False
     if when == "auto" and os.environ.get("CLICOLOR_FORCE", "0") != "0":
         return True
-    return when == "always" or (when == "auto" and Console().color_system is not None)
+    return when == "always" or (when == "auto" and _console().color_system is not None)
 
 
 def has_grounds() -> bool:
     """Whether the colours of standard output are enough for grounds that say how large a number is: 16 are not."""
-    from rich.console import Console
-
-    return Console(force_terminal=True).color_system in (None, "256", "truecolor")
+    return _console(force_terminal=True).color_system in (None, "256", "truecolor")
 
 
 def show(view: View, page: PageSettings, *, color: bool) -> None:
     """Write a view to standard output, in colours or as plain text."""
-    from rich.console import Console
     from rich.text import Text
     from rich.theme import Theme
 
@@ -64,13 +66,13 @@ def show(view: View, page: PageSettings, *, color: bool) -> None:
     if not color:
         laid_out = [Text(line.plain.rstrip()) for line in laid_out]
     # Colours that are asked for are written to what has none, too.
-    has_none = Console(force_terminal=True).color_system is None
-    console = Console(
+    has_none = _console(force_terminal=True).color_system is None
+    console = _console(
         force_terminal=True if color else None,
         color_system="truecolor" if color and has_none else "auto",
         no_color=not color,
         theme=Theme(styles(page.theme)),
-        width=page.width,  # rich writes nothing for COLUMNS=0
+        width=page.width,
     )
     # A line that is too long is folded by the terminal: that beats a number that is cut.
     console.print(Text("\n").join(laid_out), soft_wrap=True)
@@ -113,10 +115,9 @@ def progress_bar(*, beside_output: bool = False) -> Iterator[None]:
         if bar is None:
             if time.monotonic() - start < SECONDS_UNTIL_BAR or done == steps:
                 return
-            from rich.console import Console
             from rich.progress import Progress
 
-            bar = Progress(console=Console(stderr=True), transient=True)
+            bar = Progress(console=_console(stderr=True), transient=True)
             bar.add_task(doing)
             bar.start()
         bar.update(bar.task_ids[0], completed=done, total=steps, description=doing)

@@ -74,7 +74,8 @@ def layer_jacobian(softmax_jacobian: Array, inputs: Array) -> Array:
     Entry (t, i*N + j) is S_t (delta_ti - S_i) x_j, the same number that the matrix product gives:
     of its T terms, all but one are zero.
     """
-    if inputs.size == inputs.shape[-1]:  # of one example: BLAS takes half the time for an outer product
+    # Of one example BLAS takes half the time for an outer product, but more where a factor is one number.
+    if inputs.size == inputs.shape[-1] > 1:
         blocks = np.dot(softmax_jacobian.reshape(-1, 1), inputs.reshape(1, -1))
     else:
         blocks = softmax_jacobian[..., None] * inputs[..., None, None, :]
