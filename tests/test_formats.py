@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Run, Shell
-from xegrad import METHODS, InputError, Problem, Targets, read
-from xegrad.formats import FORMATS, csv
+from xegrad import METHODS, InputError, Problem, Targets, max_memory, read
+from xegrad.formats import FIRST, FORMATS, csv, measured, safetensors
 from xegrad.formats.results import _entry
 
 SEED = "sample_inputs/seed.json"
@@ -338,6 +338,37 @@ def test_rows_of_plain_numbers_are_read_as_cell_by_cell(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv, "_apart", lambda data, part: (csv._lines(data), None))
         assert quick == read()
+
+
+@pytest.mark.parametrize("text", ["0,2,1", "0\n2\n1", "label\n0\n2\n1"])
+def test_labels_stand_in_one_line_or_in_one_column(text: str) -> None:
+    assert [str(label) for label in csv.load(text.encode(), "label").values["label"]] == ["0", "2", "1"]
+
+
+@pytest.mark.parametrize(("part", "is_told"), [("x", True), ("W", False)])
+def test_a_table_with_words_in_it_may_be_a_data_set_and_says_how_to_give_one(
+    part: str, is_told: bool
+) -> None:
+    with pytest.raises(InputError) as error:
+        csv.load(b"a,kind\n1,red\n2,blue\n", part)
+    assert ("--label-column names the column that is the label" in str(error.value)) == is_told
+
+
+def test_a_long_file_of_bytes_is_read_whole(tmp_path: Path) -> None:
+    """Its beginning too, by which its format was found."""
+    path, data = tmp_path / "long.bin", np.random.default_rng(1).bytes(FIRST + 100)
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        assert measured.bytes_of(file, lambda first: first == data[:FIRST]) == data
+
+
+def test_a_long_header_is_refused_before_it_is_read() -> None:
+    """It may take a multiple of its length, and twice that is allowed."""
+    header = b"{" + b" " * 500_000 + b"}"
+    data = len(header).to_bytes(8, "little") + header
+    with max_memory(2 * len(data)), pytest.raises(InputError, match="to read it takes"):
+        safetensors.names_in(data)
+    assert safetensors.names_in(data) == []
 
 
 def test_an_entry_is_told_by_its_place_and_by_the_names_there() -> None:

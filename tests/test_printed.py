@@ -116,6 +116,20 @@ def test_what_is_asked_for_is_read_so() -> None:
     assert (exact.reading.resolution, exact.others, exact.digits) == (0, (), None)
 
 
+@pytest.mark.parametrize("text", ["1e-05 0.25 0.1", "0.25 3e-04 1.5"])
+def test_a_decimal_that_is_asked_for_is_one_last_place_also_beside_exponents(text: str) -> None:
+    """Rounding to 5 decimals moves a number by half of 10^-5, whether Python then prints it as 1e-05 or not."""
+    reading, _ = resolution.readings(resolution.written(text.split(), (3,)), Reading(decimals=5))
+    assert np.allclose(reading.resolution, 0.5e-5, rtol=1e-9, atol=0)
+
+
+def test_decimals_that_are_asked_for_behind_a_common_power_are_those_that_are_printed() -> None:
+    """MATLAB prints 1.0e+03 * 0.0012: a unit of the fourth decimal is 0.1."""
+    text = resolution.written(["0.0012", "1.2345"], (2,), power=3)
+    reading, _ = resolution.readings(text, Reading(decimals=4))
+    assert np.allclose(reading.resolution, 0.05, rtol=1e-9, atol=0)
+
+
 def test_numbers_with_more_than_what_is_asked_for_were_printed_otherwise() -> None:
     assert read_claim(text_of(G, ".8f"), asked=Reading(decimals=3)).gradients["weights"].reading.decimals == 8
 
