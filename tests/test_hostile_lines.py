@@ -146,13 +146,14 @@ def test_a_whole_stream_of_hostile_lines_has_an_answer_for_each(run: Run, tmp_pa
     assert answers[0] == answers[-2]
 
 
-def test_labels_that_are_no_indices_are_answered_together_as_they_are_alone() -> None:
-    """Most lines have an index for a label, and are read at once: 1.5 and true are none, whole though they become."""
-    for label in ("1.5", "true", '"1"', "[1]", "[true]", "null"):
-        line = OPEN.replace('"label": 0', f'"label": {label}').encode() + b"}"
-        together, _ = answered("compute", [line] * 3)
-        alone = [answered("compute", [line], first)[0][0] for first in (2, 3, 4)]
-        assert together == alone
+def test_a_name_of_digits_is_a_name_and_no_index_also_in_many_lines() -> None:
+    """The class "1" is the first, and its gradient is that of the label 0."""
+    lines = [
+        f'{OPEN}, "classes": ["1", "0"]}}'.replace(": 0,", f": {label},").encode() for label in ('"1"', "0")
+    ]
+    names, indices = (answered("compute", [line] * 3)[0] for line in lines)
+    assert names == indices
+    assert b'"error"' not in names[0]
 
 
 def failing(error: Exception, lines: Lines, places: Sequence[int], _: RawProblem) -> Iterator[Any]:
