@@ -1,0 +1,235 @@
+"""The loss of all rows of a data set and its gradients: block by block, added up in one fixed tree.
+
+Rows 0 to R - 1 are block 0, and so on.  R follows from the sizes and the type alone, each block is evaluated by the
+shortcut as any problem is, under the reduction sum, and the mean divides once, at the end, by counts that are exact.
+
+See docs/data-sets.md, and docs/numerics.md, section 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from xegrad.arrays import lent
+from xegrad.data_sets import DataSet, Rows
+from xegrad.errors import Faults, InputError, refuse
+from xegrad.full_batch import bound, tree
+from xegrad.full_batch.tree import Nodes, Sums
+from xegrad.methods import METHODS
+from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
+from xegrad.problem import Layout, Problem
+from xegrad.targets import Array, Targets, as_float
+from xegrad.vocabulary import AXES, SYMBOLS, count
+
+BLOCK = 2**22  # bytes of X and Z in a block, which stay in the cache
+FEWEST, MOST = 2**6, 2**16  # rows of a block
+
+
+class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """What is asked of a data set: gradients of a layer, with the options of its loss.
+
+    Parameters
+    ----------
+    data : DataSet
+    layer : Problem
+        Of any one row: it holds W, b and the options.  `full_batch.layer` makes one.
+    names : gradients of W and b
+    claimed_in : Arithmetic, optional
+        That of a claim: then bounds are summed beside the gradients.
+    skip_bad : bool
+        Rows that cannot be read are left out and counted, and are no error.
+    """
+
+    data: DataSet
+    layer: Problem
+    names: tuple[str, ...] = ("weights",)
+    claimed_in: Arithmetic | None = None
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Faults:
+        if self.data.n_inputs != self.layer.n_inputs:
+            yield Layout().wrong_length(self.data.n_inputs, self.layer.n_inputs), "x"
+        for name in self.names:
+            if "row" in AXES[name]:
+                has_rows = f"dL/d{SYMBOLS[name]} has a row for each of {count(self.data.n_rows, 'row')}"
+                yield f"{has_rows}; of a data set the gradients are those of W and b", "with_respect_to"
+        if self.layer.targets.reduction == "none":
+            yield "the reduction none has a loss for each row; of a data set it is mean or sum", "reduction"
+        if self.data.has_weights and self.layer.targets.label_smoothing:
+            yield "label smoothing is not defined for rows with weights; leave one of them out", "label_smoothing"
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """That in which blocks are evaluated: of claims always float64."""
+        is_single = self.data.dtype == self.layer.weights.dtype == np.float32
+        asked = self.layer.precision or ("float32" if is_single else "float64")
+        return np.dtype(asked if self.claimed_in is None else "float64")
+
+    @cached_property
+    def rows_of_block(self) -> int:
+        """R: a power of two, from N, T and the type of the numbers alone."""
+        of_row = self.dtype.itemsize * (self.layer.n_inputs + self.layer.n_classes)
+        return min(MOST, max(FEWEST, 2 ** ((BLOCK // of_row).bit_length() - 1)))
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.data.n_rows // self.rows_of_block)
+
+    @cached_property
+    def _plain(self) -> Problem:
+        """The layer in this precision."""
+        return self.layer.astype(self.dtype)
+
+    def nodes(self, first: int, last: int) -> list[tuple[tuple[int, int], Sums]]:
+        """The sums of blocks first to last - 1, as nodes of the tree: what a worker does."""
+        nodes: Nodes = {}
+        for index, rows in enumerate(self.data.blocks(first, last, self.rows_of_block), start=first):
+            tree.put(nodes, 0, index, self.sums(rows))
+        return [*nodes.items()]
+
+    @np.errstate(all="ignore")
+    def sums(self, rows: Rows) -> Sums:
+        """The loss and the gradients of some rows under the reduction sum, what is counted, and what bounds need."""
+        if rows.bad and not self.skip_bad:
+            raise InputError(f"{rows.bad[0]}; --skip-bad leaves such rows out, and counts them")
+        sums: dict[str, Any] = {"rows": np.array(len(rows.inputs)), "bad": np.array(len(rows.bad))}
+        if not len(rows.inputs):
+            return sums
+        problem = self._problem(rows)
+        kept = rows.labels if self.layer.targets.ignore_index is None else rows.labels[self._is_kept(rows)]
+        sums["labels"] = np.bincount(kept, minlength=problem.n_classes)
+        if rows.weights is not None:
+            sums["mass"] = problem.targets.soft.sum() if self.layer.targets.class_weights is None else (
+                problem.targets.soft @ self.layer.targets.class_weights
+            ).sum()
+        has_bounds = self.claimed_in is not None
+        evaluation = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
+        for name in self.names:
+            sums[name] = evaluation.gradients[name].astype(np.float64, copy=False)
+        sums["loss"] = np.asarray(evaluation.losses.sum(dtype=np.float64))
+        if self.claimed_in is not None:
+            off = self.off_targets(self.claimed_in)
+            sums |= bound.of_block(problem, evaluation, self.names, self.claimed_in, off)
+        return sums
+
+    def off_targets(self, arithmetic: Arithmetic) -> float:
+        """Which part of itself each Q is off in an arithmetic."""
+        return bound.off_targets(self.layer, arithmetic, self.data.n_rows, has_weights=self.data.has_weights)
+
+    def _is_kept(self, rows: Rows) -> Any:
+        ignored = self.layer.targets.ignore_index
+        return slice(None) if ignored is None else rows.labels != ignored
+
+    def _problem(self, rows: Rows) -> Problem:
+        """Rows of the layer; the label of one with a weight is a target."""
+        plain, targets = self._plain, self.layer.targets
+        if rows.weights is None:
+            of_rows = replace(targets, labels=lent(rows.labels), reduction="sum")
+        else:
+            is_label = rows.labels[:, None] == np.arange(plain.n_classes)
+            if targets.ignore_index is not None:
+                is_label &= (rows.labels != targets.ignore_index)[:, None]
+            soft = np.where(is_label, rows.weights[:, None], 0.0)
+            of_rows = Targets(soft=lent(soft), class_weights=targets.class_weights, reduction="sum")
+        inputs = rows.inputs.astype(self.dtype, copy=False)
+        return replace(plain, inputs=lent(inputs), targets=of_rows)
+
+
+class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """The loss of all rows and its gradients, with what was counted on the way."""
+
+    asked: FullBatch
+    sums: Sums
+
+    @property
+    def n_rows(self) -> int:
+        """The rows that could be read."""
+        return int(self.sums["rows"])
+
+    @property
+    def n_bad(self) -> int:
+        """The rows that could not be read."""
+        return int(self.sums["bad"])
+
+    @property
+    def n_kept(self) -> int:
+        """The rows that count: not those that are ignored."""
+        return int(self.sums["labels"].sum()) if "labels" in self.sums else 0
+
+    @property
+    def divisor(self) -> float:
+        """What the sums are divided by: the rows that count, or their weights, under the mean; else 1.
+
+        Raises
+        ------
+        InputError
+            The mean of nothing.
+        """
+        targets = self.asked.layer.targets
+        if targets.reduction != "mean":
+            return 1.0
+        if self.asked.data.has_weights:
+            divisor = float(self.sums.get("mass", 0.0))
+        elif targets.class_weights is not None:
+            weighed = zip(self.sums["labels"].tolist(), targets.class_weights.tolist(), strict=True)
+            divisor = as_float(sum((n * Fraction(weight) for n, weight in weighed if n), Fraction(0)))
+        else:
+            divisor = float(self.n_kept)
+        if not divisor:
+            raise InputError("no row counts: all are ignored, bad, or of weight 0, and their mean is 0/0", "label")
+        return divisor
+
+    @property
+    def loss(self) -> float:
+        """The loss."""
+        return float(self.sums["loss"]) / self.divisor
+
+    @cached_property
+    def gradients(self) -> Mapping[str, Array]:
+        """By their names, in the precision that was asked for."""
+        with np.errstate(all="ignore"):
+            of_names = {name: self.sums[name] / self.divisor for name in self.asked.names}
+            return {name: one.astype(self.asked.dtype) for name, one in of_names.items()}
+
+    def bound(self, name: str, terms: int, arithmetic: Arithmetic) -> Array:
+        """How far a gradient, or a "loss", may be from the exact one that was computed in an arithmetic, with so many
+        roundings for each term of its sum."""
+        claimed_in = self.asked.claimed_in
+        assert claimed_in is not None
+        part = 1.0 if arithmetic.u == claimed_in.u else arithmetic.u / claimed_in.u
+        return bound.from_sums(self.sums, name, arithmetic, terms, part) / self.divisor
+
+    def error(self, name: str) -> Array:
+        """How far what is here may be from the exact one: blocks, their tree, and the division."""
+        asked = self.asked
+        terms = min(asked.rows_of_block, asked.data.n_rows) + tree.depth(asked.n_blocks)
+        value = self.loss if name == "loss" else self.gradients[name]
+        here = PRECISIONS["float64"]
+        return here.rounding(np.abs(value), self.bound(name, terms, here))
+
+
+def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:
+    """Of the nodes of all blocks, as they come."""
+    nodes: Nodes = {}
+    for part in parts:
+        tree.merge(nodes, part)
+    return Total(asked, tree.total(nodes))
+
+
+def layer(weights: Any, bias: Any = None, **options: Any) -> Problem:
+    """W (N, T), b (T,) and the options of `Targets`, as a problem of one row that stands for any."""
+    classes, precision = options.pop("classes", None), options.pop("precision", None)
+    weights = np.asarray(weights)
+    inputs = np.zeros((1, len(weights)), weights.dtype)
+    return Problem(weights, inputs, Targets([0], **options), bias, classes, precision)
