@@ -60,6 +60,7 @@ def in_memory(inputs: Any, labels: Any, weights: Any = None) -> DataSet:
 
 
 class _InMemory(DataSet, frozen=True, eq=False):
+    def runs(self, R): return [(k, min(k + 8, -(-self.n_rows // R))) for k in range(0, -(-self.n_rows // R), 8)]
     inputs: Any = None
     labels: Any = None
     weights: Any = None
@@ -69,3 +70,19 @@ class _InMemory(DataSet, frozen=True, eq=False):
             some = slice(block * n_rows, (block + 1) * n_rows)
             w = None if self.weights is None else self.weights[some]
             yield Rows(np.ascontiguousarray(self.inputs[some]), self.labels[some], w)
+
+
+ROWS_ALONE = (".parquet", ".pq", ".ndjson", ".jsonl")
+
+
+def opened(paths, *, label_column, columns=None, weight_column=None, classes=None, n_classes=None, ignore_index=None):
+    import glob
+    import pyarrow.parquet as pq
+    files = sorted(f for p in paths for f in glob.glob(p))
+    tables = [pq.read_table(f) for f in files]
+    names = columns or [n for n in tables[0].column_names if n not in (label_column, weight_column)]
+    X = np.concatenate([np.column_stack([t[n].to_numpy() for n in names]) for t in tables])
+    y = np.concatenate([t[label_column].to_numpy() for t in tables])
+    d = in_memory(X, y)
+    d.__class__.paths = tuple(files)
+    return d

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from xegrad.arrays import lent
+from xegrad.arrays import array_of, lent
 from xegrad.data_sets import DataSet, Rows
 from xegrad.errors import Faults, InputError, refuse
 from xegrad.full_batch import bound, tree
@@ -39,7 +39,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     ----------
     data : DataSet
     layer : Problem
-        Of any one row: it holds W, b and the options.  `full_batch.layer` makes one.
+        Of any two rows: it holds W, b and the options.  `full_batch.layer` makes one.
     names : gradients of W and b
     claimed_in : Arithmetic, optional
         That of a claim: then bounds are summed beside the gradients.
@@ -227,9 +227,22 @@ def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums
     return Total(asked, tree.total(nodes))
 
 
-def layer(weights: Any, bias: Any = None, **options: Any) -> Problem:
-    """W (N, T), b (T,) and the options of `Targets`, as a problem of one row that stands for any."""
-    classes, precision = options.pop("classes", None), options.pop("precision", None)
-    weights = np.asarray(weights)
-    inputs = np.zeros((1, len(weights)), weights.dtype)
-    return Problem(weights, inputs, Targets([0], **options), bias, classes, precision)
+def layer(weights: Any, bias: Any = None, classes: Any = None, precision: Any = None, **options: Any) -> Problem:
+    """W (N, T), b (T,) and the options of `Targets`, as a problem of two rows that stand for any.
+
+    Examples
+    --------
+    >>> layer([[1.0, -1.0]], ignore_index=0).targets.labels
+    array([1, 1])
+    """
+    weights = array_of("W", weights)
+    label = label_that_counts(weights.shape[-1], options.get("class_weights"), options.get("ignore_index"))
+    inputs = np.zeros((2, len(weights)), weights.dtype)
+    return Problem(weights, inputs, Targets([label, label], **options), bias, classes, precision)
+
+
+def label_that_counts(n_classes: int, class_weights: Any = None, ignore_index: int | None = None) -> int:
+    """The first label that is not ignored, and has a weight that is not 0; 0 if there is none."""
+    weights = np.ones(n_classes) if class_weights is None else np.ravel(class_weights)
+    counting = (label for label in range(n_classes) if label != ignore_index and weights[label : label + 1].any())
+    return next(counting, 0)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xegrad.computation import Computation
     from xegrad.descent import Descent, ExactLosses
     from xegrad.explanation import Explanation
+    from xegrad.full_batch import Total
     from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
     from xegrad.slip_page import Page
@@ -180,8 +181,33 @@ def _comparison(computation: Computation) -> Fields:
     }
 
 
-def verify_result(verification: Verification, *, id: Any) -> Line:
-    """What `verify --json` prints."""
+def of_data_set(total: Total, facts: Mapping[str, Any]) -> Fields:
+    """What is said of a data set beside a result."""
+    data = total.asked.data
+    counts = {"rows": total.n_rows, "bad_rows": total.n_bad or UNSET, "blocks": total.asked.n_blocks}
+    return {**counts, "files": [*data.paths], **facts}
+
+
+def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, id: Any) -> types.DataSetResult:
+    """What `compute --json` prints of a data set."""
+    problem = total.asked.layer
+    gradients = {SYMBOLS[name]: layout.of(name, one) + 0.0 for name, one in total.gradients.items()}
+    numbers = {"loss": total.loss, "gradients": gradients}
+    notes = [sentence for _, sentence in nulls({"loss": np.array([total.loss]), **{f"gradients.{k}": v[None] for k, v in gradients.items()}})]
+    return types.DataSetResult(
+        schema="xegrad/data-set/1",
+        id=id,
+        **numbers,
+        gradient=gradients.get("W", UNSET),
+        method="shortcut",
+        classes=UNSET if problem.classes is None else [*problem.classes],
+        warnings=notes,
+        **of_data_set(total, facts),
+    )
+
+
+def verify_result(verification: Verification, *, id: Any, beside: Mapping[str, Any] = {}) -> Line:
+    """What `verify --json` prints; `beside` is what is said of a data set."""
     checks = [
         _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)
         for one in verification.checks
@@ -213,6 +239,7 @@ def verify_result(verification: Verification, *, id: Any) -> Line:
         if verification.steps is None
         else _result(types.StepsResult, verification.steps, right_if=verification.steps_right_if or UNSET),
         warnings=[*verification.warnings, *reasons],
+        **beside,
     )
     return objects(tree)[0]
 

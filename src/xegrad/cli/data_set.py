@@ -1,0 +1,186 @@
+"""What a command line says of a data set: its files, what is what in them, and where it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from xegrad import progress
+from xegrad.cli import places
+from xegrad.cli.choices import choice, option
+from xegrad.engines import ENGINES
+from xegrad.errors import UsageError
+from xegrad.problem_spec import CLAIMS
+from xegrad.vocabulary import count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xegrad.cli.inputs import ProblemOptions
+    from xegrad.data_sets import DataSet
+    from xegrad.engines import Running
+    from xegrad.formats.raw_problem import RawProblem
+    from xegrad.full_batch import FullBatch, Total
+    from xegrad.problem import Problem
+
+LABEL = "label"  # the column of the labels, where nothing else is said
+
+
+class DataOptions(msgspec.Struct, frozen=True):
+    """What is what in the files of a data set, and where it is computed."""
+
+    columns: Annotated[
+        list[str] | None,
+        option(
+            "--columns NAMES",
+            "Of a data set, the columns that are x, in that order. By default all columns of numbers but the label "
+            "and the weight.",
+        ),
+    ] = None
+    weight_column: Annotated[
+        str | None, option("NAME", "Of a data set, the column that holds a weight for each row.")
+    ] = None
+    skip_bad: Annotated[
+        bool, option("--skip-bad", "Leave out the rows of a data set that cannot be read, and count them.")
+    ] = False
+    engine: Annotated[
+        str | None,
+        option(
+            "NAME",
+            "Where a data set is computed: local (this process) or dask. What comes out is the same to the bit.",
+            values=ENGINES,
+            noun="engine",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None, option("N", "Compute a data set by so many processes of this machine.", min=1)
+    ] = None
+    scheduler: Annotated[
+        str | None, option("ADDRESS", "Compute a data set on the cluster of Dask with this scheduler.")
+    ] = None
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether an engine is asked for, in any way."""
+        return not (self.engine is None and self.workers is None and self.scheduler is None)
+
+    def files(self, request: ProblemOptions) -> tuple[str, ...]:
+        """The files of the data set; none where x is read whole.
+
+        Raises
+        ------
+        UsageError
+            An option of data sets without one.
+        """
+        if request.rows:
+            return request.rows
+        text = request.values.get("x")
+        options = {"--columns": self.columns, "--weight-column": self.weight_column, "--skip-bad": self.skip_bad}
+        options |= {"--engine": self.engine, "--workers": self.workers, "--scheduler": self.scheduler}
+        if given := [name for name, value in options.items() if value]:
+            if text is None:
+                raise UsageError(f"{given[0]} is about a data set; give its files with -x")
+            return (text,)
+        return ()
+
+    @contextmanager
+    def opened(self) -> Iterator[Running]:
+        """The engine that is asked for."""
+        name = "local" if self.engine is None else choice(self.engine, ENGINES, "engine")
+        if self.workers is not None or self.scheduler is not None:
+            option = "--workers" if self.scheduler is None else "--scheduler"
+            if self.engine == "local":
+                raise UsageError(f"--engine local is one process; {option} is for dask")
+            if self.workers is not None and self.scheduler is not None:
+                raise UsageError("--workers starts processes here, and --scheduler uses those of a cluster; give one")
+            name = "dask"
+        with ENGINES[name].opened(self.workers, self.scheduler) as running:
+            yield running
+
+
+class Asked(msgspec.Struct, frozen=True, eq=False):
+    """A data set with the layer that it is for, as the command line gives them."""
+
+    data: DataSet
+    layer: Problem
+    parts: RawProblem
+
+    def warnings(self, total: Total) -> list[str]:
+        """What is allowed but hardly ever meant, and how many rows were left out."""
+        left_out = f"{count(total.n_bad, 'row')} of {self.data.n_rows:,} cannot be read and {'was' if total.n_bad == 1 else 'were'} left out"
+        return [left_out] if total.n_bad else []
+
+
+def read(
+    request: ProblemOptions, options: DataOptions, files: tuple[str, ...], output: str | None
+) -> Asked:
+    """The layer, and the files of its rows, with what is what in them."""
+    from xegrad import data_sets
+
+    if request.values.get("label") is not None or request.labels is not None:
+        raise UsageError("the labels of a data set are a column of its files; --label-column names it")
+    parts = _parts(request)
+    layer = _layer(parts)
+    data = data_sets.opened(
+        files,
+        label_column=request.label_column or LABEL,
+        columns=_names(options.columns),
+        weight_column=options.weight_column,
+        classes=layer.classes,
+        n_classes=layer.n_classes,
+        ignore_index=layer.targets.ignore_index,
+    )
+    places.check(data.paths, {"-o": output})
+    return Asked(data, layer if data.classes is None else replace(layer, classes=data.classes), parts)
+
+
+def total(asked: FullBatch, options: DataOptions) -> tuple[Total, Mapping[str, Any]]:
+    """The sums over all rows, and what the engine says of itself."""
+    from xegrad import full_batch
+    from xegrad.display import screen
+
+    runs = asked.data.runs(asked.rows_of_block)
+    with screen.watching(), options.opened() as engine:
+        parts = engine.map(full_batch.FullBatch.nodes, asked, runs)
+        summed = full_batch.total(asked, _told(parts, len(runs)))
+        return summed, engine.facts
+
+
+def _told(parts: Iterator[Any], n_runs: int) -> Iterator[Any]:
+    """The same; whoever watches hears of each."""
+    for done, part in enumerate(parts, start=1):
+        yield part
+        progress.tell("blocks", done, n_runs)
+
+
+def _names(texts: list[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(name.strip() for text in texts for name in text.split(","))
+
+
+def _parts(request: ProblemOptions) -> RawProblem:
+    """All of the problem but its rows, from PROBLEM and from options."""
+    values = {key: value for key, value in request.values.items() if key not in ("x", "label")}
+    others = replace(request, values=values, rows=(), label_column=None)
+    if not (request.problem or {"W", "b"} & values.keys()):
+        raise UsageError("there is no W for the rows of -x; give it with -W, or in a file")
+    parts = others.read() if request.problem else others.parts()
+    return parts.without("x", "label")
+
+
+def _layer(parts: RawProblem) -> Problem:
+    """The layer, with the options of its loss, as a problem of two rows that stand for any."""
+    import numpy as np
+
+    from xegrad.full_batch import label_that_counts
+
+    weights = parts.values.get("W")
+    if weights is None or weights.ndim != 2:
+        return parts.problem()  # which says what is wrong with it
+    axes = weights.shape[::-1] if parts.values.get("transpose") else weights.shape
+    label = label_that_counts(axes[1], parts.values.get("class_weights"), parts.values.get("ignore_index"))
+    rows = {"x": np.zeros((2, axes[0]), weights.dtype), "label": np.array([label, label])}
+    return replace(parts, values={**parts.without(*CLAIMS).values, **rows}).problem()
