@@ -118,7 +118,9 @@ def _of_data_set(
 
     asked = data_set.read(request, rows, files, destination.path)
     names = gradients(with_respect_to, asked.layer.bias is not None)
-    total, facts = data_set.total(FullBatch(asked.data, asked.layer, tuple(names), skip_bad=rows.skip_bad), rows)
+    total, facts = data_set.total(
+        FullBatch(asked.data, asked.layer, tuple(names), skip_bad=rows.skip_bad), rows
+    )
     layout = asked.parts.layout
 
     def result() -> Any:

@@ -63,11 +63,6 @@ class DataOptions(msgspec.Struct, frozen=True):
         str | None, option("ADDRESS", "Compute a data set on the cluster of Dask with this scheduler.")
     ] = None
 
-    @property
-    def has_engine(self) -> bool:
-        """Whether an engine is asked for, in any way."""
-        return not (self.engine is None and self.workers is None and self.scheduler is None)
-
     def files(self, request: ProblemOptions) -> tuple[str, ...]:
         """The files of the data set; none where x is read whole.
 
@@ -79,11 +74,10 @@ class DataOptions(msgspec.Struct, frozen=True):
         if request.rows:
             return request.rows
         text = request.values.get("x")
-        options = {"--columns": self.columns, "--weight-column": self.weight_column, "--skip-bad": self.skip_bad}
-        options |= {"--engine": self.engine, "--workers": self.workers, "--scheduler": self.scheduler}
-        if given := [name for name, value in options.items() if value]:
+        if given := [name for name in self.__struct_fields__ if getattr(self, name)]:
             if text is None:
-                raise UsageError(f"{given[0]} is about a data set; give its files with -x")
+                option = given[0].replace("_", "-")
+                raise UsageError(f"--{option} is about a data set; give its files with -x")
             return (text,)
         return ()
 
@@ -96,7 +90,9 @@ class DataOptions(msgspec.Struct, frozen=True):
             if self.engine == "local":
                 raise UsageError(f"--engine local is one process; {option} is for dask")
             if self.workers is not None and self.scheduler is not None:
-                raise UsageError("--workers starts processes here, and --scheduler uses those of a cluster; give one")
+                raise UsageError(
+                    "--workers starts processes here, and --scheduler uses those of a cluster; give one"
+                )
             name = "dask"
         with ENGINES[name].opened(self.workers, self.scheduler) as running:
             yield running
@@ -111,13 +107,12 @@ class Asked(msgspec.Struct, frozen=True, eq=False):
 
     def warnings(self, total: Total) -> list[str]:
         """What is allowed but hardly ever meant, and how many rows were left out."""
-        left_out = f"{count(total.n_bad, 'row')} of {self.data.n_rows:,} cannot be read and {'was' if total.n_bad == 1 else 'were'} left out"
+        were = "was" if total.n_bad == 1 else "were"
+        left_out = f"{count(total.n_bad, 'row')} of {self.data.n_rows:,} cannot be read and {were} left out"
         return [left_out] if total.n_bad else []
 
 
-def read(
-    request: ProblemOptions, options: DataOptions, files: tuple[str, ...], output: str | None
-) -> Asked:
+def read(request: ProblemOptions, options: DataOptions, files: tuple[str, ...], output: str | None) -> Asked:
     """The layer, and the files of its rows, with what is what in them."""
     from xegrad import data_sets
 

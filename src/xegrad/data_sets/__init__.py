@@ -55,12 +55,15 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
 
 def in_memory(inputs: Any, labels: Any, weights: Any = None) -> DataSet:
     """The rows of arrays, as a data set."""
-    return _InMemory(len(inputs), inputs.shape[1], inputs.dtype.name, None, weights is not None,
-                     inputs, labels, weights)
+    return _InMemory(
+        len(inputs), inputs.shape[1], inputs.dtype.name, None, weights is not None, inputs, labels, weights
+    )
 
 
 class _InMemory(DataSet, frozen=True, eq=False):
-    def runs(self, R): return [(k, min(k + 8, -(-self.n_rows // R))) for k in range(0, -(-self.n_rows // R), 8)]
+    def runs(self, R):
+        return [(k, min(k + 8, -(-self.n_rows // R))) for k in range(0, -(-self.n_rows // R), 8)]
+
     inputs: Any = None
     labels: Any = None
     weights: Any = None
@@ -75,9 +78,12 @@ class _InMemory(DataSet, frozen=True, eq=False):
 ROWS_ALONE = (".parquet", ".pq", ".ndjson", ".jsonl")
 
 
-def opened(paths, *, label_column, columns=None, weight_column=None, classes=None, n_classes=None, ignore_index=None):
+def opened(
+    paths, *, label_column, columns=None, weight_column=None, classes=None, n_classes=None, ignore_index=None
+):
     import glob
     import pyarrow.parquet as pq
+
     files = sorted(f for p in paths for f in glob.glob(p))
     tables = [pq.read_table(f) for f in files]
     names = columns or [n for n in tables[0].column_names if n not in (label_column, weight_column)]

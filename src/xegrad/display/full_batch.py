@@ -43,7 +43,11 @@ def of_data_set(total: Total, facts: Mapping[str, Any]) -> Section:
     files = f"{count(len(asked.data.paths), 'file')}: {listed(asked.data.paths)}"
     if len(asked.data.paths) == 1:
         files = asked.data.paths[0]
-    where = f"by {count(facts['workers'], 'worker')} of dask" if "workers" in facts else f"by the engine {facts['engine']}"
+    where = (
+        f"by {count(facts['workers'], 'worker')} of dask"
+        if "workers" in facts
+        else f"by the engine {facts['engine']}"
+    )
     retries = f", {count(facts['retries'], 'task')} computed again" if facts.get("retries") else ""
     bad = f" {total.n_bad:,} rows could not be read." if total.n_bad else ""
     computed = f"{total.n_rows:,} rows in {count(asked.n_blocks, 'block')} of {asked.rows_of_block:,}, {where}{retries}"
@@ -55,7 +59,11 @@ def _divided(total: Total) -> str:
     targets = total.asked.layer.targets
     kind = "mean" if targets.reduction == "mean" else "sum"
     ignored = total.n_rows - total.n_kept
-    rows = f"{total.n_kept:,} of {total.n_rows:,} rows ({ignored:,} ignored)" if ignored else f"{total.n_rows:,} rows"
+    rows = (
+        f"{total.n_kept:,} of {total.n_rows:,} rows ({ignored:,} ignored)"
+        if ignored
+        else f"{total.n_rows:,} rows"
+    )
     has_weights = total.asked.data.has_weights or targets.class_weights is not None
     weights = f", weights sum to {total.divisor:g}" if has_weights and kind == "mean" else ""
     return f"{kind} over {rows}{weights}"

@@ -12,9 +12,9 @@ from xegrad.comparison import Comparison
 from xegrad.display.numbers import MANY, agreeing, as_known, how_many_correct, with_digits
 from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, narrower
-from xegrad.numbers.arithmetic import any_order
 from xegrad.naming import class_in_short, entry_of, input_in_short
 from xegrad.nonfinite import cause_of_nonfinite
+from xegrad.numbers.arithmetic import any_order
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
@@ -307,7 +307,11 @@ def _too_many_rows(judgement: Judgement) -> str:
         hidden = int(judgement.exceeded.sum())
         have = "has" if hidden == 1 else "have"
         because = f"{hidden} of {count(total, 'entry')} {have} no digit that is sure"
-    hint = "; --summation pairwise or blocked=N narrows it, if it was formed so" if tolerance.terms is any_order else ""
+    hint = (
+        "; --summation pairwise or blocked=N narrows it, if it was formed so"
+        if tolerance.terms is any_order
+        else ""
+    )
     return f"cannot tell at this size, because {because}{hint}"
 
 

@@ -42,7 +42,9 @@ class Engine(msgspec.Struct, frozen=True):
     module: str
     summary: str
 
-    def opened(self, workers: int | None = None, scheduler: str | None = None) -> AbstractContextManager[Running]:
+    def opened(
+        self, workers: int | None = None, scheduler: str | None = None
+    ) -> AbstractContextManager[Running]:
         """The engine, ready; closed at the end of the block."""
         opened: AbstractContextManager[Running] = import_module(self.module).opened(workers, scheduler)
         return opened

@@ -1,9 +1,10 @@
-"""What the bits of a result depend on beside its numbers: numpy, its BLAS, the kernel that this chose, the processor."""
+"""What the bits of a result depend on beside its numbers: numpy, its BLAS, the kernel of that, the processor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from xegrad.errors import InputError
@@ -23,14 +24,12 @@ def fingerprint() -> Mapping[str, Any]:
     """Two processes with the same give the same bits."""
     import numpy as np
 
-    import xegrad
-
     blas = [info for info in _threadpoolctl().threadpool_info() if info["user_api"] == "blas"]
     libraries = [f"{info['internal_api']} {info['version']}" for info in blas]
     kernels = [str(info.get("architecture", "")) for info in blas]
     features = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     return {
-        "xegrad": xegrad.__version__,
+        "xegrad": import_module("xegrad").__version__,
         "numpy": np.__version__,
         "blas": ", ".join(libraries),
         "kernel": ", ".join(kernels),

@@ -66,7 +66,10 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.layer.targets.reduction == "none":
             yield "the reduction none has a loss for each row; of a data set it is mean or sum", "reduction"
         if self.data.has_weights and self.layer.targets.label_smoothing:
-            yield "label smoothing is not defined for rows with weights; leave one of them out", "label_smoothing"
+            yield (
+                "label smoothing is not defined for rows with weights; leave one of them out",
+                "label_smoothing",
+            )
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -110,9 +113,11 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         kept = rows.labels if self.layer.targets.ignore_index is None else rows.labels[self._is_kept(rows)]
         sums["labels"] = np.bincount(kept, minlength=problem.n_classes)
         if rows.weights is not None:
-            sums["mass"] = problem.targets.soft.sum() if self.layer.targets.class_weights is None else (
-                problem.targets.soft @ self.layer.targets.class_weights
-            ).sum()
+            sums["mass"] = (
+                problem.targets.soft.sum()
+                if self.layer.targets.class_weights is None
+                else (problem.targets.soft @ self.layer.targets.class_weights).sum()
+            )
         has_bounds = self.claimed_in is not None
         evaluation = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         for name in self.names:
@@ -187,7 +192,9 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         else:
             divisor = float(self.n_kept)
         if not divisor:
-            raise InputError("no row counts: all are ignored, bad, or of weight 0, and their mean is 0/0", "label")
+            raise InputError(
+                "no row counts: all are ignored, bad, or of weight 0, and their mean is 0/0", "label"
+            )
         return divisor
 
     @property
@@ -227,7 +234,9 @@ def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums
     return Total(asked, tree.total(nodes))
 
 
-def layer(weights: Any, bias: Any = None, classes: Any = None, precision: Any = None, **options: Any) -> Problem:
+def layer(
+    weights: Any, bias: Any = None, classes: Any = None, precision: Any = None, **options: Any
+) -> Problem:
     """W (N, T), b (T,) and the options of `Targets`, as a problem of two rows that stand for any.
 
     Examples
@@ -244,5 +253,7 @@ def layer(weights: Any, bias: Any = None, classes: Any = None, precision: Any = 
 def label_that_counts(n_classes: int, class_weights: Any = None, ignore_index: int | None = None) -> int:
     """The first label that is not ignored, and has a weight that is not 0; 0 if there is none."""
     weights = np.ones(n_classes) if class_weights is None else np.ravel(class_weights)
-    counting = (label for label in range(n_classes) if label != ignore_index and weights[label : label + 1].any())
+    counting = (
+        label for label in range(n_classes) if label != ignore_index and weights[label : label + 1].any()
+    )
     return next(counting, 0)

@@ -1,8 +1,8 @@
 """How far rounding can move a loss and a gradient of many rows, from sums over these rows.
 
-`bounds.stable` says it entry by entry of every step, which takes eight times as long as the gradient.  Here one number a
-row holds for all of its classes.  With s = sum_j |x_j| max_i |W_ji| + max |b|, no logit, and no sum of the sizes of its
-terms, is larger than s, and
+`bounds.stable` says it entry by entry of every step, which takes eight times as long as the gradient.  Here one number
+a row holds for all of its classes.  With s = sum_j |x_j| max_i |W_ji| + max |b|, no logit, and no sum of the sizes of
+its terms, is larger than s, and
 
     e = 2 h + 4 u s, h = gamma_{N+1} s    no Z_i - log sum exp Z is off by more                      (12.2)
     a = expm1(e + (T + c) u + k_q)        no q S_i is off by more than this part of it               (12.3)
@@ -32,7 +32,11 @@ from xegrad.targets import Array
 
 INFLATION = 1.01  # for the rounding of the bound itself
 OF_EXP = 8  # u: what exp is off at most (4.10), and log
-SIZE, MOVED, FACTORS = "size of ", "move of ", "factors of "  # before the name of a gradient: A, D and sum |x|
+SIZE, MOVED, FACTORS = (
+    "size of ",
+    "move of ",
+    "factors of ",
+)  # before the name of a gradient: A, D and sum |x|
 
 
 def off_targets(problem: Problem, arithmetic: Arithmetic, n_rows: int, *, has_weights: bool) -> float:
@@ -56,7 +60,7 @@ def off_targets(problem: Problem, arithmetic: Arithmetic, n_rows: int, *, has_we
 def of_block(
     problem: Problem, evaluation: Evaluation, names: Sequence[str], arithmetic: Arithmetic, k: float
 ) -> Sums:
-    """A and D of each gradient and of the loss, of a block whose dL/dlogits R (B, T) is evaluated, and what Q is off."""
+    """A and D of each gradient and of the loss, of a block whose R (B, T) is evaluated, with what its Q are off."""
     residual, targets = evaluation.gradients["logits"], problem.targets
     sizes = np.abs(problem.inputs)
     of_logits = sizes @ np.abs(problem.weights).max(axis=1)  # s (B,)
@@ -67,7 +71,9 @@ def of_block(
     exponents = (2.02 * g + 4.02 * u) * of_logits + n_inputs * arithmetic.eta  # e
     exponents[of_logits > arithmetic.near_overflow] = np.inf
     of_sum = (arithmetic.terms(n_classes) + 2 * OF_EXP + 4) * u
-    k_mass = k if targets.are_one_hot else (1 + k) * (1 + float(arithmetic.gamma(arithmetic.terms(n_classes)))) - 1
+    k_mass = (
+        k if targets.are_one_hot else (1 + k) * (1 + float(arithmetic.gamma(arithmetic.terms(n_classes)))) - 1
+    )
     part = np.expm1(exponents + 1.01 * (of_sum + k_mass))[:, None]  # a
     moves = np.abs(residual)
     both = np.empty((problem.n_rows, 2 * n_classes))
@@ -101,7 +107,9 @@ def of_block(
 
 
 @np.errstate(all="ignore")
-def from_sums(sums: Mapping[str, Any], name: str, arithmetic: Arithmetic, n_terms: int, part: float = 1.0) -> Array:
+def from_sums(
+    sums: Mapping[str, Any], name: str, arithmetic: Arithmetic, n_terms: int, part: float = 1.0
+) -> Array:
     """The bound (12.5), of sums with so many roundings a term, where D is this part of what `sums` have.
 
     A finer arithmetic has D in the ratio of the two u at most, as a is convex in u and 0 where u is 0.
@@ -111,4 +119,3 @@ def from_sums(sums: Mapping[str, Any], name: str, arithmetic: Arithmetic, n_term
     error = INFLATION * (error + 4 * arithmetic.eta * (1 + sums[FACTORS + name]))
     is_known = (sums[SIZE + name] <= arithmetic.near_overflow) & ~np.isnan(error)
     return np.where(is_known, error, np.inf)
-

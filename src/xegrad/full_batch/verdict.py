@@ -35,7 +35,9 @@ def claimed_in(tolerance: Tolerance) -> Arithmetic:
     """
     if tolerance.is_mixed or tolerance.confidence is not None:
         what = "a confidence" if tolerance.confidence is not None else "mixed precision"
-        raise InputError(f"of a data set there is no bound for {what}; --dtype, --stored-as, --rtol and --atol are known")
+        raise InputError(
+            f"of a data set there is no bound for {what}; --dtype, --stored-as, --rtol and --atol are known"
+        )
     return PRECISIONS[tolerance.precision]
 
 
@@ -62,7 +64,7 @@ def judged(total: Total, name: str, claimed: Claimed, tolerance: Tolerance) -> J
             f"the gradient has {claimed.values.size} numbers; {' x '.join(map(str, reference.shape))} are expected"
         )
     opened = claimed.left_open(claimed.reading, PRECISIONS[tolerance.kept_in])
-    opened = opened.reshape(reference.shape) if np.ndim(opened) else opened
+    opened = np.reshape(opened, reference.shape) if np.ndim(opened) else opened
     arithmetic = PRECISIONS[tolerance.precision]
     bound = np.reshape(total.bound(name, tolerance.terms(asked.data.n_rows), arithmetic), reference.shape)
     error = np.reshape(total.error(name), reference.shape) * (1 + tolerance.slope)

@@ -188,22 +188,27 @@ def of_data_set(total: Total, facts: Mapping[str, Any]) -> Fields:
     return {**counts, "files": [*data.paths], **facts}
 
 
-def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, id: Any) -> types.DataSetResult:
+def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, id: Any) -> Line:
     """What `compute --json` prints of a data set."""
     problem = total.asked.layer
-    gradients = {SYMBOLS[name]: layout.of(name, one) + 0.0 for name, one in total.gradients.items()}
-    numbers = {"loss": total.loss, "gradients": gradients}
-    notes = [sentence for _, sentence in nulls({"loss": np.array([total.loss]), **{f"gradients.{k}": v[None] for k, v in gradients.items()}})]
-    return types.DataSetResult(
+    of_names = total.gradients.items()
+    gradients = {SYMBOLS[name]: layout.of(name, gradient[None]) + 0.0 for name, gradient in of_names}
+    values: Fields = {
+        "loss": np.array([total.loss]),
+        "gradient": gradients.get("W", UNSET),
+        "gradients": gradients,
+    }
+    notes = [sentence for _, sentence in nulls(values)]
+    tree = types.DataSetResult(
         schema="xegrad/data-set/1",
         id=id,
-        **numbers,
-        gradient=gradients.get("W", UNSET),
+        **values,
         method="shortcut",
         classes=UNSET if problem.classes is None else [*problem.classes],
         warnings=notes,
         **of_data_set(total, facts),
     )
+    return objects(tree)[0]
 
 
 def verify_result(verification: Verification, *, id: Any, beside: Mapping[str, Any] = {}) -> Line:
