@@ -108,6 +108,9 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         option("P", "How many significant digits it was printed with. By default the text tells.", min=1),
     ] = None
     strict: Annotated[bool, option("--strict", "digits-lost counts as wrong.")] = False
+    exact_rows: Annotated[
+        int, option("K", "Of a data set, so many rows, evenly spaced, are evaluated exactly, too (0).", min=0)
+    ] = 0
 
     def __post_init__(self) -> None:
         """Raise UsageError for what means nothing."""
@@ -196,6 +199,10 @@ def command(
     destination = output.destination()
     if files := rows.files(request):
         return _of_data_set(request, judging, rows, files, destination)
+    if judging.exact_rows:
+        raise UsageError(
+            "--exact-rows is about a data set; of a problem in memory all rows are judged exactly"
+        )
 
     from xegrad import memory
 
@@ -246,9 +253,8 @@ def _of_data_set(
         tolerance = tolerance_for(asked.layer, dtype, judging.tolerance(stored_as))
         arithmetic = verdict.claimed_in(tolerance)
     names = tuple(candidate.gradients) or ("weights",)
-    total, facts = data_set.total(
-        FullBatch(asked.data, asked.layer, names, arithmetic, skip_bad=rows.skip_bad), rows
-    )
+    full_batch = FullBatch(asked.data, asked.layer, names, arithmetic, rows.skip_bad, judging.exact_rows)
+    total, facts = data_set.total(full_batch, rows)
     verification = verdict.verify(total, candidate, tolerance, strict=judging.strict)
 
     def result() -> Any:

@@ -43,6 +43,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     names : gradients of W and b
     claimed_in : Arithmetic, optional
         That of a claim: then bounds are summed beside the gradients.
+    n_exact : int
+        Of so many rows, evenly spaced, dL/dlogits is evaluated exactly, too.
     skip_bad : bool
         Rows that cannot be read are left out and counted, and are no error.
     """
@@ -52,6 +54,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     names: tuple[str, ...] = ("weights",)
     claimed_in: Arithmetic | None = None
     skip_bad: bool = False
+    n_exact: int = 0
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -98,7 +101,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The sums of blocks first to last - 1, as nodes of the tree: what a worker does."""
         nodes: Nodes = {}
         for index, rows in enumerate(self.data.blocks(first, last, self.rows_of_block), start=first):
-            tree.put(nodes, 0, index, self.sums(rows))
+            tree.put(nodes, 0, index, {**self.sums(rows), **self._exact(index, rows)})
         return [*nodes.items()]
 
     @np.errstate(all="ignore")
@@ -126,6 +129,25 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.claimed_in is not None:
             off = self.off_targets(self.claimed_in)
             sums |= bound.of_block(problem, evaluation, self.names, self.claimed_in, off)
+        return sums
+
+    def _exact(self, index: int, rows: Rows) -> Sums:
+        """dL/dlogits of the rows in a block that are evaluated exactly, by the shortcut, too, and its bound: each K x T,
+        with zeros for the rows in other blocks."""
+        n_rows, n_exact = self.rows_of_block, min(self.n_exact, self.data.n_rows)
+        places = {k: (2 * k + 1) * self.data.n_rows // (2 * n_exact) - index * n_rows for k in range(n_exact)}
+        here = {k: min(place, len(rows.inputs) - 1) for k, place in places.items() if 0 <= place < n_rows}
+        if not here or not len(rows.inputs):
+            return {}
+        chosen = [*here.values()]
+        weights = None if rows.weights is None else rows.weights[chosen]
+        problem = self._problem(Rows(rows.inputs[chosen], rows.labels[chosen], weights))
+        by = {name: METHODS[name].evaluate(problem, ("logits",)) for name in ("exact", "shortcut")}
+        parts = {**by, "bound": METHODS["shortcut"].bound(problem, ("logits",))}
+        sums = {}
+        for name, part in parts.items():
+            sums[f"rows by {name}"] = np.zeros((n_exact, problem.n_classes))
+            sums[f"rows by {name}"][[*here]] = part.gradients["logits"]
         return sums
 
     def off_targets(self, arithmetic: Arithmetic) -> float:

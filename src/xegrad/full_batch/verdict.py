@@ -22,7 +22,8 @@ from xegrad.judgement import Judgement
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.tolerance import Tolerance
-from xegrad.verification import LOSS, Verification
+from xegrad.verification import LOSS, Check, Verification
+from xegrad.vocabulary import count
 
 
 def claimed_in(tolerance: Tolerance) -> Arithmetic:
@@ -51,7 +52,20 @@ def verify(total: Total, claim: Claim, tolerance: Tolerance, *, strict: bool = F
     """
     claimed = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     judgements = {name: judged(total, name, one, tolerance) for name, one in claimed.items()}
-    return Verification(total.asked.layer, tolerance, judgements, strict=strict, notes=claim.notes)
+    checks = [] if (some := rows_check(total)) is None else [some]
+    return Verification(
+        total.asked.layer, tolerance, judgements, strict=strict, checks=checks, notes=claim.notes
+    )
+
+
+def rows_check(total: Total) -> Check | None:
+    """dL/dlogits of the rows that were evaluated exactly, too: whether that of the shortcut is within its bound."""
+    if "rows by exact" not in total.sums:
+        return None
+    exact, shortcut, bound = (total.sums[f"rows by {name}"] for name in ("exact", "shortcut", "bound"))
+    return Check(
+        f"dL/dlogits of {count(len(exact), 'row')}, evenly spaced", Comparison(exact, shortcut, bound)
+    )
 
 
 @np.errstate(all="ignore")
