@@ -82,6 +82,7 @@ def opened(
     paths, *, label_column, columns=None, weight_column=None, classes=None, n_classes=None, ignore_index=None
 ):
     import glob
+
     import pyarrow.parquet as pq
 
     files = sorted(f for p in paths for f in glob.glob(p))

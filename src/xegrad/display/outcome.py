@@ -325,6 +325,10 @@ def _why_undecided(problem: Problem, judgement: Judgement) -> str:
         return _too_many_rows(judgement)
     if judgement.is_open:
         near = int(comparison.open.sum())
+        if judgement.of_rows is not None:
+            near_entries = f"{near} of {count(comparison.reference.size, 'entry')}"
+            known = "as its own sum over the rows is not known that well"
+            return f"cannot tell at this size, because xegrad cannot place {near_entries}, {known}"
         are = f"{count(near, 'entry')} {'is' if near == 1 else 'are'}" if near else "all entries are"
         return f"{are} so near the limit that the exact value would decide, and it is not known well enough{left_out}"
     is_loss = judgement.name == LOSS
