@@ -301,6 +301,7 @@ def descend_result(
     from xegrad.descent import accuracy
 
     notes = list(descent.start.targets.warnings)
+    right = [accuracy(end) if descent.in_memory else None for end in (descent.start, descent.end)]
     if not np.isfinite(descent.gradient_norm):
         notes.append("gradient_norm is null: it is not finite")
     if descent.diverged_at is not None:
@@ -316,8 +317,8 @@ def descend_result(
         loss_after=descent.losses[-1],
         W=layout.of("weights", descent.end.weights),
         b=descent.end.bias,
-        right_before=accuracy(descent.start),
-        right_after=accuracy(descent.end),
+        right_before=right[0],
+        right_after=right[1],
         exact=UNSET if losses is None else _result(types.ExactLossesResult, losses),
         warnings=notes,
     )
