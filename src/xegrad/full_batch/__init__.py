@@ -101,9 +101,9 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     @np.errstate(all="ignore")
     def sums(self, rows: Rows) -> Sums:
         """The loss and the gradients of some rows under the reduction sum, what is counted, and what bounds need."""
-        if rows.bad and not self.skip_bad:
+        if rows.n_bad and not self.skip_bad:
             raise InputError(f"{rows.bad[0]}; --skip-bad leaves such rows out, and counts them")
-        sums: dict[str, Any] = {"rows": np.array(len(rows.inputs)), "bad": np.array(len(rows.bad))}
+        sums: dict[str, Any] = {"rows": np.array(len(rows.inputs)), "bad": np.array(rows.n_bad)}
         if not len(rows.inputs):
             return sums
         problem = self._problem(rows)
