@@ -315,6 +315,6 @@ def test_some_rows_are_evaluated_exactly(random: np.random.Generator) -> None:
 
 def test_a_row_that_cannot_be_read_ends_the_run_or_is_counted() -> None:
     asked = FullBatch(in_memory(np.ones((3, 1)), np.zeros(3, int)), layer([[1.0, 2.0]]))
-    rows = Rows(np.ones((2, 1)), np.zeros(2, int), bad=("a.csv: row 3: x is NaN",))
+    rows = Rows(np.ones((2, 1)), np.zeros(2, int), n_bad=1, bad=("a.csv: row 3: x is NaN",))
     with pytest.raises(InputError, match=r"a\.csv: row 3: x is NaN; --skip-bad leaves such rows out"):
         asked.sums(rows)

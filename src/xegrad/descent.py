@@ -343,7 +343,8 @@ def descend(
         here.norm,
         converged,
         interrupted,
-        *diverged,
+        diverged[0],
+        diverged[1],
         at_the_bottom,
         in_memory=rows is None,
     )

@@ -120,13 +120,13 @@ def read(request: ProblemOptions, options: DataOptions, files: tuple[str, ...], 
         raise UsageError("the labels of a data set are a column of its files; --label-column names it")
     parts = _parts(request)
     layer = _layer(parts)
-    data = data_sets.opened(
+    data = data_sets.in_files(
         files,
-        label_column=request.label_column or LABEL,
+        request.label_column or LABEL,
+        layer.n_classes,
         columns=_names(options.columns),
         weight_column=options.weight_column,
         classes=layer.classes,
-        n_classes=layer.n_classes,
         ignore_index=layer.targets.ignore_index,
     )
     places.check(data.paths, {"-o": output})

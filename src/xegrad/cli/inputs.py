@@ -259,6 +259,9 @@ def _is_vector(text: str) -> bool:
         return False
 
 
+# What a file of rows alone ends in, which is no array.
+ROWS_ALONE = (".parquet", ".pq", ".ndjson", ".jsonl")
+
 # These options come first in the help, those of the other fields after them.
 _FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
 
@@ -365,8 +368,8 @@ def _problem_options(**arguments: Any) -> ProblemOptions:
 
 def _is_of_data_set(text: str) -> bool:
     """Whether a value is a pattern of files, an address, a folder, or a file of a kind that holds rows alone."""
-    from xegrad.data_sets import ROWS_ALONE
-
-    if _is_inline(text) or os.path.isfile(text):  # noqa: PTH113
-        return os.path.isfile(text) and text.lower().endswith(ROWS_ALONE)  # noqa: PTH113
+    if _is_inline(text):
+        return False
+    if os.path.isfile(text):  # noqa: PTH113
+        return text.lower().endswith(ROWS_ALONE)
     return "://" in text or any(mark in text for mark in "*?[") or os.path.isdir(text)  # noqa: PTH112

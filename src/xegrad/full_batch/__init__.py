@@ -107,9 +107,9 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     @np.errstate(all="ignore")
     def sums(self, rows: Rows) -> Sums:
         """The loss and the gradients of some rows under the reduction sum, what is counted, and what bounds need."""
-        if rows.bad and not self.skip_bad:
+        if rows.n_bad and not self.skip_bad:
             raise InputError(f"{rows.bad[0]}; --skip-bad leaves such rows out, and counts them")
-        sums: dict[str, Any] = {"rows": np.array(len(rows.inputs)), "bad": np.array(len(rows.bad))}
+        sums: dict[str, Any] = {"rows": np.array(len(rows.inputs)), "bad": np.array(rows.n_bad)}
         if not len(rows.inputs):
             return sums
         problem = self._problem(rows)
@@ -132,7 +132,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         return sums
 
     def _exact(self, index: int, rows: Rows) -> Sums:
-        """dL/dlogits of the rows in a block that are evaluated exactly, by the shortcut, too, and its bound: each K x T,
+        """dL/dlogits of the rows in a block that are evaluated exactly, by the shortcut, and its bound: each K x T,
         with zeros for the rows in other blocks."""
         n_rows, n_exact = self.rows_of_block, min(self.n_exact, self.data.n_rows)
         places = {k: (2 * k + 1) * self.data.n_rows // (2 * n_exact) - index * n_rows for k in range(n_exact)}
