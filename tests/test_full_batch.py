@@ -150,7 +150,7 @@ def test_sums_are_those_of_the_problem_in_memory(
         both = summed.error(name) + in_memory_bound.gradients[name]
         assert (np.abs(summed.gradients[name] - computed.gradients[name]) <= both).all()
         assert (summed.error(name) <= 1e-10 * np.abs(exact.gradients[name]).max()).all()
-    assert abs(summed.loss - exact.loss) <= summed.error("loss") <= 1e-10 * exact.loss
+    assert abs(summed.loss - float(exact.loss)) <= float(summed.error("loss")) <= 1e-10 * float(exact.loss)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

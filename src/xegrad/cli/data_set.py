@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xegrad.cli.inputs import ProblemOptions
-    from xegrad.data_sets import DataSet
+    from xegrad.data_sets.reading import InFiles
     from xegrad.engines import Running
     from xegrad.formats.raw_problem import RawProblem
     from xegrad.full_batch import FullBatch, Total
+    from xegrad.full_batch.downhill import OfDataSet
     from xegrad.problem import Problem
 
 LABEL = "label"  # the column of the labels, where nothing else is said
@@ -101,7 +102,7 @@ class DataOptions(msgspec.Struct, frozen=True):
 class Asked(msgspec.Struct, frozen=True, eq=False):
     """A data set with the layer that it is for, as the command line gives them."""
 
-    data: DataSet
+    data: InFiles
     layer: Problem
     parts: RawProblem
 
@@ -130,7 +131,14 @@ def read(request: ProblemOptions, options: DataOptions, files: tuple[str, ...], 
         ignore_index=layer.targets.ignore_index,
     )
     places.check(data.paths, {"-o": output})
-    return Asked(data, layer if data.classes is None else replace(layer, classes=data.classes), parts)
+    return Asked(data, replace(layer, classes=data.classes, input_names=_input_names(layer, data)), parts)
+
+
+def _input_names(layer: Problem, data: InFiles) -> tuple[str, ...] | None:
+    """Those that are given, or the columns, unless these are called by their indices."""
+    if layer.input_names is not None or data.n_inputs != layer.n_inputs:
+        return layer.input_names
+    return data.inputs if data.inputs != tuple(map(str, range(data.n_inputs))) else None
 
 
 def total(asked: FullBatch, options: DataOptions) -> tuple[Total, Mapping[str, Any]]:
@@ -138,18 +146,28 @@ def total(asked: FullBatch, options: DataOptions) -> tuple[Total, Mapping[str, A
     from xegrad import full_batch
     from xegrad.display import screen
 
-    runs = asked.data.runs(asked.rows_of_block)
     with screen.watching(), options.opened() as engine:
-        parts = engine.map(full_batch.FullBatch.nodes, asked, runs)
-        summed = full_batch.total(asked, _told(parts, len(runs)))
-        return summed, engine.facts
+        return full_batch.total(asked, _parts_of(engine, asked)), engine.facts
 
 
-def _told(parts: Iterator[Any], n_runs: int) -> Iterator[Any]:
-    """The same; whoever watches hears of each."""
-    for done, part in enumerate(parts, start=1):
+@contextmanager
+def downhill(asked: FullBatch, options: DataOptions) -> Iterator[tuple[OfDataSet, Running]]:
+    """The rows of a data set for several passes, kept in memory where they fit, and the engine."""
+    from xegrad.full_batch.downhill import OfDataSet
+
+    with options.opened() as engine:
+        runs = asked.data.runs(asked.rows_of_block)
+        fits = asked.data.nbytes <= engine.memory
+        kept = engine.keep(type(asked).load, asked, runs) if fits else None
+        yield OfDataSet(asked, lambda one: engine.map(type(one).nodes, one, runs, kept)), engine
+
+
+def _parts_of(engine: Running, asked: FullBatch) -> Iterator[Any]:
+    """The sums of each task; whoever watches hears that it is done."""
+    runs = asked.data.runs(asked.rows_of_block)
+    for done, part in enumerate(engine.map(type(asked).nodes, asked, runs), start=1):
         yield part
-        progress.tell("blocks", done, n_runs)
+        progress.tell("blocks", done, len(runs))
 
 
 def _names(texts: list[str] | None) -> tuple[str, ...] | None:

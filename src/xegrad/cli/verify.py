@@ -260,7 +260,9 @@ def _of_data_set(
     def result() -> Any:
         from xegrad.formats.results import of_data_set, verify_result
 
-        return verify_result(verification, id=asked.parts.id, beside=of_data_set(total, facts))
+        return verify_result(
+            verification, id=asked.parts.id, beside=of_data_set(total.asked, total.n_bad, facts)
+        )
 
     def view(page: PageSettings) -> View:
         from xegrad.display.full_batch import of_data_set

@@ -15,13 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.targets import Array
+
+if TYPE_CHECKING:
+    from xegrad.data_sets.reading import InFiles
 
 TASK = 2**20 * 20 * 8  # bytes of the numbers that a task reads: well over 100 ms
 
@@ -85,6 +88,11 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
         raise NotImplementedError
 
     @property
+    def nbytes(self) -> int:
+        """Of all rows in memory."""
+        return self.n_rows * (self.n_inputs * np.dtype(self.dtype).itemsize + 8 * (1 + self.has_weights))
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Those of the files."""
         return tuple(file.path for file in self.files)
@@ -118,7 +126,7 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
         return [*pairwise(cuts if cuts[-1] == n_blocks else [*cuts, n_blocks])]
 
 
-def in_files(paths: Sequence[str], label_column: str, n_classes: int, **options: Any) -> DataSet:
+def in_files(paths: Sequence[str], label_column: str, n_classes: int, **options: Any) -> InFiles:
     """The rows of files, as `listing.in_files` says."""
     from xegrad.data_sets import listing
 

@@ -24,9 +24,24 @@ class Running(Protocol):
     """An engine that has been opened."""
 
     def map(
-        self, function: Callable[[Shared, int, int], Result], shared: Shared, runs: Sequence[Run]
+        self,
+        function: Callable[..., Result],
+        shared: Shared,
+        runs: Sequence[Run],
+        kept: Sequence[Any] | None = None,
     ) -> Iterator[Result]:
-        """The function of what is shared and of each run, in whatever order they come."""
+        """The function of what is shared, of each run, and of what is kept of it, in whatever order they come."""
+        ...
+
+    def keep(
+        self, function: Callable[[Shared, int, int], Any], shared: Shared, runs: Sequence[Run]
+    ) -> Sequence[Any]:
+        """The function of each run, whose results stay in memory where they are made, for several calls of `map`."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """The bytes that may be kept."""
         ...
 
     @property

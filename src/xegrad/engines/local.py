@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from xegrad import memory
 from xegrad.engines import Result, Run, Shared, fingerprint
 
 
@@ -13,11 +14,26 @@ class Local:
     """This process."""
 
     def map(
-        self, function: Callable[[Shared, int, int], Result], shared: Shared, runs: Sequence[Run]
+        self,
+        function: Callable[..., Result],
+        shared: Shared,
+        runs: Sequence[Run],
+        kept: Sequence[Any] | None = None,
     ) -> Iterator[Result]:
         """One after the other."""
-        for first, last in runs:
-            yield function(shared, first, last)
+        for k, (first, last) in enumerate(runs):
+            yield function(shared, first, last, *([] if kept is None else [kept[k]]))
+
+    def keep(
+        self, function: Callable[[Shared, int, int], Any], shared: Shared, runs: Sequence[Run]
+    ) -> Sequence[Any]:
+        """In the memory of this process."""
+        return [function(shared, first, last) for first, last in runs]
+
+    @property
+    def memory(self) -> int:
+        """Half of what a computation may take."""
+        return memory.allowed() // 2
 
     @property
     def facts(self) -> Mapping[str, Any]:

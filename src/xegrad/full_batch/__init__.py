@@ -45,6 +45,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         That of a claim: then bounds are summed beside the gradients.
     n_exact : int
         Of so many rows, evenly spaced, dL/dlogits is evaluated exactly, too.
+    has_squares : bool
+        sum_b q_b (|x_b|^2 + 1) is added up, the 1 only where there is a b.
     skip_bad : bool
         Rows that cannot be read are left out and counted, and are no error.
     """
@@ -55,6 +57,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     claimed_in: Arithmetic | None = None
     skip_bad: bool = False
     n_exact: int = 0
+    has_squares: bool = False
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -97,10 +100,17 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The layer in this precision."""
         return self.layer.astype(self.dtype)
 
-    def nodes(self, first: int, last: int) -> list[tuple[tuple[int, int], Sums]]:
+    def load(self, first: int, last: int) -> list[Rows]:
+        """The rows of blocks first to last - 1, where they are kept in memory for several passes."""
+        return [*self.data.blocks(first, last, self.rows_of_block)]
+
+    def nodes(
+        self, first: int, last: int, loaded: Iterable[Rows] | None = None
+    ) -> list[tuple[tuple[int, int], Sums]]:
         """The sums of blocks first to last - 1, as nodes of the tree: what a worker does."""
         nodes: Nodes = {}
-        for index, rows in enumerate(self.data.blocks(first, last, self.rows_of_block), start=first):
+        blocks = self.data.blocks(first, last, self.rows_of_block) if loaded is None else loaded
+        for index, rows in enumerate(blocks, start=first):
             tree.put(nodes, 0, index, {**self.sums(rows), **self._exact(index, rows)})
         return [*nodes.items()]
 
@@ -115,12 +125,13 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         problem = self._problem(rows)
         kept = rows.labels if self.layer.targets.ignore_index is None else rows.labels[self._is_kept(rows)]
         sums["labels"] = np.bincount(kept, minlength=problem.n_classes)
+        if self.has_squares:
+            squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
+            masses = problem.targets.effective(problem.n_classes, np.dtype(np.float64)).sum(axis=-1)
+            sums["squares"] = np.asarray((masses * squares).sum())
         if rows.weights is not None:
-            sums["mass"] = (
-                problem.targets.soft.sum()
-                if self.layer.targets.class_weights is None
-                else (problem.targets.soft @ self.layer.targets.class_weights).sum()
-            )
+            of_classes = self.layer.targets.class_weights
+            sums["mass"] = np.sum(problem.targets.soft * (1 if of_classes is None else of_classes))
         has_bounds = self.claimed_in is not None
         evaluation = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         for name in self.names:
@@ -142,12 +153,12 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         chosen = [*here.values()]
         weights = None if rows.weights is None else rows.weights[chosen]
         problem = self._problem(Rows(rows.inputs[chosen], rows.labels[chosen], weights))
-        by = {name: METHODS[name].evaluate(problem, ("logits",)) for name in ("exact", "shortcut")}
-        parts = {**by, "bound": METHODS["shortcut"].bound(problem, ("logits",))}
+        by = {name: METHODS[name].evaluate(problem, ("logits",)).gradients for name in ("exact", "shortcut")}
+        by["bound"] = METHODS["shortcut"].bound(problem, ("logits",)).gradients
         sums = {}
-        for name, part in parts.items():
+        for name, gradients in by.items():
             sums[f"rows by {name}"] = np.zeros((n_exact, problem.n_classes))
-            sums[f"rows by {name}"][[*here]] = part.gradients["logits"]
+            sums[f"rows by {name}"][[*here]] = gradients["logits"]
         return sums
 
     def off_targets(self, arithmetic: Arithmetic) -> float:

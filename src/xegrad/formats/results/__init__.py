@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xegrad.computation import Computation
     from xegrad.descent import Descent, ExactLosses
     from xegrad.explanation import Explanation
-    from xegrad.full_batch import Total
+    from xegrad.full_batch import FullBatch, Total
     from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
     from xegrad.slip_page import Page
@@ -181,11 +181,10 @@ def _comparison(computation: Computation) -> Fields:
     }
 
 
-def of_data_set(total: Total, facts: Mapping[str, Any]) -> Fields:
+def of_data_set(asked: FullBatch, n_bad: int, facts: Mapping[str, Any]) -> Fields:
     """What is said of a data set beside a result."""
-    data = total.asked.data
-    counts = {"rows": total.n_rows, "bad_rows": total.n_bad or UNSET, "blocks": total.asked.n_blocks}
-    return {**counts, "files": [*data.paths], **facts}
+    counts = {"rows": asked.data.n_rows - n_bad, "bad_rows": n_bad or UNSET, "blocks": asked.n_blocks}
+    return {**counts, "files": [*asked.data.paths], **facts}
 
 
 def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, id: Any) -> Line:
@@ -206,7 +205,7 @@ def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, i
         method="shortcut",
         classes=UNSET if problem.classes is None else [*problem.classes],
         warnings=notes,
-        **of_data_set(total, facts),
+        **of_data_set(total.asked, total.n_bad, facts),
     )
     return objects(tree)[0]
 
@@ -295,9 +294,9 @@ def explain_result(explanation: Explanation, layout: Layout, *, id: Any) -> Any:
 
 
 def descend_result(
-    descent: Descent, losses: ExactLosses | None, layout: Layout, *, id: Any
+    descent: Descent, losses: ExactLosses | None, layout: Layout, *, id: Any, beside: Mapping[str, Any] = {}
 ) -> types.DescendResult:
-    """What `descend --json` prints; W in its own layout."""
+    """What `descend --json` prints; W in its own layout; `beside` is what is said of a data set."""
     from xegrad.descent import accuracy
 
     notes = list(descent.start.targets.warnings)
@@ -321,6 +320,7 @@ def descend_result(
         right_after=right[1],
         exact=UNSET if losses is None else _result(types.ExactLossesResult, losses),
         warnings=notes,
+        **dict.fromkeys(types.OfDataSet.__struct_fields__, UNSET) | dict(beside),
     )
 
 

@@ -234,7 +234,7 @@ class ExactLossesResult(msgspec.Struct):
     certified: bool
 
 
-class DescendResult(msgspec.Struct, kw_only=True):
+class DescendResult(OfDataSet, kw_only=True):
     """What `descend --json` prints."""
 
     schema: str
