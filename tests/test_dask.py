@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("distributed")
-pq = pytest.importorskip("pyarrow.parquet")
-
-import pyarrow as pa
-
 from xegrad import compute
 from xegrad.data_sets import in_files, in_memory
 from xegrad.engines import ENGINES, Running, dask
 from xegrad.errors import InputError, XegradError
 from xegrad.full_batch import FullBatch, Total, layer, total
 
+pytest.importorskip("distributed")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 pytestmark = [pytest.mark.dask, pytest.mark.filterwarnings("ignore")]  # warnings of Dask are its own
 
 N_ROWS, N_INPUTS, N_CLASSES = 60_000, 150, 3  # blocks of 2048 rows
@@ -196,22 +194,24 @@ def test_a_task_that_ends_its_workers_is_given_up(
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "WAIT", 0.5)
-    with pytest.raises(XegradError, match=r"no scheduler of Dask answers at tcp://127\.0\.0\.1:9"):
-        with ENGINES["dask"].opened(scheduler="tcp://127.0.0.1:9"):
-            pass
+    opened = ENGINES["dask"].opened(scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(XegradError, match=r"no scheduler of Dask answers at tcp://127\.0\.0\.1:9"), opened:
+        pass
 
 
 def test_a_scheduler_that_goes_is_noticed(arrays: dict[str, Any], folders: dict[int, Path]) -> None:
     from distributed import LocalCluster
 
     these = asked(arrays, folders[4])
-    with LocalCluster(n_workers=1, dashboard_address=None) as cluster:
-        with ENGINES["dask"].opened(scheduler=cluster.scheduler_address) as foreign:
-            parts = foreign.map(slow_nodes, these, [(k, k + 1) for k in range(these.n_blocks)])
-            next(parts)
-            cluster.close()
-            with pytest.raises(XegradError, match="has gone"):
-                [*parts]
+    with (
+        LocalCluster(n_workers=1, dashboard_address=None) as cluster,
+        ENGINES["dask"].opened(scheduler=cluster.scheduler_address) as foreign,
+    ):
+        parts = foreign.map(slow_nodes, these, [(k, k + 1) for k in range(these.n_blocks)])
+        next(parts)
+        cluster.close()
+        with pytest.raises(XegradError, match="has gone"):
+            list(parts)
 
 
 def test_workers_that_differ_are_named() -> None:
@@ -226,7 +226,7 @@ def test_workers_that_differ_are_named() -> None:
         def run(self, *_: Any, **__: Any) -> dict[str, Any]:
             return {f"tcp://{k}": of_worker for k, of_worker in enumerate(self.found)}
 
-    with pytest.raises(XegradError, match="the worker tcp://0 has xegrad 0.0.1, and this is"):
+    with pytest.raises(XegradError, match=r"the worker tcp://0 has xegrad 0\.0\.1, and this is"):
         dask._checked(Client({**one, "xegrad": "0.0.1"}))
     with pytest.raises(XegradError, match="the worker tcp://0 cannot use xegrad"):
         dask._checked(Client(ModuleNotFoundError("No module named 'xegrad'")))

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.errors import listed
+from xegrad.naming import source_name
 from xegrad.targets import Array
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
             begin, end = end, end + file.n_rows
             if begin < stop and end > start:
                 files.append(file.path)
-        return f" of the data set, in {listed(files)}" if files else " of the data set"
+        more = f" and {len(files) - 1} more" if files[1:] else ""
+        return f" of the data set, in {source_name(files[0])}{more}" if files else " of the data set"
 
     def pieces(self) -> Iterator[int]:
         """The rows of each piece that is read at a time, in their order."""

@@ -10,7 +10,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -55,11 +54,13 @@ class Dask:
         futures = self._submitted(function, shared, runs, kept)
         try:
             with self._faults(shared, runs, futures):
-                for batch in as_completed(futures, loop=self._client.loop, with_results=True).batches():
-                    for future, (of_worker, result) in batch:
-                        _check_same(of_worker, self._fingerprint)
-                        future.release()
-                        yield result
+                for future, answer in as_completed(futures, loop=self._client.loop, with_results=True):
+                    if isinstance(answer, BaseException):  # of a task that is dropped
+                        raise answer
+                    of_worker, result = answer
+                    _check_same(of_worker, self._fingerprint)
+                    future.release()
+                    yield result
         finally:
             with suppress(Exception):
                 self._client.cancel(futures, force=True)
@@ -96,6 +97,7 @@ class Dask:
     def _faults(self, shared: Any, runs: Sequence[Run], futures: Sequence[Any]) -> Iterator[None]:
         """What Dask raises within the block, in a sentence."""
         from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
         from distributed.comm.core import CommClosedError
 
         try:
@@ -111,7 +113,7 @@ class Dask:
             raise XegradError(
                 "a worker has not enough memory for its blocks; give it more, or more workers"
             ) from None
-        except (CancelledError, CommClosedError):
+        except (FutureCancelledError, CommClosedError):
             raise XegradError("the scheduler of Dask has gone, or has dropped the tasks") from None
 
     @property

@@ -136,7 +136,9 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
             sums["squares"] = np.asarray((masses * squares).sum())
         if rows.weights is not None:
             of_classes = self.layer.targets.class_weights
-            sums["mass"] = np.sum(problem.targets.soft * (1 if of_classes is None else of_classes))
+            sums["mass"] = np.sum(
+                rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
+            )
         has_bounds = self.claimed_in is not None
         evaluation = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         for name in self.names:
