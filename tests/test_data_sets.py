@@ -403,6 +403,23 @@ def test_a_file_that_is_cut_short_or_holds_something_else_is_one_line(suffix: st
     assert str(path) in error_of([path])
 
 
+def test_text_of_numpy_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    write_npy(tmp_path / "a.npy", {"x": [1.0], "label": ["cat"]})
+    data = bytearray((tmp_path / "a.npy").read_bytes())
+    data[-1] = 255
+    (tmp_path / "a.npy").write_bytes(data)
+    assert error_of([tmp_path / "a.npy"]).endswith("a label has a character that is none of Unicode")
+
+
+@pytest.mark.parametrize("text", ['{"x": 1,\n"label": 2}\n', '{"x": 1, "label": 2}{"x": 1, "label": 2}\n'])
+def test_a_line_of_ndjson_is_one_object(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"x": 3, "label": 0}\n' + text)
+    data = data_sets.in_files([str(path)], "label", 3)
+    assert read(data).inputs.tolist() == [[3.0]]
+    assert read(data).n_bad == data.n_rows - 1 == text.count("\n")
+
+
 def test_bytes_that_changed_within_a_page_are_noticed_by_its_checksum(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     columns = {"x": np.random.default_rng(0).normal(size=1000).tolist(), "label": 1000 * [0]}
@@ -414,10 +431,13 @@ def test_bytes_that_changed_within_a_page_are_noticed_by_its_checksum(tmp_path: 
     assert "crc" in error_of([path]).lower()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_ndjson(tmp_path / "a.ndjson", table(1))
-    (tmp_path / "a.ndjson").chmod(0)
+
+    def refused(*_: Any) -> None:  # as to anybody but root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
     assert error_of([tmp_path]) == f"{tmp_path}/a.ndjson may not be read: permission denied"
 
 

@@ -51,13 +51,13 @@ def in_files(
     InputError
         What names no file, a file that cannot be read, or one whose columns do not fit.
     """
-    names = expanded(paths, FORMATS)
+    names = expanded([*map(str, paths)], FORMATS)
     kind = _format(names)
     module = kind.load()
     files, tables = [], {}
     for path in names:
-        listed_as = mark(path)
         with opened(path, kind.name) as file:
+            listed_as = mark(path)
             found, pieces = module.listed(file)
             tables[path] = _types(found)
         files.append(File(path, listed_as, tuple(piece for piece in pieces if piece.n_rows)))
