@@ -11,7 +11,6 @@ from xegrad.data_sets.labels import Labels, classes_of
 from xegrad.data_sets.reading import InFiles
 from xegrad.data_sets.sources import expanded, mark, opened
 from xegrad.errors import InputError, listed, shown
-from xegrad.vocabulary import count
 
 # What numbers the rows, as pandas writes it: no input unless it is asked for.
 _IS_INDEX = re.compile(r"|__index_level_\d+__")
@@ -157,9 +156,7 @@ def _check(
     numbers = [*inputs, *([] if weight is None else [weight])]
     for name, allowed in [(label, labels), *((name, NUMBERS) for name in numbers)]:
         if name not in types:
-            raise InputError(
-                f"{path} has no column {shown(name)}; its {count(len(types), 'column')} are {listed(types)}"
-            )
+            raise InputError(f"{path} has no column {shown(name)}; its columns are {listed(types)}")
         if types[name] not in allowed:
             expected = "whole numbers or text" if name == label else "numbers"
             raise InputError(f"{path}: column {shown(name)} holds {types[name]}; {expected} are expected")
