@@ -162,12 +162,12 @@ def test_a_column_that_does_not_fit_is_named_with_its_file(suffix: str, tmp_path
     WRITERS[suffix](paths[0], table(2))
     columns = table(2)
     WRITERS[suffix](paths[1], {"x1": columns["x1"], "label": columns["label"]})
-    assert error_of(paths) == f"{paths[1]} has no column 'x2'; its 2 columns are x1, label"
+    assert error_of(paths) == f"{paths[1]} has no column 'x2'; its columns are x1, label"
     WRITERS[suffix](paths[1], {**columns, "x2": ["far", "near"]})
     assert error_of(paths) == f"{paths[1]}: column 'x2' holds text; numbers are expected"
     WRITERS[suffix](paths[1], {**columns, "x3": [1.0, 2.0]})
     assert f"2.{suffix} has a column 'x3', which" in error_of(paths)
-    assert error_of(paths[:1], "labels").endswith("has no column 'labels'; its 3 columns are x1, x2, label")
+    assert error_of(paths[:1], "labels").endswith("has no column 'labels'; its columns are x1, x2, label")
     assert "'x1' is asked for twice" in error_of(paths[:1], columns=["x1", "x1"])
     assert "'label' is asked for twice" in error_of(paths[:1], columns=["x1", "label"])
 
@@ -326,7 +326,7 @@ def test_cells_of_csv_are_read_one_by_one_where_one_is_no_number(tmp_path: Path)
     path.write_text('x,"a,b",label\n1,2,0\n\nNA,2,0\n"+3", .5 ,1\n1\r\n\r\n1,2,"c\nd"\n1e3,"4",2')
     assert bad_of(path) == [
         "a.csv: row 2 below the header: x is 'NA'; a number is expected",
-        "a.csv: row 4 below the header: it has 1 cells; the header has 3",
+        "a.csv: row 4 below the header: it has 1 cell; the header has 3",
         "a.csv: row 5 below the header: label 'c\\nd' is no index, and no classes are named",
     ]
     rows = read(data_sets.in_files([str(path)], "label", 3))
@@ -403,6 +403,31 @@ def test_a_file_that_is_cut_short_or_holds_something_else_is_one_line(suffix: st
     assert str(path) in error_of([path])
 
 
+def test_text_of_numpy_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    write_npy(tmp_path / "a.npy", {"x": [1.0], "label": ["cat"]})
+    data = bytearray((tmp_path / "a.npy").read_bytes())
+    data[-1] = 255
+    (tmp_path / "a.npy").write_bytes(data)
+    assert error_of([tmp_path / "a.npy"]).endswith("a label has a character that is none of Unicode")
+
+
+@pytest.mark.parametrize("text", ['{"x": 1,\n"label": 2}\n', '{"x": 1, "label": 2}{"x": 1, "label": 2}\n'])
+def test_a_line_of_ndjson_is_one_object(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"x": 3, "label": 0}\n' + text)
+    data = data_sets.in_files([str(path)], "label", 3)
+    assert read(data).inputs.tolist() == [[3.0]]
+    assert read(data).n_bad == data.n_rows - 1 == text.count("\n")
+
+
+def test_a_header_with_a_carriage_return_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.csv").write_bytes(b"x\r1,label\n1,0\n")
+    assert error_of([tmp_path]).startswith(
+        f"{tmp_path}/a.csv has lines that end with a carriage return alone"
+    )
+
+
 def test_bytes_that_changed_within_a_page_are_noticed_by_its_checksum(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     columns = {"x": np.random.default_rng(0).normal(size=1000).tolist(), "label": 1000 * [0]}
@@ -414,10 +439,13 @@ def test_bytes_that_changed_within_a_page_are_noticed_by_its_checksum(tmp_path: 
     assert "crc" in error_of([path]).lower()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_ndjson(tmp_path / "a.ndjson", table(1))
-    (tmp_path / "a.ndjson").chmod(0)
+
+    def refused(*_: Any) -> None:  # as to anybody but root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
     assert error_of([tmp_path]) == f"{tmp_path}/a.ndjson may not be read: permission denied"
 
 

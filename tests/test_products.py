@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -239,7 +240,8 @@ np.savez(sys.stdout.buffer, *doubleword.nearest(high, low, left @ right))
 MACHINES = [
     {"OPENBLAS_NUM_THREADS": "1"},
     {"OPENBLAS_NUM_THREADS": "2"},
-    # Without fused operations, with them, and with 8 numbers at a time; a kernel that is not there is not chosen.
+    # Without fused operations, with them, and with 8 numbers at a time.  A kernel that the processor lacks is not
+    # chosen, or, by an old OpenBLAS, ends the process.
     *({"OPENBLAS_CORETYPE": kernel} for kernel in ("Nehalem", "Haswell", "SkylakeX")),
 ]
 
@@ -259,8 +261,11 @@ def test_certain_values_do_not_depend_on_threads_or_kernels(random: np.random.Ge
             input=sent.getvalue(),
             capture_output=True,
             env={**os.environ, **machine},
-            check=True,
+            check=False,
         )
+        if child.returncode == -signal.SIGILL and machine == MACHINES[-1]:
+            continue
+        child.check_returncode()
         values, certain = np.load(io.BytesIO(child.stdout)).values()
         assert certain.mean() > 0.999
         assert (values[:5] == nearest_floats)[certain[:5]].all()

@@ -39,7 +39,16 @@ def type_name(pa: Any, kind: Any) -> str:
 def batch(pa: Any, record_batch: Any, numbers: Sequence[str], label: str) -> Batch:
     """The columns of a batch of records."""
     faults: dict[int, str] = {}
-    columns = [_numbers(pa, record_batch.column(name), name, faults) for name in numbers]
+    columns: Any
+    table = record_batch.select([*numbers])
+    if numbers and all(
+        column.type in (pa.float32(), pa.float64()) and not column.null_count for column in table.columns
+    ):
+        columns = table.to_tensor(row_major=True).to_numpy().T  # several times as fast as column by column
+    else:
+        columns = [
+            _numbers(pa, column, name, faults) for name, column in zip(numbers, table.columns, strict=True)
+        ]
     labels = _labels(pa, record_batch.column(label), label, faults)
     return Batch(record_batch.num_rows, columns, labels, faults)
 

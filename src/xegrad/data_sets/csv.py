@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from xegrad.arrays import has_large
-from xegrad.data_sets import Piece
+from xegrad.data_sets import Piece, lines
 from xegrad.data_sets.arrow import batch, imported
 from xegrad.data_sets.formats import Batch, Columns, of_cells, rows_of_batch, type_of
-from xegrad.data_sets.lines import spans
 from xegrad.errors import InputError
+from xegrad.vocabulary import count
 
 LONGEST_HEADER = 2**24  # bytes
 SEEN = 2**20  # bytes in which the types of columns are looked for
@@ -25,10 +25,10 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
     names, start = _header(file)
     if not names:
         return [], []
-    pieces = [*spans(file, start, has_quotes=True)]
+    pieces = [*lines.spans(file, start, has_quotes=True)]
     file.seek(start)
     types = dict.fromkeys(range(len(names)), "nothing")
-    for row in csv.reader(io.StringIO(_text(file.read(SEEN)), newline="")):
+    for row in _rows(file.read(SEEN)):
         for k, cell in enumerate(row[: len(names)]):
             if types[k] == "nothing":
                 types[k] = type_of(cell)
@@ -94,20 +94,17 @@ def _by_cells(
     places = [names.index(name) for name in (*numbers, label)]
     size, n_rows = rows_of_batch(10 * len(names)), 0
     rows: list[list[str | None] | str] = []
-    try:
-        for cells in csv.reader(io.StringIO(_text(data), newline="")):
-            n_rows += bool(cells)
-            if not cells or n_rows <= first:
-                continue
-            if len(cells) == len(names):
-                rows.append([cells[place] or None for place in places])
-            else:
-                rows.append(f"it has {len(cells)} cells; the header has {len(names)}")
-            if len(rows) == size:
-                yield of_cells(rows, numbers, label)
-                rows = []
-    except csv.Error as error:
-        raise InputError(f"cannot be read as CSV: {error}") from None
+    for cells in _rows(data):
+        n_rows += bool(cells)
+        if not cells or n_rows <= first:
+            continue
+        if len(cells) == len(names):
+            rows.append([cells[place] or None for place in places])
+        else:
+            rows.append(f"it has {count(len(cells), 'cell')}; the header has {len(names)}")
+        if len(rows) == size:
+            yield of_cells(rows, numbers, label)
+            rows = []
     if rows:
         yield of_cells(rows, numbers, label)
 
@@ -120,10 +117,16 @@ def _header(file: IO[bytes]) -> tuple[list[str], int]:
         line += more
         if line.strip() and line.count(b'"') % 2 == 0:
             break
-    text = _text(line).removeprefix("\ufeff").strip("\r\n")
-    names = [name.strip() for name in next(csv.reader([text]), [])] if text.strip() else []
-    return names, len(line)
+    if not line.strip():
+        return [], len(line)
+    lines.count(line, has_quotes=True)
+    names = [cells for cells in _rows(line.removeprefix(b"\xef\xbb\xbf")) if cells]
+    return [name.strip() for name in names[0]], len(line)
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+def _rows(data: bytes) -> Iterator[list[str]]:
+    """The cells of each line; none of one that is blank."""
+    try:
+        yield from csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
+    except csv.Error as error:
+        raise InputError(f"cannot be read as CSV: {error}") from None

@@ -28,7 +28,7 @@ WHOLE = frozenset({"whole number", *(f"{sign}int{8 * n}" for sign in ("", "u") f
 NUMBERS = FLOATS | WHOLE | {"nothing"}
 LABELS = WHOLE | {"text", "nothing"}
 
-BATCH = 2**22  # bytes of the numbers that are read at a time
+BATCH = 2**23  # bytes of the numbers that are read at a time: with fewer a table of many columns takes longer
 LONGEST_WHOLE = 1100  # bits of a whole number that may be one of float64
 SPAN = 2**25  # bytes of a piece of a file that has none of its own
 
@@ -48,10 +48,13 @@ class Names(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some rows of a file by columns: of numbers, as they were asked for, and of the labels."""
+    """Some rows of a file by columns: of numbers, as they were asked for, and of the labels.
+
+    Where the numbers are one array (columns, rows) it is of floats, and its transpose is in C order.
+    """
 
     n_rows: int
-    numbers: Sequence[NDArray[Any]]
+    numbers: Sequence[NDArray[Any]] | NDArray[Any]
     labels: NDArray[Any] | Names
     faults: Faults
 

@@ -11,7 +11,6 @@ from xegrad.data_sets.labels import Labels, classes_of
 from xegrad.data_sets.reading import InFiles
 from xegrad.data_sets.sources import expanded, mark, opened
 from xegrad.errors import InputError, listed, shown
-from xegrad.vocabulary import count
 
 # What numbers the rows, as pandas writes it: no input unless it is asked for.
 _IS_INDEX = re.compile(r"|__index_level_\d+__")
@@ -51,13 +50,13 @@ def in_files(
     InputError
         What names no file, a file that cannot be read, or one whose columns do not fit.
     """
-    names = expanded(paths, FORMATS)
+    names = expanded([*map(str, paths)], FORMATS)
     kind = _format(names)
     module = kind.load()
     files, tables = [], {}
     for path in names:
-        listed_as = mark(path)
         with opened(path, kind.name) as file:
+            listed_as = mark(path)
             found, pieces = module.listed(file)
             tables[path] = _types(found)
         files.append(File(path, listed_as, tuple(piece for piece in pieces if piece.n_rows)))
@@ -157,9 +156,7 @@ def _check(
     numbers = [*inputs, *([] if weight is None else [weight])]
     for name, allowed in [(label, labels), *((name, NUMBERS) for name in numbers)]:
         if name not in types:
-            raise InputError(
-                f"{path} has no column {shown(name)}; its {count(len(types), 'column')} are {listed(types)}"
-            )
+            raise InputError(f"{path} has no column {shown(name)}; its columns are {listed(types)}")
         if types[name] not in allowed:
             expected = "whole numbers or text" if name == label else "numbers"
             raise InputError(f"{path}: column {shown(name)} holds {types[name]}; {expected} are expected")

@@ -12,7 +12,7 @@ from msgspec.structs import astuple
 from xegrad.arrays import has_large
 from xegrad.data_sets import Piece
 from xegrad.data_sets.formats import Batch, Columns, Names, of_cells, text_of, type_of
-from xegrad.data_sets.lines import spans
+from xegrad.data_sets.lines import count, spans
 from xegrad.errors import InputError
 
 SEEN = 2**20  # bytes in which columns are looked for
@@ -56,7 +56,10 @@ def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label
         n_rows = 0
         for some in _chunks(file, piece.stop - piece.start):
             try:
-                batch = _at_once(decoder.decode_lines(some), len(numbers))
+                rows = decoder.decode_lines(some)
+                if len(rows) != count(some, has_quotes=False):  # an object of two lines, or two on one
+                    raise _DoubtError
+                batch = _at_once(rows, len(numbers))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _DoubtError):
                 batch = of_cells(
                     [_cells(line, names) for line in some.split(b"\n") if line.strip(b"\r")], numbers, label

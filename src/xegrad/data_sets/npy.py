@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +15,8 @@ from numpy.typing import NDArray
 from xegrad.data_sets import Piece
 from xegrad.data_sets.formats import SPAN, Batch, Columns, Names, rows_of_batch
 from xegrad.errors import InputError
+
+MOST_COLUMNS = 2**20
 
 
 class _Header(NamedTuple):
@@ -63,7 +68,12 @@ def _header(file: IO[bytes]) -> _Header:
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read_header is None:
         raise InputError(f"is NPY of version {'.'.join(map(str, version))}; 1.0 or 2.0 is expected")
-    header = _Header(*read_header(file), file.tell())
+    with warnings.catch_warnings():  # of a header that Python 2 wrote, or that is none
+        warnings.simplefilter("ignore")
+        try:
+            header = _Header(*read_header(file), file.tell())
+        except TokenError:  # of brackets that do not end
+            raise InputError("cannot be read as NPY: its header ends within brackets") from None
     if header.dtype.hasobject:
         raise InputError("holds Python objects, which may run any program and are never read")
     n_axes = 1 if header.dtype.names else 2
@@ -71,6 +81,8 @@ def _header(file: IO[bytes]) -> _Header:
         raise InputError(
             f"has the shape {header.shape}; rows of numbers (rows, columns), or of records (rows,), are expected"
         )
+    if n_axes == 2 and header.shape[1] > MOST_COLUMNS:
+        raise InputError(f"has {header.shape[1]} columns; at most {MOST_COLUMNS} are expected")
     expected = header.start + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
     if (size := file.seek(0, 2)) != expected:
         raise InputError(
@@ -99,6 +111,11 @@ def _values(file: IO[bytes], header: _Header, first: int, n: int) -> NDArray[Any
 def _labels(labels: NDArray[Any]) -> NDArray[Any] | Names:
     if labels.dtype.kind != "U":
         return labels
+    labels = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    if (
+        len(labels) and labels.view(np.uint32).max() > sys.maxunicode
+    ):  # of which Python makes text that it cannot use
+        raise InputError("cannot be read as NPY: a label has a character that is none of Unicode")
     texts, codes = np.unique(labels, return_inverse=True)
     return Names(codes, texts.tolist() or [""])
 

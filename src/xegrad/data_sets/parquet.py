@@ -10,7 +10,7 @@ from xegrad.data_sets import Piece
 from xegrad.data_sets.arrow import batch, imported, type_name
 from xegrad.data_sets.formats import Batch, Columns, rows_of_batch
 
-BUFFER = 2**17  # bytes of a column that are read at a time, not the whole of its row group
+BUFFER = 2**16  # bytes of a column that are read at a time, not the whole of its row group
 
 
 def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:

@@ -113,15 +113,18 @@ class _Block:
         self,
         file: File,
         row: int,
-        numbers: Sequence[NDArray[Any]],
+        numbers: Sequence[NDArray[Any]] | NDArray[Any],
         labels: NDArray[np.intp],
         faults: Faults,
         some: slice,
     ) -> None:
         """Some rows of a batch, which begins at a row of a file."""
         here = slice(self._n, self._n + some.stop - some.start)
-        for k in range(self._data.n_inputs):
-            self._inputs[here, k] = numbers[k][some]
+        if isinstance(numbers, np.ndarray):
+            self._inputs[here] = numbers.T[some, : self._data.n_inputs]
+        else:
+            for k in range(self._data.n_inputs):
+                self._inputs[here, k] = numbers[k][some]
         self._labels[here] = labels[some]
         if self._weights is not None:
             self._weights[here] = numbers[-1][some]
@@ -171,10 +174,10 @@ def _not_finite(value: float) -> str:
     return "NaN" if value != value else f"{'-' * (value < 0)}infinity"
 
 
-def _not_held(numbers: Sequence[NDArray[Any]], names: Sequence[str]) -> Faults:
+def _not_held(numbers: Sequence[NDArray[Any]] | NDArray[Any], names: Sequence[str]) -> Faults:
     """The rows with a whole number that float64 does not hold."""
     faults: dict[int, str] = {}
-    for name, column in zip(names, numbers, strict=True):
+    for name, column in () if isinstance(numbers, np.ndarray) else zip(names, numbers, strict=True):
         if column.dtype.kind not in "iu" or column.dtype.itemsize < 8 or not len(column):
             continue
         if column.max() > WHOLE or column.min() < -WHOLE:
