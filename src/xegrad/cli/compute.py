@@ -95,7 +95,7 @@ def command(
         # In a stream the exact values are there if they are asked for.
         wanted: Exact = exact if exact is not None else "auto" if methods else False
         answer = partial(_compute_lines, methods=methods, with_respect_to=with_respect_to, exact=wanted)
-        return stream.run("compute", request, output, answer)
+        return stream.run("compute", request, output, answer, rows)
     destination = output.destination(FORMS)
     if files := rows.files(request):
         return _of_data_set(request, rows, files, with_respect_to, destination)

@@ -64,6 +64,11 @@ class DataOptions(msgspec.Struct, frozen=True):
         str | None, option("ADDRESS", "Compute a data set on the cluster of Dask with this scheduler.")
     ] = None
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether any is asked for."""
+        return not (self.engine is None and self.workers is None and self.scheduler is None)
+
     def files(self, request: ProblemOptions) -> tuple[str, ...]:
         """The files of the data set; none where x is read whole.
 

@@ -305,7 +305,8 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 typer.echo(f"{usage}\nxegrad: no problem was given; see {path} -h", err=True)
                 return TROUBLE
             paths = arguments["request"].paths
-            places.check([*paths, *may_be_read], outputs)
+            if not (arguments["request"].is_stream and os.path.isdir(outputs["-o"] or "")):  # noqa: PTH112
+                places.check([*paths, *may_be_read], outputs)
             with memory.max_memory(arguments["request"].max_memory):
                 if len(paths) < 2 or arguments["request"].is_stream:
                     return command(**arguments)

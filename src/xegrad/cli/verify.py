@@ -195,7 +195,7 @@ def command(
             raise UsageError(
                 "each line of a stream brings its candidate, as gradient; --gradient and --loss are for one"
             )
-        return stream.run("verify", request, output, partial(_verify_lines, judging=judging))
+        return stream.run("verify", request, output, partial(_verify_lines, judging=judging), rows)
     destination = output.destination()
     if files := rows.files(request):
         return _of_data_set(request, judging, rows, files, destination)
