@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from xegrad.errors import listed
 from xegrad.targets import Array
 
 if TYPE_CHECKING:
@@ -96,6 +97,15 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
     def paths(self) -> tuple[str, ...]:
         """Those of the files."""
         return tuple(file.path for file in self.files)
+
+    def places(self, start: int, stop: int) -> str:
+        """The files that rows start to stop - 1 are in, for a message."""
+        files, end = [], 0
+        for file in self.files:
+            begin, end = end, end + file.n_rows
+            if begin < stop and end > start:
+                files.append(file.path)
+        return f" of the data set, in {listed(files)}" if files else " of the data set"
 
     def pieces(self) -> Iterator[int]:
         """The rows of each piece that is read at a time, in their order."""

@@ -100,6 +100,11 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The layer in this precision."""
         return self.layer.astype(self.dtype)
 
+    def described(self, first: int, last: int) -> str:
+        """Which rows those of blocks first to last - 1 are."""
+        start, stop = first * self.rows_of_block, min(last * self.rows_of_block, self.data.n_rows)
+        return f"rows {start + 1:,} to {stop:,}{self.data.places(start, stop)}"
+
     def load(self, first: int, last: int) -> list[Rows]:
         """The rows of blocks first to last - 1, where they are kept in memory for several passes."""
         return [*self.data.blocks(first, last, self.rows_of_block)]
