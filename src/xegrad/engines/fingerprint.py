@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import platform
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from xegrad.errors import InputError
@@ -16,6 +18,7 @@ def one_thread() -> None:
 
     It is set once, since tasks in other threads of the process may be in the middle of a product.
     """
+    importlib.import_module("numpy")  # which brings its BLAS
     _threadpoolctl().threadpool_limits(limits=1, user_api="blas")
 
 
@@ -25,15 +28,20 @@ def fingerprint() -> Mapping[str, Any]:
     import numpy as np
 
     blas = [info for info in _threadpoolctl().threadpool_info() if info["user_api"] == "blas"]
+    folder = str(
+        Path(np.__file__).parent
+    )  # numpy, beside which is numpy.libs: others may have brought a BLAS, too
+    blas = [info for info in blas if info["filepath"].startswith(folder)] or blas
     libraries = [f"{info['internal_api']} {info['version']}" for info in blas]
     kernels = [str(info.get("architecture", "")) for info in blas]
-    features = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    features = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return {
-        "xegrad": import_module("xegrad").__version__,
+        "xegrad": importlib.import_module("xegrad").__version__,
         "numpy": np.__version__,
         "blas": ", ".join(libraries),
         "kernel": ", ".join(kernels),
-        "cpu_features": list(features),
+        "machine": platform.machine(),
+        "cpu_features": list(features),  # for which numpy has code that it chooses, as it starts
     }
 
 
