@@ -7,8 +7,7 @@
 what people write: pyarrow's batches, numpy, one thread of BLAS.  The goals: this process 1.15 times the loop, two
 workers of Dask 0.8 times on two processors, `verify` 1.8 times `compute`, with two workers killed 1.5 times what it
 takes otherwise, and no more a row at ten times as many rows (1.1 times).  Memory: 300 MiB a worker for 20 inputs, 800
-for
-784, the same whatever the rows, and 400 MiB for the client.
+for 784, the same whatever the rows, and 400 MiB for the client.
 """
 
 from __future__ import annotations

@@ -172,6 +172,17 @@ def test_a_column_that_does_not_fit_is_named_with_its_file(suffix: str, tmp_path
     assert "'label' is asked for twice" in error_of(paths[:1], columns=["x1", "label"])
 
 
+def test_a_column_that_is_text_in_the_first_file_alone_is_no_input_in_silence(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "1.csv").write_text("x1,name,label\n1,a,0\n")
+    (tmp_path / "2.csv").write_text("x1,name,label\n")
+    assert data_sets.in_files([str(tmp_path)], "label", 3).n_inputs == 1
+    (tmp_path / "2.csv").write_text("x1,name,label\n1,2,0\n")
+    assert error_of([tmp_path]).startswith(
+        f"{tmp_path}/2.csv: column 'name' holds numbers, and that of {tmp_path}/1.csv text; name the inputs"
+    )
+
+
 def test_a_label_that_is_a_float_is_refused_but_in_a_table_of_floats(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write_parquet(path, {"x": [1.0], "label": [1.0]})
@@ -195,6 +206,36 @@ def test_a_table_of_numpy_is_read_however_it_lies(order: Any, dtype: str, tmp_pa
     assert data.dtype == rows.inputs.dtype.name == ("float32" if dtype == "<f4" else "float64")
     assert rows.inputs.tolist() == numbers[:, [2, 1]].tolist()
     assert rows.labels.tolist() == numbers[:, 0].tolist()
+
+
+def test_types_of_parquet_are_read_without_rounding_or_refused(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    single, half = np.array([0.1, 0.2], np.float32), np.array([0.1, 0.2], np.float16)
+    labels = pa.array(["dog", "cat"]).dictionary_encode()
+    columns: Any = {
+        "x": single,
+        "h": half,
+        "k": pa.array([2**53 + 1, None]),
+        "w": [0.1, 0.2],
+        "label": labels,
+    }
+    write_parquet(path, columns)
+    rows = read(
+        data_sets.in_files([path], "label", 3, classes=ANIMALS, columns=["x", "h"], weight_column="w")
+    )
+    assert rows.inputs.T.tolist() == [single.tolist(), half.tolist()]
+    assert (rows.weights is not None and rows.weights.tolist(), rows.labels.tolist()) == ([0.1, 0.2], [1, 0])
+    rows = read(data_sets.in_files([path], "label", 3, classes=ANIMALS, columns=["x"], weight_column="w"))
+    assert (rows.inputs.dtype.name, rows.inputs.ravel().tolist()) == ("float32", single.tolist())
+    assert bad_of(path, classes=ANIMALS, columns=["k"]) == [
+        "a.parquet: row 1: k is 9007199254740993, which float64 does not hold",
+        "a.parquet: row 2: k is null",
+    ]
+    for values, kind in ((pa.array([1, 2], pa.date32()), "date32[day]"), ([True, False], "bool")):
+        write_parquet(path, {**columns, "d": values})
+        message = error_of([path], classes=ANIMALS, columns=["d"])
+        assert message == f"{path}: column 'd' holds {kind}; numbers are expected"
 
 
 def test_inputs_are_float32_if_all_of_all_files_are(tmp_path: Path) -> None:

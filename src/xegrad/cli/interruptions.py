@@ -17,7 +17,7 @@ Wait = Callable[[Callable[[], object]], object]
 def held() -> Iterator[Wait]:
     """Interruptions within the block come at its end: an exception in the middle of a fork would be lost.
 
-    What the block waits for it gives to `wait`, which they do interrupt.  None comes in another thread than the main one.
+    What the block waits for it gives to `wait`, which they do interrupt.  They come in the main thread alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda until: until()

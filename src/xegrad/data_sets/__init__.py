@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -137,7 +138,9 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
         return [*pairwise(cuts if cuts[-1] == n_blocks else [*cuts, n_blocks])]
 
 
-def in_files(paths: Sequence[str], label_column: str, n_classes: int, **options: Any) -> InFiles:
+def in_files(
+    paths: Sequence[str | PathLike[str]], label_column: str, n_classes: int, **options: Any
+) -> InFiles:
     """The rows of files, as `listing.in_files` says."""
     from xegrad.data_sets import listing
 

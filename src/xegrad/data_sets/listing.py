@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 
 from xegrad.data_sets import File
 from xegrad.data_sets.formats import FLOATS, FORMATS, LABELS, NUMBERS, Columns, Format, Names
@@ -19,7 +20,7 @@ Types = Mapping[str, str]  # of columns, by their names
 
 
 def in_files(
-    paths: Sequence[str],
+    paths: Sequence[str | PathLike[str]],
     label_column: str,
     n_classes: int,
     *,
@@ -76,10 +77,9 @@ def in_files(
     has_columns = {path: types for path, types in tables.items() if types}  # a file of no bytes has none
     for path, types in has_columns.items():
         _check(path, types, inputs, label, weight, may_be_float=kind.name == "NPY")
-        if columns is None and (more := [*_numbers(types, {label, weight, *inputs})]):
-            raise InputError(
-                f"{path} has a column {shown(more[0])}, which {first} has not; name the inputs with --columns"
-            )
+        if columns is None:
+            for name in _numbers(types, {label, weight, *inputs}):
+                _check_more(path, name, types[name], first, tables[first].get(name))
     is_single = all(types[name] == "float32" for types in has_columns.values() for name in inputs)
     data = InFiles(
         n_rows=sum(file.n_rows for file in files),
@@ -160,6 +160,19 @@ def _check(
         if types[name] not in allowed:
             expected = "whole numbers or text" if name == label else "numbers"
             raise InputError(f"{path}: column {shown(name)} holds {types[name]}; {expected} are expected")
+
+
+def _check_more(path: str, name: str, kind: str, first: str, kind_in_first: str | None) -> None:
+    """A column of numbers that is no input by default is one that no file has."""
+    if kind_in_first is None:
+        raise InputError(
+            f"{path} has a column {shown(name)}, which {first} has not; name the inputs with --columns"
+        )
+    if kind != "nothing":
+        raise InputError(
+            f"{path}: column {shown(name)} holds numbers, and that of {first} {kind_in_first}; "
+            "name the inputs with --columns"
+        )
 
 
 def _with_classes(data: InFiles, tables: Mapping[str, Types]) -> InFiles:

@@ -11,6 +11,7 @@ from xegrad.data_sets.arrow import batch, imported, type_name
 from xegrad.data_sets.formats import Batch, Columns, rows_of_batch
 
 BUFFER = 2**16  # bytes of a column that are read at a time, not the whole of its row group
+REMOTE_BUFFER = 2**20  # of which each is a request
 
 
 def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
@@ -36,5 +37,6 @@ def _opened(file: IO[bytes]) -> Any:
     from pyarrow.parquet import ParquetFile
 
     # A file of this machine is read by Arrow itself, without a copy through Python.
-    source = file.name if isinstance(file, io.BufferedReader) else file
-    return ParquetFile(source, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
+    is_here = isinstance(file, io.BufferedReader)
+    source, size = (file.name, BUFFER) if is_here else (file, REMOTE_BUFFER)
+    return ParquetFile(source, buffer_size=size, pre_buffer=False, page_checksum_verification=True)

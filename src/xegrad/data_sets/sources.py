@@ -52,6 +52,7 @@ def mark(path: str) -> str:
     """Text that changes when the file does: its size, and when it was written."""
     if "://" in path:
         fs, name = _file_system(path)
+        fs.invalidate_cache(name)
         return f"{fs.size(name)} {fs.ukey(name)}"
     status = Path(path).stat()
     return f"{status.st_size} {status.st_mtime_ns}"
@@ -65,7 +66,7 @@ def opened(path: str, kind: str, listed_as: str | None = None) -> Iterator[IO[by
             raise InputError("has changed since it was listed")
         if "://" in path:
             fs, name = _file_system(path)
-            file = fs.open(name, "rb")
+            file = fs.open(name, "rb", cache_type="none")  # each reader asks for many bytes at a time
         else:
             file = Path(path).open("rb")  # noqa: SIM115 (closed below)
         with file:
