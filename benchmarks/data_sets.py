@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -108,9 +109,9 @@ def written(n_rows: int, n_inputs: int) -> Iterator[str]:
             with pq.ParquetWriter(Path(folder) / f"part-{number}.parquet", schema) as file:
                 for start in range(0, count, group := max(1, GROUP // n_inputs)):
                     size = min(group, count - start)
-                    columns = [random.normal(size=size) for _ in names[:-1]]
-                    columns.append(random.integers(0, N_CLASSES, size))
-                    file.write_table(pa.table(dict(zip(names, columns, strict=True))), row_group_size=group)
+                    columns: dict[str, Any] = {name: random.normal(size=size) for name in names[:-1]}
+                    columns["label"] = random.integers(0, N_CLASSES, size)
+                    file.write_table(pa.table(columns), row_group_size=group)
         yield folder
 
 

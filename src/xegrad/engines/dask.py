@@ -249,10 +249,10 @@ def _answer(function: Callable[..., Any], shared: Any, first: int, last: int, ke
 def _sentence(error: BaseException, of_keys: Mapping[str, Run], shared: Any) -> str | None:
     """What has happened, if it is one of those things that happen."""
     from distributed import KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     if isinstance(error, KilledWorker):
-        run = of_keys.get(error.task)
+        run = of_keys.get(str(error.task))
         what = "what all tasks share" if run is None else shared.described(*run)
         n_workers = error.allowed_failures + 1
         return (
