@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xegrad import Claim, Problem, Targets, Tolerance, compute
+from xegrad import Claim, Problem, Targets, Tolerance, bounds, compute
 from xegrad.data_sets import Rows, in_memory
 from xegrad.errors import InputError
 from xegrad.full_batch import FullBatch, Total, layer, total, tree, verdict
@@ -299,6 +299,35 @@ def test_an_entry_that_the_bound_exceeds_is_never_right(random: np.random.Genera
     tolerance = Tolerance("float32")
     assert judged(data, right, tolerance) == UNDECIDED
     assert judged(data, right + 1.0, tolerance) == WRONG
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_blocks_that_are_exact_decide_any_order(random: np.random.Generator, options: dict[str, Any]) -> None:
+    data = Data(random, (900, 4, 3), 2.0, **options)
+    data.X[:3] *= 100
+    asked = data.asked("float64", has_exact=True)
+    exact = METHODS["exact"].evaluate(data.problem, BOTH)
+    summed = whole(asked)
+    for name in BOTH:
+        assert (np.abs(summed.gradients[name] - exact.gradients[name]) <= summed.error(name)).all()
+        assert (summed.error(name) <= 4 * np.spacing(np.abs(exact.gradients[name]))).all()
+    assert abs(summed.loss - float(exact.loss)) <= float(summed.error("loss")) <= 4 * np.spacing(summed.loss)
+    by_halves = SUMS["by halves"](data.X, data.residual("float64"))
+    assert outcome(summed, by_halves, Tolerance(terms=bounds.pairwise)) == RIGHT
+
+
+def test_the_rounding_of_the_tree_is_in_the_error(
+    random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xegrad.full_batch.MOST", 8)
+    monkeypatch.setattr("xegrad.full_batch.FEWEST", 1)
+    data = Data(random, (700, 4, 3), 2.0)
+    asked = data.asked("float64", has_exact=True)
+    assert asked.n_blocks == 88
+    summed, exact = whole(asked), METHODS["exact"].evaluate(data.problem, BOTH)
+    off = np.abs(summed.gradients["weights"] - exact.gradients["weights"])
+    assert (off <= summed.error("weights")).all()
+    assert (off > 1.5 * np.spacing(np.abs(exact.gradients["weights"]))).any()  # more than a division explains
 
 
 def test_some_rows_are_evaluated_exactly(random: np.random.Generator) -> None:

@@ -253,7 +253,16 @@ def _of_data_set(
         tolerance = tolerance_for(asked.layer, dtype, judging.tolerance(stored_as))
         arithmetic = verdict.claimed_in(tolerance)
     names = tuple(candidate.gradients) or ("weights",)
-    full_batch = FullBatch(asked.data, asked.layer, names, arithmetic, rows.skip_bad, judging.exact_rows)
+    has_exact = verdict.decides_exactly(asked.data, asked.layer, is_asked=judging.exact)
+    full_batch = FullBatch(
+        asked.data,
+        asked.layer,
+        names,
+        arithmetic,
+        skip_bad=rows.skip_bad,
+        n_exact=judging.exact_rows,
+        has_exact=has_exact,
+    )
     total, facts = data_set.total(full_batch, rows)
     verification = verdict.verify(total, candidate, tolerance, strict=judging.strict)
 

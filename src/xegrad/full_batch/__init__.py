@@ -23,6 +23,7 @@ from xegrad.errors import Faults, InputError, refuse
 from xegrad.full_batch import bound, tree
 from xegrad.full_batch.tree import Nodes, Sums
 from xegrad.methods import METHODS
+from xegrad.methods.exact import affording
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array, Targets, as_float
@@ -30,6 +31,7 @@ from xegrad.vocabulary import AXES, SYMBOLS, count
 
 BLOCK = 2**22  # bytes of X and Z in a block, which stay in the cache
 FEWEST, MOST = 2**6, 2**16  # rows of a block
+LOSS = "loss"
 
 
 class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -43,6 +45,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     names : gradients of W and b
     claimed_in : Arithmetic, optional
         That of a claim: then bounds are summed beside the gradients.
+    has_exact : bool
+        Blocks are evaluated exactly, so that their sums are off by the rounding of the tree alone.
     n_exact : int
         Of so many rows, evenly spaced, dL/dlogits is evaluated exactly, too.
     has_squares : bool
@@ -58,6 +62,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     skip_bad: bool = False
     n_exact: int = 0
     has_squares: bool = False
+    has_exact: bool = False
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -140,13 +145,22 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
                 rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
             )
         has_bounds = self.claimed_in is not None
-        evaluation = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
-        for name in self.names:
-            sums[name] = evaluation.gradients[name].astype(np.float64, copy=False)
-        sums["loss"] = np.asarray(evaluation.losses.sum(dtype=np.float64))
+        shortcut = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
+        evaluation = shortcut
+        if self.has_exact:
+            with affording(0.0):
+                evaluation = METHODS["exact"].evaluate(problem, self.names)
+        values = {**evaluation.gradients, LOSS: evaluation.losses.sum(dtype=np.float64)}
+        values |= {LOSS: evaluation.loss} if self.has_exact else {}
+        for name in (*self.names, LOSS):
+            sums[name] = np.asarray(values[name], dtype=np.float64)
+            if self.has_exact:
+                sums[bound.OFF + name] = (evaluation.errors or {}).get(
+                    name, np.spacing(np.abs(sums[name])) / 2
+                )
         if self.claimed_in is not None:
             off = self.off_targets(self.claimed_in)
-            sums |= bound.of_block(problem, evaluation, self.names, self.claimed_in, off)
+            sums |= bound.of_block(problem, shortcut, self.names, self.claimed_in, off)
         return sums
 
     def _exact(self, index: int, rows: Rows) -> Sums:
@@ -259,11 +273,17 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def error(self, name: str) -> Array:
         """How far what is here may be from the exact one: blocks, their tree, and the division."""
-        asked = self.asked
-        terms = min(asked.rows_of_block, asked.data.n_rows) + tree.depth(asked.n_blocks)
-        value = self.loss if name == "loss" else self.gradients[name]
-        here = PRECISIONS["float64"]
-        return here.rounding(np.abs(value), self.bound(name, terms, here))
+        asked, depth, here = self.asked, tree.depth(self.asked.n_blocks), PRECISIONS["float64"]
+        if asked.has_exact:
+            error = (
+                self.sums[bound.OFF + name] + bound.from_sums(self.sums, name, here, depth, 0.0)
+            ) / self.divisor
+        else:
+            error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
+        value = self.loss if name == LOSS else self.gradients[name]
+        return here.rounding(
+            np.abs(value), here.rounding(np.abs(value), error)
+        )  # of the divisor, and the division
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:

@@ -32,11 +32,8 @@ from xegrad.targets import Array
 
 INFLATION = 1.01  # for the rounding of the bound itself
 OF_EXP = 8  # u: what exp is off at most (4.10), and log
-SIZE, MOVED, FACTORS = (
-    "size of ",
-    "move of ",
-    "factors of ",
-)  # before the name of a gradient: A, D and sum |x|
+# Before the name of a gradient: A, D, sum |x|, and how far exact values are off.
+SIZE, MOVED, FACTORS, OFF = "size of ", "move of ", "factors of ", "error of "
 
 
 def off_targets(problem: Problem, arithmetic: Arithmetic, n_rows: int, *, has_weights: bool) -> float:

@@ -16,11 +16,14 @@ from msgspec.structs import replace
 
 from xegrad.claim import Claim, Claimed
 from xegrad.comparison import Comparison
+from xegrad.data_sets import DataSet
 from xegrad.errors import InputError
 from xegrad.full_batch import FullBatch, Total
 from xegrad.judgement import Judgement
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
+from xegrad.problem import Problem
+from xegrad.progress import LONG
 from xegrad.tolerance import Tolerance
 from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import count
@@ -40,6 +43,17 @@ def claimed_in(tolerance: Tolerance) -> Arithmetic:
             f"of a data set there is no bound for {what}; --dtype, --stored-as, --rtol and --atol are known"
         )
     return PRECISIONS[tolerance.precision]
+
+
+def decides_exactly(data: DataSet, layer: Problem, *, is_asked: bool) -> bool:
+    """Whether blocks are evaluated exactly: where that is asked for, or takes less than 10 s by estimate."""
+    from xegrad.methods import exact
+
+    asked = FullBatch(data, layer)
+    seconds = asked.n_blocks * exact.work(
+        min(asked.rows_of_block, data.n_rows), layer.n_inputs, layer.n_classes
+    )
+    return is_asked or seconds < LONG
 
 
 def verify(total: Total, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:
