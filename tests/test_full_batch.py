@@ -321,7 +321,8 @@ def test_the_rounding_of_the_tree_is_in_the_error(
 ) -> None:
     monkeypatch.setattr("xegrad.full_batch.MOST", 8)
     monkeypatch.setattr("xegrad.full_batch.FEWEST", 1)
-    data = Data(random, (700, 4, 3), 2.0)
+    data = Data(random, (700, 4, 3), 1e-3)
+    data.X[350:], data.y[350:] = -data.X[:350], data.y[:350]  # blocks that cancel
     asked = data.asked("float64", has_exact=True)
     assert asked.n_blocks == 88
     summed, exact = whole(asked), METHODS["exact"].evaluate(data.problem, BOTH)
