@@ -23,8 +23,9 @@ from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
 from xegrad import METHODS, SLIPS, InputError, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
-from xegrad.diagnosis import diagnose_loss
+from xegrad.diagnosis import diagnose_loss, hypotheses, search
 from xegrad.judgement import RIGHT, WRONG
+from xegrad.slips import formulas
 from xegrad.slips.formulas import in_format, smoothings
 from xegrad.slips.making import apply
 
@@ -52,6 +53,15 @@ def batch(seed: int = 0, n_rows: int = 4) -> Problem:
         random.normal(size=(n_rows, 3)),
         Targets(labels=np.arange(n_rows) % 4),
         random.normal(size=5),
+    )
+
+
+def random_batch(n_rows: int, n_inputs: int, n_classes: int) -> Problem:
+    random = np.random.default_rng(0)
+    return Problem(
+        random.normal(size=(n_inputs, n_classes)),
+        random.normal(size=(n_rows, n_inputs)),
+        Targets(labels=np.arange(n_rows) % n_classes),
     )
 
 
@@ -388,6 +398,14 @@ def test_smoothing_spread_over_the_other_classes_has_its_own_number() -> None:
     assert float(explanation.parameters["eps_of_others"]) == pytest.approx(0.1, rel=1e-9)
 
 
+def test_a_number_that_follows_from_another_has_six_digits() -> None:
+    """1/3 over all seven classes is 2/7 over the other six."""
+    problem = random_batch(3, 4, 7)
+    other = replace(problem, targets=replace(problem.targets, label_smoothing=1 / 3))
+    one = explained(problem, right(plain(other)))
+    assert (one.slips, one.texts["eps_of_others"]) == (("label-smoothed",), f"{2 / 7:.6g}")
+
+
 def test_weights_that_hardly_moved_are_updated_by_too_little_to_tell() -> None:
     (explanation,) = diagnose(SEED, exactly(SEED), SEED.weights).explanations
     assert explanation.slips == ("weights-updated",)
@@ -485,6 +503,19 @@ def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
     assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
 
 
+def test_a_factor_of_a_transposed_gradient_is_a_pair() -> None:
+    problem = batch()
+    for factor in (2.5, -2.5):
+        candidate = factor * exactly(problem).gradients["weights"].T
+        assert names_of(problem, candidate) == (("transposed", "scaled"),)
+
+
+def test_the_label_of_the_only_row_is_in_pairs_too() -> None:
+    problem = batch(n_rows=1)
+    other = replace(problem, targets=Targets(labels=np.array([3])))
+    assert names_of(problem, exactly(other).gradients["weights"].T) == (("wrong-label", "transposed"),)
+
+
 def explained(problem: Problem, candidate: Any, name: str = "weights") -> Any:
     """The first explanation."""
     return diagnose(problem, exactly(problem, name), candidate, with_respect_to=name).explanations[0]
@@ -527,6 +558,18 @@ def test_rows_that_the_gradient_does_not_determine_are_found_by_their_pattern() 
     anywhere[[1, 17, 30, 31, 60]] = 0
     assert explained(problem, problem.inputs.T @ last).parameters["rows"] == "59 60 61 62 63"
     assert names_of(problem, problem.inputs.T @ anywhere) == ()
+
+
+@pytest.mark.parametrize("name", ["weights", "bias", "logits"])
+def test_of_many_labels_those_that_the_columns_point_to_are_tried(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (hypotheses, formulas):
+        monkeypatch.setattr(module, "MOST_LABELS", 0)
+    problem = batch(n_rows=5)
+    other = replace(problem, targets=Targets(labels=np.array([0, 1, 4, 3, 0])))
+    one = explained(problem, exactly(other, name).gradients[name], name)
+    assert one.parameters == {"row": 2, "label": 2, "instead": 4}
 
 
 def test_labels_counted_from_one_say_so_and_from_minus_one_do_not() -> None:
@@ -806,6 +849,21 @@ def test_a_permutation_of_many_classes_is_found_among_all() -> None:
         random.normal(size=(4, 40)), random.normal(size=(3, 4)), Targets(labels=np.array([1, 2, 3]))
     )
     assert names_of(problem, permuted(plain(problem), random)) == (("classes-permuted",),)
+
+
+def test_of_seventeen_inputs_and_twenty_classes_sixteen_are_looked_at_first() -> None:
+    problem = random_batch(2, 17, 20)
+    assert names_of(problem, -exactly(problem).gradients["weights"]) == (("sign-flipped",),)
+
+
+@pytest.mark.parametrize(("most", "names"), [(12, (("transposed", "scaled"),)), (11, ())])
+def test_of_so_many_logits_no_pairs_are_sought(
+    most: int, names: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "HUGE", most)
+    problem = random_batch(3, 3, 4)
+    candidate = 2.5 * exactly(problem).gradients["weights"].T
+    assert names_of(problem, candidate) == names
 
 
 @pytest.mark.parametrize("n_rows", [1, 5])

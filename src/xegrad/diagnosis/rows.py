@@ -202,8 +202,7 @@ class _Rows:
         bits = np.clip(np.log2(np.where(parts > 0, parts, 1)), 0, AT_MOST)
         if self.has_classes:  # a row of an error of S sums to 0: one class follows from the others
             bits = np.delete(bits, bits.sum(axis=0).argmax(), axis=1)
-        if free_of_each:
-            bits = np.sort(bits, axis=0)[: max(0, len(bits) - free_of_each)]
+        bits = np.sort(bits, axis=0)[: max(0, len(bits) - free_of_each)]
         return float(bits.sum() - (bits.max(initial=0.0) if free else 0.0))
 
     # Rows whose whole residual is left out, or counted twice, or multiplied.
@@ -310,7 +309,7 @@ class _Rows:
         chosen: list[int] = []
         for _ in range(min(problem.n_inputs - 1, FEW, max(1, n_rows // 2))):
             left = error - inputs[chosen].T @ np.linalg.lstsq(inputs[chosen].T, error, rcond=None)[0]
-            taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths, nan=-1)
+            taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths)
             taken[chosen] = -1
             chosen.append(int(taken.argmax()))
             if self.all_fit(self._solved(inputs, scale, chosen), fitted=True):
