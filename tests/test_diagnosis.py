@@ -455,6 +455,12 @@ def test_an_order_of_its_own_is_spelled_out() -> None:
     assert explanation.parameters["order"] == "1 0 3 2 4"
 
 
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_all_zero_names_the_softmax_over_one_row_where_there_is_one(n_rows: int) -> None:
+    one = explained(random_batch(n_rows, 3, 4), np.zeros((3, 4)))
+    assert ("the derivative of a softmax over an axis of length one" in one.happened) is (n_rows == 1)
+
+
 def test_all_zero_says_that_the_problem_is_saturated() -> None:
     saturated = Problem(np.array([[46.05, 0.0, -1.0]]), np.array([[1.0]]), Targets(labels=np.array([0])))
     (explanation,) = diagnose(saturated, exactly(saturated), np.zeros((1, 3))).explanations
@@ -501,6 +507,14 @@ def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
     s = softmax(SEED.inputs @ SEED.weights)
     candidate = (SEED.inputs.T @ (softmax(s) - np.eye(5)[[2]])).T
     assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
+
+
+def test_another_denominator_is_in_no_pair() -> None:
+    """Though it comes near by itself: it is one of those that have too many forms."""
+    parts = plain(random_batch(3, 4, 5))
+    targets = (1 - 1e-12) * parts.Q + 1e-12 / 5 * parts.q
+    candidate = parts.X.T @ (parts.q * softmax(parts.Z) / 2 - targets)
+    assert names_of(random_batch(3, 4, 5), candidate) == ()
 
 
 def test_a_factor_of_a_transposed_gradient_is_a_pair() -> None:
@@ -854,6 +868,14 @@ def test_a_permutation_of_many_classes_is_found_among_all() -> None:
 def test_of_seventeen_inputs_and_twenty_classes_sixteen_are_looked_at_first() -> None:
     problem = random_batch(2, 17, 20)
     assert names_of(problem, -exactly(problem).gradients["weights"]) == (("sign-flipped",),)
+
+
+@pytest.mark.parametrize("decimals", [5, 6, 7])
+def test_decimals_of_small_numbers_are_decimals_of_float32_too(decimals: int) -> None:
+    problem = random_batch(4, 3, 5)
+    small = replace(problem, inputs=problem.inputs / 1000)
+    candidate = np.round(exactly(small).gradients["weights"].astype(np.float32), decimals)
+    assert names_of(small, candidate, tolerance=Tolerance(precision="float32")) == (("low-precision",),)
 
 
 @pytest.mark.parametrize(("most", "names"), [(12, (("transposed", "scaled"),)), (11, ())])
