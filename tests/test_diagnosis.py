@@ -509,6 +509,12 @@ def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
     assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
 
 
+def test_two_slips_of_the_layer_are_a_pair() -> None:
+    parts = plain(batch())
+    candidate = parts.X.T @ (parts.q * softmax(softmax(parts.X @ parts.W)) - parts.Q)
+    assert names_of(batch(), candidate) == (("bias-wrong", "softmax-twice"),)
+
+
 def test_another_denominator_is_in_no_pair() -> None:
     """Though it comes near by itself: it is one of those that have too many forms."""
     parts = plain(random_batch(3, 4, 5))
