@@ -250,7 +250,11 @@ def test_a_large_product_of_sizes_is_never_less(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", ["float64", "float32", "float16"])
 def test_a_format_is_that_of_numpy(name: str) -> None:
     info, one = np.finfo(name), PRECISIONS[name]
-    assert (one.u, one.eta, one.largest) == (info.eps / 2, info.smallest_subnormal, info.max)
+    assert [one.u, one.eta, one.largest] == [
+        float(info.eps) / 2,
+        float(info.smallest_subnormal),
+        float(info.max),
+    ]
 
 
 def test_bfloat16_is_the_upper_half_of_float32() -> None:
