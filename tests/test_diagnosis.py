@@ -639,6 +639,8 @@ def test_what_becomes_of_ignored_rows_is_told(reduction: str) -> None:
     inverted = np.where(ignored, s, 0)
     found = explained(problem, problem.inputs.T @ inverted)
     assert "the ignored rows alone count" in found.happened
+    assert found.wrong == "dz[y != ignore_index] = 0"
+    assert found.remedy == "Set the residual of the ignored rows to 0: dz[y == ignore_index] = 0."
 
 
 def test_ignored_rows_kept_in_a_mean_over_the_others_are_not_called_a_sum_of_targets() -> None:
@@ -699,6 +701,21 @@ def test_the_remedy_of_a_factor_is_that_of_this_factor() -> None:
     total = exactly(problem, "bias").gradients["bias"] * 4
     found = explained(problem, total, "bias")
     assert (found.wrong, found.right) == ("db = dz.sum(axis=0)", "db = dz.sum(axis=0) / B")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("weights", "dW = x.T @ dz"),
+        ("bias", "db = dz.sum(axis=0)"),
+        ("inputs", "dx = dz @ W.T"),
+        ("logits", "dz = (s - y)"),
+    ],
+)
+def test_the_wrong_line_is_that_of_the_gradient(name: str, made: str) -> None:
+    problem = batch()
+    averaged_twice = exactly(problem, name).gradients[name] / problem.n_rows
+    assert explained(problem, averaged_twice, name).wrong == f"{made} / B / B"
 
 
 def test_a_half_precision_gets_its_own_line_and_not_that_of_another() -> None:
