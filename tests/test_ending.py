@@ -80,6 +80,17 @@ def test_an_interruption_at_any_import_is_silent_and_has_its_status() -> None:
     assert ends(what, "compute", SEED) == [(128 + number, "") for _, number in cases]
 
 
+def test_an_interruption_before_the_command_runs_is_silent_too() -> None:
+    """While `signal` is imported, and after the import, where the script that pip writes has more to do."""
+    signals = "signal.signal(2, signal.default_int_handler)"
+    what = [
+        f"{signals}; del sys.modules['signal']; at('signal', kill(2))",
+        f"{signals}; import xegrad.__main__; kill(2)()",
+        "signal.signal(2, signal.SIG_IGN); import xegrad.__main__; kill(2)()",
+    ]
+    assert ends(what, "compute", SEED, "-q") == [(-2, ""), (-2, ""), (0, "")]
+
+
 def test_a_second_signal_does_not_interrupt_the_tidying_up() -> None:
     twice = "os.kill(os.getpid(), 2), os.kill(os.getpid(), 15)"
     lost = "type('Lost', (), {'__del__': lambda _: os.kill(os.getpid(), 2)})()"

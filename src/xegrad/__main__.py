@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import signal
+import _signal  # type: ignore[import-not-found]  # it is built in, where `signal` imports for milliseconds
 import sys
 import time
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    # Python's own handler ends with a traceback; the system's, until `run` is called, without a word.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import signal
 
 TYPE_CHECKING = False  # nothing slow is imported before interruptions are heard
 if TYPE_CHECKING:

@@ -143,11 +143,16 @@ def _read(descriptor: int) -> bytes:
 
 
 def split(chunk: Chunk, most: int) -> list[Chunk]:
-    """The lines of a chunk in chunks of so many at most."""
+    """The lines of a chunk in chunks of so many at most, without those of which all lines are empty."""
+    if chunk.refusal:
+        return [chunk]
     lines = chunk.text.split(b"\n")
+    starts = range(0, len(lines), most)
+    texts = (b"\n".join(lines[start : start + most]) for start in starts)
     return [
-        replace(chunk, text=b"\n".join(lines[start : start + most]), number=chunk.number + start)
-        for start in range(0, len(lines), most)
+        replace(chunk, text=text, number=chunk.number + start)
+        for start, text in zip(starts, texts, strict=True)
+        if text and not text.isspace()
     ]
 
 
