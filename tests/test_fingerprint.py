@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from xegrad.engines import fingerprint
 
-SHAPES = [*itertools.product((64, 1000, 2048, 8192), (8, 20, 100, 784), (3, 10, 32))]
+SHAPES = [*itertools.product((64, 1000, 2048, 4096), (8, 20, 100), (3, 10, 32, 100))]
 
 def bits():
     random = np.random.default_rng(18)

@@ -16,14 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from typing import Any
 from uuid import uuid4
 
 from xegrad import memory
 from xegrad.engines import Result, Run, Shared, fingerprint
 from xegrad.errors import InputError, XegradError, one_line, shown
+from xegrad.vocabulary import count
 
 WAIT = 10  # seconds for a scheduler, and for its first worker
+STARTING = 120  # seconds for the processes of this machine, or for another one where all are lost
 CLOSING = 3  # seconds
 KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
 TAKEN = 8  # results that come here at a time
@@ -34,7 +37,7 @@ CONFIG = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # or waits for memory that rows keep
     "distributed.deploy.lost-worker-timeout": "1 day",  # else one that takes 15 s to start again is given up
-    "distributed.scheduler.no-workers-timeout": "120s",  # and where none is left, that is said
+    "distributed.scheduler.no-workers-timeout": f"{STARTING}s",  # and where none is left, that is said
 }
 
 
@@ -168,10 +171,12 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
                 f"no scheduler of Dask answers at {scheduler}; {WAIT} s were waited{reason}"
             ) from None
         stack.callback(_close, client)
+        n_awaited, wait = (1, WAIT) if cluster is None else (len(cluster.worker_spec), STARTING)
         try:
-            client.wait_for_workers(1, timeout=WAIT)
+            client.wait_for_workers(n_awaited, timeout=wait)
         except TimeoutError:
-            raise XegradError(f"the scheduler at {scheduler} has no worker; {WAIT} s were waited") from None
+            where = "this machine" if scheduler is None else f"the scheduler at {scheduler}"
+            raise XegradError(f"{where} has not {count(n_awaited, 'worker')}; {wait} s were waited") from None
         yield Dask(client, is_foreign=scheduler is not None)
 
 
@@ -182,15 +187,17 @@ def _cluster(workers: int | None) -> Iterator[Any]:
 
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with tempfile.TemporaryDirectory(prefix="xegrad-", ignore_cleanup_errors=True) as folder:
-        cluster = LocalCluster(
-            n_workers=workers or n_processors,
-            threads_per_worker=1,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL + 1,
-            local_directory=folder,
-            preload=[__name__],
-        )
+        with _uninterrupted():
+            cluster = LocalCluster(
+                n_workers=0,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL + 1,
+                local_directory=folder,
+                preload=[__name__],
+            )
         try:
+            cluster.scale(workers or n_processors)
             yield cluster
         finally:
             for nanny in cluster.workers.values():  # which would wait for their tasks
@@ -201,13 +208,23 @@ def _cluster(workers: int | None) -> Iterator[Any]:
 
 
 def dask_setup(worker: Any) -> None:
-    """What Dask calls in each worker of `_cluster`, in its main thread.
-
-    A worker keeps the pages that a block frees for the next one.  An interruption is for the client, which ends them.
-    """
+    """What Dask calls in each worker of `_cluster`, which keeps the pages that a block frees for the next one."""
     memory.keep_pages()
     logging.disable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Threads that are started within the block, and processes of theirs, hear no Ctrl-C: it is for the client."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let them hear it again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
