@@ -183,17 +183,21 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
 @contextmanager
 def _cluster(workers: int | None) -> Iterator[Any]:
     """Processes of this machine with one thread each, which leave nothing behind; work in hand ends with the block."""
+    from dask import config
     from distributed import LocalCluster
 
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with tempfile.TemporaryDirectory(prefix="xegrad-", ignore_cleanup_errors=True) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="xegrad-", ignore_cleanup_errors=True)
+        )
+        stack.enter_context(config.set({"temporary-directory": folder}))
         with _uninterrupted():
             cluster = LocalCluster(
                 n_workers=0,
                 threads_per_worker=1,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL + 1,
-                local_directory=folder,
                 preload=[__name__],
             )
         try:
