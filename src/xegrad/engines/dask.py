@@ -27,7 +27,7 @@ from xegrad.vocabulary import count
 
 WAIT = 10  # seconds for a scheduler, and for its first worker
 STARTING = 120  # seconds for the processes of this machine, or for another one where all are lost
-CLOSING = 3  # seconds
+CLOSING = 1  # seconds
 KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
 TAKEN = 8  # results that come here at a time
 QUIET = ("distributed", "tornado", "asyncio")  # their loggers: what is wrong is raised
@@ -223,7 +223,7 @@ def _uninterrupted() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # which would let them hear it again
+    _start_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -245,6 +245,19 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in levels.items():
                 logger.setLevel(level)
+
+
+def _start_tracker() -> None:
+    """Python's tracker of what processes share: it lets threads that start it hear Ctrl-C, and warns as it ends."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _close(what: Any) -> None:
