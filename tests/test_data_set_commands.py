@@ -137,6 +137,14 @@ def test_what_nobody_can_tell_is_undecided(call: Call, files: Files) -> None:
     assert call("verify", "--gradient", path).status == 0
 
 
+def test_a_gradient_in_half_precision_was_computed_in_float32(call: Call, files: Files) -> None:
+    path = files.folder / "g.npy"
+    np.save(path, files.exact.gradients["weights"].astype(np.float16))
+    outcome = call("verify", "--gradient", path, "--dtype", "float16")
+    assert outcome.status == 0 and "correct for float32 stored as float16" in one_line(outcome)
+    assert call("verify", "--gradient", path, "--dtype", "float64").status == 1
+
+
 def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> None:
     saved = files.folder / "new.json"
     outcome = call("descend", "--steps", "3", "--save", saved, "--json")
@@ -164,6 +172,9 @@ def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> No
         (["--engine", "sparc"], "there is no engine 'sparc'"),
         (["--workers", "2", "--scheduler", "tcp://a:1"], "give one"),
         (["-x", "none-*.npy"], "none-*.npy: no file matches"),
+        (["--method", "chain,shortcut"], "--method chain,shortcut is of a problem in memory"),
+        (["--exact"], "--exact is of a problem in memory; a data set is computed by the shortcut"),
+        (["--time"], "--time is of a problem in memory"),
     ],
 )
 def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], sentence: str) -> None:
@@ -177,6 +188,7 @@ def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], s
     [
         ([], "of a data set a gradient or a loss is judged"),
         (["--loss", "1", "--confidence", "1e-9"], "of a data set there is no bound for a confidence"),
+        (["--loss", "1", "--dtype", "auto"], "--dtype auto is of a problem in memory"),
         (["--loss", "1", "--inputs-as", "bfloat16"], "of a data set there is no bound for mixed precision"),
         (["--gradient", "[[1, 2]]"], "the gradient is 1 x 2, but 4 x 3 is expected"),
     ],
