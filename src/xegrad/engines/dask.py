@@ -34,6 +34,8 @@ CONFIG = {
     "distributed.worker.memory.target": False,  # no worker writes to disk,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # or waits for memory that rows keep
+    "distributed.deploy.lost-worker-timeout": "1 day",  # else one that takes 15 s to start again is given up
+    "distributed.scheduler.no-workers-timeout": "120s",  # and where none is left, that is said
 }
 
 
@@ -250,6 +252,7 @@ def _sentence(error: BaseException, of_keys: Mapping[str, Run], shared: Any) -> 
     """What has happened, if it is one of those things that happen."""
     from distributed import KilledWorker
     from distributed.comm.core import CommClosedError
+    from distributed.scheduler import NoWorkerError
 
     if isinstance(error, KilledWorker):
         run = of_keys.get(str(error.task))
@@ -262,6 +265,8 @@ def _sentence(error: BaseException, of_keys: Mapping[str, Run], shared: Any) -> 
         return "a worker has not enough memory for its blocks; give it more, or take fewer workers"
     if isinstance(error, ImportError) and (error.name or "").startswith("xegrad"):
         return f"a worker cannot use this version of xegrad: {error}"
+    if isinstance(error, NoWorkerError):
+        return f"no worker is left, and none has come for {error.timeout:.0f} s"
     if isinstance(error, CancelledError | CommClosedError):
         return "the scheduler of Dask has gone, or has dropped the tasks"
     return None

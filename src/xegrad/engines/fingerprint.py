@@ -28,9 +28,8 @@ def fingerprint() -> Mapping[str, Any]:
     import numpy as np
 
     blas = [info for info in _threadpoolctl().threadpool_info() if info["user_api"] == "blas"]
-    folder = str(
-        Path(np.__file__).parent
-    )  # numpy, beside which is numpy.libs: others may have brought a BLAS, too
+    # That of numpy is in its folder, or beside it in numpy.libs; other packages may have brought their own.
+    folder = str(Path(np.__file__).parent)
     blas = [info for info in blas if info["filepath"].startswith(folder)] or blas
     libraries = [f"{info['internal_api']} {info['version']}" for info in blas]
     kernels = [str(info.get("architecture", "")) for info in blas]
