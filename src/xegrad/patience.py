@@ -1,8 +1,9 @@
 """An interruption ends a command within a fifth of a second, whatever code in C it meets.
 
 Python hears of a signal when it is back from C, which may take minutes.  Code in C that lets other threads run (BLAS,
-numpy, zlib) is watched by a thread, which ends the process if nothing moves and the processor is busy with it.  Code that does not (whatever makes
-objects of a large text) is run with the signals as the system has them: they end the process themselves.
+numpy, zlib) is watched by a thread, which ends the process if nothing moves while the processor is busy with it.  Code
+that does not (whatever makes objects of a large text) is run with the signals as the system has them: they end the
+process themselves.
 
 A library never ends a process: all of this is for a command, which calls `watch`.
 """
