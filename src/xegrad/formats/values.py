@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import chain, islice
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,11 @@ from numpy.typing import NDArray
 
 from xegrad import memory
 from xegrad.arrays import WHOLE, has_large, in_float64
-from xegrad.errors import LONGEST, InputError, listed, short, shown
+from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats import naming
 from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
-
-MOST_COMPARED = 1000  # words, for the one that is meant
 
 
 def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -137,12 +134,6 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return text.isascii() and "_" not in text
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is nearest, if one is near: of few words, none long, or it takes long to say."""
-    near = get_close_matches(word, islice(known, MOST_COMPARED), n=1) if len(word) <= LONGEST else []
-    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def vector(array: Array) -> Array:
