@@ -89,7 +89,7 @@ def test_compute_prints_the_loss_and_the_gradients_of_all_rows(call: Call, run: 
 def test_the_table_says_what_was_read_and_how(call: Call) -> None:
     text = one_line(call("compute"))
     assert f"mean over {N_ROWS} rows." in text
-    assert f"{N_ROWS} rows in 1 block of 65,536, by the engine local. 3 files:" in text
+    assert f"{N_ROWS} rows in 1 block of 65,536, by the engine local. 3 files, from" in text
     assert "W 4 inputs x 3 classes" in text and "dL/db" in text and ">" not in text
 
 
@@ -142,7 +142,6 @@ def test_a_gradient_in_half_precision_was_computed_in_float32(call: Call, files:
     np.save(path, files.exact.gradients["weights"].astype(np.float16))
     outcome = call("verify", "--gradient", path, "--dtype", "float16")
     assert outcome.status == 0 and "correct for float32 stored as float16" in one_line(outcome)
-    assert call("verify", "--gradient", path, "--dtype", "float64").status == 1
 
 
 def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> None:
