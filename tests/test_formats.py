@@ -286,6 +286,15 @@ def test_a_zip_of_something_else_and_a_text_called_npz_are_refused(run: Run, tmp
         assert "pickle" not in outcome.err
 
 
+def test_what_is_not_used_of_a_file_is_said_only_where_all_goes_well(run: Run) -> None:
+    layer = "sample_inputs/layer.npz"
+    failed = run("compute", "-W", layer)
+    assert failed.err.startswith("xegrad: there is no x and no label") and failed.err.count("\n") == 1
+    well = run("compute", "-W", layer, "-x", f"{layer}:x", "--labels", layer, "--transpose")
+    assert well.status == 0
+    assert well.err == f"xegrad: {layer} also holds b, gradient, loss and transpose, not used here\n"
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
 @pytest.mark.parametrize("data", [b"\0\1garbage", b"\xfe\xff\xfd\xfc"])
 def test_bytes_that_are_no_text_are_said_not_to_be_what_their_suffix_says(
