@@ -89,7 +89,18 @@ PROBLEMS = {
     "a decimal comma in CSV": ('x,a,b\n1,"1,5",3\n', "a decimal comma?"),
     "two labels in CSV": ("x,a\n1,2\nlabel,1\nlabel,1\n", "line 4: a second row 'label'"),
     "no label in CSV": ("x,a,b\n1,2,3\n", "there is no label"),
-    "an open quote in CSV": ('x,a,b\n1,"2,3\n', "malformed CSV"),
+    "an open quote in CSV": (
+        'x,a,b\n1,"2,3\n',
+        "line 2: malformed CSV: a quotation mark begins a cell, and none ends it",
+    ),
+    "a cell that goes on in CSV": (
+        'x,a,b\n1,"2"3,4\n',
+        "line 2: malformed CSV: a cell goes on after its last quotation mark",
+    ),
+    "a long cell in CSV": (
+        'x,a,b\n1,"' + "3" * 140_000 + '",4\n',
+        "line 2: malformed CSV: a cell has more than 131,072 characters; is a quotation mark missing?",
+    ),
     "brackets without end": ("[" * 100_000, "nested too deeply"),
     "JSON told to be CSV": ("\u00a0" + problem_json(), "this looks like JSON"),
     "a misspelt row in CSV": ("x,a\n1,2\nlables,1\n", "begin with label and bias"),
