@@ -205,7 +205,7 @@ def test_what_a_task_raises_is_what_the_caller_gets(engine: Running, asked: Full
     assert refusal.value.part == "label"
     with pytest.raises(InputError, match=r"^row \d+ has no label$"):
         engine.keep(refuse, None, runs)
-    with pytest.raises(XegradError, match="^a worker has not enough memory"):
+    with pytest.raises(XegradError, match=r"^a worker has not enough memory"):
         [*engine.map(fill, None, runs)]
     with pytest.raises(ZeroDivisionError):  # a bug
         [*engine.map(fail, None, runs)]
@@ -344,7 +344,7 @@ def test_a_scheduler_that_goes_is_noticed(foreign: str, scheduler: tuple[str, su
         answers = running.map(wait, None, [(k, k + 1) for k in range(100)])
         next(answers)
         scheduler[1].kill()
-        with pytest.raises(XegradError, match="^the scheduler of Dask has gone"):
-            [*answers]
-        with pytest.raises(XegradError, match="^the scheduler of Dask has gone"):
-            [*running.map(wait, None, [(0, 1)])]
+        with pytest.raises(XegradError, match=r"^the scheduler of Dask has gone"):
+            list(answers)
+        with pytest.raises(XegradError, match=r"^the scheduler of Dask has gone"):
+            list(running.map(wait, None, [(0, 1)]))
