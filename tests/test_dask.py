@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,7 @@ def test_files_that_only_this_process_sees_are_named_with_the_worker(foreign: st
             WITHOUT_XEGRAD,
             {},
             "^a worker cannot use this version of xegrad: ",
-            r"^the worker tcp://\S+ cannot use xegrad \S+: ModuleNotFoundError: ",
+            r"^the worker tcp://\S+ cannot use xegrad \S+: ModuleNotFoundError\(",
         ),
         (
             "import xegrad; xegrad.__version__ = '0.0.1'",
@@ -244,7 +245,7 @@ def test_files_that_only_this_process_sees_are_named_with_the_worker(foreign: st
         (
             "",
             {"OPENBLAS_CORETYPE": "Prescott"},
-            "^a worker has kernel 'Prescott', and others have ",
+            r"^a worker has kernel '\w+', and others have ",
             r"^the worker tcp://\S+ has kernel '\w+', and others have '\w+': their bits may differ$",
         ),
     ],
@@ -259,12 +260,14 @@ def test_a_worker_that_differs_is_named(
     with ENGINES["dask"].opened(scheduler=foreign) as running:
         arguments = (foreign, "--no-nanny", "--nthreads", "4", "--no-dashboard")
         process = start("worker", *arguments, first=first, **environment)
-        wait_for_workers(foreign, 2)
-        with pytest.raises(XegradError, match=late):
-            [*running.map(wait, None, [(k, k + 1) for k in range(64)])]
-    with pytest.raises(XegradError, match=early), ENGINES["dask"].opened(scheduler=foreign):
-        pass
-    process.kill()
+        try:
+            wait_for_workers(foreign, 2)
+            with pytest.raises(XegradError, match=late):
+                [*running.map(wait, None, [(k, k + 1) for k in range(64)])]
+            with pytest.raises(XegradError, match=early), ENGINES["dask"].opened(scheduler=foreign):
+                pass
+        finally:
+            process.kill()
     wait_for_workers(foreign, 1)
 
 
@@ -285,7 +288,7 @@ def work(shared, first, last):
     if first == 3 and not pathlib.Path(shared).exists():
         pathlib.Path(shared).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    if first > 9:
+    if first > 17:
         time.sleep(1000)
     return os.getpid()
 
@@ -293,7 +296,7 @@ if __name__ == "__main__":
     try:
         with ENGINES["dask"].opened(2) as engine:
             for done, pid in enumerate(engine.map(work, sys.argv[1], [(k, k + 1) for k in range(20)])):
-                if done == 9:
+                if done == 17:
                     print(engine.facts["retries"], *(nanny.pid for nanny in engine._client.cluster.workers.values()))
                     sys.stdout.flush()
     except KeyboardInterrupt:
@@ -345,6 +348,11 @@ def test_a_scheduler_that_goes_is_noticed(foreign: str, scheduler: tuple[str, su
         next(answers)
         scheduler[1].kill()
         with pytest.raises(XegradError, match=r"^the scheduler of Dask has gone"):
-            list(answers)
-        with pytest.raises(XegradError, match=r"^the scheduler of Dask has gone"):
-            list(running.map(wait, None, [(0, 1)]))
+            deque(answers, maxlen=0)
+
+
+def test_no_worker_that_is_left_is_said() -> None:
+    from distributed.scheduler import NoWorkerError
+
+    told = "no worker is left, and none has come for 120 s"
+    assert dask._sentence(NoWorkerError("a", 120.0), {}, None) == told

@@ -1,13 +1,12 @@
 """A cluster of Dask: processes of this machine, or those of a scheduler that is there already.
 
 Each run of blocks is a task, and so is what all of them share: the result of a task is made again where its worker is
-lost, which what is scattered is not.  Tasks are made of functions of Python's own, so the scheduler needs no xegrad.
+lost, which what is scattered is not.  Both travel as bytes, which any process can pass on: a scheduler needs no xegrad.
 """
 
 from __future__ import annotations
 
 import logging
-import operator
 import os
 import pickle
 import signal
@@ -16,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -88,10 +87,11 @@ class Dask:
         import cloudpickle
 
         self._n_calls += 1
-        name, submit = f"{self._name}-{self._n_calls}", self._client.submit
-        call = submit(pickle.loads, cloudpickle.dumps(partial(_answer, function, shared)), key=name)
-        of_runs = [run if kept is None else (*run, kept[k]) for k, run in enumerate(runs)]
-        return [submit(operator.call, call, *of_run, key=f"{name}-{k}") for k, of_run in enumerate(of_runs)]
+        name = f"{self._name}-{self._n_calls}"
+        of_all = self._client.submit(bytes, cloudpickle.dumps((function, shared)), key=f"{name}-shared")
+        of_runs = [[of_all] * len(runs), *zip(*runs, strict=True), *([] if kept is None else [kept])]
+        # Of keys that are one group, sent at once, Dask makes a queue; else all would go where what is shared is.
+        return self._client.map(_task(), *of_runs, key=[(name, k) for k in range(len(runs))])
 
     def _completed(self, futures: Sequence[Any]) -> Iterator[Sequence[Any]]:
         """A few at a time, in the order in which they are done."""
@@ -114,7 +114,7 @@ class Dask:
                     self._client.cancel(futures)
             if isinstance(error, _RefusedError):
                 raise self._refusal(error, function, shared) from None
-            of_keys = {future.key: run for future, run in zip(futures, runs, strict=True)}
+            of_keys = {str(future.key): run for future, run in zip(futures, runs, strict=True)}
             if sentence := _sentence(error, of_keys, shared):
                 raise XegradError(sentence) from None
             raise
@@ -143,7 +143,7 @@ class Dask:
         return {
             "engine": "dask",
             "workers": len(self._client.nthreads()),
-            "retries": sum(str(key).startswith(self._name) for key in keys),
+            "retries": sum(self._name in str(key) for key in keys),
             "fingerprint": self._fingerprint,
         }
 
@@ -236,9 +236,26 @@ class _RefusedError(Exception):
     """Of a task: what it raised that is for the user, its worker, and its run."""
 
 
-def _answer(function: Callable[..., Any], shared: Any, first: int, last: int, kept: Any = None) -> Any:
+def _task() -> Callable[..., Any]:
+    """What a worker calls, as a function within another: such a one travels as its code, and not by its name."""
+
+    def answer(*arguments: Any) -> Any:
+        from xegrad.engines import dask
+
+        return dask._answer(*arguments)
+
+    return answer
+
+
+@lru_cache(maxsize=1)
+def _loaded(pickled: bytes) -> Any:
+    return pickle.loads(pickled)
+
+
+def _answer(pickled: bytes, first: int, last: int, kept: Any = None) -> Any:
     """What a worker does: the function of a run, and what its bits depend on."""
     fingerprint.one_thread()
+    function, shared = _loaded(pickled)
     try:
         result = function(shared, first, last, *([] if kept is None else kept[1:]))
     except XegradError as error:
@@ -290,8 +307,7 @@ def _checked(client: Any) -> tuple[Mapping[str, Any], int]:
     of_all, room = None, 0
     for address, of_worker in sorted(client.run(_of_worker, on_error="return").items()):
         if isinstance(of_worker, Exception):
-            reason = f"{type(of_worker).__name__}: {of_worker}"
-            raise XegradError(f"the worker {address} cannot use xegrad {ours}: {reason}")
+            raise XegradError(f"the worker {address} cannot use xegrad {ours}: {of_worker}")
         its, limit = of_worker
         if its["xegrad"] != ours:
             raise XegradError(f"the worker {address} has xegrad {its['xegrad']}, and this is {ours}")
