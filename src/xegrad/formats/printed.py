@@ -324,7 +324,7 @@ def _lines(text: str, size: int | None) -> Printed:
     Names without commas are words: "-G" and "1e-5 *" are none.  A first line of 0, 1, ... is one of numbers where
     the others are not as many as expected.
     """
-    lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip(" \t\r\f\v,")]
+    lines = [line.strip().rstrip(",") for line in text.splitlines() if line.replace(",", " ").strip()]
     has_commas = "," in text
     try:
         cells = csv.reader(lines, skipinitialspace=True) if has_commas else map(str.split, lines)
