@@ -166,7 +166,7 @@ def main(counts: list[int]) -> None:
             )
     if len(a_row) > 1:
         rows.append(Row("a row, local", a_row[-1], a_row[0], 1.1))
-    report("Data sets", rows)
+    report("Data sets", rows, ROUNDS)
     with written(200_000, 784) as folder:
         worker, client = peaks(folder, 784)
         print(

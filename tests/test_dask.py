@@ -20,7 +20,7 @@ pytest.importorskip("distributed")
 
 import cloudpickle
 
-from xegrad.data_sets import in_memory
+from xegrad.data_sets import in_files, in_memory
 from xegrad.engines import ENGINES, Running, dask
 from xegrad.errors import InputError, XegradError
 from xegrad.full_batch import FullBatch, Total, layer, total
@@ -134,6 +134,43 @@ def test_four_threads_and_a_scheduler_without_xegrad_give_the_same_bits(
         assert running.facts["workers"] == 1
     with ENGINES["dask"].opened(scheduler=foreign) as running:  # it was left running
         assert [*running.map(pid, None, [(0, 1)])] != [os.getpid()]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, FullBatch]:
+    """The same rows as 1, 4 and 11 files of any length, one of them empty, in row groups of any length."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    random = np.random.default_rng(11)
+    X, y = random.normal(size=(200_000, 4)), random.integers(0, 3, 200_000)
+    W = layer(random.normal(size=(4, 3)))
+    asked = {0: FullBatch(in_memory(X, y), W)}
+    for n_files in (1, 4, 11):
+        folder = tmp_path_factory.mktemp("files")
+        cuts = np.sort(random.integers(0, len(X), n_files - 1))
+        cuts[1:2] = cuts[:1]
+        for k, (rows, labels) in enumerate(zip(np.split(X, cuts), np.split(y, cuts), strict=True)):
+            columns = {f"x{j}": rows[:, j] for j in range(4)} | {"label": labels}
+            pq.write_table(
+                pa.table(columns), folder / f"{k:02}.parquet", row_group_size=9973 + 1000 * n_files
+            )
+        asked[n_files] = FullBatch(in_files([str(folder)], "label", 3), W)
+    return asked
+
+
+@pytest.mark.parametrize("n_files", [1, 4, 11])
+def test_neither_files_nor_the_size_of_tasks_change_a_bit(
+    engine: Running, files: dict[int, FullBatch], n_files: int
+) -> None:
+    with ENGINES["local"].opened() as local:
+        of_arrays = files[0]
+        expected = bits(total(of_arrays, local.map(FullBatch.nodes, of_arrays, [(0, of_arrays.n_blocks)])))
+    asked = files[n_files]
+    assert len(asked.data.files) == n_files and asked.n_blocks == 4
+    assert any(not file.n_rows for file in asked.data.files) == (n_files > 1)
+    for runs in ([(k, k + 1) for k in range(4)], [(0, 4)], asked.data.runs(asked.rows_of_block, 2**20)):
+        assert bits(total(asked, engine.map(FullBatch.nodes, asked, runs))) == expected
+        with ENGINES["local"].opened() as local:
+            assert bits(total(asked, local.map(FullBatch.nodes, asked, runs))) == expected
 
 
 def pid(shared: Any, first: int, last: int) -> int:

@@ -89,7 +89,7 @@ def test_compute_prints_the_loss_and_the_gradients_of_all_rows(call: Call, run: 
 def test_the_table_says_what_was_read_and_how(call: Call) -> None:
     text = one_line(call("compute"))
     assert f"mean over {N_ROWS} rows." in text
-    assert f"{N_ROWS} rows in 1 block of 65,536, by the engine local. 3 files:" in text
+    assert f"{N_ROWS} rows in 1 block of 65,536, by the engine local. 3 files, from" in text
     assert "W 4 inputs x 3 classes" in text and "dL/db" in text and ">" not in text
 
 
@@ -137,6 +137,13 @@ def test_what_nobody_can_tell_is_undecided(call: Call, files: Files) -> None:
     assert call("verify", "--gradient", path).status == 0
 
 
+def test_a_gradient_in_half_precision_was_computed_in_float32(call: Call, files: Files) -> None:
+    path = files.folder / "g.npy"
+    np.save(path, files.exact.gradients["weights"].astype(np.float16))
+    outcome = call("verify", "--gradient", path, "--dtype", "float16")
+    assert outcome.status == 0 and "correct for float32 stored as float16" in one_line(outcome)
+
+
 def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> None:
     saved = files.folder / "new.json"
     outcome = call("descend", "--steps", "3", "--save", saved, "--json")
@@ -164,6 +171,9 @@ def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> No
         (["--engine", "sparc"], "there is no engine 'sparc'"),
         (["--workers", "2", "--scheduler", "tcp://a:1"], "give one"),
         (["-x", "none-*.npy"], "none-*.npy: no file matches"),
+        (["--method", "chain,shortcut"], "--method chain,shortcut is of a problem in memory"),
+        (["--exact"], "--exact is of a problem in memory; a data set is computed by the shortcut"),
+        (["--time"], "--time is of a problem in memory"),
     ],
 )
 def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], sentence: str) -> None:
@@ -177,6 +187,7 @@ def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], s
     [
         ([], "of a data set a gradient or a loss is judged"),
         (["--loss", "1", "--confidence", "1e-9"], "of a data set there is no bound for a confidence"),
+        (["--loss", "1", "--dtype", "auto"], "--dtype auto is of a problem in memory"),
         (["--loss", "1", "--inputs-as", "bfloat16"], "of a data set there is no bound for mixed precision"),
         (["--gradient", "[[1, 2]]"], "the gradient is 1 x 2, but 4 x 3 is expected"),
     ],

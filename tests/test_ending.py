@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,18 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
     for (status, err), (meant, pattern) in zip(ends(what, "schema", "compute"), expected, strict=True):
         assert status == meant
         assert re.fullmatch(pattern, err)
+
+
+def test_a_file_in_place_of_a_module_is_named(tmp_path: Path) -> None:
+    """Whether it cannot be run, cannot be read, or lacks what is asked of it; elsewhere it says nothing."""
+    for name, text in {"random": "1 / 0", "typer": "def", "msgspec": ""}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text(text)
+    names = ("random", "typer", "msgspec")
+    what = [f"os.chdir({str(tmp_path / name)!r})" for name in names]
+    said = "was imported in place of another module of its name; rename it, or go to another folder"
+    expected = [(2, f"xegrad: {tmp_path / name / name}.py {said}\n") for name in names]
+    assert ends(what, "sample", "--rows", "3") == expected
 
 
 def test_python_itself_says_nothing_on_standard_error() -> None:

@@ -416,6 +416,10 @@ def test_the_estimate_of_the_work_grows_with_the_sizes() -> None:
     assert exact.work(1, 3, 5, 10_000) < 10_000 * exact.work(1, 3, 5)
 
 
+def test_problems_that_are_computed_one_by_one_take_the_sum_of_their_times() -> None:
+    assert exact.work(64, 128, 1000, 10) == pytest.approx(10 * exact.work(64, 128, 1000))
+
+
 @pytest.mark.parametrize("size", [1e-320, 1e-300, 1e300])
 def test_under_the_mean_weights_may_be_as_small_or_as_large_as_floats_are(size: float) -> None:
     """Only their ratios count: what is certified is what integers say."""

@@ -274,6 +274,7 @@ def test_nothing_is_written_over_standard_input(shell: Shell, tmp_path: Path) ->
         ({"W": np.ones((2, 3), dtype=bool)}, "holds bool; real numbers are expected"),
         ({"reduction": np.array(3)}, "one of mean, sum, none is expected"),
         ({"w": np.ones((2, 3))}, "unknown key 'w'"),
+        ({"label": np.array(np.nan)}, ":label is nan; an index, a name, or a list of them is expected"),
     ],
 )
 def test_arrays_that_are_no_part_are_refused(
@@ -296,6 +297,29 @@ def test_a_zip_of_something_else_and_a_text_called_npz_are_refused(run: Run, tmp
         assert outcome.status == 2
         assert said in outcome.err
         assert "pickle" not in outcome.err
+
+
+def test_what_is_not_used_of_a_file_is_said_only_where_all_goes_well(run: Run) -> None:
+    layer = "sample_inputs/layer.npz"
+    failed = run("compute", "-W", layer)
+    assert failed.err.startswith("xegrad: there is no x and no label") and failed.err.count("\n") == 1
+    well = run("compute", "-W", layer, "-x", f"{layer}:x", "--labels", layer, "--transpose")
+    assert well.status == 0
+    assert well.err == f"xegrad: {layer} also holds b, gradient, loss and transpose, not used here\n"
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+@pytest.mark.parametrize("data", [b"\0\1garbage", b"\xfe\xff\xfd\xfc"])
+def test_bytes_that_are_no_text_are_said_not_to_be_what_their_suffix_says(
+    run: Run, tmp_path: Path, suffix: str, data: bytes
+) -> None:
+    path = tmp_path / f"it{suffix}"
+    path.write_bytes(data)
+    kind = suffix[1:] if suffix == ".safetensors" else suffix[1:].upper()
+    said = f"{path}: is no {kind} file: it begins with {data[:8]!r}; if it is another, rename it\n"
+    for arguments in (("compute", str(path)), ("verify", "sample_inputs/seed.json", "--gradient", str(path))):
+        outcome = run(*arguments)
+        assert (outcome.status, outcome.err) == (2, f"xegrad: {said}")
 
 
 # Cells that are no numbers of JSON, or no numbers; those that both ways of reading must take for the same.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -43,6 +44,22 @@ def test_code_in_c_that_takes_long_does_not_keep_the_process(script: str, number
         status = process.wait(timeout=60)
     # Before it is in C, Python ends it itself: by the signal that was its own, or in a traceback.
     assert status in (128 + number, -number, -signal.SIGINT, 1)
+
+
+def test_a_process_that_waits_for_a_processor_hears_the_signal_itself() -> None:
+    """Of which it sees as little as here, where it sleeps in C and another thread takes the signal."""
+    before = "patience.NAPS = 10**6; import ctypes; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])"
+    script = BEGIN.replace("print", f"{before}\ntry:\n    print") + (
+        "    while True: ctypes.CDLL(None).usleep(300_000)\nexcept KeyboardInterrupt: sys.exit(7)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(0.05)  # or it comes before that sleep, and is heard anyway
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 7
 
 
 @pytest.mark.parametrize("script", [LITTLE, AFTERWARDS])

@@ -391,7 +391,7 @@ def test_a_gradient_is_of_what_the_file_or_the_option_says() -> None:
     ("value", "names", "said"),
     [
         ({"gradient": [[1]], "b": [9, 9]}, None, "'b' is no gradient, loss or step"),
-        ({"gradient": [[1]], "los": 1}, None, "did you mean 'loss'?"),
+        ({"gradient": [[1]], "los": 1}, None, "did you mean loss?"),
         ({"gradients": {"w": [[1]]}}, None, "gradients names 'w'; the gradients are W, b, x, logits"),
         ({"gradients": [[1]]}, None, "gradients is no object"),
         ({"gradients": {"W": G.tolist()}, "gradient": (2 * G).tolist()}, None, "gradient and gradients.W differ"),

@@ -165,7 +165,7 @@ def test_a_full_disk_ends_standard_output_with_2_and_one_line(shell: Shell, tmp_
     assert outcome.status == 2
 
 
-def places(folder: Path) -> Iterator[tuple[Path, str]]:
+def places(folder: Path) -> Iterator[tuple[Path | str, str]]:
     """Where nothing can be written, and what is said of it."""
     (folder / "loop.json").symlink_to("loop.json")
     (folder / "folder.json").mkdir()
@@ -175,6 +175,7 @@ def places(folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder / "loop.json", os.strerror(errno.ELOOP)
     yield folder / "folder.json", "it is a folder; a file is expected"
     yield folder / "link.json", "it is a folder; a file is expected"
+    yield f"{folder / 'new'}/", "a name with / at its end is a folder's; a file is expected"
     yield folder / "nowhere" / "a.json", f"there is no folder {folder / 'nowhere'}"
     yield folder / "away.json", f"there is no folder {folder / 'nowhere'}"
     yield folder / "file.json" / "a.json", os.strerror(errno.ENOTDIR)

@@ -114,6 +114,11 @@ def _last_words(error: BaseException) -> tuple[str, int]:
         return f"{error.name} is not installed; pip install xegrad installs what it needs", 2
     if isinstance(error, ImportError) and ".so" in str(first):
         return f"cannot be started: {first}", 2
+    if file := bugs.stray(error):
+        return (
+            f"{file} was imported in place of another module of its name; rename it, or go to another folder",
+            2,
+        )
     return bugs.sentence(error), bugs.BUG
 
 

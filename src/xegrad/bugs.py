@@ -21,6 +21,26 @@ def is_debugging() -> bool:
     return os.environ.get("XEGRAD_DEBUG", "0") != "0"
 
 
+def stray(error: BaseException) -> str:
+    """The file that was imported in place of one that was meant, since it lies where Python looks first; or ""."""
+    import os
+    import sys
+
+    folder = os.path.abspath(sys.path[0])  # noqa: PTH100
+    if os.path.dirname(__file__) == f"{folder}{os.sep}xegrad":  # noqa: PTH120
+        return ""
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name != "__main__"]
+    one: BaseException | None = error
+    while one is not None:
+        files += [one.filename] if isinstance(one, SyntaxError) else []
+        step = one.__traceback__
+        while step is not None:
+            files.append(step.tb_frame.f_code.co_filename)
+            step = step.tb_next
+        one = one.__cause__ or one.__context__
+    return next((file for file in files if file and os.path.dirname(file) == folder), "")  # noqa: PTH120
+
+
 def _place(error: BaseException) -> str:
     """The file and line of this package through which an exception came first."""
     folder = __file__.removesuffix("bugs.py")

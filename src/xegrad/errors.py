@@ -1,6 +1,7 @@
 """Every error xegrad raises on purpose, and what a message says of long values and of many."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from xegrad.inert import inert
 
@@ -9,6 +10,7 @@ Faults = Iterator[tuple[str, str]]  # what is wrong, in a sentence, and the part
 LONGEST = 60  # characters of a value within a message
 LONGEST_MESSAGE, ITS_END = 300, 60  # characters of a message, and of its end where it is cut
 LISTED = 120  # characters of a list within a message
+MOST_COMPARED = 1000  # words, for the one that is meant
 
 
 class XegradError(Exception):
@@ -96,6 +98,20 @@ def listed(words: Iterable[str], room: int = LISTED, last: str = ", ") -> str:
     if more := len(words) - len(texts):
         return f"{', '.join(texts)} and {more:,} more"
     return last.join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that is nearest, if one is near: of few words, none long, or it takes long to say.
+
+    Examples
+    --------
+    >>> nearest("exat", ["chain", "shortcut", "exact"])
+    '; did you mean exact?'
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, islice(known, MOST_COMPARED), n=1) if len(word) <= LONGEST else []
+    return f"; did you mean {short(near[0], LONGEST)}?" if near else ""
 
 
 def refuse(faults: Faults) -> None:

@@ -1,8 +1,9 @@
 """An interruption ends a command within a fifth of a second, whatever code in C it meets.
 
 Python hears of a signal when it is back from C, which may take minutes.  Code in C that lets other threads run (BLAS,
-numpy, zlib) is watched by a thread, which ends the process if nothing moves.  Code that does not (whatever makes
-objects of a large text) is run with the signals as the system has them: they end the process themselves.
+numpy, zlib) is watched by a thread, which ends the process if nothing moves while the processor is busy with it.  Code
+that does not (whatever makes objects of a large text) is run with the signals as the system has them: they end the
+process themselves.
 
 A library never ends a process: all of this is for a command, which calls `watch`.
 """
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 PATIENCE = 0.1  # seconds that code in C may go on after a signal
+NAPS = 10  # as often that long a process is waited for that has had no processor: other programs have them
 LARGE = 2**22  # bytes of text, of which objects are made in less than that
 SHOW_CURSOR = b"\033[?25h"  # which a progress bar has hidden
 
@@ -52,13 +54,20 @@ def _wait(reader: int, main: int) -> None:
     import time
 
     while number := os.read(reader, 1):
-        place = _place(main)
-        time.sleep(PATIENCE)
-        if _place(main) == place:
-            with suppress(OSError):
-                if os.isatty(2):
-                    os.write(2, SHOW_CURSOR)
-            os._exit(128 + number[0])
+        place, used = _place(main), time.process_time()
+        for nap in range(NAPS):
+            time.sleep(PATIENCE)
+            if _place(main) != place:
+                break
+            if time.process_time() - used > PATIENCE / 2 or nap == NAPS - 1:
+                _end(128 + number[0])
+
+
+def _end(status: int) -> None:
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, SHOW_CURSOR)
+    os._exit(status)
 
 
 def _place(thread: int) -> tuple[int, int]:

@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from xegrad import __version__
-from xegrad.cli.choices import nearest, of_numbers
-from xegrad.errors import UsageError, XegradError
+from xegrad.cli.choices import of_numbers
+from xegrad.errors import UsageError, XegradError, nearest
 
 # Done, or verified; judged wrong, undecided, or diverged; trouble; interrupted.
 DONE, JUDGED_WRONG, TROUBLE, INTERRUPTED = 0, 1, 2, 130

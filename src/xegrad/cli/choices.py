@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, TypeAlias
 
 import typer
 from typer._click.types import FloatParamType, IntParamType, ParamType
 
-from xegrad.errors import LONGEST, UsageError, listed, shown
+from xegrad.errors import UsageError, listed, nearest, shown
 from xegrad.naming import GRADIENTS
 from xegrad.vocabulary import NAMES
 
@@ -122,12 +121,6 @@ def choices(
             those = "" if hint and len(known) > LISTED else f"; the {what}s are {listed(known)}"
             raise UsageError(f"there is no {what} {shown(name)}{those}{hint}")
     return [name for name in known if name in chosen]
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is nearest, if one is near."""
-    near = get_close_matches(word, known, n=1) if len(word) <= LONGEST else []
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def choice(text: str, known: Iterable[str], what: str) -> str:

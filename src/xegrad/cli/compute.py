@@ -98,6 +98,9 @@ def command(
         return stream.run("compute", request, output, answer, rows)
     destination = output.destination(FORMS)
     if files := rows.files(request):
+        if exact or timed or methods not in (None, ["shortcut"]):
+            given = "--exact" if exact else "--time" if timed else f"--method {','.join(methods or ())}"
+            raise UsageError(f"{given} is of a problem in memory; a data set is computed by the shortcut")
         return _of_data_set(request, rows, files, with_respect_to, destination)
     parts = request.read()
     computed = _compute(parts.problem(), methods, with_respect_to, exact, destination.form)

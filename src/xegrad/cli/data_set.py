@@ -183,9 +183,9 @@ def _parts(request: ProblemOptions) -> RawProblem:
     """All of the problem but its rows, from PROBLEM and from options."""
     values = {key: value for key, value in request.values.items() if key not in ("x", "label")}
     others = replace(request, values=values, rows=(), label_column=None)
-    if not (request.problem or {"W", "b"} & values.keys()):
-        raise UsageError("there is no W for the rows of -x; give it with -W, or in a file")
     parts = others.read() if request.problem else others.parts()
+    if "W" not in parts.values:
+        raise UsageError("there is no W for the rows of -x; give it with -W, or in a file")
     return parts.without("x", "label")
 
 
@@ -195,9 +195,9 @@ def _layer(parts: RawProblem) -> Problem:
 
     from xegrad.full_batch import label_that_counts
 
-    weights = parts.values.get("W")
-    if weights is None or weights.ndim != 2:
-        return parts.problem()  # which says what is wrong with it
+    weights = parts.values["W"]
+    if weights.ndim != 2:
+        raise UsageError(f"W has {count(weights.ndim, 'dimension')}; it must have two, inputs and classes")
     axes = weights.shape[::-1] if parts.values.get("transpose") else weights.shape
     label = label_that_counts(axes[1], parts.values.get("class_weights"), parts.values.get("ignore_index"))
     rows = {"x": np.zeros((2, axes[0]), weights.dtype), "label": np.array([label, label])}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xegrad.cli import DONE
-from xegrad.cli.choices import choices, class_names, completing, nearest, option, slip_names
+from xegrad.cli.choices import choices, class_names, completing, option, slip_names
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
-from xegrad.errors import UsageError, shown
+from xegrad.errors import UsageError, nearest, shown
 from xegrad.vocabulary import EXPLAINED
 
 MOST_DIGITS = 20  # of an index

@@ -131,7 +131,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             if keys and file not in self.paths:
                 from xegrad.display import screen
 
-                screen.announce(
+                screen.note(
                     f"{source_name(file)} also holds {listed(sorted(keys), last=' and ')}, not used here"
                 )
         return raw.over(self._labels())
@@ -175,7 +175,7 @@ def _with_note(raw: RawProblem, source: str) -> RawProblem:
     if raw.note:
         from xegrad.display import screen
 
-        screen.announce(f"{source}: {raw.note}")
+        screen.note(f"{source}: {raw.note}")
     return raw
 
 
@@ -307,7 +307,9 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
             paths = arguments["request"].paths
             if not (arguments["request"].is_stream and os.path.isdir(outputs["-o"] or "")):  # noqa: PTH112
                 places.check([*paths, *may_be_read], outputs)
-            with memory.max_memory(arguments["request"].max_memory):
+            from xegrad.display import screen
+
+            with screen.keeping_notes(), memory.max_memory(arguments["request"].max_memory):
                 if len(paths) < 2 or arguments["request"].is_stream:
                     return command(**arguments)
                 from xegrad.cli import several

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from xegrad.cli.choices import choice, nearest, option
+from xegrad.cli.choices import choice, option
 from xegrad.cli.writing import writer
 from xegrad.display.page import PageSettings
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from xegrad.display.blocks import View

@@ -242,6 +242,13 @@ def _of_data_set(
     from xegrad.full_batch import FullBatch, verdict
     from xegrad.tolerance import in_half, tolerance_for
 
+    dtype, stored_as = request.values.get("dtype"), judging.stored_as
+    if dtype == AUTO:
+        raise UsageError("--dtype auto is of a problem in memory; of a data set say float64 or float32")
+    if dtype in HALF:
+        with _of_option():
+            computed_in, stored_as = in_half(dtype, stored_as)
+        request = replace(request, values={**request.values, "dtype": computed_in})
     asked = data_set.read(request, rows, files, destination.path)
     written = claims(asked.parts, judging.gradient, judging.loss, request.input_format)
     if not written:
@@ -249,8 +256,7 @@ def _of_data_set(
     named = judging.with_respect_to and gradients(judging.with_respect_to, asked.layer.bias is not None)
     candidate = claim.read(asked.layer, asked.parts.layout, named, *written, asked=judging.reading)
     with _of_option():
-        dtype, stored_as = in_half(asked.parts.values.get("dtype") or candidate.dtype, judging.stored_as)
-        tolerance = tolerance_for(asked.layer, dtype, judging.tolerance(stored_as))
+        tolerance = tolerance_for(asked.layer, candidate.dtype, judging.tolerance(stored_as))
         arithmetic = verdict.claimed_in(tolerance)
     names = tuple(candidate.gradients) or ("weights",)
     has_exact = verdict.decides_exactly(asked.data, asked.layer, is_asked=judging.exact)

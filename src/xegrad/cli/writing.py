@@ -208,8 +208,12 @@ def _own_descriptor(place: str) -> int | None:
 
 def _is_replaced(place: str) -> bool:
     """Whether it is a file, or is to be one; raise IsADirectoryError where it cannot be one."""
-    if os.path.isdir(place) or not os.path.basename(place):  # noqa: PTH112, PTH119
+    if os.path.isdir(place):  # noqa: PTH112
         raise IsADirectoryError(errno.EISDIR, "it is a folder; a file is expected")
+    if not os.path.basename(place):  # noqa: PTH119
+        raise IsADirectoryError(
+            errno.EISDIR, f"a name with {os.sep} at its end is a folder's; a file is expected"
+        )
     return not _open_file(place) and (not os.path.exists(place) or os.path.isfile(place))  # noqa: PTH110, PTH113
 
 

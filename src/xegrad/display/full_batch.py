@@ -13,9 +13,8 @@ from xegrad.display.heatmap import gradient_map
 from xegrad.display.matrix import gradient_matrix
 from xegrad.display.numbers import with_digits
 from xegrad.display.page import PageSettings
-from xegrad.errors import listed
 from xegrad.full_batch import Total
-from xegrad.naming import layer_in_words
+from xegrad.naming import layer_in_words, source_name
 from xegrad.problem import Layout
 from xegrad.vocabulary import SYMBOLS, count
 
@@ -40,9 +39,8 @@ def total_view(total: Total, layout: Layout, facts: Mapping[str, Any], page: Pag
 def of_data_set(total: Total, facts: Mapping[str, Any]) -> Section:
     """How many rows of which files, in how many blocks, by what."""
     asked = total.asked
-    files = f"{count(len(asked.data.paths), 'file')}: {listed(asked.data.paths)}"
-    if len(asked.data.paths) == 1:
-        files = asked.data.paths[0]
+    paths = [source_name(path) for path in asked.data.paths]
+    files = f"{len(paths)} files, from {paths[0]} to {paths[-1]}" if len(paths) > 1 else "".join(paths)
     where = (
         f"by {count(facts['workers'], 'worker')} of dask"
         if "workers" in facts

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from xegrad import progress
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 NARROWEST = 40
 SECONDS_UNTIL_BAR = 1.0  # seconds before a bar appears
+
+_notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)  # that wait
 
 
 def width() -> int:
@@ -88,6 +91,21 @@ def announce(sentence: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"xegrad: {one_line(sentence)}\n")
         sys.stderr.flush()
+
+
+def note(sentence: str) -> None:
+    """Say it when all has gone well."""
+    announce(sentence) if (waiting := _notes.get()) is None else waiting.append(sentence)
+
+
+@contextmanager
+def keeping_notes() -> Iterator[None]:
+    """Within the block notes wait for its end, and are forgotten where it fails: that is said in one line."""
+    waiting: list[str] = []
+    with progress.having(_notes, waiting):
+        yield
+    for sentence in waiting:
+        announce(sentence)
 
 
 @contextmanager

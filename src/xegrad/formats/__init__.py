@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from xegrad import patience
-from xegrad.errors import InputError
+from xegrad.errors import InputError, shown
 from xegrad.naming import source_name
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ def read_bytes(
         return data, source
     data = data.removeprefix(b"\xef\xbb\xbf")
     if (zero := data.find(b"\0", 0, FIRST)) >= 0 and data[:2] not in UTF_16:
-        raise InputError(f"{source}: byte {zero} is 0, which no text has{or_else}")
+        raise _unlike_its_suffix(path, data, source) or InputError(
+            f"{source}: byte {zero} is 0, which no text has{or_else}"
+        )
     if not data or data.isspace():
         raise InputError(f"{source}: is empty; {expected}")
     try:
@@ -168,11 +170,21 @@ def read_bytes(
             data.decode()
     except UnicodeDecodeError as error:
         kind = "UTF-16" if data[:2] in UTF_16 else "not UTF-8"
-        raise InputError(
+        raise _unlike_its_suffix(path, data, source) or InputError(
             f"{source}: byte {error.start} cannot be read: the text is {kind}; save it as UTF-8"
             f"{or_else if kind == 'not UTF-8' else ''}"
         ) from None
     return data, source
+
+
+def _unlike_its_suffix(path: str | Path, data: bytes, source: str) -> InputError | None:
+    """What is said of bytes that are no text and not what the suffix says; nothing where that says they are text."""
+    entry = by_suffix(path)
+    if entry is None or entry.mark is None:
+        return None
+    kind = entry.name if entry.name == "safetensors" else entry.name.upper()
+    begins = shown(data[:8])
+    return InputError(f"{source}: is no {kind} file: it begins with {begins}; if it is another, rename it")
 
 
 def _is_binary(first: bytes) -> bool:

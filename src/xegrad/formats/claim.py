@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from xegrad import memory, patience
 from xegrad.arrays import not_of_size
 from xegrad.claim import Claim, Claimed, Reading
-from xegrad.errors import InputError, listed, short, shown
+from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats import binary_format, csv, naming, npz, printed, raw, safetensors, tokens
 from xegrad.formats.results import types as results
-from xegrad.formats.values import chosen, nearest
+from xegrad.formats.values import chosen
 from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem

@@ -23,11 +23,11 @@ import numpy as np
 from msgspec.structs import astuple
 
 from xegrad.arrays import has_large
-from xegrad.errors import InputError, listed, short, shown
+from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import is_number, nearest, number_of
+from xegrad.formats.values import is_number, malformed_csv, number_of
 from xegrad.inert import from_cell, in_cell
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count
@@ -318,7 +318,7 @@ def _lines(data: bytes) -> list[Line]:
         table = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         hint = "; this looks like JSON" if text.lstrip().startswith(("{", "[")) else ""
-        raise InputError(f"line {reader.line_num}: malformed CSV: {error}{hint}") from None
+        raise InputError(f"line {reader.line_num}: {malformed_csv(error)}{hint}") from None
     lines = [Line(number, cells) for number, cells in table if any(cells)]
     if not lines:
         raise InputError("has no cell that is not empty")

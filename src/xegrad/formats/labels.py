@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError, listed, short, shown
-from xegrad.formats.values import array_of_rows, nearest, vector
+from xegrad.errors import InputError, listed, nearest, short, shown
+from xegrad.formats.values import array_of_rows, vector
 from xegrad.targets import Targets
 from xegrad.vocabulary import count
 

@@ -63,7 +63,7 @@ def read_header(stream: IO[bytes], size: int) -> Header:
     Not by numpy's reader, which takes memory for as many numbers as a header claims, and warns.
     """
     if stream.read(len(MARK)) != MARK:
-        raise ValueError("it does not begin as NPY does")
+        raise ValueError(f"it does not begin with {shown(MARK)}, as NPY does")
     version = stream.read(2)
     n_digits = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}.get(version)
     if n_digits is None:
@@ -76,8 +76,10 @@ def read_header(stream: IO[bytes], size: int) -> Header:
         fields = ast.literal_eval(text.strip())
     except (MemoryError, RecursionError):  # of brackets within brackets: the text is short
         raise ValueError("its header is nested too deeply") from None
+    except (ValueError, SyntaxError, TypeError):
+        fields = None
     if not isinstance(fields, dict) or fields.keys() != {"descr", "fortran_order", "shape"}:
-        raise ValueError(f"its header is {shown(text)}")
+        raise ValueError(f"its header is {shown(text)}, which numpy does not write")
     shape, is_fortran = fields["shape"], fields["fortran_order"]
     if not isinstance(shape, tuple) or not all(type(axis) is int and axis >= 0 for axis in shape):
         raise ValueError(f"its shape is {shown(shape)}")

@@ -21,7 +21,7 @@ from xegrad.claim import Claimed, Reading
 from xegrad.errors import InputError, short
 from xegrad.formats import naming, resolution
 from xegrad.formats.tokens import NotJSONError, Token, parsed
-from xegrad.formats.values import check_real, is_number, number_of, why_ragged
+from xegrad.formats.values import check_real, is_number, malformed_csv, number_of, why_ragged
 from xegrad.targets import Array
 
 
@@ -330,7 +330,7 @@ def _lines(text: str, size: int | None) -> Printed:
         cells = csv.reader(lines, skipinitialspace=True) if has_commas else map(str.split, lines)
         rows = [[Token(cell.strip().strip('"')) for cell in row] for row in cells]
     except csv.Error as error:
-        raise InputError(f"malformed CSV: {error}") from None
+        raise InputError(malformed_csv(error)) from None
     if not rows:
         raise InputError("is empty; a gradient is expected")
 

@@ -13,7 +13,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from xegrad import memory
-from xegrad.errors import InputError, shown
+from xegrad.errors import LONGEST, InputError, short, shown
 from xegrad.formats import tokens
 from xegrad.formats.raw import decoded
 from xegrad.formats.raw_problem import RawProblem
@@ -96,10 +96,13 @@ def _entries(data: bytes) -> tuple[dict[str, _Entry], int]:
     try:
         tokens.parsed(header.decode())  # which sees a key that stands twice
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
-        entries.pop("__metadata__", None)
-        tensors = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _broken(" ".join(str(error).split())) from None
+    except tokens.NotJSONError as error:
+        raise _broken(f"its header, {error}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        expected = "an object in JSON is expected, without NaN and half characters"
+        raise _broken(f"its header begins with {shown(header[:20])}; {expected}") from None
+    entries.pop("__metadata__", None)
+    tensors = {name: _entry(name, entry) for name, entry in entries.items()}
     place = 0
     for name, entry in sorted(tensors.items(), key=lambda one: one[1].data_offsets):
         begin, end = entry.data_offsets
@@ -111,6 +114,16 @@ def _entries(data: bytes) -> tuple[dict[str, _Entry], int]:
     if start + place != len(data):
         raise _broken(f"its tensors end at byte {start + place}, and the file has {count(len(data), 'byte')}")
     return tensors, start
+
+
+def _entry(name: str, text: msgspec.Raw) -> _Entry:
+    try:
+        return msgspec.json.decode(text, type=_Entry)
+    except msgspec.DecodeError:
+        expected = "a dtype, a shape and two data_offsets are expected"
+        raise _broken(
+            f"its header says {short(bytes(text).decode(), LONGEST)} of {shown(name)}; {expected}"
+        ) from None
 
 
 def _broken(why: str) -> InputError:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import chain, islice
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,18 @@ from numpy.typing import NDArray
 
 from xegrad import memory
 from xegrad.arrays import WHOLE, has_large, in_float64
-from xegrad.errors import LONGEST, InputError, listed, short, shown
+from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats import naming
 from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, Field
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
-MOST_COMPARED = 1000  # words, for the one that is meant
+# What Python's reader of CSV says, and what is meant.
+_OF_CSV = {
+    "field larger than": "a cell has more than 131,072 characters; is a quotation mark missing?",
+    "unexpected end": "a quotation mark begins a cell, and none ends it",
+    "expected after": "a cell goes on after its last quotation mark",
+}
 
 
 def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -52,6 +56,8 @@ def checked(array: NDArray[Any], field: Field) -> Any:
         return _plain(array)
     if kind in (ARRAY, LABELS):
         check_real(array)
+        if kind is LABELS and array.ndim == 0:
+            raise InputError(f" is {shown(_plain(array))}; {field.expected} is expected")
         if array.ndim not in (1, 2):
             raise InputError(f"has {array.ndim} dimensions; one or two are expected")
         return array
@@ -130,6 +136,12 @@ def why_ragged(rows: Sequence[Any], path: str) -> str:
     return ""
 
 
+def malformed_csv(error: Exception) -> str:
+    """What is said of a table that Python's reader refuses: not its words, where these are a programmer's."""
+    words = str(error)
+    return "malformed CSV: " + next((said for part, said in _OF_CSV.items() if part in words), words)
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number, finite or not, in the digits that every language reads."""
     try:
@@ -137,12 +149,6 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return text.isascii() and "_" not in text
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is nearest, if one is near: of few words, none long, or it takes long to say."""
-    near = get_close_matches(word, islice(known, MOST_COMPARED), n=1) if len(word) <= LONGEST else []
-    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def vector(array: Array) -> Array:

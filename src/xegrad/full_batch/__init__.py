@@ -150,14 +150,13 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.has_exact:
             with affording(0.0):
                 evaluation = METHODS["exact"].evaluate(problem, self.names)
-        values = {**evaluation.gradients, LOSS: evaluation.losses.sum(dtype=np.float64)}
-        values |= {LOSS: evaluation.loss} if self.has_exact else {}
-        for name in (*self.names, LOSS):
-            sums[name] = np.asarray(values[name], dtype=np.float64)
+        loss = evaluation.loss if self.has_exact else evaluation.losses.sum(dtype=np.float64)
+        for name, value in {**evaluation.gradients, LOSS: loss}.items():
+            if name in (*self.names, LOSS):
+                sums[name] = np.asarray(value, dtype=np.float64)
             if self.has_exact:
-                sums[bound.OFF + name] = (evaluation.errors or {}).get(
-                    name, np.spacing(np.abs(sums[name])) / 2
-                )
+                half_ulp = np.spacing(np.abs(sums[name])) / 2
+                sums[bound.OFF + name] = (evaluation.errors or {}).get(name, half_ulp)
         if self.claimed_in is not None:
             off = self.off_targets(self.claimed_in)
             sums |= bound.of_block(problem, shortcut, self.names, self.claimed_in, off)
@@ -226,7 +225,7 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The rows that count: not those that are ignored."""
         return int(self.sums["labels"].sum()) if "labels" in self.sums else 0
 
-    @property
+    @cached_property
     def divisor(self) -> float:
         """What the sums are divided by: the rows that count, or their weights, under the mean; else 1.
 
@@ -275,15 +274,12 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         """How far what is here may be from the exact one: blocks, their tree, and the division."""
         asked, depth, here = self.asked, tree.depth(self.asked.n_blocks), PRECISIONS["float64"]
         if asked.has_exact:
-            error = (
-                self.sums[bound.OFF + name] + bound.from_sums(self.sums, name, here, depth, 0.0)
-            ) / self.divisor
+            of_tree = bound.from_sums(self.sums, name, here, depth, 0.0)
+            error = (self.sums[bound.OFF + name] + of_tree) / self.divisor
         else:
             error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
-        value = self.loss if name == LOSS else self.gradients[name]
-        return here.rounding(
-            np.abs(value), here.rounding(np.abs(value), error)
-        )  # of the divisor, and the division
+        size = np.abs(self.loss if name == LOSS else self.gradients[name])
+        return here.rounding(size, here.rounding(size, error))  # of the divisor, and the division
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:

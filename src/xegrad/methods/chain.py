@@ -23,14 +23,16 @@ bound = bounds.chain
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py).
 
-    By whole rows DS is multiplied with all of Dg, which takes longer than leaving out its zeros.  Where the block of
-    one class does not fit into the cache, memory is what it waits for.
+    By whole rows DS is multiplied with all of Dg, which takes longer than leaving out its zeros, and numpy calls BLAS
+    for each row.  Where the block of one class does not fit into the cache, memory is what it waits for.
     """
-    is_whole = 8 * n_classes**2 * n_inputs <= MEMORY_BUDGET
-    of_entry = 1.6e-9 + 0.035e-9 * n_classes if is_whole else 0.7e-9
-    if 8 * n_classes * n_inputs > MEMORY_BUDGET:
-        of_entry = 4.5e-9
-    return 60e-6 + n_problems * n_rows * n_classes**2 * (1e-9 + n_inputs * of_entry)
+    softmax, layer = n_classes**2, n_classes**2 * n_inputs  # numbers in DS and DL of a row
+    if 8 * layer <= MEMORY_BUDGET:
+        of_row = 0.3e-6 + 12e-9 * softmax + (3e-9 + 0.055e-9 * n_classes) * layer
+    else:
+        is_in_cache = 8 * n_classes * n_inputs <= MEMORY_BUDGET
+        of_row = 1.5e-9 * softmax + (1.4e-9 if is_in_cache else 2e-9) * layer
+    return 120e-6 + n_problems * n_rows * of_row
 
 
 def memory(problem: Problem) -> int:

@@ -34,8 +34,8 @@ def memory(problem: Problem) -> int:
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
-    products = 0.1e-9 * n_rows * n_inputs * n_classes + 1e-9 * n_inputs * (n_rows + n_classes)
-    return 30e-6 + n_problems * (n_rows * (22e-6 + 13.5e-9 * n_classes**2) + products)
+    products = 0.1e-9 * n_rows * n_inputs * n_classes + 1.3e-9 * n_inputs * (n_rows + n_classes)
+    return 50e-6 + n_problems * (n_rows * (40e-6 + 19e-9 * n_classes**2) + products)
 
 
 bound = partial(bounds.complex_step, step=STEP)

@@ -66,10 +66,14 @@ def memory(problem: Problem) -> int:
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
-    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py).
+
+    Each row has a largest logit, a sum, a label and a loss, however few its classes are.
+    """
     products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
     factors = n_inputs * (n_rows + n_classes)
-    return 30e-6 + n_problems * (0.07e-9 * products + 1e-9 * factors + 8e-9 * residuals)
+    of_problem = 0.075e-9 * products + 1.3e-9 * factors + 11e-9 * residuals + 60e-9 * n_rows
+    return 50e-6 + n_problems * of_problem
 
 
 def _labels_and_masses(problem: Problem) -> tuple[NDArray[np.intp], Array]:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.errors import InputError, shown
+from xegrad.errors import InputError, nearest, shown
 from xegrad.targets import Array
 
 # How many roundings a term of a sum of n products goes through: one of its own, and those of the additions.
@@ -57,8 +56,7 @@ def by_name(summation: str) -> Callable[[int], int]:
     if kind == "blocked" and size.isdecimal() and float(size):
         return blocked(int(min(float(size), 2.0**53)))  # more terms than any sum has
     if summation not in ("any", "pairwise"):
-        near = get_close_matches(summation, ("any", "pairwise", "blocked=N"), n=1)
-        hint = f"; did you mean {near[0]}?" if near and kind != "blocked" else ""
+        hint = nearest(summation, ("any", "pairwise", "blocked=N")) if kind != "blocked" else ""
         expected = "any, pairwise or blocked=N is expected, with N from 1, the terms of a block"
         raise InputError(f"summation is {shown(summation)}; {expected}{hint}")
     return any_order if summation == "any" else pairwise

@@ -320,7 +320,7 @@ def descend_result(
         right_after=right[1],
         exact=UNSET if losses is None else _result(types.ExactLossesResult, losses),
         warnings=notes,
-        **dict.fromkeys(types.OfDataSet.__struct_fields__, UNSET) | dict(beside),
+        **beside,
     )
 
 

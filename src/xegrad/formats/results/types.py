@@ -172,6 +172,7 @@ class OfDataSet(msgspec.Struct, kw_only=True):
     """What is said of a data set beside a result: its rows, its files, and what computed its blocks; two results with
     the same fingerprint, rows and layer have the same bits."""
 
+    schema: str
     rows: int | UnsetType = UNSET
     bad_rows: int | UnsetType = UNSET
     blocks: int | UnsetType = UNSET
@@ -185,7 +186,6 @@ class OfDataSet(msgspec.Struct, kw_only=True):
 class DataSetResult(OfDataSet, kw_only=True):
     """What `compute --json` prints of a data set: the loss and the gradients of all rows."""
 
-    schema: str
     id: Any = UNSET
     loss: float | None
     gradient: list[Numbers] | UnsetType = UNSET
@@ -199,7 +199,6 @@ class VerifyResult(OfDataSet, kw_only=True):
     """What `verify --json` prints.  `judgements` are of everything that is judged, by W, b, x, logits and loss;
     `candidate` is the first of a gradient, and `diagnosis` that of a loss."""
 
-    schema: str
     verified: bool
     checks: list[Check]
     id: Any = UNSET
@@ -237,7 +236,6 @@ class ExactLossesResult(msgspec.Struct):
 class DescendResult(OfDataSet, kw_only=True):
     """What `descend --json` prints."""
 
-    schema: str
     id: Any = UNSET
     loss_before: float
     loss_after: float

@@ -92,7 +92,10 @@ def memory(problem: Problem) -> int:
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
     """An estimate of the seconds that the loss and dL/dW take, where double words decide everything."""
     at_once = n_problems * integers.work(n_rows, n_inputs, n_classes)
-    return at_once if at_once < AT_ONCE else doublewords.work(n_rows, n_inputs, n_classes, n_problems)
+    if at_once < AT_ONCE:
+        return at_once
+    n_stacks = math.ceil(n_problems / max(1, _together(n_rows, n_inputs, n_classes)))
+    return n_stacks * doublewords.work(n_rows, n_inputs, n_classes, math.ceil(n_problems / n_stacks))
 
 
 def _climbed(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
@@ -112,7 +115,7 @@ def _layer(problem: Problem) -> Layer:
 def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, float]:
     """Of a stack with one axis: in double words together, as many as stay in cache, and what is left open singly."""
     n_problems, (n_rows, n_inputs, n_classes) = len(problem.weights), problem.sizes
-    together = STACKED // ((n_inputs + n_rows) * n_classes)
+    together = _together(n_rows, n_inputs, n_classes)
     if together < 2 or n_problems * integers.work(n_rows, n_inputs, n_classes) < AT_ONCE:
         alone = [_climbed(one, names) for one in problem.unstacked()]
         parts, seconds_left = [results for results, _ in alone], sum(seconds for _, seconds in alone)
@@ -131,6 +134,11 @@ def _climbed_together(problem: Problem, names: Sequence[str]) -> tuple[Results, 
         }
         seconds_left += _finish(problem.at(place), one, _affordable.get() / len(places))
     return results, seconds_left
+
+
+def _together(n_rows: int, n_inputs: int, n_classes: int) -> int:
+    """How many problems of a stack are computed as one."""
+    return STACKED // ((n_inputs + n_rows) * n_classes)
 
 
 def _gathered(together: Callable[..., Any], parts: Sequence[Nearest]) -> Nearest:

@@ -10,6 +10,7 @@ See docs/numerics.md, section 9.7.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from xegrad.methods.exact.nearest import Nearest
 from xegrad.methods.exact.residuals import TargetWords, residuals
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, INFLATE, DoubleWord, U
-from xegrad.numbers.products import LENGTH, Words, tiles, two_norms
+from xegrad.numbers.products import LENGTH, WIDTH, Words, tiles, two_norms
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -243,8 +244,20 @@ def memory(problem: Problem) -> int:
 
 
 def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> float:
-    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py)."""
+    """An estimate of the seconds that the loss and dL/dW take (benchmarks/estimates.py), of problems computed as one.
+
+    A product is formed tile by tile, and in each chunk by chunk of its sums: however small these are, their slices are
+    made by some hundred calls, and by twice as many where there are three.
+    """
+
+    def calls(sizes: tuple[int, int, int], slices: int) -> float:
+        """Of the product of M x K and K x C."""
+        n_tiles = math.ceil(sizes[0] / WIDTH) * math.ceil(sizes[2] / WIDTH) if n_problems == 1 else 1
+        return n_tiles * math.ceil(sizes[1] / LENGTH[slices]) * {2: 0.5e-3, 3: 1e-3}[slices]
+
+    of_calls = 0.5e-3 + calls((n_rows, n_inputs, n_classes), 2 if n_rows == 1 else 3)
+    if n_rows > 1:
+        of_calls += calls((n_inputs, n_rows, n_classes), 2)
     products, residuals = n_rows * n_inputs * n_classes, n_rows * n_classes
-    factors = n_inputs * (n_rows + n_classes)  # they are cut into slices
-    calls = (0.9e-3 if n_rows == 1 else 1.3e-3) + 0.2e-3 * (n_inputs // LENGTH[2])
-    return calls + n_problems * (1e-6 + 0.7e-9 * products + 16e-9 * factors + 100e-9 * residuals)
+    factors = n_inputs * (n_rows + n_classes) * (12e-9 if n_rows == 1 else 20e-9)  # to cut them into slices
+    return of_calls + n_problems * (1e-6 + 0.75e-9 * products + factors + 120e-9 * residuals)
