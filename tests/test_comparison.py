@@ -192,3 +192,9 @@ def test_a_notebook_shows_the_worst_entries_with_all_that_is_known_of_them() -> 
         *("0, 1", "4.5", "4", "0.5", "0.125", "no"),
         *("0, 0", "1", "1", "0", "0.25", "yes"),
     ]
+
+
+def test_a_distance_that_is_rounded_down_to_the_bound_is_not_within_it() -> None:
+    """1 + 2**-54 is 1 in float64."""
+    against = Comparison(np.array([100.0]), np.array([101.0]), np.array([1.0]), np.array([2.0**-54]))
+    assert not against.within.any() and not against.beyond.any()

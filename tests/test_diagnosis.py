@@ -23,8 +23,9 @@ from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
 from xegrad import METHODS, SLIPS, InputError, Problem, Targets, Tolerance, diagnose, judge
 from xegrad.blindness import blind_spots
-from xegrad.diagnosis import diagnose_loss
+from xegrad.diagnosis import diagnose_loss, hypotheses, search
 from xegrad.judgement import RIGHT, WRONG
+from xegrad.slips import formulas
 from xegrad.slips.formulas import in_format, smoothings
 from xegrad.slips.making import apply
 
@@ -52,6 +53,15 @@ def batch(seed: int = 0, n_rows: int = 4) -> Problem:
         random.normal(size=(n_rows, 3)),
         Targets(labels=np.arange(n_rows) % 4),
         random.normal(size=5),
+    )
+
+
+def random_batch(n_rows: int, n_inputs: int, n_classes: int) -> Problem:
+    random = np.random.default_rng(0)
+    return Problem(
+        random.normal(size=(n_inputs, n_classes)),
+        random.normal(size=(n_rows, n_inputs)),
+        Targets(labels=np.arange(n_rows) % n_classes),
     )
 
 
@@ -388,6 +398,14 @@ def test_smoothing_spread_over_the_other_classes_has_its_own_number() -> None:
     assert float(explanation.parameters["eps_of_others"]) == pytest.approx(0.1, rel=1e-9)
 
 
+def test_a_number_that_follows_from_another_has_six_digits() -> None:
+    """1/3 over all seven classes is 2/7 over the other six."""
+    problem = random_batch(3, 4, 7)
+    other = replace(problem, targets=replace(problem.targets, label_smoothing=1 / 3))
+    one = explained(problem, right(plain(other)))
+    assert (one.slips, one.texts["eps_of_others"]) == (("label-smoothed",), f"{2 / 7:.6g}")
+
+
 def test_weights_that_hardly_moved_are_updated_by_too_little_to_tell() -> None:
     (explanation,) = diagnose(SEED, exactly(SEED), SEED.weights).explanations
     assert explanation.slips == ("weights-updated",)
@@ -435,6 +453,12 @@ def test_an_order_of_its_own_is_spelled_out() -> None:
     candidate = exactly(SEED).gradients["weights"][:, [1, 0, 3, 2, 4]]
     (explanation,) = diagnose(SEED, exactly(SEED), candidate).explanations
     assert explanation.parameters["order"] == "1 0 3 2 4"
+
+
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_all_zero_names_the_softmax_over_one_row_where_there_is_one(n_rows: int) -> None:
+    one = explained(random_batch(n_rows, 3, 4), np.zeros((3, 4)))
+    assert ("the derivative of a softmax over an axis of length one" in one.happened) is (n_rows == 1)
 
 
 def test_all_zero_says_that_the_problem_is_saturated() -> None:
@@ -485,6 +509,33 @@ def test_a_slip_of_the_layer_in_a_transposed_gradient_is_a_pair() -> None:
     assert names_of(SEED, candidate) == (("softmax-twice", "transposed"),)
 
 
+def test_two_slips_of_the_layer_are_a_pair() -> None:
+    parts = plain(batch())
+    candidate = parts.X.T @ (parts.q * softmax(softmax(parts.X @ parts.W)) - parts.Q)
+    assert names_of(batch(), candidate) == (("bias-wrong", "softmax-twice"),)
+
+
+def test_another_denominator_is_in_no_pair() -> None:
+    """Though it comes near by itself: it is one of those that have too many forms."""
+    parts = plain(random_batch(3, 4, 5))
+    targets = (1 - 1e-12) * parts.Q + 1e-12 / 5 * parts.q
+    candidate = parts.X.T @ (parts.q * softmax(parts.Z) / 2 - targets)
+    assert names_of(random_batch(3, 4, 5), candidate) == ()
+
+
+def test_a_factor_of_a_transposed_gradient_is_a_pair() -> None:
+    problem = batch()
+    for factor in (2.5, -2.5):
+        candidate = factor * exactly(problem).gradients["weights"].T
+        assert names_of(problem, candidate) == (("transposed", "scaled"),)
+
+
+def test_the_label_of_the_only_row_is_in_pairs_too() -> None:
+    problem = batch(n_rows=1)
+    other = replace(problem, targets=Targets(labels=np.array([3])))
+    assert names_of(problem, exactly(other).gradients["weights"].T) == (("wrong-label", "transposed"),)
+
+
 def explained(problem: Problem, candidate: Any, name: str = "weights") -> Any:
     """The first explanation."""
     return diagnose(problem, exactly(problem, name), candidate, with_respect_to=name).explanations[0]
@@ -527,6 +578,18 @@ def test_rows_that_the_gradient_does_not_determine_are_found_by_their_pattern() 
     anywhere[[1, 17, 30, 31, 60]] = 0
     assert explained(problem, problem.inputs.T @ last).parameters["rows"] == "59 60 61 62 63"
     assert names_of(problem, problem.inputs.T @ anywhere) == ()
+
+
+@pytest.mark.parametrize("name", ["weights", "bias", "logits"])
+def test_of_many_labels_those_that_the_columns_point_to_are_tried(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (hypotheses, formulas):
+        monkeypatch.setattr(module, "MOST_LABELS", 0)
+    problem = batch(n_rows=5)
+    other = replace(problem, targets=Targets(labels=np.array([0, 1, 4, 3, 0])))
+    one = explained(problem, exactly(other, name).gradients[name], name)
+    assert one.parameters == {"row": 2, "label": 2, "instead": 4}
 
 
 def test_labels_counted_from_one_say_so_and_from_minus_one_do_not() -> None:
@@ -576,6 +639,8 @@ def test_what_becomes_of_ignored_rows_is_told(reduction: str) -> None:
     inverted = np.where(ignored, s, 0)
     found = explained(problem, problem.inputs.T @ inverted)
     assert "the ignored rows alone count" in found.happened
+    assert found.wrong == "dz[y != ignore_index] = 0"
+    assert found.remedy == "Set the residual of the ignored rows to 0: dz[y == ignore_index] = 0."
 
 
 def test_ignored_rows_kept_in_a_mean_over_the_others_are_not_called_a_sum_of_targets() -> None:
@@ -636,6 +701,21 @@ def test_the_remedy_of_a_factor_is_that_of_this_factor() -> None:
     total = exactly(problem, "bias").gradients["bias"] * 4
     found = explained(problem, total, "bias")
     assert (found.wrong, found.right) == ("db = dz.sum(axis=0)", "db = dz.sum(axis=0) / B")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("weights", "dW = x.T @ dz"),
+        ("bias", "db = dz.sum(axis=0)"),
+        ("inputs", "dx = dz @ W.T"),
+        ("logits", "dz = (s - y)"),
+    ],
+)
+def test_the_wrong_line_is_that_of_the_gradient(name: str, made: str) -> None:
+    problem = batch()
+    averaged_twice = exactly(problem, name).gradients[name] / problem.n_rows
+    assert explained(problem, averaged_twice, name).wrong == f"{made} / B / B"
 
 
 def test_a_half_precision_gets_its_own_line_and_not_that_of_another() -> None:
@@ -806,6 +886,29 @@ def test_a_permutation_of_many_classes_is_found_among_all() -> None:
         random.normal(size=(4, 40)), random.normal(size=(3, 4)), Targets(labels=np.array([1, 2, 3]))
     )
     assert names_of(problem, permuted(plain(problem), random)) == (("classes-permuted",),)
+
+
+def test_of_seventeen_inputs_and_twenty_classes_sixteen_are_looked_at_first() -> None:
+    problem = random_batch(2, 17, 20)
+    assert names_of(problem, -exactly(problem).gradients["weights"]) == (("sign-flipped",),)
+
+
+@pytest.mark.parametrize("decimals", [5, 6, 7])
+def test_decimals_of_small_numbers_are_decimals_of_float32_too(decimals: int) -> None:
+    problem = random_batch(4, 3, 5)
+    small = replace(problem, inputs=problem.inputs / 1000)
+    candidate = np.round(exactly(small).gradients["weights"].astype(np.float32), decimals)
+    assert names_of(small, candidate, tolerance=Tolerance(precision="float32")) == (("low-precision",),)
+
+
+@pytest.mark.parametrize(("most", "names"), [(12, (("transposed", "scaled"),)), (11, ())])
+def test_of_so_many_logits_no_pairs_are_sought(
+    most: int, names: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "HUGE", most)
+    problem = random_batch(3, 3, 4)
+    candidate = 2.5 * exactly(problem).gradients["weights"].T
+    assert names_of(problem, candidate) == names
 
 
 @pytest.mark.parametrize("n_rows", [1, 5])

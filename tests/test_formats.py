@@ -135,6 +135,19 @@ def test_a_header_longer_than_numpy_writes_is_refused(run: Run, tmp_path: Path) 
         assert "cannot be read as NP" in outcome.err
 
 
+def test_every_type_of_safetensors_is_read() -> None:
+    from safetensors.numpy import save
+
+    kinds = [f"{kind}{8 * size}" for kind in ("int", "uint") for size in (1, 2, 4, 8)]
+    arrays = {
+        kind: np.array([[0, 1, 100]], kind) for kind in (*kinds, "float16", "float32", "float64", "bool")
+    }
+    tensors = safetensors.read_tensors(save(arrays), arrays)
+    for kind, array in arrays.items():
+        tensor, dtype = tensors[kind]
+        assert (dtype, tensor.dtype, tensor.tolist()) == (kind, array.dtype, array.tolist())
+
+
 @pytest.mark.parametrize("name", ["cut.npz", "cut.npy", "cut.safetensors"])
 def test_a_file_that_was_cut_is_refused_in_one_line(
     run: Run, tmp_path: Path, seed_arrays: dict[str, Any], name: str

@@ -173,8 +173,16 @@ def test_numbers_that_only_changed_places_are_said_to_be_the_same() -> None:
         # Pairs of neighbours whose bounds overlap: other numbers of the same range would match as well.
         ([10.0 * (k // 2) + k % 2 for k in range(16)], 0.6, "everywhere"),
         ([1e-9 * (10 * (k // 2) + k % 2) for k in range(16)], 0.6e-9, "everywhere"),
-        # Six are too few to be clear of all chance, where seven others are not clear.
-        ([100.0 * k for k in range(5)] + [1000.0 + k for k in range(11)], 0.6, "everywhere"),
+        ([10.0 * (k // 2) + 0.3 * (k % 2) for k in range(16)], 0.6, "everywhere"),
+        # Two that no claim tells apart are one: a thousandth of a bound, or not much more.
+        (
+            [16.0 * (k // 2) + 0.5 * 2.0**-10 * (k % 2) for k in range(16)],
+            1,
+            "the same numbers in other places",
+        ),
+        ([16.0 * (k // 2) + 1.5 * 2.0**-10 * (k % 2) for k in range(16)], 1, "everywhere"),
+        # Six are too few to be clear of all chance, where ten others are not clear.
+        ([100.0 * k for k in range(6)] + [1000.0 + k for k in range(10)], 0.6, "everywhere"),
         (
             [100.0 * k for k in range(7)] + [1000.0 + k for k in range(9)],
             0.6,

@@ -21,6 +21,7 @@ from xegrad import (
     XegradError,
     bounds,
     compute,
+    diagnose,
     diagnosis,
     max_memory,
     memory,
@@ -69,7 +70,8 @@ def test_no_method_takes_more_than_it_says(method: Method, shape: tuple[int, int
 @pytest.mark.parametrize("method", ["shortcut", "chain"])
 def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, int]) -> None:
     one = problem(*shape)
-    assert peak(lambda one: METHODS[method].bound(one, GRADIENTS), one) <= bounds.memory(one, GRADIENTS)
+    most = peak(lambda one: METHODS[method].bound(one, GRADIENTS), one)
+    assert most <= METHODS[method].memory_of_bound(one, GRADIENTS)
 
 
 @pytest.mark.parametrize("names", [("weights",), ("inputs",), ("logits",)])
@@ -119,6 +121,14 @@ def test_a_mistake_is_named_within_what_is_asked_for(mistake: str, name: str) ->
     tracemalloc.stop()
     assert bool(verdict.diagnoses[name].names) == (mistake != "noise")
     assert most <= diagnosis.memory(one, [name]) <= 3 * most
+
+
+def test_a_mistake_in_many_weights_of_few_logits_is_named_within_what_is_asked_for() -> None:
+    one = problem(1, 20_000, 10)
+    wrong = 2.5 * METHODS["shortcut"].evaluate(one).gradients["weights"]
+    exact = METHODS["exact"].evaluate(one)
+    most = peak(lambda one: diagnose(one, exact, wrong) if one.n_inputs > 1 else None, one)
+    assert most <= diagnosis.memory(one, ["weights"])
 
 
 def test_a_claim_that_turns_out_to_need_the_exact_values_is_refused_where_they_do_not_fit() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import gc
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xegrad import METHODS, InputError, Problem, Targets, Tolerance, compute, judge
+from xegrad import METHODS, InputError, Problem, Targets, Tolerance, bounds, compute, diagnose, judge, layer
 from xegrad.problem import Layout
 
 
@@ -34,6 +36,22 @@ def test_a_frozen_problem_has_no_new_parts() -> None:
     with pytest.raises(AttributeError):
         # mypy refuses it as well; that it fails when it runs is what is tested.
         problem().weights = np.zeros((2, 3))  # type: ignore[misc]
+
+
+def test_what_holds_arrays_is_frozen_and_is_the_same_as_itself_alone() -> None:
+    """Two arrays have no single ==.  `Rounded` is made at every operation, and so is not frozen, which takes time."""
+    one = problem()
+    exact = METHODS["exact"].evaluate(one)
+    judgement = judge(one, exact, np.zeros((2, 3)), Tolerance())
+    rounded = bounds.cells_of(one, Tolerance().arithmetic).Z
+    kept = [one, one.targets, layer.forward(one), bounds.stable(one), exact, judgement, judgement.comparison]
+    for thing in [*kept, diagnose(one, exact, np.zeros((2, 3))), rounded]:
+        assert hash(thing) == hash(thing)
+        assert thing == thing
+        assert thing != copy.copy(thing)
+        name = thing.__struct_fields__[0]
+        with pytest.raises(AttributeError) if thing is not rounded else contextlib.nullcontext():
+            setattr(thing, name, getattr(thing, name))
 
 
 def test_sizes_are_those_of_the_last_two_axes() -> None:

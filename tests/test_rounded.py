@@ -245,3 +245,21 @@ def test_a_large_product_of_sizes_is_never_less(monkeypatch: pytest.MonkeyPatch)
         assert (most <= product * (1 + gamma) / (1 - gamma) * (1 + in_float64)).all()
         is_narrow = bool((most > product * (1 + 2 * in_float64)).any())
         assert is_narrow == (least == -15)
+
+
+@pytest.mark.parametrize("name", ["float64", "float32", "float16"])
+def test_a_format_is_that_of_numpy(name: str) -> None:
+    info, one = np.finfo(name), PRECISIONS[name]
+    assert [one.u, one.eta, one.largest] == [
+        float(info.eps) / 2,
+        float(info.smallest_subnormal),
+        float(info.max),
+    ]
+
+
+def test_bfloat16_is_the_upper_half_of_float32() -> None:
+    def number(bits: int) -> float:
+        return float(np.array(bits << 16, np.uint32).view(np.float32))
+
+    one = PRECISIONS["bfloat16"]
+    assert (one.u, one.eta, one.largest) == ((number(0x3F81) - 1) / 2, number(0x0001), number(0x7F7F))

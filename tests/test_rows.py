@@ -113,6 +113,25 @@ def test_a_bias_holds_too_few_numbers_for_the_name(rows: list[int], by_name: str
         assert said(batch(), times(rows, 0), name) == of_one
 
 
+def test_one_input_is_enough_for_a_factor() -> None:
+    assert said(batch(n_inputs=1), times(7, 2)) == "Row 7 alone is wrong: it is counted twice."
+
+
+def test_a_row_is_found_among_larger_ones() -> None:
+    """What a row takes of the error counts, and not how large it is."""
+    problem = batch()
+    sizes = np.where(np.isin(np.arange(8), [0, 1, 3, 4]), 100, 1)
+    uneven = Problem(problem.weights, problem.inputs * sizes[:, None], problem.targets, problem.bias)
+    assert said(uneven, moved(2)) == f"Row 2 alone is wrong. {ALONE}"
+
+
+def test_what_is_fitted_to_a_number_proves_nothing() -> None:
+    """Of two inputs and two classes one number is left, and one of float32 has too few digits."""
+    problem = batch([0, 1, 1, 0], n_inputs=2, n_classes=2)
+    assert said(problem, moved(2)) == f"Row 2 alone is wrong. {ALONE}"
+    assert said(problem, moved(2), dtype=np.float32) == ""
+
+
 def test_in_float32_too() -> None:
     assert said(batch(), times(7, 2), dtype=np.float32) == "Row 7 alone is wrong: it is counted twice."
 
@@ -131,6 +150,12 @@ def test_in_float32_too() -> None:
 )
 def test_rows_that_went_wrong_in_another_way_are_named(change: Change, sentence: str) -> None:
     assert said(batch(), change) == sentence
+
+
+def test_the_label_of_one_class_is_no_order_of_its_own() -> None:
+    """Class 2 is the label of no row, so that only one of those that are moves."""
+    every = "Every row of class 1 was given the label 2; the others are right."
+    assert said(batch([1, 1, 1, 3, 0, 1, 0, 3]), relabelled([0, 1, 2, 5], 1, 2)) == every
 
 
 def test_the_only_row_clears_the_product_with_x() -> None:

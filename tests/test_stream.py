@@ -21,6 +21,7 @@ import pytest
 from conftest import Run, Shell
 from xegrad.cli import stream, tally
 from xegrad.formats import ndjson
+from xegrad.formats.raw_problem import RawProblem
 
 STREAM = "sample_inputs/stream.ndjson"
 BAD = [17, 251, 502, 503, 777]
@@ -420,16 +421,19 @@ def test_what_could_not_be_written_is_not_counted(run: Run, shell: Shell) -> Non
     assert shell(f"xegrad compute {STREAM} | head -1 > /dev/null").err == ""
 
 
-def test_verify_answers_each_line_before_it_computes_the_next(tmp_path: Path) -> None:
+def test_verify_answers_each_line_before_it_computes_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "lines.ndjson"
     path.write_text(LINE * 3)
     computed: list[int] = []
 
-    def answer(chunk: ndjson.Chunk) -> stream.Answered:
+    def answered(chunk: ndjson.Chunk, **_: Any) -> stream.Answered:
         computed.append(chunk.number)
         return b"{}\n", ([], [])
 
-    answers = stream._in_order(str(path), "it", answer, stream.AT_A_TIME["verify"])
+    monkeypatch.setattr(stream, "answered", answered)
+    answers = stream.in_order("verify", str(path), "it", lambda *_: (), RawProblem())
     for n in (1, 2, 3):
         next(answers)
         assert computed == [*range(1, n + 1)]

@@ -391,3 +391,7 @@ def test_an_ignored_row_has_no_label_and_does_not_count() -> None:
     stated = targets(labels=[1, 5, 0], ignore_index=5)
     assert stated.kept.tolist() == [True, False, True]
     assert stated.label_of_rows.tolist() == [1, -1, 0]
+
+
+def test_one_soft_target_is_that_of_one_row() -> None:
+    assert Targets(soft=[0.25, 0.75]).soft.tolist() == [[0.25, 0.75]]  # type: ignore[union-attr]

@@ -51,7 +51,7 @@ class Bound(msgspec.Struct, frozen=True, eq=False):
     __repr__ = notebook.one_line()
 
 
-def memory(problem: Problem, names: Sequence[str], *, is_stable: bool = False) -> int:
+def memory(problem: Problem, names: Sequence[str], *, is_stable: bool) -> int:
     """The bytes beside the problem that a bound takes: of the cells, each a value and an error, and what makes them.
 
     The bound of a stable computation holds those of some rows at a time, and may have its gradients in float64, too.

@@ -6,9 +6,9 @@ See docs/numerics.md, section 11.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -50,6 +50,7 @@ class Descent(msgspec.Struct, frozen=True, eq=False):
     diverged_at: int | None = None
     diverged_to: float | None = None  # the loss there, or infinity; None where the gradient was not finite
     at_the_bottom: bool = False  # the loss can fall no further in floats
+    in_memory: bool = True  # the problems hold the rows that the loss is of
 
     __repr__ = notebook.one_line("start", "losses", "converged")
 
@@ -97,11 +98,57 @@ def exact_losses(descent: Descent, exact: bool | Literal["auto"] = "auto") -> Ex
     return ExactLosses(before, after, all(end.is_certain_of("loss") for end in ends))
 
 
+class Rows(Protocol):
+    """The rows that the loss is of, wherever they are; `problem` is what holds W and b, and the options of the loss."""
+
+    def evaluate(self, problem: Problem, names: Sequence[str]) -> Evaluation:
+        """The loss, and these gradients."""
+        ...
+
+    def gradients(self, problem: Problem, names: Sequence[str], of_loss: Evaluation) -> Mapping[str, Array]:
+        """These gradients, of a problem whose loss is evaluated."""
+        ...
+
+    def squares(self, problem: Problem) -> float:
+        """sum_b q_b (|x_b|^2 + 1), the 1 only where there is a b."""
+        ...
+
+    def rounding(self, problem: Problem) -> float:
+        """How far rounding can move the loss."""
+        ...
+
+
+class InMemory(msgspec.Struct, frozen=True):
+    """The rows that a problem holds itself; its gradients are those of a method, and its loss is that of the
+    shortcut."""
+
+    method: str
+
+    def evaluate(self, problem: Problem, names: Sequence[str]) -> Evaluation:
+        """By the shortcut, the gradient from the same forward pass unless another method gives it."""
+        return METHODS["shortcut"].evaluate(problem, names if self.method == "shortcut" else ())
+
+    def gradients(self, problem: Problem, names: Sequence[str], of_loss: Evaluation) -> Mapping[str, Array]:
+        """Those of the method."""
+        by = of_loss if self.method == "shortcut" else METHODS[self.method].evaluate(problem, names)
+        return by.gradients
+
+    def squares(self, problem: Problem) -> float:
+        """Of the problem's rows."""
+        mass = problem.targets.effective(problem.n_classes, np.dtype(np.float64)).sum(axis=-1)
+        squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
+        return float((mass * squares).sum())
+
+    def rounding(self, problem: Problem) -> float:
+        """By the bound of any stable computation."""
+        return float(bounds.stable(problem, ()).loss)
+
+
 class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
     """Where a descent is after so many steps, and what there is to know of it, computed when it is asked for."""
 
     problem: Problem
-    method: str
+    rows: Rows
     l2: float
     step: int = 0
     length: float = 0.0  # of the step that led here
@@ -119,8 +166,8 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """By the shortcut: the loss, and the gradient from the same forward pass unless another method gives it."""
-        return METHODS["shortcut"].evaluate(self.problem, self.names if self.method == "shortcut" else ())
+        """The loss, with what comes from the same pass."""
+        return self.rows.evaluate(self.problem, self.names)
 
     @cached_property
     def loss(self) -> float:
@@ -131,10 +178,9 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
     @cached_property
     def slope(self) -> dict[str, Array]:
         """dL/dW + l2 W, and dL/db where there is a b, in the precision of the problem."""
-        problem, by = self.problem, self.evaluation
-        if self.method != "shortcut":
-            by = METHODS[self.method].evaluate(problem, self.names)
-        slope = {name: part.astype(problem.dtype, copy=False) for name, part in by.gradients.items()}
+        problem, names = self.problem, self.names
+        gradients = self.rows.gradients(problem, names, self.evaluation)
+        slope = {name: gradients[name].astype(problem.dtype, copy=False) for name in names}
         if self.l2:
             slope["weights"] = slope["weights"] + self.l2 * problem.weights
         return slope
@@ -151,10 +197,7 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def surely_short(self) -> float:
         """1 / (l2 + 1/2 sum_b q_b (|x_b|^2 + 1)), the 1 only where there is a b; 1 where all of that is 0."""
-        problem = self.problem
-        mass = problem.targets.effective(problem.n_classes, np.dtype(np.float64)).sum(axis=-1)
-        squares = np.square(problem.inputs, dtype=np.float64).sum(axis=-1) + (problem.bias is not None)
-        most = self.l2 + float((mass * squares).sum()) / 2
+        most = self.l2 + self.rows.squares(self.problem) / 2
         return min(1 / most, LARGEST) if 0 < most < math.inf else 1.0
 
     def moved(self, length: float) -> _Point | None:
@@ -164,7 +207,7 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
             return None
         for part in moved.values():
             part.setflags(write=False)  # they need no copy
-        return _Point(replace(self.problem, **moved), self.method, self.l2, self.step + 1, length)
+        return _Point(replace(self.problem, **moved), self.rows, self.l2, self.step + 1, length)
 
     def lowered(self, length: float) -> _Point | None:
         """Where the first of length, length / 2, .. leads that lessens the loss enough.
@@ -198,8 +241,7 @@ class _Point(msgspec.Struct, frozen=True, eq=False, dict=True):
             return False
         u = bounds.PRECISIONS["float64"].u
         rounding = sum(
-            float(bounds.stable(point.problem, ()).loss)
-            + (point.problem.weights.size + 3) * u * point.penalty
+            self.rows.rounding(point.problem) + (point.problem.weights.size + 3) * u * point.penalty
             for point in (start, self)
         )
         return not (math.isfinite(rounding) and self.loss - start.loss <= rounding)
@@ -228,6 +270,7 @@ def descend(
     tolerance: float = 0.0,
     l2: float = 0.0,
     on_step: Callable[[int, float], None] | None = None,
+    rows: Rows | None = None,
 ) -> Descent:
     """W - eta (dL/dW + l2 W) and b - eta dL/db, `steps` times, where L is the loss of the problem's Q.
 
@@ -246,6 +289,8 @@ def descend(
         The norm of the gradient, over W and b together, at which to stop.
     on_step : callable, optional
         Hears after each step of its number and its loss.
+    rows : Rows, optional
+        Those that the loss is of, where they are not in the problem, which then holds W, b and the options alone.
 
     KeyboardInterrupt ends the descent after the step, with what there is.  An argument that means nothing, and a
     loss that is not finite at the start, is an InputError.
@@ -256,10 +301,11 @@ def descend(
     True
     """
     _check(problem, steps, learning_rate, method, tolerance, l2)
-    here = start = _Point(problem.rounded, method, l2)
-    check_memory(start.problem, method, learning_rate)
-    takes = f"{count(steps, 'step')} by --method {method} take"
-    progress.foretell(takes, steps * METHODS[method].work(start.problem))
+    if rows is None:
+        check_memory(problem.rounded, method, learning_rate)
+        takes = f"{count(steps, 'step')} by --method {method} take"
+        progress.foretell(takes, steps * METHODS[method].work(problem))
+    here = start = _Point(problem.rounded, rows or InMemory(method), l2)
     if not math.isfinite(start.loss):
         raise InputError(f"the loss is {start.loss} before the first step: no step can be judged by it")
     losses = [start.loss]
@@ -291,12 +337,22 @@ def descend(
         interrupted = True
     reached, converged = tuple(losses[: here.step + 1]), at_the_bottom or here.norm <= tolerance
     ends = start.problem, here.problem
-    return Descent(*ends, reached, here.norm, converged, interrupted, diverged[0], diverged[1], at_the_bottom)
+    return Descent(
+        *ends,
+        reached,
+        here.norm,
+        converged,
+        interrupted,
+        diverged[0],
+        diverged[1],
+        at_the_bottom,
+        in_memory=rows is None,
+    )
 
 
 def check_memory(problem: Problem, method: str, learning_rate: float | None, *others: int) -> None:
     """Refuse what takes too much memory: two points and the slope at both, and the largest step, of these or others."""
-    names = _Point(problem, method, 0.0).names
+    names = _Point(problem, InMemory(method), 0.0).names
     of_slope = problem.nbytes_of(names)
     # What a step makes of two slopes, or the text of W; the squares of x and Q, of which the first step is made; and
     # the bound on a loss that has grown.

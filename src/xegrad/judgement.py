@@ -49,6 +49,9 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
     tolerance: Tolerance
     reference: Evaluation  # the exact values, or those that decided in their place
     reading: Reading = Reading()
+    # The rows of a data set, of which `problem` is the layer alone: then nobody knows what a careful computation keeps,
+    # and an entry that the bound leaves open is not right.
+    of_rows: int | None = None
 
     __repr__ = notebook.one_line("name", "outcome", "comparison")
 
@@ -102,7 +105,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Entries that are lost, and others that may be."""
         against = self.comparison
         lost, perhaps = against.no_correct_digit, against.perhaps_no_digit
-        if self.name == "loss" or not perhaps.any():
+        if self.name == "loss" or self.of_rows is not None or not perhaps.any():
             return lost, perhaps & ~lost
         entries = np.flatnonzero(perhaps)
         some = against.at(entries)
@@ -125,10 +128,22 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         return bool((resolution > DIGIT * (np.abs(against.reference) + against.error)).all())
 
     @cached_property
+    def exceeded(self) -> NDArray[np.bool_]:
+        """Entries of the gradient of a data set whose bound exceeds them, or of which no digit is sure."""
+        against = self.comparison
+        if self.of_rows is None or not self.tolerance.derived:
+            return np.zeros(against.reference.shape, dtype=bool)
+        exceeds = against.perhaps_nonzero & ~(against.bound <= np.abs(against.reference) - against.error)
+        exceeded: NDArray[np.bool_] = exceeds | against.perhaps_no_digit
+        return exceeded
+
+    @cached_property
     def outcome(self) -> str:
         """RIGHT, DIGITS_LOST, WRONG or UNDECIDED."""
         if self.wrong.any():
             return WRONG
+        if self.exceeded.any():
+            return UNDECIDED
         if self.is_vacuous or self.comparison.unbounded.any() or self.is_open or self.hides_digits:
             return UNDECIDED
         if self.lost.any():
@@ -286,6 +301,8 @@ def narrower(problem: Problem, judgement: Judgement) -> dict[str, float]:
     """
     name, tolerance = judgement.name, judgement.tolerance
     if not tolerance.derived or tolerance.terms is not bounds.any_order or tolerance.confidence is not None:
+        return {}
+    if judgement.of_rows is not None:
         return {}
     others = {option: replace(tolerance, **fields) for option, fields in NARROWER.items()}
     several = (tolerance, *others.values())

@@ -134,6 +134,12 @@ def check_reading(n_bytes: int, there: int = 0) -> None:
         raise InputError(refusal)
 
 
+def allowed() -> int:
+    """The bytes that may be taken beside what is taken already; all that there may be where nobody knows."""
+    limit = _allowed(0)
+    return 2**62 if limit is None else limit
+
+
 def _refusal(needed: int, there: int, what: str, instead: str) -> str:
     """Why this is more than is allowed, of which so much is taken already; or ""."""
     limit, n_processes = _limit.get(), _processes.get()

@@ -49,6 +49,7 @@ class Field(msgspec.Struct, frozen=True):
     help: str = ""
     aliases: tuple[str, ...] = ()
     noun: str = ""
+    repeats: bool = False  # the option may be given several times, for several files
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -83,7 +84,8 @@ FIELDS: Mapping[str, Field] = {
     "W": Field(list[list[Number]], ARRAY, ("-W", "--weights"), "VALUE|FILE",
         f"The weights W, inputs x classes. {_VALUE}", ALIASES["W"]),
     "x": Field(NUMBERS, ARRAY, ("-x", "--inputs"), "VALUE|FILE",
-        f"The input x, or rows of it. {_VALUE}", ALIASES["x"]),
+        f"The input x, or rows of it. {_VALUE} Several files, or a pattern such as 'rows/*.parquet', are a data set "
+        "for compute, verify and descend.", ALIASES["x"], repeats=True),
     "label": Field(int | str | LISTED_LABELS, LABELS, ("-y", "--label"), "INDEX|NAME|LIST",
         "The label: an index from 0, a name, a list. For one x, a JSON list of T numbers is a target; for rows "
         "of x, a JSON list holds the label or the target of each row.",

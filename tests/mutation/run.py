@@ -5,6 +5,7 @@
 
 A room is a file or a folder of `src/xegrad`.  Of each room a sample is tried, always the same one for a seed; 0 is all
 of them.  `--again` tries the survivors again that are not explained: longer, or by a test that was written since.
+`--outside` tries only those of the sample that are outside of all functions, beside what was tried before.
 
 What is printed: the survivors that `equivalent.txt` does not explain, and a line for each room.
 """
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--keep-map", action="store_true", help="which tests reach what is known, but of new tests"
     )
+    parser.add_argument("--outside", action="store_true", help="of the sample those outside of all functions")
     options = parser.parse_args()
     os.chdir(ROOT)
     KEPT.mkdir(exist_ok=True)
@@ -71,8 +73,12 @@ def main() -> None:
             } - equivalent().keys()
             chosen += [one for one in these if one.key in alive]
         else:
-            of_room(room).unlink(missing_ok=True)
-            chosen += random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
+            sample = random.Random(options.seed).sample(these, min(options.sample or len(these), len(these)))
+            if options.outside:
+                sample = [one for one in sample if not one.function]
+            else:
+                of_room(room).unlink(missing_ok=True)
+            chosen += sample
     try_all(chosen, reached, options.seconds, told, changed)
     for room, these in every.items():
         report(

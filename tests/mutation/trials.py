@@ -20,7 +20,6 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, MappingProxyType
@@ -66,6 +65,7 @@ class Index:
 
     def __init__(self, reached: Map, changed: Set[str] = frozenset()) -> None:
         self.changed = changed
+        self.passes_anew: dict[str, bool] = {}  # tests, or files that are imported, without any mutant
         self.names = [*reached]
         self.seconds = np.array([test.seconds for test in reached.values()])
         self.number = {name: k for k, name in enumerate(self.names)}
@@ -116,27 +116,51 @@ def try_all(mutants: Sequence[Mutant], reached: Map, seconds: float, told: Told,
         _in_child(lambda: _session(_Trials(in_functions, index, seconds, told)) and None, is_quiet=False)
     for mutant in mutants:
         if not mutant.function:
-            order, code = index.order(mutant), module_code(mutant)
-            files = list(dict.fromkeys(name.split("::")[0] for name in order))
-            caught = ""
-            for some in (files[:SOME_FILES], files[SOME_FILES:]):
-                if not caught and some:
-                    caught = _in_child(partial(_anew, mutant, code, order, some, index, seconds))
-                    caught = "an import, or time" if caught is None else caught
-            told(mutant, caught)
+            told(mutant, _try_anew(mutant, index, seconds))
+
+
+def _try_anew(mutant: Mutant, index: Index, seconds: float) -> str:
+    """The test that catches a mutant outside of all functions: in a process that imports the package with it."""
+    order, code = index.order(mutant), module_code(mutant)
+    files = list(dict.fromkeys(_file_of(name) for name in order))
+    for some in (files[:SOME_FILES], files[SOME_FILES:]):
+        while some and (caught := _anew(mutant.file, code, order, some, index, seconds)):
+            if caught == UNFINISHED or _passes_anew(caught, some, index):
+                return caught
+            order.remove(caught)  # a test, and no import: these are the same with any mutant
+    return ""
+
+
+def _passes_anew(name: str, files: Sequence[str], index: Index) -> bool:
+    """Whether a test passes in a new process without any mutant too, or the tests are imported, if it is that."""
+    is_test = name in index.number
+    key = name if is_test else " ".join(files)
+    if key not in index.passes_anew:
+        tests, files = ([name], [_file_of(name)]) if is_test else ([], files)
+        index.passes_anew[key] = not _anew("", None, tests, files, index, 60)
+    return index.passes_anew[key]
+
+
+def _file_of(test: str) -> str:
+    return test.split("::")[0]
 
 
 def _anew(
-    mutant: Mutant, code: CodeType, order: list[str], files: list[str], index: Index, seconds: float
+    file: str, code: CodeType | None, order: list[str], files: Sequence[str], index: Index, seconds: float
 ) -> str:
+    """Which of some tests fails first where the code of a file is another; or that they cannot be imported."""
     usual = SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, name: str) -> Any:
-        return code if self.path == str(SOURCE / mutant.file) else usual(self, name)
+        return code if self.path == str(SOURCE / file) else usual(self, name)
 
-    SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
-    plugin = _session(_OneTrial(order, index, seconds), files)
-    return plugin.caught if plugin.has_run else "collection"
+    def trial() -> str:
+        SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
+        plugin = _session(_OneTrial(order, index, seconds), files)
+        return plugin.caught if plugin.has_run else "an import"
+
+    caught = _in_child(trial)
+    return "an import, or time" if caught is None else caught
 
 
 def _session(plugin: Any, files: Sequence[str] = ()) -> Any:

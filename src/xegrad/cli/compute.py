@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from xegrad import formats
 from xegrad.cli import DONE
 from xegrad.cli.choices import choices, gradients, option
+from xegrad.cli.data_set import DataOptions
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.errors import UsageError
@@ -60,6 +61,7 @@ def command(
         ),
     ] = None,
     timed: Annotated[bool, option("--time", "Show how long each method took.")] = False,
+    rows: DataOptions,
     output: OutputOptions,
 ) -> int:
     """Compute the loss of a softmax layer and its gradients: by the chain, by the shortcut, exactly.
@@ -93,11 +95,49 @@ def command(
         # In a stream the exact values are there if they are asked for.
         wanted: Exact = exact if exact is not None else "auto" if methods else False
         answer = partial(_compute_lines, methods=methods, with_respect_to=with_respect_to, exact=wanted)
-        return stream.run("compute", request, output, answer)
+        return stream.run("compute", request, output, answer, rows)
     destination = output.destination(FORMS)
+    if files := rows.files(request):
+        if exact or timed or methods not in (None, ["shortcut"]):
+            given = "--exact" if exact else "--time" if timed else f"--method {','.join(methods or ())}"
+            raise UsageError(f"{given} is of a problem in memory; a data set is computed by the shortcut")
+        return _of_data_set(request, rows, files, with_respect_to, destination)
     parts = request.read()
     computed = _compute(parts.problem(), methods, with_respect_to, exact, destination.form)
     _write(computed, parts, destination, timed=timed)
+    return DONE
+
+
+def _of_data_set(
+    request: ProblemOptions,
+    rows: DataOptions,
+    files: tuple[str, ...],
+    with_respect_to: list[str] | None,
+    destination: Destination,
+) -> int:
+    """The loss and the gradients of all rows of a data set."""
+    from xegrad.cli import data_set
+    from xegrad.full_batch import FullBatch
+
+    asked = data_set.read(request, rows, files, destination.path)
+    names = gradients(with_respect_to, asked.layer.bias is not None)
+    total, facts = data_set.total(
+        FullBatch(asked.data, asked.layer, tuple(names), skip_bad=rows.skip_bad), rows
+    )
+    layout = asked.parts.layout
+
+    def result() -> Any:
+        from xegrad.formats.results import data_set_result
+
+        return data_set_result(total, layout, facts, id=asked.parts.id)
+
+    def view(page: PageSettings) -> View:
+        from xegrad.display.full_batch import total_view
+
+        return total_view(total, layout, facts, page)
+
+    array = partial(_array, layout, asked.layer.classes, total.gradients)
+    destination.write(result=result, view=view, array=array, warnings=asked.warnings(total))
     return DONE
 
 
@@ -200,12 +240,15 @@ def _computed(
 
 
 def _as_array(computed: Computation, layout: Layout, form: str) -> bytes:
+    return _array(layout, computed.problem.classes, computed.reported.gradients, form)
+
+
+def _array(layout: Layout, classes: Sequence[str] | None, of_names: Mapping[str, Any], form: str) -> bytes:
     """The only gradient, or that of W, in a format for arrays."""
-    if len(computed.names) > 1 and "weights" not in computed.names:
+    if len(of_names) > 1 and "weights" not in of_names:
         raise UsageError(f"{form} holds one gradient; name it with --with-respect-to")
-    name = computed.names[0]
+    name = next(iter(of_names))
     has_classes = name != "inputs" and not (name == "weights" and layout.transpose)
-    gradient = layout.of(name, computed.reported.gradients[name]) + 0.0
-    columns = computed.problem.classes if has_classes else None
-    written: bytes = formats.FORMATS[form].module.write_array(gradient, columns)
+    gradient = layout.of(name, of_names[name]) + 0.0
+    written: bytes = formats.FORMATS[form].module.write_array(gradient, classes if has_classes else None)
     return written

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
 from xegrad.cli.choices import choice, option
+from xegrad.cli.data_set import DataOptions
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.cli.writing import writer
@@ -62,6 +65,7 @@ def command(
             writable=True,
         ),
     ] = None,
+    rows: DataOptions,
     output: OutputOptions,
 ) -> int:
     """Move W and b downhill by gradient descent on the whole batch, and show how the loss falls.
@@ -82,6 +86,11 @@ def command(
     saving = None if save is None else _saving(save)
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
+    if files := rows.files(request):
+        of_data_set = partial(
+            _of_data_set, request, rows, files, destination, save, saving, name, bool(exact)
+        )
+        return of_data_set(steps=steps, learning_rate=rate, tolerance=tolerance, l2=l2)
     raw = request.read()
     problem = raw.problem()
 
@@ -102,9 +111,53 @@ def command(
     with screen.watching():
         losses = downhill.exact_losses(descent, wanted)
     _write(descent, losses, rate, raw, destination)
+    return _status(descent)
+
+
+def _status(descent: Descent) -> int:
     if descent.interrupted:
         return INTERRUPTED
     return DONE if descent.diverged_at is None else JUDGED_WRONG
+
+
+def _of_data_set(
+    request: ProblemOptions,
+    rows: DataOptions,
+    files: tuple[str, ...],
+    destination: Destination,
+    save: str | None,
+    saving: formats.Format | None,
+    method: str,
+    has_exact: bool,
+    **arguments: Any,
+) -> int:
+    """Steps on all rows of a data set; what is saved is W and b, with what else belongs to the layer."""
+    from xegrad.cli import data_set
+    from xegrad.descent import descend
+    from xegrad.display import screen
+    from xegrad.full_batch import FullBatch
+
+    if method != "shortcut" or has_exact:
+        what = "--exact" if has_exact else f"--method {method}"
+        raise UsageError(f"{what} is of a problem in memory; a data set is computed by the shortcut")
+    if saving is not None and saving.name != "json":
+        raise UsageError(f"--save {save}: W and b without rows are saved as JSON")
+    asked = data_set.read(request, rows, files, destination.path)
+    full_batch = FullBatch(asked.data, asked.layer, skip_bad=rows.skip_bad)
+    with screen.watching(), data_set.downhill(full_batch, rows) as (all_rows, engine):
+        descent = descend(asked.layer, rows=all_rows, **arguments)
+        facts = engine.facts
+    if saving is not None and save is not None:
+        with writer(None if save == "-" else save) as write:
+            write([saving.module.write_problem(asked.parts.moved(descent.end))])
+
+    def beside() -> Mapping[str, Any]:
+        from xegrad.formats.results import of_data_set
+
+        return of_data_set(full_batch, all_rows.n_bad, facts)
+
+    _write(descent, None, arguments["learning_rate"], asked.parts, destination, beside)
+    return _status(descent)
 
 
 def _write(
@@ -113,13 +166,14 @@ def _write(
     rate: float | None,
     raw: RawProblem,
     destination: Destination,
+    beside: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
-    """The report, with the exact losses where there are any."""
+    """The report, with the exact losses where there are any, and what is said of a data set."""
 
     def result() -> Any:
         from xegrad.formats.results import descend_result
 
-        return descend_result(descent, losses, raw.layout, id=raw.id)
+        return descend_result(descent, losses, raw.layout, id=raw.id, beside=beside())
 
     def view(page: PageSettings) -> View:
         from xegrad.display.descent import descent_view

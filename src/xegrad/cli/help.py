@@ -21,6 +21,7 @@ PANELS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ("problem", "rows", "weights", "inputs", "label", "bias"),
         ("labels", "label_column", "classes", "input_names", "transpose", "input_format", "seed", "slips"),
     ),
+    "Data set": ((), ("columns", "weight_column", "skip_bad", "engine", "workers", "scheduler", "exact_rows")),
     "Loss": (("reduction", "label_smoothing"), ("class_weights", "ignore_index")),
     "What is judged": (("gradient", "loss"), ("decimals", "digits_printed")),
     "What is computed": (

@@ -29,9 +29,11 @@ Command = Callable[..., int]
 
 
 class ProblemOptions(msgspec.Struct, frozen=True):
-    """What a command line says of its problem: `values` are those of the fields' options, by the fields' keys."""
+    """What a command line says of its problem: `values` are those of the fields' options, by the fields' keys; `rows`
+    are the files of a data set."""
 
     values: Mapping[str, Any] = {}
+    rows: tuple[str, ...] = ()
     problem: Annotated[
         list[str] | None,
         typer.Argument(
@@ -62,7 +64,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
         """The problems; standard input where nothing else was given and it is no terminal."""
         if self.problem:
             return self.problem
-        has_parts = self.labels is not None or any(key in self.values for key in (*NAMES, "label"))
+        has_parts = self.labels or self.rows or any(key in self.values for key in (*NAMES, "label"))
         return [] if has_parts or sys.stdin.isatty() else ["-"]
 
     @property
@@ -91,7 +93,8 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     @property
     def is_nothing(self) -> bool:
         """Whether nothing was given, and standard input is a terminal."""
-        return not (self.paths or self.values or self.labels or self.label_column or self.input_format)
+        given = (self.paths, self.values, self.rows, self.labels, self.label_column, self.input_format)
+        return not any(given)
 
     def read(self, *others: tuple[str, str | None]) -> RawProblem:
         """The problem.  `others` are more options that may ask for standard input."""
@@ -103,6 +106,11 @@ class ProblemOptions(msgspec.Struct, frozen=True):
     def parts(self) -> RawProblem:
         """What the options give of it."""
         from xegrad.formats.raw_problem import RawProblem
+
+        if self.rows:
+            raise UsageError(
+                f"-x {self.rows[0]}: a data set in many files, or in Parquet, is for compute, verify and descend"
+            )
 
         values = {key: value for key, value in self.values.items() if FIELDS[key].kind not in (ARRAY, LABELS)}
         raw = RawProblem(values, {key: FIELDS[key].option for key in values})
@@ -251,6 +259,9 @@ def _is_vector(text: str) -> bool:
         return False
 
 
+# What a file of rows alone ends in, which is no array.
+ROWS_ALONE = (".parquet", ".pq", ".ndjson", ".jsonl")
+
 # These options come first in the help, those of the other fields after them.
 _FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
 
@@ -284,7 +295,9 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
         def with_options(context: typer.Context, **arguments: Any) -> int:
             has_candidate = arguments.get("gradient") or arguments.get("loss")
             outputs = {option: arguments[key] for key, option in written.items()}
-            may_be_read = [str(formats.with_key(name)[0]) for key in read if (name := arguments[key])]
+            named = (arguments[key] for key in read if arguments[key])
+            texts = (text for name in named for text in ([name] if isinstance(name, str) else name))
+            may_be_read = [str(formats.with_key(text)[0]) for text in texts]
             for name, (make, options) in records.items():
                 arguments[name] = make(**{option: arguments.pop(option) for option in options})
             if arguments["request"].is_nothing and not has_candidate:
@@ -292,7 +305,8 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 typer.echo(f"{usage}\nxegrad: no problem was given; see {path} -h", err=True)
                 return TROUBLE
             paths = arguments["request"].paths
-            places.check([*paths, *may_be_read], outputs)
+            if not (arguments["request"].is_stream and os.path.isdir(outputs["-o"] or "")):  # noqa: PTH112
+                places.check([*paths, *may_be_read], outputs)
             from xegrad.display import screen
 
             with screen.keeping_notes(), memory.max_memory(arguments["request"].max_memory):
@@ -328,16 +342,15 @@ def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
     parameters = dict(inspect.signature(record, eval_str=True).parameters)
     if record is not ProblemOptions:
         return parameters
-    values = parameters.pop("values")
+    values, _ = parameters.pop("values"), parameters.pop("rows")
     of_fields = {}
     for field in FIELDS.values():
         if field.options:
             name, usage = field.parameter, " ".join((*field.options, field.metavar or ""))
             values_of = class_names if field.kind is LABELS else field.words
             own = option(usage, field.help, values=values_of, noun=field.noun)
-            of_fields[name] = values.replace(
-                name=name, default=None, annotation=Annotated[field.kind.option | None, own]
-            )
+            kind = list[str] if field.repeats else field.kind.option
+            of_fields[name] = values.replace(name=name, default=None, annotation=Annotated[kind | None, own])
     parameters = of_fields | parameters
     return {name: parameters[name] for name in dict.fromkeys((*_FIRST, *parameters))}
 
@@ -348,4 +361,18 @@ def _problem_options(**arguments: Any) -> ProblemOptions:
     for key, field in FIELDS.items():
         if field.kind is LIST_OF_NAMES and values[key] is not None:
             values[key] = tuple(name.strip() for text in values[key] for name in text.split(","))
-    return ProblemOptions({key: value for key, value in values.items() if value is not None}, **arguments)
+    texts, rows = values["x"] or [], ()
+    if len(texts) > 1 or any(map(_is_of_data_set, texts)):
+        rows, texts = tuple(texts), []
+    values["x"] = texts[0] if texts else None
+    given = {key: value for key, value in values.items() if value is not None}
+    return ProblemOptions(given, rows, **arguments)
+
+
+def _is_of_data_set(text: str) -> bool:
+    """Whether a value is a pattern of files, an address, a folder, or a file of a kind that holds rows alone."""
+    if _is_inline(text):
+        return False
+    if os.path.isfile(text):  # noqa: PTH113
+        return text.lower().endswith(ROWS_ALONE)
+    return "://" in text or any(mark in text for mark in "*?[") or os.path.isdir(text)  # noqa: PTH112

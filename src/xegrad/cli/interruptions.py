@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
-Wait = Callable[[Callable[[], object]], None]
+Wait = Callable[[Callable[[], object]], object]
 
 
 @contextlib.contextmanager
 def held() -> Iterator[Wait]:
     """Interruptions within the block come at its end: an exception in the middle of a fork would be lost.
 
-    What the block waits for it gives to `wait`, which they do interrupt.
+    What the block waits for it gives to `wait`, which they do interrupt.  They come in the main thread alone.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda until: until()
+        return
     handlers = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     is_open = False
     came: list[int] = []

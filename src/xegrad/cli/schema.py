@@ -16,6 +16,7 @@ from xegrad.cli.output import Pretty, indented
 SCHEMAS: Mapping[str, tuple[str, str]] = {
     "problem": ("ProblemObject", "a problem, in a file or on a line of a stream"),
     "compute": ("ComputeResult", "what compute --json prints"),
+    "data-set": ("DataSetResult", "what compute --json prints of a data set"),
     "verify": ("VerifyResult", "what verify --json prints"),
     "explain": ("ExplainResult", "what explain --json prints"),
     "descend": ("DescendResult", "what descend --json prints"),

@@ -27,6 +27,7 @@ from xegrad.naming import source_name
 
 if TYPE_CHECKING:
     from xegrad.cli import processes
+    from xegrad.cli.data_set import DataOptions
     from xegrad.formats import ndjson
     from xegrad.formats.ndjson import Chunk, Lines
     from xegrad.formats.raw_problem import RawProblem
@@ -49,7 +50,7 @@ Work = Callable[["ndjson.Lines", "Sequence[int]", "RawProblem"], Iterable[Answer
 Answered = tuple[bytes | memoryview, tuple["Sequence[Kind]", "Sequence[int]"]]
 
 
-def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work) -> int:
+def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work, rows: DataOptions) -> int:
     """Answer every line of every file; the worst of their statuses, and a summary on standard error."""
     for name in BLAS_THREADS:  # each process has a processor: more threads would wait for each other
         os.environ.setdefault(name, "1")
@@ -62,8 +63,13 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     if output.file is not None and Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
         raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
-    answer = partial(answered, work=work, overrides=request.parts())
-    tally = Tally()
+    if output.file is not None and os.path.isdir(output.file):  # noqa: PTH112
+        from xegrad.cli import shards
+
+        return shards.run(command, request, output, work, rows)
+    if rows.has_engine:
+        raise UsageError("an engine answers each stream in a file of its own: -o FOLDER says where")
+    tally, overrides = Tally(), request.parts()
     is_written = output.file is None  # a file is there when all of it is written
     try:
         with (
@@ -72,7 +78,7 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
         ):
             for path in request.paths:
                 source = source_name(path)
-                for text, (kinds, numbers) in _in_order(path, source, answer, AT_A_TIME.get(command)):
+                for text, (kinds, numbers) in in_order(command, path, source, work, overrides):
                     if output.file is None and not output.is_silent:
                         tally.write(text, kinds, numbers, source)
                         continue
@@ -142,18 +148,19 @@ def _why(error: Exception) -> tuple[str, Kind]:
     return bugs.sentence(error), BUG_LINE
 
 
-def _in_order(
-    path: str, source: str, answer: Callable[[Chunk], Answered], at_a_time: int | None
+def in_order(
+    command: str, path: str, source: str, work: Work, overrides: RawProblem, n_processors: int | None = None
 ) -> Iterator[Answered]:
-    """The answers to the lines of a file, in their order; those of a long one by every processor."""
+    """The answers to the lines of a file, in their order; those of a long one by so many processors, or all."""
     from xegrad.formats import ndjson
 
+    answer, at_a_time = partial(answered, work=work, overrides=overrides), AT_A_TIME.get(command)
     with contextlib.ExitStack() as stack:
         with _reading(source):
             descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
         if path != "-":
             stack.callback(os.close, descriptor)
-        n_processors, seconds = _n_processors(), 0.0
+        n_processors, seconds = n_processors or _n_processors(), 0.0
         batches = (
             ndjson.split(chunk, at_a_time) if at_a_time else [chunk] for chunk in _chunks(descriptor, source)
         )

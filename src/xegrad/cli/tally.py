@@ -50,6 +50,11 @@ class Tally:
             number = next(n for n, kind in zip(numbers, kinds, strict=True) if kind in (BAD_LINE, BUG_LINE))
             self.first_bad = f"; the first is line {number} of {source}"
 
+    def merge(self, other: Tally) -> None:
+        """Those that another has counted."""
+        self.counts.update(other.counts)
+        self.first_bad = self.first_bad or other.first_bad
+
     def write(
         self, text: bytes | memoryview, kinds: Sequence[Kind], numbers: Sequence[int], source: str
     ) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG
 from xegrad.cli.choices import choices, gradients, option
+from xegrad.cli.data_set import DataOptions
 from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.errors import InputError, UsageError, shown
@@ -24,6 +25,7 @@ from xegrad.vocabulary import AUTO, HALF, NAMES
 
 if TYPE_CHECKING:
     from xegrad.claim import Reading
+    from xegrad.cli.output import Destination
     from xegrad.cli.stream import Answer
     from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
@@ -106,6 +108,9 @@ class JudgingOptions(msgspec.Struct, frozen=True):
         option("P", "How many significant digits it was printed with. By default the text tells.", min=1),
     ] = None
     strict: Annotated[bool, option("--strict", "digits-lost counts as wrong.")] = False
+    exact_rows: Annotated[
+        int, option("K", "Of a data set, so many rows, evenly spaced, are evaluated exactly, too (0).", min=0)
+    ] = 0
 
     def __post_init__(self) -> None:
         """Raise UsageError for what means nothing."""
@@ -159,7 +164,9 @@ def _of_option() -> Iterator[None]:
 
 
 @takes_problem(without=["entries"])
-def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputOptions) -> int:
+def command(
+    *, request: ProblemOptions, judging: JudgingOptions, rows: DataOptions, output: OutputOptions
+) -> int:
     """Say whether a gradient is right, by an error bound that is derived, and which mistake was made.
 
     \b
@@ -188,8 +195,14 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
             raise UsageError(
                 "each line of a stream brings its candidate, as gradient; --gradient and --loss are for one"
             )
-        return stream.run("verify", request, output, partial(_verify_lines, judging=judging))
+        return stream.run("verify", request, output, partial(_verify_lines, judging=judging), rows)
     destination = output.destination()
+    if files := rows.files(request):
+        return _of_data_set(request, judging, rows, files, destination)
+    if judging.exact_rows:
+        raise UsageError(
+            "--exact-rows is about a data set; of a problem in memory all rows are judged exactly"
+        )
 
     from xegrad import memory
 
@@ -213,6 +226,66 @@ def command(*, request: ProblemOptions, judging: JudgingOptions, output: OutputO
         return verification_view(verification, page)
 
     destination.write(result=result, view=view, warnings=warnings)
+    return DONE if verification.verified else JUDGED_WRONG
+
+
+def _of_data_set(
+    request: ProblemOptions,
+    judging: JudgingOptions,
+    rows: DataOptions,
+    files: tuple[str, ...],
+    destination: Destination,
+) -> int:
+    """Judge the gradient of all rows of a data set, or their loss."""
+    from xegrad.cli import data_set
+    from xegrad.formats import claim
+    from xegrad.full_batch import FullBatch, verdict
+    from xegrad.tolerance import in_half, tolerance_for
+
+    dtype, stored_as = request.values.get("dtype"), judging.stored_as
+    if dtype == AUTO:
+        raise UsageError("--dtype auto is of a problem in memory; of a data set say float64 or float32")
+    if dtype in HALF:
+        with _of_option():
+            computed_in, stored_as = in_half(dtype, stored_as)
+        request = replace(request, values={**request.values, "dtype": computed_in})
+    asked = data_set.read(request, rows, files, destination.path)
+    written = claims(asked.parts, judging.gradient, judging.loss, request.input_format)
+    if not written:
+        raise UsageError("of a data set a gradient or a loss is judged; give it with --gradient or --loss")
+    named = judging.with_respect_to and gradients(judging.with_respect_to, asked.layer.bias is not None)
+    candidate = claim.read(asked.layer, asked.parts.layout, named, *written, asked=judging.reading)
+    with _of_option():
+        tolerance = tolerance_for(asked.layer, candidate.dtype, judging.tolerance(stored_as))
+        arithmetic = verdict.claimed_in(tolerance)
+    names = tuple(candidate.gradients) or ("weights",)
+    has_exact = verdict.decides_exactly(asked.data, asked.layer, is_asked=judging.exact)
+    full_batch = FullBatch(
+        asked.data,
+        asked.layer,
+        names,
+        arithmetic,
+        skip_bad=rows.skip_bad,
+        n_exact=judging.exact_rows,
+        has_exact=has_exact,
+    )
+    total, facts = data_set.total(full_batch, rows)
+    verification = verdict.verify(total, candidate, tolerance, strict=judging.strict)
+
+    def result() -> Any:
+        from xegrad.formats.results import of_data_set, verify_result
+
+        return verify_result(
+            verification, id=asked.parts.id, beside=of_data_set(total.asked, total.n_bad, facts)
+        )
+
+    def view(page: PageSettings) -> View:
+        from xegrad.display.full_batch import of_data_set
+        from xegrad.display.verification import verification_view
+
+        return [*verification_view(verification, page), of_data_set(total, facts)]
+
+    destination.write(result=result, view=view, warnings=[*verification.notes, *asked.warnings(total)])
     return DONE if verification.verified else JUDGED_WRONG
 
 

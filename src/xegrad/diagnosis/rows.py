@@ -182,9 +182,9 @@ class _Rows:
         if self.search.screened is not EVERYTHING:
             yield self.made(apart)
 
-    def all_fit(self, apart: Apart, *, fitted: bool = False) -> bool:
-        """Whether all entries fit."""
-        return all(self.fits(made, fitted=fitted).all() for made in self.in_turn(apart))
+    def all_fit(self, apart: Apart) -> bool:
+        """Whether all entries fit a D that is fitted."""
+        return all(self.fits(made, fitted=True).all() for made in self.in_turn(apart))
 
     def is_proved(self, apart: Apart, choices: float, *, free: int = 0, free_of_each: int = 0) -> bool:
         """Whether all entries fit, and tell this D from as many others as there were to choose from."""
@@ -202,8 +202,7 @@ class _Rows:
         bits = np.clip(np.log2(np.where(parts > 0, parts, 1)), 0, AT_MOST)
         if self.has_classes:  # a row of an error of S sums to 0: one class follows from the others
             bits = np.delete(bits, bits.sum(axis=0).argmax(), axis=1)
-        if free_of_each:
-            bits = np.sort(bits, axis=0)[: max(0, len(bits) - free_of_each)]
+        bits = np.sort(bits, axis=0)[: max(0, len(bits) - free_of_each)]
         return float(bits.sum() - (bits.max(initial=0.0) if free else 0.0))
 
     # Rows whose whole residual is left out, or counted twice, or multiplied.
@@ -310,16 +309,16 @@ class _Rows:
         chosen: list[int] = []
         for _ in range(min(problem.n_inputs - 1, FEW, max(1, n_rows // 2))):
             left = error - inputs[chosen].T @ np.linalg.lstsq(inputs[chosen].T, error, rcond=None)[0]
-            taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths, nan=-1)
+            taken = np.nan_to_num(((inputs @ left) ** 2).sum(axis=1) / lengths)
             taken[chosen] = -1
             chosen.append(int(taken.argmax()))
-            if self.all_fit(self._solved(inputs, scale, chosen), fitted=True):
+            if self.all_fit(self._solved(inputs, scale, chosen)):
                 break
         else:
             return None
         for row in tuple(chosen):  # one that was taken too early
             others = [other for other in chosen if other != row]
-            if others and self.all_fit(self._solved(inputs, scale, others), fitted=True):
+            if others and self.all_fit(self._solved(inputs, scale, others)):
                 chosen = others
         cosines = np.abs(inputs[chosen] @ inputs.T) / np.sqrt(lengths[chosen][:, None] * lengths)
         if (np.nan_to_num(cosines) > 1 - CLOSE).sum() > len(chosen):
@@ -374,7 +373,7 @@ class _Rows:
                 np.concatenate([apart.values[others], trial.values]),
             )
             is_told = any(self.bits(made, free) >= EVIDENCE for made in self.in_turn(trial))
-            return is_told and self.all_fit(instead, fitted=True)
+            return is_told and self.all_fit(instead)
 
         if residual.any():
             number = 1 + float(error @ residual / (residual @ residual))

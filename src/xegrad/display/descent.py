@@ -26,7 +26,7 @@ def descent_view(
         rows["largest change"] = f"{with_digits(descent.largest_change, digits)} in W"
     if not math.isnan(descent.gradient_norm):
         rows["gradient's norm"] = with_digits(descent.gradient_norm, min(digits, 3))
-    labelled = int((descent.end.targets.label_of_rows >= 0).sum())
+    labelled = int((descent.end.targets.label_of_rows >= 0).sum()) if descent.in_memory else 0
     before, after = (round((accuracy(problem) or 0) * labelled) for problem in (descent.start, descent.end))
     if labelled:
         rows["rows right"] = f"{before} before, {after} after, of {labelled}"

@@ -14,6 +14,7 @@ from xegrad.intermediates import Intermediates
 from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, narrower
 from xegrad.naming import class_in_short, entry_of, input_in_short
 from xegrad.nonfinite import cause_of_nonfinite
+from xegrad.numbers.arithmetic import any_order
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
@@ -294,14 +295,40 @@ def _part(relative: float) -> str:
     return {0: "its own size", 1: "1 in 10"}.get(power, f"1 in 10^{power}")
 
 
+def _too_many_rows(judgement: Judgement) -> str:
+    """Why nothing can be said of entries of a data set's gradient."""
+    comparison, tolerance = judgement.comparison, judgement.tolerance
+    exceeds = comparison.bound > np.abs(comparison.reference)
+    n_exceeded, total = int((judgement.exceeded & exceeds).sum()), comparison.reference.size
+    of_all = "the loss" if judgement.name == LOSS else f"{n_exceeded} of {count(total, 'entry')}"
+    added = "in any order" if tolerance.terms is any_order else "in this order"
+    because = f"the bound of a sum of {count(judgement.of_rows or 0, 'row')} {added} exceeds {of_all}"
+    if not n_exceeded:
+        hidden = int(judgement.exceeded.sum())
+        have = "has" if hidden == 1 else "have"
+        because = f"{hidden} of {count(total, 'entry')} {have} no digit that is sure"
+    hint = (
+        "; --summation pairwise or blocked=N narrows it, if it was formed so"
+        if tolerance.terms is any_order
+        else ""
+    )
+    return f"cannot tell at this size, because {because}{hint}"
+
+
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     """What leaves half of every entry open."""
     comparison, precision = judgement.comparison, judgement.tolerance.precision
     left_out = f": {judgement.reference.left_out}" if judgement.reference.left_out else ""
     if not np.isfinite(comparison.error).all():
         return f"the exact value could not be certified{left_out}"
+    if judgement.exceeded.any():
+        return _too_many_rows(judgement)
     if judgement.is_open:
         near = int(comparison.open.sum())
+        if judgement.of_rows is not None:
+            near_entries = f"{near} of {count(comparison.reference.size, 'entry')}"
+            known = "as its own sum over the rows is not known that well"
+            return f"cannot tell at this size, because xegrad cannot place {near_entries}, {known}"
         are = f"{count(near, 'entry')} {'is' if near == 1 else 'are'}" if near else "all entries are"
         return f"{are} so near the limit that the exact value would decide, and it is not known well enough{left_out}"
     is_loss = judgement.name == LOSS

@@ -66,13 +66,15 @@ KINDS = {
 
 def verification_view(verification: Verification, page: PageSettings) -> View:
     """The outcome: of what is claimed, with the mistakes that make it; or else of xegrad's own methods."""
-    if verification.checks:
+    if not (verification.judgements or verification.steps):
         kind = blocks.RIGHT if verification.verified else blocks.WRONG
         return [
             [Verdict(kind, outcome.checks_sentence(verification.checks))],
             _checks(verification.checks),
         ]
     view = [_verdicts(verification)]
+    if verification.checks:
+        view.append(_checks(verification.checks))
     if verification.steps is not None:
         view.append(_steps(verification.steps))
     several = len(verification.judgements) > 1

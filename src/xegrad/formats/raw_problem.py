@@ -75,7 +75,9 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             "W": self.layout.of("weights", problem.weights),
             "b": problem.bias,
             "class_weights": problem.targets.class_weights,
-            "label": labels.as_written(self.values["label"], problem.classes),
+            "label": labels.as_written(self.values["label"], problem.classes)
+            if "label" in self.values
+            else None,
             "classes": problem.classes,
             "input_names": problem.input_names,
             "dtype": problem.dtype.name if problem.dtype == np.float32 else None,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xegrad.computation import Computation
     from xegrad.descent import Descent, ExactLosses
     from xegrad.explanation import Explanation
+    from xegrad.full_batch import FullBatch, Total
     from xegrad.judgement import Judgement
     from xegrad.problem import Layout, Problem
     from xegrad.slip_page import Page
@@ -180,8 +181,37 @@ def _comparison(computation: Computation) -> Fields:
     }
 
 
-def verify_result(verification: Verification, *, id: Any) -> Line:
-    """What `verify --json` prints."""
+def of_data_set(asked: FullBatch, n_bad: int, facts: Mapping[str, Any]) -> Fields:
+    """What is said of a data set beside a result."""
+    counts = {"rows": asked.data.n_rows - n_bad, "bad_rows": n_bad or UNSET, "blocks": asked.n_blocks}
+    return {**counts, "files": [*asked.data.paths], **facts}
+
+
+def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, id: Any) -> Line:
+    """What `compute --json` prints of a data set."""
+    problem = total.asked.layer
+    of_names = total.gradients.items()
+    gradients = {SYMBOLS[name]: layout.of(name, gradient[None]) + 0.0 for name, gradient in of_names}
+    values: Fields = {
+        "loss": np.array([total.loss]),
+        "gradient": gradients.get("W", UNSET),
+        "gradients": gradients,
+    }
+    notes = [sentence for _, sentence in nulls(values)]
+    tree = types.DataSetResult(
+        schema="xegrad/data-set/1",
+        id=id,
+        **values,
+        method="shortcut",
+        classes=UNSET if problem.classes is None else [*problem.classes],
+        warnings=notes,
+        **of_data_set(total.asked, total.n_bad, facts),
+    )
+    return objects(tree)[0]
+
+
+def verify_result(verification: Verification, *, id: Any, beside: Mapping[str, Any] = {}) -> Line:
+    """What `verify --json` prints; `beside` is what is said of a data set."""
     checks = [
         _result(types.Check, one, **_accuracy(one.comparison.in_rows(1)), advisory=one.advisory or UNSET)
         for one in verification.checks
@@ -213,6 +243,7 @@ def verify_result(verification: Verification, *, id: Any) -> Line:
         if verification.steps is None
         else _result(types.StepsResult, verification.steps, right_if=verification.steps_right_if or UNSET),
         warnings=[*verification.warnings, *reasons],
+        **beside,
     )
     return objects(tree)[0]
 
@@ -263,12 +294,13 @@ def explain_result(explanation: Explanation, layout: Layout, *, id: Any) -> Any:
 
 
 def descend_result(
-    descent: Descent, losses: ExactLosses | None, layout: Layout, *, id: Any
+    descent: Descent, losses: ExactLosses | None, layout: Layout, *, id: Any, beside: Mapping[str, Any] = {}
 ) -> types.DescendResult:
-    """What `descend --json` prints; W in its own layout."""
+    """What `descend --json` prints; W in its own layout; `beside` is what is said of a data set."""
     from xegrad.descent import accuracy
 
     notes = list(descent.start.targets.warnings)
+    right = [accuracy(end) if descent.in_memory else None for end in (descent.start, descent.end)]
     if not np.isfinite(descent.gradient_norm):
         notes.append("gradient_norm is null: it is not finite")
     if descent.diverged_at is not None:
@@ -284,10 +316,11 @@ def descend_result(
         loss_after=descent.losses[-1],
         W=layout.of("weights", descent.end.weights),
         b=descent.end.bias,
-        right_before=accuracy(descent.start),
-        right_after=accuracy(descent.end),
+        right_before=right[0],
+        right_after=right[1],
         exact=UNSET if losses is None else _result(types.ExactLossesResult, losses),
         warnings=notes,
+        **beside,
     )
 
 

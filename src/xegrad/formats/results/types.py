@@ -168,11 +168,37 @@ class StepsResult(msgspec.Struct):
     right_if: dict[str, str | int] | UnsetType = UNSET  # the options under which all of them are
 
 
-class VerifyResult(msgspec.Struct):
+class OfDataSet(msgspec.Struct, kw_only=True):
+    """What is said of a data set beside a result: its rows, its files, and what computed its blocks; two results with
+    the same fingerprint, rows and layer have the same bits."""
+
+    schema: str
+    rows: int | UnsetType = UNSET
+    bad_rows: int | UnsetType = UNSET
+    blocks: int | UnsetType = UNSET
+    engine: str | UnsetType = UNSET
+    workers: int | UnsetType = UNSET
+    retries: int | UnsetType = UNSET
+    files: list[str] | UnsetType = UNSET
+    fingerprint: dict[str, str | list[str]] | UnsetType = UNSET
+
+
+class DataSetResult(OfDataSet, kw_only=True):
+    """What `compute --json` prints of a data set: the loss and the gradients of all rows."""
+
+    id: Any = UNSET
+    loss: float | None
+    gradient: list[Numbers] | UnsetType = UNSET
+    gradients: Gradients
+    method: str
+    classes: list[str] | UnsetType = UNSET
+    warnings: list[str] = msgspec.field(default_factory=list)
+
+
+class VerifyResult(OfDataSet, kw_only=True):
     """What `verify --json` prints.  `judgements` are of everything that is judged, by W, b, x, logits and loss;
     `candidate` is the first of a gradient, and `diagnosis` that of a loss."""
 
-    schema: str
     verified: bool
     checks: list[Check]
     id: Any = UNSET
@@ -207,10 +233,9 @@ class ExactLossesResult(msgspec.Struct):
     certified: bool
 
 
-class DescendResult(msgspec.Struct, kw_only=True):
+class DescendResult(OfDataSet, kw_only=True):
     """What `descend --json` prints."""
 
-    schema: str
     id: Any = UNSET
     loss_before: float
     loss_after: float

@@ -1,0 +1,81 @@
+"""A command on streams whose answers go into a folder: a file for each of them, whole or not at all, by an engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from xegrad import progress
+from xegrad.cli import places, stream
+from xegrad.cli.tally import Tally
+from xegrad.cli.writing import writer
+from xegrad.errors import UsageError
+from xegrad.formats.raw_problem import RawProblem
+from xegrad.naming import source_name
+
+if TYPE_CHECKING:
+    from xegrad.cli.data_set import DataOptions
+    from xegrad.cli.inputs import ProblemOptions
+    from xegrad.cli.output import OutputOptions
+
+
+class Shards(msgspec.Struct, frozen=True, eq=False):
+    """The streams, the files that answer them, and what is made of their lines."""
+
+    command: str
+    pairs: Sequence[tuple[str, str]]  # what is read, and what is written
+    work: stream.Work
+    overrides: RawProblem
+
+    def answer(self, first: int, last: int) -> Tally:
+        """Answer some of them, one after the other, in this process."""
+        tally = Tally()
+        for path, written in self.pairs[first:last]:
+            source = source_name(path)
+            with writer(written) as write:
+                lines = stream.in_order(self.command, path, source, self.work, self.overrides, n_processors=1)
+                for text, (kinds, numbers) in lines:
+                    write([text])
+                    tally.add(kinds, numbers, source)
+        return tally
+
+    def described(self, first: int, last: int) -> str:
+        """The streams that these are."""
+        return source_name(self.pairs[first][0])
+
+
+def run(
+    command: str, request: ProblemOptions, output: OutputOptions, work: stream.Work, rows: DataOptions
+) -> int:
+    """Answer every stream; the worst of the statuses of their lines, and a summary on standard error."""
+    from xegrad.display import screen
+
+    shards = Shards(command, _pairs(request.paths, output.file or ""), work, request.parts())
+    tally = Tally()
+    with screen.watching(), rows.opened() as engine:
+        several = engine.map(Shards.answer, shards, [(k, k + 1) for k in range(len(shards.pairs))])
+        for done, of_shard in enumerate(several, start=1):
+            tally.merge(of_shard)
+            progress.tell("files", done, len(shards.pairs))
+        retries = engine.facts.get("retries", 0)
+    again = f"; {retries} computed again, after a worker was lost" if retries else ""
+    if tally.n_bad or not output.quiet:
+        screen.announce(tally.summary(command) + again)
+    return tally.status
+
+
+def _pairs(paths: Sequence[str], folder: str) -> list[tuple[str, str]]:
+    """Each stream, and the file in the folder that is called like it."""
+    written: dict[str, str] = {}
+    for path in paths:
+        if path == "-":
+            raise UsageError(f"-o {folder} is a folder, for streams that have names; standard input has none")
+        name = Path(path).name
+        if (same := written.setdefault(name, path)) is not path:
+            raise UsageError(f"{same} and {path} would both be answered in {name} of {folder}; rename one")
+        places.check(paths, {"-o": os.path.join(folder, name)})  # noqa: PTH118 (as it was given)
+    return [(path, os.path.join(folder, name)) for name, path in written.items()]  # noqa: PTH118

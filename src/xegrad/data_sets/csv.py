@@ -1,0 +1,132 @@
+"""CSV: a header, then a row a line, with commas; read by pyarrow, and cell by cell where that finds something."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from xegrad.arrays import has_large
+from xegrad.data_sets import Piece, lines
+from xegrad.data_sets.arrow import batch, imported
+from xegrad.data_sets.formats import Batch, Columns, of_cells, rows_of_batch, type_of
+from xegrad.errors import InputError
+from xegrad.vocabulary import count
+
+LONGEST_HEADER = 2**24  # bytes
+SEEN = 2**20  # bytes in which the types of columns are looked for
+BLOCK = 2**20  # bytes that pyarrow takes at a time
+
+
+def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
+    """Its columns, by its header and the first cell of each that is not empty, and spans of whole lines."""
+    imported("CSV")
+    names, start = _header(file)
+    if not names:
+        return [], []
+    pieces = [*lines.spans(file, start, has_quotes=True)]
+    file.seek(start)
+    types = dict.fromkeys(range(len(names)), "nothing")
+    for row in _rows(file.read(SEEN)):
+        for k, cell in enumerate(row[: len(names)]):
+            if types[k] == "nothing":
+                types[k] = type_of(cell)
+        if "nothing" not in types.values():
+            break
+    return [*zip(names, types.values(), strict=True)], pieces
+
+
+def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
+    """Spans, by batches."""
+    names, _ = _header(file)
+    for piece in pieces:
+        file.seek(piece.start)
+        data, n_rows = file.read(piece.stop - piece.start), 0
+        try:
+            for some in _by_arrow(data, names, numbers, label):
+                n_rows += some.n_rows
+                yield some
+        except _DoubtError:
+            for some in _by_cells(data, n_rows, names, numbers, label):
+                n_rows += some.n_rows
+                yield some
+        if n_rows != piece.n_rows:
+            raise InputError(
+                f"cannot be read as CSV: {n_rows} rows are where {piece.n_rows} lines are not blank"
+            )
+
+
+class _DoubtError(Exception):
+    """A cell must be looked at by itself."""
+
+
+def _by_arrow(data: bytes, names: Sequence[str], numbers: Sequence[str], label: str) -> Iterator[Batch]:
+    pa = imported("CSV")
+    from pyarrow import csv as arrow_csv
+
+    types: dict[str, Any] = {**dict.fromkeys(numbers, pa.float64()), label: pa.string()}
+    try:
+        reader = arrow_csv.open_csv(
+            pa.BufferReader(data),
+            arrow_csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=[*names]),
+            arrow_csv.ParseOptions(newlines_in_values=b'"' in data),
+            arrow_csv.ConvertOptions(
+                include_columns=[*numbers, label],
+                column_types=types,
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+        for some in reader:
+            columns = batch(pa, some, numbers, label)
+            if any(map(has_large, columns.numbers)):  # whole numbers may have been rounded
+                raise _DoubtError
+            yield columns
+    except pa.ArrowInvalid:
+        raise _DoubtError from None
+
+
+def _by_cells(
+    data: bytes, first: int, names: Sequence[str], numbers: Sequence[str], label: str
+) -> Iterator[Batch]:
+    """From a row on, each cell by itself."""
+    places = [names.index(name) for name in (*numbers, label)]
+    size, n_rows = rows_of_batch(10 * len(names)), 0
+    rows: list[list[str | None] | str] = []
+    for cells in _rows(data):
+        n_rows += bool(cells)
+        if not cells or n_rows <= first:
+            continue
+        if len(cells) == len(names):
+            rows.append([cells[place] or None for place in places])
+        else:
+            rows.append(f"it has {count(len(cells), 'cell')}; the header has {len(names)}")
+        if len(rows) == size:
+            yield of_cells(rows, numbers, label)
+            rows = []
+    if rows:
+        yield of_cells(rows, numbers, label)
+
+
+def _header(file: IO[bytes]) -> tuple[list[str], int]:
+    """The names in its first line that is not blank, and where that ends."""
+    file.seek(0)
+    line = b""
+    while (more := file.readline(LONGEST_HEADER)) and len(line) < LONGEST_HEADER:
+        line += more
+        if line.strip() and line.count(b'"') % 2 == 0:
+            break
+    if not line.strip():
+        return [], len(line)
+    lines.count(line, has_quotes=True)
+    names = [cells for cells in _rows(line.removeprefix(b"\xef\xbb\xbf")) if cells]
+    return [name.strip() for name in names[0]], len(line)
+
+
+def _rows(data: bytes) -> Iterator[list[str]]:
+    """The cells of each line; none of one that is blank."""
+    try:
+        yield from csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
+    except csv.Error as error:
+        raise InputError(f"cannot be read as CSV: {error}") from None

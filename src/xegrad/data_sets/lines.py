@@ -1,0 +1,72 @@
+"""Spans of a file of lines, found in one pass that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+
+from xegrad.data_sets import Piece
+from xegrad.data_sets.formats import SPAN
+from xegrad.errors import InputError
+
+LONGEST = 2**26  # bytes of a line
+
+
+def spans(file: IO[bytes], start: int, *, has_quotes: bool) -> Iterator[Piece]:
+    """From an offset on: where lines begin and end, and how many of them are not blank.
+
+    Within quotes, if there may be some, a line does not end.
+    """
+    file.seek(start)
+    rest = b""
+    while data := file.read(SPAN):
+        data = rest + data
+        end = _last_end(data, has_quotes)
+        if end > 0:
+            yield Piece(start, start + end, count(data[:end], has_quotes=has_quotes))
+            start += end
+        rest = data[end:]
+        if len(rest) > LONGEST:
+            raise InputError(
+                f"has a line of more than {LONGEST >> 20} MiB{', or a quote that never ends' * has_quotes}"
+            )
+    if rest:
+        if has_quotes and rest.count(b'"') % 2:
+            raise InputError("ends within quotes: it has been cut short, or a quote is missing")
+        yield Piece(start, start + len(rest), count(rest, has_quotes=has_quotes))
+
+
+def count(data: bytes, *, has_quotes: bool) -> int:
+    """The lines that are not blank, of which the last may lack its end."""
+    if b"\r" in data and data.count(b"\r") > data.count(b"\r\n"):
+        raise InputError("has lines that end with a carriage return alone; \\n or \\r\\n is expected")
+    if not (
+        (has_quotes and b'"' in data) or b"\n\n" in data or b"\n\r" in data or data[:1] in (b"\n", b"\r")
+    ):
+        return data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
+    ends = _ends(data, has_quotes)
+    edges = np.concatenate([[-1], ends, [len(data)]])
+    lengths = np.diff(edges) - 1
+    bytes_of = np.frombuffer(data, np.uint8)
+    is_cr = (lengths == 1) & (bytes_of[np.minimum(edges[:-1] + 1, len(data) - 1)] == ord("\r"))
+    return int(((lengths > 0) & ~is_cr).sum())
+
+
+def _last_end(data: bytes, has_quotes: bool) -> int:
+    """Just behind the last line that has its end."""
+    if has_quotes and b'"' in data:
+        ends = _ends(data, has_quotes)
+        return int(ends[-1]) + 1 if len(ends) else 0
+    return data.rfind(b"\n") + 1
+
+
+def _ends(data: bytes, has_quotes: bool) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Where lines end."""
+    bytes_of = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(bytes_of == ord("\n"))
+    if has_quotes:
+        quotes = np.flatnonzero(bytes_of == ord('"'))
+        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    return ends

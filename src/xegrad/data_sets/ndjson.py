@@ -1,0 +1,111 @@
+"""NDJSON: an object of columns a line, read by msgspec, and line by line where that finds something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import astuple
+
+from xegrad.arrays import has_large
+from xegrad.data_sets import Piece
+from xegrad.data_sets.formats import Batch, Columns, Names, of_cells, text_of, type_of
+from xegrad.data_sets.lines import count, spans
+from xegrad.errors import InputError
+
+SEEN = 2**20  # bytes in which columns are looked for
+CHUNK = 2**20  # bytes of lines that are read at a time
+
+
+def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
+    """The columns of its first line that can be read, and spans of whole lines."""
+    pieces = [*spans(file, 0, has_quotes=False)]
+    if not sum(piece.n_rows for piece in pieces):
+        return [], []
+    file.seek(0)
+    for line in file.read(SEEN).split(b"\n"):
+        try:
+            row = msgspec.json.decode(line)
+        except (msgspec.DecodeError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            return [
+                (name, type_of(value) if not isinstance(value, str) else "text")
+                for name, value in row.items()
+            ], pieces
+    raise InputError(
+        'cannot be read as NDJSON: no line of its beginning is an object of columns, such as {"x1": 0.5}'
+    )
+
+
+def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
+    """Spans, by batches."""
+    names = (*numbers, label)
+    fields = [(f"c{k}", float) for k in range(len(numbers))]
+    row_type: Any = msgspec.defstruct(
+        "Row",
+        [*fields, (f"c{len(numbers)}", int | str)],
+        rename={f"c{k}": name for k, name in enumerate(names)},
+        gc=False,
+    )
+    decoder = msgspec.json.Decoder(row_type)
+    for piece in pieces:
+        file.seek(piece.start)
+        n_rows = 0
+        for some in _chunks(file, piece.stop - piece.start):
+            try:
+                rows = decoder.decode_lines(some)
+                if len(rows) != count(some, has_quotes=False):  # an object of two lines, or two on one
+                    raise _DoubtError
+                batch = _at_once(rows, len(numbers))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _DoubtError):
+                batch = of_cells(
+                    [_cells(line, names) for line in some.split(b"\n") if line.strip(b"\r")], numbers, label
+                )
+            n_rows += batch.n_rows
+            yield batch
+        if n_rows != piece.n_rows:
+            raise InputError(
+                f"cannot be read as NDJSON: {n_rows} rows are where {piece.n_rows} lines are not blank"
+            )
+
+
+class _DoubtError(Exception):
+    """A line must be looked at by itself."""
+
+
+def _at_once(rows: Sequence[Any], n_numbers: int) -> Batch:
+    *columns, labels = zip(*map(astuple, rows), strict=True) if rows else [()] * (n_numbers + 1)
+    numbers = [np.array(column, np.float64) for column in columns]
+    if any(map(has_large, numbers)):  # whole numbers may have been rounded
+        raise _DoubtError
+    texts: dict[str, int] = {}
+    codes = [texts.setdefault(text_of(label), len(texts)) for label in labels]
+    return Batch(len(rows), numbers, Names(np.array(codes, np.intp), [*texts] or [""]), {})
+
+
+def _cells(line: bytes, names: Sequence[str]) -> list[Any] | str:
+    try:
+        row = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "it is no JSON"
+    if not isinstance(row, dict):
+        return "it is no object of columns"
+    for name in names[:-1]:
+        if isinstance(row.get(name), str):
+            return f"{name} is text; a number is expected"
+    return [row.get(name) for name in names]
+
+
+def _chunks(file: IO[bytes], n_bytes: int) -> Iterator[bytes]:
+    """So many bytes of a file, by whole lines."""
+    rest = b""
+    while n_bytes and (data := file.read(min(CHUNK, n_bytes))):
+        n_bytes -= len(data)
+        data = rest + data
+        end = data.rfind(b"\n") + 1 if n_bytes else len(data)
+        rest = data[end:]
+        if end:
+            yield data[:end]

@@ -1,0 +1,309 @@
+"""A cluster of Dask: processes of this machine, or those of a scheduler that is there already.
+
+Each run of blocks is a task, and so is what all of them share: the result of a task is made again where its worker is
+lost, which what is scattered is not.  Tasks are made of functions of Python's own, so the scheduler needs no xegrad.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import pickle
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from xegrad import memory
+from xegrad.engines import Result, Run, Shared, fingerprint
+from xegrad.errors import InputError, XegradError, one_line, shown
+
+WAIT = 10  # seconds for a scheduler, and for its first worker
+CLOSING = 3  # seconds
+KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
+TAKEN = 8  # results that come here at a time
+QUIET = ("distributed", "tornado", "asyncio")  # their loggers: what is wrong is raised
+CONFIG = {
+    "distributed.admin.large-graph-warning-threshold": "1TB",  # W may be large
+    "distributed.worker.memory.target": False,  # no worker writes to disk,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,  # or waits for memory that rows keep
+    "distributed.deploy.lost-worker-timeout": "1 day",  # else one that takes 15 s to start again is given up
+    "distributed.scheduler.no-workers-timeout": "120s",  # and where none is left, that is said
+}
+
+
+class Dask:
+    """A client of a cluster, and what it has begun."""
+
+    def __init__(self, client: Any, *, is_foreign: bool) -> None:
+        self._client, self._is_foreign = client, is_foreign
+        self._name = f"xegrad-{uuid4().hex[:8]}"
+        self._n_calls = 0
+        self._fingerprint, self._memory = _checked(client)
+
+    def map(
+        self,
+        function: Callable[..., Result],
+        shared: Shared,
+        runs: Sequence[Run],
+        kept: Sequence[Any] | None = None,
+    ) -> Iterator[Result]:
+        """As they are done; what a worker had that is lost is computed again."""
+        futures = self._submitted(function, shared, runs, kept)
+        with self._faults(futures, function, shared, runs):
+            for some in self._completed(futures):
+                for of_worker, result in self._client.gather(some):
+                    _check_same(of_worker, self._fingerprint)
+                    yield result
+                for future in some:
+                    future.release()
+
+    def keep(
+        self, function: Callable[[Shared, int, int], Any], shared: Shared, runs: Sequence[Run]
+    ) -> Sequence[Any]:
+        """In the memory of the workers, which load again what is lost."""
+        futures = self._submitted(function, shared, runs)
+        with self._faults(futures, function, shared, runs):
+            for some in self._completed(futures):
+                for future in some:
+                    if future.status != "finished":
+                        future.result()
+        return futures
+
+    def _submitted(
+        self,
+        function: Callable[..., Any],
+        shared: Any,
+        runs: Sequence[Run],
+        kept: Sequence[Any] | None = None,
+    ) -> list[Any]:
+        """A task for each run, of what they share as the result of a task."""
+        import cloudpickle
+
+        self._n_calls += 1
+        name, submit = f"{self._name}-{self._n_calls}", self._client.submit
+        call = submit(pickle.loads, cloudpickle.dumps(partial(_answer, function, shared)), key=name)
+        of_runs = [run if kept is None else (*run, kept[k]) for k, run in enumerate(runs)]
+        return [submit(operator.call, call, *of_run, key=f"{name}-{k}") for k, of_run in enumerate(of_runs)]
+
+    def _completed(self, futures: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """A few at a time, in the order in which they are done."""
+        from distributed import as_completed
+
+        for batch in as_completed(futures, loop=self._client.loop).batches():
+            for start in range(0, len(batch), TAKEN):
+                yield batch[start : start + TAKEN]
+
+    @contextmanager
+    def _faults(
+        self, futures: Sequence[Any], function: Callable[..., Any], shared: Any, runs: Sequence[Run]
+    ) -> Iterator[None]:
+        """Whatever ends the block cancels the tasks; what Dask raises is said in a sentence."""
+        try:
+            yield
+        except BaseException as error:
+            if self._client.status == "running":
+                with suppress(Exception):
+                    self._client.cancel(futures)
+            if isinstance(error, _RefusedError):
+                raise self._refusal(error, function, shared) from None
+            of_keys = {future.key: run for future, run in zip(futures, runs, strict=True)}
+            if sentence := _sentence(error, of_keys, shared):
+                raise XegradError(sentence) from None
+            raise
+
+    def _refusal(self, refused: _RefusedError, function: Callable[..., Any], shared: Any) -> Exception:
+        """What a task says of its rows; of files that this process can read and a worker cannot, that, too."""
+        error, worker, first, last = refused.args
+        if self._is_foreign:
+            with suppress(Exception):
+                function(shared, first, last)
+                here = "this process can read it: give paths that lead all workers to the same files"
+                return InputError(f"the worker {worker}: {error}; {here}", getattr(error, "part", None))
+        return error
+
+    @property
+    def memory(self) -> int:
+        """A part of what the workers may take."""
+        return self._memory
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The workers that there are at the end, and how many tasks were given to another since theirs was lost."""
+        events = [event for _, event in self._client.get_events("all") if event["action"] == "remove-worker"]
+        lost = ("processing-tasks", "lost-computed-tasks")
+        keys = [key for event in events for name in lost for key in event.get(name, ())]
+        return {
+            "engine": "dask",
+            "workers": len(self._client.nthreads()),
+            "retries": sum(str(key).startswith(self._name) for key in keys),
+            "fingerprint": self._fingerprint,
+        }
+
+
+@contextmanager
+def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator[Dask]:
+    """So many processes of this machine, one for each processor by default, or the cluster of a scheduler."""
+    try:
+        import dask
+        from distributed import Client
+    except ImportError:
+        raise XegradError("the engine dask needs distributed: pip install 'xegrad[dask]'") from None
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(CONFIG))
+        stack.enter_context(_quiet())
+        cluster = stack.enter_context(_cluster(workers)) if scheduler is None else None
+        try:
+            client = Client(cluster or scheduler, timeout=WAIT, set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = "" if isinstance(error, OSError) else f": {one_line(str(error))}"
+            raise XegradError(
+                f"no scheduler of Dask answers at {scheduler}; {WAIT} s were waited{reason}"
+            ) from None
+        stack.callback(_close, client)
+        try:
+            client.wait_for_workers(1, timeout=WAIT)
+        except TimeoutError:
+            raise XegradError(f"the scheduler at {scheduler} has no worker; {WAIT} s were waited") from None
+        yield Dask(client, is_foreign=scheduler is not None)
+
+
+@contextmanager
+def _cluster(workers: int | None) -> Iterator[Any]:
+    """Processes of this machine with one thread each, which leave nothing behind; work in hand ends with the block."""
+    from distributed import LocalCluster
+
+    n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with tempfile.TemporaryDirectory(prefix="xegrad-", ignore_cleanup_errors=True) as folder:
+        cluster = LocalCluster(
+            n_workers=workers or n_processors,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL + 1,
+            local_directory=folder,
+            preload=[__name__],
+        )
+        try:
+            yield cluster
+        finally:
+            for nanny in cluster.workers.values():  # which would wait for their tasks
+                nanny.auto_restart = False
+                with suppress(OSError, TypeError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+            _close(cluster)
+
+
+def dask_setup(worker: Any) -> None:
+    """What Dask calls in each worker of `_cluster`, in its main thread.
+
+    A worker keeps the pages that a block frees for the next one.  An interruption is for the client, which ends them.
+    """
+    memory.keep_pages()
+    logging.disable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within the block, Dask writes no line of its own."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in QUIET]
+    levels = {logger: logger.level for logger in map(logging.getLogger, {*QUIET, *names})}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"distributed(\.|$)")
+        try:
+            for logger in levels:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
+
+
+def _close(what: Any) -> None:
+    """Close a client or a cluster, whatever has happened to it."""
+    with suppress(Exception):
+        what.close(timeout=CLOSING)
+
+
+class _RefusedError(Exception):
+    """Of a task: what it raised that is for the user, its worker, and its run."""
+
+
+def _answer(function: Callable[..., Any], shared: Any, first: int, last: int, kept: Any = None) -> Any:
+    """What a worker does: the function of a run, and what its bits depend on."""
+    fingerprint.one_thread()
+    try:
+        result = function(shared, first, last, *([] if kept is None else kept[1:]))
+    except XegradError as error:
+        from distributed import get_worker
+
+        raise _RefusedError(error, get_worker().address, first, last) from None
+    return fingerprint.fingerprint(), result
+
+
+def _sentence(error: BaseException, of_keys: Mapping[str, Run], shared: Any) -> str | None:
+    """What has happened, if it is one of those things that happen."""
+    from distributed import KilledWorker
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import NoWorkerError
+
+    if isinstance(error, KilledWorker):
+        run = of_keys.get(str(error.task))
+        what = "what all tasks share" if run is None else shared.described(*run)
+        n_workers = error.allowed_failures + 1
+        return (
+            f"{what}: {n_workers} workers ended, one after the other, at this task; was there enough memory?"
+        )
+    if isinstance(error, MemoryError):
+        return "a worker has not enough memory for its blocks; give it more, or take fewer workers"
+    if isinstance(error, ImportError) and (error.name or "").startswith("xegrad"):
+        return f"a worker cannot use this version of xegrad: {error}"
+    if isinstance(error, NoWorkerError):
+        return f"no worker is left, and none has come for {error.timeout:.0f} s"
+    if isinstance(error, CancelledError | CommClosedError):
+        return "the scheduler of Dask has gone, or has dropped the tasks"
+    return None
+
+
+def _of_worker(dask_worker: Any) -> tuple[Mapping[str, Any], int]:
+    """What the bits of a worker depend on, and the bytes that it may take."""
+    fingerprint.one_thread()
+    return fingerprint.fingerprint(), dask_worker.memory_manager.memory_limit or 0
+
+
+def _checked(client: Any) -> tuple[Mapping[str, Any], int]:
+    """The fingerprint of all workers, and the bytes that they may keep.
+
+    Raises
+    ------
+    XegradError
+        Workers that differ, or that have not this version of xegrad.
+    """
+    ours = fingerprint.fingerprint()["xegrad"]
+    of_all, room = None, 0
+    for address, of_worker in sorted(client.run(_of_worker, on_error="return").items()):
+        if isinstance(of_worker, Exception):
+            reason = f"{type(of_worker).__name__}: {of_worker}"
+            raise XegradError(f"the worker {address} cannot use xegrad {ours}: {reason}")
+        its, limit = of_worker
+        if its["xegrad"] != ours:
+            raise XegradError(f"the worker {address} has xegrad {its['xegrad']}, and this is {ours}")
+        of_all, room = of_all or its, room + limit
+        _check_same(its, of_all, f"the worker {address}")
+    assert of_all is not None  # there is one
+    return of_all, int(KEPT * room)
+
+
+def _check_same(its: Mapping[str, Any], of_others: Mapping[str, Any], worker: str = "a worker") -> None:
+    """Raise XegradError where the bits of a worker may be others."""
+    for name, value in of_others.items():
+        if its.get(name) != value:
+            here, there = shown(its.get(name)), shown(value)
+            raise XegradError(f"{worker} has {name} {here}, and others have {there}: their bits may differ")

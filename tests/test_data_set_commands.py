@@ -1,0 +1,281 @@
+"""compute, verify and descend of a data set, and streams that are answered into a folder, as from a shell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import validate
+
+from conftest import Outcome, Run, one_line
+from xegrad import Problem, Targets
+from xegrad.methods import METHODS
+
+pytest.importorskip("threadpoolctl")
+
+N_ROWS, N_INPUTS, N_CLASSES = 900, 4, 3
+
+Call = Callable[..., Outcome]
+
+
+class Files:
+    """Rows in three tables of NPY, the label in the last column, and a layer."""
+
+    def __init__(self, folder: Path) -> None:
+        random = np.random.default_rng(3)
+        self.folder = folder
+        self.W, self.b = random.normal(size=(N_INPUTS, N_CLASSES)), random.normal(size=N_CLASSES)
+        self.X, self.y = random.normal(size=(N_ROWS, N_INPUTS)), random.integers(0, N_CLASSES, N_ROWS)
+        self.write()
+
+    def write(self) -> None:
+        np.save(self.folder / "W.npy", self.W)
+        np.save(self.folder / "b.npy", self.b)
+        for k, rows in enumerate(np.array_split(np.column_stack([self.X, self.y]), 3)):
+            np.save(self.folder / f"part-{k}.npy", rows)
+
+    @property
+    def exact(self) -> Any:
+        problem = Problem(self.W, self.X, Targets(self.y), self.b)
+        return METHODS["exact"].evaluate(problem, ("weights", "bias"))
+
+    @property
+    def arguments(self) -> list[str]:
+        of_layer = ["-W", str(self.folder / "W.npy"), "-b", str(self.folder / "b.npy")]
+        return [*of_layer, "-x", str(self.folder / "part-*.npy"), "--label-column", "-1"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def call(run: Run, files: Files) -> Call:
+    def of_data_set(command: str, *options: Any) -> Outcome:
+        return run(command, *files.arguments, *options)
+
+    return of_data_set
+
+
+def schema(run: Run, name: str) -> Any:
+    return json.loads(run("schema", name).out)
+
+
+def test_compute_prints_the_loss_and_the_gradients_of_all_rows(call: Call, run: Run, files: Files) -> None:
+    outcome = call("compute", "--json")
+    assert (outcome.status, outcome.err) == (0, "")
+    result = json.loads(outcome.out)
+    validate(result, schema(run, "data-set"))
+    exact = files.exact
+    assert result["loss"] == pytest.approx(exact.loss, rel=1e-14)
+    np.testing.assert_allclose(result["gradient"], exact.gradients["weights"], rtol=1e-12)
+    np.testing.assert_allclose(result["gradients"]["b"], exact.gradients["bias"], rtol=1e-12)
+    facts = {
+        "rows": N_ROWS,
+        "blocks": 1,
+        "engine": "local",
+        "files": sorted(map(str, files.folder.glob("part*"))),
+    }
+    assert facts.items() <= result.items()
+    assert {"numpy", "blas", "kernel", "cpu_features"} <= result["fingerprint"].keys()
+    assert "workers" not in result and "bad_rows" not in result
+
+
+def test_the_table_says_what_was_read_and_how(call: Call) -> None:
+    text = one_line(call("compute"))
+    assert f"mean over {N_ROWS} rows." in text
+    assert f"{N_ROWS} rows in 1 block of 65,536, by the engine local. 3 files, from" in text
+    assert "W 4 inputs x 3 classes" in text and "dL/db" in text and ">" not in text
+
+
+def test_a_gradient_goes_to_a_file_and_is_judged(call: Call, files: Files) -> None:
+    path = files.folder / "g.npy"
+    assert call("compute", "-o", path).status == 0
+    outcome = call("verify", "--gradient", path, "--loss", float(files.exact.loss), "--exact-rows", "20")
+    assert outcome.status == 0, outcome.out
+    text = one_line(outcome)
+    assert "RIGHT: dL/dW is correct for float64." in text and "RIGHT: the loss is correct" in text
+    assert "passed dL/dlogits of 20 rows, evenly spaced" in text
+    assert "would have been caught" in text
+    np.save(path, np.load(path) * (1 + 1e-9))
+    outcome = call("verify", "--gradient", path)
+    assert outcome.status == 1 and "WRONG: dL/dW is wrong for float64 in all 12 entries" in one_line(outcome)
+
+
+def test_verify_prints_json(call: Call, run: Run, files: Files) -> None:
+    path = files.folder / "g.npy"
+    np.save(path, files.exact.gradients["weights"])
+    outcome = call("verify", "--gradient", path, "--json", "--exact-rows", "2")
+    result = json.loads(outcome.out)
+    validate(result, schema(run, "verify"))
+    assert result["verified"] and result["candidate"]["outcome"] == "right"
+    assert result["rows"] == N_ROWS and result["engine"] == "local"
+    assert result["checks"][0]["name"] == "dL/dlogits of 2 rows, evenly spaced"
+
+
+def test_what_nobody_can_tell_is_undecided(call: Call, files: Files) -> None:
+    # Rows that cancel: the sum of 900 products in float32, in any order, may be off by more than the gradient.
+    files.X[1::2], files.y[1::2] = -files.X[::2], files.y[::2]
+    files.W *= 1e-9
+    files.b *= 0
+    files.write()
+    path = files.folder / "g.npy"
+    np.save(path, files.exact.gradients["weights"])
+    outcome = call("verify", "--gradient", path, "--dtype", "float32")
+    assert outcome.status == 1
+    text = one_line(outcome)
+    assert (
+        "UNDECIDED: cannot tell at this size, because the bound of a sum of 900 rows in any order exceeds 12"
+        in text
+    )
+    assert "--summation pairwise or blocked=N narrows it" in text and "RIGHT" not in text
+    assert call("verify", "--gradient", path).status == 0
+
+
+def test_a_gradient_in_half_precision_was_computed_in_float32(call: Call, files: Files) -> None:
+    path = files.folder / "g.npy"
+    np.save(path, files.exact.gradients["weights"].astype(np.float16))
+    outcome = call("verify", "--gradient", path, "--dtype", "float16")
+    assert outcome.status == 0 and "correct for float32 stored as float16" in one_line(outcome)
+
+
+def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> None:
+    saved = files.folder / "new.json"
+    outcome = call("descend", "--steps", "3", "--save", saved, "--json")
+    assert outcome.status == 0
+    result = json.loads(outcome.out)
+    validate(result, schema(run, "descend"))
+    assert (
+        result["losses"][0] == pytest.approx(files.exact.loss) and result["losses"][-1] < result["losses"][0]
+    )
+    assert result["right_before"] is None and result["rows"] == N_ROWS
+    assert json.loads(saved.read_text()).keys() == {"W", "b"}
+    after = run("compute", saved, *files.arguments[4:], "--json")
+    assert json.loads(after.out)["loss"] == pytest.approx(result["loss_after"], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--label-column", "9"], "has no column '9'"),
+        (["--columns", "0,1"], "x has 2 entries in each row but W has 4 rows"),
+        (["-y", "1"], "the labels of a data set are a column of its files; --label-column names it"),
+        (["--with-respect-to", "x"], "dL/dx has a row for each of 900 rows"),
+        (["--reduction", "none"], "the reduction none has a loss for each row"),
+        (["--engine", "local", "--workers", "2"], "--engine local is one process; --workers is for dask"),
+        (["--engine", "sparc"], "there is no engine 'sparc'"),
+        (["--workers", "2", "--scheduler", "tcp://a:1"], "give one"),
+        (["-x", "none-*.npy"], "none-*.npy: no file matches"),
+        (["--method", "chain,shortcut"], "--method chain,shortcut is of a problem in memory"),
+        (["--exact"], "--exact is of a problem in memory; a data set is computed by the shortcut"),
+        (["--time"], "--time is of a problem in memory"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], sentence: str) -> None:
+    outcome = call("compute", *options)
+    assert outcome.status == 2 and outcome.out == "" and outcome.err.count("\n") == 1
+    assert sentence in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "of a data set a gradient or a loss is judged"),
+        (["--loss", "1", "--confidence", "1e-9"], "of a data set there is no bound for a confidence"),
+        (["--loss", "1", "--dtype", "auto"], "--dtype auto is of a problem in memory"),
+        (["--loss", "1", "--inputs-as", "bfloat16"], "of a data set there is no bound for mixed precision"),
+        (["--gradient", "[[1, 2]]"], "the gradient is 1 x 2, but 4 x 3 is expected"),
+    ],
+)
+def test_what_cannot_be_judged_is_said_in_a_line(call: Call, options: list[str], sentence: str) -> None:
+    outcome = call("verify", *options)
+    assert outcome.status == 2 and outcome.out == "" and outcome.err.count("\n") == 1
+    assert sentence in outcome.err
+
+
+def test_options_of_data_sets_need_one(run: Run) -> None:
+    outcome = run("compute", "sample_inputs/seed.json", "--workers", "2")
+    assert outcome.status == 2 and "--workers is about a data set; give its files with -x" in outcome.err
+    outcome = run("verify", "sample_inputs/seed.json", "--exact-rows", "2")
+    assert outcome.status == 2 and "--exact-rows is about a data set" in outcome.err
+    outcome = run("explain", "-W", "[[1]]", "-x", "a.npy", "-x", "b.npy")
+    assert outcome.status == 2 and "is for compute, verify and descend" in outcome.err
+
+
+def test_a_row_that_cannot_be_read_is_named_or_counted(call: Call, files: Files) -> None:
+    path = files.folder / "part-1.npy"
+    rows = np.load(path)
+    rows[7, 2], rows[9, -1] = np.nan, N_CLASSES
+    np.save(path, rows)
+    outcome = call("compute", "--json")
+    assert outcome.status == 2 and outcome.out == ""
+    assert (
+        "part-1.npy: row 8: 2 is NaN; every number must be finite; --skip-bad leaves such rows out"
+        in outcome.err
+    )
+    outcome = call("compute", "--json", "--skip-bad")
+    assert outcome.status == 0
+    result = json.loads(outcome.out)
+    assert (result["rows"], result["bad_rows"]) == (N_ROWS - 2, 2)
+    bad = [N_ROWS // 3 + 7, N_ROWS // 3 + 9]
+    X, y = np.delete(files.X, bad, axis=0), np.delete(files.y, bad)
+    exact = METHODS["exact"].evaluate(Problem(files.W, X, Targets(y), files.b))
+    assert result["loss"] == pytest.approx(exact.loss, rel=1e-14)
+    table = call("compute", "--skip-bad")
+    assert "2 rows of 900 cannot be read and were left out" in table.err
+    assert call("verify", "--loss", float(exact.loss), "--skip-bad").status == 0
+
+
+def test_nothing_is_written_over_a_file_of_the_data_set(call: Call, files: Files) -> None:
+    before = (files.folder / "part-1.npy").read_bytes()
+    outcome = call("compute", "-o", files.folder / "part-1.npy")
+    assert outcome.status == 2 and "which is read; give it another name" in outcome.err
+    assert (files.folder / "part-1.npy").read_bytes() == before
+
+
+STREAMS = {"a.ndjson": 3, "b.ndjson": 2}
+
+
+@pytest.fixture
+def streams(tmp_path: Path, run: Run) -> list[str]:
+    line = run("sample", "--json").out
+    for name, n_lines in STREAMS.items():
+        (tmp_path / name).write_text(line * n_lines)
+    return [str(tmp_path / name) for name in STREAMS]
+
+
+def test_streams_are_answered_into_a_folder(run: Run, streams: list[str], tmp_path: Path) -> None:
+    (folder := tmp_path / "out").mkdir()
+    outcome = run("compute", *streams, "-o", folder)
+    assert (outcome.status, outcome.out) == (0, "") and "5 lines: 5 done, 0 bad" in outcome.err
+    assert {path.name for path in folder.iterdir()} == STREAMS.keys()
+    together = b"".join((folder / name).read_bytes() for name in STREAMS)
+    assert together.decode() == run("compute", *streams).out
+
+
+def test_a_stream_that_cannot_be_read_leaves_no_answer(run: Run, streams: list[str], tmp_path: Path) -> None:
+    (folder := tmp_path / "out").mkdir()
+    Path(streams[1]).unlink()
+    outcome = run("compute", *streams, "-o", folder)
+    assert outcome.status == 2 and outcome.err.count("\n") == 1 and "b.ndjson: cannot be read" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["a.ndjson"]
+
+
+def test_streams_need_names_of_their_own(run: Run, streams: list[str], tmp_path: Path) -> None:
+    (folder := tmp_path / "out").mkdir()
+    (tmp_path / "more").mkdir()
+    (other := tmp_path / "more" / "a.ndjson").write_text("")
+    for arguments, sentence in {
+        (*streams, str(other), "-o", str(folder)): "would both be answered in a.ndjson",
+        ("-", *streams, "-o", str(folder)): "standard input has none",
+        (*streams, "-o", str(tmp_path)): "which is read; give it another name",
+        (*streams, "--workers", "2"): "-o FOLDER says where",
+    }.items():
+        outcome = run("compute", "--input-format", "ndjson", *arguments)
+        assert outcome.status == 2 and sentence in outcome.err, outcome.err
+    assert not [*folder.iterdir()]
