@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-PATIENCE = 0.1  # seconds that code in C may go on after a signal
-NAPS = 10  # as often that long a process is waited for that has had no processor: other programs have them
+PATIENCE = 0.1  # seconds of the processor that code in C may go on after a signal
+NAP, NAPS = 0.05, 20  # seconds between two looks, and how many: other programs may have the processor
 LARGE = 2**22  # bytes of text, of which objects are made in less than that
 SHOW_CURSOR = b"\033[?25h"  # which a progress bar has hidden
 
@@ -56,10 +56,10 @@ def _wait(reader: int, main: int) -> None:
     while number := os.read(reader, 1):
         place, used = _place(main), time.process_time()
         for nap in range(NAPS):
-            time.sleep(PATIENCE)
+            time.sleep(NAP)
             if _place(main) != place:
                 break
-            if time.process_time() - used > PATIENCE / 2 or nap == NAPS - 1:
+            if time.process_time() - used > PATIENCE or nap == NAPS - 1:
                 _end(128 + number[0])
 
 
