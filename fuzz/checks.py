@@ -33,6 +33,7 @@ from contract import (
 from xegrad import Diagnosis, cli, formats, memory, slip_page, verification
 from xegrad.claim import Reading
 from xegrad.cli import compute, inputs, stream, verify
+from xegrad.cli.data_set import DataOptions
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.cli.tally import BAD_LINE, DONE_LINE
@@ -132,9 +133,14 @@ def check_commands(path: str, *, has_claim: bool) -> None:
 # What the commands do, below the parser of their options.
 _COMMANDS: Mapping[Any, Callable[..., int]] = {
     compute: partial(
-        vars(compute.command)["__wrapped__"], method=None, exact=None, with_respect_to=None, timed=False
+        vars(compute.command)["__wrapped__"],
+        method=None,
+        exact=None,
+        with_respect_to=None,
+        timed=False,
+        rows=DataOptions(),
     ),
-    verify: partial(vars(verify.command)["__wrapped__"], judging=verify.JudgingOptions()),
+    verify: partial(vars(verify.command)["__wrapped__"], judging=verify.JudgingOptions(), rows=DataOptions()),
 }
 
 
