@@ -188,6 +188,27 @@ def test_an_interruption_loses_nothing_that_was_printed(live: subprocess.Popen[b
     assert live.stderr.read() == b"xegrad: 3 lines: 3 done, 0 bad\n"
 
 
+def test_no_interruption_comes_between_what_is_written_and_its_count(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    counted = tally.Tally()
+    add = counted.add
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        add(*arguments)
+
+    monkeypatch.setattr(counted, "add", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            counted.write(b"{}\n", [tally.DONE_LINE], [1], "it")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert counted.counts[tally.DONE_LINE] == capfd.readouterr().out.count("{}") == 1
+
+
 def test_an_interruption_while_it_ends_is_silent() -> None:
     """Python's own tidying up would print a traceback."""
     script = (

@@ -63,13 +63,12 @@ class Tally:
         No interruption comes between the two: before it is written it is known that a piece will not have to wait.
         """
         text, written = bytes(text), 0
-        with _outlet() as outlet:
+        with _outlet() as outlet, interruptions.held() as wait:
             try:
-                with interruptions.held() as wait:
-                    while written < len(text):
-                        wait(partial(select.select, [], [outlet.descriptor], []))
-                        with contextlib.suppress(BlockingIOError):
-                            written += os.write(outlet.descriptor, outlet.piece(text, written))
+                while written < len(text):
+                    wait(partial(select.select, [], [outlet.descriptor], []))
+                    with contextlib.suppress(BlockingIOError):
+                        written += os.write(outlet.descriptor, outlet.piece(text, written))
             except KeyboardInterrupt:
                 written += outlet.end_line(text, written)
                 raise
