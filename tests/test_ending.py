@@ -140,6 +140,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         assert re.fullmatch(pattern, err)
 
 
+@pytest.mark.imports
 def test_a_file_in_place_of_a_module_is_named(tmp_path: Path) -> None:
     """Whether it cannot be run, cannot be read, or lacks what is asked of it; elsewhere it says nothing."""
     for name, text in {"random": "1 / 0", "typer": "def", "msgspec": ""}.items():

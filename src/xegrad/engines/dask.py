@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shutil
 import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -188,9 +190,8 @@ def _cluster(workers: int | None) -> Iterator[Any]:
 
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ExitStack() as stack:
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="xegrad-", ignore_cleanup_errors=True)
-        )
+        folder = tempfile.mkdtemp(prefix="xegrad-")
+        stack.callback(_remove, folder)
         stack.enter_context(config.set({"temporary-directory": folder}))
         with _uninterrupted():
             cluster = LocalCluster(
@@ -209,6 +210,14 @@ def _cluster(workers: int | None) -> Iterator[Any]:
                 with suppress(OSError, TypeError):
                     os.kill(nanny.pid, signal.SIGKILL)
             _close(cluster)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder in which processes that end may still write."""
+    end = time.monotonic() + CLOSING
+    while os.path.isdir(folder) and time.monotonic() < end:  # noqa: PTH112
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
 
 
 def dask_setup(worker: Any) -> None:
