@@ -1,4 +1,4 @@
-"""One search by libFuzzer, in this process, which it ends: search.py READER FOLDER OPTION... ; see readers.py."""
+"""One search by libFuzzer, in this process, which it ends; readers.py starts it: READER FOLDER MINUTES OPTION..."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import os
 import random
 import re
 import resource
+import signal
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -38,8 +40,8 @@ from contract import Broken
 from mutations import MUTATIONS
 
 
-def search(reader: str, found: Path, options: list[str]) -> None:
-    """Try inputs; those that break the reader are written to the folder."""
+def search(reader: str, found: Path, minutes: float, options: list[str]) -> None:
+    """Try inputs for so many minutes of the processor; those that break the reader are written to the folder."""
     mutate = MUTATIONS.get(checks.READERS[reader].kind)
 
     def mutated(data: bytes, max_size: int, seed: int) -> bytes:
@@ -53,12 +55,13 @@ def search(reader: str, found: Path, options: list[str]) -> None:
             checks.check_timed(reader, data)
         except Exception as error:
             _note(found / f"{reader}-{re.sub('[^A-Za-z0-9.]+', '-', _place(error))}", data, error)
+        if time.process_time() > 60 * minutes:
+            os.kill(os.getpid(), signal.SIGUSR1)  # at which libFuzzer says what it did, and ends
 
     warnings.simplefilter("ignore")  # of what makes the inputs; the contract has its own
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
-    again = (
-        f"{sys.executable} {Path(__file__).resolve()} {reader} {found}"  # by which libFuzzer starts a merge
-    )
+    # By which libFuzzer starts a merge.
+    again = f"{sys.executable} {Path(__file__).resolve()} {reader} {found} {minutes}"
     atheris.Setup([again, *options], test_one_input, custom_mutator=mutated)
     atheris.Fuzz()
 
@@ -86,4 +89,4 @@ def _place(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    search(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    search(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
