@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from xegrad import Claim, Problem, Targets, Tolerance, bounds, compute
 from xegrad.data_sets import Rows, in_memory
 from xegrad.errors import InputError
-from xegrad.full_batch import FullBatch, Total, layer, total, tree, verdict
+from xegrad.full_batch import FullBatch, Total, bound, layer, total, tree, verdict
 from xegrad.judgement import RIGHT, UNDECIDED, WRONG
 from xegrad.methods import METHODS
 from xegrad.numbers.arithmetic import PRECISIONS
@@ -171,6 +171,18 @@ def test_no_order_of_a_sum_exceeds_the_bound(
     # It is no narrower than the bound that is derived step by step, and not much wider.
     ratio = bound / stable.gradients["weights"]
     assert (ratio > 0.9).all() and (ratio < 5).all()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_bound_of_a_block_is_the_sum_of_its_pieces(
+    random: np.random.Generator, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of terms that are no less than 0, no order is off by more than a part 2 gamma_B of the sum."""
+    asked = Data(random, (1000, 4, 3), **options).asked("float64")
+    at_once = whole(asked).sums
+    monkeypatch.setattr(bound, "PIECE", 8 * (4 + 2 * 3) * 7)  # bytes: of seven rows, and six at the end
+    for name, of_pieces in whole(asked).sums.items():
+        np.testing.assert_allclose(of_pieces, at_once[name], rtol=2 * 1000 * 2.0**-53, atol=0)
 
 
 def test_weights_of_rows_are_those_of_their_targets(random: np.random.Generator) -> None:

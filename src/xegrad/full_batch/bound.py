@@ -20,16 +20,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property, reduce
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from xegrad.full_batch import tree
 from xegrad.full_batch.tree import Sums
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import Arithmetic
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
+PIECE = 2**20  # bytes of |x| and of what it is multiplied by, which stay in the cache
 INFLATION = 1.01  # for the rounding of the bound itself
 OF_EXP = 8  # u: what exp is off at most (4.10), and log
 # Before the name of a gradient: A, D, sum |x|, and how far exact values are off.
@@ -53,54 +57,88 @@ def off_targets(problem: Problem, arithmetic: Arithmetic, n_rows: int, *, has_we
     return k
 
 
-@np.errstate(all="ignore")
 def of_block(
     problem: Problem, evaluation: Evaluation, names: Sequence[str], arithmetic: Arithmetic, k: float
 ) -> Sums:
     """A and D of each gradient and of the loss, of a block whose R (B, T) is evaluated, with what its Q are off."""
-    residual, targets = evaluation.gradients["logits"], problem.targets
-    sizes = np.abs(problem.inputs)
-    of_logits = sizes @ np.abs(problem.weights).max(axis=1)  # s (B,)
-    if problem.bias is not None:
-        of_logits += np.abs(problem.bias).max()
-    n_inputs, n_classes, u = problem.n_inputs, problem.n_classes, arithmetic.u
-    g = arithmetic.gamma(arithmetic.terms(n_inputs) + 1 + 2 * arithmetic.rounds_inputs)
-    exponents = (2.02 * g + 4.02 * u) * of_logits + n_inputs * arithmetic.eta  # e
-    exponents[of_logits > arithmetic.near_overflow] = np.inf
-    of_sum = (arithmetic.terms(n_classes) + 2 * OF_EXP + 4) * u
-    k_mass = (
-        k if targets.are_one_hot else (1 + k) * (1 + float(arithmetic.gamma(arithmetic.terms(n_classes)))) - 1
-    )
-    part = np.expm1(exponents + 1.01 * (of_sum + k_mass))[:, None]  # a
-    moves = np.abs(residual)
-    both = np.empty((problem.n_rows, 2 * n_classes))
-    both[:, :n_classes] = moves
-    np.multiply(moves, part, out=both[:, n_classes:])
-    if targets.are_one_hot:
-        masses = targets.masses(np.dtype(np.float64))
-        at_label = np.arange(problem.n_rows), n_classes + np.where(masses == 0, 0, np.asarray(targets.labels))
-        both[at_label] += (part[:, 0] + k) * masses
-    else:
-        effective = targets.effective(n_classes, np.dtype(np.float64))
-        masses = effective.sum(axis=-1)
-        both[:, n_classes:] += (part + k) * effective
-    sums: dict[str, Any] = {}
-    if "weights" in names:
-        of_weights = sizes.T @ both
-        sums[SIZE + "weights"], sums[MOVED + "weights"] = of_weights[:, :n_classes], of_weights[:, n_classes:]
-        sums[FACTORS + "weights"] = sizes.sum(axis=0)[:, None]
-    if "bias" in names:
-        of_bias = both.sum(axis=0)
-        sums[SIZE + "bias"], sums[MOVED + "bias"] = of_bias[:n_classes], of_bias[n_classes:]
-        sums[FACTORS + "bias"] = np.asarray(float(problem.n_rows))
-    # Of the loss: Q (log sum exp Z - Z_i), of which no factor is more than 2 s + log T.
-    most = 2 * of_logits + math.log(n_classes)
-    of_terms = float(arithmetic.gamma(arithmetic.terms(n_classes) + 2)) if not targets.are_one_hot else 2 * u
-    off = exponents + of_sum + (2.02 * u + k + of_terms) * most
-    sums[SIZE + "loss"] = np.abs(evaluation.losses).sum(dtype=np.float64)
-    sums[MOVED + "loss"] = np.asarray((off * masses)[masses != 0].sum())
-    sums[FACTORS + "loss"] = np.asarray(float(problem.n_rows))
-    return sums
+    block = _Block(problem, evaluation, arithmetic, k)
+    n_rows = max(1, PIECE // (8 * (problem.n_inputs + 2 * problem.n_classes)))
+    pieces = (slice(first, first + n_rows) for first in range(0, problem.n_rows, n_rows))
+    return reduce(tree.added, (block.sums(rows, names) for rows in pieces))
+
+
+class _Block(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """What the bounds of all rows of a block need, and the sums of some of them."""
+
+    problem: Problem
+    evaluation: Evaluation
+    arithmetic: Arithmetic
+    k: float
+
+    @cached_property
+    def largest_weights(self) -> Array:
+        """(N,) max_i |W_ji|."""
+        return np.abs(self.problem.weights).max(axis=1)
+
+    @cached_property
+    def largest_bias(self) -> float:
+        """max |b|, 0 without one."""
+        return 0.0 if self.problem.bias is None else float(np.abs(self.problem.bias).max())
+
+    @cached_property
+    def masses(self) -> Array:
+        """(B,) the sum of each row's Q."""
+        targets, float64 = self.problem.targets, np.dtype(np.float64)
+        one_hot = targets.are_one_hot
+        return (
+            targets.masses(float64)
+            if one_hot
+            else targets.effective(self.problem.n_classes, float64).sum(axis=-1)
+        )
+
+    @np.errstate(all="ignore")
+    def sums(self, rows: slice, names: Sequence[str]) -> Sums:
+        """A and D of some rows."""
+        problem, arithmetic, k, targets = self.problem, self.arithmetic, self.k, self.problem.targets
+        n_inputs, n_classes, u = problem.n_inputs, problem.n_classes, arithmetic.u
+        masses, sizes = self.masses[rows], np.abs(problem.inputs[rows])
+        of_logits = sizes @ self.largest_weights + self.largest_bias  # s (B,)
+        g = arithmetic.gamma(arithmetic.terms(n_inputs) + 1 + 2 * arithmetic.rounds_inputs)
+        exponents = (2.02 * g + 4.02 * u) * of_logits + n_inputs * arithmetic.eta  # e
+        exponents[of_logits > arithmetic.near_overflow] = np.inf
+        of_sum = (arithmetic.terms(n_classes) + 2 * OF_EXP + 4) * u
+        of_masses = 0.0 if targets.are_one_hot else float(arithmetic.gamma(arithmetic.terms(n_classes)))
+        part = np.expm1(exponents + 1.01 * (of_sum + k + (1 + k) * of_masses))[:, None]  # a
+        both = np.empty((len(sizes), 2 * n_classes))  # |R|, and dR
+        residual, moves = both[:, :n_classes], both[:, n_classes:]
+        np.abs(self.evaluation.gradients["logits"][rows], out=residual)
+        np.multiply(residual, part, out=moves)
+        if targets.are_one_hot:
+            labels = np.where(masses == 0, 0, np.asarray(targets.labels)[rows])
+            moves[np.arange(len(labels)), labels] += (part[:, 0] + k) * masses
+        else:
+            moves += (part + k) * targets.effective(n_classes, np.dtype(np.float64), rows)
+        one, n_rows = np.ones(len(sizes)), np.asarray(float(len(sizes)))
+        sums: dict[str, Any] = {}
+        if "weights" in names:
+            of_weights = sizes.T @ both
+            sums[SIZE + "weights"], sums[MOVED + "weights"] = (
+                of_weights[:, :n_classes],
+                of_weights[:, n_classes:],
+            )
+            sums[FACTORS + "weights"] = (one @ sizes)[:, None]
+        if "bias" in names:
+            of_bias = one @ both
+            sums[SIZE + "bias"], sums[MOVED + "bias"] = of_bias[:n_classes], of_bias[n_classes:]
+            sums[FACTORS + "bias"] = n_rows
+        # Of the loss: Q (log sum exp Z - Z_i), of which no factor is more than 2 s + log T.
+        most = 2 * of_logits + math.log(n_classes)
+        of_terms = 2 * u if targets.are_one_hot else float(arithmetic.gamma(arithmetic.terms(n_classes) + 2))
+        off = exponents + of_sum + (2.02 * u + k + of_terms) * most
+        sums[SIZE + "loss"] = np.abs(self.evaluation.losses[rows]).sum(dtype=np.float64)
+        sums[MOVED + "loss"] = np.asarray((off * masses)[masses != 0].sum())
+        sums[FACTORS + "loss"] = n_rows
+        return sums
 
 
 @np.errstate(all="ignore")

@@ -33,7 +33,7 @@ def put(nodes: Nodes, level: int, index: int, sums: Sums) -> None:
     [(0, 2), (1, 0)]
     """
     while (sibling := nodes.pop((level, index ^ 1), None)) is not None:
-        sums = _added(sums, sibling) if index % 2 == 0 else _added(sibling, sums)
+        sums = added(sums, sibling) if index % 2 == 0 else added(sibling, sums)
         level, index = level + 1, index // 2
     nodes[level, index] = sums
 
@@ -48,7 +48,7 @@ def total(nodes: Nodes) -> Sums:
     """The sum of all blocks, once they are all there."""
     sums: Sums | None = None
     for key in sorted(nodes, reverse=True, key=_first_block):
-        sums = nodes[key] if sums is None else _added(nodes[key], sums)
+        sums = nodes[key] if sums is None else added(nodes[key], sums)
     assert sums is not None, "a data set has a block"
     return sums
 
@@ -64,5 +64,6 @@ def _first_block(key: tuple[int, int]) -> int:
 
 
 @np.errstate(all="ignore")  # what is not finite is told of the whole
-def _added(left: Sums, right: Sums) -> Sums:
+def added(left: Sums, right: Sums) -> Sums:
+    """The sums of two sets of rows; what only one of them has is 0 in the other."""
     return {**left, **right, **{name: left[name] + right[name] for name in left.keys() & right.keys()}}
