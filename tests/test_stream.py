@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import math
 import os
@@ -525,3 +526,20 @@ def test_an_interruption_leaves_no_part_of_a_line_in_a_full_pipe(monkeypatch: py
         written = pipe.read()
     assert written == b"0123456789\n" * counted.counts[tally.DONE_LINE]
     assert 1000 < counted.counts[tally.DONE_LINE] < 9000
+
+
+def test_nothing_of_the_lines_beside_a_bad_one_stays_in_memory() -> None:
+    def read(lines: ndjson.Lines, places: Any, options: RawProblem) -> Iterator[stream.Answer]:
+        yield places, [(b"{}",)] * len(ndjson.stack(lines, places, options).places), tally.DONE_LINE
+
+    chunk = ndjson.Chunk(b'{"W": [[1, 2]], "x": [1], "label": 0}\n5\n' * 20, 1)
+
+    def blocks() -> int:
+        for _ in range(20):
+            stream.answered(chunk, read, RawProblem())
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    blocks()  # what is made once
+    before = blocks()
+    assert blocks() - before < 20 * 2  # each of the 20 left two and more

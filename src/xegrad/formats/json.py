@@ -92,7 +92,8 @@ def read_objects(text: bytes) -> tuple[list[Any], Columns] | None:
 
 def columns(objects: Sequence[Any]) -> Columns:
     """The values of each field, object by object, UNSET where there is none."""
-    return dict(zip(FIELDS, zip(*map(astuple, objects), strict=True), strict=True))
+    rows = [*map(astuple, objects)]  # first: what raises within the call of zip is never freed by Python 3.11
+    return dict(zip(FIELDS, zip(*rows, strict=True), strict=True))
 
 
 def _has_more_keys(text: bytes, columns: Columns) -> bool:
