@@ -173,6 +173,20 @@ def test_no_order_of_a_sum_exceeds_the_bound(
     assert (ratio > 0.9).all() and (ratio < 5).all()
 
 
+def test_where_rows_lie_in_memory_changes_no_bit(random: np.random.Generator) -> None:
+    X, y = random.normal(size=(2048, 150)), random.integers(0, 3, 2048)
+    asked = FullBatch(in_memory(X, y), layer(random.normal(size=(150, 3)) / 8), has_squares=True)
+    elsewhere = np.empty(X.nbytes + 64, np.uint8)[5 : 5 + X.nbytes].view(np.float64).reshape(X.shape)
+    elsewhere[:] = X
+    assert not elsewhere.flags.aligned
+    [(_, expected)] = asked.nodes(0, 1)
+    for same in (elsewhere, np.asfortranarray(X)):
+        [(_, sums)] = asked.nodes(0, 1, [Rows(same, y)])
+        assert {name: value.tobytes() for name, value in sums.items()} == {
+            name: value.tobytes() for name, value in expected.items()
+        }
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_bound_of_a_block_is_the_sum_of_its_pieces(
     random: np.random.Generator, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -200,7 +200,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
                 is_label &= (rows.labels != targets.ignore_index)[:, None]
             soft = np.where(is_label, rows.weights[:, None], 0.0)
             of_rows = Targets(soft=lent(soft), class_weights=targets.class_weights, reduction="sum")
-        inputs = rows.inputs.astype(self.dtype, copy=False)
+        # What came from another process may lie at any address, and BLAS would take it in another order.
+        inputs = np.require(rows.inputs, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
         return replace(plain, inputs=lent(inputs), targets=of_rows)
 
 
