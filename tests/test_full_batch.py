@@ -304,6 +304,63 @@ def test_no_planted_error_is_right(many: Data, summed: Total) -> None:
     )
 
 
+# By what all entries are multiplied, of 3,000 rows of which 1 in 3 is ignored, and the name of that.
+FACTORS: list[tuple[Callable[[float, float], float], str, str]] = [
+    (lambda n_rows, divisor: divisor, "scaled", "the sum in place of the mean"),
+    (lambda n_rows, divisor: -divisor, "scaled", "-the sum in place of the mean"),
+    (
+        lambda n_rows, divisor: divisor / n_rows,
+        "scaled",
+        "the mean over all rows (3000) in place of the sum of weights",
+    ),
+    (lambda n_rows, divisor: -1, "sign-flipped", ""),
+    (lambda n_rows, divisor: 2, "scaled", "2"),
+    (lambda n_rows, divisor: 1.375, "scaled", ""),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("factor, slip, name", FACTORS, ids=[name or slip for _, slip, name in FACTORS])
+def test_a_number_that_all_entries_are_multiplied_with_is_named(
+    random: np.random.Generator, factor: Any, slip: str, name: str, dtype: str
+) -> None:
+    data = Data(random, (3000, 4, 3), class_weights=[0.25, 3.0, 1.0], ignore_index=1)
+    k = factor(3000, float(sum([0.25, 0, 1.0][label] for label in data.y)))
+    R = data.residual(dtype)
+    claimed = {
+        "W": data.X.astype(dtype).T @ R * np.dtype(dtype).type(k),
+        "b": R.sum(axis=0) * np.dtype(dtype).type(k),
+    }
+    verification = verdict.verify(whole(data.asked(dtype)), Claim(claimed), Tolerance(precision=dtype))
+    # In float32 the one entry of b beside that which k is fitted to is no evidence of 24 bits.
+    for part in BOTH if dtype == "float64" else ("weights",):
+        [explanation] = verification.diagnoses[part].explanations
+        assert explanation.slips == (slip,)
+        assert explanation.parameters.get("k", -1) == pytest.approx(k, rel=1e-3)
+        assert explanation.parameters.get("named", "").startswith(name)
+        assert ("named" in explanation.parameters) == bool(name)
+
+
+def test_what_no_number_makes_right_has_no_name(random: np.random.Generator) -> None:
+    data = Data(random, (3000, 4, 3))
+    summed, right = whole(data.asked("float64")), data.X.T @ data.residual("float64")
+    for wrong in (
+        right[:, ::-1],
+        right + 0.1,
+        2 * right + np.eye(4, 3) * 1e-9,
+        0 * right,
+        right * [[1], [1], [1], [2]],
+    ):
+        assert outcome(summed, wrong) == WRONG
+        assert not verdict.verify(summed, Claim({"W": wrong}), Tolerance()).diagnoses
+    # With two classes b has one number, which any factor fits.
+    two = Data(random, (3000, 4, 2))
+    verification = verdict.verify(
+        whole(two.asked("float64")), Claim({"b": 3 * two.residual("float64").sum(axis=0)}), Tolerance()
+    )
+    assert not verification.verified and not verification.diagnoses
+
+
 def test_no_order_of_a_right_sum_is_wrong(many: Data, summed: Total) -> None:
     X, R = many.X, many.residual("float64")
     products = {

@@ -226,30 +226,33 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The rows that count: not those that are ignored."""
         return int(self.sums["labels"].sum()) if "labels" in self.sums else 0
 
-    @cached_property
+    @property
     def divisor(self) -> float:
-        """What the sums are divided by: the rows that count, or their weights, under the mean; else 1.
+        """What the sums are divided by: that of the mean, or 1.
 
         Raises
         ------
         InputError
             The mean of nothing.
         """
-        targets = self.asked.layer.targets
-        if targets.reduction != "mean":
+        if self.asked.layer.targets.reduction != "mean":
             return 1.0
-        if self.asked.data.has_weights:
-            divisor = float(self.sums.get("mass", 0.0))
-        elif targets.class_weights is not None:
-            weighed = zip(self.sums["labels"].tolist(), targets.class_weights.tolist(), strict=True)
-            divisor = as_float(sum((n * Fraction(weight) for n, weight in weighed if n), Fraction(0)))
-        else:
-            divisor = float(self.n_kept)
-        if not divisor:
+        if not self.of_mean:
             raise InputError(
                 "no row counts: all are ignored, bad, or of weight 0, and their mean is 0/0", "label"
             )
-        return divisor
+        return self.of_mean
+
+    @cached_property
+    def of_mean(self) -> float:
+        """What the mean divides by: the rows that count, or their weights."""
+        targets = self.asked.layer.targets
+        if self.asked.data.has_weights:
+            return float(self.sums.get("mass", 0.0))
+        if targets.class_weights is None:
+            return float(self.n_kept)
+        weighed = zip(self.sums["labels"].tolist(), targets.class_weights.tolist(), strict=True)
+        return as_float(sum((n * Fraction(weight) for n, weight in weighed if n), Fraction(0)))
 
     @property
     def loss(self) -> float:

@@ -19,6 +19,7 @@ from xegrad.comparison import Comparison
 from xegrad.data_sets import DataSet
 from xegrad.errors import InputError
 from xegrad.full_batch import FullBatch, Total
+from xegrad.full_batch.mistakes import diagnosed
 from xegrad.judgement import Judgement
 from xegrad.methods import Evaluation
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
@@ -67,8 +68,10 @@ def verify(total: Total, claim: Claim, tolerance: Tolerance, *, strict: bool = F
     claimed = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     judgements = {name: judged(total, name, one, tolerance) for name, one in claimed.items()}
     checks = [] if (some := rows_check(total)) is None else [some]
+    found = {name: diagnosed(total, one) for name, one in judgements.items() if name != LOSS}
+    diagnoses = {name: one for name, one in found.items() if one.says_something}
     return Verification(
-        total.asked.layer, tolerance, judgements, strict=strict, checks=checks, notes=claim.notes
+        total.asked.layer, tolerance, judgements, diagnoses, strict=strict, checks=checks, notes=claim.notes
     )
 
 

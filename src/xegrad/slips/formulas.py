@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from xegrad import bounds
 from xegrad.derivation import Cells, effective_targets, residual
 from xegrad.numbers import rounded
 from xegrad.numbers.rounded import Rounded, entered, exact, softmax, through_softmax
+from xegrad.problem import Problem
 from xegrad.slips.entry import Indices, Parameters, each
 from xegrad.targets import ALL, Array, as_float
 
@@ -550,19 +552,27 @@ def permuted(c: Cells, form: Parameters, i: Indices, k: Indices) -> Indices:
 
 def named_factors(c: Cells, gradient: Array) -> dict[str, float]:
     """The constants by which gradients are off, by name; those that are 1 on this problem are no slip."""
-    targets, B, N, T = c.problem.targets, c.problem.n_rows, c.problem.n_inputs, c.problem.n_classes
+    targets = c.problem.targets
+    counts = {"all rows": float(c.problem.n_rows), "kept rows": float(targets.kept.sum())}
+    if targets.class_weights is not None and targets.labels is not None:
+        counts["the sum of weights"] = float(targets.weights_of_rows.sum())
+    divisor = as_float(replace(targets, reduction="mean").divisor)
+    return factors_by_name(c.problem, counts, divisor, gradient)
+
+
+def factors_by_name(
+    layer: Problem, counts: Mapping[str, float], divisor: float, gradient: Array
+) -> dict[str, float]:
+    """The same of a layer with so many rows of each kind, all of them first, and what their mean divides by."""
+    B, N, T = next(iter(counts.values())), layer.n_inputs, layer.n_classes
     factors: dict[str, float] = {"B": B, "1/B": 1 / B, "1/B^2": 1 / B**2, "T": T, "1/T": 1 / T}
     factors |= {"1/(B T)": 1 / (B * T), "N": N, "1/N": 1 / N, "2": 2, "1/2": 0.5}
     for base in (2, 10):
         factors |= {f"ln {base}": math.log(base), f"1/ln {base}": 1 / math.log(base)}
-    counts = {"all rows": float(B), "kept rows": float(targets.kept.sum())}
-    divisor = as_float(replace(targets, reduction="mean").divisor)
-    is_mean = targets.reduction == "mean"
+    is_mean = layer.targets.reduction == "mean"
     if divisor:
         swapped = f"the sum in place of the mean (over {divisor:.12g})"
         factors[swapped if is_mean else "the mean in place of the sum"] = divisor if is_mean else 1 / divisor
-    if targets.class_weights is not None and targets.labels is not None:
-        counts["the sum of weights"] = float(targets.weights_of_rows.sum())
     for (first, one), (second, two) in itertools.permutations(counts.items(), 2):
         if one and two:
             factors[f"the mean over {second} ({two:.12g}) in place of {first} ({one:.12g})"] = one / two
