@@ -207,6 +207,18 @@ def test_options_of_data_sets_need_one(run: Run) -> None:
     assert outcome.status == 2 and "is for compute, verify and descend" in outcome.err
 
 
+def test_a_file_with_its_labels_is_a_data_set_or_refused(run: Run, files: Files) -> None:
+    one = str(files.folder / "part-0.npy")
+    options = ("-W", str(files.folder / "W.npy"), "--label-column", "-1")
+    assert json.loads(run("compute", "-x", one, *options, "--json").out)["rows"] == N_ROWS // 3
+    outcome = run("explain", "-x", one, *options)
+    assert outcome.status == 2 and "is for compute, verify and descend" in outcome.err
+    archive = str(files.folder / "rows.npz")
+    np.savez(archive, x=files.X)
+    outcome = run("compute", "-x", archive, *options)
+    assert outcome.status == 2 and "this is NPZ; a data set in CSV is expected" in outcome.err
+
+
 def test_a_row_that_cannot_be_read_is_named_or_counted(call: Call, files: Files) -> None:
     path = files.folder / "part-1.npy"
     rows = np.load(path)

@@ -109,7 +109,7 @@ class ProblemOptions(msgspec.Struct, frozen=True):
 
         if self.rows:
             raise UsageError(
-                f"-x {self.rows[0]}: a data set in many files, or in Parquet, is for compute, verify and descend"
+                f"-x {self.rows[0]}: a data set in many files, or not in CSV, is for compute, verify and descend"
             )
 
         values = {key: value for key, value in self.values.items() if FIELDS[key].kind not in (ARRAY, LABELS)}
@@ -167,6 +167,8 @@ class ProblemOptions(msgspec.Struct, frozen=True):
             raise UsageError("--label-column names a column of a data set: give its file with -x data.csv")
         _check_file("-x", path, "a data set in CSV is expected")
         data, source = formats.read_bytes(path, "a data set is expected")
+        if (binary := formats.binary_format(data)) is not None:
+            raise InputError(f"{source}: this is {binary.name.upper()}; a data set in CSV is expected")
         return _with_note(csv.read_data_set(data, source, label_column), source)
 
 
@@ -259,8 +261,8 @@ def _is_vector(text: str) -> bool:
         return False
 
 
-# What a file of rows alone ends in, which is no array.
-ROWS_ALONE = (".parquet", ".pq", ".ndjson", ".jsonl")
+# What a file of rows alone ends in, which is no array; and one that is an array, unless a column has the labels.
+ROWS_ALONE, ROWS_WITH_LABELS = (".parquet", ".pq", ".ndjson", ".jsonl"), (".npy",)
 
 # These options come first in the help, those of the other fields after them.
 _FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
@@ -362,17 +364,18 @@ def _problem_options(**arguments: Any) -> ProblemOptions:
         if field.kind is LIST_OF_NAMES and values[key] is not None:
             values[key] = tuple(name.strip() for text in values[key] for name in text.split(","))
     texts, rows = values["x"] or [], ()
-    if len(texts) > 1 or any(map(_is_of_data_set, texts)):
+    suffixes = ROWS_ALONE + (ROWS_WITH_LABELS if arguments["label_column"] is not None else ())
+    if len(texts) > 1 or any(_is_of_data_set(text, suffixes) for text in texts):
         rows, texts = tuple(texts), []
     values["x"] = texts[0] if texts else None
     given = {key: value for key, value in values.items() if value is not None}
     return ProblemOptions(given, rows, **arguments)
 
 
-def _is_of_data_set(text: str) -> bool:
-    """Whether a value is a pattern of files, an address, a folder, or a file of a kind that holds rows alone."""
+def _is_of_data_set(text: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a value is a pattern of files, an address, a folder, or a file that ends in one of these."""
     if _is_inline(text):
         return False
     if os.path.isfile(text):  # noqa: PTH113
-        return text.lower().endswith(ROWS_ALONE)
+        return text.lower().endswith(suffixes)
     return "://" in text or any(mark in text for mark in "*?[") or os.path.isdir(text)  # noqa: PTH112
