@@ -186,7 +186,9 @@ def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], s
     ("options", "sentence"),
     [
         ([], "of a data set a gradient or a loss is judged"),
-        (["--loss", "1", "--confidence", "1e-9"], "of a data set there is no bound for a confidence"),
+        (["--loss", "1", "--confidence", "1e-9"], "xegrad: of a data set there is no bound for a confidence"),
+        (["--gradient", "[1]", "--with-respect-to", "x"], "of a data set the gradients are those of W and b"),
+        (["--gradient", '{"probabilities": [[1]], "loss": 1}'], "and no probabilities; leave them out"),
         (["--loss", "1", "--dtype", "auto"], "--dtype auto is of a problem in memory"),
         (["--loss", "1", "--inputs-as", "bfloat16"], "of a data set there is no bound for mixed precision"),
         (["--gradient", "[[1, 2]]"], "the gradient is 1 x 2, but 4 x 3 is expected"),

@@ -254,10 +254,11 @@ def _of_data_set(
     if not written:
         raise UsageError("of a data set a gradient or a loss is judged; give it with --gradient or --loss")
     named = judging.with_respect_to and gradients(judging.with_respect_to, asked.layer.bias is not None)
+    FullBatch(asked.data, asked.layer, tuple(named or ()))  # refuses the gradients that a data set has not
     candidate = claim.read(asked.layer, asked.parts.layout, named, *written, asked=judging.reading)
     with _of_option():
         tolerance = tolerance_for(asked.layer, candidate.dtype, judging.tolerance(stored_as))
-        arithmetic = verdict.claimed_in(tolerance)
+    arithmetic = verdict.claimed_in(candidate, tolerance)
     names = tuple(candidate.gradients) or ("weights",)
     has_exact = verdict.decides_exactly(asked.data, asked.layer, is_asked=judging.exact)
     full_batch = FullBatch(

@@ -30,14 +30,17 @@ from xegrad.verification import LOSS, Check, Verification
 from xegrad.vocabulary import count
 
 
-def claimed_in(tolerance: Tolerance) -> Arithmetic:
+def claimed_in(claim: Claim, tolerance: Tolerance) -> Arithmetic:
     """The arithmetic of a claim, in which bounds are summed.
 
     Raises
     ------
     InputError
-        One with roundings that are known of problems in memory alone.
+        One with roundings that are known of problems in memory alone, or a claim of steps, which belong to rows.
     """
+    if claim.steps:
+        step = next(iter(claim.steps))
+        raise InputError(f"of a data set gradients and the loss are judged, and no {step}; leave them out")
     if tolerance.is_mixed or tolerance.confidence is not None:
         what = "a confidence" if tolerance.confidence is not None else "mixed precision"
         raise InputError(
