@@ -247,9 +247,11 @@ def test_a_row_that_cannot_be_read_is_named_or_counted(call: Call, files: Files)
 
 def test_nothing_is_written_over_a_file_of_the_data_set(call: Call, files: Files) -> None:
     before = (files.folder / "part-1.npy").read_bytes()
-    outcome = call("compute", "-o", files.folder / "part-1.npy")
-    assert outcome.status == 2 and "which is read; give it another name" in outcome.err
-    assert (files.folder / "part-1.npy").read_bytes() == before
+    (files.folder / "link.json").symlink_to(files.folder / "part-1.npy")
+    for command, option, name in [("compute", "-o", "part-1.npy"), ("descend", "--save", "link.json")]:
+        outcome = call(command, option, files.folder / name)
+        assert outcome.status == 2 and "which is read; give it another name" in outcome.err
+        assert (files.folder / "part-1.npy").read_bytes() == before
 
 
 STREAMS = {"a.ndjson": 3, "b.ndjson": 2}

@@ -118,8 +118,14 @@ class Asked(msgspec.Struct, frozen=True, eq=False):
         return [left_out] if total.n_bad else []
 
 
-def read(request: ProblemOptions, options: DataOptions, files: tuple[str, ...], output: str | None) -> Asked:
-    """The layer, and the files of its rows, with what is what in them."""
+def read(
+    request: ProblemOptions,
+    options: DataOptions,
+    files: tuple[str, ...],
+    output: str | None,
+    save: str | None = None,
+) -> Asked:
+    """The layer, and the files of its rows, with what is what in them, none of which is written over."""
     from xegrad import data_sets
 
     if request.values.get("label") is not None or request.labels is not None:
@@ -135,7 +141,7 @@ def read(request: ProblemOptions, options: DataOptions, files: tuple[str, ...], 
         classes=layer.classes,
         ignore_index=layer.targets.ignore_index,
     )
-    places.check(data.paths, {"-o": output})
+    places.check(data.paths, {"-o": output, "--save": save})
     return Asked(data, replace(layer, classes=data.classes, input_names=_input_names(layer, data)), parts)
 
 

@@ -142,7 +142,7 @@ def _of_data_set(
         raise UsageError(f"{what} is of a problem in memory; a data set is computed by the shortcut")
     if saving is not None and saving.name != "json":
         raise UsageError(f"--save {save}: W and b without rows are saved as JSON")
-    asked = data_set.read(request, rows, files, destination.path)
+    asked = data_set.read(request, rows, files, destination.path, save)
     full_batch = FullBatch(asked.data, asked.layer, skip_bad=rows.skip_bad)
     with screen.watching(), data_set.downhill(full_batch, rows) as (all_rows, engine):
         descent = descend(asked.layer, rows=all_rows, **arguments)
