@@ -173,6 +173,7 @@ class Judgement(msgspec.Struct, frozen=True, eq=False, dict=True):
         return "several entries"
 
     @property
+    @np.errstate(invalid="ignore")  # of a NaN that signals, which bytes may hold
     def _is_shuffled(self) -> bool:
         """Whether the wrong entries hold each other's numbers: sorted, each is within the bound of its fellow.
 
