@@ -164,6 +164,7 @@ def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> No
     [
         (["--label-column", "9"], "has no column '9'"),
         (["--columns", "0,1"], "x has 2 entries in each row but W has 4 rows"),
+        (["--columns", "3,1"], "W is read as (inputs, classes). x is 3, 1; --columns says what it is"),
         (["-y", "1"], "the labels of a data set are a column of its files; --label-column names it"),
         (["--with-respect-to", "x"], "dL/dx has a row for each of 900 rows"),
         (["--reduction", "none"], "the reduction none has a loss for each row"),

@@ -13,7 +13,7 @@ from xegrad import progress
 from xegrad.cli import places
 from xegrad.cli.choices import choice, option
 from xegrad.engines import ENGINES
-from xegrad.errors import UsageError
+from xegrad.errors import InputError, UsageError, listed
 from xegrad.problem_spec import CLAIMS
 from xegrad.vocabulary import count
 
@@ -127,6 +127,7 @@ def read(
 ) -> Asked:
     """The layer, and the files of its rows, with what is what in them, none of which is written over."""
     from xegrad import data_sets
+    from xegrad.problem import Layout
 
     if request.values.get("label") is not None or request.labels is not None:
         raise UsageError("the labels of a data set are a column of its files; --label-column names it")
@@ -142,6 +143,9 @@ def read(
         ignore_index=layer.targets.ignore_index,
     )
     places.check(data.paths, {"-o": output, "--save": save})
+    if data.n_inputs != layer.n_inputs:
+        wrong = Layout().wrong_length(data.n_inputs, layer.n_inputs)
+        raise InputError(f"{wrong}. x is {listed(data.inputs)}; --columns says what it is", "x")
     return Asked(data, replace(layer, classes=data.classes, input_names=_input_names(layer, data)), parts)
 
 
