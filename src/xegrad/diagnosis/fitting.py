@@ -214,7 +214,7 @@ def _is_number(slip: Slip, lower: float, upper: float) -> bool:
     if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
         return False
     nothing = slip.number.nothing
-    return bool(lower <= upper and not (nothing is not None and lower <= nothing <= upper))
+    return nothing is None or not lower <= nothing <= upper
 
 
 def _in_all_entries(search: Search, hypothesis: Hypothesis, step: Step, k: float) -> tuple[float, float]:
