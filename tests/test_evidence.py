@@ -248,6 +248,24 @@ def test_an_entry_holds_53_bits_at_most_and_what_is_right_none() -> None:
             assert (_bits(search, barely, EVERYTHING) == 0) is is_right
 
 
+def test_what_is_right_within_two_bounds_of_a_slip_in_every_entry_tells_nothing() -> None:
+    with np.errstate(all="ignore"):
+        bound = seen_as(SQUARE, G).predicted(hypothesis("scaled", k=1.0)).error
+        for bounds, is_right in ((1.5, True), (2.5, False)):
+            k = 1 + bounds / float((np.abs(G) / bound).max())
+            assert (_bits(seen_as(SQUARE, k * G), hypothesis("scaled", k=k), EVERYTHING) == 0) is is_right
+
+
+def test_an_entry_that_is_zero_and_has_no_bound_tells_nothing() -> None:
+    """An input that is 0 in every row, to which nothing is added."""
+    problem = Problem(SQUARE.weights, SQUARE.inputs * [0.0, 1.0, 1.0, 1.0], SQUARE.targets)
+    gradient = METHODS["exact"].evaluate(problem).gradients["weights"]
+    with np.errstate(all="ignore"):
+        search, twice = seen_as(problem, 2 * gradient, rtol=1e-3), hypothesis("scaled", k=2.0)
+        assert not search.allowed(search.predicted(twice), np.asarray(0.0), 1)[0].any()
+        assert _bits(search, twice, EVERYTHING) == pytest.approx(12 * math.log2(1e3))
+
+
 def resolution_for(bits: float, sizes: Any) -> float:
     """That with which these sizes hold so many bits together, each from 0."""
     low, high = 0.0, float(sizes.max())
@@ -293,6 +311,7 @@ def test_a_name_needs_24_bits_and_as_many_as_tell_it_from_others_of_its_kind(
         moved = candidate + 3 * exactly.predicted(steps).error.max() * (candidate == candidate[1, 1])
         assert not is_proved(seen_as(problem, moved), steps)
         assert is_proved(seen_as(problem, moved), steps._replace(proved=True))
+        assert not is_proved(exactly, steps._replace(free=99))
 
 
 def test_what_is_stored_as_classes_by_inputs_is_proved_by_a_layout_alone() -> None:
@@ -331,6 +350,9 @@ def test_a_free_number_of_the_layer_must_move_more_residuals_than_there_are_free
     for steps, n_moved in ((one, 1), (three, 3)):
         for free in range(1, 6):
             assert _has_enough_numbers(search, steps._replace(free=free)) is (free < n_moved)
+    narrow = search_of(problem_of(3, 2, 4))  # it moves 9 residuals, of which X' makes 6 numbers
+    cooled = hypothesis("temperature", tau=2.0, factor="left out")
+    assert [_has_enough_numbers(narrow, cooled._replace(free=free)) for free in (5, 6)] == [True, False]
     outside = Hypothesis((*one.steps, (SLIPS["scaled"], {"k": 2.0})), free=8)
     assert _has_enough_numbers(search, outside) and not _has_enough_numbers(search, outside._replace(free=9))
 
