@@ -227,7 +227,7 @@ def test_each_slip_of_the_layer_is_made_in_a_stack_as_it_is_alone(name: str) -> 
 def test_a_slip_of_the_layer_is_seen_through_a_layout_or_a_sign() -> None:
     problem = batch(n_inputs=5)
     wrong = apply(problem, ["softmax-twice"])
-    transposed = (SLIPS["transposed"], {})
+    transposed: Any = (SLIPS["transposed"], {})
     for candidate, last in ((wrong.T, transposed), (-wrong, FLIPPED)):
         search = search_of(problem, candidate)
         arranged = Bases(search, [Hypothesis((step,)) for step in (transposed, FLIPPED)])
@@ -290,7 +290,7 @@ def test_of_a_large_problem_those_are_kept_that_one_more_step_brings_near(
 ) -> None:
     monkeypatch.setattr("xegrad.bounds.LARGE", 1)
     problem = batch(n_inputs=5)
-    steps = [
+    steps: Any = [
         *((SLIPS["softmax-twice"], {"form": form}) for form in ("both derivatives", "the shortcut")),
         *((SLIPS["squared-error"], {"factor": factor}) for factor in (1, 2)),
         (SLIPS["wrong-label"], {"row": 0, "label": 0, "instead": 1}),
