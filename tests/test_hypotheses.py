@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from xegrad import METHODS, Problem, Targets, Tolerance
 from xegrad.diagnosis import hypotheses as module
 from xegrad.diagnosis.evidence import is_proved
-from xegrad.diagnosis.fitting import Bases
+from xegrad.diagnosis.fitting import Bases, on_line
 from xegrad.diagnosis.hypotheses import (
     _arranged_after_layer,
     _fixed_steps,
@@ -154,6 +154,32 @@ def test_of_few_digits_and_of_huge_problems_two_slips_are_not_sought(
     with np.errstate(all="ignore"):
         several = [[*rank] for rank in ranks(search_of(batch(), noise, **options))]
     assert len(several) == n_ranks
+
+
+def test_of_what_a_candidate_was_stored_as_the_first_is_named() -> None:
+    """What has three decimals has four, too."""
+    search = search_of(batch(), np.round(right(batch()), 3))
+    first = [one for one in next(ranks(search)) if one.names == ("low-precision",)]
+    assert [one.steps[0][1]["decimals"] for one in first] == [3]
+
+
+def test_of_a_huge_problem_two_smoothings_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, tried = batch(), []
+    wrong = apply(problem, ["label-smoothed"])
+
+    def counted(bases: Any, slip: Any, *form: Any) -> Any:
+        tried.append(slip.name)
+        return on_line(bases, slip, *form)
+
+    monkeypatch.setattr(module, "on_line", counted)
+    monkeypatch.setattr(module, "spreads", lambda search: 5 * [{"spread": "eps/T"}])
+    for huge, count in ((20, 5), (19, 2)):
+        monkeypatch.setattr("xegrad.diagnosis.search.HUGE", huge)
+        tried.clear()
+        with np.errstate(all="ignore"):
+            first, second = itertools.islice(ranks(search_of(problem, wrong)), 2)
+            assert [*first] == [] and len([*second]) >= count
+        assert tried.count("label-smoothed") == count
 
 
 # Slips of the layer.

@@ -309,6 +309,82 @@ def test_a_factor_has_as_few_digits_as_fit() -> None:
     assert rows._factor(1 / 3, lambda one, free: abs(one - 1 / 3) < 2e-13) is None
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_or_a_class_that_is_multiplied_with_a_number_is_found(name: str) -> None:
+    problem = batch()
+    for rows, factor, text in (
+        ([3], 0.3, "Row 3 alone is wrong: it is multiplied with 0.3."),
+        ([7], -1, "Row 7 alone is wrong: it has the opposite sign."),
+        ([0, 1, 2, 5], 1.5, "Every row of class 1 is multiplied with 1.5; the others are right."),
+        ([4, 6], 12.25, "Every row of class 0 is multiplied with 12.25; the others are right."),
+        ([3, 7], 1.5, ""),
+        (range(8), 1.5, ""),
+    ):
+        with np.errstate(all="ignore"):
+            assert rows_of(problem, of_rows(problem, rows, factor), name).group() == text
+
+
+def test_of_rows_that_fit_alike_none_is_named_as_multiplied() -> None:
+    problem = batch([0, 1, 2, 0])
+    twins = Problem(problem.weights, problem.inputs[[0, 1, 2, 0]], problem.targets)
+    only = batch([1])
+    with np.errstate(all="ignore"):
+        assert rows_of(twins, of_rows(twins, [0], 1.5)).group() == ""
+        assert (
+            rows_of(twins, of_rows(twins, [1], 1.5)).group()
+            == "Row 1 alone is wrong: it is multiplied with 1.5."
+        )
+        assert rows_of(only, of_rows(only, [0], 1.5)).group() == ""
+
+
+def test_a_number_that_is_fitted_costs_the_entry_that_tells_most() -> None:
+    """Two classes that count and two inputs: four entries, less one."""
+    problem = batch([0, 1, 2], n_inputs=2, n_classes=3)
+    error = of_rows(problem, [1], 1.5)
+    effect = np.sort(np.abs(carried(problem, error)), axis=None)
+    rows = rows_of(problem, error)
+    with np.errstate(all="ignore"):
+        made = rows.made(rows.times([1], 1.5))
+        whole, free = rows.bits(made), rows.bits(made, 1)
+        assert rows.is_proved(rows.times([1], 1.5), 2.0 ** (free - 24.5), free=1)
+        assert not rows.is_proved(rows.times([1], 1.5), 2.0 ** (free - 23.5), free=1)
+        assert rows.is_proved(rows.times([1], 1.5), 2.0 ** (whole - 24.5))
+        assert rows._is_group(np.array([1]), 2, 1.5, 0)
+    assert effect[0] > 0 and whole - free > 40
+
+
+def test_what_is_fitted_may_be_off_by_twice_what_printing_left_open() -> None:
+    problem = batch()
+    rows = rows_of(problem, in_rows(problem, [2]), resolution=1e-6)
+    apart = rows.instead([2], in_rows(problem, [2])[[2]])
+    with np.errstate(all="ignore"):
+        for off, fixed, fitted in ((0.9e-6, True, True), (1.5e-6, False, True), (2.1e-6, False, False)):
+            rows.values = rows.search.values.reshape(6, 4) + off
+            assert rows.is_proved(apart, 1) is fixed
+            assert rows.is_proved(apart, 1, free_of_each=1) is fitted
+            assert rows.all_fit(apart) is fitted
+
+
+def test_an_entry_that_is_not_looked_at_first_must_fit_too() -> None:
+    """400 entries, of which 256 are looked at first."""
+    problem = batch(np.arange(6) % 20, 20, 20)
+    for is_moved in (False, True):
+        rows = rows_of(problem, of_rows(problem, [2], 2))
+        seen = np.zeros((20, 20), dtype=bool)
+        seen[np.ix_(*rows.search.screened)] = True
+        if is_moved:
+            rows.values = rows.values + 1e-9 * (np.cumsum(~seen).reshape(20, 20) == 50) * ~seen
+        twice = rows.times([2], 2)
+        with np.errstate(all="ignore"):
+            first, *rest = rows.in_turn(twice)
+            assert rows.fits(first).all() and [rows.fits(one).all() for one in rest] == [not is_moved]
+            np.testing.assert_allclose(
+                first.effect, rows.search.screened.of(rest[0].effect), rtol=1e-9, atol=1e-15
+            )
+            assert rows.is_proved(twice, 1) is not is_moved
+            assert rows.all_fit(twice) is not is_moved
+
+
 # Which rows are named.
 
 

@@ -140,7 +140,7 @@ def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, .
     lost, gradient = lost.reshape(search.shape), IN_CODE[cells.name][0]
     right, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
     stored = bounds.PRECISIONS.get(format_name or "")
-    smallest = stored.eta / stored.u if stored else 0.0
+    smallest = stored.eta / (2 * stored.u) if stored else 0.0
     least, spread, kept = _of_rows(cells)
     cancelled = np.abs(search.values.reshape(search.shape) - right) <= 2 * u * kept.reshape(search.shape)
     causes: list[tuple[NDArray[np.bool_] | bool, tuple[str, ...], str, str, str, str]] = [
