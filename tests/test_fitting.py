@@ -152,6 +152,23 @@ def test_each_hypothesis_has_an_interval_of_its_own(k: float) -> None:
             assert middles[0] == pytest.approx(-middles[1])
 
 
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (2, 4)])
+def test_the_number_is_first_read_where_it_is_known_best(place: tuple[int, int]) -> None:
+    """Elsewhere W is next to nothing, and its quotients are those of roundings; the bound grows with the number."""
+    problem = batch()
+    weights = np.full((3, 5), 1e-9)
+    weights[place], weights[2 - place[0], 4 - place[1]] = 1.0, 0.5
+    problem = replace(problem, weights=weights)
+    bound = search_of(problem, weights, precision="float32").exact.error
+    noise = np.random.default_rng(2).uniform(-1, 1, (3, 5)) * bound
+    search = search_of(problem, right(problem) + 1000 * weights + noise, precision="float32")
+    with np.errstate(all="ignore"):
+        (found,) = on_line(Bases(search, [NOTHING]), SLIPS["weight-decay-included"])
+        lower, upper = found.widths["lambda"]
+        assert lower < 1000 < upper and upper - lower < 1e-2
+        assert [*filled(search, found)] == pytest.approx([1, 1], rel=1e-2)
+
+
 def test_entries_that_do_not_depend_on_the_number_must_fit_as_they_are() -> None:
     """W is 0 in its first line, and so is what decay adds."""
     problem = batch()

@@ -236,9 +236,14 @@ def test_bits_are_those_of_the_effect_without_a_class_and_without_what_is_fitted
     free: int, of_each: int, name: str, bits: float
 ) -> None:
     problem = batch([0, 1, 2], n_inputs=3 if name == "weights" else 4)
-    rows = rows_of(problem, name=name, atol=1.0)
-    made = Made(EVERYTHING, Rounded(-EFFECT, np.zeros((3, 4)), rows.cells.arithmetic), -EFFECT)
-    assert rows.bits(made, free, of_each) == pytest.approx(bits)
+    rows = rows_of(problem, name=name)
+    made = Made(EVERYTHING, Rounded(-EFFECT, np.ones((3, 4)), rows.cells.arithmetic), -EFFECT)
+    with np.errstate(all="ignore"):
+        assert rows.bits(made, free, of_each) == pytest.approx(bits)
+        thirds = made._replace(effect=np.full((3, 4), 8.0))
+        assert rows.bits(thirds, 0, of_each) == pytest.approx(
+            3 * max(0, 3 - of_each) * (4 - (name == "weights"))
+        )
 
 
 @pytest.mark.parametrize("choices", [1, 100])
@@ -280,6 +285,34 @@ def test_random_sums_of_the_error_are_those_of_the_rows(name: str) -> None:
     )
     assert several._times_what(np.array([1, 3])) == pytest.approx(1.3, rel=1e-12)
     assert several._times_what(np.array([1])) is None
+
+
+def test_the_bound_of_a_right_entry_is_what_an_error_must_exceed() -> None:
+    problem = batch()
+    rows = rows_of(problem, resolution=1e-3)
+    np.testing.assert_array_equal(rows.allowed, rows.search.exact.errors + 1e-3)
+    rows = rows_of(problem, of_rows(problem, [2], 1 + 1e-3), "logits", 1e-4)
+    error = np.abs(of_rows(problem, [2], 1 + 1e-3))
+    np.testing.assert_array_equal(rows.is_wrong, error > 1e-4)
+    assert rows_of(problem, 0.0, "logits").few() == ""
+
+
+def test_a_row_that_does_not_count_is_off_by_nothing() -> None:
+    """Its residual is 0, and so is its error."""
+    problem = batch([1, 1, -1, 3, 0, -1, 0, 2], ignore_index=-1)
+    with np.errstate(all="ignore"):
+        for name in NAMES:
+            found = rows_of(problem, of_rows(problem, [3], 2), name).group()
+            assert found == "Row 3 alone is wrong: it is counted twice."
+
+
+def test_one_row_that_is_seen_to_be_wrong_is_named_with_what_happened_to_it() -> None:
+    problem = batch()
+    error = np.zeros((8, 4))
+    error[3] = np.array([-1, 0, 0, 1]) / 8
+    with np.errstate(all="ignore"):
+        found = rows_of(problem, error, "logits").few()
+    assert found == "Row 3 alone is wrong: it has the label 3 and was given 0."
 
 
 def test_a_factor_has_as_few_digits_as_fit() -> None:
@@ -411,6 +444,11 @@ def test_of_many_rows_a_run_is_sought_at_the_ends_alone(most: int, monkeypatch: 
         expected = text if most == 8 or run != [2, 3] else ""
         with np.errstate(all="ignore"):
             assert rows_of(problem, of_rows(problem, run, 2)).run() == expected
+            nothing = expected.replace("is counted twice", "contributes nothing")
+            assert rows_of(problem, of_rows(problem, run, 0)).run() == nothing
+            if most == 8:
+                row = rows_of(problem, of_rows(problem, run[:1], 2)).run()
+                assert row == f"Row {run[0]} alone is wrong: it is counted twice."
     with np.errstate(all="ignore"):
         assert rows_of(problem, of_rows(problem, [2, 3], 3)).run() == ""
         assert rows_of(problem, of_rows(problem, range(8), 2)).run() == ""
@@ -471,6 +509,31 @@ def test_as_many_rows_are_named_as_there_are_inputs_but_one_four_at_most(n_class
     few = batch([0, 1, 2], 6)
     assert where(few, in_rows(few, [1])) == f"Row 1 alone is wrong. {ALONE}"
     assert where(few, in_rows(few, [0, 1])) == ""
+
+
+def test_a_row_that_was_taken_too_early_is_left_again() -> None:
+    """One between the two takes most of an error that these have in common; the others are at right angles."""
+    problem = batch(np.arange(6) % 4)
+    inputs = np.eye(6)
+    inputs[0] += inputs[1] + inputs[4]
+    rotation = np.linalg.qr(problem.inputs)[0]
+    between = Problem(problem.weights, inputs @ rotation, problem.targets)
+    error = in_rows(between, [1, 4])
+    error[4] = error[1] + error[4] / 10
+    assert where(between, error) == f"Rows 1 and 4 alone are wrong. {ALONE}"
+
+
+def test_rows_with_inputs_that_are_the_same_up_to_a_factor_are_not_named() -> None:
+    problem = batch()
+    for factor, off, expected in (
+        (1.0, 0.0, ""),
+        (-2.0, 0.0, ""),
+        (1.0, 1e-3, f"Row 1 alone is wrong. {ALONE}"),
+    ):
+        inputs = problem.inputs.copy()
+        inputs[5] = factor * inputs[1] + off * inputs[5]
+        twins = Problem(problem.weights, inputs, problem.targets)
+        assert where(twins, in_rows(twins, [1])) == expected
 
 
 @pytest.mark.parametrize("name", ["inputs", "logits", "bias"])
