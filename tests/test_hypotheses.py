@@ -36,7 +36,7 @@ from xegrad.diagnosis.hypotheses import (
     ranks,
 )
 from xegrad.diagnosis.search import FLIPPED, Hypothesis, Search
-from xegrad.slips import SLIPS
+from xegrad.slips import SLIPS, formulas
 from xegrad.slips.formulas import in_format
 from xegrad.slips.making import apply
 
@@ -234,13 +234,19 @@ def test_two_slips_of_the_layer_act_one_after_the_other(first: str, second: str)
         assert (one[0], other[0]) in pairs
 
 
+@pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_each_slip_of_the_layer_is_made_in_a_stack_as_it_is_alone(name: str) -> None:
+def test_each_slip_of_the_layer_is_made_in_a_stack_as_it_is_alone(
+    name: str, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     problem = batch()
     search = search_of(problem, right(problem, name), name)
     with np.errstate(all="ignore"):
         groups = _groups(search, _fixed_steps(search))
         assert len({(steps[0][0].stage, steps[0][0].cell) for steps in groups}) >= 4
+        if is_large:
+            monkeypatch.setattr("xegrad.bounds.LARGE", 1)
+            search = search_of(problem, right(problem, name), name)
         for steps in groups:
             stack = _in_layer(search, steps)
             assert [one.steps for one in stack.hypotheses] == [(step,) for step in steps]
@@ -248,6 +254,47 @@ def test_each_slip_of_the_layer_is_made_in_a_stack_as_it_is_alone(name: str) -> 
                 alone = search.predicted(Hypothesis((step,))).value
                 np.testing.assert_allclose(value, alone, rtol=1e-12, atol=1e-14)
         assert not _in_layer(search, []).hypotheses
+
+
+def test_of_a_large_problem_those_that_come_near_are_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xegrad.bounds.LARGE", 1)
+    problem = batch()
+    twice = {"form": "the shortcut"}
+    for candidate, expected in (
+        (apply(problem, ["softmax-twice"]), [[(SLIPS["softmax-twice"], twice)]]),
+        (np.random.default_rng(3).normal(size=(3, 5)), []),
+    ):
+        search = search_of(problem, candidate)
+        with np.errstate(all="ignore"):
+            assert _groups(search, _fixed_steps(search)) == expected
+    over_all = (SLIPS["softmax-over-wrong-axis"], {"axis": "all"})
+    assert over_all in _fixed_steps(search)
+    monkeypatch.setattr("xegrad.diagnosis.search.AT_A_TIME", 19)
+    assert over_all not in _fixed_steps(search) and len(_fixed_steps(search)) > 10
+    monkeypatch.setattr("xegrad.bounds.LARGE", 2**15)
+    assert over_all in _fixed_steps(search)
+
+
+def test_labels_that_the_candidate_points_to_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = batch()
+    other = replace(problem, targets=Targets([0, 1, 4, 3]))
+    form = (SLIPS["wrong-label"], {"row": 2, "label": 2, "instead": 4})
+    for most in (256, 0):
+        for limited in (module, formulas):
+            monkeypatch.setattr(limited, "MOST_LABELS", most)
+        steps = _fixed_steps(search_of(problem, right(other)))
+        assert steps.count(form) == 1
+
+
+def test_a_factor_of_a_pair_has_its_name() -> None:
+    problem = batch()
+    search = search_of(problem, 5 * right(problem) + 0.03 * problem.weights)
+    with np.errstate(all="ignore"):
+        *_, last = [[*rank] for rank in ranks(search)]
+    (pair,) = [
+        one for one in last if one.names == ("scaled", "weight-decay-included") and is_proved(search, one)
+    ]
+    assert pair.steps[0][1] == {"k": 5, "named": "T"}
 
 
 def test_a_slip_of_the_layer_is_seen_through_a_layout_or_a_sign() -> None:
@@ -390,13 +437,13 @@ def test_rows_that_a_candidate_holds_less_than_half_of_are_pointed_to(
     }[name]
     search = search_of(problem, candidate, name)
     (mask,) = _rows_pointed_to(search)
+    empty = replace(problem, targets=Targets([0, 1, 9, 3], ignore_index=9))
+    assert _rows_pointed_to(search_of(empty, candidate, name)) == []
     assert mask.tolist() == [False, True, True, False]
     monkeypatch.setattr(module, "MOST_LABELS", 4)
     assert len(_rows_pointed_to(search)) == 1
     monkeypatch.setattr(module, "MOST_LABELS", 3)
     assert _rows_pointed_to(search) == []
-    empty = replace(problem, targets=Targets([0, 1, 9, 3], ignore_index=9))
-    assert _rows_pointed_to(search_of(empty, candidate, name)) == []
 
 
 NUMBERED = {"order": "0 as 2, 1 as 4, 2 as 1, 3 as 0"}

@@ -586,6 +586,38 @@ def test_what_happened_to_one_of_two_rows_is_told_beside_the_other(what: str, wo
     assert where(problem, error, name) == f"Rows 2 and 6 alone are wrong{rest}"
 
 
+@pytest.mark.parametrize("name", ["inputs", "logits"])
+def test_rows_to_which_the_same_happened_are_told_at_once_if_they_are_eight_at_most(name: str) -> None:
+    """And one after the other, or all of a class."""
+    problem = batch(np.arange(24) % 4)
+    times = "is multiplied with 1.75"
+    each = ", ".join(f"row {row} {times}" for row in range(8))
+    for rows, expected in (
+        ([2, 3], f"Each of rows 2 and 3 {times}; the others are right."),
+        (range(8), f"Each of rows 0 to 7, the first 8, {times}; the others are right."),
+        (range(9), f"Rows 0, 1, 2, 3, 4, 5, 6, 7 and 1 more alone are wrong: {each}."),
+        ([2, 5], f"Rows 2 and 5 alone are wrong: row 2 {times}, row 5 {times}."),
+        ([1, 5, 9, 13, 17, 21], f"Every row of class 1 {times}; the others are right."),
+    ):
+        with np.errstate(all="ignore"):
+            assert rows_of(problem, of_rows(problem, rows, 1.75), name).few() == expected
+    other = of_rows(problem, [2], 1.75) + in_rows(problem, [3])
+    with np.errstate(all="ignore"):
+        found = rows_of(problem, other, name).few()
+    assert found == f"Rows 2 and 3 alone are wrong: row 2 {times}."
+
+
+def test_what_happened_to_a_row_without_a_label_or_seen_in_the_inputs_is_no_label() -> None:
+    problem = batch([1, 1, -1, 3, 0, 1, 0, 2], ignore_index=-1)
+    error = np.zeros((8, 4))
+    error[2] = error[6] = np.array([1, -1, 0, 0]) / 7  # row 6 has the label 0
+    for name, expected in (
+        ("logits", "Rows 2 and 6 alone are wrong: row 6 has the label 0 and was given 1."),
+        ("inputs", f"Rows 2 and 6 alone are wrong. {ALONE}"),
+    ):
+        assert where(problem, error, name) == expected
+
+
 def test_a_candidate_of_another_shape_or_without_a_bound_names_no_rows() -> None:
     problem = batch()
     error = of_rows(problem, [3], 2)
