@@ -382,7 +382,8 @@ def test_a_number_that_is_fitted_costs_the_entry_that_tells_most() -> None:
         assert rows.is_proved(rows.times([1], 1.5), 2.0 ** (free - 24.5), free=1)
         assert not rows.is_proved(rows.times([1], 1.5), 2.0 ** (free - 23.5), free=1)
         assert rows.is_proved(rows.times([1], 1.5), 2.0 ** (whole - 24.5))
-        assert rows._is_group(np.array([1]), 2, 1.5, 0)
+        for apart, expected in ((-24.5, True), (-23.5, False)):
+            assert rows._is_group(np.array([1]), 2.0 ** (free + apart), 1.5, 0) is expected
     assert effect[0] > 0 and whole - free > 40
 
 
