@@ -274,6 +274,37 @@ def test_what_is_said_of_a_loss_is_of_the_loss_and_names_no_line(
 
 
 @pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        (
+            lambda s, q, z: -(q * s).sum(),
+            "This is -sum Q S: the logarithm of the probabilities was not taken.",
+        ),
+        (
+            lambda s, q, z: -(q * z).sum(),
+            "This is -sum Q Z: the logarithm of the probabilities was not taken.",
+        ),
+        *(
+            (formula, "This is the squared error of the probabilities, and not the cross-entropy.")
+            for formula in (
+                lambda s, q, z: ((s - q) ** 2).sum() / 2,
+                lambda s, q, z: ((s - q) ** 2).sum(),
+                lambda s, q, z: ((s - q) ** 2).sum() / s.size,
+            )
+        ),
+    ],
+)
+def test_a_loss_by_another_formula_is_told_by_that(formula: Any, words: str) -> None:
+    problem = batch()
+    z = problem.inputs @ problem.weights + np.asarray(problem.bias)
+    s = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    (found,) = diagnose_loss(
+        problem, METHODS["exact"].evaluate(problem), float(formula(s, np.eye(5)[:4] / 4, z))
+    ).explanations
+    assert found.happened == words
+
+
+@pytest.mark.parametrize(
     ("name", "form"),
     [
         ("softmax-over-wrong-axis", {"axis": "rows"}),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from xegrad import METHODS, Problem, Targets, Tolerance
+from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance
 from xegrad.diagnosis import fitting
 from xegrad.diagnosis.fitting import (
     Bases,
@@ -30,6 +31,11 @@ from xegrad.slips.making import apply
 INF, NAN = float("inf"), float("nan")
 
 
+@cache
+def exactly(problem: Problem, name: str = "weights") -> Evaluation:
+    return METHODS["exact"].evaluate(problem, (name,))
+
+
 def batch(n_rows: int = 4, n_inputs: int = 3, n_classes: int = 5, **options: Any) -> Problem:
     random = np.random.default_rng(1)
     return Problem(
@@ -43,12 +49,12 @@ def batch(n_rows: int = 4, n_inputs: int = 3, n_classes: int = 5, **options: Any
 def search_of(
     problem: Problem, candidate: Any, name: str = "weights", resolution: float = 0.0, **options: Any
 ) -> Search:
-    exact = METHODS["exact"].evaluate(problem, (name,))
+    exact = exactly(problem, name)
     return Search(problem, exact, np.asarray(candidate), Tolerance(**options), resolution, name)
 
 
 def right(problem: Problem, name: str = "weights") -> Any:
-    return METHODS["exact"].evaluate(problem, (name,)).gradients[name]
+    return exactly(problem, name).gradients[name]
 
 
 def filled(search: Search, hypothesis: Hypothesis) -> Any:
@@ -244,6 +250,15 @@ def test_a_number_that_fits_what_is_looked_at_first_is_fitted_to_all() -> None:
     assert [*filled(narrowed, other)] == pytest.approx([1, 1], rel=1e-4)
     moved[row, column] += 1
     assert not [*on_line(Bases(search_of(problem, moved, resolution=1e-3), [NOTHING]), SLIPS["scaled"])]
+
+
+def test_weight_decay_is_fitted_to_all_entries_too() -> None:
+    problem = batch(2, 20, 20)
+    wrong = right(problem) + 0.03 * problem.weights
+    search = search_of(problem, wrong + 1e-5, resolution=1e-3)
+    (found,) = on_line(Bases(search, [NOTHING]), SLIPS["weight-decay-included"])
+    assert found.widths["lambda"][0] < 0.03 < found.widths["lambda"][1]
+    assert [*filled(search, found)] == pytest.approx([1, 1], rel=1e-4)
 
 
 @pytest.mark.parametrize("is_large", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from xegrad import METHODS, Problem, Targets, Tolerance
+from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance
 from xegrad.diagnosis import hypotheses as module
 from xegrad.diagnosis.evidence import is_proved
 from xegrad.diagnosis.fitting import Bases, on_line
@@ -43,6 +44,11 @@ from xegrad.slips.making import apply
 NAMES = ("weights", "bias", "inputs", "logits")
 
 
+@cache
+def exactly(problem: Problem, name: str = "weights") -> Evaluation:
+    return METHODS["exact"].evaluate(problem, (name,))
+
+
 def batch(
     n_rows: int = 4,
     n_inputs: int = 3,
@@ -62,13 +68,13 @@ def batch(
 
 
 def right(problem: Problem, name: str = "weights") -> Any:
-    return METHODS["exact"].evaluate(problem, (name,)).gradients[name]
+    return exactly(problem, name).gradients[name]
 
 
 def search_of(
     problem: Problem, candidate: Any, name: str = "weights", resolution: Any = 0.0, **options: Any
 ) -> Search:
-    exact = METHODS["exact"].evaluate(problem, (name,))
+    exact = exactly(problem, name)
     return Search(problem, exact, np.asarray(candidate), Tolerance(**options), resolution, name)
 
 
@@ -419,6 +425,16 @@ def test_the_labels_that_two_columns_point_to_are_those_of_their_rows(
     moved = right(replace(problem, targets=Targets([0, 1, -100, 1, 1], ignore_index=-100)), name)
     found = _labels_pointed_to(search_of(ignoring, moved, name))
     assert {form["row"] for form in found} == (set() if name == "inputs" else {1, 3})
+
+
+def test_of_rows_whose_label_may_be_wrong_64_are_tried() -> None:
+    """Of 70 in two classes, with 70 x 5 labels, which are more than 256."""
+    labels = np.arange(70) % 2
+    problem, other = batch(70, 3, 6, labels=labels), labels.copy()
+    other[69] = 0
+    found = _labels_pointed_to(search_of(problem, right(replace(problem, targets=Targets(other)))))
+    assert [form["row"] for form in found] == [*range(64)]
+    assert all(form["label"] == form["row"] % 2 == 1 - form["instead"] for form in found)
 
 
 @pytest.mark.parametrize("name", NAMES)

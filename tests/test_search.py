@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from xegrad import METHODS, Problem, Targets, Tolerance, bounds
+from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance, bounds
 from xegrad.diagnosis import search as module
 from xegrad.diagnosis.search import EVERYTHING, FLIPPED, NOTHING, Entries, Hypothesis, Search
 from xegrad.numbers.arithmetic import PRECISIONS
@@ -17,6 +18,11 @@ from xegrad.slips import SLIPS
 from xegrad.slips.making import each_made_by_rows
 
 U = 2.0**-53
+
+
+@cache
+def exactly(problem: Problem, name: str = "weights") -> Evaluation:
+    return METHODS["exact"].evaluate(problem, (name,))
 
 
 def batch(n_rows: int = 4, n_inputs: int = 3, n_classes: int = 5, **options: Any) -> Problem:
@@ -33,7 +39,7 @@ def search_of(
     problem: Problem, candidate: Any = None, name: str = "weights", resolution: Any = 0.0, **options: Any
 ) -> Search:
     """Of twice what is right, where no candidate is named."""
-    exact = METHODS["exact"].evaluate(problem, (name,))
+    exact = exactly(problem, name)
     if candidate is None:
         candidate = 2 * exact.gradients[name]
     return Search(problem, exact, np.asarray(candidate), Tolerance(**options), resolution, name)
@@ -80,7 +86,7 @@ def test_256_entries_are_looked_at_first(
 ) -> None:
     """Rows with the largest x, classes at equal distances, and first that which is furthest from right."""
     problem = batch(n_rows, n_inputs, n_classes)
-    exact = METHODS["exact"].evaluate(problem, (name,)).gradients[name]
+    exact = exactly(problem, name).gradients[name]
     off = exact.copy()
     place = tuple(size // 2 - (size > 2) for size in exact.shape)
     off[place] += 1.0
@@ -282,8 +288,10 @@ def test_the_right_gradient_is_off_by_its_bound_and_by_the_error_of_what_was_eva
 
 
 def test_sizes_from_which_less_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million logits are huge."""
     search = search_of(batch())
     assert search.n_logits == 20
+    assert module.HUGE == 2**20
     for most, is_more in ((20, False), (19, True)):
         monkeypatch.setattr(module, "HUGE", most)
         assert search.is_huge is is_more

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xegrad import METHODS, Problem, Targets, Tolerance
+from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance
 from xegrad.diagnosis import rows as rows_module
 from xegrad.diagnosis.rows import (
     Apart,
@@ -27,6 +28,11 @@ from xegrad.numbers.rounded import Rounded
 NAMES = ("weights", "bias", "inputs", "logits")
 LABELS = [1, 1, 1, 3, 0, 1, 0, 2]
 ALONE = "A problem with such a row alone tells more."
+
+
+@cache
+def exactly(problem: Problem, name: str = "weights") -> Evaluation:
+    return METHODS["exact"].evaluate(problem, (name,))
 
 
 def batch(
@@ -51,7 +57,7 @@ def rows_of(
     problem: Problem, error: Any = 0.0, name: str = "weights", resolution: float = 0.0, **options: Any
 ) -> _Rows:
     """Of the candidate that is off by this error of the residuals."""
-    exact = METHODS["exact"].evaluate(problem, (name,))
+    exact = exactly(problem, name)
     wrong = residual(forward(problem)) + error
     return _Rows(
         Search(problem, exact, carried(problem, wrong, name), Tolerance(**options), resolution, name)
