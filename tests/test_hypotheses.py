@@ -465,17 +465,29 @@ def test_rows_that_a_candidate_holds_less_than_half_of_are_pointed_to(
 NUMBERED = {"order": "0 as 2, 1 as 4, 2 as 1, 3 as 0"}
 
 
+@pytest.mark.parametrize(
+    ("form", "found"),
+    [
+        ({"order": "0 as 1, 1 as 0, 2 as 2, 3 as 3"}, True),
+        # One label alone, the next or the last class for every row, and the reverse order are other forms.
+        *(
+            (form, False)
+            for form in ({"order": "0 as 4"}, {"shift": 1}, {"shift": -1}, {"order": "reversed"})
+        ),
+    ],
+)
+def test_an_order_of_labels_with_a_form_of_its_own_is_not_matched(form: dict[str, Any], found: bool) -> None:
+    problem = batch(6, labels=[0, 1, 2, 3, 0, 1])
+    search = search_of(problem, made(problem, ("wrong-label", form)))
+    assert _renumbered(search) == ([form] if found else [])
+
+
 def test_labels_in_any_order_are_matched_by_the_columns_of_their_counts() -> None:
     problem = batch(6, labels=[0, 1, 2, 3, 0, 1])
     wrong = made(problem, ("wrong-label", NUMBERED))
     assert _renumbered(search_of(problem, wrong)) == [NUMBERED]
     assert _renumbered(search_of(problem, wrong + 1e-9)) == []
     assert _renumbered(search_of(problem, wrong + 1e-9, resolution=2e-9)) == [NUMBERED]
-    # One label alone, the next class for every row, the reverse order, and none at all: they are other forms.
-    two = {"order": "0 as 1, 1 as 0, 2 as 2, 3 as 3"}
-    assert _renumbered(search_of(problem, made(problem, ("wrong-label", two)))) == [two]
-    for form in ({"order": "0 as 4"}, {"shift": 1}, {"shift": -1}, {"order": "reversed"}):
-        assert _renumbered(search_of(problem, made(problem, ("wrong-label", form)))) == []
     assert _renumbered(search_of(problem, right(problem))) == []
     # Not of soft targets or weights, of a single row, or of another gradient.
     for other in (

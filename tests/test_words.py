@@ -161,6 +161,8 @@ FORMS: dict[str, list[tuple[Problem, str, dict[str, Any]]]] = {
         (BATCH, "bias", {"order": "1 2 0 4 3"}),
     ],
     "scrambled-reshape": [(BATCH, "weights", {"form": form}) for form in ("cut", "folded", "reshaped")],
+    "weight-decay-included": [(BATCH, name, {"lambda": 0.01}) for name in ("weights", "bias")],
+    "weights-updated": [(BATCH, name, {"eta": 0.1}) for name in ("weights", "bias")],
     "clipped": [(BATCH, "weights", {"limit": 0.5, "at_limit": 2})],
 }
 
