@@ -41,6 +41,8 @@ from xegrad.tolerance import Tolerance, tolerance_of
 
 MOST_STACKED, OF_A_LOGIT = 100_000_000, 500_000  # bytes
 
+OF_ONE_LOSS = "rows, and differentiated so"  # the loss is that of "rows"
+
 # Where the slip's own sentence speaks of a gradient.
 OF_A_LOSS = {
     "sign-flipped": "The loss has the opposite sign: log S is not positive, and the loss is its negative.",
@@ -190,7 +192,8 @@ def diagnose_loss(
     explanations = []
     for name, slip in SLIPS.items():
         if name in ("softmax-over-wrong-axis", "wrong-label", "option-ignored"):
-            predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in slip.forms(cells)]
+            forms = [form for form in slip.forms(cells) if form.get("axis") != OF_ONE_LOSS]
+            predictions[name] = [(form, with_slip(cells, slip, form).loss) for form in forms]
         for form, predicted in predictions.get(name, ()):
             # Twice the bound of a slip, as for a gradient; the digits by one of them.
             allowed = float(tolerance.allowed(predicted.value, 2 * predicted.error, resolution))

@@ -68,8 +68,8 @@ def _moved_residuals(search: Search, hypothesis: Hypothesis) -> float:
         return math.inf
     apart, error = cells.R.value - right.R.value, cells.R.error + right.R.error
     moved = np.abs(apart) > error
-    is_sum_kept = np.abs(apart.sum(axis=-1)) <= error.sum(axis=-1)
-    return int((moved.sum(axis=-1) - (is_sum_kept & moved.any(axis=-1))).sum())
+    is_sum_kept = np.abs(apart.sum(axis=1)) <= error.sum(axis=1)
+    return int((moved.sum(axis=1) - (is_sum_kept & moved.any(axis=1))).sum())
 
 
 def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:
@@ -86,8 +86,8 @@ def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:
         # bounds, a free number explains as much as chance would.
         if "clipped" not in names and (hypothesis.free or len(names) > 1):
             telling = np.minimum(telling, np.abs(values - right))
-    bits = np.log2(telling / search.allowed(gradient, resolution, 1))
-    bits = np.clip(np.where(telling == 0, 0, bits), 0, AT_MOST)
+    bits = np.nan_to_num(np.log2(telling / search.allowed(gradient, resolution, 1)))  # 0 of 0 tells nothing
+    bits = np.clip(bits, 0, AT_MOST)
     return float(bits.sum() - (bits.max() if hypothesis.free else 0))
 
 

@@ -25,12 +25,12 @@ from xegrad.targets import Array
 # Words of the texts that are no parameters.
 SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument", "listed")
 
-# Of each gradient: what code calls it, what it is the gradient of, and how it is made of dz.
+# Of each gradient: what code calls it, and how it is made of dz.
 IN_CODE = {
-    "weights": ("dW", "W", "x.T @ dz"),
-    "bias": ("db", "b", "dz.sum(axis=0)"),
-    "inputs": ("dx", "x", "dz @ W.T"),
-    "logits": ("dz", "z", "(s - y)"),
+    "weights": ("dW", "x.T @ dz"),
+    "bias": ("db", "dz.sum(axis=0)"),
+    "inputs": ("dx", "dz @ W.T"),
+    "logits": ("dz", "(s - y)"),
 }
 
 
@@ -81,7 +81,8 @@ def explained(cells: Cells, hypothesis: Hypothesis, entries: int) -> Explanation
     parts = []
     n_rows, n_inputs, n_classes = cells.problem.n_rows, cells.problem.n_inputs, cells.problem.n_classes
     sizes = {"n_rows": n_rows, "n_inputs": n_inputs, "n_classes": n_classes, "n_others": n_classes - 1}
-    in_code = dict(zip(("d", "parameter", "carried"), IN_CODE[cells.name], strict=True))
+    in_code = dict(zip(("d", "carried"), IN_CODE[cells.name], strict=True))
+    in_code["parameter"] = "b" if cells.name == "bias" else "W"
     for slip, form in hypothesis.steps:
         # The parameters, and what follows from them.
         details = {**form, **TEXTS[slip.name](cells, form)} if slip.name in TEXTS else form
@@ -140,7 +141,7 @@ def lost_digits(search: Search, lost: NDArray[np.bool_]) -> tuple[Explanation, .
     lost, gradient = lost.reshape(search.shape), IN_CODE[cells.name][0]
     right, format_name, precision = search.exact.value, search.tolerance.stored_as, search.tolerance.precision
     stored = bounds.PRECISIONS.get(format_name or "")
-    smallest = stored.eta / stored.u if stored else 0.0
+    smallest = stored.eta / (2 * stored.u) if stored else 0.0
     least, spread, kept = _of_rows(cells)
     cancelled = np.abs(search.values.reshape(search.shape) - right) <= 2 * u * kept.reshape(search.shape)
     causes: list[tuple[NDArray[np.bool_] | bool, tuple[str, ...], str, str, str, str]] = [

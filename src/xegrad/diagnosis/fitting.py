@@ -117,11 +117,11 @@ def interval_on_line(bases: Bases, slip: Slip, form: Parameters) -> tuple[Array,
     search, (values, resolution) = bases.search, bases.seen
     loose = search.allowed(zero, resolution, 2) + search.allowed(one, resolution, 2)
     sharp, quotient = np.broadcast_arrays(np.abs(slope) / loose, (values - zero.value) / slope)
-    flat = (*sharp.shape[:-2], -1)
-    best = np.nan_to_num(np.where(slope != 0, sharp, -1), nan=-1).reshape(flat).argmax(axis=-1)[..., None]
-    guess = np.take_along_axis(quotient.reshape(flat), best, axis=-1)[..., None]
-    lower, upper = open_interval(search, formula(guess), slope, bases.seen)
-    return guess[..., 0, 0] + lower, guess[..., 0, 0] + upper
+    flat = (len(bases.hypotheses), -1)
+    best = np.nan_to_num(np.where(slope != 0, sharp, -1), nan=-1).reshape(flat).argmax(axis=1)[:, None]
+    guess = np.take_along_axis(quotient.reshape(flat), best, axis=1).ravel()
+    lower, upper = open_interval(search, formula(guess[:, None, None]), slope, bases.seen)
+    return guess + lower, guess + upper
 
 
 def on_line(bases: Bases, slip: Slip, form: Parameters | None = None) -> Iterator[Hypothesis]:
@@ -214,7 +214,7 @@ def _is_number(slip: Slip, lower: float, upper: float) -> bool:
     if slip.name == "scaled" and lower <= -1 <= upper:  # which is another
         return False
     nothing = slip.number.nothing
-    return bool(lower <= upper and not (nothing is not None and lower <= nothing <= upper))
+    return nothing is None or not lower <= nothing <= upper
 
 
 def _in_all_entries(search: Search, hypothesis: Hypothesis, step: Step, k: float) -> tuple[float, float]:
@@ -283,7 +283,7 @@ def on_grid(search: Search, slip: Slip, form: Parameters) -> Iterator[Hypothesis
         return
     # The entry that tells most there: of the largest step, counted in bounds.
     telling = np.abs(steps_up) / (right.error + resolution)
-    entries = np.nan_to_num(telling[brackets]).reshape(brackets.size, -1).argmax(axis=-1)
+    entries = np.nan_to_num(telling[brackets]).reshape(brackets.size, -1).argmax(axis=1)
     row, column = np.divmod(entries, values.shape[1])
     each = np.arange(brackets.size)
 

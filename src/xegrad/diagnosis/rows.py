@@ -103,8 +103,8 @@ class _Rows:
         """R of a few rows, one by one."""
         for row in rows.tolist():
             if row not in self._known:
-                self._known[row] = self.cells.some(slice(row, row + 1)).R.value[0]
-        return np.array([self._known[row] for row in rows.tolist()])
+                self._known[row] = self.cells.some(slice(row, row + 1)).R.value
+        return np.concatenate([self._known[row] for row in rows.tolist()])
 
     # What an error D of the residuals makes of the gradient.
 
@@ -188,18 +188,18 @@ class _Rows:
 
     def is_proved(self, apart: Apart, choices: float, *, free: int = 0, free_of_each: int = 0) -> bool:
         """Whether all entries fit, and tell this D from as many others as there were to choose from."""
-        needed, bits = EVIDENCE + math.log2(choices), 0.0
+        needed, is_told = EVIDENCE + math.log2(choices), False
         for made in self.in_turn(apart):
             if not self.fits(made, fitted=free_of_each > 0).all():
                 return False
             # Entries that are added only add evidence, so those looked at first may be enough.
-            bits = bits if bits >= needed else self.bits(made, free, free_of_each)
-        return bits >= needed
+            is_told = is_told or self.bits(made, free, free_of_each) >= needed
+        return is_told
 
     def bits(self, made: Made, free: int = 0, free_of_each: int = 0) -> float:
         """How far D stands out from the bound, without the most telling entry of all, and those of each class."""
         parts = np.abs(made.effect) / self.search.allowed(made.gradient, made.entries.of(self.resolution), 1)
-        bits = np.clip(np.log2(np.where(parts > 0, parts, 1)), 0, AT_MOST)
+        bits = np.minimum(np.log2(np.fmax(parts, 1)), AT_MOST)
         if self.has_classes:  # a row of an error of S sums to 0: one class follows from the others
             bits = np.delete(bits, bits.sum(axis=0).argmax(), axis=1)
         bits = np.sort(bits, axis=0)[: max(0, len(bits) - free_of_each)]
@@ -210,8 +210,6 @@ class _Rows:
     def run(self) -> str:
         """Rows one after the other that contribute nothing, or twice."""
         n_rows, total, of_rows = self.problem.n_rows, self._total, self._passed[1]
-        if n_rows == 1:
-            return ""
         sums = np.concatenate([[0], np.cumsum(of_rows[0])])
         starts, ends = np.triu_indices(n_rows + 1, 1) if n_rows <= MOST_IN_RUNS else _at_the_ends(n_rows)
         for factor in (0, 2):

@@ -225,14 +225,13 @@ class Search:
 
     def seen(self, hypothesis: Hypothesis, entries: Entries = EVERYTHING) -> Seen:
         """The candidate and its resolution with the layout and the sign undone."""
-        values = self.rearranged(self.values, hypothesis, entries)
-        values = values if hypothesis.sign > 0 else -values
+        values = hypothesis.sign * self.rearranged(self.values, hypothesis, entries)
         return values, self.rearranged(self.resolution, hypothesis, entries)
 
     def parameter_seen(self, hypothesis: Hypothesis, entries: Entries) -> Rounded:
         """W, which is added after the layout and the sign, and so is seen through them as the candidate is."""
         seen = self.cells.parameter.moved(lambda array: self.rearranged(array, hypothesis, entries))
-        return seen if hypothesis.sign > 0 else -seen
+        return -seen if FLIPPED in hypothesis.steps else seen
 
     @property
     def layouts(self) -> list[Step]:

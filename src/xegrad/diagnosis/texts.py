@@ -77,12 +77,12 @@ def _wrong_label(c: Cells, form: Parameters) -> Words:
             "right": "classes = the order of W's columns",
         }
     if (shift := form.get("shift")) is not None:
-        sign, used, meant = ("+", "c + 1", "c") if shift > 0 else ("-", "c - 1", "c")
+        sign, used, meant = ("+", "c + 1", "c") if shift == 1 else ("-", "c - 1", "c")
         which = f"Every label is off by one: class {used} was used where class {meant} was meant"
-        end = "last" if shift > 0 else "first"
+        end = "last" if shift == 1 else "first"
         rest = {"no class": f"; a row of the {end} class has no 1 at all"}.get(str(form.get("ends")), "")
         comments = "1 subtracted from a label that counts from zero", "a label counted from one"
-        wrong = f"S[label {sign} 1] -= 1    # {comments[shift > 0]}"
+        wrong = f"S[label {sign} 1] -= 1    # {comments[shift == 1]}"
         return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": "S[label] -= 1"}
     names = c.problem.classes or range(c.problem.n_classes)
     row = f"In row {form['row']} the" if c.problem.n_rows > 1 else "The"
