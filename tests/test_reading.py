@@ -665,11 +665,10 @@ def test_the_last_place_of_whole_numbers_is_that_of_ones() -> None:
     assert written("0e-9").fixed == 0 and written("nan").fixed == 0
 
 
-def units(reading: Reading) -> list[float]:
+def units(reading: Reading) -> Any:
     """Twice what is left open, in powers of ten."""
     with np.errstate(divide="ignore"):
-        found: list[float] = np.log10(2 * np.asarray(reading.resolution)).round(6).tolist()
-    return found
+        return np.log10(2 * np.asarray(reading.resolution)).round(6).tolist()
 
 
 def test_columns_that_kept_all_zeros_are_read_each_to_its_last_place() -> None:

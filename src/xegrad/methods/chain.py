@@ -117,6 +117,7 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
     flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
     for rows, product in _products(probabilities, targets, jacobian, columns):
         flat[rows[:-2]] += product[..., 0, :] if product.shape[-2] == 1 else product.sum(axis=-2)
+        del product  # before the next one is made
     return fold(flat, problem.n_classes)
 
 
