@@ -354,3 +354,11 @@ def test_a_gradient_that_is_not_there_is_told_with_those_that_are() -> None:
         InputError, match="there is no 'inputs' among the gradients weights, bias; evaluate it too"
     ):
         module.numbers_of(evaluation, "inputs")
+
+
+def test_distances_are_widened_by_a_little_of_themselves() -> None:
+    """2^-50 of |C - v| (7.1), beside what the reference may be off by."""
+    against = Comparison(np.array([1.0]), np.array([3.0]), np.array([1.0]), np.array([0.25]))
+    size, least, most = against._distances
+    reach = 0.25 + 2.0**-50 * 2
+    assert size == 2 and least == 2 - reach and most == 2 + reach

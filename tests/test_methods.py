@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
 from xegrad import METHODS, Problem, Targets, progress
 from xegrad.methods import Evaluation, chain, complex_step, exact_if_absent, finite_difference, shortcut
 from xegrad.methods import exact as exact_method
-from xegrad.methods.exact import doublewords, integers
+from xegrad.methods.exact import doublewords, integers, nearest, residuals
 
 NAMES = ("weights", "bias", "inputs", "logits")
 FLOAT = ("chain", "complex-step", "finite-difference", "shortcut")
@@ -96,10 +98,10 @@ def test_double_words_certify_the_nearest_floats(
     for asked in (names, ("weights",), ("bias",), ("bias", "inputs")):
         results = doublewords.Layer(PROBLEMS[name], 3).nearest(dict.fromkeys(asked), 3)
         assert results.keys() == {*asked}
-        for one, nearest in results.items():
-            assert nearest.certain.all(), one
-            np.testing.assert_array_equal(nearest.values, truth(name)[one].values)
-            assert not nearest.errors.any()
+        for one, rounded in results.items():
+            assert rounded.certain.all(), one
+            np.testing.assert_array_equal(rounded.values, truth(name)[one].values)
+            assert not rounded.errors.any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -225,13 +227,13 @@ def test_sums_of_weights_that_are_exactly_0_are_0() -> None:
         one = Problem(np.array([weights, [5.0, 5.0, 0.0]]), np.array([[0.0, 1.0]]), Targets([2]))
         return integers.nearest(one, ("inputs",))["inputs"]
 
-    nearest = inputs([1.0, 3.0, 2.0])
-    assert nearest.certain.all() and nearest.values[0, 0] == 0
+    rounded = inputs([1.0, 3.0, 2.0])
+    assert rounded.certain.all() and rounded.values[0, 0] == 0
     s = 1 / (2 + np.exp(-5.0))
     for label in (3.0, 0.0):
-        nearest = inputs([1.0, 3.0, label])
+        rounded = inputs([1.0, 3.0, label])
         expected = 4 * s + label * (1 - 2 * s) - label
-        assert nearest.certain.all() and nearest.values[0, 0] == pytest.approx(expected, rel=1e-12)
+        assert rounded.certain.all() and rounded.values[0, 0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_loss_of_nothing_is_zero_with_its_sign() -> None:
@@ -304,3 +306,120 @@ def test_a_number_is_certain_if_all_under_its_name_are() -> None:
 @pytest.mark.parametrize(("n_rows", "slices"), [(1, 2), (2, 3)])
 def test_residuals_of_several_rows_need_a_slice_more(n_rows: int, slices: int) -> None:
     assert exact_method._layer(drawn(n_rows, 2, 3)).slices == slices
+
+
+def test_the_limits_of_the_exact_method_are_those_of_section_9() -> None:
+    """And half an ulp is that of the number."""
+    assert (residuals.DEEPEST, residuals.DEEP, residuals.LOST) == (-640.0, 2.0**-923, 2.0**-1040)
+    assert (residuals.LARGEST, nearest.FAINT) == (2.0**-20, 2.0**-1000)
+    assert (integers.LAST_BIT, integers.MOST_DIGITS) == (1075, 32 * integers.DIGITS)
+    assert (exact_method.FIRST, exact_method.FINER, exact_method.AT_ONCE) == (2, 3, 0.001)
+    values = np.array([1.0, -1.0, 0.75, 0.0, np.inf, np.nan])
+    assert nearest.half_ulp(values).tolist() == [2.0**-53, 2.0**-53, 2.0**-54, 0.0, np.inf, np.inf]
+    rounded = nearest.Nearest.to(np.ones(3), np.zeros(3), np.array([0.0, 2.0**-40, np.inf]))
+    assert rounded.certain.tolist() == [True, False, False]
+    off = (2.0**-40 + 2.0**-52) * (1 + 2.0**-20) + 2.0**-1000
+    assert rounded.errors.tolist() == [0.0, off, np.inf]
+    assert rounded.every_error().tolist() == [2.0**-53, off, np.inf]
+    rounded.vanish(np.array([False, True, False]))
+    assert rounded.values[1] == 0 and rounded.certain[1] and rounded.errors[1] == 0
+    targets = residuals.TargetWords(drawn(3, 2, 4))
+    assert targets.off == 16 * 2.0**-106 + 2 * 3.001 * 2.0**-106  # a quotient, by a sum of three
+
+
+@pytest.mark.parametrize("top", [3, 10**6, 2**60])
+def test_a_logarithm_of_integers_is_enclosed_by_what_its_digits_leave(top: int) -> None:
+    """Two units and 10**(-2 d - 7) at each end; of an s that is next to nothing between s / (1 + s) and s."""
+    digits, bits = 12, 200
+    one = 1 << bits
+    lower, upper = one + (one * top // 7), one + (one * top // 7) + 5
+    ends = integers._logarithm(lower, upper, digits, bits)
+    margin = one // 10 ** (2 * digits + 7) + 2
+    with mpmath.workprec(600):
+        for end, of, sign in ((ends[0], lower, -1), (ends[1], upper, 1)):
+            exact = mpmath.log(mpmath.mpf(of) / one) * one
+            assert 0.5 * margin < sign * (end - exact) < 1.5 * margin
+        tiny = one >> (bits // 2)
+        below, above = integers._logarithm(one + tiny, one + tiny + 3, digits, bits)
+        assert 0 <= mpmath.log1p(mpmath.mpf(tiny) / one) * one - below < tiny * mpmath.mpf(10) ** -digits
+        assert above == tiny + 3
+    assert integers._logarithm(one, one, digits, bits) == (0, 0)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0, 50.0, 700.0, 5000.0])
+def test_the_smallest_exponential_that_matters_has_all_its_digits(apart: float) -> None:
+    one = Problem(np.array([[0.0, -apart]]), np.ones((1, 1)), Targets([0]))
+    digits = 20
+    exponentials = integers.Exponentials(integers.IntegerProblem(one), digits)
+    smallest = int(exponentials.lower.min())
+    if apart > 2200 * np.log(2):
+        assert smallest >= 0 and int(exponentials.upper.min()) == 1  # of which the sign is enough
+        return
+    assert 10**digits <= smallest <= 40 * 10**digits
+
+
+@pytest.mark.parametrize(("part", "is_bounded"), [(0.99, True), (1.01, False)])
+def test_finite_differences_have_no_bound_where_a_loss_over_h_may_overflow(
+    part: float, is_bounded: bool
+) -> None:
+    """An eighth of the largest number, times h.  Bounds grow with targets as these do."""
+
+    def bound(mass: float) -> Any:
+        targets = Targets(soft=np.array([[mass, 0.0]]))
+        one = Problem(np.array([[1e150, 0.0]]), np.array([[1.0]]), targets)
+        return METHODS["finite-difference"].bound(one).gradients["weights"]
+
+    limit = np.finfo(float).max * 2.0**-17 / 8
+    found = bound(part * limit / (bound(1.0)[0, 0] / 1.01))
+    assert np.isfinite(found).all() == is_bounded
+    if is_bounded:
+        assert found == pytest.approx(1.01 * part * limit, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n_problems", "together"), [(3, True), (3, False)])
+def test_problems_of_a_stack_are_computed_together_if_two_of_them_fit(
+    n_problems: int, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(1)
+    parts = random.normal(size=(n_problems, 4, 6)), random.normal(size=(n_problems, 3, 4))
+    stack = Problem(parts[0], parts[1], Targets(random.integers(6, size=(n_problems, 3))))
+    monkeypatch.setattr(exact_method, "AT_ONCE", 0.0)
+    monkeypatch.setattr(exact_method, "STACKED", 2 * (4 + 3) * 6 - (not together))
+    sizes: list[tuple[int, ...]] = []
+    layer = exact_method._layer
+
+    def recorded(problem: Problem) -> Any:
+        sizes.append(problem.weights.shape[:-2])
+        return layer(problem)
+
+    monkeypatch.setattr(exact_method, "_layer", recorded)
+    evaluation = METHODS["exact"].evaluate(stack, NAMES)
+    assert sizes == ([(2,), (1,)] if together else [(), (), ()])
+    for k, one in enumerate(stack.unstacked()):
+        expected = integers.nearest(one, ("loss", *NAMES))
+        assert np.asarray(evaluation.loss)[k] == expected["loss"].values
+        for name in NAMES:
+            np.testing.assert_array_equal(evaluation.gradients[name][k], expected[name].values)
+
+
+@pytest.mark.parametrize("is_stack", [False, True])
+@pytest.mark.parametrize("elements", [1, 20, 2**15])
+def test_the_outer_product_of_one_row_is_rounded_entry_by_entry(
+    is_stack: bool, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of inputs of any size: what underflows or overflows is not certain, beside what is."""
+    monkeypatch.setattr(doublewords, "ELEMENTS", elements)
+    x = np.array([1.0, 0.0, -0.3, 1e-300, 1e300, 7.0, 0.1])
+    r = np.array([0.3, 1e-10, -0.7, 1e-200, 1e200])
+    low = r * 2.0**-54 * np.array([0.3, -0.2, 0.7, 0.1, 0.4])
+    off = np.abs(r) * 2.0**-100
+    parts: list[Any] = [np.stack([part, part]) if is_stack else part for part in (x, r, low, off)]
+    with np.errstate(all="ignore"):
+        rounded = doublewords._outer_product(parts[0], (parts[1], parts[2]), parts[3])
+    values, certain = rounded.values.reshape(-1, 7, 5), rounded.certain.reshape(-1, 7, 5)
+    for j, i in np.ndindex(7, 5):
+        exact = Fraction(float(x[j])) * (Fraction(float(r[i])) + Fraction(float(low[i])))
+        is_sure = 2.0**-950 < abs(exact) < 2.0**1000
+        assert certain[:, j, i].all() == is_sure, (j, i)
+        if is_sure:
+            assert (values[:, j, i] == float(exact)).all()

@@ -371,3 +371,28 @@ def test_terms_are_balanced_where_that_makes_the_bound_sixteen_times_better(
     a, b = np.array([[1.0, unlike]]), np.array([[1.0], [1 / unlike]])
     *_, found = products._product((a, None), (b, None), 2, products.Buffers())
     assert found == is_comfortable
+
+
+def test_the_sizes_of_slices_and_norms_are_those_of_9_6() -> None:
+    assert (products.LEFT_BITS, products.RIGHT_BITS) == (26, 27)
+    assert ({**products.LENGTH}, products.GROUP) == ({2: 128, 3: 512}, 4)
+    assert (products.TINY, products.UNSEEN, products.LEAST_EXPONENT) == (2.0**-450, 2.0**-340, -400)
+    assert (products.SMALL, products.LARGE, products.UNBALANCED) == (2.0**-250, 2.0**400, 16)
+    tiny = np.array([[3.0, 4.0], [0.0, 0.0]])
+    norms = products.two_norms(tiny, -1)
+    assert norms.tolist() == [[5 * (1 + 2.0**-20)], [2.0**-450]]
+    assert products.two_norms(tiny, -2)[0].tolist() == [3 * (1 + 2.0**-20), 4 * (1 + 2.0**-20)]
+    zero = products._exponents(np.array([[0.0, 1.0], [0.0, 0.0]]), 0, -1)
+    assert zero.tolist() == [[1], [products.ZERO]] and products._used(zero).tolist() == [[1], [0]]
+    # No exponent of a float, and what it may be scaled with, is as small.
+    assert products.ZERO < 2 * -1074
+
+
+def test_a_rest_of_twice_what_is_left_out_is_nothing() -> None:
+    """9.24: what is left is dropped if its norm is below 2^-449."""
+    for size, is_left in ((2.0**-451, False), (2.0**-440, True)):
+        cut = products._sliced((np.array([[size]]), None), -1, 26, 2, products.Buffers())
+        assert (len(cut.parts) > 0, bool(cut.has_rest(0).any())) == (is_left, is_left)
+    # No slice is deeper than 2^-400: a part is a multiple of 2^-426.
+    cut = products._sliced((np.array([[1.7 * 2.0**-420]]), None), -1, 26, 1, products.Buffers())
+    assert (cut.parts[0] / 2.0**-426 % 1 == 0).all()
