@@ -302,6 +302,8 @@ def test_what_is_looked_for_is_looked_for_until_it_is_found(monkeypatch: pytest.
         ("error", 1e-3, True),
         ("candidate", np.nan, False),
         ("reference", 0.0, False),
+        ("reference", 0.92, True),
+        ("error", 0.094, False),  # of an exact value that may be so much smaller
     ],
 )
 def test_an_entry_is_clear_if_it_is_within_its_bound_with_a_digit(
@@ -310,6 +312,8 @@ def test_an_entry_is_clear_if_it_is_within_its_bound_with_a_digit(
     parts = {"reference": 1.0, "candidate": 1.005, "bound": 0.2, "error": 0.0} | {part: value}
     against = Comparison(**{name: np.array([one]) for name, one in parts.items()})
     assert against.are_clear == is_clear
+    larger = Comparison(**{name: np.array([4 * one]) for name, one in parts.items()})
+    assert larger.are_clear == is_clear
     if is_clear:
         assert {name: bool(getattr(against, name)[0]) for name in module.CLEAR} == module.CLEAR
 
