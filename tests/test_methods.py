@@ -423,3 +423,16 @@ def test_the_outer_product_of_one_row_is_rounded_entry_by_entry(
         assert certain[:, j, i].all() == is_sure, (j, i)
         if is_sure:
             assert (values[:, j, i] == float(exact)).all()
+
+
+@pytest.mark.parametrize("shape", [(500, 2, 500), (2, 500, 500), (700, 400, 2)])
+def test_double_words_take_no_more_than_they_say_and_two_thirds_of_that_at_least(
+    shape: tuple[int, int, int],
+) -> None:
+    """Of logits, of W and of x."""
+    one = drawn(*shape)
+    tracemalloc.start()
+    doublewords.Layer(one, 3).nearest({"weights": None}, 2)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most <= doublewords.memory(one) + one.nbytes_of(["weights"]) <= 1.5 * most

@@ -772,3 +772,57 @@ def test_every_format_reads_by_its_own_name() -> None:
     assert {name for name, entry in FORMATS.items() if entry.writes_problem} == {"json", "csv"}
     with pytest.raises(InputError, match="f: CSV has no keys, so f:k names nothing"):
         FORMATS["csv"].load(b"1\n", "f", "W", "k")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "likely"),
+    [
+        # To 5 decimals nothing is dropped; to 5 digits one zero of each number of four.
+        (["0.12345", "0.54321", "0.01234"], [(5, None), (None, 5)]),
+        (["0.12345", "0.01234", "0.04321"], [(5, None), (None, 5)]),
+        (["0.12345", "0.01234", "0.04321", "0.09876"], [(5, None)]),
+        # And the other way round: to 5 digits nothing is dropped, to 5 decimals a zero each.
+        (["0.12345", "1.2345"], [(None, 5), (5, None)]),
+        (["0.12345", "1.2345", "12.345"], [(None, 5)]),
+        (["0.12345", "0.1230"], []),
+        (["0.12345", "0.12300"], [(5, None), (None, 5)]),
+        (["0", "0.0"], [(1, None)]),
+        (["12345", "0"], [(0, None), (None, 5)]),
+    ],
+)
+def test_the_likelier_way_of_printing_dropped_fewer_zeros(
+    tokens: list[str], likely: list[tuple[int | None, int | None]]
+) -> None:
+    """By three or more: less likely by a thousand.  A zero that was kept tells that none was dropped."""
+    assert [(one.decimals, one.digits) for one in written(*tokens).likely()] == likely
+
+
+def test_what_is_taken_for_printing_is_no_wider_than_the_last_place_of_what_has_most_digits() -> None:
+    accepted = written("0.0190914", "62.9", "1e-3", "0").accepted()
+    with np.errstate(divide="ignore"):
+        assert np.log10(2 * accepted).round(6).tolist() == [-7, -7, -3, -7]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "asked", "expected"),
+    [
+        (["0.12", "0.5"], Reading(decimals=2), (2, None, [-2, -2])),
+        (
+            ["0.12", "0.5"],
+            Reading(decimals=1),
+            (None, None, [-np.inf, -np.inf]),
+        ),  # two decimals are taken for exact
+        (["0.12", "0.5"], Reading(digits=2), (None, 2, [-2, -2])),
+        (["0.12", "5.5"], Reading(digits=3), (None, 3, [-3, -2])),
+        (["0.123", "5.5"], Reading(digits=2), (None, None, [-np.inf, -np.inf])),
+        (["1.2e-3", "5.5e-1"], Reading(decimals=1), (1, None, [-4, -2])),
+        (["1.2e-3", "0.5"], Reading(decimals=4), (4, None, [-4, -4])),
+        (["0.12345", "0.5"], Reading(), (None, None, [-np.inf, -np.inf])),
+    ],
+)
+def test_what_is_asked_for_is_what_is_read_unless_there_is_more(
+    tokens: list[str], asked: Reading, expected: tuple[Any, ...]
+) -> None:
+    own, _ = resolution.readings(written(*tokens), asked)
+    open_ = np.broadcast_to(units(own), len(tokens)).tolist()
+    assert (own.decimals, own.digits, open_) == expected
