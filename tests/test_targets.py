@@ -404,6 +404,8 @@ def test_the_class_of_a_row_is_its_label_or_the_only_one_of_its_targets() -> Non
     soft = Targets(soft=[[0, 1, 0], [0.5, 0.5, 0], [1, 1, 0], [0, 0, 0], [2, 0, 0], [1, 0, 0.5], [0, 0, 1]])
     assert soft.label_of_rows.tolist() == [1, -1, -1, -1, -1, -1, 2]
     assert soft.kept.all() and not soft.are_one_hot
+    stack = Targets(soft=[[[0, 1, 0], [1, 0, 0]], [[0.5, 0.5, 0], [0, 1, 1]]])
+    assert stack.label_of_rows.tolist() == [[1, 0], [-1, -1]] and stack.kept.shape == (2, 2)
     assert Targets([1]).are_one_hot and not Targets([1], label_smoothing=0.1).are_one_hot
     assert Targets([1]).count_all and not Targets([1], class_weights=[1, 2]).count_all
 
