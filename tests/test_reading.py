@@ -826,3 +826,103 @@ def test_what_is_asked_for_is_what_is_read_unless_there_is_more(
     own, _ = resolution.readings(written(*tokens), asked)
     open_ = np.broadcast_to(units(own), len(tokens)).tolist()
     assert (own.decimals, own.digits, open_) == expected
+
+
+@pytest.mark.parametrize(
+    ("letter", "is_text"),
+    [(0xD7FF, True), (0xD800, False), (0xDFFF, False), (0xE000, True), (0x10FFFF, True), (0x110000, False)],
+)
+def test_text_of_numpy_is_made_of_characters(letter: int, is_text: bool) -> None:
+    array = np.array([letter], np.uint32).view("U1")
+    if is_text:
+        assert values.checked(array, FIELDS["classes"]) == [chr(letter)]
+    else:
+        with pytest.raises(InputError, match="holds half of a character, or what is none, which is no text"):
+            values.checked(array, FIELDS["classes"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((3,), (3,)), ((3, 1), (3,)), ((1, 3), (3,)), ((2, 3), (2, 3))]
+)
+def test_a_row_or_a_column_is_a_vector(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    assert values.vector(np.ones(shape)).shape == expected
+
+
+def test_zeros_say_nothing_of_how_a_mantissa_was_printed() -> None:
+    own, _ = resolution.readings(written("0", "1.2e-3"), Reading(decimals=1))
+    assert (own.decimals, units(own)) == (1, [-1, -4])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"W": @}', "line 1, column 7: malformed JSON: invalid character '@'"),
+        ("{1: 2}", "line 1, column 2: malformed JSON: object keys must be strings"),
+        ('{"W": [[1,\n2]]} 3', "line 2, column 6: there is more after the end of the first; one is expected"),
+        ('{"W": [[1]]}{', "line 1, column 13: a second value begins after the end of the first; one is expected"),
+        ('{"W": [[1', "line 1, column 10: the JSON ends here, before it is complete"),
+        ('{"W": [[-nan', "line 1, column 9: every number must be finite, and JSON has neither NaN nor Infinity"),
+        ('{"id": "\\ud800"}', "it has half of a character, \\ud800 to \\udfff without its other half; "
+         "text is expected"),
+        ('{"W": 3}', "$.W is 3; a list is expected"),
+        ('{"W": [[1], 2]}', "$.W[1] is 2; a list is expected"),
+        ('{"label": {}}', "$.label is an object; a whole number or a string or a list is expected"),
+        ('{"x": [true]}', "$.x[0] is true; a number or a list is expected"),
+        ('{"classes": [1]}', "$.classes[0] is 1; a string is expected"),
+        ("3", "holds a whole number; an object is expected"),
+        ('{"W": [[1e999]]}', "$.W[0][0] is too large for float64, whose largest number is 1.8e308"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_json_is_told_with_its_place(text: str, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        json.load(text.encode())
+    assert str(raised.value) == said
+
+
+def test_numbers_that_json_has_no_word_for_may_stand_in_a_claim() -> None:
+    text = f'{LINE},"gradient":[[NaN,1],[-Infinity,Infinity]],"loss":NaN}}'.encode()
+    assert bytes(json.read_object(text).gradient) == b"[[null,1],[null,null]]"
+    with pytest.raises(InputError, match="every number must be finite"):
+        json.read_object(text.replace(b"[5,6]", b"[NaN,6]"))
+
+
+def test_a_problem_that_has_moved_keeps_all_but_its_claim() -> None:
+    """W in the layout of the file, labels by their names, and float32 if that is what it is in."""
+    label = [LabelText("b"), LabelText("0")]
+    given = RawProblem(
+        {"W": np.zeros((3, 2)), "x": np.ones((2, 2)), "label": label, "transpose": True, "gradient": b"[1]"},
+        {"W": "f"}, labels_are_a_column=True,
+    )  # fmt: skip
+    weights, bias = np.arange(6.0).reshape(2, 3), np.ones(3)
+    one = Problem(
+        weights, np.ones((2, 2)), Targets([1, 0], class_weights=np.ones(3)), bias, classes=("a", "b", "c")
+    )
+    moved = given.moved(one)
+    found = {key: plain(value) for key, value in moved.values.items()}
+    assert found == {
+        "W": weights.T.tolist(), "x": [[1.0, 1.0]] * 2, "label": ["b", "0"], "transpose": True, "b": [1.0] * 3,
+        "class_weights": [1.0] * 3, "classes": ("a", "b", "c"),
+    }  # fmt: skip
+    assert moved.values["label"] == ["b", 0] and not moved.labels_are_a_column and moved.sources == {"W": "f"}
+    narrow = Problem(weights, np.ones((2, 2)), Targets([1, 0]), precision="float32", input_names=("p", "q"))
+    again = RawProblem({"W": np.zeros((2, 3)), "b": np.zeros(3)}).moved(narrow)
+    assert again.values["dtype"] == "float32" and again.values["input_names"] == ("p", "q")
+    assert again.values["b"].tolist() == [0.0] * 3 and "label" not in again.values
+    assert again.values["W"].tolist() == weights.tolist() and "dtype" not in moved.values
+
+
+def test_a_problem_is_written_one_row_a_line() -> None:
+    raw = RawProblem(
+        {"W": np.array([[1.0, 2.0], [3.0, 4.0]]), "x": np.array([0.5, 1.5]), "label": 1, "gradient": b"[1]",
+         "classes": ("a", "b")}
+    )  # fmt: skip
+    expected = (
+        '{\n  "W": [\n    [1.0,2.0],\n    [3.0,4.0]\n  ],\n  "x": [0.5,1.5],\n  "label": 1,\n'
+        '  "classes": ["a","b"],\n  "gradient": [1]\n}\n'
+    )
+    written = json.write_problem(raw).decode()
+    assert written == expected
+    again = json.load(written.encode())
+    assert {key: plain(value) for key, value in again.values.items() if key != "gradient"} == {
+        "W": [[1.0, 2.0], [3.0, 4.0]], "x": [0.5, 1.5], "label": 1, "classes": ["a", "b"],
+    }  # fmt: skip

@@ -90,7 +90,7 @@ def fold(flat: Array, n_classes: int) -> Array:
 
 
 @np.errstate(all="ignore")
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+def evaluate(problem: Problem, with_respect_to: Sequence[str]) -> Evaluation:
     """-sum(Q log S) over Q != 0, and DXE DL for W, DXE DS for the logits, pulled back to b and X."""
     forward = layer.forward(problem)
     probabilities, targets = forward.probabilities, forward.targets

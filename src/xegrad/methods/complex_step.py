@@ -43,7 +43,7 @@ bound = partial(bounds.complex_step, step=STEP)
 
 
 @np.errstate(all="ignore")
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+def evaluate(problem: Problem, with_respect_to: Sequence[str]) -> Evaluation:
     """The loss in real arithmetic, and dL/dZ from one loss for each logit moved by ih, pulled back."""
     bias = 0 if problem.bias is None else problem.bias[..., None, :]
     logits = problem.inputs @ problem.weights + bias
