@@ -15,6 +15,7 @@ from xegrad import InputError, Problem, Targets, compute, max_memory, memory
 from xegrad.comparison import Comparison
 from xegrad.formats import (
     FORMATS,
+    RAW,
     binary_format,
     by_suffix,
     format_of,
@@ -467,3 +468,10 @@ def test_an_error_stands_in_the_place_of_a_line_or_of_a_file() -> None:
     assert tree.encode(results.error_result(3, "why", 5))[0] == b'{"line":3,"error":"why","id":5}'
     assert tree.encode(results.error_result("f.json", "why"))[0] == b'{"file":"f.json","error":"why"}'
     assert RawProblem().id is UNSET
+
+
+def test_numbers_in_memory_have_four_types() -> None:
+    assert {f"raw:{name}": name for name in ("float64", "float32", "float16", "bfloat16")} == {**RAW}
+    for name in RAW:
+        with pytest.raises(InputError, match=f"{name} says nothing of shapes"):
+            format_of("a.bin", b"\x01", name)
