@@ -383,7 +383,8 @@ def test_problems_of_a_stack_are_computed_together_if_two_of_them_fit(
     random = np.random.default_rng(1)
     parts = random.normal(size=(n_problems, 4, 6)), random.normal(size=(n_problems, 3, 4))
     stack = Problem(parts[0], parts[1], Targets(random.integers(6, size=(n_problems, 3))))
-    monkeypatch.setattr(exact_method, "AT_ONCE", 0.0)
+    # Integers would do one of them at once, and two, but not three.
+    monkeypatch.setattr(exact_method, "AT_ONCE", 2.5 * integers.work(3, 4, 6) if together else 0.0)
     monkeypatch.setattr(exact_method, "STACKED", 2 * (4 + 3) * 6 - (not together))
     sizes: list[tuple[int, ...]] = []
     layer = exact_method._layer
@@ -436,3 +437,39 @@ def test_double_words_take_no_more_than_they_say_and_two_thirds_of_that_at_least
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most <= doublewords.memory(one) + one.nbytes_of(["weights"]) <= 1.5 * most
+
+
+@pytest.mark.parametrize(
+    ("known", "better", "expected"),
+    [
+        # value, whether it is certain, error
+        ((1.0, True, 0.0), (2.0, True, 0.0), (1.0, True, 0.0)),
+        ((1.0, False, 0.5), (2.0, True, 0.0), (2.0, True, 0.0)),
+        ((1.0, False, 0.5), (2.0, False, 0.25), (2.0, False, 0.25)),
+        ((1.0, False, 0.25), (2.0, False, 0.5), (1.0, False, 0.25)),
+        ((1.0, True, 0.0), (2.0, False, 0.5), (1.0, True, 0.0)),
+    ],
+)
+def test_what_is_open_gives_way_to_what_is_better_known(known: Any, better: Any, expected: Any) -> None:
+    first, second = (nearest.Nearest(*(np.array([part]) for part in parts)) for parts in (known, better))
+    exact_method._improve({"loss": first}, {"loss": second})
+    assert (first.values[0], first.certain[0], first.errors[0]) == expected
+
+
+def test_long_integers_are_told_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else decides: S of the first class is e^-3000."""
+    saturated = Problem(np.array([[0.0, 3000.0, 1500.0]]), np.ones((1, 1)), Targets([1]))
+    monkeypatch.setattr(integers, "work", lambda *sizes: 11.0)
+    heard: list[str] = []
+    with progress.heard_by(heard.append), exact_method.affording(12.0):
+        decided = METHODS["exact"].evaluate(saturated, ("logits",))
+    assert heard == ["what is still open is decided by long integers, which takes about 11 s by estimate"]
+    assert decided.is_certain_of("logits") and decided.seconds_left == 0
+    with exact_method.affording(10.0):
+        left = METHODS["exact"].evaluate(saturated, ("logits",))
+    assert left.seconds_left == 11.0 and not left.is_certain_of("logits")
+    assert (
+        left.errors is not None and {*left.errors} == {"loss", "losses", "logits"} & {*left.errors} != set()
+    )
+    bound = METHODS["exact"].bound(saturated, ("logits",))
+    assert (bound.gradients["logits"] <= 2.0**-53).all()
