@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xegrad import Claim, Problem, Targets, descend, explain, verify
+from xegrad import Claim, Problem, Targets, compute, descend, explain, verify
 from xegrad.claim import Claimed
 from xegrad.descent import exact_losses
 from xegrad.formats import results
@@ -167,3 +168,62 @@ def test_a_slip_is_told_with_what_it_does_to_a_gradient() -> None:
     assert {told["wrong"], told["right"], told["remedy"]} == {
         shown.explanation.wrong, shown.explanation.right, shown.explanation.remedy,
     }  # fmt: skip
+
+
+def test_a_data_set_is_told_with_its_rows_and_files() -> None:
+    layer = Problem(np.zeros((2, 2)), X, Targets([1, 1]), classes=("u", "v"))
+    asked = SimpleNamespace(data=SimpleNamespace(n_rows=7, paths=("p", "q")), n_blocks=3, layer=layer)
+    gradients = {"weights": RIGHT, "bias": np.array([0.0, -0.0])}
+    total: Any = SimpleNamespace(asked=asked, gradients=gradients, loss=0.5, n_bad=2)
+    told = read(results.data_set_result(total, TURNED, {"engine": "local", "workers": 4}, id=6))
+    assert told == {
+        "schema": "xegrad/data-set/1",
+        "id": 6,
+        "rows": 5,
+        "bad_rows": 2,
+        "blocks": 3,
+        "files": ["p", "q"],
+        "engine": "local",
+        "workers": 4,
+        "loss": 0.5,
+        "gradient": RIGHT.T.tolist(),
+        "gradients": {"W": RIGHT.T.tolist(), "b": [0.0, 0.0]},
+        "method": "shortcut",
+        "classes": ["u", "v"],
+        "warnings": [],
+    }
+    assert not np.signbit(told["gradients"]["b"]).any()
+    whole: Any = SimpleNamespace(asked=asked, gradients={"bias": gradients["bias"]}, loss=np.inf, n_bad=0)
+    asked.layer = ZERO
+    told = read(results.data_set_result(whole, LAYOUT, {}, id=6))
+    assert told["rows"] == 7 and not {"bad_rows", "gradient", "classes", "engine"} & told.keys()
+    assert told["loss"] is None and told["warnings"] == ["loss is null: it is inf"]
+
+
+def test_results_of_a_stack_are_one_for_each_problem() -> None:
+    """With the losses of their rows where nothing is added up, and a verdict each."""
+    weights = np.array([[[0.0, 0.0]], [[0.0, 64.0]]])
+    stack = Problem(weights, np.ones((2, 2, 1)), Targets([[0, 1], [0, 0]], reduction="none"))
+    computation = compute(stack, exact=False)
+    lines = results.compute_results(computation, LAYOUT, ids=["a", "b"], warnings=[[], ["w"]])
+    first, second = (read(line) for line in lines)
+    assert (first["id"], second["id"]) == ("a", "b")
+    assert first["loss"] == pytest.approx(2 * np.log(2)) and first["losses"] == pytest.approx([np.log(2)] * 2)
+    assert (second["loss"], second["losses"]) == (128.0, [64.0, 64.0])
+    assert first["gradient"] == [[0.0, 0.0]] and second["gradient"] == [[-2.0, 2.0]]
+    assert first["warnings"] == [] and second["warnings"] == ["w"]
+    assert (first["comparison"]["agree"], second["comparison"]["agree"]) == (True, True)
+    assert "exact" not in first and first["verdict"] == second["verdict"] == "undecided"
+    assert first["chain"]["gradient"] == [[0.0, 0.0]] and "gradients" not in first["chain"]
+
+
+def test_exact_values_are_told_with_how_far_the_others_are() -> None:
+    computation = compute(ZERO, exact=True)
+    (line,) = results.compute_results(computation, LAYOUT)
+    told = read(line)
+    assert told["method"] == "exact" and told["exact"]["certified"] is True
+    for method in ("chain", "shortcut"):
+        assert told[method]["max_ulp_error"] <= 4 and told[method]["correct_digits"] >= 15
+        assert told[method]["wrong_entries"] == 0 and "certified" not in told[method]
+    assert "max_ulp_error" not in told["exact"]
+    assert told["comparison"]["lost_entries"] == told["comparison"]["opposite_signs"] == 0
