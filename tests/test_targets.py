@@ -519,3 +519,9 @@ def test_weights_that_cancel_and_targets_that_do_not_sum_to_one_are_warned_of() 
          ["2 of 3 targets do not sum to 1 (that of row 1 to inf); they are used as they are"]),
     ]:  # fmt: skip
         assert Targets(**options).warnings == warned
+
+
+def test_a_smoothing_of_numpy_is_a_number_of_python() -> None:
+    """In which float32 does not round what follows."""
+    assert type(Targets([0], label_smoothing=np.float32(0.5)).label_smoothing) is float  # type: ignore[arg-type]
+    assert type(Targets([0], label_smoothing=1).label_smoothing) is float
