@@ -198,3 +198,171 @@ def test_a_distance_that_is_rounded_down_to_the_bound_is_not_within_it() -> None
     """1 + 2**-54 is 1 in float64."""
     against = Comparison(np.array([100.0]), np.array([101.0]), np.array([1.0]), np.array([2.0**-54]))
     assert not against.within.any() and not against.beyond.any()
+
+
+# An entry: reference, candidate, bound and error; and what is said of it, which is that of the limit itself.
+AT_LIMITS: list[tuple[tuple[float, float, float, float], dict[str, bool]]] = [
+    ((1.0, 1.25, 0.25, 0.0), {"within": True, "beyond": False, "resolved": True, "unresolved": False}),
+    ((-1.0, -1.25, 0.25, 0.0), {"within": True, "beyond": False}),
+    ((1.0, 1.5, 0.5, 0.0), {"within": True, "resolved": True, "unresolved": False, "no_correct_digit": True}),
+    ((1.0, 1.5, 0.25, 0.0), {"within": False, "beyond": True, "unresolved": False}),
+    ((1.0, 1.0, 0.75, 0.0), {"within": True, "resolved": False, "unresolved": True, "no_correct_digit": False}),
+    ((10.0, 11.0, 2.0, 0.0), {"no_correct_digit": False, "perhaps_no_digit": False}),
+    ((10.0, 11.5, 2.0, 0.0), {"no_correct_digit": True, "perhaps_no_digit": True}),
+    ((0.0, 1.0, 2.0, 0.0), {"no_correct_digit": False, "nonzero": False, "perhaps_nonzero": False}),
+    ((1.0, 1.0, 0.0, 1.0), {"nonzero": False, "perhaps_nonzero": True, "open": True}),
+    ((0.0, 1.0, 2.0, 0.5), {"nonzero": False, "perhaps_nonzero": True, "resolved": False}),
+    ((2.0, 2.0, 0.5, 1.0), {"resolved": True, "nonzero": True}),
+    ((2.0, 2.0, 0.5, 1.25), {"resolved": False, "perhaps_resolved": True}),
+    ((2.0, 2.0, 1.5, 1.0), {"resolved": False, "perhaps_resolved": True}),
+    ((2.0, 2.0, 1.75, 1.0), {"perhaps_resolved": False}),
+    ((1.0, 1.0, 0.25, 0.25), {"within": True, "open": False, "perhaps_no_digit": True}),
+    ((1.0, 1.0, 0.25, np.inf), {"within": False, "beyond": False, "open": True, "unbounded": False}),
+    ((1.0, 2.0, np.inf, 0.0), {"within": False, "beyond": False, "unbounded": True, "open": False}),
+    ((1.0, np.inf, np.inf, 0.5), {"within": False, "beyond": True, "unbounded": False}),
+    ((np.inf, np.inf, 1.0, 0.5), {"within": True, "beyond": False, "no_correct_digit": False}),
+    ((np.inf, 1.0, 1.0, 0.5), {"within": False, "no_correct_digit": True}),
+    ((np.inf, 1.0, 1.0, np.inf), {"no_correct_digit": False}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entry", "said"), AT_LIMITS)
+@pytest.mark.parametrize("beside", [0.0, 1.0])
+def test_at_its_limit_an_entry_is_what_section_7_says(
+    entry: tuple[float, ...], said: dict[str, bool], beside: float
+) -> None:
+    """Beside another one, that is exact or off by something; and alone, where errors of 0 are no array."""
+    parts = [np.array([value, other]) for value, other in zip(entry, (3.0, 3.0, 1.0, beside), strict=True)]
+    with np.errstate(all="ignore"):
+        both = Comparison(*parts)
+        alone = Comparison(*[part[:1] for part in (parts if entry[3] else parts[:3])])
+        for against in (both, alone):
+            assert {name: bool(getattr(against, name)[0]) for name in said} == said
+
+
+@pytest.mark.parametrize(
+    ("references", "candidates", "errors", "expected"),
+    [
+        ([1.0, 2.0], [2.0, 1.0], [0.0, 0.0], True),
+        ([1.0, 2.0], [2.0, 2.0], [0.0, 0.0], False),
+        ([1.0, 0.0], [2.0, 5.0], [0.0, 0.0], True),  # a zero has no digit that could be correct
+        ([0.0, 0.0], [2.0, 5.0], [0.0, 0.0], False),
+        ([1.0, 1e-9], [2.0, 0.0], [0.0, 1e-3], None),
+        ([1e-9, 1e-9], [2.0, 2.0], [1e-3, 1e-3], None),
+        ([1.0, 2.0], [2.0, 2.15], [0.1, 0.1], None),
+        ([1.0, 2.0], [2.0, 2.01], [0.1, 0.01], False),
+    ],
+)
+def test_no_digit_is_correct_where_all_that_may_have_one_have_none(
+    references: list[float], candidates: list[float], errors: list[float], expected: bool | None
+) -> None:
+    against = Comparison(np.array(references), np.array(candidates), np.full(2, 9.0), np.array(errors))
+    assert against.is_without_digits is expected
+
+
+def test_what_is_looked_for_is_looked_for_until_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE", 4)
+    reference = np.arange(1.0, 13.0)
+    bound = np.where(np.arange(12) == 5, 0.0, 100.0)
+    looked_at: list[int] = []
+    formula = module.Comparison.pieces
+
+    def counted(comparison: Comparison) -> Any:
+        for piece in formula(comparison):
+            looked_at.append(piece[0].start)
+            yield piece
+
+    monkeypatch.setattr(module.Comparison, "pieces", counted)
+    assert Comparison(reference, reference, bound).has_any("resolved")
+    assert looked_at == [0, 4]
+    looked_at.clear()
+    assert not Comparison(reference, reference, np.full(12, 100.0)).has_any("resolved")
+    assert looked_at == [0, 4, 8]
+    looked_at.clear()
+    known = Comparison(reference, reference, bound)
+    assert known.resolved.tolist() == (bound == 0).tolist() and known.has_any("resolved")
+    assert looked_at == [0, 4, 8]  # what is known is not looked for again
+    assert {*known.__dict__} == {"resolved"}
+    assert known.within.all() and {*known.__dict__} == {"resolved", *module.CLEAR}
+    uneven = Comparison(reference, reference, np.array(100.0))
+    looked_at.clear()
+    assert uneven.is_uneven and not uneven.has_any("resolved") and looked_at == []
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "is_clear"),
+    [
+        ("candidate", 1.0, True),
+        ("candidate", 1.05, True),
+        ("candidate", 1.11, False),  # without a digit
+        ("bound", 0.01, True),
+        ("bound", 1e-9, False),
+        ("bound", np.inf, False),
+        ("error", 0.5, False),
+        ("error", 1e-3, True),
+        ("candidate", np.nan, False),
+        ("reference", 0.0, False),
+        ("reference", 0.92, True),
+        ("error", 0.094, False),  # of an exact value that may be so much smaller
+    ],
+)
+def test_an_entry_is_clear_if_it_is_within_its_bound_with_a_digit(
+    part: str, value: float, is_clear: bool
+) -> None:
+    parts = {"reference": 1.0, "candidate": 1.005, "bound": 0.2, "error": 0.0} | {part: value}
+    against = Comparison(**{name: np.array([one]) for name, one in parts.items()})
+    assert against.are_clear == is_clear
+    larger = Comparison(**{name: np.array([4 * one]) for name, one in parts.items()})
+    assert larger.are_clear == is_clear
+    if is_clear:
+        assert {name: bool(getattr(against, name)[0]) for name in module.CLEAR} == module.CLEAR
+
+
+def test_a_notebook_counts_what_is_beyond_its_bound() -> None:
+    page = comparison([1.0, 4.0, 1.0], [1.0, 4.5, 3.0], [0.25, 0.125, 0.1])._repr_html_()
+    assert "3 entries, 2 beyond their bound" in page
+
+
+def test_of_a_stack_the_worst_of_each_problem_comes_first() -> None:
+    parts = [[1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 1.0], [0.1, 0.1, 0.1, 0.1]]
+    rows = Comparison(*(np.array([part]) for part in parts)).in_rows(2)
+    assert rows.reference.shape == (2, 2)
+    assert rows.row_by_row.tolist() == [[1, 0], [0, 1]]
+    some = Comparison(*(np.array(part) for part in parts)).at(np.array([2, 0]))
+    assert some.candidate.tolist() == [3.0, 1.0] and np.ndim(some.error) == 0
+    whole = Comparison(*[*map(np.array, parts), np.full(4, 0.5)])
+    assert whole.at(np.arange(4)) is whole and np.ravel(whole.at(np.array([1])).error).tolist() == [0.5]
+    assert not whole.is_exact and whole.ulps is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 6, 9])
+def test_the_worst_are_the_first_of_all(most: int) -> None:
+    """However they are told apart: by what they are, by their difference, or by their bound."""
+    reference, candidate = np.ones(6), np.array([1.0, np.nan, 3.0, 2.0, 1.0, 1.0])
+    against = Comparison(reference, candidate, np.array([0.1, 0.1, 0.1, 0.1, 0.3, 0.2]))
+    order = [1, 2, 3, 4, 5, 0]
+    assert against.worst(most).tolist() == order[:most]
+    among = np.array([True, False, False, True, False, True])
+    assert against.worst(most, among).tolist() == [3, 5, 0][:most]
+
+
+def test_a_gradient_that_is_not_there_is_told_with_those_that_are() -> None:
+    from xegrad import METHODS, InputError, Problem, Targets
+
+    evaluation = METHODS["shortcut"].evaluate(
+        Problem([[1.0, -1.0]], [[3.0]], Targets([0])), ("weights", "bias")
+    )
+    assert module.numbers_of(evaluation, "loss").tolist() == [evaluation.loss]
+    assert module.numbers_of(evaluation, "bias") is evaluation.gradients["bias"]
+    with pytest.raises(
+        InputError, match="there is no 'inputs' among the gradients weights, bias; evaluate it too"
+    ):
+        module.numbers_of(evaluation, "inputs")
+
+
+def test_distances_are_widened_by_a_little_of_themselves() -> None:
+    """2^-50 of |C - v| (7.1), beside what the reference may be off by."""
+    against = Comparison(np.array([1.0]), np.array([3.0]), np.array([1.0]), np.array([0.25]))
+    size, least, most = against._distances
+    reach = 0.25 + 2.0**-50 * 2
+    assert size == 2 and least == 2 - reach and most == 2 + reach

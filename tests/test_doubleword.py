@@ -155,3 +155,39 @@ def test_exponentials_that_count_as_nothing_are_missing_from_residuals_and_losse
     deep = 2.0**-923
     np.testing.assert_allclose(computed.floor, 3 * 0.5 * 4 * deep, rtol=1e-9)
     np.testing.assert_allclose(computed.losses[2], 0.5 * 3 * deep, rtol=1e-5)
+
+
+def test_the_errors_of_double_words_are_those_of_9_5() -> None:
+    u = 2.0**-53
+    assert dw.add(dw.word([1.0]), dw.word([u]))[1] == u == dw.U
+    assert 3 * u**2 + 13 * u**3 < dw.ADDITION <= 3.001 * u**2
+    assert [7 * u**2, 16 * u**2] == [dw.PRODUCT, dw.QUOTIENT]
+    assert (dw.EXPONENTIAL, dw.UNDERFLOWN, dw.INFLATE) == (2.0**-96, 2.0**-960, 1 + 2.0**-20)
+    assert (dw.SPLIT, dw.STEPS) == (2.0**27 + 1, 2**15)
+    high, low = dw.split(np.array([1 + 2.0**-27 + 2.0**-52]))
+    assert high + low == 1 + 2.0**-27 + 2.0**-52 and high * 2.0**26 % 1 == low * 2.0**52 % 1 == 0
+
+
+@pytest.mark.parametrize("s", [2.0**-7, 2.0**-6 * (1 - 2.0**-50), 2.0**-6, 3.0, 1e6])
+def test_a_logarithm_is_as_far_off_as_9_12_says(s: float) -> None:
+    high, _, error = dw.log1p((np.array([s]), np.array([0.0])))
+    assert error == (high * 64 * dw.U**2 if s < 2.0**-6 else 2.0**-95)
+
+
+def test_certain_rounding_reaches_as_far_as_9_10_says() -> None:
+    """(1 + 2^-50) of the error, and 2 u of the low word: to the half of a unit and not beyond."""
+    half = 2.0**-53
+    for low, error, expected in [
+        (half / 2, half / 2 * (1 - 2.0**-49), True),
+        (half / 2, half / 2 * (1 + 2.0**-49), False),
+        (half * (1 - 2.0**-30), half * 2.0**-30 * (1 - 2.0**-20), True),
+        (half * (1 - 2.0**-30), half * 2.0**-30 * (1 + 2.0**-20), False),
+    ]:
+        for sign in (1, -1):
+            numbers = (np.array([number]) for number in (sign * 1.5, sign * low, error))
+            assert dw.nearest(*numbers)[1].item() == expected, (low / half, error / half)
+
+
+def test_what_is_certain_is_more_than_what_may_have_underflowed() -> None:
+    values = 2.0**-960 * np.array([1.0, 1 + 2.0**-50, -1.0, -(1 + 2.0**-50)])
+    assert dw.nearest(values, np.zeros(4), np.zeros(4))[1].tolist() == [False, True, False, True]

@@ -11,9 +11,18 @@ from msgspec.structs import replace
 
 from candidates import ORDERS, gradient, in_blocks, loss
 from strategies import random_problem
-from xegrad import METHODS, Comparison, Problem, Targets, bounds
+from xegrad import METHODS, Comparison, InputError, Problem, Targets, bounds, reference
 from xegrad.display.outcome import outcome_sentence
-from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement, judge, narrower
+from xegrad.judgement import (
+    DIGITS_LOST,
+    RIGHT,
+    UNDECIDED,
+    WRONG,
+    Judgement,
+    judge,
+    judge_by_cheapest,
+    narrower,
+)
 from xegrad.methods import Evaluation
 from xegrad.tolerance import Tolerance
 from xegrad.verification import verify_methods
@@ -444,3 +453,219 @@ def test_a_logit_may_fall_below_those_whose_exponentials_underflow() -> None:
     exact = METHODS["exact"].evaluate(problem, ("logits",))
     uniform = np.array([[-2 / 3, 1 / 3, 1 / 3]])
     assert judge(problem, exact, uniform, Tolerance(), with_respect_to="logits").outcome != WRONG
+
+
+def said_of(reference: Any, candidate: Any, bound: Any, error: Any = 0.0, **fields: Any) -> Judgement:
+    """A judgement of numbers as they are given, of some gradient of logits."""
+    judged = judged_rows([[0] * 3] * 3, "logits")
+    parts: list[Any] = [np.array(part, dtype=float) for part in (reference, candidate, bound)]
+    error = error if np.ndim(error) == 0 else np.array(error, dtype=float)
+    return replace(judged, comparison=Comparison(*[*parts, error]), **fields)
+
+
+GIVEN = Tolerance(atol=0.5)
+OF_ROWS: dict[str, Any] = {"of_rows": 5}
+OUTCOMES: list[tuple[dict[str, Any], str, bool]] = [
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [0.1, 0.1]}, RIGHT, False),
+    ({"reference": [1, 2], "candidate": [1, 3], "bound": [0.1, 0.1]}, WRONG, False),
+    ({"reference": [0, 0], "candidate": [0, 0], "bound": [0.1, 0.1]}, RIGHT, False),
+    # A bound that is derived and exceeds half of all that is not 0 says nothing; one that is given says what it says.
+    ({"reference": [1, 0], "candidate": [1, 0], "bound": [0.6, 0.1]}, UNDECIDED, False),
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [0.6, 0.1]}, RIGHT, False),
+    ({"reference": [1, 0], "candidate": [1, 0], "bound": [0.6, 0.1], "tolerance": GIVEN}, RIGHT, False),
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [np.inf, 0.1]}, UNDECIDED, False),
+    # What is off by something is open where that would tell.
+    ({"reference": [1, 2], "candidate": [1, 2.05], "bound": [0.1, 0.1], "error": [0.0, 0.1]}, UNDECIDED, True),
+    ({"reference": [1, 2], "candidate": [3, 2.05], "bound": [0.1, 0.1], "error": [0.0, 0.1]}, WRONG, True),
+    ({"reference": [1, 2], "candidate": [3, 2.01], "bound": [0.1, 0.1], "error": [0.0, 0.01]}, WRONG, False),
+    ({"reference": [1, 2], "candidate": [1, 2.01], "bound": [0.1, 0.1], "error": [0.0, 0.01]}, RIGHT, False),
+    ({"reference": [1, 0.4], "candidate": [1, 0.4], "bound": [0.9, 0.19], "error": [0.0, 0.1]}, UNDECIDED, True),
+    # Of a data set no careful computation is known: what is not sure is undecided.
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [0.1, 0.1], **OF_ROWS}, RIGHT, False),
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [0.1, 2.5], **OF_ROWS}, UNDECIDED, False),
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [1.0, 0.1], **OF_ROWS}, RIGHT, False),
+    ({"reference": [1, 2], "candidate": [1, 2.5], "bound": [0.1, 0.9], **OF_ROWS}, UNDECIDED, False),
+    ({"reference": [1, 2], "candidate": [1, 2], "bound": [0.1, 2.5], "tolerance": GIVEN, **OF_ROWS}, RIGHT, False),
+    ({"reference": [1, 0], "candidate": [1, 0], "bound": [0.1, 2.5], **OF_ROWS}, RIGHT, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entries", "outcome", "is_open"), OUTCOMES)
+def test_the_outcome_is_that_of_the_table_in_section_7(
+    entries: dict[str, Any], outcome: str, is_open: bool
+) -> None:
+    judged = said_of(**entries)
+    assert (judged.outcome, judged.is_open) == (outcome, is_open)
+
+
+def test_the_bound_of_a_verdict_is_the_widest_part_of_what_is_not_zero() -> None:
+    assert said_of([2, -4, 0], [2, -4, 0], [0.5, 2, 9]).relative_bound == 0.5
+    assert said_of([2, -4, 0], [2, -4, 0], [3, 2, 9]).relative_bound == 1.5
+    assert said_of([0, 0], [0, 0], [3, 2]).relative_bound == 0
+    kinds = {"derived": Tolerance(), "given": GIVEN, "probabilistic": Tolerance(confidence=1e-9)}
+    assert {said_of([1], [1], [1], tolerance=one).bound_kind for one in kinds.values()} == kinds.keys()
+    assert all(said_of([1], [1], [1], tolerance=one).bound_kind == kind for kind, one in kinds.items())
+
+
+def test_a_loss_that_is_wrong_has_no_place() -> None:
+    problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    wrong, right = (judge(problem, value, with_respect_to="loss") for value in (1.0, 0.00247568513773045))
+    assert (wrong.name, wrong.outcome, wrong.pattern) == ("loss", WRONG, "the loss")
+    assert (right.outcome, right.pattern) == (RIGHT, "nowhere")
+    # A loss without a digit has lost its digits, whatever a careful computation would keep.
+    assert judge(problem, 1.0, Tolerance(atol=2.0), with_respect_to="loss").outcome == DIGITS_LOST
+    infinite = Problem([[1e308, -1e308]], [[10.0]], Targets([1]))
+    allowed = judge(infinite, np.inf, Tolerance(atol=1.0), with_respect_to="loss")
+    assert allowed.comparison.reference == np.inf and allowed.comparison.within.all()
+    unknown = judge(problem, Evaluation(np.nan, np.ones(1), {}), 1.0, Tolerance(rtol=0.1), 0.0, "loss")
+    assert unknown.comparison.bound == np.inf and unknown.outcome == UNDECIDED
+
+
+def test_a_candidate_and_its_resolution_have_the_shape_of_the_gradient() -> None:
+    problem = Problem([[1.0, -1.0]], [[3.0]], Targets([0]))
+    cases: list[tuple[Any, Any, str]] = [
+        ([[1.0]], 0.0, "the gradient is 1 x 1, but 1 x 2 is expected"),
+        ([[1.0, 2.0]], [[0.5]], "the resolution is 1 x 1, but 1 x 2 is expected"),
+    ]
+    for candidate, resolution, said in cases:
+        with pytest.raises(InputError) as raised:
+            judge(
+                problem, candidate, Tolerance(), np.array(resolution) if np.ndim(resolution) else resolution
+            )
+        assert said in str(raised.value)
+    judged = judge(problem, [[1.0, 2.0]], Tolerance(), np.array([[0.5, 0.25]]))
+    plain = judge(problem, [[1.0, 2.0]], Tolerance())
+    added = judged.comparison.bound - plain.comparison.bound
+    np.testing.assert_allclose(added, [[0.5, 0.25]], rtol=1e-12)
+    assert judged.reading.resolution is not None and np.ravel(judged.reading.resolution).tolist() == [
+        0.5,
+        0.25,
+    ]
+    with pytest.raises(InputError, match="the loss"):
+        judge(problem, [1.0, 2.0], with_respect_to="loss")
+
+
+def test_the_cheapest_values_that_decide_are_asked_first_and_those_beside_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "LARGE", 0)
+    problem = judged_rows([[0] * 3] * 3, "logits").problem
+    right = METHODS["exact"].evaluate(problem, ("weights",)).gradients["weights"]
+    asked: list[Evaluation] = []
+    references = reference.references
+
+    def recorded(*arguments: Any) -> Any:
+        for values in references(*arguments):
+            asked.append(values)
+            yield values
+
+    monkeypatch.setattr("xegrad.judgement.references", recorded)
+    quick = judge_by_cheapest(problem, right, Tolerance("float32"), beside=("bias", "weights"))
+    assert quick.outcome == RIGHT and len(asked) == 1
+    assert [*asked[0].gradients] == ["bias", "weights"]
+    asked.clear()
+    # Of a number that is stored in float32, next to its limit.
+    tolerance = Tolerance("float32")
+    limit = bounds.stable(problem, arithmetic=tolerance.arithmetic).gradients["weights"]
+    slow = judge_by_cheapest(problem, right + limit * (1 - 1e-13), tolerance)
+    assert len(asked) > 1 and slow.reference is asked[-1] and not slow.comparison.open.any()
+    asked.clear()
+    loss = judge_by_cheapest(problem, 1.0, Tolerance("float32"), with_respect_to="loss")
+    assert loss.outcome == WRONG and [*asked[0].gradients] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_advised"),
+    [
+        ({}, True),
+        ({"tolerance": Tolerance("float32", rtol=1e-3)}, False),
+        ({"tolerance": Tolerance("float32", confidence=1e-9)}, False),
+        ({"tolerance": Tolerance("float32", terms=bounds.pairwise)}, False),
+        ({"of_rows": 7}, False),
+    ],
+)
+def test_a_narrower_bound_is_advised_where_none_was_asked_for(
+    fields: dict[str, Any], is_advised: bool
+) -> None:
+    gradient = np.ones((4096, 2))
+    problem = Problem(gradient, np.ones((1, 4096)), Targets(labels=np.array([1])))
+    judged = judge(problem, gradient, Tolerance(precision="float32"))
+    assert bool(narrower(problem, replace(judged, **fields))) == is_advised
+
+
+def test_where_there_is_no_bound_nothing_narrower_is_advised() -> None:
+    problem = Problem(np.array([[1e308, -1e308]]), np.array([[1.0], [1.0]]), Targets([0, 1]))
+    judged = judge(problem, np.zeros((1, 2)), Tolerance("float64"))
+    assert np.isinf(judged.comparison.bound).all() and narrower(problem, judged) == {}
+
+
+def test_an_order_of_sums_narrows_a_bound_by_what_its_depth_says() -> None:
+    """In the median entry, by as much as the bounds themselves: of a gradient that was printed, and of a loss."""
+    problem = Problem(np.ones((4096, 2)), np.ones((1, 4096)), Targets(labels=np.array([1])))
+    for candidate, name, resolution in ((np.ones((4096, 2)), "weights", 1e-3), (0.7, "loss", 0.0)):
+        judged = judge(problem, candidate, Tolerance("float32"), resolution, name)
+        others = {
+            "--summation pairwise": Tolerance("float32", terms=bounds.pairwise),
+            "--summation blocked=128": Tolerance("float32", terms=bounds.blocked(128)),
+            "--confidence 1e-9": Tolerance("float32", confidence=1e-9),
+        }
+        allowed = {
+            option: judge(problem, candidate, one, resolution, name).comparison.bound
+            for option, one in others.items()
+        }
+        expected = {
+            option: float(np.median(judged.comparison.bound / bound)) for option, bound in allowed.items()
+        }
+        assert narrower(problem, judged) == pytest.approx(expected, rel=1e-12)
+        assert min(expected.values()) > 1.1
+
+
+@pytest.mark.parametrize(
+    ("error", "careful", "is_lost", "is_open"),
+    [
+        (0.0, [0.05], True, False),
+        (0.0, [0.1], True, False),
+        (0.0, [0.11], False, False),
+        (0.2, [0.07], True, False),
+        (0.2, [0.1], False, True),
+        (0.2, [0.13], False, False),
+        (0.0, [0.01, 0.05], True, False),  # what the first rows make of it, and all of them
+        (0.0, [0.01, 0.5], False, False),
+        (0.0, [0.5, 0.01], False, False),  # the first tell enough
+    ],
+)
+def test_an_entry_has_lost_its_digits_if_a_careful_computation_has_one(
+    error: float, careful: list[float], is_lost: bool, is_open: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(7.3), with E on the safe side; of a loss, or of rows that nobody has, all that has none is lost."""
+    monkeypatch.setattr(bounds, "of_careful", lambda *arguments: (np.array([one, one]) for one in careful))
+    errors = np.array([0.0, error, error]) if error else 0.0
+    judged = said_of([1, 1, -1], [1, 2, -2], [5, 5, 5], errors)
+    assert judged.lost.tolist() == [False, is_lost, is_lost]
+    assert judged._perhaps_lost.tolist() == [False, is_open, is_open]
+    for fields in ({"of_rows": 3}, {"name": "loss"}):
+        assert replace(judged, **fields).lost.tolist() == [False, True, True]
+    assert not said_of([1, 1], [1, 1], [5, 5]).lost.any()
+
+
+@pytest.mark.parametrize(
+    ("reference", "bound", "error", "exceeded"),
+    [
+        (1.0, 1.0, 0.0, False),
+        (1.0, 1.1, 0.0, True),
+        (0.0, 1.1, 0.0, False),
+        (1.0, 0.9, 0.1, False),
+        (1.0, 0.95, 0.1, True),
+        (0.0, 0.0, 0.1, True),
+    ],
+)
+def test_the_bound_of_a_data_set_exceeds_an_entry_that_may_be_no_larger(
+    reference: float, bound: float, error: float, exceeded: bool
+) -> None:
+    """12.3; an entry that is known to be 0 is not exceeded."""
+    judged = said_of([reference], [reference], [bound], [error], of_rows=4)
+    assert judged.exceeded.tolist() == [exceeded or error == 0.1]  # which may be without a digit
+    assert not replace(judged, of_rows=None).exceeded.any()
+    assert not replace(judged, tolerance=GIVEN).exceeded.any()
+    plain = said_of([reference], [reference], [bound], of_rows=4)
+    assert plain.exceeded.tolist() == [reference != 0 and bound > abs(reference)]

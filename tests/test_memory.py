@@ -21,6 +21,7 @@ from xegrad import (
     XegradError,
     bounds,
     compute,
+    derivation,
     diagnose,
     diagnosis,
     max_memory,
@@ -72,6 +73,25 @@ def test_no_bound_takes_more_than_it_says(method: str, shape: tuple[int, int, in
     one = problem(*shape)
     most = peak(lambda one: METHODS[method].bound(one, GRADIENTS), one)
     assert most <= METHODS[method].memory_of_bound(one, GRADIENTS)
+
+
+@pytest.mark.parametrize("names", [GRADIENTS, ("weights",), ("logits",), ()])
+@pytest.mark.parametrize("few", [False, True])  # logits at a time
+@pytest.mark.parametrize("shape", [(33, 2, 1000), (3, 300, 5)])
+@pytest.mark.parametrize("method", ["shortcut", "chain"])
+def test_a_bound_takes_a_third_of_what_it_says_at_least(
+    method: str,
+    shape: tuple[int, int, int],
+    few: bool,
+    names: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever of it is largest: the logits, those that exist at a time, W and x, or the gradients."""
+    for module in (bounds, derivation) if few else ():
+        monkeypatch.setattr(module, "AT_A_TIME", 2**13)
+        monkeypatch.setattr(module, "IN_CACHE", 2**11)
+    most = peak(lambda one: METHODS[method].bound(one, names), problem(*shape))
+    assert most <= METHODS[method].memory_of_bound(problem(*shape), names) <= 3 * most
 
 
 @pytest.mark.parametrize("names", [("weights",), ("inputs",), ("logits",)])

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from xegrad.numbers import rounded, sums
-from xegrad.numbers.arithmetic import PRECISIONS, any_order, pairwise
+from xegrad.numbers.arithmetic import PRECISIONS, any_order, cascade, pairwise
 from xegrad.numbers.rounded import Rounded, entered, exact, product, where
 
 FLOAT32 = PRECISIONS["float32"]
@@ -263,3 +263,136 @@ def test_bfloat16_is_the_upper_half_of_float32() -> None:
 
     one = PRECISIONS["bfloat16"]
     assert (one.u, one.eta, one.largest) == ((number(0x3F81) - 1) / 2, number(0x0001), number(0x7F7F))
+
+
+def test_a_cascade_adds_sixteen_at_a_time_and_at_the_end_eight_levels() -> None:
+    """No more than n; of so many levels as n has digits to the base 16."""
+    levels = {16: 1, 17: 2, 256: 2, 257: 3, 4096: 3, 4097: 4}
+    assert {n: cascade(n) for n in levels} == {n: min(n, 16 * k + 9) for n, k in levels.items()}
+    assert [cascade(n) for n in (1, 2, 16, 25, 41, 42)] == [1, 2, 16, 25, 41, 41]
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_the_largest_number_is_one_of_its_format_and_twice_that_is_none(name: str) -> None:
+    one = PRECISIONS[name]
+    largest = np.array([one.largest, -one.largest, one.largest / 2, one.eta, one.eta / 2])
+    assert one.holds(largest).tolist() == [True] * 4 + [name == "float64" and one.eta / 2 == 0]
+    if name != "float64":
+        assert one.holds(np.array([2 * one.largest, -2 * one.largest])).tolist() == [False] * 2
+
+
+def test_numbers_are_rounded_to_the_nearest_and_ties_to_even() -> None:
+    """As numpy rounds to float16, of subnormal ones too; beyond the largest on the same grid."""
+    random = np.random.default_rng(3)
+    values = random.normal(size=3000) * 2.0 ** random.uniform(-30, 15, size=3000)
+    ties = (2 * random.integers(1, 2**12, size=1000) + 1) * 2.0 ** random.integers(-25, 2, size=1000)
+    values = np.concatenate([values, ties, -ties, [0.0]])
+    values = values[np.abs(values) < 65504]
+    half = PRECISIONS["float16"].nearest(values)
+    np.testing.assert_array_equal(half, values.astype(np.float16).astype(float))
+    np.testing.assert_array_equal(
+        FLOAT32.nearest(values * 2.0**-120), (values * 2.0**-120).astype(np.float32).astype(float)
+    )
+    assert PRECISIONS["float16"].nearest(np.array([70_000.0])).tolist() == [70_016.0]
+
+
+def test_what_exceeds_an_eighth_of_the_largest_number_may_overflow() -> None:
+    """Sums, products and what is added to them, entry by entry."""
+    eighth = FLOAT32.largest / 8
+    below, above = np.array([[0.99 * eighth, 1.0]]), np.array([[1.01 * eighth, 1.0]])
+    zero = exact(np.zeros((1, 2)), FLOAT32)
+    one = exact(np.ones((1, 1)), FLOAT32)
+    for value, is_infinite in ((below, False), (above, True)):
+        number = exact(value, FLOAT32)
+        for result in (number + zero, number * 1.5 / 1.5 if is_infinite else number * 1.0, one @ number):
+            assert np.isinf(result.errors).tolist() == [[is_infinite, False]]
+        both = rounded.product(one, exact(np.ones((1, 2)), FLOAT32), number)
+        assert np.isinf(both.errors).tolist() == [[is_infinite, False]]
+        part = number.sum(axis=-1)
+        assert np.isinf(part.errors).tolist() == [is_infinite]
+        assert np.isinf(number.stored(FLOAT32).errors).tolist() == [[False, False]]
+    # Terms of which each is far from it, and not their sum.
+    terms = exact(np.full((1, 3), 0.4 * eighth), FLOAT32)
+    assert np.isinf(terms.sum(axis=-1).errors).all()
+    assert np.isinf((terms @ exact(np.ones((3, 1)), FLOAT32)).errors).all()
+    assert np.isfinite((terms[:, :2] @ exact(np.ones((2, 1)), FLOAT32)).errors).all()
+
+
+def test_a_sum_of_two_terms_is_rounded_and_one_of_one_term_is_not() -> None:
+    u = 2.0**-24
+    numbers = exact(np.array([[3.0, 5.0]]), FLOAT32)
+    assert numbers.sum(axis=-1).errors.tolist() == [2 * u / (1 - 2 * u) * 8]
+    assert numbers[:, :1].sum(axis=-1).errors.tolist() == [0.0]
+    stored_sums = replace(PRECISIONS["bfloat16"], sums=FLOAT32)
+    assert exact(np.array([[3.0]]), stored_sums).sum(axis=-1).errors.tolist() == [0.0]
+
+
+def is_narrow(a: Any, b: Any) -> bool:
+    """Whether the product of sizes was formed in float32, which makes it larger."""
+    return bool((sums._no_less(a, b) > np.abs(a) @ np.abs(b) * (1 + 1e-8)).any())
+
+
+def test_products_of_sizes_are_formed_in_float32_where_that_holds_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """4.4: 2^28 multiplications, 2048 terms at most, and factors that are 0 or between 2^-60 and 2^50."""
+    one = np.ones((1, 1))
+    assert not is_narrow(one, one)
+    assert sums.MANY == 2**28
+    monkeypatch.setattr(sums, "MANY", 6)
+    assert [is_narrow(np.ones((2, 1)), np.ones((1, n))) for n in (2, 3)] == [False, True]
+    monkeypatch.setattr(sums, "MANY", 0)
+    for factor, expected in [
+        (2.0**50, True),
+        (2.0**50 * (1 + 2.0**-20), False),
+        (2.0**-60, True),
+        (2.0**-61, False),
+        (0.0, False),
+        (1e-60, False),  # which float32 does not hold
+    ]:
+        for array in (np.array([[factor, 0.0]]), np.array([[-factor, 1.0]])):
+            assert is_narrow(array, np.ones((2, 1))) == (expected or (factor == 0 and array[0, 1] == 1))
+            assert is_narrow(np.ones((1, 2)), array.T) == (expected or (factor == 0 and array[0, 1] == 1))
+    assert [is_narrow(np.ones((1, n)), np.ones((n, 1))) for n in (2048, 2049)] == [True, False]
+    assert not is_narrow(np.ones((2, 1, 1)), one) and not is_narrow(one, np.ones((2, 1, 1)))
+    steps = 3 * 2.0**-24
+    assert sums._no_less(np.array([[-2.0]]), np.array([[4.0]])) == pytest.approx(
+        8 / (1 - steps / (1 - steps)), rel=1e-15
+    )
+
+
+def test_numbers_with_errors_are_changed_in_place_of_their_values_alone() -> None:
+    """Two of them are never equal, whatever they hold; their arrays go where an index or a shape says."""
+    one = Rounded(np.arange(6.0).reshape(2, 3), np.array([[0.5], [0.25]]), FLOAT32)
+    assert one == one and one != Rounded(one.value, one.error, FLOAT32)
+    assert replace(FLOAT32) == FLOAT32 and hash(FLOAT32)
+    assert one.T.value.tolist() == [[0, 3], [1, 4], [2, 5]] and one.T.errors.tolist() == [[0.5, 0.25]] * 3
+    assert one.reshape(3, 2).errors.tolist() == [[0.5, 0.5], [0.5, 0.25], [0.25, 0.25]]
+    assert one.broadcast_to((2, 2, 3)).errors.shape == (2, 2, 3) and one.shape == (2, 3)
+    both = rounded.stacked([one, exact(np.zeros(3), FLOAT32)])
+    assert both.value[1].tolist() == [[0.0] * 3] * 2 and both.errors[:, 0, 0].tolist() == [0.5, 0.0]
+    along = rounded.concatenated([one, one], axis=1)
+    assert along.shape == (2, 6) and along.errors[1].tolist() == [0.25] * 6
+    assert rounded.concatenated([one, one]).shape == (4, 3)
+    assert (-one).value.tolist() == (-one.value).tolist() and (-one).errors is not None
+    assert one.less_certain(1.0).errors.tolist() == [[1.5] * 3, [1.25] * 3]
+    assert one.is_exact is False and exact(1.0, FLOAT32).is_exact
+    assert not Rounded(np.ones(2), np.zeros(2), FLOAT32).is_exact  # entry by entry
+
+
+def test_a_logarithm_of_what_may_be_zero_has_no_bound() -> None:
+    number = Rounded(np.array([2.0, 1.0, 1.0, 1.0]), np.array([0.5, 1.0, 1.5, 0.0]), FLOAT32)
+    errors = rounded.log(number).errors
+    assert np.isinf(errors).tolist() == [False, True, True, False]
+    u = 2.0**-24
+    assert errors[[0, 3]] == pytest.approx([0.5 / 1.5 + 2 * u * math.log(2), 0.0], rel=1e-12)
+
+
+def test_two_probabilities_are_no_further_apart_than_1_and_that_of_one_class_is_1() -> None:
+    u, eta = 2.0**-24, 2.0**-149
+    unknown = Rounded(np.array([[0.0, 1.0]]), np.array([[900.0, 900.0]]), FLOAT32)
+    with np.errstate(all="ignore"):
+        several = rounded.softmax(unknown)
+    assert several.errors == pytest.approx(1 + 5 * (u * several.value + eta), rel=1e-12)
+    alone = rounded.softmax(Rounded(np.array([[3.0]]), np.array([[0.5]]), FLOAT32))
+    assert alone.value.tolist() == [[1.0]] and alone.errors == pytest.approx(4 * (u + eta), rel=1e-12)

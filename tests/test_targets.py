@@ -395,3 +395,133 @@ def test_an_ignored_row_has_no_label_and_does_not_count() -> None:
 
 def test_one_soft_target_is_that_of_one_row() -> None:
     assert Targets(soft=[0.25, 0.75]).soft.tolist() == [[0.25, 0.75]]  # type: ignore[union-attr]
+
+
+def test_the_class_of_a_row_is_its_label_or_the_only_one_of_its_targets() -> None:
+    ignoring = Targets([[0, 2], [2, 1]], ignore_index=2)
+    assert ignoring.label_of_rows.tolist() == [[0, -1], [-1, 1]]
+    assert ignoring.kept.tolist() == [[True, False], [False, True]] and not ignoring.count_all
+    soft = Targets(soft=[[0, 1, 0], [0.5, 0.5, 0], [1, 1, 0], [0, 0, 0], [2, 0, 0], [1, 0, 0.5], [0, 0, 1]])
+    assert soft.label_of_rows.tolist() == [1, -1, -1, -1, -1, -1, 2]
+    assert soft.kept.all() and not soft.are_one_hot
+    stack = Targets(soft=[[[0, 1, 0], [1, 0, 0]], [[0.5, 0.5, 0], [0, 1, 1]]])
+    assert stack.label_of_rows.tolist() == [[1, 0], [-1, -1]] and stack.kept.shape == (2, 2)
+    assert Targets([1]).are_one_hot and not Targets([1], label_smoothing=0.1).are_one_hot
+    assert Targets([1]).count_all and not Targets([1], class_weights=[1, 2]).count_all
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"labels": [0, 2, 2, 1]},
+        {"labels": [0, 2, 2, 1], "ignore_index": 2},
+        {"labels": [0, 2, 2, 0], "class_weights": [0.5, 4.0, 3.0]},
+        {"labels": [0, 2, 2, 1], "class_weights": [0.5, 4.0, 3.0], "ignore_index": 1},
+        {"labels": [0, 2, 2, 0], "class_weights": [1e308, 1e308, 5e307]},
+        {"labels": [0, 2, 2, 1], "label_smoothing": 0.25},
+        {"labels": [0, 2, 2, 1], "label_smoothing": 0.25, "ignore_index": 0},
+        {"labels": [0, 2, 2, 1], "label_smoothing": 0.25, "class_weights": [0.5, 4.0, 3.0]},
+        {"soft": [[0.25, 0.75, 0], [1, 0, 0]]},
+        {"soft": [[0.25, 0.75, 0], [1, 0, 0]], "class_weights": [0.5, 4.0, 3.0], "label_smoothing": 0.5},
+    ],
+)
+def test_q_is_its_formula_in_fractions(options: dict[str, Any], reduction: str, dtype: str) -> None:
+    """w ((1 - eps) y + eps / T) / divisor, and for labels in one number a row; of all rows and of some."""
+    targets, n_classes = Targets(**options, reduction=reduction), 3
+    smoothing = Fraction(options.get("label_smoothing", 0.0))
+    weights = [Fraction(w) for w in options.get("class_weights", [1, 1, 1])]
+    is_weighed = "class_weights" in options and "labels" in options
+    if "labels" in options:
+        rows = [[Fraction(label == t) for t in range(n_classes)] for label in options["labels"]]
+        kept = [label != options.get("ignore_index") for label in options["labels"]]
+        of_rows = [weights[label] if is_weighed else Fraction(1) for label in options["labels"]]
+    else:
+        rows = [[Fraction(y) for y in row] for row in options["soft"]]
+        kept, of_rows = [True] * len(rows), [Fraction(1)] * len(rows)
+    total = sum((w for w, keep in zip(of_rows, kept, strict=True) if keep), Fraction(0))
+    divisor = total if reduction == "mean" else Fraction(1)
+    expected = [
+        [
+            keep * w * ((1 - smoothing) * y + smoothing / n_classes) / divisor
+            for w, y in zip(weights, row, strict=True)
+        ]
+        for row, keep in zip(rows, kept, strict=True)
+    ]
+    assert targets.divisor == divisor
+    assert targets.fractions(n_classes) == expected
+    floats = np.array(expected).astype(float)
+    rtol = 4 * float(np.finfo(dtype).eps)
+    found = targets.effective(n_classes, np.dtype(dtype))
+    if floats.max() < np.finfo(dtype).max:
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, floats, rtol=rtol, atol=0)
+    some = targets.effective(n_classes, np.dtype(dtype), slice(1, 3))
+    np.testing.assert_array_equal(some, found[1:3])
+    if targets.are_one_hot:
+        masses = targets.masses(np.dtype(dtype))
+        assert masses.dtype == dtype
+        np.testing.assert_allclose(masses, found.sum(axis=-1), rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "n_classes", "said"),
+    [
+        ({"labels": [0, 1]}, (2,), 2, ""),
+        ({"labels": [0, 2]}, (2,), 2, "label 2 is out of range; labels are zero-based: 0 to 1"),
+        ({"labels": [0, 1]}, (2,), 1, "label 1 is out of range; labels are zero-based: only 0, since there is one "
+         "class"),
+        ({"labels": [-1]}, (1,), 2, "label -1 is out of range; labels are zero-based: 0 to 1"),
+        ({"labels": [1, -100]}, (2,), 2, "label -100 is out of range; labels are zero-based: 0 to 1; to ignore such "
+         "rows, as PyTorch does, say ignore_index -100"),
+        ({"labels": [1, -100], "ignore_index": -100}, (2,), 2, ""),
+        ({"labels": [0]}, (3,), 2, "label has 1 row but x has 3"),
+        ({"labels": [[0]]}, (3,), 2, "targets are for rows of shape (1, 1), but x has rows of shape (3,)"),
+        ({"labels": [[0]]}, (1, 3), 2, "targets are for rows of shape (1, 1), but x has rows of shape (1, 3)"),
+        ({"soft": [[0.5, 0.5]]}, (1,), 3, "label has 2 numbers but W has 3 classes; a target holds one number for each "
+         "class"),
+        ({"soft": [[0.5, 0.5]]}, (1,), 2, ""),
+        ({"labels": [0], "class_weights": [1]}, (1,), 2, "class_weights has 1 number but W has 2 classes"),
+        ({"labels": [1], "ignore_index": 1}, (1,), 2, "every row has the label 1, which is ignored: the mean over no "
+         "row is 0/0"),
+        ({"labels": [1], "ignore_index": 1, "reduction": "sum"}, (1,), 2, ""),
+        ({"labels": [[1], [0]], "ignore_index": 1}, (2, 1), 2, "every row has the label 1, which is ignored: the mean "
+         "over no row is 0/0"),
+        ({"labels": [1], "class_weights": [1, 0]}, (1,), 2, "the class weights of all labels are 0: their mean is 0/0"),
+        ({"labels": [1, 0], "class_weights": [1, 0]}, (2,), 2, ""),
+        ({"labels": [1], "class_weights": [1, 0], "reduction": "sum"}, (1,), 2, ""),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_rows_and_classes_is_told(
+    options: dict[str, Any], rows: tuple[int, ...], n_classes: int, said: str
+) -> None:
+    assert next((sentence for sentence, _ in Targets(**options).faults(rows, n_classes)), "") == said
+
+
+def test_weights_that_cancel_and_targets_that_do_not_sum_to_one_are_warned_of() -> None:
+    weight = "the weight of class 1, the only one among the labels"
+    cancel = f"class weights cancel: under mean, {weight}, is divided by itself"
+    weighed: dict[str, Any] = {"class_weights": [1, 2]}
+    for options, warned in [
+        ({"labels": [1, 1]} | weighed, [f"{cancel}; the reduction sum keeps it"]),
+        ({"labels": [1, 0], "ignore_index": 0} | weighed, [f"{cancel}; the reduction sum keeps it"]),
+        ({"labels": [1, 0]} | weighed, []),
+        ({"labels": [1, 1]}, []),
+        ({"labels": [1, 1], "reduction": "sum"} | weighed, []),
+        ({"labels": [1, 1], "label_smoothing": 0.1} | weighed, []),
+        ({"soft": [[0.5, 0.5]]}, []),
+        ({"soft": [[0.1] * 10]}, []),
+        ({"soft": [[0.5, 0.5 + 2.0**-52]]}, []),
+        ({"soft": [[0.5, 0.5 + 2.0**-51]]}, ["the target sums to 1, not to 1; it is used as it is"]),
+        ({"soft": [[0.5, 1]]}, ["the target sums to 1.5, not to 1; it is used as it is"]),
+        ({"soft": [[0.5, 0.5], [1e308, 1e308], [0, 0]]},
+         ["2 of 3 targets do not sum to 1 (that of row 1 to inf); they are used as they are"]),
+    ]:  # fmt: skip
+        assert Targets(**options).warnings == warned
+
+
+def test_a_smoothing_of_numpy_is_a_number_of_python() -> None:
+    """In which float32 does not round what follows."""
+    assert type(Targets([0], label_smoothing=np.float32(0.5)).label_smoothing) is float  # type: ignore[arg-type]
+    assert type(Targets([0], label_smoothing=1).label_smoothing) is float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import gc
 import os
 import pickle
@@ -246,7 +247,7 @@ class _Trials(_Failures):
         _few_examples(session.items)
         base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         items = {item.nodeid: item for item in session.items}
-        functions = _functions()
+        functions, caches = _functions(), _caches()
         gc.collect()
         gc.freeze()
         kills: dict[str, Counter[str]] = defaultdict(Counter)
@@ -266,6 +267,8 @@ class _Trials(_Failures):
                 for other, code in codes.items():
                     for function in functions[other]:
                         function.__code__ = code
+                for cache in caches:  # what was computed when the tests were imported
+                    cache.cache_clear()
                 return self.run_until_caught(tests, self.index, self.seconds)
 
             caught = _in_child(trial)
@@ -304,6 +307,12 @@ def _functions() -> dict[tuple[str, str, int], list[FunctionType]]:
             file = code.co_filename.removeprefix(f"{SOURCE}/")
             functions[file, code.co_qualname, code.co_firstlineno].append(one)
     return functions
+
+
+def _caches() -> list[Any]:
+    """The functions of the package that keep what they return."""
+    kept = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
+    return [one for one in kept if one.__module__.split(".")[0] == SOURCE.name]
 
 
 def _in_child(work: Callable[[], Any], is_quiet: bool = True) -> Any:

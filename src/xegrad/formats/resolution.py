@@ -104,7 +104,9 @@ class Written(msgspec.Struct, frozen=True, eq=False):
         if not (decimals == decimals[0]).all():
             return None
         if self.has_power.any():  # those of a mantissa say nothing of the last place
-            return Reading(self.half_a_unit(last), digits=int(self.digits[counted].min(initial=1)))
+            return Reading(
+                self.half_a_unit(last), digits=int(self.digits[counted].min(initial=self.most_digits))
+            )
         return Reading(self.half_a_unit(last), decimals=int(decimals.min()))
 
 

@@ -45,7 +45,7 @@ def chosen(arrays: Mapping[str, Any], part: str, names: Sequence[str], others: S
     problem = (
         f"{listed(fitting, last=' and ')} could each be {part}" if fitting else f"there is no array {wanted}"
     )
-    hint = nearest(names[0], arrays)
+    hint = "" if fitting else nearest(names[0], arrays)
     raise InputError(f"{problem}; the arrays are {listed(arrays) or 'none'}, and FILE:KEY names one{hint}")
 
 

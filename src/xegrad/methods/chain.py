@@ -90,7 +90,7 @@ def fold(flat: Array, n_classes: int) -> Array:
 
 
 @np.errstate(all="ignore")
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+def evaluate(problem: Problem, with_respect_to: Sequence[str]) -> Evaluation:
     """-sum(Q log S) over Q != 0, and DXE DL for W, DXE DS for the logits, pulled back to b and X."""
     forward = layer.forward(problem)
     probabilities, targets = forward.probabilities, forward.targets
@@ -117,6 +117,7 @@ def _weights_gradient(problem: Problem, probabilities: Array, targets: Array) ->
     flat = np.zeros((*probabilities.shape[:-2], columns), dtype=problem.dtype)
     for rows, product in _products(probabilities, targets, jacobian, columns):
         flat[rows[:-2]] += product[..., 0, :] if product.shape[-2] == 1 else product.sum(axis=-2)
+        del product  # before the next one is made
     return fold(flat, problem.n_classes)
 
 

@@ -41,7 +41,7 @@ def work(n_rows: int, n_inputs: int, n_classes: int, n_problems: int = 1) -> flo
 
 
 @np.errstate(all="ignore")
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+def evaluate(problem: Problem, with_respect_to: Sequence[str]) -> Evaluation:
     """The loss, and each entry from the losses of two problems with that number moved."""
     if problem.weights.ndim > 2:
         return stacked(problem, [evaluate(one, with_respect_to) for one in problem.unstacked()])
@@ -51,7 +51,7 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
 
 
 @np.errstate(all="ignore")
-def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
+def bound(problem: Problem, with_respect_to: Sequence[str]) -> Bound:
     """h^2 / 6 times the largest third derivative (6.6), and what rounding does to two losses, over 2 h (6.7).
 
     A move h of one number moves the logits of row b by h d_b: d = x_bj for W_ji, 1 for b and the logits, and

@@ -31,7 +31,7 @@ bound = bounds.stable
 
 
 @np.errstate(all="ignore")
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+def evaluate(problem: Problem, with_respect_to: Sequence[str]) -> Evaluation:
     """The loss, and dL/dZ = rowsum(Q) S - Q pulled back to each gradient."""
     *stack, n_rows, n_inputs = problem.inputs.shape
     bytes_of_class = math.prod(stack) * problem.dtype.itemsize

@@ -46,7 +46,7 @@ def affording(seconds: float) -> AbstractContextManager[None]:
     return having(_affordable, seconds)
 
 
-def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Evaluation:
+def evaluate(problem: Problem, with_respect_to: Sequence[str]) -> Evaluation:
     """Loss and gradients, correctly rounded where `certified` is true, and with their `errors` where not."""
     names, stack = ("loss", "losses", *with_respect_to), problem.weights.shape[:-2]
     if not stack:
@@ -70,7 +70,7 @@ def evaluate(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) ->
     )
 
 
-def bound(problem: Problem, with_respect_to: Sequence[str] = ("weights",)) -> Bound:
+def bound(problem: Problem, with_respect_to: Sequence[str]) -> Bound:
     """Half an ulp of each certified number, and of the others as far as they are known."""
     evaluation = evaluate(problem, with_respect_to)
     errors = {

@@ -25,7 +25,7 @@ from xegrad.methods.exact.nearest import Nearest
 from xegrad.methods.exact.residuals import TargetWords, residuals
 from xegrad.numbers import doubleword as dw
 from xegrad.numbers.doubleword import ADDITION, INFLATE, DoubleWord, U
-from xegrad.numbers.products import LENGTH, WIDTH, Words, tiles, two_norms
+from xegrad.numbers.products import LENGTH, WIDTH, Tile, Words, tiles, two_norms
 from xegrad.problem import Problem
 from xegrad.targets import Array
 
@@ -163,7 +163,7 @@ def _logits(problem: Problem, slices: int) -> tuple[Array, Array, Array]:
         error = (tile.left @ tile.right.max(axis=-1, keepdims=True))[..., 0]
         off[rows] = np.maximum(off[rows], error)
         largest[rows] = np.maximum(largest[rows], np.abs(z[0]).max(axis=-1))
-        progress.tell("exact: logits", tile.columns.stop, problem.n_classes)
+        _tell("exact: logits", tile, high.shape)
     # The sum with the bias is off by ADDITION, and the difference of two logits by 6 u**2 of the larger (9.30).
     return high, low, (off + 12 * U * U * largest) * INFLATE
 
@@ -184,8 +184,15 @@ def _matrix_product(
             error *= INFLATE
             rows = slice(tile.rows.start + strip.start, tile.rows.start + strip.stop)
             rounded.put((..., rows, tile.columns), tile.high[..., strip, :], tile.low[..., strip, :], error)
-        progress.tell("exact: gradient", tile.rows.stop * tile.columns.stop, rounded.values[..., 0].size)
+        _tell("exact: gradient", tile, rounded.values.shape)
     return rounded
+
+
+def _tell(doing: str, tile: Tile, shape: tuple[int, ...]) -> None:
+    """The watcher hears how many entries of a product are done: all columns of some rows, and then of the next."""
+    n_rows, n_columns = shape[-2:]
+    of_rows = (tile.rows.stop - tile.rows.start) * tile.columns.stop
+    progress.tell(doing, tile.rows.start * n_columns + of_rows, n_rows * n_columns)
 
 
 def _norm(a: Array, axis: int) -> Array:
