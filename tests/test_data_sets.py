@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from xegrad import data_sets
-from xegrad.data_sets import DataSet, Rows
+from xegrad.data_sets import DataSet, Rows, formats, parquet
 from xegrad.data_sets.formats import FORMATS
 from xegrad.data_sets.lines import count, spans
 from xegrad.errors import InputError
@@ -578,7 +578,13 @@ def test_runs_are_all_blocks_once_and_begin_less_than_a_block_behind_a_piece(
         assert len(runs) == 1
 
 
-def test_parquet_is_read_by_row_groups_across_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("much", [0, parquet.MUCH])
+def test_parquet_is_read_by_row_groups_across_blocks(
+    much: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MUCH", much)
+    monkeypatch.setattr(parquet, "FEW", 2)
+    monkeypatch.setattr(formats, "BATCH", 2**10)
     columns = table(1000)
     write_parquet(tmp_path / "a.parquet", columns, row_group_size=90)
     data = data_sets.in_files([str(tmp_path)], "label", 3)
@@ -586,3 +592,20 @@ def test_parquet_is_read_by_row_groups_across_blocks(tmp_path: Path) -> None:
     for first, last in data.runs(64, 100 * 16):
         inputs = np.concatenate([block.inputs for block in data.blocks(first, last, 64)])
         assert inputs[:, 0].tolist() == columns["x1"][64 * first : 64 * last]
+
+
+def test_of_many_columns_their_values_are_held_and_no_dictionary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa = pytest.importorskip("pyarrow")
+    monkeypatch.setattr(parquet, "MUCH", 0)
+    monkeypatch.setattr(formats, "BATCH", 2**18)
+    X = np.random.default_rng(0).normal(size=(1000, 200))  # each value is another, so each is in a dictionary
+    write_parquet(tmp_path / "a.parquet", {"label": [0] * len(X), **{f"x{k}": x for k, x in enumerate(X.T)}})
+    data = data_sets.in_files([str(tmp_path)], "label", 3)
+    pool = pa.default_memory_pool()
+    before, held = pool.bytes_allocated(), []
+    for k, block in enumerate(data.blocks(0, 16, 64)):
+        held.append(pool.bytes_allocated() - before)
+        assert block.inputs.tobytes() == X[64 * k : 64 * k + 64].tobytes()
+    assert X.nbytes <= max(held) < X.nbytes + 2 * formats.BATCH
