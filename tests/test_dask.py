@@ -273,7 +273,7 @@ def test_files_that_only_this_process_sees_are_named_with_the_worker(foreign: st
         (
             WITHOUT_XEGRAD,
             {},
-            r"^the worker tcp://\S+ cannot use xegrad \S+: import of xegrad halted",
+            r"^the worker tcp://\S+ cannot use xegrad \S+: No module named 'xegrad",
             r"^the worker tcp://\S+ cannot use xegrad \S+: ModuleNotFoundError\(",
         ),
         (

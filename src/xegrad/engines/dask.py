@@ -116,10 +116,16 @@ class Dask:
             time.sleep(TICK)
             if (now := time.monotonic()) - looked > LOOK:
                 looked = now
-                if self._client.nthreads():
+                if self._has_workers():
                     has_workers = now
                 elif now - has_workers > STARTING:
                     raise NoWorkerError("", STARTING)
+
+    def _has_workers(self) -> bool:
+        try:
+            return bool(self._client.nthreads())
+        except OSError:  # of a scheduler that does not answer
+            raise CancelledError from None
 
     @contextmanager
     def _faults(
@@ -332,12 +338,12 @@ def _task(version: str) -> Callable[..., Any]:
         from distributed import get_worker
 
         try:
-            from xegrad import __version__
-            from xegrad.engines import dask
+            from xegrad.engines import dask, fingerprint
 
-            if __version__ == version:
+            its = fingerprint.fingerprint()["xegrad"]
+            if its == version:
                 return dask._answer(*arguments)
-            fault = f"has xegrad {__version__}, and this is {version}"
+            fault = f"has xegrad {its}, and this is {version}"
         except ImportError as error:
             fault = f"cannot use xegrad {version}: {error}"
         raise ImportError(f"the worker {get_worker().address} {fault}", name="xegrad")
