@@ -262,6 +262,9 @@ def _cluster(workers: int | None) -> Iterator[Any]:
                 with suppress(OSError, TypeError):
                     os.kill(nanny.pid, signal.SIGKILL)
             _close(cluster)
+            with suppress(Exception):  # else one that is closing looks for its folder at exit, and says so
+                scheduler: Any = cluster.scheduler
+                scheduler._workdir.release()
 
 
 def _remove(folder: str) -> None:
