@@ -20,7 +20,8 @@ pytest.importorskip("distributed")
 
 import cloudpickle
 
-from xegrad.data_sets import in_files, in_memory
+from conftest import Run
+from xegrad.data_sets import Rows, in_files, in_memory
 from xegrad.engines import ENGINES, Running, dask
 from xegrad.errors import InputError, XegradError
 from xegrad.full_batch import FullBatch, Total, layer, total
@@ -70,13 +71,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
     def run(what: str, *arguments: str, first: str = "", **environment: str) -> subprocess.Popen[str]:
         code = f"{first}\nfrom distributed.cli.dask_{what} import main\nmain()"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            cwd=tmp_path_factory.mktemp(what),
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
-            text=True,
-        )
+        folder = tmp_path_factory.mktemp(what)
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, *arguments],
+                cwd=folder,
+                stderr=log,
+                env={**os.environ, **environment},
+                text=True,
+            )
         started.append(process)
         return process
 
@@ -84,20 +87,20 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 @pytest.fixture(scope="module")
-def scheduler(start: Start) -> tuple[str, subprocess.Popen[str]]:
+def scheduler(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, subprocess.Popen[str]]:
     """The address and the process of one that has no xegrad."""
-    arguments = ("--port", "0", "--host", "127.0.0.1", "--no-dashboard")
+    return started_scheduler(start, tmp_path_factory.mktemp("address") / "address.json")
+
+
+def started_scheduler(start: Start, file: Path) -> tuple[str, subprocess.Popen[str]]:
+    arguments = ("--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file))
     process = start("scheduler", *arguments, first=WITHOUT_XEGRAD)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if match := re.search(r"Scheduler at: +(tcp://\S+)", line):
-            return match[1], process
-    raise AssertionError
+    while not (file.exists() and (match := re.search(r'"address": "(\S+)",', file.read_text()))):
+        time.sleep(0.05)
+    return match[1], process
 
 
 @pytest.fixture(scope="module")
@@ -270,19 +273,19 @@ def test_files_that_only_this_process_sees_are_named_with_the_worker(foreign: st
         (
             WITHOUT_XEGRAD,
             {},
-            "^a worker cannot use this version of xegrad: ",
+            r"^the worker tcp://\S+ cannot use xegrad \S+: No module named 'xegrad",
             r"^the worker tcp://\S+ cannot use xegrad \S+: ModuleNotFoundError\(",
         ),
         (
             "import xegrad; xegrad.__version__ = '0.0.1'",
             {},
-            "^a worker has xegrad '0.0.1', and others have ",
+            r"^the worker tcp://\S+ has xegrad 0\.0\.1, and this is ",
             r"^the worker tcp://\S+ has xegrad 0\.0\.1, and this is ",
         ),
         (
             "",
             {"OPENBLAS_CORETYPE": "Prescott"},
-            r"^a worker has kernel '\w+', and others have ",
+            r"^the worker tcp://\S+ has kernel '\w+', and others have '\w+': their bits may differ$",
             r"^the worker tcp://\S+ has kernel '\w+', and others have '\w+': their bits may differ$",
         ),
     ],
@@ -291,16 +294,26 @@ def test_files_that_only_this_process_sees_are_named_with_the_worker(foreign: st
 def test_a_worker_that_differs_is_named(
     foreign: str, start: Start, first: str, environment: dict[str, str], late: str, early: str
 ) -> None:
-    def wait(shared: Any, first: int, last: int) -> None:
+    """Also where it gets rows that others keep."""
+
+    def load(shared: Any, first: int, last: int) -> Rows:
+        return Rows(np.ones((1, 1)), np.array([0]))
+
+    def wait(shared: Any, first: int, last: int, kept: Rows | None = None) -> None:
         time.sleep(0.05)
 
+    runs = [(k, k + 1) for k in range(64)]
     with ENGINES["dask"].opened(scheduler=foreign) as running:
+        kept = running.keep(load, None, runs)
         arguments = (foreign, "--no-nanny", "--nthreads", "4", "--no-dashboard")
         process = start("worker", *arguments, first=first, **environment)
         try:
             wait_for_workers(foreign, 2)
             with pytest.raises(XegradError, match=late):
-                [*running.map(wait, None, [(k, k + 1) for k in range(64)])]
+                [*running.map(wait, None, runs)]
+            running._client.replicate(kept)  # type: ignore[attr-defined]
+            with pytest.raises(XegradError, match=late):
+                [*running.map(wait, None, runs, kept)]
             with pytest.raises(XegradError, match=early), ENGINES["dask"].opened(scheduler=foreign):
                 pass
         finally:
@@ -315,6 +328,76 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
     told = f"no scheduler of Dask answers at {address}; 0.5 s were waited"
     with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(scheduler=address):
         pass
+
+
+@pytest.fixture(scope="module")
+def empty(start: Start, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a scheduler that has no worker."""
+    return started_scheduler(start, tmp_path_factory.mktemp("address") / "address.json")[0]
+
+
+def test_a_scheduler_that_has_no_worker_is_named(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client
+
+    wait: Any = Client.wait_for_workers
+    monkeypatch.setattr(
+        Client, "wait_for_workers", lambda client, n, timeout: wait(client, n, timeout / 1000)
+    )
+    told = f"^the scheduler at {empty} has no worker; 10 s were waited$"
+    with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(scheduler=empty):
+        pass
+
+
+ENDS_AT_ITS_TASK = """
+import os
+from xegrad.full_batch import FullBatch
+FullBatch.nodes = lambda *arguments: os._exit(1)
+"""
+
+
+def test_where_all_workers_are_lost_the_run_ends(
+    empty: str, start: Start, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (dask.LOOK, dask.STARTING) == (5, 120)
+    monkeypatch.setattr(dask, "LOOK", 0.1)
+    monkeypatch.setattr(dask, "STARTING", 0.5)
+    start("worker", empty, "--no-nanny", "--no-dashboard", first=ENDS_AT_ITS_TASK)
+    wait_for_workers(empty, 1)
+    np.save(tmp_path / "W.npy", np.ones((2, 3)))
+    np.save(tmp_path / "rows.npy", np.ones((8, 3)))
+    arguments = ("-W", tmp_path / "W.npy", "-x", tmp_path / "rows.npy", "--label-column", "-1")
+    outcome = run("compute", *arguments, "--scheduler", empty, "-o", tmp_path / "G.npy")
+    assert outcome == (2, "", "xegrad: no worker is left, and none has come for 0.5 s\n")
+    assert not (tmp_path / "G.npy").exists()
+
+
+def test_a_worker_that_takes_more_memory_than_it_may_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import system
+
+    asked = FullBatch(in_memory(np.ones((70_000, 1)), np.zeros(70_000, int)), layer([[1.0, 2.0]]))
+
+    def fill(shared: Any, first: int, last: int) -> int:
+        mark = tmp_path / "filled"
+        if first or not mark.exists():
+            mark.touch()
+            kept = b"x" * 2**28
+            time.sleep(1000)
+            return len(kept)
+        return first
+
+    monkeypatch.setattr(system, "MEMORY_LIMIT", 2**28 * (os.cpu_count() or 1))  # of one worker 2**28
+    with ENGINES["dask"].opened(1) as running:
+        running._client.cluster.scheduler.allowed_failures = 1  # type: ignore[attr-defined]
+        assert [*running.map(fill, asked, [(0, 1)])] == [0]
+        assert running.facts["retries"] > 0
+        told = (
+            "^rows 65,537 to 70,000 of the data set: 2 workers ended, one after the other, at this task, "
+            "since it takes more memory than they may; give them more, or take fewer workers$"
+        )
+        with pytest.raises(XegradError, match=told):
+            [*running.map(fill, asked, [(1, 2)])]
 
 
 CLIENT = """
@@ -386,10 +469,3 @@ def test_a_scheduler_that_goes_is_noticed(foreign: str, scheduler: tuple[str, su
         scheduler[1].kill()
         with pytest.raises(XegradError, match=r"^the scheduler of Dask has gone"):
             deque(answers, maxlen=0)
-
-
-def test_no_worker_that_is_left_is_said() -> None:
-    from distributed.scheduler import NoWorkerError
-
-    told = "no worker is left, and none has come for 120 s"
-    assert dask._sentence(NoWorkerError("a", 120.0), {}, None) == told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,17 @@ def test_what_cannot_be_judged_is_said_in_a_line(call: Call, options: list[str],
     outcome = call("verify", *options)
     assert outcome.status == 2 and outcome.out == "" and outcome.err.count("\n") == 1
     assert sentence in outcome.err
+
+
+def test_what_to_install_for_workers_is_said(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    for options in (("--engine", "dask"), ("--workers", "2"), ("--scheduler", "tcp://127.0.0.1:9")):
+        outcome = call("compute", *options, "-o", tmp_path / "G.npy")
+        told = "xegrad: the engine dask needs distributed: pip install 'xegrad[dask]'\n"
+        assert outcome == (2, "", told)
+    assert not (tmp_path / "G.npy").exists()
 
 
 def test_options_of_data_sets_need_one(run: Run) -> None:

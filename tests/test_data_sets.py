@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import re
+import socket
+import sys
+import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 
 from xegrad import data_sets
-from xegrad.data_sets import DataSet, Rows
+from xegrad.data_sets import DataSet, Rows, formats, parquet, sources
 from xegrad.data_sets.formats import FORMATS
 from xegrad.data_sets.lines import count, spans
 from xegrad.errors import InputError
@@ -507,6 +515,81 @@ def test_files_behind_a_url_are_read_as_those_that_are_here(suffix: str, tmp_pat
     assert error_of([f"memory://{place}/3.{suffix}"]).endswith("no such file")
 
 
+def test_files_of_a_chain_of_file_systems_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    path = tmp_path / "a.parquet"
+    write_parquet(path, table(70))
+    with zipfile.ZipFile(archive := tmp_path / "a.zip", "w") as file:
+        file.write(path, "in/a.parquet")
+    for address in (f"simplecache::file://{path}", f"zip://in/*.parquet::file://{archive}"):
+        data = data_sets.in_files([address], "label", 3)
+        assert data.files[0].path == address.replace("*", "a")
+        assert read(data).inputs.T.tolist() == [table(70)["x1"], table(70)["x2"]]
+    archive.write_bytes(archive.read_bytes() + b" ")
+    with pytest.raises(InputError, match="has changed since it was listed"):
+        read(data)
+
+
+class Server(SimpleHTTPRequestHandler):
+    """Files of a folder, of which parts may be asked for."""
+
+    def send_head(self) -> Any:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            return super().send_head()
+        data = path.read_bytes()
+        part = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        start, stop = (int(part[1]), min(len(data), int(part[2]) + 1)) if part else (0, len(data))
+        self.send_response(206 if part else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        return io.BytesIO(data[start:stop])
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_files_behind_http_are_read_a_part_at_a_time(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+    for name in ("a", "b"):
+        write_parquet(tmp_path / f"{name}.parquet", table(70), row_group_size=20)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            place = f"http://127.0.0.1:{server.server_port}"
+            data = data_sets.in_files([f"{place}/*.parquet"], "label", 3)
+            assert data.paths == (f"{place}/a.parquet", f"{place}/b.parquet")
+            assert read(data).inputs.T.tolist() == [2 * table(70)["x1"], 2 * table(70)["x2"]]
+            (tmp_path / "b.parquet").unlink()
+            with pytest.raises(InputError, match=r"/b\.parquet has vanished since it was listed$"):
+                read(data)
+            assert error_of([f"{place}/none.parquet"]).endswith("/none.parquet: no such file")
+        finally:
+            server.shutdown()
+
+
+def test_a_server_of_http_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+    assert sources.WAIT == 30
+    monkeypatch.setattr(sources, "WAIT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes calls, and says nothing
+        path = f"http://127.0.0.1:{silent.getsockname()[1]}/a.parquet"
+        assert error_of([path]) == f"{path} cannot be reached: there is no answer"
+    assert error_of([path]) == f"{path} cannot be reached: Connection refused"
+
+
+def test_what_is_missing_for_an_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    assert error_of(["s3://a/b.parquet"]) == "s3://a/b.parquet cannot be reached: Install s3fs to access S3"
+    told = "nonsense://a.parquet cannot be reached: Protocol not known: nonsense"
+    assert error_of(["nonsense://a.parquet"]) == told
+
+
 def test_what_is_missing_to_read_a_format_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.csv").write_text("x,label\n1,0\n")
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
@@ -578,7 +661,13 @@ def test_runs_are_all_blocks_once_and_begin_less_than_a_block_behind_a_piece(
         assert len(runs) == 1
 
 
-def test_parquet_is_read_by_row_groups_across_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("much", [0, parquet.MUCH])
+def test_parquet_is_read_by_row_groups_across_blocks(
+    much: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MUCH", much)
+    monkeypatch.setattr(parquet, "FEW", 2)
+    monkeypatch.setattr(formats, "BATCH", 2**10)
     columns = table(1000)
     write_parquet(tmp_path / "a.parquet", columns, row_group_size=90)
     data = data_sets.in_files([str(tmp_path)], "label", 3)
@@ -586,3 +675,20 @@ def test_parquet_is_read_by_row_groups_across_blocks(tmp_path: Path) -> None:
     for first, last in data.runs(64, 100 * 16):
         inputs = np.concatenate([block.inputs for block in data.blocks(first, last, 64)])
         assert inputs[:, 0].tolist() == columns["x1"][64 * first : 64 * last]
+
+
+def test_of_many_columns_their_values_are_held_and_no_dictionary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa = pytest.importorskip("pyarrow")
+    monkeypatch.setattr(parquet, "MUCH", 0)
+    monkeypatch.setattr(formats, "BATCH", 2**18)
+    X = np.random.default_rng(0).normal(size=(1000, 200))  # each value is another, so each is in a dictionary
+    write_parquet(tmp_path / "a.parquet", {"label": [0] * len(X), **{f"x{k}": x for k, x in enumerate(X.T)}})
+    data = data_sets.in_files([str(tmp_path)], "label", 3)
+    pool = pa.default_memory_pool()
+    before, held = pool.bytes_allocated(), []
+    for k, block in enumerate(data.blocks(0, 16, 64)):
+        held.append(pool.bytes_allocated() - before)
+        assert block.inputs.tobytes() == X[64 * k : 64 * k + 64].tobytes()
+    assert X.nbytes <= max(held) < X.nbytes + 2 * formats.BATCH

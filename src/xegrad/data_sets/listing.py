@@ -10,7 +10,7 @@ from xegrad.data_sets import File
 from xegrad.data_sets.formats import FLOATS, FORMATS, LABELS, NUMBERS, Columns, Format, Names
 from xegrad.data_sets.labels import Labels, classes_of
 from xegrad.data_sets.reading import InFiles
-from xegrad.data_sets.sources import expanded, mark, opened
+from xegrad.data_sets.sources import expanded, mark, named, opened
 from xegrad.errors import InputError, listed, shown
 
 # What numbers the rows, as pandas writes it: no input unless it is asked for.
@@ -99,18 +99,18 @@ def in_files(
 
 def _format(paths: Sequence[str]) -> Format:
     """The one format of all files."""
-    kinds: dict[str, str] = {}
+    kinds: dict[Format, str] = {}
     for path in paths:
-        suffix = next((suffix for suffix in FORMATS if path.endswith(suffix)), None)
+        suffix = next((suffix for suffix in FORMATS if named(path).endswith(suffix)), None)
         if suffix is None:
             raise InputError(f"{path} ends in none of {listed(FORMATS)}, the formats of data sets")
-        kinds.setdefault(FORMATS[suffix].name, path)
+        kinds.setdefault(FORMATS[suffix], path)
     if len(kinds) > 1:
         (one, path), (other, other_path) = [*kinds.items()][:2]
         raise InputError(
-            f"{path} is {one} and {other_path} is {other}; the files of a data set are of one format"
+            f"{path} is {one.name} and {other_path} is {other.name}; the files of a data set are of one format"
         )
-    return FORMATS[next(suffix for suffix in FORMATS if paths[0].endswith(suffix))]
+    return next(iter(kinds))
 
 
 def _types(columns: Columns) -> Types:

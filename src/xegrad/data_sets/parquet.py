@@ -12,6 +12,8 @@ from xegrad.data_sets.formats import Batch, Columns, rows_of_batch
 
 BUFFER = 2**16  # bytes of a column that are read at a time, not the whole of its row group
 REMOTE_BUFFER = 2**20  # of which each is a request
+MUCH = 2**26  # bytes
+FEW = 32  # columns
 
 
 def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
@@ -26,10 +28,39 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
 def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
     """Row groups, by batches."""
     pa, parquet = imported("Parquet"), _opened(file)
+    names, size = [*numbers, label], rows_of_batch(len(numbers))
     groups = [piece.start for piece in pieces]
-    size = rows_of_batch(len(numbers))
-    for some in parquet.iter_batches(size, groups, [*numbers, label], use_threads=False):
+    if any(_is_smaller_whole(parquet.metadata.row_group(group), names, _buffer(file)) for group in groups):
+        for piece in pieces:
+            whole = _whole(pa, parquet, piece, names)
+            for start in range(0, piece.n_rows, size):
+                yield batch(pa, whole.slice(start, size), numbers, label)
+            del whole  # before the next
+        return
+    for some in parquet.iter_batches(size, groups, names, use_threads=False):
         yield batch(pa, some, numbers, label)
+
+
+def _is_smaller_whole(group: Any, names: Sequence[str], buffer: int) -> bool:
+    """Whether to read a row group row by row holds much, and more than all of its values: of each column a buffer, and
+    its dictionary, packed and unpacked, which may have each of its values."""
+    held = 0
+    for column in map(group.column, range(group.num_columns)):
+        if column.path_in_schema in names:
+            held += min(buffer, column.total_compressed_size)
+            if column.has_dictionary_page:
+                held += 2 * (column.data_page_offset - column.dictionary_page_offset)
+    return held > max(MUCH, 8 * group.num_rows * len(names))
+
+
+def _whole(pa: Any, parquet: Any, piece: Piece, names: Sequence[str]) -> Any:
+    """The rows that are asked of a row group, a few columns at a time: of the others no dictionary is held."""
+    columns: dict[str, Any] = {}
+    for start in range(0, len(names), FEW):
+        few = names[start : start + FEW]
+        some = next(parquet.iter_batches(piece.n_rows, [piece.start], few, use_threads=False))
+        columns |= zip(some.schema.names, some.columns, strict=True)
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _opened(file: IO[bytes]) -> Any:
@@ -37,6 +68,17 @@ def _opened(file: IO[bytes]) -> Any:
     from pyarrow.parquet import ParquetFile
 
     # A file of this machine is read by Arrow itself, without a copy through Python.
-    is_here = isinstance(file, io.BufferedReader)
-    source, size = (file.name, BUFFER) if is_here else (file, REMOTE_BUFFER)
-    return ParquetFile(source, buffer_size=size, pre_buffer=False, page_checksum_verification=True)
+    return ParquetFile(
+        file.name if _is_here(file) else file,
+        buffer_size=_buffer(file),
+        pre_buffer=False,
+        page_checksum_verification=True,
+    )
+
+
+def _buffer(file: IO[bytes]) -> int:
+    return BUFFER if _is_here(file) else REMOTE_BUFFER
+
+
+def _is_here(file: IO[bytes]) -> bool:
+    return isinstance(file, io.BufferedReader)

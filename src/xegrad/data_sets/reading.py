@@ -74,6 +74,7 @@ class InFiles(DataSet, frozen=True, eq=False, kw_only=True):
                 if upto >= stop:
                     del pieces[k:]
                     break
+                pieces[k] = piece._replace(n_rows=min(piece.n_rows, stop - upto))
                 upto += piece.n_rows
             for batch in self.read(file, pieces, numbers):
                 if row + batch.n_rows > start:

@@ -17,6 +17,7 @@ from typing import IO, Any
 from xegrad.errors import InputError
 
 MAGIC = "*?["
+WAIT = 30  # seconds for a server of HTTP
 
 # What Python, numpy and pyarrow raise of a file that is broken, or out of reach.
 _BROKEN: tuple[type[Exception], ...] = (
@@ -50,6 +51,10 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
 
 def mark(path: str) -> str:
     """Text that changes when the file does: its size, and when it was written."""
+    if archive := path.partition(named(path))[2].removeprefix(
+        "::"
+    ):  # of a file in it nobody says when it was written
+        return mark(archive)
     if "://" in path:
         fs, name = _file_system(path)
         fs.invalidate_cache(name)
@@ -96,10 +101,10 @@ def _of_pyarrow() -> tuple[type[Exception], ...]:
 
 def _first_sentence(error: Exception) -> str:
     """What an error of others says, as far as a line of ours may hold."""
-    text = " ".join(
-        (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)).split()
-    )
-    return text.partition(". ")[0].rstrip(".") or type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    text = " ".join((os.strerror(number) if number and number > 0 else str(error)).split())
+    silent = "there is no answer" if isinstance(error, TimeoutError) else type(error).__name__
+    return text.partition(". ")[0].rstrip(".") or silent
 
 
 def _local(path: str, ends: tuple[str, ...]) -> list[str]:
@@ -125,7 +130,13 @@ def _remote(path: str, ends: tuple[str, ...]) -> list[str]:
         names = [one for one in fs.glob(name) if fs.isfile(one)]
     else:
         names = [name] if fs.exists(name) else []
-    return [fs.unstrip_protocol(one) for one in names]
+    before, after = path.split(named(path), 1)
+    return [f"{before}{fs.unstrip_protocol(one)}{after}" for one in names]
+
+
+def named(path: str) -> str:
+    """The address of the file itself, of a chain such as simplecache::s3://a.csv or zip://a.csv::s3://a.zip."""
+    return next((link for link in path.split("::") if "://" in link), path)
 
 
 def _file_system(path: str) -> tuple[Any, str]:
@@ -133,5 +144,16 @@ def _file_system(path: str) -> tuple[Any, str]:
         import fsspec.core
     except ImportError:
         raise InputError("needs fsspec: pip install fsspec") from None
-    fs, name = fsspec.core.url_to_fs(path)
+    fs, name = fsspec.core.url_to_fs(path, **_patience(path))
     return fs, name
+
+
+def _patience(path: str) -> dict[str, Any]:
+    """For HTTP, where fsspec waits five minutes."""
+    if not path.startswith(("http://", "https://")):
+        return {}
+    try:
+        from aiohttp import ClientTimeout
+    except ImportError:  # which fsspec says
+        return {}
+    return {"client_kwargs": {"timeout": ClientTimeout(sock_connect=WAIT, sock_read=WAIT)}}

@@ -1,7 +1,8 @@
 """A cluster of Dask: processes of this machine, or those of a scheduler that is there already.
 
 Each run of blocks is a task, and so is what all of them share: the result of a task is made again where its worker is
-lost, which what is scattered is not.  Both travel as bytes, which any process can pass on: a scheduler needs no xegrad.
+lost, which what is scattered is not.  All travels as bytes, which any process can pass on: a scheduler needs no xegrad,
+and a worker that has none can say so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import resource_tracker
 from typing import Any
 from uuid import uuid4
@@ -28,10 +29,13 @@ from xegrad.errors import InputError, XegradError, one_line, shown
 from xegrad.vocabulary import count
 
 WAIT = 10  # seconds for a scheduler, and for its first worker
-STARTING = 120  # seconds for the processes of this machine, or for another one where all are lost
+STARTING = 120  # seconds for the processes of this machine, or for another worker where all are lost
+LOOK = 5  # seconds, after which it is asked whether there are workers
+TICK = 0.005  # seconds
 CLOSING = 1  # seconds
 KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
 TAKEN = 8  # results that come here at a time
+OF_MEMORY = "worker-restart-memory"  # events, which nannies write
 QUIET = ("distributed", "tornado", "asyncio")  # their loggers: what is wrong is raised
 CONFIG = {
     "distributed.admin.large-graph-warning-threshold": "1TB",  # W may be large
@@ -39,7 +43,6 @@ CONFIG = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # or waits for memory that rows keep
     "distributed.deploy.lost-worker-timeout": "1 day",  # else one that takes 15 s to start again is given up
-    "distributed.scheduler.no-workers-timeout": f"{STARTING}s",  # and where none is left, that is said
 }
 
 
@@ -63,9 +66,7 @@ class Dask:
         futures = self._submitted(function, shared, runs, kept)
         with self._faults(futures, function, shared, runs):
             for some in self._completed(futures):
-                for of_worker, result in self._client.gather(some):
-                    _check_same(of_worker, self._fingerprint)
-                    yield result
+                yield from self._client.gather(some)
                 for future in some:
                     future.release()
 
@@ -73,7 +74,7 @@ class Dask:
         self, function: Callable[[Shared, int, int], Any], shared: Shared, runs: Sequence[Run]
     ) -> Sequence[Any]:
         """In the memory of the workers, which load again what is lost."""
-        futures = self._submitted(function, shared, runs)
+        futures = self._submitted(partial(_keep, function), shared, runs)
         with self._faults(futures, function, shared, runs):
             for some in self._completed(futures):
                 for future in some:
@@ -93,18 +94,38 @@ class Dask:
 
         self._n_calls += 1
         name = f"{self._name}-{self._n_calls}"
-        of_all = self._client.submit(bytes, cloudpickle.dumps((function, shared)), key=f"{name}-shared")
+        pickled = cloudpickle.dumps((function, shared, self._fingerprint))
+        of_all = self._client.submit(bytes, pickled, key=f"{name}-shared")
         of_runs = [[of_all] * len(runs), *zip(*runs, strict=True), *([] if kept is None else [kept])]
         # Of keys that are one group, sent at once, Dask makes a queue; else all would go where what is shared is.
-        return self._client.map(_task(), *of_runs, key=[(name, k) for k in range(len(runs))])
+        task = _task(self._fingerprint["xegrad"])
+        return self._client.map(task, *of_runs, key=[(name, k) for k in range(len(runs))])
 
     def _completed(self, futures: Sequence[Any]) -> Iterator[Sequence[Any]]:
         """A few at a time, in the order in which they are done."""
         from distributed import as_completed
+        from distributed.scheduler import NoWorkerError
 
-        for batch in as_completed(futures, loop=self._client.loop).batches():
-            for start in range(0, len(batch), TAKEN):
-                yield batch[start : start + TAKEN]
+        done = as_completed(futures, loop=self._client.loop)
+        looked = has_workers = time.monotonic()
+        while not done.is_empty():
+            if batch := done.next_batch(block=False):
+                for start in range(0, len(batch), TAKEN):
+                    yield batch[start : start + TAKEN]
+                continue
+            time.sleep(TICK)
+            if (now := time.monotonic()) - looked > LOOK:
+                looked = now
+                if self._has_workers():
+                    has_workers = now
+                elif now - has_workers > STARTING:
+                    raise NoWorkerError("", STARTING)
+
+    def _has_workers(self) -> bool:
+        try:
+            return bool(self._client.nthreads())
+        except OSError:  # of a scheduler that does not answer
+            raise CancelledError from None
 
     @contextmanager
     def _faults(
@@ -120,9 +141,39 @@ class Dask:
             if isinstance(error, _RefusedError):
                 raise self._refusal(error, function, shared) from None
             of_keys = {str(future.key): run for future, run in zip(futures, runs, strict=True)}
-            if sentence := _sentence(error, of_keys, shared):
+            if sentence := self._sentence(error, of_keys, shared):
                 raise XegradError(sentence) from None
             raise
+
+    def _sentence(self, error: BaseException, of_keys: Mapping[str, Run], shared: Any) -> str | None:
+        """What has happened, if it is one of those things that happen."""
+        from distributed import KilledWorker
+        from distributed.comm.core import CommClosedError
+        from distributed.scheduler import NoWorkerError
+
+        if isinstance(error, KilledWorker):
+            run = of_keys.get(str(error.task))
+            what = "what all tasks share" if run is None else shared.described(*run)
+            n_workers = error.allowed_failures + 1
+            ended = f"{what}: {n_workers} workers ended, one after the other, at this task"
+            if self._had_no_memory(error.last_worker.address):
+                return f"{ended}, since it takes more memory than they may; give them more, or take fewer workers"
+            return f"{ended}; was there enough memory?"
+        if isinstance(error, MemoryError):
+            return "a worker has not enough memory for its blocks; give it more, or take fewer workers"
+        if isinstance(error, ImportError) and error.name == "xegrad":
+            return str(error)
+        if isinstance(error, NoWorkerError):
+            return f"no worker is left, and none has come for {error.timeout:g} s"
+        if isinstance(error, CancelledError | CommClosedError):
+            return "the scheduler of Dask has gone, or has dropped the tasks"
+        return None
+
+    def _had_no_memory(self, worker: str) -> bool:
+        """Whether a worker was ended because of its memory: its nanny notes that."""
+        with suppress(OSError):
+            return any(event["worker"] == worker for _, event in self._client.get_events(OF_MEMORY))
+        return False
 
     def _refusal(self, refused: _RefusedError, function: Callable[..., Any], shared: Any) -> Exception:
         """What a task says of its rows; of files that this process can read and a worker cannot, that, too."""
@@ -178,7 +229,8 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
             client.wait_for_workers(n_awaited, timeout=wait)
         except TimeoutError:
             where = "this machine" if scheduler is None else f"the scheduler at {scheduler}"
-            raise XegradError(f"{where} has not {count(n_awaited, 'worker')}; {wait} s were waited") from None
+            has = "no worker" if n_awaited == 1 else f"not {count(n_awaited, 'worker')}"
+            raise XegradError(f"{where} has {has}; {wait} s were waited") from None
         yield Dask(client, is_foreign=scheduler is not None)
 
 
@@ -210,6 +262,9 @@ def _cluster(workers: int | None) -> Iterator[Any]:
                 with suppress(OSError, TypeError):
                     os.kill(nanny.pid, signal.SIGKILL)
             _close(cluster)
+            with suppress(Exception):  # else one that is closing looks for its folder at exit, and says so
+                scheduler: Any = cluster.scheduler
+                scheduler._workdir.release()
 
 
 def _remove(folder: str) -> None:
@@ -279,15 +334,38 @@ class _RefusedError(Exception):
     """Of a task: what it raised that is for the user, its worker, and its run."""
 
 
-def _task() -> Callable[..., Any]:
+def _task(version: str) -> Callable[..., Any]:
     """What a worker calls, as a function within another: such a one travels as its code, and not by its name."""
 
     def answer(*arguments: Any) -> Any:
-        from xegrad.engines import dask
+        from distributed import get_worker
 
-        return dask._answer(*arguments)
+        try:
+            from xegrad.engines import dask, fingerprint
+
+            its = fingerprint.fingerprint()["xegrad"]
+            if its == version:
+                return dask._answer(*arguments)
+            fault = f"has xegrad {its}, and this is {version}"
+        except ImportError as error:
+            fault = f"cannot use xegrad {version}: {error}"
+        raise ImportError(f"the worker {get_worker().address} {fault}", name="xegrad")
 
     return answer
+
+
+def _keep(function: Callable[..., Any], shared: Any, first: int, last: int) -> _Kept:
+    return _Kept(function(shared, first, last))
+
+
+class _Kept:
+    """A result that stays where it is made; to another worker it goes as bytes."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (pickle.dumps(self.value),)
 
 
 @lru_cache(maxsize=1)
@@ -296,40 +374,19 @@ def _loaded(pickled: bytes) -> Any:
 
 
 def _answer(pickled: bytes, first: int, last: int, kept: Any = None) -> Any:
-    """What a worker does: the function of a run, and what its bits depend on."""
+    """What a worker does: the function of a run, if the bits are those of the other workers."""
+    from distributed import get_worker
+
     fingerprint.one_thread()
-    function, shared = _loaded(pickled)
+    function, shared, of_others = _loaded(pickled)
+    address = get_worker().address
+    _check_same(fingerprint.fingerprint(), of_others, f"the worker {address}")
     try:
-        result = function(shared, first, last, *([] if kept is None else kept[1:]))
+        if kept is None:
+            return function(shared, first, last)
+        return function(shared, first, last, pickle.loads(kept) if isinstance(kept, bytes) else kept.value)
     except XegradError as error:
-        from distributed import get_worker
-
-        raise _RefusedError(error, get_worker().address, first, last) from None
-    return fingerprint.fingerprint(), result
-
-
-def _sentence(error: BaseException, of_keys: Mapping[str, Run], shared: Any) -> str | None:
-    """What has happened, if it is one of those things that happen."""
-    from distributed import KilledWorker
-    from distributed.comm.core import CommClosedError
-    from distributed.scheduler import NoWorkerError
-
-    if isinstance(error, KilledWorker):
-        run = of_keys.get(str(error.task))
-        what = "what all tasks share" if run is None else shared.described(*run)
-        n_workers = error.allowed_failures + 1
-        return (
-            f"{what}: {n_workers} workers ended, one after the other, at this task; was there enough memory?"
-        )
-    if isinstance(error, MemoryError):
-        return "a worker has not enough memory for its blocks; give it more, or take fewer workers"
-    if isinstance(error, ImportError) and (error.name or "").startswith("xegrad"):
-        return f"a worker cannot use this version of xegrad: {error}"
-    if isinstance(error, NoWorkerError):
-        return f"no worker is left, and none has come for {error.timeout:.0f} s"
-    if isinstance(error, CancelledError | CommClosedError):
-        return "the scheduler of Dask has gone, or has dropped the tasks"
-    return None
+        raise _RefusedError(error, address, first, last) from None
 
 
 def _of_worker(dask_worker: Any) -> tuple[Mapping[str, Any], int]:
@@ -360,7 +417,7 @@ def _checked(client: Any) -> tuple[Mapping[str, Any], int]:
     return of_all, int(KEPT * room)
 
 
-def _check_same(its: Mapping[str, Any], of_others: Mapping[str, Any], worker: str = "a worker") -> None:
+def _check_same(its: Mapping[str, Any], of_others: Mapping[str, Any], worker: str) -> None:
     """Raise XegradError where the bits of a worker may be others."""
     for name, value in of_others.items():
         if its.get(name) != value:
