@@ -279,3 +279,9 @@ def test_what_a_problem_brings_is_read_under_its_keys() -> None:
     assert {*found.gradients} == {"weights", "bias"} and found.loss is not None
     array = claim.read(PROBLEM, LAYOUT, ["bias"], Written(B, "p"))
     assert array.gradients["bias"].values.tolist() == B.tolist()
+
+
+def test_a_text_in_json_may_hold_other_ends_of_lines() -> None:
+    """U+2028 and U+0085, as json.dumps(..., ensure_ascii=False) leaves them."""
+    text = '# a remark\r\n{"gradient": [[1, 2]], "id": "a\u2028# b\x85"}\r# another'
+    assert printed.without_comments(text) == '{"gradient": [[1, 2]], "id": "a\u2028# b\x85"}'

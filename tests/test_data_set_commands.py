@@ -234,6 +234,12 @@ def test_a_file_with_its_labels_is_a_data_set_or_refused(run: Run, files: Files)
     assert outcome.status == 2 and "this is NPZ; a data set in CSV is expected" in outcome.err
 
 
+def test_a_pattern_that_the_shell_has_taken_is_told(run: Run) -> None:
+    outcome = run("compute", "-W", "[[1]]", "-x", "a.parquet", "b.parquet")
+    assert outcome.status == 2
+    assert "b.parquet holds rows, and no problem: put a pattern in quotes, as -x '*.parquet'" in outcome.err
+
+
 def test_a_row_that_cannot_be_read_is_named_or_counted(call: Call, files: Files) -> None:
     path = files.folder / "part-1.npy"
     rows = np.load(path)

@@ -109,7 +109,8 @@ class ProblemOptions(msgspec.Struct, frozen=True):
 
         if self.rows:
             raise UsageError(
-                f"-x {self.rows[0]}: a data set in many files, or not in CSV, is for compute, verify and descend"
+                f"-x {self.rows[0]}: a data set in many files, or not in CSV, is for compute, verify and descend "
+                "of one problem, and for no stream"
             )
 
         values = {key: value for key, value in self.values.items() if FIELDS[key].kind not in (ARRAY, LABELS)}
@@ -262,7 +263,8 @@ def _is_vector(text: str) -> bool:
 
 
 # What a file of rows alone ends in, which is no array; and one that is an array, unless a column has the labels.
-ROWS_ALONE, ROWS_WITH_LABELS = (".parquet", ".pq", ".ndjson", ".jsonl"), (".npy",)
+PARQUET = (".parquet", ".pq")
+ROWS_ALONE, ROWS_WITH_LABELS = (*PARQUET, ".ndjson", ".jsonl"), (".npy",)
 
 # These options come first in the help, those of the other fields after them.
 _FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
@@ -364,6 +366,11 @@ def _problem_options(**arguments: Any) -> ProblemOptions:
         if field.kind is LIST_OF_NAMES and values[key] is not None:
             values[key] = tuple(name.strip() for text in values[key] for name in text.split(","))
     texts, rows = values["x"] or [], ()
+    for path in arguments["problem"] or ():
+        if path.lower().endswith(PARQUET):
+            raise UsageError(
+                f"{short(path)} holds rows, and no problem: put a pattern in quotes, as -x '*.parquet'"
+            )
     suffixes = ROWS_ALONE + (ROWS_WITH_LABELS if arguments["label_column"] is not None else ())
     if len(texts) > 1 or any(_is_of_data_set(text, suffixes) for text in texts):
         rows, texts = tuple(texts), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 
@@ -140,7 +141,7 @@ def _numbers(types: Types, others: set[str | None]) -> Iterator[str]:
 def _check_roles(path: str, inputs: Sequence[str], label: str, weight: str | None) -> None:
     """One column is one thing."""
     roles = [*inputs, label, *([] if weight is None else [weight])]
-    if doubled := [name for name in dict.fromkeys(roles) if roles.count(name) > 1]:
+    if doubled := [name for name, times in Counter(roles).items() if times > 1]:
         raise InputError(
             f"column {shown(doubled[0])} is asked for twice; it is one input, or the label, or the weight"
         )

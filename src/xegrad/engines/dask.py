@@ -218,11 +218,10 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
         cluster = stack.enter_context(_cluster(workers)) if scheduler is None else None
         try:
             client = Client(cluster or scheduler, timeout=WAIT, set_as_default=False)
-        except (OSError, ValueError) as error:
-            reason = "" if isinstance(error, OSError) else f": {one_line(str(error))}"
-            raise XegradError(
-                f"no scheduler of Dask answers at {scheduler}; {WAIT} s were waited{reason}"
-            ) from None
+        except OSError:
+            raise XegradError(f"no scheduler of Dask answers at {scheduler}; {WAIT} s were waited") from None
+        except ValueError as error:
+            raise XegradError(f"--scheduler {scheduler} is no address: {one_line(str(error))}") from None
         stack.callback(_close, client)
         n_awaited, wait = (1, WAIT) if cluster is None else (len(cluster.worker_spec), STARTING)
         try:

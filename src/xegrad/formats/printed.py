@@ -129,8 +129,8 @@ def of_array(array: Array, dtype: str | None = None) -> Claimed:
 
 
 def without_comments(text: str) -> str:
-    """The text without the lines that begin with #."""
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    """The text without the lines that begin with #; a text in JSON may hold other ends of lines than these."""
+    return "\n".join(line for line in re.split("\r\n|\r|\n", text) if not line.lstrip().startswith("#"))
 
 
 def one_number(text: str, asked: Reading | None = None) -> Claimed:
