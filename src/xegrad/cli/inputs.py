@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -313,7 +314,9 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 places.check([*paths, *may_be_read], outputs)
             from xegrad.display import screen
 
-            with screen.keeping_notes(), memory.max_memory(arguments["request"].max_memory):
+            request = arguments["request"]
+            interruptions = nullcontext() if request.is_stream else _saying_interruptions()
+            with screen.keeping_notes(), interruptions, memory.max_memory(request.max_memory):
                 if len(paths) < 2 or arguments["request"].is_stream:
                     return command(**arguments)
                 from xegrad.cli import several
@@ -339,6 +342,18 @@ def _file_options(parameters: Iterable[inspect.Parameter]) -> tuple[list[str], d
     # Typer takes the first name of an option for a default, until it has seen that there is another.
     written = {name: option.default for name, option in takes_file.items() if option.writable}
     return [name for name in takes_file if name not in written], written
+
+
+@contextmanager
+def _saying_interruptions() -> Iterator[None]:
+    """One line says what ended the command; a stream has its summary for that."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from xegrad.display import screen
+
+        screen.announce("interrupted")
+        raise
 
 
 def _parameters(record: type[msgspec.Struct]) -> dict[str, inspect.Parameter]:
