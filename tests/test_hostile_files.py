@@ -135,7 +135,9 @@ WHOLE = npz(W=npy((1, 2), data=TWO))
 LISTED = WHOLE.index(b"PK\1\2")
 ARCHIVES: Mapping[str, tuple[bytes, str]] = {
     "a password": (changed(changed(WHOLE, 6, 1), LISTED + 8, 1), "password|encrypted"),
-    "a compression that is none": (changed(changed(WHOLE, 8, 99), LISTED + 10, 99), "compression"),
+    "a compression that is none": (changed(changed(WHOLE, 8, 99), LISTED + 10, 99), "numpy does not write"),
+    "LZMA": (changed(changed(WHOLE, 8, 14), LISTED + 10, 14), "numpy does not write"),
+    "bzip2": (changed(changed(WHOLE, 8, 12), LISTED + 10, 12), "numpy does not write"),
     "a wrong sum": (changed(changed(WHOLE, 14, 1, 2, 3, 4), LISTED + 16, 1, 2, 3, 4), "Bad CRC-32"),
     "one array twice": (twice("W.npy", "W.npy"), "the key 'W' is given twice"),
     "one array twice, by two names": (twice("W.npy", "W"), "the key 'W' is given twice"),

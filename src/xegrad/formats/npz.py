@@ -26,6 +26,8 @@ from xegrad.problem_spec import FIELDS, unknown_key
 OF_GRADIENTS = "gradients."
 OF_MEMBER = 1000  # bytes that Python's list of members takes for each of them, at most
 PIECE = 2**20  # bytes that are unpacked at a time
+# As numpy does it; by other ways a few bytes may ask for a gigabyte to unpack them.
+COMPRESSED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 Value = TypeVar("Value")
 
 
@@ -92,6 +94,8 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> NDArr
     """An array, unpacked piece by piece to the end of the member, where its sum is checked."""
     if not member.filename.endswith(".npy"):
         raise InputError(f":{name} is no array that numpy saved")
+    if member.compress_type not in COMPRESSED:
+        raise InputError(f":{name} is compressed in a way that numpy does not write; save it by numpy.savez")
     with naming(f":{name}"), reading("NPY"), archive.open(member) as stream:
         header = read_header(stream, member.file_size)
         unpacked = np.empty(header.nbytes, np.uint8)
