@@ -321,11 +321,18 @@ def test_a_worker_that_differs_is_named(
     wait_for_workers(foreign, 1)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://a"])
-def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("tcp://127.0.0.1:9", "no scheduler of Dask answers at tcp://127.0.0.1:9; 0.5 s were waited"),
+        ("nonsense://a", "--scheduler nonsense://a is no address: unknown address scheme"),
+    ],
+)
+def test_a_scheduler_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, address: str, told: str
+) -> None:
     assert dask.WAIT == 10
     monkeypatch.setattr(dask, "WAIT", 0.5)
-    told = f"no scheduler of Dask answers at {address}; 0.5 s were waited"
     with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(scheduler=address):
         pass
 
