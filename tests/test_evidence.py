@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance
+from small_batch import exactly
+from xegrad import METHODS, Problem, Targets, Tolerance
 from xegrad.diagnosis import diagnose, diagnose_loss
 from xegrad.diagnosis.evidence import (
     _bits,
@@ -26,11 +26,6 @@ from xegrad.numbers.rounded import Rounded
 from xegrad.slips import SLIPS
 
 NAMES = ("weights", "bias", "inputs", "logits")
-
-
-@cache
-def exactly(problem: Problem, name: str = "weights") -> Evaluation:
-    return METHODS["exact"].evaluate(problem, (name,))
 
 
 def problem_of(n_rows: int, n_inputs: int, n_classes: int, **options: Any) -> Problem:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from small_batch import batch
 from xegrad import METHODS, InputError, Problem, Targets, Tolerance, bounds, diagnose
 from xegrad.derivation import Cells
 from xegrad.diagnosis import _is_the_same, _listed, diagnose_loss, memory
@@ -17,16 +18,6 @@ from xegrad.diagnosis.search import FLIPPED, Hypothesis, Search
 from xegrad.judgement import DIGITS_LOST, judge
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.slips import SLIPS
-
-
-def batch(n_rows: int = 4, n_inputs: int = 3, n_classes: int = 5, **options: Any) -> Problem:
-    random = np.random.default_rng(1)
-    return Problem(
-        random.normal(size=(n_inputs, n_classes)),
-        random.normal(size=(n_rows, n_inputs)),
-        Targets(np.arange(n_rows) % n_classes, **options),
-        random.normal(size=n_classes),
-    )
 
 
 def cells_of(problem: Problem, name: str = "weights") -> Cells:

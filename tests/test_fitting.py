@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance
+from small_batch import batch, exactly
+from xegrad import Problem, Tolerance
 from xegrad.diagnosis import fitting
 from xegrad.diagnosis.fitting import (
     Bases,
@@ -30,21 +30,6 @@ from xegrad.slips.formulas import OF_A_STATED_EPS, smoothings
 from xegrad.slips.making import apply
 
 INF, NAN = float("inf"), float("nan")
-
-
-@cache
-def exactly(problem: Problem, name: str = "weights") -> Evaluation:
-    return METHODS["exact"].evaluate(problem, (name,))
-
-
-def batch(n_rows: int = 4, n_inputs: int = 3, n_classes: int = 5, **options: Any) -> Problem:
-    random = np.random.default_rng(1)
-    return Problem(
-        random.normal(size=(n_inputs, n_classes)),
-        random.normal(size=(n_rows, n_inputs)),
-        Targets(np.arange(n_rows) % n_classes, **options),
-        random.normal(size=n_classes),
-    )
 
 
 def search_of(

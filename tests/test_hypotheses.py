@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance
+from small_batch import exactly
+from xegrad import Problem, Targets, Tolerance
 from xegrad.diagnosis import hypotheses as module
 from xegrad.diagnosis.evidence import is_proved
 from xegrad.diagnosis.fitting import Bases, on_line
@@ -42,11 +42,6 @@ from xegrad.slips.formulas import in_format
 from xegrad.slips.making import apply
 
 NAMES = ("weights", "bias", "inputs", "logits")
-
-
-@cache
-def exactly(problem: Problem, name: str = "weights") -> Evaluation:
-    return METHODS["exact"].evaluate(problem, (name,))
 
 
 def batch(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from xegrad import METHODS, Evaluation, Problem, Targets, Tolerance, bounds
+from small_batch import batch, exactly
+from xegrad import METHODS, Problem, Targets, Tolerance, bounds
 from xegrad.diagnosis import search as module
 from xegrad.diagnosis.search import EVERYTHING, FLIPPED, NOTHING, Entries, Hypothesis, Search
 from xegrad.numbers.arithmetic import PRECISIONS
@@ -18,21 +18,6 @@ from xegrad.slips import SLIPS
 from xegrad.slips.making import each_made_by_rows
 
 U = 2.0**-53
-
-
-@cache
-def exactly(problem: Problem, name: str = "weights") -> Evaluation:
-    return METHODS["exact"].evaluate(problem, (name,))
-
-
-def batch(n_rows: int = 4, n_inputs: int = 3, n_classes: int = 5, **options: Any) -> Problem:
-    random = np.random.default_rng(1)
-    return Problem(
-        random.normal(size=(n_inputs, n_classes)),
-        random.normal(size=(n_rows, n_inputs)),
-        Targets(np.arange(n_rows) % n_classes, **options),
-        random.normal(size=n_classes),
-    )
 
 
 def search_of(
