@@ -168,10 +168,8 @@ class Tolerance(msgspec.Struct, frozen=True, eq=False):
     def allowed(self, exact: Any, bound: Any, resolution: Any) -> Any:
         """The bound on |candidate - exact|, entry by entry; `resolution` is what printing left open."""
         if not self.derived:
-            part = (self.rtol or 0.0) * np.where(
-                np.isinf(exact), 0.0, np.abs(exact)
-            )  # an infinity is matched or not
-            return (self.atol or 0.0) + part + resolution
+            size = np.where(np.isinf(exact), 0.0, np.abs(exact))  # an infinity is matched or not
+            return (self.atol or 0.0) + (self.rtol or 0.0) * size + resolution
         if self.stored_as is not None:
             bound = bounds.stored(exact, bound, self.stored_as)
         return bound + resolution if np.ndim(resolution) or resolution else bound

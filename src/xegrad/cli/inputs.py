@@ -305,19 +305,19 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
             may_be_read = [str(formats.with_key(text)[0]) for text in texts]
             for name, (make, options) in records.items():
                 arguments[name] = make(**{option: arguments.pop(option) for option in options})
-            if arguments["request"].is_nothing and not has_candidate:
+            request = arguments["request"]
+            if request.is_nothing and not has_candidate:
                 usage, path = context.get_usage(), context.command_path
                 typer.echo(f"{usage}\nxegrad: no problem was given; see {path} -h", err=True)
                 return TROUBLE
-            paths = arguments["request"].paths
-            if not (arguments["request"].is_stream and os.path.isdir(outputs["-o"] or "")):  # noqa: PTH112
+            paths = request.paths
+            if not (request.is_stream and os.path.isdir(outputs["-o"] or "")):  # noqa: PTH112
                 places.check([*paths, *may_be_read], outputs)
             from xegrad.display import screen
 
-            request = arguments["request"]
             interruptions = nullcontext() if request.is_stream else _saying_interruptions()
             with screen.keeping_notes(), interruptions, memory.max_memory(request.max_memory):
-                if len(paths) < 2 or arguments["request"].is_stream:
+                if len(paths) < 2 or request.is_stream:
                     return command(**arguments)
                 from xegrad.cli import several
 

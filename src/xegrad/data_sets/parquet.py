@@ -44,9 +44,9 @@ def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label
 def _is_smaller_whole(group: Any, names: Sequence[str], buffer: int) -> bool:
     """Whether to read a row group row by row holds much, and more than all of its values: of each column a buffer, and
     its dictionary, packed and unpacked, which may have each of its values."""
-    held = 0
+    held, asked = 0, {*names}
     for column in map(group.column, range(group.num_columns)):
-        if column.path_in_schema in names:
+        if column.path_in_schema in asked:
             held += min(buffer, column.total_compressed_size)
             if column.has_dictionary_page:
                 held += 2 * (column.data_page_offset - column.dictionary_page_offset)
