@@ -306,7 +306,7 @@ MATRIX = "[[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]"
         ("G =\n\n  Columns 1 through 2\n\n 1.5 2.5\n\n  Columns 3 through 4\n\n 3.5 4.5\n 5 6", "the columns from 3"),
         ("G =\n\n   1.0e-03 *\n\n 1.5e-03 2.5", "stands behind a power of ten and has one"),
         ("G =\n\n   2.0e-03 *\n\n 1.5 2.5", "a number is expected"),
-        ("G =\n", "a number is expected"),
+        ("G =\n", "has a title and no numbers"),
         ("G = \n\n", "has a title and no numbers"),
         ("     [,1] [,2]\n[1,]  1.5   NA\n[2,]  3.5  4.5", "'NA'; a number is expected"),
         ("     [,1] [,2]\n[1,]  1.5  2.5\n[3,]  3.5  4.5", "'[3,] 3.5 4.5'"),
