@@ -122,6 +122,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         "at('msgspec', lambda: fail(RecursionError()))",
         "at('typer', lambda: fail(MemoryError()))",
         "at('typer', lambda: fail(MemoryError())), at('xegrad.bugs', lambda: fail(MemoryError()))",
+        "at('typer', lambda: fail(MemoryError())), at('xegrad.bugs', lambda: fail(OSError(24, '')))",
         "at('typer', lambda: fail(RuntimeError(\"can't start new thread\")))",
         "at('typer', lambda: fail(ModuleNotFoundError('no', name='typer')))",
         "at('msgspec', lambda: fail(OSError(24, 'Too many open files', 'x.py')))",
@@ -138,6 +139,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         (2, "xegrad: something that was given is nested too deeply; .*\n"),
         (2, "xegrad: there is not enough memory to begin\n"),
         (2, "xegrad: there is not enough memory to begin\n"),
+        (2, "xegrad: no more files may be opened; raise ulimit -n\n"),
         (2, "xegrad: no thread can be started; .*\n"),
         (2, "xegrad: typer is not installed; pip install xegrad installs what it needs\n"),
         (2, "xegrad: x.py: Too many open files\n"),
@@ -171,14 +173,14 @@ def test_python_itself_says_nothing_on_standard_error() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of addresses are those of Linux")
 def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) -> None:
-    """An OpenBLAS that gets too few ends the process by itself, with status 1 and a line of its own."""
-    for limit in (30_000, 100_000, 170_000):
+    """An OpenBLAS that gets too few ends the process by itself, with status 1 and a line of its own; an import of
+    Python 3.11 that gets none may go on for ever."""
+    for limit in (*range(20_000, 48_000, 4_000), 100_000, 170_000):
         outcome = shell(f"ulimit -v {limit}; xegrad compute {SEED}")
         assert (outcome.status, outcome.out) == (2, "")
-        # With the least of them Python itself may come to its end before we can ask, wherever it is.
         said = "this process may have .* of addresses, too few for numpy; raise ulimit -v"
-        least = f"{said}|there is not enough memory.*|cannot be started: .*"
-        assert re.fullmatch(rf"xegrad: ({said if limit > 30_000 else least})\n", outcome.err)
+        least = f"{said}|there is not enough memory to begin"
+        assert re.fullmatch(rf"xegrad: ({said if limit > 50_000 else least})\n", outcome.err)
     assert shell("ulimit -v 100000; xegrad --help").status == 0
     assert shell(f"ulimit -v 300000; OPENBLAS_NUM_THREADS=64 xegrad compute {SEED} --json").status == 0
 

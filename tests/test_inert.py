@@ -90,6 +90,8 @@ def test_a_name_is_cut_at_a_column_and_never_within_a_number() -> None:
     assert cut("猫猫猫", 5) == "猫猫…"
     assert cut("class 12345", 9) == "class…"
     assert cut("cat 3.25e-7", 8) == "cat…"
+    assert cut("a 1.5e-300 b", 9) == cut("a 1.5e+300 b", 6) == "a…"
+    assert cut("apple pie", 6) == "apple…"
     assert cut("cat", 3) == "cat"
 
 

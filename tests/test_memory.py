@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -339,6 +340,11 @@ TEXTS: dict[str, tuple[str, str, Callable[[bytes], object]]] = {
         f'{{"W":[[{",".join(["0"] * 15_000)}]],"x":[1],"label":0}}',
         lambda text: FORMATS["json"].load(text, "f"),
     ),
+    "keys of an id": (
+        "json",
+        f'{{"W":[[1,2]],"x":[1],"label":0,"id":{json.dumps(dict.fromkeys(map(str, range(6_000)), 1))}}}',
+        lambda text: FORMATS["json"].load(text, "f"),
+    ),
     "a table": ("table", "0\n" * 4_000, lambda text: FORMATS["csv"].load(text, "f", "label")),
     "a claim": ("claim", " 0.5" * 2_500, lambda text: printed.of_text(text.decode(), None, 2_500)),
 }
@@ -380,3 +386,15 @@ def test_a_sample_that_no_machine_holds_is_refused(run: Run) -> None:
     outcome = run("sample", "--rows", "1000000", "--inputs", "1000000", "--classes", "1000000")
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err.startswith("xegrad: this problem takes 361 TB, and ")
+
+
+def test_a_refusal_says_what_the_whole_text_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "FREE", 0)
+    piece = b'{"id": [1, 2, 3, 4]}'
+    said = []
+    for n_bytes in (0, len(piece), 50 * len(piece)):
+        with max_memory(1), pytest.raises(InputError) as refused:
+            memory.Text("json", n_bytes).add(piece)
+        said.append(_bytes(str(refused.value).rpartition(" ")[2]))
+    assert said[0] == said[1]  # nobody knows of more
+    assert said[2] == pytest.approx(50 * said[0], rel=0.11)  # one digit behind the point, rounded up

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # The signals that ask for an end; the exit status is 128 and the number of the one that came.
 ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TO_IMPORT = 2**25  # bytes of addresses that all imports take, up to numpy
 ONE_PRESS = 1.0  # seconds in which a second signal is not heard: it would interrupt the tidying up
 
 _heard: list[tuple[int, float]] = []  # the signals, and when they came
@@ -32,6 +33,9 @@ def run() -> NoReturn:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
+        bytes(
+            TO_IMPORT
+        )  # none of it is touched; an import that lacks memory may go on for ever, in Python 3.11
         status = _run()
     except BaseException as error:
         status = _unforeseen(error)
@@ -84,16 +88,19 @@ def _unforeseen(error: BaseException) -> int:
     """Say in one line what ended it, and return the exit status."""
     if _heard:  # an import may make another exception of KeyboardInterrupt
         return 128 + _heard[-1][0]
+    import errno
     import os
 
     try:
         line, status = _last_words(error)
         if sys.stderr is not None:
             sys.stderr.write(f"xegrad: {line}\n")
-    except (MemoryError, ImportError, OSError):  # too little memory to say even that
-        status = 2
+    except (MemoryError, ImportError, OSError) as another:  # the system gives too little to say even that
+        lack, status = b"there is not enough memory to begin", 2
+        if getattr(another, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            lack = b"no more files may be opened; raise ulimit -n"
         try:  # noqa: SIM105 (nothing can be imported now)
-            os.write(2, b"xegrad: there is not enough memory to begin\n")
+            os.write(2, b"xegrad: " + lack + b"\n")
         except OSError:
             pass
     return status

@@ -14,7 +14,9 @@ from functools import lru_cache
 SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _LONG = {short: character for character, short in SHORT.items()}
 STACKED = 4  # marks above and below a letter that are taken for writing
-NUMBER = "0123456789.,-+"  # what a number is written with
+
+# The number, or the beginning of one, that a text ends in.
+_NUMBER_AT_END = r"[-+.,]*(?:\d[\d.,]*(?:[eE][-+]?\d*)?)?[-+.,]*$"
 
 # Of a cell of CSV: what a spreadsheet computes unless it is a number, what `in_cell` has written, and how it escapes.
 # Patterns are compiled where they are used: most runs use none.
@@ -127,7 +129,7 @@ def cut(text: str, columns: int, ending: str = "…") -> str:
         return text
     widths = itertools.accumulate(map(_columns_of, text))
     fitting = text[: sum(width <= columns - len(ending) for width in widths)]
-    return f"{fitting.rstrip(NUMBER).rstrip()}{ending}"
+    return f"{re.sub(_NUMBER_AT_END, '', fitting).rstrip()}{ending}"
 
 
 @lru_cache(2**12)

@@ -125,13 +125,15 @@ def check_making(n_bytes: int) -> None:
         raise XegradError(refusal)
 
 
-def check_reading(n_bytes: int, there: int = 0) -> None:
+def check_reading(n_bytes: int, there: int = 0, whole: int = 0) -> None:
     """Raise InputError where reading a file takes more than is allowed; so much of it is in memory already.
 
-    Text is measured by `Text`, and what has a header by that, before any of its numbers is read.
+    Text is measured by `Text`, and what has a header by that, before any of its numbers is read.  What was measured
+    may be a beginning alone; about `whole` is what all of it takes, which is what the message says.
     """
-    if n_bytes > FREE and (refusal := _refusal(n_bytes, there, "to read it takes {}", "give less")):
-        raise InputError(refusal)
+    words = "to read it takes {}", "give less"
+    if n_bytes > FREE and _refusal(n_bytes, there, *words):
+        raise InputError(_refusal(max(n_bytes, whole), there, *words))
 
 
 def allowed() -> int:
@@ -164,12 +166,12 @@ def _allowed(there: int) -> int | None:
     return (free + there) // 2
 
 
-# Bytes that reading takes at most for each word, list and object of a text, beside three times the text itself, as
-# measured (tests/test_memory.py): "json" of a problem, "table" of one in CSV, "claim" of what is printed.
-OF_TEXT: Mapping[str, tuple[int, int, int]] = {
-    "json": (60, 110, 320),
-    "table": (300, 0, 0),
-    "claim": (400, 110, 320),
+# Bytes that reading takes at most for each word, list, object and key of a text, beside three times the text itself,
+# as measured (tests/test_memory.py): "json" of a problem, "table" of one in CSV, "claim" of what is printed.
+OF_TEXT: Mapping[str, tuple[int, int, int, int]] = {
+    "json": (60, 110, 320, 350),
+    "table": (300, 0, 0, 0),
+    "claim": (400, 110, 320, 350),
 }
 _IN_WORDS = bytes(
     ord("a" if chr(code).isalnum() or chr(code) in "._" or code > 127 else " ") for code in range(256)
@@ -178,6 +180,8 @@ _IN_WORDS = bytes(
 
 class Text:
     """The pieces of a text that is read, as they come; refused as soon as reading them takes more than is allowed.
+
+    `n_bytes` are those of the whole text where they are known: the message says about what it all takes.
 
     Examples
     --------
@@ -190,9 +194,10 @@ class Text:
     xegrad.errors.InputError: to read it takes 21 MB, and 20 MB is allowed: give less, or --max-memory 21MB
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, n_bytes: int = 0) -> None:
         self.pieces: list[bytes] = []
-        self._of_word, self._of_list, self._of_object = OF_TEXT[kind]
+        self._n_bytes = n_bytes
+        self._of_word, self._of_list, self._of_object, self._of_key = OF_TEXT[kind]
         self._size = self._n_counted = self._counted = self._at_most = 0
 
     def add(self, piece: bytes) -> None:
@@ -201,7 +206,7 @@ class Text:
         self._size += len(piece)
         # [0], has a word and a list in four bytes; of words alone there is one in two.
         most_of_byte = 3 + max(self._of_word // 2, (self._of_word + self._of_list) // 4)
-        self._at_most += most_of_byte * len(piece) + self._of_object * piece.count(b"{")
+        self._at_most += most_of_byte * len(piece) + self._keyed(piece)
         allowed = _allowed(self._size)
         if self._counted + self._at_most <= (allowed if allowed is not None else LITTLE) // _processes.get():
             return
@@ -209,9 +214,13 @@ class Text:
             self._counted += 3 * len(counted) + self._of_word * (
                 counted.translate(_IN_WORDS).count(b" a") + 1
             )
-            self._counted += self._of_list * counted.count(b"[") + self._of_object * counted.count(b"{")
+            self._counted += self._of_list * counted.count(b"[") + self._keyed(counted)
         self._n_counted, self._at_most = len(self.pieces), 0
-        check_reading(self._counted, self._size)
+        check_reading(self._counted, self._size, self._counted * self._n_bytes // max(1, self._size))
+
+    def _keyed(self, piece: bytes) -> int:
+        """Bytes for its objects and their keys, each of which has a colon behind it."""
+        return self._of_object * piece.count(b"{") + self._of_key * piece.count(b":")
 
 
 def available() -> int | None:

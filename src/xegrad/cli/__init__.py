@@ -104,7 +104,7 @@ def _root(
     xegrad sample | xegrad compute
     xegrad verify problem.json --gradient mine.npy
 
-    Exit status: 0 done, or right; 1 wrong, undecided or diverged; 2 trouble; 130 interrupted.
+    Exit status: 0 done, or right; 1 wrong, undecided or diverged; 2 trouble; 130, 143 or 129 interrupted.
     """
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help(), err=True)

@@ -228,7 +228,7 @@ def _gradient(text: str, input_format: str | None) -> Written:
     _check_file("--gradient", text)
     path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
-    or_else = ", or say how its numbers lie in memory, as --input-format raw:float32"
+    or_else = "; if these are bare numbers, say how they lie in memory, as by --input-format raw:float32"
     data, source = formats.read_bytes(
         path, "a gradient is expected", is_text=dtype is None, is_claim=True, or_else=or_else
     )

@@ -75,6 +75,7 @@ RAW: Mapping[str, str] = {f"raw:{dtype}": dtype for dtype in ("float64", "float3
 
 FIRST = 2**20  # bytes that are looked at first
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a text begins
+UTF_32 = b"\xff\xfe\0\0"
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle")
 
 
@@ -169,7 +170,7 @@ def read_bytes(
         if not data.isascii():
             data.decode()
     except UnicodeDecodeError as error:
-        kind = "UTF-16" if data[:2] in UTF_16 else "not UTF-8"
+        kind = "UTF-32" if data[:4] == UTF_32 else "UTF-16" if data[:2] in UTF_16 else "not UTF-8"
         raise _unlike_its_suffix(path, data, source) or InputError(
             f"{source}: byte {error.start} cannot be read: the text is {kind}; save it as UTF-8"
             f"{or_else if kind == 'not UTF-8' else ''}"

@@ -37,7 +37,7 @@ def bytes_of(file: BinaryIO, is_binary: Callable[[bytes], bool], *, is_claim: bo
     if b"\0" in first:
         return first
     is_json = first.lstrip()[:1] in (b"{", b"[")
-    text = memory.Text("claim" if is_claim else "json" if is_json else "table")
+    text = memory.Text("claim" if is_claim else "json" if is_json else "table", _size(file))
     text.add(first)
     while piece := file.read(PIECE):
         text.add(piece)
