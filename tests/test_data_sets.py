@@ -682,7 +682,7 @@ def test_of_many_columns_their_values_are_held_and_no_dictionary(
 ) -> None:
     pa = pytest.importorskip("pyarrow")
     monkeypatch.setattr(parquet, "MUCH", 0)
-    monkeypatch.setattr(formats, "BATCH", 2**18)
+    monkeypatch.setattr(formats, "BATCH", 2**16)
     X = np.random.default_rng(0).normal(size=(1000, 200))  # each value is another, so each is in a dictionary
     write_parquet(tmp_path / "a.parquet", {"label": [0] * len(X), **{f"x{k}": x for k, x in enumerate(X.T)}})
     data = data_sets.in_files([str(tmp_path)], "label", 3)
@@ -691,4 +691,5 @@ def test_of_many_columns_their_values_are_held_and_no_dictionary(
     for k, block in enumerate(data.blocks(0, 16, 64)):
         held.append(pool.bytes_allocated() - before)
         assert block.inputs.tobytes() == X[64 * k : 64 * k + 64].tobytes()
-    assert X.nbytes <= max(held) < X.nbytes + 2 * formats.BATCH
+    # Before version 25, Arrow asks for eight times what a tensor takes, and touches an eighth of it.
+    assert X.nbytes <= max(held) < X.nbytes + 9 * X[:64].nbytes

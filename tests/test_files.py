@@ -182,9 +182,9 @@ def test_a_long_text_is_measured_as_what_it_is(
     kinds: list[str] = []
     text = memory.Text
 
-    def recorded(kind: Any) -> Any:
+    def recorded(kind: Any, n_bytes: int) -> Any:
         kinds.append(kind)
-        return text(kind)
+        return text(kind, n_bytes)
 
     monkeypatch.setattr(memory, "Text", recorded)
     whole = data + b"5" * 9

@@ -16,6 +16,7 @@ from xegrad.claim import Claim, Reading
 from xegrad.formats import FORMATS, claim, csv, json, labels, naming, ndjson, resolution, tokens, values
 from xegrad.formats.labels import LabelText
 from xegrad.formats.raw_problem import RawProblem
+from xegrad.naming import classes_in
 from xegrad.problem import Layout
 from xegrad.problem_spec import FIELDS
 
@@ -561,10 +562,10 @@ def test_labels_are_targets(label: Any, n_rows: int | None, classes: Any, expect
 
 
 def test_names_in_a_column_are_sorted_and_as_many_as_the_classes() -> None:
-    assert labels.sorted_classes(["b", "a", "b", "1"], 3) == ("1", "a", "b")
-    assert labels.sorted_classes(["2", "+1", "-0"], 3) is None
+    assert classes_in(["b", "a", "b", "1"], 3) == ("1", "a", "b")
+    assert classes_in(["2", "+1", "-0"], 3) is None
     with pytest.raises(InputError, match=r"the labels name 2 classes \(a, b\), but W has 3; name all"):
-        labels.sorted_classes(["b", "a"], 3)
+        classes_in(["b", "a"], 3)
     classes = ("a", "2")
     assert labels.as_written([LabelText("a"), LabelText("2"), LabelText("3"), 4], classes) == ["a", "2", 3, 4]
     assert labels.as_written(LabelText("2"), None) == 2 and labels.as_written(1, classes) == 1

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from conftest import Run, Shell
+from xegrad import engines
 from xegrad.cli import stream, tally
 from xegrad.formats import ndjson
 from xegrad.formats.raw_problem import RawProblem
@@ -293,7 +294,7 @@ def test_many_processes_answer_in_the_order_of_the_lines(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(stream, "WORTHWHILE", 0)
-    monkeypatch.setattr(stream, "_n_processors", lambda: 2)
+    monkeypatch.setattr(engines, "n_processors", lambda: 2)
     monkeypatch.setattr("xegrad.formats.ndjson.READ", 4096)
     text = "".join(LINE.replace("}", f', "id": {number}}}') for number in range(2000))
     found, outcome = answers(run, text.replace('"id": 1234', '"id": 1234, "W": 0'), tmp_path)
@@ -341,7 +342,9 @@ def test_verify_judges_the_candidate_of_each_line(run: Run, tmp_path: Path) -> N
 
 def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:
     """Thirty times the lines: the peak may differ by what an allocator keeps, not by the 60 MB more of answers."""
-    script = "from xegrad.cli import stream; from xegrad.__main__ import run; stream._n_processors = lambda: 1; run()"
+    script = (
+        "from xegrad import engines; from xegrad.__main__ import run; engines.n_processors = lambda: 1; run()"
+    )
     peaks = []
     for lines in (2_000, 60_000):
         path = tmp_path / "long.ndjson"

@@ -18,7 +18,7 @@ import pytest
 
 from conftest import Run
 from test_hostile_lines import GOOD, LINES, WORK
-from xegrad import XegradError, memory
+from xegrad import XegradError, engines, memory
 from xegrad.cli import processes, stream
 from xegrad.formats import ndjson
 from xegrad.formats.ndjson import Chunk
@@ -33,7 +33,7 @@ def shared() -> Iterator[subprocess.Popen[bytes]]:
     """A run that shares what is written to it among two processes, from the first line on."""
     script = (
         "from xegrad.cli import stream; from xegrad.__main__ import run; stream.WORTHWHILE = 0; "
-        "stream._n_processors = lambda: 2; import sys; "
+        "stream.engines.n_processors = lambda: 2; import sys; "
         "sys.argv = ['xegrad', 'compute', '-', '--input-format', 'ndjson']; run()"
     )
     with subprocess.Popen(
@@ -114,7 +114,7 @@ def test_no_process_and_no_piece_of_a_file_is_left_behind(tmp_path: Path, ending
     path, marker = tmp_path / "long.ndjson", str(tmp_path / "long.ndjson")
     path.write_text(LINE * 100_000)
     script = (
-        "from xegrad.cli import stream; from xegrad.__main__ import run; stream._n_processors = lambda: 2; "
+        "from xegrad import engines; from xegrad.__main__ import run; engines.n_processors = lambda: 2; "
         f"import sys; sys.argv = ['xegrad', 'compute', {str(path)!r}, '-o', {str(tmp_path / 'out.ndjson')!r}]; "
         "run()"
     )
@@ -212,7 +212,7 @@ def test_an_answer_that_cannot_be_made_is_no_traceback(capfd: pytest.CaptureFixt
 def bytes_of(run: Run, monkeypatch: pytest.MonkeyPatch, path: Path, n: int, *arguments: str) -> Any:
     """What is answered by so many processes, from the first line on."""
     monkeypatch.setattr(stream, "WORTHWHILE", 0)
-    monkeypatch.setattr(stream, "_n_processors", lambda: n)
+    monkeypatch.setattr(engines, "n_processors", lambda: n)
     return run(*arguments, str(path))
 
 

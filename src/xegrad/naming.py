@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xegrad.errors import InputError, shown
+from xegrad.errors import InputError, listed, shown
 from xegrad.inert import cells, cut, inert
 from xegrad.vocabulary import ALIASES, AXES, NAMES, SYMBOLS, count
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LONGEST = 40  # columns of a name within a sentence
 SHORTEST = 6  # columns that are left of it in a table
 LONGEST_PATH, ITS_START = 120, 40  # characters of a path, and of its beginning where it is cut
+
+INDEX = re.compile("([-+]?)0*([0-9]+)")  # of a class, as text
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -49,6 +51,27 @@ def gradient_meant(key: str) -> str:
         return ""
     symbol = GRADIENTS[match[1]]
     return f"dL/d{symbol} is read as {symbol} under gradients, which is gradients.{symbol} in NPZ"
+
+
+def classes_in(labels: Collection[str], n_classes: int) -> tuple[str, ...] | None:
+    """The names in a column of labels, sorted, so that shuffled rows name the same columns of W; None if all are
+    indices.
+
+    Raises
+    ------
+    InputError
+        Not as many names as W has classes.
+    """
+    if all(map(INDEX.fullmatch, labels)):
+        return None
+    names = tuple(sorted(set(map(str, labels))))
+    if len(names) != n_classes:
+        raise InputError(
+            f"the labels name {count(len(names), 'class')} ({listed(names)}), but W has {n_classes}; "
+            "name all of them, in the order of W's columns, with --classes",
+            "label",
+        )
+    return names
 
 
 def ordinal(index: int) -> str:

@@ -30,9 +30,8 @@ from xegrad.methods import METHODS, Evaluation
 from xegrad.problem import Problem
 from xegrad.reference import begins_with_exact, exact, memory_of_exact
 from xegrad.tolerance import Tolerance, tolerance_for
-from xegrad.vocabulary import HALF, SYMBOLS
+from xegrad.vocabulary import HALF, LOSS, SYMBOLS
 
-LOSS = "loss"
 ADVISORY = "finite-difference"  # reported, and not counted
 Options = Mapping[str, str | int]
 READINGS = {"decimals": "decimals", "digits_printed": "digits"}  # what options call the fields of a Reading

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 SYMBOLS: Mapping[str, str] = {"weights": "W", "bias": "b", "inputs": "x", "logits": "logits"}
 NAMES: Mapping[str, str] = {symbol: name for name, symbol in SYMBOLS.items()}
 
+LOSS = "loss"  # beside them, of what is judged
+
 # What else people call them.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "W": ("weight", "weights", "kernel"),

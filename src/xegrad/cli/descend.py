@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xegrad import formats
-from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG
+from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, data_set
 from xegrad.cli.choices import choice, option
-from xegrad.cli.data_set import DataOptions
+from xegrad.cli.data_set import Asked, DataOptions
 from xegrad.cli.inputs import ProblemOptions, takes_problem
 from xegrad.cli.output import OutputOptions
 from xegrad.cli.writing import writer
@@ -87,10 +86,15 @@ def command(
     if save == "-" and destination.form == "json" and destination.path is None:
         raise UsageError("standard output holds one thing, but --json and --save - ask for it")
     if files := rows.files(request):
-        of_data_set = partial(
-            _of_data_set, request, rows, files, destination, save, saving, name, bool(exact)
+        if name != "shortcut" or exact:
+            what = "--exact" if exact else f"--method {name}"
+            raise UsageError(f"{what} is of a problem in memory; a data set is computed by the shortcut")
+        if saving is not None and saving.name != "json":
+            raise UsageError(f"--save {save}: W and b without rows are saved as JSON")
+        asked = data_set.read(request, rows, files, destination.path, save)
+        return _of_data_set(
+            asked, rows, destination, save, steps=steps, learning_rate=rate, tolerance=tolerance, l2=l2
         )
-        return of_data_set(steps=steps, learning_rate=rate, tolerance=tolerance, l2=l2)
     raw = request.read()
     problem = raw.problem()
 
@@ -105,9 +109,8 @@ def command(
         descent = downhill.descend(
             problem, steps=steps, learning_rate=rate, method=name, tolerance=tolerance, l2=l2
         )
-    if saving is not None and save is not None:
-        with writer(None if save == "-" else save) as write:
-            write([saving.module.write_problem(raw.moved(descent.end))])
+    if save is not None:
+        _save(raw.moved(descent.end), save)
     with screen.watching():
         losses = downhill.exact_losses(descent, wanted)
     _write(descent, losses, rate, raw, destination)
@@ -121,35 +124,19 @@ def _status(descent: Descent) -> int:
 
 
 def _of_data_set(
-    request: ProblemOptions,
-    rows: DataOptions,
-    files: tuple[str, ...],
-    destination: Destination,
-    save: str | None,
-    saving: formats.Format | None,
-    method: str,
-    has_exact: bool,
-    **arguments: Any,
+    asked: Asked, options: DataOptions, destination: Destination, save: str | None, **arguments: Any
 ) -> int:
     """Steps on all rows of a data set; what is saved is W and b, with what else belongs to the layer."""
-    from xegrad.cli import data_set
     from xegrad.descent import descend
     from xegrad.display import screen
     from xegrad.full_batch import FullBatch
 
-    if method != "shortcut" or has_exact:
-        what = "--exact" if has_exact else f"--method {method}"
-        raise UsageError(f"{what} is of a problem in memory; a data set is computed by the shortcut")
-    if saving is not None and saving.name != "json":
-        raise UsageError(f"--save {save}: W and b without rows are saved as JSON")
-    asked = data_set.read(request, rows, files, destination.path, save)
-    full_batch = FullBatch(asked.data, asked.layer, skip_bad=rows.skip_bad)
-    with screen.watching(), data_set.downhill(full_batch, rows) as (all_rows, engine):
+    full_batch = FullBatch(asked.data, asked.layer, skip_bad=options.skip_bad)
+    with screen.watching(), data_set.downhill(full_batch, options) as (all_rows, engine):
         descent = descend(asked.layer, rows=all_rows, **arguments)
         facts = engine.facts
-    if saving is not None and save is not None:
-        with writer(None if save == "-" else save) as write:
-            write([saving.module.write_problem(asked.parts.moved(descent.end))])
+    if save is not None:
+        _save(asked.parts.moved(descent.end), save)
 
     def beside() -> Mapping[str, Any]:
         from xegrad.formats.results import of_data_set
@@ -189,6 +176,11 @@ def _write(
         return picture(Plot(descent.losses), sentence, theme)
 
     destination.write(result=result, view=view, plot=plot, warnings=descent.start.targets.warnings)
+
+
+def _save(problem: RawProblem, target: str) -> None:
+    with writer(None if target == "-" else target) as write:
+        write([_saving(target).module.write_problem(problem)])
 
 
 def _saving(target: str) -> formats.Format:

@@ -228,7 +228,7 @@ def _gradient(text: str, input_format: str | None) -> Written:
     _check_file("--gradient", text)
     path, key = formats.with_key(text)
     dtype = None if formats.by_suffix(path) else formats.RAW.get(input_format or "")
-    or_else = "; if these are bare numbers, say how they lie in memory, as by --input-format raw:float32"
+    or_else = "; if these are bare numbers, say how they lie in memory, as --input-format raw:float32"
     data, source = formats.read_bytes(
         path, "a gradient is expected", is_text=dtype is None, is_claim=True, or_else=or_else
     )
@@ -262,10 +262,6 @@ def _is_vector(text: str) -> bool:
     except ValueError:
         return False
 
-
-# What a file of rows alone ends in, which is no array; and one that is an array, unless a column has the labels.
-PARQUET = (".parquet", ".pq")
-ROWS_ALONE, ROWS_WITH_LABELS = (*PARQUET, ".ndjson", ".jsonl"), (".npy",)
 
 # These options come first in the help, those of the other fields after them.
 _FIRST = ("problem", "weights", "inputs", "bias", "label", "labels", "label_column")
@@ -382,22 +378,30 @@ def _problem_options(**arguments: Any) -> ProblemOptions:
             values[key] = tuple(name.strip() for text in values[key] for name in text.split(","))
     texts, rows = values["x"] or [], ()
     for path in arguments["problem"] or ():
-        if path.lower().endswith(PARQUET):
+        if formats.by_suffix(path) is None and _has_rows(path, with_labels=False):
             raise UsageError(
                 f"{short(path)} holds rows, and no problem: put a pattern in quotes, as -x '*.parquet'"
             )
-    suffixes = ROWS_ALONE + (ROWS_WITH_LABELS if arguments["label_column"] is not None else ())
-    if len(texts) > 1 or any(_is_of_data_set(text, suffixes) for text in texts):
+    with_labels = arguments["label_column"] is not None
+    if len(texts) > 1 or any(_is_of_data_set(text, with_labels=with_labels) for text in texts):
         rows, texts = tuple(texts), []
     values["x"] = texts[0] if texts else None
     given = {key: value for key, value in values.items() if value is not None}
     return ProblemOptions(given, rows, **arguments)
 
 
-def _is_of_data_set(text: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a value is a pattern of files, an address, a folder, or a file that ends in one of these."""
+def _is_of_data_set(text: str, *, with_labels: bool) -> bool:
+    """Whether a value is a pattern of files, an address, a folder, or a file of rows."""
     if _is_inline(text):
         return False
     if os.path.isfile(text):  # noqa: PTH113
-        return text.lower().endswith(suffixes)
+        return _has_rows(text, with_labels=with_labels)
     return "://" in text or any(mark in text for mark in "*?[") or os.path.isdir(text)  # noqa: PTH112
+
+
+def _has_rows(path: str, *, with_labels: bool) -> bool:
+    """Whether a file is read as rows of a data set, by its suffix."""
+    from xegrad.data_sets.formats import FORMATS
+
+    entry = FORMATS.get(os.path.splitext(path)[1].lower())  # noqa: PTH122
+    return entry is not None and entry.holds_rows(with_labels=with_labels)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from xegrad import bugs, memory, progress
+from xegrad import bugs, engines, memory, progress
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally
@@ -160,7 +160,7 @@ def in_order(
             descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY)
         if path != "-":
             stack.callback(os.close, descriptor)
-        n_processors, seconds = n_processors or _n_processors(), 0.0
+        n_processors, seconds = n_processors or engines.n_processors(), 0.0
         batches = (
             ndjson.split(chunk, at_a_time) if at_a_time else [chunk] for chunk in _chunks(descriptor, source)
         )
@@ -231,8 +231,3 @@ def _reading(source: str) -> Iterator[None]:
 def _is_ready(descriptor: int) -> bool:
     """Whether reading would not wait; a file never does."""
     return bool(select.select([descriptor], [], [], 0)[0])
-
-
-def _n_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -70,12 +70,18 @@ class Module(Protocol):
 
 
 class Format(msgspec.Struct, frozen=True):
-    """One entry of the table: what it is called, its module, and what its files end in."""
+    """One entry of the table: what it is called, its module, what its files end in, and what is in a file of it that
+    is read whole: an array, or a table, whose columns are inputs and labels."""
 
     name: str
     module: str
     suffixes: tuple[str, ...]
     where: str = ""  # after the number of a row, which is counted from 1
+    whole: Literal["array", "table", ""] = ""  # nothing: it holds rows alone
+
+    def holds_rows(self, *, with_labels: bool) -> bool:
+        """Whether a file of it is read as rows, where a column of it has the labels or not."""
+        return self.whole == "" or (with_labels and self.whole == "array")
 
     def load(self) -> Module:
         """Its module."""
@@ -87,8 +93,8 @@ FORMATS: Mapping[str, Format] = {
     suffix: entry
     for entry in (
         Format("Parquet", "parquet", (".parquet", ".pq")),
-        Format("CSV", "csv", (".csv",), " below the header"),
-        Format("NPY", "npy", (".npy",)),
+        Format("CSV", "csv", (".csv",), " below the header", "table"),
+        Format("NPY", "npy", (".npy",), whole="array"),
         Format("NDJSON", "ndjson", (".ndjson", ".jsonl")),
     )
     for suffix in entry.suffixes

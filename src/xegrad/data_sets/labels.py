@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xegrad.data_sets.formats import Faults, Names
-from xegrad.errors import InputError, listed, short, shown
-from xegrad.vocabulary import count
+from xegrad.errors import listed, short, shown
+from xegrad.naming import INDEX
 
-_INDEX = re.compile("([-+]?)0*([0-9]{1,18})")
+LONGEST_INDEX = 18  # digits of what may be one
 
 
 class Labels(msgspec.Struct, frozen=True, dict=True):
@@ -61,13 +59,10 @@ class Labels(msgspec.Struct, frozen=True, dict=True):
         stripped = text.strip()
         if (index := self._places.get(stripped)) is not None:
             return index
-        if match := _INDEX.fullmatch(stripped):
-            index = int(match[1] + match[2])
-            return (
-                index
-                if 0 <= index < self.n_classes or index == self.ignore_index
-                else self._no_index(stripped)
-            )
+        if match := INDEX.fullmatch(stripped):
+            index = int(match[1] + match[2][:LONGEST_INDEX])
+            is_known = 0 <= index < self.n_classes or index == self.ignore_index
+            return index if is_known and len(match[2]) <= LONGEST_INDEX else self._no_index(stripped)
         if not stripped:
             return "the label is empty"
         if self.classes is None:
@@ -82,17 +77,3 @@ class Labels(msgspec.Struct, frozen=True, dict=True):
 
     def _no_index(self, label: object) -> str:
         return f"label {short(str(label))} is out of range; labels are zero-based: 0 to {self.n_classes - 1}"
-
-
-def classes_of(texts: Iterable[str], n_classes: int) -> tuple[str, ...] | None:
-    """The names among all labels, sorted, so that shuffled rows name the same columns of W; None if all are indices."""
-    names = tuple(sorted({text.strip() for text in texts} - {""}))
-    if all(map(_INDEX.fullmatch, names)):
-        return None
-    if len(names) != n_classes:
-        raise InputError(
-            f"the labels name {count(len(names), 'class')} ({listed(names)}), but W has {n_classes}; "
-            "name all of them, in the order of W's columns, with --classes",
-            "label",
-        )
-    return names

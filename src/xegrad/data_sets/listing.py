@@ -9,10 +9,11 @@ from os import PathLike
 
 from xegrad.data_sets import File
 from xegrad.data_sets.formats import FLOATS, FORMATS, LABELS, NUMBERS, Columns, Format, Names
-from xegrad.data_sets.labels import Labels, classes_of
+from xegrad.data_sets.labels import Labels
 from xegrad.data_sets.reading import InFiles
 from xegrad.data_sets.sources import expanded, mark, named, opened
 from xegrad.errors import InputError, listed, shown
+from xegrad.naming import classes_in
 
 # What numbers the rows, as pandas writes it: no input unless it is asked for.
 _IS_INDEX = re.compile(r"|__index_level_\d+__")
@@ -193,5 +194,5 @@ def _with_classes(data: InFiles, tables: Mapping[str, Types]) -> InFiles:
         for batch in data.read(file, file.pieces, ()):
             assert isinstance(batch.labels, Names)
             texts.update(batch.labels.texts)
-    classes = classes_of(texts, data.labels.n_classes)
+    classes = classes_in({text.strip() for text in texts} - {""}, data.labels.n_classes)
     return replace(data, classes=classes, labels=replace(data.labels, classes=classes))

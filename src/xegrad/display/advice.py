@@ -10,8 +10,8 @@ from xegrad.bounds import PRECISIONS
 from xegrad.diagnosis import Diagnosis
 from xegrad.judgement import Judgement
 from xegrad.nonfinite import cause_of_nonfinite
-from xegrad.verification import LOSS, Verification
-from xegrad.vocabulary import HALF
+from xegrad.verification import Verification
+from xegrad.vocabulary import HALF, LOSS
 
 # Correct digits of the median entry: of central differences in float64, and of float32 (docs/verify.md).
 OF_DIFFERENCES, OF_FLOAT32 = range(8, 12), range(5, 8)

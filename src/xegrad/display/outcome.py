@@ -18,8 +18,8 @@ from xegrad.numbers.arithmetic import any_order
 from xegrad.problem import Problem
 from xegrad.targets import Array
 from xegrad.tolerance import Tolerance
-from xegrad.verification import LOSS, Check, Verification
-from xegrad.vocabulary import AXES, SYMBOLS, count
+from xegrad.verification import Check, Verification
+from xegrad.vocabulary import AXES, LOSS, SYMBOLS, count
 
 SHORT = 64  # inputs: where a sum this short is not resolved, the numbers are to blame
 COARSE = 3  # decimals: so few resolve nothing but a coarse error, which is said

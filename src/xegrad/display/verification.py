@@ -36,8 +36,8 @@ from xegrad.judgement import DIGITS_LOST, RIGHT, UNDECIDED, WRONG, Judgement
 from xegrad.naming import class_in_short, entry_of, input_in_short, shape_of
 from xegrad.problem import Problem
 from xegrad.slips import SLIPS
-from xegrad.verification import LOSS, Check, Verification, names_no_mistake
-from xegrad.vocabulary import AXES, SYMBOLS, count
+from xegrad.verification import Check, Verification, names_no_mistake
+from xegrad.vocabulary import AXES, LOSS, SYMBOLS, count
 
 NOT_SOUGHT = (
     "Not looked for: mistakes that this problem could not have caught. It is too large; "

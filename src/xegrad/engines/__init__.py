@@ -8,6 +8,7 @@ See docs/data-sets.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
@@ -18,6 +19,11 @@ import msgspec
 Result = TypeVar("Result")
 Shared = TypeVar("Shared")
 Run = tuple[int, int]  # blocks first to last - 1
+
+
+def n_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Running(Protocol):

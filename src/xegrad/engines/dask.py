@@ -24,7 +24,7 @@ from typing import Any
 from uuid import uuid4
 
 from xegrad import memory
-from xegrad.engines import Result, Run, Shared, fingerprint
+from xegrad.engines import Result, Run, Shared, fingerprint, n_processors
 from xegrad.errors import InputError, XegradError, one_line, shown
 from xegrad.vocabulary import count
 
@@ -239,7 +239,6 @@ def _cluster(workers: int | None) -> Iterator[Any]:
     from dask import config
     from distributed import LocalCluster
 
-    n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="xegrad-")
         stack.callback(_remove, folder)
@@ -253,7 +252,7 @@ def _cluster(workers: int | None) -> Iterator[Any]:
                 preload=[__name__],
             )
         try:
-            cluster.scale(workers or n_processors)
+            cluster.scale(workers or n_processors())
             yield cluster
         finally:
             for nanny in cluster.workers.values():  # which would wait for their tasks

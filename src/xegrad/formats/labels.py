@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,17 +10,14 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats.values import array_of_rows, vector
+from xegrad.naming import INDEX
 from xegrad.targets import Targets
-from xegrad.vocabulary import count
 
 
 class LabelText(str):
     """A label from a shell or a cell: a class name if it equals one, else an index."""
 
     __slots__ = ()
-
-
-_INDEX = re.compile("([-+]?)0*([0-9]+)")
 
 
 LONGEST_INDEX = 19  # digits of the largest integer that numpy has
@@ -66,20 +62,6 @@ def targets(
     return Targets(labels=array, **options)
 
 
-def sorted_classes(label: list[str], n_classes: int) -> tuple[str, ...] | None:
-    """The names in a column of labels, sorted, so that shuffled rows name the same columns of W."""
-    if all(map(_INDEX.fullmatch, label)):
-        return None
-    names = tuple(sorted({str(name) for name in label}))
-    if len(names) != n_classes:
-        raise InputError(
-            f"the labels name {count(len(names), 'class')} ({listed(names)}), but W has {n_classes}; "
-            "name all of them, in the order of W's columns, with --classes",
-            "label",
-        )
-    return names
-
-
 def as_written(label: Any, classes: tuple[str, ...] | None) -> Any:
     """A label as a file says it: text from a shell or a cell becomes a name or an index."""
     names = frozenset(classes or ())
@@ -100,7 +82,7 @@ def _indices(labels: Iterable[int | str], classes: tuple[str, ...] | None, n_cla
         if isinstance(label, str):
             if (place := places.get(label)) is not None:
                 return place
-            if not (isinstance(label, LabelText) and _INDEX.fullmatch(label)):
+            if not (isinstance(label, LabelText) and INDEX.fullmatch(label)):
                 raise InputError(_no_class(label, classes, n_classes), "label")
             label = _number_in(label)
         if not -(2**63) <= label < 2**63:
@@ -112,7 +94,7 @@ def _indices(labels: Iterable[int | str], classes: tuple[str, ...] | None, n_cla
 
 def _number_in(text: str) -> int:
     """The number that the text of an index is; Python makes none of thousands of digits."""
-    match = _INDEX.fullmatch(text)
+    match = INDEX.fullmatch(text)
     assert match is not None  # whoever asks has looked
     if len(match[2]) > LONGEST_INDEX:
         raise _out_of_range(text)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from xegrad.errors import InputError
 from xegrad.formats import labels
 from xegrad.formats.values import vector
+from xegrad.naming import classes_in
 from xegrad.problem import Layout, Problem
 from xegrad.problem_spec import CLAIMS
 from xegrad.targets import Array, Targets
@@ -148,7 +149,7 @@ class RawProblem(msgspec.Struct, frozen=True, eq=False):
             raise InputError(self._why_no_fit(rows.shape[1], weights), "x")
         classes = values.get("classes")
         if classes is None and self.labels_are_a_column:
-            classes = labels.sorted_classes(label, weights.shape[1])
+            classes = classes_in(label, weights.shape[1])
         options = {name: values[name] for name in Targets.__struct_fields__ if name in values}
         n_rows = len(rows) if self.is_batch else None
         return Problem(

@@ -27,11 +27,10 @@ from xegrad.methods.exact import affording
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array, Targets, as_float
-from xegrad.vocabulary import AXES, SYMBOLS, count
+from xegrad.vocabulary import AXES, LOSS, SYMBOLS, count
 
 BLOCK = 2**22  # bytes of X and Z in a block, which stay in the cache
 FEWEST, MOST = 2**6, 2**16  # rows of a block
-LOSS = "loss"
 
 
 class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):

@@ -26,8 +26,8 @@ from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Problem
 from xegrad.progress import LONG
 from xegrad.tolerance import Tolerance
-from xegrad.verification import LOSS, Check, Verification
-from xegrad.vocabulary import count
+from xegrad.verification import Check, Verification
+from xegrad.vocabulary import LOSS, count
 
 
 def claimed_in(claim: Claim, tolerance: Tolerance) -> Arithmetic:
