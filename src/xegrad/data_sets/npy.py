@@ -64,16 +64,20 @@ def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label
 
 def _header(file: IO[bytes]) -> _Header:
     file.seek(0)
-    version = npy.read_magic(file)
-    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-    if read_header is None:
-        raise InputError(f"is NPY of version {'.'.join(map(str, version))}; 1.0 or 2.0 is expected")
     with warnings.catch_warnings():  # of a header that Python 2 wrote, or that is none
         warnings.simplefilter("ignore")
         try:
+            version = npy.read_magic(file)
+            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+            if read_header is None:
+                raise InputError(f"is NPY of version {'.'.join(map(str, version))}; 1.0 or 2.0 is expected")
             header = _Header(*read_header(file), file.tell())
         except TokenError:  # of brackets that do not end
             raise InputError("cannot be read as NPY: its header ends within brackets") from None
+        except ValueError as error:
+            if not str(error).startswith("EOF"):
+                raise
+            raise InputError("ends within its header: it has been cut short") from None
     if header.dtype.hasobject:
         raise InputError("holds Python objects, which may run any program and are never read")
     n_axes = 1 if header.dtype.names else 2

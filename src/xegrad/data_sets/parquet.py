@@ -9,7 +9,9 @@ from typing import IO, Any
 from xegrad.data_sets import Piece
 from xegrad.data_sets.arrow import batch, imported, type_name
 from xegrad.data_sets.formats import Batch, Columns, rows_of_batch
+from xegrad.errors import InputError
 
+MARK = b"PAR1"  # at the end of every file
 BUFFER = 2**16  # bytes of a column that are read at a time, not the whole of its row group
 REMOTE_BUFFER = 2**20  # of which each is a request
 MUCH = 2**26  # bytes
@@ -18,6 +20,10 @@ FEW = 32  # columns
 
 def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
     """Its columns, and its row groups."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - len(MARK)))
+    if file.read() != MARK:
+        raise InputError("does not end as Parquet does: it has been cut short, or is no Parquet")
     parquet = _opened(file)
     metadata = parquet.metadata
     columns = [(field.name, type_name(imported("Parquet"), field.type)) for field in parquet.schema_arrow]
