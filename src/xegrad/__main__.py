@@ -33,9 +33,8 @@ def run() -> NoReturn:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
-        bytes(
-            TO_IMPORT
-        )  # none of it is touched; an import that lacks memory may go on for ever, in Python 3.11
+        # An import that gets no memory may go on for ever, in Python 3.11. None of these bytes is touched.
+        bytes(TO_IMPORT)
         status = _run()
     except BaseException as error:
         status = _unforeseen(error)

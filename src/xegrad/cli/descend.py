@@ -179,6 +179,7 @@ def _write(
 
 
 def _save(problem: RawProblem, target: str) -> None:
+    """Write a problem where --save says."""
     with writer(None if target == "-" else target) as write:
         write([_saving(target).module.write_problem(problem)])
 
