@@ -10,6 +10,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ pytest.importorskip("distributed")
 import cloudpickle
 
 from conftest import Run
+from xegrad import max_memory
 from xegrad.data_sets import Rows, in_files, in_memory
 from xegrad.engines import ENGINES, Running, dask
 from xegrad.errors import InputError, XegradError
@@ -325,7 +328,9 @@ def test_a_worker_that_differs_is_named(
     ("address", "told"),
     [
         ("tcp://127.0.0.1:9", "no scheduler of Dask answers at tcp://127.0.0.1:9; 0.5 s were waited"),
-        ("nonsense://a", "--scheduler nonsense://a is no address: unknown address scheme"),
+        ("nonsense://a", "--scheduler nonsense://a is no address of a scheduler"),
+        ("inproc://127.0.0.1:9", "--scheduler inproc://127.0.0.1:9 is no address of a scheduler"),
+        ("tls://127.0.0.1:9", "--scheduler tls://127.0.0.1:9: Dask has no certificates"),
     ],
 )
 def test_a_scheduler_that_does_not_answer_is_named(
@@ -350,7 +355,7 @@ def test_a_scheduler_that_has_no_worker_is_named(empty: str, monkeypatch: pytest
     monkeypatch.setattr(
         Client, "wait_for_workers", lambda client, n, timeout: wait(client, n, timeout / 1000)
     )
-    told = f"^the scheduler at {empty} has no worker; 10 s were waited$"
+    told = f"^the scheduler at {empty} has no worker; 10 s were waited: start one$"
     with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(scheduler=empty):
         pass
 
@@ -407,6 +412,73 @@ def test_a_worker_that_takes_more_memory_than_it_may_is_told(
             [*running.map(fill, asked, [(1, 2)])]
 
 
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], None]:
+    """What is done to the process of the first worker of this machine, before it imports anything."""
+    from distributed import LocalCluster
+
+    scale = LocalCluster.scale
+
+    def begin(act: Callable[[int], None]) -> None:
+        def scales(cluster: Any, n: int) -> None:
+            scale(cluster, n)
+            monkeypatch.setattr(LocalCluster, "scale", scale)
+            while not (started := [nanny.pid for nanny in cluster._created if nanny.pid]):
+                time.sleep(0.01)
+            act(started[0])
+
+        monkeypatch.setattr(LocalCluster, "scale", scales)
+
+    return begin
+
+
+def test_a_worker_that_ends_as_it_starts_is_started_again(
+    starting: Any, asked: FullBatch, runs: Any, expected: dict[str, bytes]
+) -> None:
+    starting(lambda pid: os.kill(pid, signal.SIGKILL))
+    with max_memory("2GB"), ENGINES["dask"].opened(2) as running:
+        assert bits(total(asked, running.map(FullBatch.nodes, asked, runs))) == expected
+
+
+def test_workers_that_all_end_as_they_start_are_told(starting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dask.MOST_ENDED == 2
+    monkeypatch.setattr(dask, "MOST_ENDED", 0)
+    starting(lambda pid: os.kill(pid, signal.SIGKILL))
+    told = "^1 worker of this machine ended while starting; is there enough memory"
+    with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(1):
+        pass
+
+
+def test_a_worker_that_is_stopped_as_it_starts_holds_nobody_up(starting: Any) -> None:
+    """Ctrl-C ends it: Python waits for the processes that it has started, and this one does not listen."""
+    processes: list[BaseProcess] = []
+
+    def stop(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        processes.extend(process for process in active_children() if process.pid == pid)
+        raise KeyboardInterrupt
+
+    starting(stop)
+    with pytest.raises(KeyboardInterrupt), ENGINES["dask"].opened(2):
+        pass
+    [process] = processes
+    process.join(60)
+    is_there = process.is_alive()
+    process.kill()
+    assert not is_there
+
+
+def test_workers_share_the_memory_that_is_allowed() -> None:
+    with max_memory("2GB"), ENGINES["dask"].opened(2) as running:
+        assert running.memory == int(dask.KEPT * 2e9)
+
+
+def test_more_workers_than_memory_has_room_for_are_refused() -> None:
+    told = "^1000000 processes take 68 TB at least, and .*: start fewer, or --max-memory 68TB$"
+    with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(10**6):
+        pass
+
+
 CLIENT = """
 import os, pathlib, signal, sys, time
 from xegrad.engines import ENGINES
@@ -420,6 +492,7 @@ def work(shared, first, last):
     return os.getpid()
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         with ENGINES["dask"].opened(2) as engine:
             for done, pid in enumerate(engine.map(work, sys.argv[1], [(k, k + 1) for k in range(20)])):
@@ -431,7 +504,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_is_left_of_local_workers(number: signal.Signals, tmp_path: Path) -> None:
     """One of which is killed before: nothing is written about that either."""
     folder, temporary = tmp_path / "here", tmp_path / "temporary"
@@ -450,17 +523,17 @@ def test_nothing_is_left_of_local_workers(number: signal.Signals, tmp_path: Path
     retries, *pids = map(int, process.stdout.readline().split())
     assert retries > 0
     assert len(pids) == 2
-    if number == signal.SIGINT:  # of a terminal: all processes get it
+    if number != signal.SIGKILL:  # of a terminal, or of its end: all processes get it
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
     _, err = process.communicate()
     assert err == ""
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 130)
     while any(Path(f"/proc/{one}").exists() for one in pids):
         time.sleep(0.05)
     assert [*folder.iterdir()] == []
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert [*temporary.iterdir()] == []
 
 
@@ -474,5 +547,5 @@ def test_a_scheduler_that_goes_is_noticed(foreign: str, scheduler: tuple[str, su
         answers = running.map(wait, None, [(k, k + 1) for k in range(100)])
         next(answers)
         scheduler[1].kill()
-        with pytest.raises(XegradError, match=r"^the scheduler of Dask has gone"):
+        with pytest.raises(XegradError, match=rf"^the scheduler at {foreign} has gone"):
             deque(answers, maxlen=0)

@@ -234,6 +234,31 @@ def test_a_file_with_its_labels_is_a_data_set_or_refused(run: Run, files: Files)
     assert outcome.status == 2 and "this is NPZ; a data set in CSV is expected" in outcome.err
 
 
+def test_what_is_of_files_read_whole_is_refused(call: Call, run: Run) -> None:
+    outcome = call("compute", "--input-format", "csv")
+    assert outcome.status == 2 and "--input-format is of files read whole" in outcome.err
+    outcome = run("compute", "-W", "[[1]]", "-x", "-", "--columns", "a")
+    assert outcome.status == 2 and "-x -: a data set is read from files" in outcome.err
+    outcome = call("compute", "--scheduler", "tcp://127.0.0.1:9", "--max-memory", "1GB")
+    assert outcome.status == 2 and "--max-memory is of this machine" in outcome.err
+
+
+def test_a_layer_that_does_not_fit_is_told_in_its_own_layout(call: Call, files: Files) -> None:
+    np.save(files.folder / "W.npy", files.W[:-1].T)
+    outcome = call("compute", "--transpose")
+    assert outcome.status == 2
+    assert (
+        "x has 4 entries in each row but W has 3 columns; W is read as (classes, inputs). x is 0, 1, 2, 3;"
+        in outcome.err
+    )
+
+
+def test_what_compute_prints_of_a_data_set_is_judged(call: Call, files: Files) -> None:
+    path = files.folder / "ours.json"
+    path.write_text(call("compute", "--json").out)
+    assert call("verify", "--gradient", path).status == 0
+
+
 def test_a_pattern_that_the_shell_has_taken_is_told(run: Run) -> None:
     outcome = run("compute", "-W", "[[1]]", "-x", "a.parquet", "b.parquet")
     assert outcome.status == 2
@@ -309,7 +334,9 @@ def test_streams_need_names_of_their_own(run: Run, streams: list[str], tmp_path:
         (*streams, str(other), "-o", str(folder)): "would both be answered in a.ndjson",
         ("-", *streams, "-o", str(folder)): "standard input has none",
         (*streams, "-o", str(tmp_path)): "which is read; give it another name",
-        (*streams, "--workers", "2"): "-o FOLDER says where",
+        (*streams, "--workers", "2"): "in a file of its own, in a folder: give it with -o",
+        (*streams, "--workers", "2", "-o", str(tmp_path / "new")): "new is none; make it first",
+        (*streams, "--columns", "a"): "--columns is about a data set, and this is a stream of problems",
     }.items():
         outcome = run("compute", "--input-format", "ndjson", *arguments)
         assert outcome.status == 2 and sentence in outcome.err, outcome.err

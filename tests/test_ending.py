@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from conftest import ROOT, Shell
+from xegrad import bugs
 
 SEED = "sample_inputs/seed.json"
 
@@ -148,6 +150,19 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
     for (status, err), (meant, pattern) in zip(ends(what, "schema", "compute"), expected, strict=True):
         assert status == meant
         assert re.fullmatch(pattern, err)
+
+
+def test_the_script_itself_takes_no_place_of_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the name that it has for processes that are started by multiprocessing, too."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    module = ModuleType("random")
+    module.__file__ = str(tmp_path / "random.py")
+    for name, place in {"__main__": "", "__mp_main__": "", "random": module.__file__}.items():
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, module)
+            assert bugs.stray(ValueError()) == place
 
 
 @pytest.mark.imports

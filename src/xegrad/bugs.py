@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 BUG = 3  # the exit status
+SCRIPTS = "__main__", "__mp_main__"  # what was started, whose folder is where Python looks first
 
 
 def sentence(error: BaseException) -> str:
@@ -29,7 +30,7 @@ def stray(error: BaseException) -> str:
     folder = os.path.abspath(sys.path[0])  # noqa: PTH100
     if os.path.dirname(__file__) == f"{folder}{os.sep}xegrad":  # noqa: PTH120
         return ""
-    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name != "__main__"]
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in SCRIPTS]
     one: BaseException | None = error
     while one is not None:
         files += [one.filename] if isinstance(one, SyntaxError) else []

@@ -26,6 +26,7 @@ LITTLE = 2**28  # bytes that nobody is asked for
 TO_BEGIN = 160 * 2**20  # bytes of addresses that numpy, its BLAS and a small problem take
 FOR_THREADS = 2**32  # bytes of addresses, of which the threads of a BLAS may take a good part
 FREE = 2**24  # bytes that any file may take
+OF_PROCESS = 2**26  # bytes that numpy and little else take in one more process, of what is not shared
 
 
 # Of mallopt, in malloc.h of glibc.
@@ -125,6 +126,13 @@ def check_making(n_bytes: int) -> None:
         raise XegradError(refusal)
 
 
+def check_starting(n_processes: int) -> None:
+    """Raise XegradError where to start so many processes takes more than is allowed."""
+    what = f"{n_processes} processes take {{}} at least"
+    if refusal := _refusal(n_processes * OF_PROCESS, 0, what, "start fewer"):
+        raise XegradError(refusal)
+
+
 def check_reading(n_bytes: int, there: int = 0, whole: int = 0) -> None:
     """Raise InputError where reading a file takes more than is allowed; so much of it is in memory already.
 
@@ -134,6 +142,11 @@ def check_reading(n_bytes: int, there: int = 0, whole: int = 0) -> None:
     words = "to read it takes {}", "give less"
     if n_bytes > FREE and _refusal(n_bytes, there, *words):
         raise InputError(_refusal(max(n_bytes, whole), there, *words))
+
+
+def limit() -> int | None:
+    """The bytes that `max_memory` allows; None where it is not said."""
+    return _limit.get()
 
 
 def allowed() -> int:

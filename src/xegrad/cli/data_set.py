@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec.structs import replace
 
-from xegrad import progress
+from xegrad import memory, progress
 from xegrad.cli import places
 from xegrad.cli.choices import choice, option
 from xegrad.engines import ENGINES
@@ -77,15 +77,27 @@ class DataOptions(msgspec.Struct, frozen=True):
         UsageError
             An option of data sets without one.
         """
-        if request.rows:
-            return request.rows
-        text = request.values.get("x")
-        if given := [name for name in self.__struct_fields__ if getattr(self, name)]:
+        files, text = request.rows, request.values.get("x")
+        if not files and (given := self._given(*self.__struct_fields__)):
             if text is None:
-                option = given[0].replace("_", "-")
-                raise UsageError(f"--{option} is about a data set; give its files with -x")
-            return (text,)
-        return ()
+                raise UsageError(f"{given} is about a data set; give its files with -x")
+            files = (text,)
+        if files and request.input_format is not None:
+            raise UsageError(
+                "--input-format is of files read whole; of those of a data set the suffix says it"
+            )
+        if "-" in files:
+            raise UsageError("-x -: a data set is read from files, and not from standard input")
+        return files
+
+    def check_stream(self) -> None:
+        """Raise UsageError for an option of rows, which a stream of problems has not."""
+        if given := self._given("columns", "weight_column", "skip_bad"):
+            raise UsageError(f"{given} is about a data set, and this is a stream of problems")
+
+    def _given(self, *names: str) -> str:
+        """The first of these options that is given, or ""."""
+        return next((f"--{name.replace('_', '-')}" for name in names if getattr(self, name)), "")
 
     @contextmanager
     def opened(self) -> Iterator[Running]:
@@ -100,6 +112,10 @@ class DataOptions(msgspec.Struct, frozen=True):
                     "--workers starts processes here, and --scheduler uses those of a cluster; give one"
                 )
             name = "dask"
+        if self.scheduler is not None and memory.limit() is not None:
+            raise UsageError(
+                "--max-memory is of this machine; the workers of a scheduler have limits of their own"
+            )
         with ENGINES[name].opened(self.workers, self.scheduler) as running:
             yield running
 
@@ -127,7 +143,6 @@ def read(
 ) -> Asked:
     """The layer, and the files of its rows, with what is what in them, none of which is written over."""
     from xegrad import data_sets
-    from xegrad.problem import Layout
 
     if request.values.get("label") is not None or request.labels is not None:
         raise UsageError("the labels of a data set are a column of its files; --label-column names it")
@@ -144,7 +159,7 @@ def read(
     )
     places.check(data.paths, {"-o": output, "--save": save})
     if data.n_inputs != layer.n_inputs:
-        wrong = Layout().wrong_length(data.n_inputs, layer.n_inputs)
+        wrong = replace(parts.layout, is_batch=True).wrong_length(data.n_inputs, layer.n_inputs)
         raise InputError(f"{wrong}. x is {listed(data.inputs)}; --columns says what it is", "x")
     return Asked(data, replace(layer, classes=data.classes, input_names=_input_names(layer, data)), parts)
 

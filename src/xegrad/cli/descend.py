@@ -15,6 +15,7 @@ from xegrad.cli.output import OutputOptions
 from xegrad.cli.writing import writer
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
+from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
     from xegrad.cli.output import Destination
@@ -114,11 +115,16 @@ def command(
     with screen.watching():
         losses = downhill.exact_losses(descent, wanted)
     _write(descent, losses, rate, raw, destination)
-    return _status(descent)
+    return _status(descent, destination)
 
 
-def _status(descent: Descent) -> int:
+def _status(descent: Descent, destination: Destination) -> int:
+    """The exit status; a line says what ended it where the report, which says it too, is no text on the screen."""
     if descent.interrupted:
+        if destination.path is not None or destination.form != "table":
+            from xegrad.display import screen
+
+            screen.announce(f"interrupted after {count(descent.steps, 'step')}")
         return INTERRUPTED
     return DONE if descent.diverged_at is None else JUDGED_WRONG
 
@@ -144,7 +150,7 @@ def _of_data_set(
         return of_data_set(full_batch, all_rows.n_bad, facts)
 
     _write(descent, None, arguments["learning_rate"], asked.parts, destination, beside)
-    return _status(descent)
+    return _status(descent, destination)
 
 
 def _write(

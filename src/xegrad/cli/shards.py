@@ -16,6 +16,7 @@ from xegrad.cli.writing import writer
 from xegrad.errors import UsageError
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.naming import source_name
+from xegrad.vocabulary import count
 
 if TYPE_CHECKING:
     from xegrad.cli.data_set import DataOptions
@@ -55,14 +56,18 @@ def run(
     from xegrad.display import screen
 
     shards = Shards(command, _pairs(request.paths, output.file or ""), work, request.parts())
-    tally = Tally()
-    with screen.watching(), rows.opened() as engine:
-        several = engine.map(Shards.answer, shards, [(k, k + 1) for k in range(len(shards.pairs))])
-        for done, of_shard in enumerate(several, start=1):
-            tally.merge(of_shard)
-            progress.tell("files", done, len(shards.pairs))
-        retries = engine.facts.get("retries", 0)
-    again = f"; {retries} computed again, after a worker was lost" if retries else ""
+    tally, done, n_files = Tally(), 0, len(shards.pairs)
+    try:
+        with screen.watching(), rows.opened() as engine:
+            several = engine.map(Shards.answer, shards, [(k, k + 1) for k in range(n_files)])
+            for done, of_shard in enumerate(several, start=1):
+                tally.merge(of_shard)
+                progress.tell("files", done, n_files)
+            retries = engine.facts.get("retries", 0)
+    except KeyboardInterrupt:
+        screen.announce(f"interrupted: {done} of {count(n_files, 'file')} answered; {tally.summary(command)}")
+        raise
+    again = f"; {count(retries, 'file')} given to another worker" if retries else ""
     if tally.n_bad or not output.quiet:
         screen.announce(tally.summary(command) + again)
     return tally.status

@@ -63,12 +63,14 @@ def run(command: str, request: ProblemOptions, output: OutputOptions, work: Work
     if output.file is not None and Path(output.file).suffix.lower() in {*FORMS.values()} - {FORMS["json"]}:
         raise UsageError(f"-o {output.file}: {ndjson}; call it .ndjson")
     request.check_readers()
+    rows.check_stream()
     if output.file is not None and os.path.isdir(output.file):  # noqa: PTH112
         from xegrad.cli import shards
 
         return shards.run(command, request, output, work, rows)
     if rows.has_engine:
-        raise UsageError("an engine answers each stream in a file of its own: -o FOLDER says where")
+        where = "give it with -o" if output.file is None else f"{output.file} is none; make it first"
+        raise UsageError(f"an engine answers each stream in a file of its own, in a folder: {where}")
     tally, overrides = Tally(), request.parts()
     is_written = output.file is None  # a file is there when all of it is written
     try:

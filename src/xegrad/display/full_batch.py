@@ -46,7 +46,7 @@ def of_data_set(total: Total, facts: Mapping[str, Any]) -> Section:
         if "workers" in facts
         else f"by the engine {facts['engine']}"
     )
-    retries = f", {count(facts['retries'], 'task')} computed again" if facts.get("retries") else ""
+    retries = f", {count(facts['retries'], 'task')} given to another worker" if facts.get("retries") else ""
     bad = f" {total.n_bad:,} rows could not be read." if total.n_bad else ""
     computed = f"{total.n_rows:,} rows in {count(asked.n_blocks, 'block')} of {asked.rows_of_block:,}, {where}{retries}"
     return [Paragraph(f"{computed}.{bad} {files}.")]

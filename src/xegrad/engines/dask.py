@@ -19,23 +19,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
-from multiprocessing import resource_tracker
+from multiprocessing import active_children, resource_tracker
 from typing import Any
 from uuid import uuid4
 
 from xegrad import memory
 from xegrad.engines import Result, Run, Shared, fingerprint, n_processors
-from xegrad.errors import InputError, XegradError, one_line, shown
+from xegrad.errors import InputError, XegradError, shown
 from xegrad.vocabulary import count
 
 WAIT = 10  # seconds for a scheduler, and for its first worker
 STARTING = 120  # seconds for the processes of this machine, or for another worker where all are lost
 LOOK = 5  # seconds, after which it is asked whether there are workers
 TICK = 0.005  # seconds
+MOST_ENDED = 2  # times that a worker of this machine may end while it starts
 CLOSING = 1  # seconds
 KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
 TAKEN = 8  # results that come here at a time
 OF_MEMORY = "worker-restart-memory"  # events, which nannies write
+WORKER = "Dask Worker"  # begins the names of their processes
 QUIET = ("distributed", "tornado", "asyncio")  # their loggers: what is wrong is raised
 CONFIG = {
     "distributed.admin.large-graph-warning-threshold": "1TB",  # W may be large
@@ -51,6 +53,7 @@ class Dask:
 
     def __init__(self, client: Any, *, is_foreign: bool) -> None:
         self._client, self._is_foreign = client, is_foreign
+        self._address = client.scheduler.address
         self._name = f"xegrad-{uuid4().hex[:8]}"
         self._n_calls = 0
         self._fingerprint, self._memory = _checked(client)
@@ -166,7 +169,7 @@ class Dask:
         if isinstance(error, NoWorkerError):
             return f"no worker is left, and none has come for {error.timeout:g} s"
         if isinstance(error, CancelledError | CommClosedError):
-            return "the scheduler of Dask has gone, or has dropped the tasks"
+            return f"the scheduler at {self._address} has gone, or has dropped the tasks; start it again, and then this"
         return None
 
     def _had_no_memory(self, worker: str) -> bool:
@@ -220,17 +223,47 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
             client = Client(cluster or scheduler, timeout=WAIT, set_as_default=False)
         except OSError:
             raise XegradError(f"no scheduler of Dask answers at {scheduler}; {WAIT} s were waited") from None
-        except ValueError as error:
-            raise XegradError(f"--scheduler {scheduler} is no address: {one_line(str(error))}") from None
+        except TypeError:  # of what else an address of its kind needs
+            raise XegradError(
+                f"--scheduler {scheduler}: Dask has no certificates; its setting distributed.comm.tls takes them"
+            ) from None
+        except (ValueError, ImportError):
+            raise XegradError(
+                f"--scheduler {scheduler} is no address of a scheduler; one such as tcp://127.0.0.1:8786 is expected"
+            ) from None
         stack.callback(_close, client)
-        n_awaited, wait = (1, WAIT) if cluster is None else (len(cluster.worker_spec), STARTING)
-        try:
-            client.wait_for_workers(n_awaited, timeout=wait)
-        except TimeoutError:
-            where = "this machine" if scheduler is None else f"the scheduler at {scheduler}"
-            has = "no worker" if n_awaited == 1 else f"not {count(n_awaited, 'worker')}"
-            raise XegradError(f"{where} has {has}; {wait} s were waited") from None
+        if cluster is not None:
+            _wait_for_processes(cluster)
+        else:
+            try:
+                client.wait_for_workers(1, timeout=WAIT)
+            except TimeoutError:
+                raise XegradError(
+                    f"the scheduler at {scheduler} has no worker; {WAIT} s were waited: start one"
+                ) from None
         yield Dask(client, is_foreign=scheduler is not None)
+
+
+def _wait_for_processes(cluster: Any) -> None:
+    """Until all workers of this machine are there; one that ends as it starts is started again, a few times."""
+    from distributed.core import Status
+
+    n_workers, n_ended, end = len(cluster.worker_spec), 0, time.monotonic() + STARTING
+    while len(cluster.scheduler.workers) < n_workers:
+        ended = [name for name, nanny in cluster.workers.items() if nanny.status is Status.failed]
+        n_ended += len(ended)
+        if n_ended > MOST_ENDED * n_workers:
+            raise XegradError(
+                f"{count(n_ended, 'worker')} of this machine ended while starting; is there enough memory?"
+            )
+        if time.monotonic() > end:
+            started = f"{len(cluster.scheduler.workers)} of {count(n_workers, 'worker')}"
+            raise XegradError(f"{started} have started in {STARTING} s; take fewer workers")
+        for name in ended:
+            del cluster.workers[name]
+        if ended:
+            cluster.scale(n_workers)
+        time.sleep(TICK)
 
 
 @contextmanager
@@ -239,6 +272,9 @@ def _cluster(workers: int | None) -> Iterator[Any]:
     from dask import config
     from distributed import LocalCluster
 
+    n_workers = workers or n_processors()
+    memory.check_starting(n_workers)
+    limit, before = memory.limit(), active_children()
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="xegrad-")
         stack.callback(_remove, folder)
@@ -247,18 +283,20 @@ def _cluster(workers: int | None) -> Iterator[Any]:
             cluster = LocalCluster(
                 n_workers=0,
                 threads_per_worker=1,
+                memory_limit="auto" if limit is None else limit // n_workers,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL + 1,
                 preload=[__name__],
             )
         try:
-            cluster.scale(workers or n_processors())
+            cluster.scale(n_workers)
             yield cluster
         finally:
-            for nanny in cluster.workers.values():  # which would wait for their tasks
+            for nanny in cluster.workers.values():
                 nanny.auto_restart = False
-                with suppress(OSError, TypeError):
-                    os.kill(nanny.pid, signal.SIGKILL)
+            for process in active_children():
+                if process.name.startswith(WORKER) and process not in before:
+                    process.kill()  # it would wait for its task, and one that is stopped for ever
             _close(cluster)
             with suppress(Exception):  # else one that is closing looks for its folder at exit, and says so
                 scheduler: Any = cluster.scheduler
@@ -310,12 +348,15 @@ def _quiet() -> Iterator[None]:
 
 
 def _start_tracker() -> None:
-    """Python's tracker of what processes share: it lets threads that start it hear Ctrl-C, and warns as it ends."""
+    """Python's tracker of what processes share: it lets threads that start it hear Ctrl-C, warns as it ends, and ends
+    where a terminal does, before the processes that tell it of theirs."""
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         resource_tracker.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         if before is None:
             del os.environ["PYTHONWARNINGS"]
         else:
@@ -399,11 +440,22 @@ def _checked(client: Any) -> tuple[Mapping[str, Any], int]:
     Raises
     ------
     XegradError
-        Workers that differ, or that have not this version of xegrad.
+        Workers that differ, or that have not this version of xegrad; none where there were some.
     """
-    ours = fingerprint.fingerprint()["xegrad"]
+    from distributed.comm.core import CommClosedError
+
+    ours, end = fingerprint.fingerprint()["xegrad"], time.monotonic() + STARTING
+    answers: Mapping[str, Any] = {}
+    while not answers:  # those that have gone since they came may come again
+        if time.monotonic() > end:
+            raise XegradError(f"no worker is left, and none has come for {STARTING} s")
+        answers = {
+            address: answer
+            for address, answer in client.run(_of_worker, on_error="return").items()
+            if not isinstance(answer, CommClosedError)
+        }
     of_all, room = None, 0
-    for address, of_worker in sorted(client.run(_of_worker, on_error="return").items()):
+    for address, of_worker in sorted(answers.items()):
         if isinstance(of_worker, Exception):
             raise XegradError(f"the worker {address} cannot use xegrad {ours}: {of_worker}")
         its, limit = of_worker

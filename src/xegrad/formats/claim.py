@@ -187,7 +187,8 @@ def _arrays(data: bytes, name: str, key: str | None) -> tuple[dict[str, Any], st
 
 def _known(values: Mapping[str, Any], hint: str = "") -> Mapping[str, Any]:
     """The values, refused where one is neither read nor printed by xegrad beside those that are."""
-    skipped = {*results.ComputeResult.__struct_fields__, *results.ExplainResult.__struct_fields__}
+    printed_beside = results.ComputeResult, results.DataSetResult, results.ExplainResult
+    skipped = {field for result in printed_beside for field in result.__struct_fields__}
     for key in values:
         if key not in _READ and key not in skipped:
             known = f"what is read is {', '.join(_READ)}{hint}{nearest(key, _READ)}"
