@@ -37,6 +37,9 @@ from xegrad.cli.data_set import DataOptions
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.cli.tally import BAD_LINE, DONE_LINE
+from xegrad.data_sets import DataSet, in_files
+from xegrad.data_sets import formats as data_sets_formats
+from xegrad.errors import one_line
 from xegrad.formats import claim, ndjson
 from xegrad.formats.raw_problem import RawProblem
 from xegrad.formats.results import encode, verify_result
@@ -47,6 +50,11 @@ from xegrad.tolerance import tolerance_for
 MANY = 1000  # numbers, at most, of what is put beside a part that was read
 FEW = 4  # lines, at most, of a stream that is answered
 SMALL = 60  # numbers, at most, of a problem that is computed
+COLUMNS, N_CLASSES = (
+    ("label", "-1", "0", "a"),
+    3,
+)  # of rows: one has the labels, and another may have the weights
+BLOCKS = (3, 64)  # rows of each block in which rows are read
 
 PARTS = tuple(key for key, field in FIELDS.items() if field.options and field.kind in (ARRAY, LABELS))
 KEY = "a"  # of FILE:KEY
@@ -241,6 +249,41 @@ def check_data_set(data: bytes) -> None:
         check_written(whole, problem)
 
 
+def check_rows(entry: data_sets_formats.Format, data: bytes) -> None:
+    """A file of rows, with labels in one of its columns: those that can be read, in blocks of any size."""
+    which, body = _apart(data)
+    path = f"it{entry.suffixes[0]}"
+    Path(path).write_bytes(body)
+    weight = COLUMNS[which // 4 % 4] if which >= 64 else None
+    found = held(lambda: in_files([path], COLUMNS[which % 4], N_CLASSES, weight_column=weight))
+    if found is None or found.n_inputs * found.n_rows > MANY * SMALL:
+        return
+    several = [held(partial(_rows, found, n_rows)) for n_rows in BLOCKS]
+    if any(one != several[0] for one in several):
+        raise Broken(f"blocks of {BLOCKS} rows hold {several}")
+
+
+def _rows(data: DataSet, n_rows: int) -> tuple[bytes, ...]:
+    """All rows of blocks of so many, as bytes, and how many could not be read."""
+    blocks = [*data.blocks(0, -(-data.n_rows // n_rows), n_rows)]
+    n_bad = sum(block.n_bad for block in blocks)
+    inputs = np.concatenate([block.inputs for block in blocks])
+    labels = np.concatenate([block.labels for block in blocks])
+    weights = np.concatenate(
+        [block.weights for block in blocks if block.weights is not None] or [np.empty(0)]
+    )
+    if len(labels) + n_bad != data.n_rows or inputs.shape != (len(labels), data.n_inputs):
+        raise Broken(f"{data.n_rows} rows: {len(labels)} are read and {n_bad} bad")
+    if not (np.isfinite(inputs).all() and np.isfinite(weights).all() and (weights >= 0).all()):
+        raise Broken("a row that is read has a number that is not finite, or a weight below 0")
+    if not ((labels >= 0) & (labels < N_CLASSES)).all():
+        raise Broken(f"labels {labels} of {N_CLASSES} classes")
+    for block in blocks:
+        for told in block.bad:
+            check_message(one_line(told))
+    return inputs.tobytes(), labels.tobytes(), weights.tobytes(), b"%d" % n_bad
+
+
 def _parts(request: ProblemOptions) -> RawProblem | None:
     """What options give of a problem, or None where they are refused."""
     parts: list[RawProblem] = []
@@ -325,6 +368,12 @@ READERS: Mapping[str, Reader] = {
     **{entry.name: Reader(partial(check_file, entry), entry.name) for entry in formats.FORMATS.values()},
     "ndjson": Reader(check_stream, "json", most=70),
     "data-set": Reader(check_data_set, "csv"),
+    **{
+        f"rows-{entry.module}": Reader(
+            partial(check_rows, entry), "json" if entry.module == "ndjson" else entry.module, most=100
+        )
+        for entry in data_sets_formats.FORMATS.values()
+    },
     "claim": Reader(check_claim, "claim", most=120),
     "value": Reader(check_value, "claim"),
     "option": Reader(check_option, "option", seconds=20.0, most=8),

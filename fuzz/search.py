@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parent.resolve().parent / "src"
 ADDRESSES = 3 * 2**30  # bytes: who asks for more gets a MemoryError, which is found
 
 # What the search is led by: the code that reads, here and below it.  The rest would only be slower.
-READ_BY = ("formats", "cli.inputs", "problem", "targets", "arrays", "claim", "naming")
+READ_BY = ("formats", "data_sets", "cli.inputs", "problem", "targets", "arrays", "claim", "naming")
 files = (path.relative_to(SOURCE).with_suffix("") for path in SOURCE.rglob("*.py"))
 modules = {".".join(path.parts).removesuffix(".__init__") for path in files} - {"xegrad.__main__"}
 others = {name for name in modules if not name.removeprefix("xegrad.").startswith(READ_BY)}

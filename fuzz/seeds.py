@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import checks
 from xegrad.formats import FORMATS, by_suffix
@@ -45,6 +48,10 @@ def of(reader: str) -> Iterator[bytes]:
     elif reader == "data-set":
         yield b"1" + b"\n".join((SAMPLES / "iris.csv").read_bytes().splitlines()[::30])
         yield b"0label,a,b\n0,1,2\n1,3,4\n"
+    elif reader.startswith("rows-"):
+        yield from (bytes([which]) + _rows(reader) for which in (0, 64 + 4 * 3))
+        if reader == "rows-npy":
+            yield from (bytes([which]) + _npy() for which in (1, 2, 64 + 4 * 1 + 2))
     else:
         for path in sorted(SAMPLES.iterdir()):
             if by_suffix(path) is FORMATS[reader] and path.stat().st_size < 4000:
@@ -60,6 +67,27 @@ def of(reader: str) -> Iterator[bytes]:
                 b"%c" % which + (b"[[1, 2], [3, 4]]" if kind == "json" else b"1,2\n3,4\n")
                 for which in range(49, 54)
             )
+
+
+def _rows(reader: str) -> bytes:
+    """Five rows of two inputs, a label and a weight."""
+    columns = {
+        "x": [1.5, -2.0, 3.0, 0.25, 0.0],
+        "b": [1, 2, 3, 4, 5],
+        "label": [0, 2, 1, 1, 0],
+        "a": [1.0] * 5,
+    }
+    rows = [*zip(*columns.values(), strict=True)]
+    out = io.BytesIO()
+    if reader == "rows-parquet":
+        pq.write_table(pa.table(columns), out, row_group_size=3, write_page_checksum=False)
+    elif reader == "rows-npy":
+        np.save(out, np.array(rows, [("x", "f8"), ("b", "i8"), ("label", "i8"), ("a", "f4")]))
+    elif reader == "rows-csv":
+        out.write("\n".join(",".join(map(str, row)) for row in [tuple(columns), *rows]).encode())
+    else:
+        out.write("\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in rows).encode())
+    return out.getvalue()
 
 
 def _npy() -> bytes:

@@ -17,10 +17,12 @@ from conftest import ROOT, Outcome, Run, problem_json
 from xegrad import InputError, Problem, Targets, assert_gradient, compute, explain
 from xegrad.cli import COMMANDS, app
 from xegrad.cli.output import FORMS
+from xegrad.data_sets.formats import type_of
 from xegrad.display import screen
 from xegrad.errors import LONGEST_MESSAGE, listed, one_line
 from xegrad.formats import FORMATS
 from xegrad.inert import cells, cut, from_cell, in_cell, inert, without_hidden
+from xegrad.naming import INDEX
 from xegrad.problem_spec import CLAIMS, FIELDS
 
 # OSC 52 (which sets the clipboard), C1, DEL, bidi, a joiner, a separator, a tag, a selector, markup, a formula.
@@ -92,6 +94,19 @@ def test_a_name_is_cut_at_a_column_and_never_within_a_number() -> None:
     assert cut("cat 3.25e-7", 8) == "cat…"
     assert cut("a 1.5e-300 b", 9) == cut("a 1.5e+300 b", 6) == "a…"
     assert cut("apple pie", 6) == "apple…"
+
+
+def test_long_texts_of_digits_are_looked_at_once() -> None:
+    """Else each of these would take minutes."""
+    digits = 200_000 * "0"
+    assert in_cell(f"+{digits}x") == f"'+{digits}x"
+    assert in_cell(f"-{digits}") == f"-{digits}"
+    assert INDEX.fullmatch(f"{digits}x") is None
+    assert type_of(f"{digits}x") == "text"
+    for name in ("12", "-0012", "+0", "000"):
+        match = INDEX.fullmatch(name)
+        assert match is not None and int(match[1] + match[2]) == int(name)
+        assert match[2] == str(abs(int(name)))
     assert cut("cat", 3) == "cat"
 
 

@@ -20,7 +20,7 @@ _NUMBER_AT_END = r"[-+.,]*(?:\d[\d.,]*(?:[eE][-+]?\d*)?)?[-+.,]*$"
 
 # Of a cell of CSV: what a spreadsheet computes unless it is a number, what `in_cell` has written, and how it escapes.
 # Patterns are compiled where they are used: most runs use none.
-_FORMULA = r"[=@\t\r]|[+\-](?!\d*\.?\d+(?:[eE][+-]?\d+)?$)"
+_FORMULA = r"[=@\t\r]|[+\-](?!(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?$)"
 _MARKED = r"'(?:'*[=+\-@]|.*\\(?:u[0-9a-f]{4}|[\\nrt]))"
 _ESCAPED = r"\\(?:u([0-9a-f]{4})|[\\nrt])"
 

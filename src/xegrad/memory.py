@@ -259,7 +259,7 @@ def _text(path: str) -> str:
 
 def _bytes(text: str) -> int:
     """2GiB, 500 MB, or a number of bytes."""
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    match = re.fullmatch(r"\s*+([0-9]++(?:\.[0-9]*+)?)\s*+([kmgt]i?)?b?\s*+", text.lower())
     if match is None:
         raise InputError(f"{shown(text)} is no size of memory; one such as 2GiB or 500MB is expected")
     return int(min(float(match[1]) * UNITS[match[2] or ""], 2.0**63))
