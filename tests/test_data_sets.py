@@ -693,3 +693,12 @@ def test_of_many_columns_their_values_are_held_and_no_dictionary(
         assert block.inputs.tobytes() == X[64 * k : 64 * k + 64].tobytes()
     # Before version 25, Arrow asks for eight times what a tensor takes, and touches an eighth of it.
     assert X.nbytes <= max(held) < X.nbytes + 9 * X[:64].nbytes
+
+
+@pytest.mark.parametrize("weight", [None, "0"])
+def test_a_nan_that_signals_is_told_without_a_warning(weight: str | None, tmp_path: Path) -> None:
+    table = np.array([[1, 0.5, 0], [2, 1.5, 1]], np.float32)
+    table.view(np.uint32)[0, 0] = 0x7F800001
+    np.save(tmp_path / "a.npy", table)
+    rows = read(data_sets.in_files([str(tmp_path)], "-1", 3, weight_column=weight))
+    assert (rows.n_bad, rows.labels.tolist()) == (1, [1])

@@ -35,28 +35,37 @@ def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label
     """Row groups, by batches."""
     pa, parquet = imported("Parquet"), _opened(file)
     names, size = [*numbers, label], rows_of_batch(len(numbers))
-    groups = [piece.start for piece in pieces]
-    if any(_is_smaller_whole(parquet.metadata.row_group(group), names, _buffer(file)) for group in groups):
+    if any(_is_smaller_whole(pa, parquet, piece.start, names, _buffer(file)) for piece in pieces):
         for piece in pieces:
             whole = _whole(pa, parquet, piece, names)
             for start in range(0, piece.n_rows, size):
                 yield batch(pa, whole.slice(start, size), numbers, label)
             del whole  # before the next
         return
+    groups = [piece.start for piece in pieces]
     for some in parquet.iter_batches(size, groups, names, use_threads=False):
         yield batch(pa, some, numbers, label)
 
 
-def _is_smaller_whole(group: Any, names: Sequence[str], buffer: int) -> bool:
+def _is_smaller_whole(pa: Any, parquet: Any, index: int, names: Sequence[str], buffer: int) -> bool:
     """Whether to read a row group row by row holds much, and more than all of its values: of each column a buffer, and
-    its dictionary, packed and unpacked, which may have each of its values."""
-    held, asked = 0, {*names}
-    for column in map(group.column, range(group.num_columns)):
-        if column.path_in_schema in asked:
-            held += min(buffer, column.total_compressed_size)
-            if column.has_dictionary_page:
-                held += 2 * (column.data_page_offset - column.dictionary_page_offset)
-    return held > max(MUCH, 8 * group.num_rows * len(names))
+    its dictionary, packed and unpacked, which may have each of its values.
+
+    What is held is measured, at the first row of a few columns at a time: the metadata of a column would say it, and
+    where they are broken, to ask for them ends the process.
+    """
+    group = parquet.metadata.row_group(index)
+    allowed = max(MUCH, 8 * group.num_rows * len(names))
+    if len(names) * buffer + 2 * group.total_byte_size <= allowed:
+        return False
+    pool, held = pa.default_memory_pool(), 0
+    for start in range(0, len(names), FEW):
+        before = pool.bytes_allocated()
+        rows = parquet.iter_batches(1, [index], names[start : start + FEW], use_threads=False)
+        next(rows, None)
+        held += pool.bytes_allocated() - before
+        del rows  # and what it holds
+    return held > allowed
 
 
 def _whole(pa: Any, parquet: Any, piece: Piece, names: Sequence[str]) -> Any:

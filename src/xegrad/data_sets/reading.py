@@ -110,6 +110,7 @@ class _Block:
         """The rows that are still to come."""
         return len(self._labels) - self._n
 
+    @np.errstate(invalid="ignore")  # of NaN that signal, as bytes may be
     def take(
         self,
         file: File,
