@@ -31,7 +31,7 @@ HERE = Path(__file__).parent.resolve()
 FOUND, SEEN = HERE / "found", HERE / "seen"
 EXECUTIONS = 10_000_000
 # Bytes, MB, and seconds of the clock, which others may use: those of the processor are in checks.READERS.
-LIMITS = ("-max_len=6000", "-len_control=0", "-rss_limit_mb=1024", "-timeout=300")
+LIMITS = ("-max_len=6000", "-len_control=0", "-rss_limit_mb=3000", "-timeout=300")
 
 
 def search(reader: str, minutes: float) -> None:

@@ -27,8 +27,10 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
     parquet = _opened(file)
     metadata = parquet.metadata
     columns = [(field.name, type_name(imported("Parquet"), field.type)) for field in parquet.schema_arrow]
-    n_groups = metadata.num_row_groups
-    return columns, [Piece(k, k + 1, metadata.row_group(k).num_rows) for k in range(n_groups)]
+    n_rows = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+    if min(n_rows, default=0) < 0:
+        raise InputError(f"is broken: it says that a row group has {min(n_rows)} rows")
+    return columns, [Piece(k, k + 1, n) for k, n in enumerate(n_rows)]
 
 
 def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
