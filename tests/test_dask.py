@@ -25,7 +25,7 @@ import cloudpickle
 from conftest import Run
 from xegrad import max_memory
 from xegrad.data_sets import Rows, in_files, in_memory
-from xegrad.engines import ENGINES, Running, dask
+from xegrad.engines import ENGINES, Running, dask, workers
 from xegrad.errors import InputError, XegradError
 from xegrad.full_batch import FullBatch, Total, layer, total
 
@@ -441,8 +441,8 @@ def test_a_worker_that_ends_as_it_starts_is_started_again(
 
 
 def test_workers_that_all_end_as_they_start_are_told(starting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dask.MOST_ENDED == 2
-    monkeypatch.setattr(dask, "MOST_ENDED", 0)
+    assert workers.MOST_ENDED == 2
+    monkeypatch.setattr(workers, "MOST_ENDED", 0)
     starting(lambda pid: os.kill(pid, signal.SIGKILL))
     told = "^1 worker of this machine ended while starting; is there enough memory"
     with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(1):

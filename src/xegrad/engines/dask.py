@@ -8,36 +8,27 @@ and a worker that has none can say so.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import shutil
-import signal
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
-from multiprocessing import active_children, resource_tracker
 from typing import Any
 from uuid import uuid4
 
-from xegrad import memory
-from xegrad.engines import Result, Run, Shared, fingerprint, n_processors
+from xegrad.engines import Result, Run, Shared, fingerprint
+from xegrad.engines.workers import close, local_cluster, wait_for
 from xegrad.errors import InputError, XegradError, shown
-from xegrad.vocabulary import count
 
 WAIT = 10  # seconds for a scheduler, and for its first worker
-STARTING = 120  # seconds for the processes of this machine, or for another worker where all are lost
+STARTING = 120  # seconds for another worker where all are lost
 LOOK = 5  # seconds, after which it is asked whether there are workers
 TICK = 0.005  # seconds
-MOST_ENDED = 2  # times that a worker of this machine may end while it starts
-CLOSING = 1  # seconds
 KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
 TAKEN = 8  # results that come here at a time
 OF_MEMORY = "worker-restart-memory"  # events, which nannies write
-WORKER = "Dask Worker"  # begins the names of their processes
 QUIET = ("distributed", "tornado", "asyncio")  # their loggers: what is wrong is raised
 CONFIG = {
     "distributed.admin.large-graph-warning-threshold": "1TB",  # W may be large
@@ -218,7 +209,7 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(CONFIG))
         stack.enter_context(_quiet())
-        cluster = stack.enter_context(_cluster(workers)) if scheduler is None else None
+        cluster = stack.enter_context(local_cluster(workers)) if scheduler is None else None
         try:
             client = Client(cluster or scheduler, timeout=WAIT, set_as_default=False)
         except OSError:
@@ -231,9 +222,9 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
             raise XegradError(
                 f"--scheduler {scheduler} is no address of a scheduler; one such as tcp://127.0.0.1:8786 is expected"
             ) from None
-        stack.callback(_close, client)
+        stack.callback(close, client)
         if cluster is not None:
-            _wait_for_processes(cluster)
+            wait_for(cluster)
         else:
             try:
                 client.wait_for_workers(1, timeout=WAIT)
@@ -242,93 +233,6 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
                     f"the scheduler at {scheduler} has no worker; {WAIT} s were waited: start one"
                 ) from None
         yield Dask(client, is_foreign=scheduler is not None)
-
-
-def _wait_for_processes(cluster: Any) -> None:
-    """Until all workers of this machine are there; one that ends as it starts is started again, a few times."""
-    from distributed.core import Status
-
-    n_workers, n_ended, end = len(cluster.worker_spec), 0, time.monotonic() + STARTING
-    while len(cluster.scheduler.workers) < n_workers:
-        ended = [name for name, nanny in cluster.workers.items() if nanny.status is Status.failed]
-        n_ended += len(ended)
-        if n_ended > MOST_ENDED * n_workers:
-            raise XegradError(
-                f"{count(n_ended, 'worker')} of this machine ended while starting; is there enough memory?"
-            )
-        if time.monotonic() > end:
-            started = f"{len(cluster.scheduler.workers)} of {count(n_workers, 'worker')}"
-            raise XegradError(f"{started} have started in {STARTING} s; take fewer workers")
-        for name in ended:
-            del cluster.workers[name]
-        if ended:
-            cluster.scale(n_workers)
-        time.sleep(TICK)
-
-
-@contextmanager
-def _cluster(workers: int | None) -> Iterator[Any]:
-    """Processes of this machine with one thread each, which leave nothing behind; work in hand ends with the block."""
-    from dask import config
-    from distributed import LocalCluster
-
-    n_workers = workers or n_processors()
-    memory.check_starting(n_workers)
-    limit, before = memory.limit(), active_children()
-    with ExitStack() as stack:
-        folder = tempfile.mkdtemp(prefix="xegrad-")
-        stack.callback(_remove, folder)
-        stack.enter_context(config.set({"temporary-directory": folder}))
-        with _uninterrupted():
-            cluster = LocalCluster(
-                n_workers=0,
-                threads_per_worker=1,
-                memory_limit="auto" if limit is None else limit // n_workers,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL + 1,
-                preload=[__name__],
-            )
-        try:
-            cluster.scale(n_workers)
-            yield cluster
-        finally:
-            for nanny in cluster.workers.values():
-                nanny.auto_restart = False
-            for process in active_children():
-                if process.name.startswith(WORKER) and process not in before:
-                    process.kill()  # it would wait for its task, and one that is stopped for ever
-            _close(cluster)
-            with suppress(Exception):  # else one that is closing looks for its folder at exit, and says so
-                scheduler: Any = cluster.scheduler
-                scheduler._workdir.release()
-
-
-def _remove(folder: str) -> None:
-    """Remove a folder in which processes that end may still write."""
-    end = time.monotonic() + CLOSING
-    while os.path.isdir(folder) and time.monotonic() < end:  # noqa: PTH112
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(0.05)
-
-
-def dask_setup(worker: Any) -> None:
-    """What Dask calls in each worker of `_cluster`, which keeps the pages that a block frees for the next one."""
-    memory.keep_pages()
-    logging.disable()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Threads that are started within the block, and processes of theirs, hear no Ctrl-C: it is for the client."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    _start_tracker()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -345,28 +249,6 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in levels.items():
                 logger.setLevel(level)
-
-
-def _start_tracker() -> None:
-    """Python's tracker of what processes share: it lets threads that start it hear Ctrl-C, warns as it ends, and ends
-    where a terminal does, before the processes that tell it of theirs."""
-    before = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = "ignore"
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before
-
-
-def _close(what: Any) -> None:
-    """Close a client or a cluster, whatever has happened to it."""
-    with suppress(Exception):
-        what.close(timeout=CLOSING)
 
 
 class _RefusedError(Exception):
