@@ -14,6 +14,7 @@ from jsonschema import validate
 
 from conftest import Outcome, Run, one_line
 from xegrad import Problem, Targets
+from xegrad.cli import stream
 from xegrad.methods import METHODS
 
 pytest.importorskip("threadpoolctl")
@@ -316,6 +317,29 @@ def test_streams_are_answered_into_a_folder(run: Run, streams: list[str], tmp_pa
     assert {path.name for path in folder.iterdir()} == STREAMS.keys()
     together = b"".join((folder / name).read_bytes() for name in STREAMS)
     assert together.decode() == run("compute", *streams).out
+
+
+def test_an_interruption_says_how_many_streams_are_answered(
+    run: Run,
+    streams: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    in_order = stream.in_order
+
+    def interrupted(command: str, path: str, *arguments: Any, **options: Any) -> Any:
+        if path == streams[1]:
+            raise KeyboardInterrupt
+        return in_order(command, path, *arguments, **options)
+
+    monkeypatch.setattr(stream, "in_order", interrupted)
+    (folder := tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run("compute", *streams, "-o", folder)
+    said = capfdbinary.readouterr().err
+    assert said == b"xegrad: interrupted: 1 of 2 files answered; 3 lines: 3 done, 0 bad\n"
+    assert [path.name for path in folder.iterdir()] == ["a.ndjson"]
 
 
 def test_a_stream_that_cannot_be_read_leaves_no_answer(run: Run, streams: list[str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import truth
 from conftest import Run
@@ -234,6 +235,21 @@ def test_rounding_at_the_bottom_is_no_divergence() -> None:
     )
     there = descend(problem, steps=500).end
     assert descend(there, steps=200, learning_rate=0.1).diverged_at is None
+
+
+def test_an_interrupted_descent_says_so_where_its_report_is_no_text(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Descent:
+        return replace(descend(*arguments, **options), interrupted=True)
+
+    monkeypatch.setattr("xegrad.descent.descend", interrupted)
+    command = ("descend", "sample_inputs/seed.json", "--steps", "2")
+    outcome = run(*command)
+    assert (outcome.status, outcome.err) == (130, "") and "interrupted: after 2 steps" in outcome.out
+    for options in (["--json"], ["-o", tmp_path / "report.txt"]):
+        outcome = run(*command, *map(str, options))
+        assert (outcome.status, outcome.err) == (130, "xegrad: interrupted after 2 steps\n")
 
 
 def test_an_interrupted_descent_returns_the_steps_that_were_taken() -> None:
