@@ -76,6 +76,10 @@ def test_blocks_of_one_example_are_reported_as_they_are_done(monkeypatch: pytest
     with progress.watched_by(lambda *step: heard.append(step)):
         METHODS["chain"].evaluate(PROBLEM)
     assert heard == [("chain", 1, 3), ("chain", 2, 3), ("chain", 3, 3)]
+    monkeypatch.setattr(chain, "MEMORY_BUDGET", 8 * 3 * 2 * 2)
+    with progress.watched_by(lambda *step: heard.append(step)):
+        METHODS["chain"].evaluate(PROBLEM)
+    assert heard[3:] == [("chain", 1, 2), ("chain", 2, 2)]
 
 
 def test_a_large_problem_stays_within_the_memory_budget() -> None:

@@ -191,3 +191,23 @@ def test_certain_rounding_reaches_as_far_as_9_10_says() -> None:
 def test_what_is_certain_is_more_than_what_may_have_underflowed() -> None:
     values = 2.0**-960 * np.array([1.0, 1 + 2.0**-50, -1.0, -(1 + 2.0**-50)])
     assert dw.nearest(values, np.zeros(4), np.zeros(4))[1].tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "class_weights", "off"),
+    [
+        (0.0, None, 0),
+        (0.0, [1.0, 3.0], dw.PRODUCT),
+        (0.1, None, dw.QUOTIENT + dw.PRODUCT + dw.ADDITION),
+        (0.1, [1.0, 3.0], dw.QUOTIENT + 2 * dw.PRODUCT + dw.ADDITION),
+    ],
+)
+def test_targets_are_off_by_what_they_are_made_of(
+    smoothing: float, class_weights: list[float] | None, off: float
+) -> None:
+    """As (9.31) counts: a quotient, a product and a sum for smoothing, a product for weights."""
+    options: Any = {"label_smoothing": smoothing, "class_weights": class_weights}
+    targets = Targets(soft=[[0.25, 0.75]], **options)
+    assert TargetWords(Problem(np.ones((2, 2)), np.ones((1, 2)), targets)).off_dense == pytest.approx(
+        off, rel=1e-12
+    )

@@ -45,7 +45,7 @@ NOT_LISTED: dict[str, set[str]] = {
         "tally",
         "writing",
     },
-    "engines": {"fingerprint"},
+    "engines": {"fingerprint", "workers"},
     "data_sets": {"arrow", "formats", "labels", "lines", "listing", "reading", "sources"},
 }
 
