@@ -190,7 +190,7 @@ def test_python_itself_says_nothing_on_standard_error() -> None:
 def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) -> None:
     """An OpenBLAS that gets too few ends the process by itself, with status 1 and a line of its own; an import of
     Python 3.11 that gets none may go on for ever."""
-    for limit in (*range(20_000, 48_000, 4_000), 100_000, 170_000):
+    for limit in (*range(30_000, 48_000, 4_000), 100_000, 170_000):
         outcome = shell(f"ulimit -v {limit}; xegrad compute {SEED}")
         assert (outcome.status, outcome.out) == (2, "")
         said = "this process may have .* of addresses, too few for numpy; raise ulimit -v"

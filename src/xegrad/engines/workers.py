@@ -106,12 +106,13 @@ def _remove(folder: str) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Threads that are started within the block, and processes of theirs, hear no Ctrl-C: it is for the client."""
+    """Threads that are started within the block, and processes of theirs, hear neither Ctrl-C nor that the terminal has
+    ended, which are for the client: a worker that ends by itself would be started again meanwhile."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     _start_tracker()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
