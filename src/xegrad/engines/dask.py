@@ -209,19 +209,15 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(CONFIG))
         stack.enter_context(_quiet())
+        if scheduler is not None:
+            _check_address(scheduler)
         cluster = stack.enter_context(local_cluster(workers)) if scheduler is None else None
         try:
             client = Client(cluster or scheduler, timeout=WAIT, set_as_default=False)
         except OSError:
             raise XegradError(f"no scheduler of Dask answers at {scheduler}; {WAIT} s were waited") from None
-        except TypeError:  # of what else an address of its kind needs
-            raise XegradError(
-                f"--scheduler {scheduler}: Dask has no certificates; its setting distributed.comm.tls takes them"
-            ) from None
-        except (ValueError, ImportError):
-            raise XegradError(
-                f"--scheduler {scheduler} is no address of a scheduler; one such as tcp://127.0.0.1:8786 is expected"
-            ) from None
+        except (ValueError, TypeError):
+            raise XegradError(_no_address(scheduler)) from None
         stack.callback(close, client)
         if cluster is not None:
             wait_for(cluster)
@@ -233,6 +229,31 @@ def opened(workers: int | None = None, scheduler: str | None = None) -> Iterator
                     f"the scheduler at {scheduler} has no worker; {WAIT} s were waited: start one"
                 ) from None
         yield Dask(client, is_foreign=scheduler is not None)
+
+
+def _check_address(scheduler: str) -> None:
+    """Raise XegradError where no client can be made: one that fails while it is made is closed by nobody."""
+    from dask import config
+    from distributed.comm.addressing import parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        scheme, _ = parse_address(scheduler)
+        get_backend(scheme)
+    except (ValueError, ImportError):
+        raise XegradError(_no_address(scheduler)) from None
+    if scheme == "inproc":  # of one process
+        raise XegradError(_no_address(scheduler))
+    if scheme in ("tls", "wss") and config.get("distributed.comm.tls.ca-file") is None:
+        raise XegradError(
+            f"--scheduler {scheduler}: Dask has no certificates; its setting distributed.comm.tls takes them"
+        )
+
+
+def _no_address(scheduler: str | None) -> str:
+    return (
+        f"--scheduler {scheduler} is no address of a scheduler; one such as tcp://127.0.0.1:8786 is expected"
+    )
 
 
 @contextmanager
