@@ -15,6 +15,7 @@ from jsonschema import validate
 from conftest import Outcome, Run, one_line
 from xegrad import Problem, Targets
 from xegrad.cli import stream
+from xegrad.display.full_batch import _rows
 from xegrad.methods import METHODS
 
 pytest.importorskip("threadpoolctl")
@@ -92,6 +93,7 @@ def test_the_table_says_what_was_read_and_how(call: Call) -> None:
     text = one_line(call("compute"))
     assert f"mean over {N_ROWS} rows." in text
     assert f"{N_ROWS} rows in 1 block of 65,536, by the engine local. 3 files, from" in text
+    assert _rows(1) == "1 row" and _rows(0) == "0 rows" and _rows(1_000_000) == "1,000,000 rows"
     assert "W 4 inputs x 3 classes" in text and "dL/db" in text and ">" not in text
 
 

@@ -341,6 +341,16 @@ def test_a_number_that_all_entries_are_multiplied_with_is_named(
         assert ("named" in explanation.parameters) == bool(name)
 
 
+def test_no_weights_are_named_where_there_are_none(random: np.random.Generator) -> None:
+    data = Data(random, (3000, 4, 3), ignore_index=1)
+    n_kept = int((data.y != 1).sum())
+    claimed = {"W": data.X.T @ data.residual("float64") * n_kept / 3000}
+    verification = verdict.verify(whole(data.asked("float64")), Claim(claimed), Tolerance())
+    [explanation] = verification.diagnoses["weights"].explanations
+    named = f"the mean over all rows (3000) in place of kept rows ({n_kept})"
+    assert explanation.parameters["named"] == named
+
+
 def test_what_no_number_makes_right_has_no_name(random: np.random.Generator) -> None:
     data = Data(random, (3000, 4, 3))
     summed, right = whole(data.asked("float64")), data.X.T @ data.residual("float64")

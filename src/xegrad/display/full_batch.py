@@ -47,9 +47,14 @@ def of_data_set(total: Total, facts: Mapping[str, Any]) -> Section:
         else f"by the engine {facts['engine']}"
     )
     retries = f", {count(facts['retries'], 'task')} given to another worker" if facts.get("retries") else ""
-    bad = f" {total.n_bad:,} rows could not be read." if total.n_bad else ""
-    computed = f"{total.n_rows:,} rows in {count(asked.n_blocks, 'block')} of {asked.rows_of_block:,}, {where}{retries}"
+    bad = f" {_rows(total.n_bad)} could not be read." if total.n_bad else ""
+    computed = f"{_rows(total.n_rows)} in {count(asked.n_blocks, 'block')} of {asked.rows_of_block:,}, {where}{retries}"
     return [Paragraph(f"{computed}.{bad} {files}.")]
+
+
+def _rows(n_rows: int) -> str:
+    """1 row, 1,000,000 rows."""
+    return f"{n_rows:,} row{'s' * (n_rows != 1)}"
 
 
 def _divided(total: Total) -> str:
@@ -58,10 +63,8 @@ def _divided(total: Total) -> str:
     kind = "mean" if targets.reduction == "mean" else "sum"
     ignored = total.n_rows - total.n_kept
     rows = (
-        f"{total.n_kept:,} of {total.n_rows:,} rows ({ignored:,} ignored)"
-        if ignored
-        else f"{total.n_rows:,} rows"
+        f"{total.n_kept:,} of {_rows(total.n_rows)} ({ignored:,} ignored)" if ignored else _rows(total.n_rows)
     )
-    has_weights = total.asked.data.has_weights or targets.class_weights is not None
-    weights = f", weights sum to {total.divisor:g}" if has_weights and kind == "mean" else ""
+    is_weighted_mean = total.asked.is_weighted and kind == "mean"
+    weights = f", weights sum to {total.divisor:g}" if is_weighted_mean else ""
     return f"{kind} over {rows}{weights}"

@@ -182,7 +182,12 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def off_targets(self, arithmetic: Arithmetic) -> float:
         """Which part of itself each Q is off in an arithmetic."""
-        return bound.off_targets(self.layer, arithmetic, self.data.n_rows, has_weights=self.data.has_weights)
+        return bound.off_targets(self.layer, arithmetic, self.data.n_rows, is_weighted=self.is_weighted)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows count by weights of their own, or of their classes."""
+        return self.data.has_weights or self.layer.targets.class_weights is not None
 
     def _is_kept(self, rows: Rows) -> Any:
         ignored = self.layer.targets.ignore_index

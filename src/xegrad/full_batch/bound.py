@@ -40,14 +40,13 @@ OF_EXP = 8  # u: what exp is off at most (4.10), and log
 SIZE, MOVED, FACTORS, OFF = "size of ", "move of ", "factors of ", "error of "
 
 
-def off_targets(problem: Problem, arithmetic: Arithmetic, n_rows: int, *, has_weights: bool) -> float:
+def off_targets(problem: Problem, arithmetic: Arithmetic, n_rows: int, *, is_weighted: bool) -> float:
     """k: which part of itself each Q is off, in a batch of so many rows whose mean may be taken.
 
     A label has no rounding; its mean has one, smoothing five, a weight two, and the sum of all weights, by which the
     mean of weights divides, as many as there are rows.  Below float64 1 - eps loses what eps lost.
     """
     targets = problem.targets
-    is_weighted = has_weights or targets.class_weights is not None
     n = 2 + 5 * bool(targets.label_smoothing) + 3 * is_weighted
     if is_weighted and targets.reduction == "mean":
         n += arithmetic.terms(n_rows)

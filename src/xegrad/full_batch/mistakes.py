@@ -50,7 +50,8 @@ def diagnosed(total: Total, judgement: Judgement) -> Diagnosis:
     if not least <= -1 <= most:
         sign, prefix = (1, "") if least > 0 else (-1, "-")
         counts = {"all rows": float(total.n_rows), "kept rows": float(total.n_kept)}
-        counts |= {"the sum of weights": total.of_mean}
+        if total.asked.is_weighted:
+            counts["the sum of weights"] = total.of_mean
         factors = factors_by_name(total.asked.layer, counts, total.of_mean, right)
         named = {prefix + name: sign * k for name, k in factors.items() if least <= sign * k <= most}
         form = {"k": [*named.values(), (least + most) / 2][0]} | (
