@@ -18,6 +18,7 @@ SHORTEST = 6  # columns that are left of it in a table
 LONGEST_PATH, ITS_START = 120, 40  # characters of a path, and of its beginning where it is cut
 
 INDEX = re.compile("([-+]?)(?:0(?=[0-9]))*+([0-9]++)")  # of a class, as text
+LONGEST_INDEX = 19  # digits of the largest integer that numpy has
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -51,6 +52,12 @@ def gradient_meant(key: str) -> str:
         return ""
     symbol = GRADIENTS[match[1]]
     return f"dL/d{symbol} is read as {symbol} under gradients, which is gradients.{symbol} in NPZ"
+
+
+def index_in(text: str) -> int | None:
+    """The number that the text of an index is; None of one that no integer of numpy is, and of any other text."""
+    match = INDEX.fullmatch(text)
+    return int(match[1] + match[2]) if match and len(match[2]) <= LONGEST_INDEX else None
 
 
 def classes_in(labels: Collection[str], n_classes: int) -> tuple[str, ...] | None:

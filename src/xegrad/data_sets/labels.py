@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from xegrad.data_sets.formats import Faults, Names
 from xegrad.errors import listed, short, shown
-from xegrad.naming import INDEX
-
-LONGEST_INDEX = 18  # digits of what may be one
+from xegrad.naming import INDEX, index_in
 
 
 class Labels(msgspec.Struct, frozen=True, dict=True):
@@ -59,10 +57,10 @@ class Labels(msgspec.Struct, frozen=True, dict=True):
         stripped = text.strip()
         if (index := self._places.get(stripped)) is not None:
             return index
-        if match := INDEX.fullmatch(stripped):
-            index = int(match[1] + match[2][:LONGEST_INDEX])
-            is_known = 0 <= index < self.n_classes or index == self.ignore_index
-            return index if is_known and len(match[2]) <= LONGEST_INDEX else self._no_index(stripped)
+        if INDEX.fullmatch(stripped):
+            number = index_in(stripped)
+            is_known = number == self.ignore_index or number in range(self.n_classes)
+            return self._no_index(stripped) if number is None or not is_known else number
         if not stripped:
             return "the label is empty"
         if self.classes is None:

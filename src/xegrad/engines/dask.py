@@ -19,13 +19,12 @@ from typing import Any
 from uuid import uuid4
 
 from xegrad.engines import Result, Run, Shared, fingerprint
-from xegrad.engines.workers import close, local_cluster, wait_for
+from xegrad.engines.workers import TICK, close, local_cluster, wait_for
 from xegrad.errors import InputError, XegradError, shown
 
 WAIT = 10  # seconds for a scheduler, and for its first worker
 STARTING = 120  # seconds for another worker where all are lost
 LOOK = 5  # seconds, after which it is asked whether there are workers
-TICK = 0.005  # seconds
 KEPT = 0.4  # of the memory of the workers, for rows that are kept: above 0.6 of it Dask writes to disk
 TAKEN = 8  # results that come here at a time
 OF_MEMORY = "worker-restart-memory"  # events, which nannies write
@@ -158,7 +157,7 @@ class Dask:
         if isinstance(error, ImportError) and error.name == "xegrad":
             return str(error)
         if isinstance(error, NoWorkerError):
-            return f"no worker is left, and none has come for {error.timeout:g} s"
+            return _no_worker(error.timeout)
         if isinstance(error, CancelledError | CommClosedError):
             return f"the scheduler at {self._address} has gone, or has dropped the tasks; start it again, and then this"
         return None
@@ -351,7 +350,7 @@ def _checked(client: Any) -> tuple[Mapping[str, Any], int]:
     answers: Mapping[str, Any] = {}
     while not answers:  # those that have gone since they came may come again
         if time.monotonic() > end:
-            raise XegradError(f"no worker is left, and none has come for {STARTING} s")
+            raise XegradError(_no_worker(STARTING))
         answers = {
             address: answer
             for address, answer in client.run(_of_worker, on_error="return").items()
@@ -368,6 +367,10 @@ def _checked(client: Any) -> tuple[Mapping[str, Any], int]:
         _check_same(its, of_all, f"the worker {address}")
     assert of_all is not None  # there is one
     return of_all, int(KEPT * room)
+
+
+def _no_worker(seconds: float) -> str:
+    return f"no worker is left, and none has come for {seconds:g} s"
 
 
 def _check_same(its: Mapping[str, Any], of_others: Mapping[str, Any], worker: str) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats.values import array_of_rows, vector
-from xegrad.naming import INDEX
+from xegrad.naming import INDEX, index_in
 from xegrad.targets import Targets
 
 
@@ -19,8 +19,6 @@ class LabelText(str):
 
     __slots__ = ()
 
-
-LONGEST_INDEX = 19  # digits of the largest integer that numpy has
 
 # An index, a class name, text that may be either, a list of these, or targets.
 Label = int | str | list[Any] | NDArray[Any]
@@ -93,12 +91,10 @@ def _indices(labels: Iterable[int | str], classes: tuple[str, ...] | None, n_cla
 
 
 def _number_in(text: str) -> int:
-    """The number that the text of an index is; Python makes none of thousands of digits."""
-    match = INDEX.fullmatch(text)
-    assert match is not None  # whoever asks has looked
-    if len(match[2]) > LONGEST_INDEX:
+    """The number that the text of an index is."""
+    if (number := index_in(text)) is None:
         raise _out_of_range(text)
-    return int(match[1] + match[2])
+    return number
 
 
 def _out_of_range(label: str) -> InputError:
