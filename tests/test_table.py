@@ -41,6 +41,7 @@ NOT_LISTED: dict[str, set[str]] = {
         "processes",
         "several",
         "shards",
+        "signature",
         "stream",
         "tally",
         "writing",

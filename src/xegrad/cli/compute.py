@@ -12,8 +12,9 @@ from xegrad import formats
 from xegrad.cli import DONE
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.data_set import DataOptions
-from xegrad.cli.inputs import ProblemOptions, takes_problem
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
+from xegrad.cli.signature import takes_problem
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS
 from xegrad.vocabulary import DEFAULT_METHODS, NAMES

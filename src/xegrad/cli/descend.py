@@ -10,8 +10,9 @@ from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, data_set
 from xegrad.cli.choices import choice, option
 from xegrad.cli.data_set import Asked, DataOptions
-from xegrad.cli.inputs import ProblemOptions, takes_problem
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
+from xegrad.cli.signature import takes_problem
 from xegrad.cli.writing import writer
 from xegrad.errors import UsageError
 from xegrad.methods import METHODS

@@ -10,8 +10,9 @@ import typer
 
 from xegrad.cli import DONE
 from xegrad.cli.choices import choices, class_names, completing, option, slip_names
-from xegrad.cli.inputs import ProblemOptions, takes_problem
+from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
+from xegrad.cli.signature import takes_problem
 from xegrad.errors import UsageError, nearest, shown
 from xegrad.vocabulary import EXPLAINED
 

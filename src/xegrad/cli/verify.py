@@ -15,8 +15,9 @@ from xegrad import formats
 from xegrad.cli import DONE, JUDGED_WRONG
 from xegrad.cli.choices import choices, gradients, option
 from xegrad.cli.data_set import DataOptions
-from xegrad.cli.inputs import ProblemOptions, claims, takes_problem
+from xegrad.cli.inputs import ProblemOptions, claims
 from xegrad.cli.output import OutputOptions
+from xegrad.cli.signature import takes_problem
 from xegrad.errors import InputError, UsageError, shown
 from xegrad.naming import GRADIENTS
 from xegrad.problem_spec import CLAIMS

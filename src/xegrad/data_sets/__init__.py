@@ -87,7 +87,7 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
         InputError
             A file that has changed or vanished, or cannot be read.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each kind has its own; the cuts into tasks need none
 
     @property
     def nbytes(self) -> int:
