@@ -381,6 +381,26 @@ def test_what_the_cap_on_the_precision_leaves_open_is_not_certified(monkeypatch:
     assert bound.max() < 1e-30
 
 
+@pytest.mark.parametrize("radius", [2**53 + 1, 2**60, 3])
+def test_what_is_not_certain_is_as_near_as_is_said(radius: int) -> None:
+    """Of 2**53 + 1 the nearest float is 2**53, so that its quotient alone would say too little."""
+    rounded = integers.Enclosure(np.array([1], object), np.array([radius], object), 1, 0).nearest()
+    assert rounded.values.tolist() == [1] and not rounded.certain.any()
+    error = Fraction(rounded.errors[0])
+    assert radius <= error <= 2 * (radius + Fraction(2) ** -52)
+
+
+def test_a_sum_of_terms_that_cancel_is_found_to_be_zero_without_more_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S_0 - S_1 of equal logits, both known to so many digits only; the other entry is no such sum."""
+    monkeypatch.setattr(integers, "MOST_DIGITS", integers.DIGITS)
+    adversary, _ = ADVERSARIES["weights that cancel in x"]
+    rounded = integers.nearest(adversary, ("inputs",))["inputs"]
+    assert rounded.certain.all()
+    assert rounded.values.tolist() == [[0, pytest.approx(4 * math.exp(2) / (2 * math.exp(2) + 1))]]
+
+
 def test_it_shares_no_code_with_the_float_methods() -> None:
     for module in (exact, doublewords, residuals, integers):
         assert not {"layer", "bounds", "derivation", "chain", "shortcut", "Rounded"} & set(vars(module))
