@@ -20,6 +20,9 @@ ROOT = Path(__file__).parent.parent
 
 # Numpy starts a thread for each core otherwise, which takes longer than most of the commands that the tests run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Else each process that a test starts compiles all that it imports of xegrad, which takes a third of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No test fails because the machine is busy.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

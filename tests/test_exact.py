@@ -390,6 +390,14 @@ def test_what_is_not_certain_is_as_near_as_is_said(radius: int) -> None:
     assert radius <= error <= 2 * (radius + Fraction(2) ** -52)
 
 
+def test_what_lies_strictly_between_two_ties_is_the_float_between_them() -> None:
+    """Half and one and a half times the smallest number; of one scale less the ends are 1 and 3 times."""
+    between = np.array([2], object), np.array([1], object), 1
+    rounded = integers.Enclosure(*between, 1075).nearest()
+    assert rounded.values.tolist() == [5e-324] and rounded.certain.all()
+    assert not integers.Enclosure(*between, 1074).nearest().certain.any()
+
+
 def test_a_sum_of_terms_that_cancel_is_found_to_be_zero_without_more_digits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
