@@ -292,6 +292,19 @@ def test_a_row_that_cannot_be_read_is_named_or_counted(call: Call, files: Files)
     assert call("verify", "--loss", float(exact.loss), "--skip-bad").status == 0
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("command", ["compute", "verify", "descend"])
+def test_a_data_set_of_which_no_row_can_be_read_is_refused(
+    run: Run, command: str, reduction: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "rows.npy", [[1.0, 7], [np.nan, 0]])  # a label that is no class, and what is no input
+    claim = ["--gradient", "[[0, 0]]"] if command == "verify" else []
+    asked = ["-W", "[[1, 2]]", "-x", str(tmp_path / "rows.npy"), "--label-column", "1", "--skip-bad"]
+    outcome = run(command, *asked, "--reduction", reduction, *claim)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "no row of the data set is left: 2 rows cannot be read" in outcome.err
+
+
 def test_nothing_is_written_over_a_file_of_the_data_set(call: Call, files: Files) -> None:
     before = (files.folder / "part-1.npy").read_bytes()
     (files.folder / "link.json").symlink_to(files.folder / "part-1.npy")

@@ -291,11 +291,23 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:
-    """Of the nodes of all blocks, as they come."""
+    """Of the nodes of all blocks, as they come.
+
+    Raises
+    ------
+    InputError
+        No row that can be read.
+    """
     nodes: Nodes = {}
     for part in parts:
         tree.merge(nodes, part)
-    return Total(asked, tree.total(nodes))
+    whole = Total(asked, tree.total(nodes))
+    if not whole.n_rows:
+        n_rows = count(whole.n_bad, "row")
+        raise InputError(
+            f"no row of the data set is left: {n_rows} cannot be read; without --skip-bad the first says why"
+        )
+    return whole
 
 
 def layer(
