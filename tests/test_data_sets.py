@@ -314,6 +314,19 @@ def test_a_name_that_is_no_class_makes_a_bad_row(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("suffix", "label", "index"), [
+    ("ndjson", 2, 2), ("ndjson", "2", 0), ("parquet", 2, 2), ("parquet", "2", 0), ("npy", 2, 2), ("csv", 2, 0),
+])  # fmt: skip
+def test_a_number_is_an_index_where_a_text_may_be_the_name_of_another_class(
+    suffix: str, label: int | str, index: int, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    WRITERS[suffix](path, {"x": [1.0], "label": [label]})
+    assert read(data_sets.in_files([str(path)], "label", 3, classes=("2", "1", "0"))).labels.tolist() == [
+        index
+    ]
+
+
 def test_names_in_one_file_and_indices_in_another_need_classes(tmp_path: Path) -> None:
     write_ndjson(tmp_path / "1.ndjson", table(2))
     write_ndjson(tmp_path / "2.ndjson", {**table(2), "label": ["cat", "dog"]})
@@ -330,7 +343,7 @@ def test_what_is_not_finite_is_bad_and_left_out(suffix: str, tmp_path: Path) -> 
     path = tmp_path / f"a.{suffix}"
     if suffix == "ndjson":
         path.write_text('{"x1": 1e999, "label": 0}\n{"x1": 1, "label": 0}\n')
-        assert bad_of(path) == ["a.ndjson: row 1: it is no JSON"]
+        assert bad_of(path) == ["a.ndjson: row 1: it cannot be read as JSON"]
         return
     WRITERS[suffix](path, {"x1": [1.0, np.nan, 3.0], "x2": [1.0, 1.0, -np.inf], "label": [0, 1, 2]})
     below = " below the header" * (suffix == "csv")
@@ -369,6 +382,21 @@ def test_a_whole_number_that_float64_does_not_hold_is_never_rounded(suffix: str,
     assert read(data_sets.in_files([str(path)], "label", 3)).inputs.tolist() == [[2.0**60]]
 
 
+def test_a_whole_number_is_not_rounded_beside_nan(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.csv").write_text("x,label\nnan,0\n9007199254740993,1\n")
+    assert bad_of(tmp_path / "a.csv") == [
+        "a.csv: row 1 below the header: x is NaN; every number must be finite",
+        "a.csv: row 2 below the header: x is 9007199254740993, which float64 does not hold",
+    ]
+
+
+def test_digits_of_other_scripts_are_no_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.csv").write_text("x,label\n3,0\n٣,1\n", "utf-8")
+    assert bad_of(tmp_path / "a.csv") == ["a.csv: row 2 below the header: x is '٣'; a number is expected"]
+
+
 def test_cells_of_csv_are_read_one_by_one_where_one_is_no_number(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "a.csv"
@@ -391,7 +419,7 @@ def test_lines_of_ndjson_are_read_one_by_one_where_one_is_none(tmp_path: Path) -
     data = data_sets.in_files([str(path)], "label", 3)
     rows = read(data, 2)
     assert [sentence.partition(": row ")[2] for sentence in rows.bad] == [
-        "2: it is no JSON",
+        "2: it cannot be read as JSON",
         "3: x is text; a number is expected",
         "4: x is null; a number is expected",
         "5: it is no object of columns",
@@ -467,6 +495,24 @@ def test_a_line_of_ndjson_is_one_object(text: str, tmp_path: Path) -> None:
     data = data_sets.in_files([str(path)], "label", 3)
     assert read(data).inputs.tolist() == [[3.0]]
     assert read(data).n_bad == data.n_rows - 1 == text.count("\n")
+
+
+@pytest.mark.parametrize("more", ["", ', "c": "a: b", "d": {"x": 1}'])
+@pytest.mark.parametrize("doubled", ["x", "label"])
+def test_a_row_of_ndjson_with_a_key_twice_is_bad(more: str, doubled: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    row = f'{{"x": 1, "label": 2{more}}}'
+    path.write_text(f'{row}\n{{"{doubled}" : 0, {row[1:]}\n')
+    assert bad_of(path) == [f"a.ndjson: row 2: it has the key '{doubled}' twice; which of them is meant?"]
+
+
+def test_columns_of_ndjson_may_have_any_names(tmp_path: Path) -> None:
+    names = ['a"b', "C:\\x", "a\nb", "\x1b[2J"]
+    write_ndjson(tmp_path / "a.ndjson", {**{name: [0.5, 1.5] for name in names}, "label": [1, 2]})
+    data = data_sets.in_files([str(tmp_path)], "label", 3)
+    assert data.inputs == tuple(names)
+    assert read(data).inputs.tolist() == [[0.5] * 4, [1.5] * 4]
+    assert read(data).labels.tolist() == [1, 2]
 
 
 def test_a_header_with_a_carriage_return_is_one_line(tmp_path: Path) -> None:

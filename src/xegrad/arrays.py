@@ -185,9 +185,10 @@ def is_finite(array: Array) -> bool:
 
 
 def has_large(array: Array) -> bool:
-    """Whether a number is so large that it may have been rounded, if it was a whole one; as `is_finite` is quick."""
+    """Whether a number is so large that it may have been rounded, if it was a whole one, whatever stands beside it; as
+    `is_finite` is quick."""
     flat = array.ravel("K")
-    return not np.vdot(flat, flat) < float(WHOLE**2) and bool(np.abs(array).max(initial=0) >= WHOLE)
+    return not np.vdot(flat, flat) < float(WHOLE**2) and bool((np.abs(array) >= WHOLE).any())
 
 
 def check_shape(part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -29,11 +29,10 @@ NUMBERS = FLOATS | WHOLE | {"nothing"}
 LABELS = WHOLE | {"text", "nothing"}
 
 BATCH = 2**23  # bytes of the numbers that are read at a time: with fewer a table of many columns takes longer
-LONGEST_WHOLE = 1100  # bits of a whole number that may be one of float64
 SPAN = 2**25  # bytes of a piece of a file that has none of its own
 
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
-_WHOLE = re.compile(r"[-+]?\d+")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_WHOLE = re.compile(r"[-+]?[0-9]+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 Columns = list[tuple[str, str]]  # names and types
@@ -41,10 +40,10 @@ Faults = Mapping[int, str]  # of rows of a batch that cannot be read: why
 
 
 class Names(NamedTuple):
-    """Labels that are text: an index into distinct texts for each row."""
+    """Labels that are text, or, as JSON tells them apart, whole numbers: an index into distinct ones for each row."""
 
     codes: NDArray[Any]
-    texts: Sequence[str]
+    distinct: Sequence[str | int]
 
 
 class Batch(NamedTuple):
@@ -114,7 +113,7 @@ def of_cells(rows: Sequence[Any], numbers: Sequence[str], label: str) -> Batch:
     """
     faults: dict[int, str] = {}
     columns = np.full((len(numbers), len(rows)), np.nan)
-    texts: dict[str, int] = {}
+    distinct: dict[str | int, int] = {}
     codes = np.zeros(len(rows), np.intp)
     for k, row in enumerate(rows):
         if isinstance(row, str):
@@ -132,8 +131,8 @@ def of_cells(rows: Sequence[Any], numbers: Sequence[str], label: str) -> Batch:
                 k, f"{short(label)} is {_said(labelled)}; a whole number or a class is expected"
             )
         else:
-            codes[k] = texts.setdefault(text_of(labelled), len(texts))
-    return Batch(len(rows), [*columns], Names(codes, [*texts] or [""]), faults)
+            codes[k] = distinct.setdefault(labelled, len(distinct))
+    return Batch(len(rows), [*columns], Names(codes, [*distinct] or [""]), faults)
 
 
 def number_in(cell: Any) -> float | str:
@@ -160,13 +159,6 @@ def whole(value: int) -> float | str:
     except OverflowError:
         return "is too large for float64, whose largest number is 1.8e308"
     return f"is {short(str(value), 40)}, which float64 does not hold"
-
-
-def text_of(label: int | str) -> str:
-    """A label as text; Python makes none of a number of thousands of digits, which is no index."""
-    if isinstance(label, str):
-        return label
-    return str(label) if label.bit_length() < LONGEST_WHOLE else "a number of thousands of digits"
 
 
 def type_of(value: Any) -> str:

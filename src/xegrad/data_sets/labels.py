@@ -40,7 +40,7 @@ class Labels(msgspec.Struct, frozen=True, dict=True):
         return np.where(is_wrong, 0, indices), {row: self._no_index(labels[row].item()) for row in wrong}
 
     def _of_names(self, labels: Names) -> tuple[NDArray[np.intp], Faults]:
-        found = [*map(self._of_text, labels.texts)]
+        found = [*map(self._of_one, labels.distinct)]
         table = np.array([0 if isinstance(index, str) else index for index in found], np.intp)
         is_wrong = np.array([isinstance(index, str) for index in found])
         faults = {}
@@ -50,8 +50,14 @@ class Labels(msgspec.Struct, frozen=True, dict=True):
             }
         return table[labels.codes], faults
 
+    def _of_one(self, label: str | int) -> int | str:
+        """The index that a label is, or why it is none."""
+        if isinstance(label, str):
+            return self._of_text(label)
+        is_known = label == self.ignore_index or label in range(self.n_classes)
+        return label if is_known else self._no_index(label)
+
     def _of_text(self, text: str) -> int | str:
-        """The index that a text is, or why it is none."""
         if (index := self._places.get(text)) is not None:
             return index
         stripped = text.strip()
@@ -59,8 +65,7 @@ class Labels(msgspec.Struct, frozen=True, dict=True):
             return index
         if INDEX.fullmatch(stripped):
             number = index_in(stripped)
-            is_known = number == self.ignore_index or number in range(self.n_classes)
-            return self._no_index(stripped) if number is None or not is_known else number
+            return self._no_index(stripped) if number is None else self._of_one(number)
         if not stripped:
             return "the label is empty"
         if self.classes is None:

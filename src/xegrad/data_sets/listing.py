@@ -193,6 +193,6 @@ def _with_classes(data: InFiles, tables: Mapping[str, Types]) -> InFiles:
     for file in data.files:
         for batch in data.read(file, file.pieces, ()):
             assert isinstance(batch.labels, Names)
-            texts.update(batch.labels.texts)
+            texts.update(label for label in batch.labels.distinct if isinstance(label, str))
     classes = classes_in({text.strip() for text in texts} - {""}, data.labels.n_classes)
     return replace(data, classes=classes, labels=replace(data.labels, classes=classes))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -11,12 +14,17 @@ from msgspec.structs import astuple
 
 from xegrad.arrays import has_large
 from xegrad.data_sets import Piece
-from xegrad.data_sets.formats import Batch, Columns, Names, of_cells, text_of, type_of
+from xegrad.data_sets.formats import Batch, Columns, Names, of_cells, type_of
 from xegrad.data_sets.lines import count, spans
-from xegrad.errors import InputError
+from xegrad.errors import InputError, short, shown
 
 SEEN = 2**20  # bytes in which columns are looked for
 CHUNK = 2**20  # bytes of lines that are read at a time
+
+_ESCAPED = re.compile(
+    r'["\\\x00-\x1f]'
+)  # of a name that JSON writes with a backslash, which msgspec takes for none
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
 
 
 def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
@@ -43,21 +51,19 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
 def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
     """Spans, by batches."""
     names = (*numbers, label)
-    fields = [(f"c{k}", float) for k in range(len(numbers))]
-    row_type: Any = msgspec.defstruct(
-        "Row",
-        [*fields, (f"c{len(numbers)}", int | str)],
-        rename={f"c{k}": name for k, name in enumerate(names)},
-        gc=False,
-    )
-    decoder = msgspec.json.Decoder(row_type)
+    decoder = None if any(map(_ESCAPED.search, names)) else _decoder(names)
     for piece in pieces:
         file.seek(piece.start)
         n_rows = 0
         for some in _chunks(file, piece.stop - piece.start):
             try:
+                if decoder is None:
+                    raise _DoubtError
                 rows = decoder.decode_lines(some)
-                if len(rows) != count(some, has_quotes=False):  # an object of two lines, or two on one
+                # An object of two lines, or two on one; a key that stands twice.
+                if len(rows) != count(some, has_quotes=False) or not _are_single(
+                    some, len(rows) * len(names)
+                ):
                     raise _DoubtError
                 batch = _at_once(rows, len(numbers))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _DoubtError):
@@ -76,26 +82,54 @@ class _DoubtError(Exception):
     """A line must be looked at by itself."""
 
 
+def _decoder(names: Sequence[str]) -> Any:
+    """Of rows with these columns, whose last is the label."""
+    fields = [f"c{k}" for k in range(len(names))]
+    row_type: Any = msgspec.defstruct(
+        "Row",
+        [*((field, float) for field in fields[:-1]), (fields[-1], int | str)],
+        rename=dict(zip(fields, names, strict=True)),
+        gc=False,
+    )
+    return msgspec.json.Decoder(row_type)
+
+
+def _are_single(data: bytes, n_keys: int) -> bool:
+    """Whether the objects in some lines, which have at least so many keys, have each of them once: by the colons, and
+    where there are more, by the keys. It may be that they do all the same, as beside a text that begins with a colon.
+    """
+    if data.count(b":") == n_keys:
+        return True
+    rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(data)
+    return len(_KEY_END.findall(data)) == sum(map(len, rows))
+
+
 def _at_once(rows: Sequence[Any], n_numbers: int) -> Batch:
     *columns, labels = zip(*map(astuple, rows), strict=True) if rows else [()] * (n_numbers + 1)
     numbers = [np.array(column, np.float64) for column in columns]
     if any(map(has_large, numbers)):  # whole numbers may have been rounded
         raise _DoubtError
-    texts: dict[str, int] = {}
-    codes = [texts.setdefault(text_of(label), len(texts)) for label in labels]
-    return Batch(len(rows), numbers, Names(np.array(codes, np.intp), [*texts] or [""]), {})
+    distinct: dict[str | int, int] = {}
+    codes = [distinct.setdefault(label, len(distinct)) for label in labels]
+    return Batch(len(rows), numbers, Names(np.array(codes, np.intp), [*distinct] or [""]), {})
 
 
 def _cells(line: bytes, names: Sequence[str]) -> list[Any] | str:
+    pairs: list[tuple[str, Any]] = []
     try:
         row = msgspec.json.decode(line)
+        if isinstance(row, dict) and not _are_single(line, len(row)):
+            pairs = json.loads(line, object_pairs_hook=list)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "it is no JSON"
+        return "it cannot be read as JSON"
     if not isinstance(row, dict):
         return "it is no object of columns"
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1 and name in names:
+            return f"it has the key {shown(name)} twice; which of them is meant?"
     for name in names[:-1]:
         if isinstance(row.get(name), str):
-            return f"{name} is text; a number is expected"
+            return f"{short(name)} is text; a number is expected"
     return [row.get(name) for name in names]
 
 
