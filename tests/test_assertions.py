@@ -316,6 +316,9 @@ def test_wider_floats_are_taken_where_float64_has_their_numbers() -> None:
     assert_gradient(W.astype(np.longdouble), X, LABELS, RIGHT["weights"].astype(np.longdouble), bias=B)
     with pytest.raises(InputError, match="float128, which float64 does not hold; round it first"):
         assert_gradient(WIDE, X, LABELS, RIGHT["weights"], bias=B)
+    whole = np.full((2, 1), 2**53, np.longdouble) + 1
+    with pytest.raises(InputError, match=r"is 9007199254740993\.0 in float128"):
+        assert_gradient(whole, X, LABELS, RIGHT["weights"], bias=B)
 
 
 def test_an_assertion_that_holds_imports_no_terminal() -> None:

@@ -111,6 +111,35 @@ def test_a_gradient_goes_to_a_file_and_is_judged(call: Call, files: Files) -> No
     assert outcome.status == 1 and "WRONG: dL/dW is wrong for float64 in all 12 entries" in one_line(outcome)
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_gradient_of_another_shape_is_wrong_whatever_its_numbers_are(
+    call: Call, files: Files, in_order: bool
+) -> None:
+    path, G = files.folder / "g.npy", files.exact.gradients["weights"]
+    np.save(path, G.reshape(G.T.shape) if in_order else G.T)
+    outcome = call("verify", "--gradient", path)
+    assert outcome.status == 1
+    assert one_line(outcome).startswith("✗ WRONG: the gradient has another shape than it should have")
+    assert not json.loads(call("verify", "--gradient", path, "--json").out)["verified"]
+    np.save(path, G.ravel())
+    assert call("verify", "--gradient", path).status == 0
+
+
+def test_numbers_as_large_as_floats_are_shown(call: Call, files: Files) -> None:
+    path = files.folder / "g.npy"
+    np.save(path, files.exact.gradients["weights"] * 1e300)
+    outcome = call("verify", "--gradient", path)
+    assert outcome.status == 1 and "WRONG: dL/dW is wrong for float64 in all 12 entries" in one_line(outcome)
+
+
+def test_bare_numbers_are_judged(call: Call, files: Files) -> None:
+    path, G = files.folder / "g.bin", files.exact.gradients["weights"]
+    for dtype in ("float64", "float32"):
+        G.astype(np.dtype(dtype).newbyteorder("<")).tofile(path)
+        outcome = call("verify", "--gradient", path, "--input-format", f"raw:{dtype}")
+        assert outcome.status == 0 and f"RIGHT: dL/dW is correct for {dtype}" in one_line(outcome)
+
+
 def test_verify_prints_json(call: Call, run: Run, files: Files) -> None:
     path = files.folder / "g.npy"
     np.save(path, files.exact.gradients["weights"])

@@ -111,7 +111,7 @@ def in_float64(part: str, values: Any) -> Array:
             where = f"{part}{' at ' if ' ' in part else ''}{list(place)}" if place else part
             if math.isinf(nearest):
                 raise InputError(f"{where} is too large for float64, whose largest number is 1.8e308", part)
-            shown, instead = f"{value} in {array.dtype}", "round it first"
+            shown, instead = f"{value!s} in {array.dtype}", "round it first"  # a format would round it
             if isinstance(value, int):
                 shown, instead = (
                     short(str(value), 40),

@@ -14,6 +14,7 @@ from xegrad.cli import places
 from xegrad.cli.choices import choice, option
 from xegrad.engines import ENGINES
 from xegrad.errors import InputError, UsageError, listed
+from xegrad.formats import RAW
 from xegrad.problem_spec import CLAIMS
 from xegrad.vocabulary import count
 
@@ -82,7 +83,7 @@ class DataOptions(msgspec.Struct, frozen=True):
             if text is None:
                 raise UsageError(f"{given} is about a data set; give its files with -x")
             files = (text,)
-        if files and request.input_format is not None:
+        if files and request.input_format not in (None, *RAW):  # of which the gradient is
             raise UsageError(
                 "--input-format is of files read whole; of those of a data set the suffix says it"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -41,7 +42,8 @@ def as_known(value: float, error: float, text: str) -> str:
     """The text of a number that may be off by an error: with fewer digits where that does not leave as many."""
     if not error or not math.isfinite(value):
         return text
-    known = 1 + math.floor(math.log10(abs(value) / (2 * error))) if abs(value) > 2 * error else 0
+    ratio = min(abs(value) / (2 * error), sys.float_info.max)
+    known = 1 + math.floor(math.log10(ratio)) if ratio > 1 else 0
     shown = f"{value:.{known - 1}e}" if known else NOTHING
     return shown if known < _digits_of(text) else text
 

@@ -71,10 +71,21 @@ def verify(total: Total, claim: Claim, tolerance: Tolerance, *, strict: bool = F
     claimed = {**claim.gradients, **({} if claim.loss is None else {LOSS: claim.loss})}
     judgements = {name: judged(total, name, one, tolerance) for name, one in claimed.items()}
     checks = [] if (some := rows_check(total)) is None else [some]
-    found = {name: diagnosed(total, one) for name, one in judgements.items() if name != LOSS}
+    misshapen = [
+        name for name, one in claim.gradients.items() if one.values.shape != total.gradients[name].shape
+    ]
+    of_shape = judgements.keys() - {LOSS, *misshapen}
+    found = {name: diagnosed(total, one) for name, one in judgements.items() if name in of_shape}
     diagnoses = {name: one for name, one in found.items() if one.says_something}
     return Verification(
-        total.asked.layer, tolerance, judgements, diagnoses, strict=strict, checks=checks, notes=claim.notes
+        total.asked.layer,
+        tolerance,
+        judgements,
+        diagnoses,
+        misshapen=misshapen,
+        strict=strict,
+        checks=checks,
+        notes=claim.notes,
     )
 
 
