@@ -177,6 +177,12 @@ def test_a_gradient_in_half_precision_was_computed_in_float32(call: Call, files:
     assert outcome.status == 0 and "correct for float32 stored as float16" in one_line(outcome)
 
 
+@pytest.mark.parametrize("command", ["compute", "descend"])
+def test_nothing_is_said_of_the_labels_before_they_are_read(call: Call, command: str) -> None:
+    outcome = call(command, "--class-weights", "1,2,3")  # of labels that are not all one class
+    assert (outcome.status, outcome.err) == (0, "")
+
+
 def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> None:
     saved = files.folder / "new.json"
     outcome = call("descend", "--steps", "3", "--save", saved, "--json")
@@ -319,6 +325,7 @@ def test_a_row_that_cannot_be_read_is_named_or_counted(call: Call, files: Files)
     table = call("compute", "--skip-bad")
     assert "2 rows of 900 cannot be read and were left out" in table.err
     assert call("verify", "--loss", float(exact.loss), "--skip-bad").status == 0
+    assert "2 rows of 900 cannot be read and were left out" in call("descend", "--skip-bad").err
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

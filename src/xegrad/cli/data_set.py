@@ -128,11 +128,11 @@ class Asked(msgspec.Struct, frozen=True, eq=False):
     layer: Problem
     parts: RawProblem
 
-    def warnings(self, total: Total) -> list[str]:
-        """What is allowed but hardly ever meant, and how many rows were left out."""
-        were = "was" if total.n_bad == 1 else "were"
-        left_out = f"{count(total.n_bad, 'row')} of {self.data.n_rows:,} cannot be read and {were} left out"
-        return [left_out] if total.n_bad else []
+    def warnings(self, n_bad: int) -> list[str]:
+        """How many rows were left out, if some were."""
+        were = "was" if n_bad == 1 else "were"
+        left_out = f"{count(n_bad, 'row')} of {self.data.n_rows:,} cannot be read and {were} left out"
+        return [left_out] if n_bad else []
 
 
 def read(

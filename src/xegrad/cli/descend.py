@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xegrad import formats
@@ -115,7 +115,7 @@ def command(
         _save(raw.moved(descent.end), save)
     with screen.watching():
         losses = downhill.exact_losses(descent, wanted)
-    _write(descent, losses, rate, raw, destination)
+    _write(descent, losses, rate, raw, destination, problem.targets.warnings)
     return _status(descent, destination)
 
 
@@ -150,7 +150,8 @@ def _of_data_set(
 
         return of_data_set(full_batch, all_rows.n_bad, facts)
 
-    _write(descent, None, arguments["learning_rate"], asked.parts, destination, beside)
+    warnings = asked.warnings(all_rows.n_bad)
+    _write(descent, None, arguments["learning_rate"], asked.parts, destination, warnings, beside)
     return _status(descent, destination)
 
 
@@ -160,6 +161,7 @@ def _write(
     rate: float | None,
     raw: RawProblem,
     destination: Destination,
+    warnings: Sequence[str],
     beside: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """The report, with the exact losses where there are any, and what is said of a data set."""
@@ -182,7 +184,7 @@ def _write(
         _, sentence = ending(descent, rate, destination.options.digits)
         return picture(Plot(descent.losses), sentence, theme)
 
-    destination.write(result=result, view=view, plot=plot, warnings=descent.start.targets.warnings)
+    destination.write(result=result, view=view, plot=plot, warnings=warnings)
 
 
 def _save(problem: RawProblem, target: str) -> None:

@@ -287,7 +287,7 @@ def _of_data_set(
 
         return [*verification_view(verification, page), of_data_set(total, facts)]
 
-    destination.write(result=result, view=view, warnings=[*verification.notes, *asked.warnings(total)])
+    destination.write(result=result, view=view, warnings=[*verification.notes, *asked.warnings(total.n_bad)])
     return DONE if verification.verified else JUDGED_WRONG
 
 
