@@ -405,6 +405,7 @@ def test_streams_need_names_of_their_own(run: Run, streams: list[str], tmp_path:
     (other := tmp_path / "more" / "a.ndjson").write_text("")
     for arguments, sentence in {
         (*streams, str(other), "-o", str(folder)): "would both be answered in a.ndjson",
+        (*streams, streams[0], "-o", str(folder)): "would both be answered in a.ndjson",
         ("-", *streams, "-o", str(folder)): "standard input has none",
         (*streams, "-o", str(tmp_path)): "which is read; give it another name",
         (*streams, "--workers", "2"): "in a file of its own, in a folder: give it with -o",

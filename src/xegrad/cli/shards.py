@@ -80,7 +80,10 @@ def _pairs(paths: Sequence[str], folder: str) -> list[tuple[str, str]]:
         if path == "-":
             raise UsageError(f"-o {folder} is a folder, for streams that have names; standard input has none")
         name = Path(path).name
-        if (same := written.setdefault(name, path)) is not path:
-            raise UsageError(f"{same} and {path} would both be answered in {name} of {folder}; rename one")
+        if name in written:
+            raise UsageError(
+                f"{written[name]} and {path} would both be answered in {name} of {folder}; rename one"
+            )
+        written[name] = path
         places.check(paths, {"-o": os.path.join(folder, name)})  # noqa: PTH118 (as it was given)
     return [(path, os.path.join(folder, name)) for name, path in written.items()]  # noqa: PTH118
