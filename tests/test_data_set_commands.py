@@ -125,6 +125,57 @@ def test_a_gradient_of_another_shape_is_wrong_whatever_its_numbers_are(
     assert call("verify", "--gradient", path).status == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--exact"], ["--reduction", "sum"], ["--dtype", "float32"]])
+def test_an_input_that_is_0_in_all_rows_leaves_nothing_open(
+    call: Call, files: Files, options: list[str]
+) -> None:
+    files.X[:, 1] = 0  # as a pixel at the edge of an image: its gradient is exactly 0
+    files.write()
+    path = files.folder / "g.npy"
+    G = files.exact.gradients["weights"] * (N_ROWS if "sum" in options else 1)
+    np.save(path, G.astype(np.float32) if "float32" in options else G)
+    outcome = call("verify", "--gradient", path, *options)
+    assert outcome.status == 0 and "RIGHT: dL/dW is correct" in one_line(outcome)
+    G[1, 0] = 1e-300
+    np.save(path, G)
+    assert "in 1 of 12 entries, W[input 1, class 0]" in one_line(
+        call("verify", "--gradient", path, *options[:2])
+    )
+
+
+def test_the_mean_of_weights_whose_sum_overflows_is_refused(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", [[1.0, 1e308, 0], [2.0, 1e308, 1]])
+    asked = [
+        "-W",
+        "[[1, 2]]",
+        "-x",
+        str(tmp_path / "rows.npy"),
+        "--label-column",
+        "2",
+        "--weight-column",
+        "1",
+    ]
+    for command in (["compute"], ["descend"], ["verify", "--gradient", "[[0, 0]]"]):
+        outcome = run(*command, *asked)
+        assert outcome.status == 2 and "the weights of the rows add up to more than" in outcome.err
+
+
+def test_a_path_is_named_in_json_whatever_its_bytes_are(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows\udcff.npy"
+    try:
+        np.save(path, [[1.0, 0]])
+    except (OSError, UnicodeError):
+        pytest.skip("names of files are Unicode here")
+    outcome = run("compute", "-W", "[[1, 2]]", "-x", str(path), "--label-column", "1", "--json")
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["files"] == [f"{tmp_path}/rows\\udcff.npy"]
+
+
+def test_a_path_that_is_empty_is_no_folder(run: Run) -> None:
+    outcome = run("compute", "-W", "[[1, 2]]", "-x", "", "--label-column", "1", "--engine", "local")
+    assert outcome.status == 2 and "the path of a file is empty" in outcome.err
+
+
 def test_numbers_as_large_as_floats_are_shown(call: Call, files: Files) -> None:
     path = files.folder / "g.npy"
     np.save(path, files.exact.gradients["weights"] * 1e300)

@@ -383,6 +383,8 @@ def test_the_bound_of_long_sums_is_narrowed_by_as_much_in_some_rows_as_in_all(la
         (9.123456789012345, 1e-11, "9.123456789012345", "9.12345678901e+00"),
         (-1e299, 1e-17, "-1.0000000e+299", "-1.0000000e+299"),
         (1.7e308, 1.7e308, "1.7000000e+308", "~0"),
+        (0.5, np.inf, "0.50000000", "?"),
+        (np.inf, np.inf, "inf", "?"),
     ],
 )
 def test_a_number_shows_the_digits_that_are_known(value: float, error: float, text: str, shown: str) -> None:

@@ -37,6 +37,8 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     ends = tuple(suffixes)
     files: list[str] = []
     for path in paths:
+        if not path:
+            raise InputError("the path of a file is empty")
         with _reaching(path):
             found = _remote(path, ends) if "://" in path else _local(path, ends)
         if not found:

@@ -13,6 +13,7 @@ from xegrad.targets import Array
 
 MANY = 15  # correct digits of a float64: beyond them the last bit decides, and that is the processor's
 NOTHING = "~0"  # only rounding is left
+UNKNOWN = "?"  # it may be off by any number
 SHOWS_ALL = 17  # significant digits that tell any two float64 apart
 
 
@@ -40,6 +41,8 @@ def in_column(value: float, decimals: int, digits: int) -> str:
 
 def as_known(value: float, error: float, text: str) -> str:
     """The text of a number that may be off by an error: with fewer digits where that does not leave as many."""
+    if not math.isfinite(error):
+        return UNKNOWN
     if not error or not math.isfinite(value):
         return text
     ratio = min(abs(value) / (2 * error), sys.float_info.max)

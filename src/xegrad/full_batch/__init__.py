@@ -8,6 +8,7 @@ See docs/data-sets.md, and docs/numerics.md, section 12.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import cached_property
@@ -237,13 +238,17 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         Raises
         ------
         InputError
-            The mean of nothing.
+            The mean of nothing, or of weights whose sum overflows.
         """
         if self.asked.layer.targets.reduction != "mean":
             return 1.0
         if not self.of_mean:
             raise InputError(
                 "no row counts: all are ignored, bad, or of weight 0, and their mean is 0/0", "label"
+            )
+        if not math.isfinite(self.of_mean):
+            raise InputError(
+                "the weights of the rows add up to more than float64 holds; divide all of them by a number"
             )
         return self.of_mean
 
@@ -287,7 +292,8 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         else:
             error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
         size = np.abs(self.loss if name == LOSS else self.gradients[name])
-        return here.rounding(size, here.rounding(size, error))  # of the divisor, and the division
+        rounded = here.rounding(size, here.rounding(size, error))  # of the divisor, and the division
+        return np.where((size == 0) & (error == 0), 0, rounded)  # a 0 is divided without one
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:
