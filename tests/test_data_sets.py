@@ -11,6 +11,7 @@ import socket
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, pairwise
@@ -333,6 +334,20 @@ def test_names_in_one_file_and_indices_in_another_need_classes(tmp_path: Path) -
     assert "2.ndjson: column 'label' holds text, and that of" in error_of([tmp_path])
     data = data_sets.in_files([str(tmp_path)], "label", 3, classes=ANIMALS)
     assert read(data).labels.tolist() == [*table(2)["label"], 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["decimal128(3, 1)", "complex128"])
+def test_a_column_of_numbers_that_are_not_read_is_not_left_out_without_a_word(
+    kind: str, tmp_path: Path
+) -> None:
+    if kind == "complex128":
+        path = tmp_path / "a.npy"
+        np.save(path, np.array([(1.5, 2.5j, 0)], [("x1", float), ("x2", complex), ("label", int)]))
+    else:
+        path = tmp_path / "a.parquet"
+        write_parquet(path, {"x1": [1.5], "x2": [Decimal("12.5")], "label": [0]})
+    assert f"a{path.suffix}: column 'x2' holds {kind}; float64, float32" in error_of([path])
+    assert read(data_sets.in_files([str(path)], "label", 3, columns=["x1"])).inputs.tolist() == [[1.5]]
 
 
 # Rows that cannot be read.

@@ -18,6 +18,9 @@ from xegrad.naming import classes_in
 # What numbers the rows, as pandas writes it: no input unless it is asked for.
 _IS_INDEX = re.compile(r"|__index_level_\d+__")
 
+# Types of numbers that are not read: whoever asks for all columns of numbers may mean them.
+_NOT_READ = re.compile(r"(decimal|complex|clongdouble|longdouble|float96|float128).*")
+
 Types = Mapping[str, str]  # of columns, by their names
 
 
@@ -80,6 +83,9 @@ def in_files(
     for path, types in has_columns.items():
         _check(path, types, inputs, label, weight, may_be_float=kind.name == "NPY")
         if columns is None:
+            for name, kind_of_column in types.items():
+                if name not in (label, weight):
+                    _check_is_read(path, name, kind_of_column)
             for name in _numbers(types, {label, weight, *inputs}):
                 _check_more(path, name, types[name], first, tables[first].get(name))
     is_single = all(types[name] == "float32" for types in has_columns.values() for name in inputs)
@@ -162,6 +168,15 @@ def _check(
         if types[name] not in allowed:
             expected = "whole numbers or text" if name == label else "numbers"
             raise InputError(f"{path}: column {shown(name)} holds {types[name]}; {expected} are expected")
+
+
+def _check_is_read(path: str, name: str, kind: str) -> None:
+    """A column of numbers is not left out without a word."""
+    if _NOT_READ.fullmatch(kind):
+        raise InputError(
+            f"{path}: column {shown(name)} holds {kind}; float64, float32 or float16 and whole numbers are read. "
+            "Name the inputs with --columns, or store it as float64"
+        )
 
 
 def _check_more(path: str, name: str, kind: str, first: str, kind_in_first: str | None) -> None:
