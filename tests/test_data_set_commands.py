@@ -171,6 +171,17 @@ def test_a_path_is_named_in_json_whatever_its_bytes_are(run: Run, tmp_path: Path
     assert json.loads(outcome.out)["files"] == [f"{tmp_path}/rows\\udcff.npy"]
 
 
+def test_the_name_of_a_column_may_be_empty(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.ndjson"
+    path.write_text('{"": 1, "x": 1, "label": 0}\n')
+    asked = ["-W", "[[0, 1]]", "-x", str(path), "--columns", "x", "--json"]
+    # Z = (0, 1): the loss of class 1 is log(1 + 1/e), and that of class 0 is larger by 1.
+    losses = [
+        json.loads(run("compute", *asked, *label).out)["loss"] for label in (["--label-column", ""], [])
+    ]
+    assert losses == pytest.approx([np.log1p(np.exp(-1)), 1 + np.log1p(np.exp(-1))], rel=1e-14)
+
+
 def test_a_path_that_is_empty_is_no_folder(run: Run) -> None:
     outcome = run("compute", "-W", "[[1, 2]]", "-x", "", "--label-column", "1", "--engine", "local")
     assert outcome.status == 2 and "the path of a file is empty" in outcome.err

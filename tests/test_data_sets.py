@@ -521,6 +521,21 @@ def test_a_row_of_ndjson_with_a_key_twice_is_bad(more: str, doubled: str, tmp_pa
     assert bad_of(path) == [f"a.ndjson: row 2: it has the key '{doubled}' twice; which of them is meant?"]
 
 
+def test_a_column_without_a_name_may_hold_the_labels_if_it_is_the_only_one(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.csv").write_text(",x,label\n2,1.5,0\n")
+    assert read(data_sets.in_files([str(tmp_path)], "", 3, columns=["x"])).labels.tolist() == [2]
+    (tmp_path / "a.csv").write_text(",,x\n2,0,1.5\n")
+    assert "column '' holds several columns; whole numbers or text" in error_of([tmp_path], "")
+
+
+@pytest.mark.parametrize("label", ["1.0", "1e0", "NaN"])
+def test_a_label_is_no_float(label: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.csv").write_text(f"x,label\n1,{label}\n")
+    assert error_of([tmp_path]).endswith("column 'label' holds floats; whole numbers or text are expected")
+
+
 def test_columns_of_ndjson_may_have_any_names(tmp_path: Path) -> None:
     names = ['a"b', "C:\\x", "a\nb", "\x1b[2J"]
     write_ndjson(tmp_path / "a.ndjson", {**{name: [0.5, 1.5] for name in names}, "label": [1, 2]})

@@ -151,7 +151,7 @@ def read(
     layer = _layer(parts)
     data = data_sets.in_files(
         files,
-        request.label_column or LABEL,
+        LABEL if request.label_column is None else request.label_column,
         layer.n_classes,
         columns=_names(options.columns),
         weight_column=options.weight_column,

@@ -126,7 +126,7 @@ def _types(columns: Columns) -> Types:
     for name, kind in columns:
         if name and name in types:
             raise InputError(f"has two columns named {shown(name)}")
-        types[name] = kind
+        types[name] = "several columns" if name in types else kind  # that have no name
     return types
 
 
@@ -167,7 +167,8 @@ def _check(
             raise InputError(f"{path} has no column {shown(name)}; its columns are {listed(types)}")
         if types[name] not in allowed:
             expected = "whole numbers or text" if name == label else "numbers"
-            raise InputError(f"{path}: column {shown(name)} holds {types[name]}; {expected} are expected")
+            found = "floats" if types[name] == "number" else types[name]
+            raise InputError(f"{path}: column {shown(name)} holds {found}; {expected} are expected")
 
 
 def _check_is_read(path: str, name: str, kind: str) -> None:
