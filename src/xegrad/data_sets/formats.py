@@ -32,8 +32,9 @@ BATCH = 2**23  # bytes of the numbers that are read at a time: with fewer a tabl
 LONGEST_WHOLE = 1100  # bits of a whole number that may be one of float64
 SPAN = 2**25  # bytes of a piece of a file that has none of its own
 
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
-_WHOLE = re.compile(r"[-+]?\d+")
+# In the digits that every language reads.
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_WHOLE = re.compile(r"[-+]?[0-9]+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 Columns = list[tuple[str, str]]  # names and types

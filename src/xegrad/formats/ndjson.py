@@ -40,7 +40,9 @@ SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
 
-_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')  # in JSON
+_TEXT = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?$)'
+)  # in JSON; one that does not end goes to the end of the line
 
 
 class Lines(msgspec.Struct, frozen=True, eq=False):

@@ -17,6 +17,7 @@ from xegrad.formats.results.tree import Line as Line
 from xegrad.formats.results.tree import each, nulls, objects
 from xegrad.formats.results.tree import encode as encode
 from xegrad.formats.results.types import key
+from xegrad.inert import inert
 from xegrad.vocabulary import AXES, SYMBOLS
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _comparison(computation: Computation) -> Fields:
 def of_data_set(asked: FullBatch, n_bad: int, facts: Mapping[str, Any]) -> Fields:
     """What is said of a data set beside a result."""
     counts = {"rows": asked.data.n_rows - n_bad, "bad_rows": n_bad or UNSET, "blocks": asked.n_blocks}
-    return {**counts, "files": [*asked.data.paths], **facts}
+    return {**counts, "files": [*map(inert, asked.data.paths)], **facts}
 
 
 def data_set_result(total: Total, layout: Layout, facts: Mapping[str, Any], *, id: Any) -> Line:
