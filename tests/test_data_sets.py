@@ -453,6 +453,12 @@ def test_what_names_no_file_or_one_twice_or_two_formats_is_refused(tmp_path: Pat
     assert error_of([tmp_path / "z.npy"]) == f"{tmp_path}/z.npy: no such file"
     twice = error_of([tmp_path / "a.npy", tmp_path / "*.npy"])
     assert twice == f"{tmp_path}/a.npy is named twice; each file of a data set is read once"
+    (tmp_path / "link.npy").symlink_to("a.npy")
+    for names in ([tmp_path / "*.npy"], [tmp_path / "link.npy", tmp_path / "a.npy"]):
+        assert error_of(names) == (
+            f"{tmp_path}/a.npy and {tmp_path}/link.npy are one file; each file of a data set is read once"
+        )
+    (tmp_path / "link.npy").unlink()
     assert error_of([tmp_path]) == (
         f"{tmp_path}/a.npy is NPY and {tmp_path}/b.ndjson is NDJSON; the files of a data set are of one format"
     )
