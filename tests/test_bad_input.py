@@ -367,6 +367,8 @@ def test_numbers_are_written_in_ascii(run: Run, number: str) -> None:
     for command, option in (
         ("descend", "--steps"),
         ("descend", "--l2"),
+        ("descend", "--learning-rate"),
+        ("verify", "--decimals"),
         ("compute", "--digits"),
         ("verify", "--rtol"),
         ("compute", "--ignore-index"),

@@ -284,4 +284,10 @@ def test_what_a_problem_brings_is_read_under_its_keys() -> None:
 def test_a_text_in_json_may_hold_other_ends_of_lines() -> None:
     """U+2028 and U+0085, as json.dumps(..., ensure_ascii=False) leaves them."""
     text = '# a remark\r\n{"gradient": [[1, 2]], "id": "a\u2028# b\x85"}\r# another'
-    assert printed.without_comments(text) == '{"gradient": [[1, 2]], "id": "a\u2028# b\x85"}'
+    assert printed.without_comments(text) == '\n{"gradient": [[1, 2]], "id": "a\u2028# b\x85"}\n'
+
+
+def test_the_lines_of_a_remark_are_counted() -> None:
+    text = b'# a\n# b\n{"gradient": [[1 2]]}'
+    with pytest.raises(InputError, match=r"^f: line 3, column 18: malformed JSON"):
+        claim.read(PROBLEM, LAYOUT, None, Written(text, "f"))

@@ -103,3 +103,13 @@ def test_an_unknown_shell_is_refused(run: Run) -> None:
     outcome = run("completion", "tcsh")
     assert outcome.status == 2
     assert "bash, zsh, fish" in outcome.err
+
+
+def test_a_question_without_words_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(completion.VARIABLE, "complete_bash")
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    outcome = run("compute", "sample_inputs/seed.json")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert (
+        "_XEGRAD_COMPLETE asks for completions, and the environment lacks the words of a shell" in outcome.err
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -477,3 +478,13 @@ def test_streams_need_names_of_their_own(run: Run, streams: list[str], tmp_path:
         outcome = run("compute", "--input-format", "ndjson", *arguments)
         assert outcome.status == 2 and sentence in outcome.err, outcome.err
     assert not [*folder.iterdir()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_whose_name_is_no_text_is_spelled_in_json(run: Run, files: Files) -> None:
+    path = (files.folder / "part-0.npy").rename(files.folder / os.fsdecode(b"\xff.npy"))
+    outcome = run(
+        "compute", "-W", str(files.folder / "W.npy"), "-x", str(path), "--label-column", "-1", "--json"
+    )
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["files"] == [f"{files.folder}/\\udcff.npy"]

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from xegrad import data_sets
-from xegrad.data_sets import DataSet, Rows, formats, parquet, sources
+from xegrad.data_sets import DataSet, Piece, Rows, formats, parquet, sources
 from xegrad.data_sets.formats import FORMATS
 from xegrad.data_sets.lines import count, spans
 from xegrad.errors import InputError
@@ -426,6 +426,41 @@ def test_cells_of_csv_are_read_one_by_one_where_one_is_no_number(tmp_path: Path)
     assert rows.labels.tolist() == [0, 1, 2]
 
 
+def test_a_number_is_one_in_the_digits_that_every_language_reads(tmp_path: Path) -> None:
+    """As in a table that is read whole."""
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.csv"
+    path.write_text("x,label\n1,0\n\u0661,0\n\uff11.5,0\n")
+    assert [sentence.partition("x is ")[2] for sentence in bad_of(path)] == [
+        "'\u0661'; a number is expected",
+        "'\uff11.5'; a number is expected",
+    ]
+
+
+def test_blanks_before_a_quotation_mark_are_no_part_of_a_cell(tmp_path: Path) -> None:
+    """As in a table that is read whole."""
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.csv"
+    path.write_text('x, "label"\n1,  "cat, wild"\n2, "dog"\n3,"cow"\n')
+    data = data_sets.in_files([str(path)], "label", 3)
+    assert data.classes == ("cat, wild", "cow", "dog")
+    assert read(data).labels.tolist() == [0, 2, 1]
+
+
+def test_many_columns_and_many_blank_lines_take_as_long_as_their_bytes(tmp_path: Path) -> None:
+    """Were each column sought among all, or each line joined to those before it, it would take minutes."""
+    pytest.importorskip("pyarrow")
+    names = [str(k) for k in range(4_000)]
+    np.save(tmp_path / "a.npy", np.ones((1, len(names))))
+    with (tmp_path / "a.npy").open("rb") as file:
+        (batch,) = FORMATS[".npy"].load().read(file, [Piece(0, 1, 1)], names[1:], "0")
+    assert len(batch.numbers) == len(names) - 1
+    header, row = ",".join(names), "1," * (len(names) - 1)
+    csv = io.BytesIO(("\n" * 100_000 + header + "\n" + row + "\n1" * 10_000).encode())
+    columns, _ = FORMATS[".csv"].load().listed(csv)
+    assert columns == [*((name, "whole number") for name in names[:-1]), (names[-1], "nothing")]
+
+
 def test_lines_of_ndjson_are_read_one_by_one_where_one_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     lines = ['{"x":1,"label":0}', "", "{", '{"x":"1","label":1}', '{"label":1}', '[1]', '{"x":true,"label":2}',
@@ -461,6 +496,12 @@ def test_what_names_no_file_or_one_twice_or_two_formats_is_refused(tmp_path: Pat
     assert error_of([tmp_path / "z.npy"]) == f"{tmp_path}/z.npy: no such file"
     twice = error_of([tmp_path / "a.npy", tmp_path / "*.npy"])
     assert twice == f"{tmp_path}/a.npy is named twice; each file of a data set is read once"
+    (tmp_path / "link.npy").symlink_to("a.npy")
+    for names in ([tmp_path / "*.npy"], [tmp_path / "link.npy", tmp_path / "a.npy"]):
+        assert error_of(names) == (
+            f"{tmp_path}/a.npy and {tmp_path}/link.npy are one file; each file of a data set is read once"
+        )
+    (tmp_path / "link.npy").unlink()
     assert error_of([tmp_path]) == (
         f"{tmp_path}/a.npy is NPY and {tmp_path}/b.ndjson is NDJSON; the files of a data set are of one format"
     )
@@ -493,6 +534,17 @@ def test_a_file_that_is_cut_short_or_holds_something_else_is_one_line(suffix: st
             assert error_of([path]).startswith(f"{path} ") and "it has been cut short" in error_of([path])
     path.write_bytes(np.random.default_rng(0).bytes(5000))
     assert str(path) in error_of([path])
+
+
+@pytest.mark.parametrize(("shape", "descr"), [((10**18, 0), "<f8"), ((10**18, 2), "<U0")])
+def test_rows_of_nothing_are_refused_however_many_there_are(
+    shape: tuple[int, int], descr: str, tmp_path: Path
+) -> None:
+    """In pieces they would take any memory."""
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    assert "which are rows of nothing" in error_of([path])
 
 
 def test_text_of_numpy_that_is_no_unicode_is_refused(tmp_path: Path) -> None:

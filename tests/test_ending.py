@@ -203,3 +203,13 @@ def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) ->
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
     what = ["signal.signal(signal.SIGHUP, signal.SIG_IGN); at('numpy', kill(1))"]
     assert ends(what, "compute", SEED, "-q") == [(0, "")]
+
+
+def test_the_last_words_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """They hold the name of a folder or a file, from where Python imports."""
+    before = signal.getsignal(signal.SIGINT)
+    from xegrad import __main__
+
+    signal.signal(signal.SIGINT, before)
+    assert __main__._unforeseen(ImportError("é\x1b[31m\u202e.so is none")) == 2
+    assert capsys.readouterr().err == "xegrad: cannot be started: é\\x1b[31m\\u202e.so is none\n"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xegrad import Claim, Problem, Targets, Tolerance, bounds, compute
+from xegrad import Claim, Problem, Targets, Tolerance, bounds, compute, max_memory
 from xegrad.data_sets import Rows, in_memory
-from xegrad.errors import InputError
-from xegrad.full_batch import FullBatch, Total, bound, layer, total, tree, verdict
+from xegrad.errors import InputError, XegradError
+from xegrad.full_batch import EXACT_ROW, FullBatch, Total, bound, layer, total, tree, verdict
 from xegrad.judgement import RIGHT, UNDECIDED, WRONG
 from xegrad.methods import METHODS
 from xegrad.numbers.arithmetic import PRECISIONS
@@ -434,6 +434,32 @@ def test_some_rows_are_evaluated_exactly(random: np.random.Generator) -> None:
     expected = METHODS["exact"].evaluate(some, ("logits",)).gradients["logits"]
     assert check.comparison.reference.tobytes() == expected.tobytes()
     assert verdict.rows_check(whole(data.asked("float64"))) is None
+
+
+@pytest.mark.parametrize("n_exact", [3, 65, 500])
+def test_each_block_holds_its_own_of_the_rows_that_are_evaluated_exactly(n_exact: int) -> None:
+    """As many numbers as these rows have, whatever the other blocks are."""
+    inputs = np.zeros((200, 8192))
+    inputs[:, 0] = np.arange(200)
+    asked = FullBatch(
+        in_memory(inputs, np.zeros(200, int)), layer(np.full((8192, 2), [1e-3, -1e-3])), n_exact=n_exact
+    )
+    assert asked.n_blocks == 4
+    of_blocks = [asked.nodes(block, block + 1) for block in range(4)]
+    n_held = [sum(name.startswith(EXACT_ROW) for name in sums) for ((_, sums),) in of_blocks]
+    rows = [(2 * k + 1) * 200 // (2 * min(n_exact, 200)) for k in range(min(n_exact, 200))]
+    assert n_held == np.bincount(np.array(rows) // 64, minlength=4).tolist()
+    check = verdict.rows_check(total(asked, of_blocks))
+    assert check is not None
+    probabilities = 1 / (1 + np.exp(-2e-3 * np.array(rows)))  # of class 0, which is the label
+    np.testing.assert_allclose(check.comparison.reference[:, 1], 1 - probabilities, rtol=1e-12)
+
+
+def test_rows_that_take_too_much_are_refused_before_any_is_evaluated() -> None:
+    data = in_memory(np.broadcast_to(0.0, (10**6, 1)), np.broadcast_to(0, 10**6))
+    asked = FullBatch(data, layer([[1.0, 2.0]]), n_exact=10**6)
+    with max_memory("50MB"), pytest.raises(XegradError, match="this takes 97 MB with W and x, and 50 MB is"):
+        total(asked, iter(()))
 
 
 def test_a_row_that_cannot_be_read_ends_the_run_or_is_counted() -> None:

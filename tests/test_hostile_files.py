@@ -54,6 +54,8 @@ ARRAYS: Mapping[str, tuple[bytes, str]] = {
     "objects": (npy((1,), "O", TWO[:8]), "holds Python objects, .* never read"),
     "texts of any length": (npy((1,), "T", TWO), "cannot be read as NPY"),
     "nothing, many times": (npy((10**18,), "V0"), "cannot be read as NPY"),
+    "rows of nothing": (npy((2**59, 0)), f"is {2**59} x 0 and holds no number; one at least is expected"),
+    "a shape that float64 has not": (npy((0, 2**62), "|i1"), f"is 0 x {2**62} and holds no number"),
     "complex numbers": (npy((1,), "<c16", TWO), "holds complex128"),
     "dates": (npy((2,), "<M8[s]", TWO), "holds datetime64"),
     "a name that numpy gives up": (npy((2,), "a8", TWO), "(real numbers are expected|cannot be read as NPY)"),
@@ -194,6 +196,7 @@ TENSORS: Mapping[str, tuple[bytes, str]] = {
     "negative axes": (tensors({"W": tensor(shape=(-1, -2))}, TWO), "not those of its shape"),
     "2000 long axes": (tensors({"W": tensor(shape=[2**62] * 2000)}, TWO), "not those of its shape"),
     "100 axes": (tensors({"W": tensor(shape=[1] * 100 + [2])}, TWO), "101 dimensions"),
+    "rows of nothing": (tensors({"W": tensor("F64", (2**62, 0), 0, 0)}), "holds no number"),
     "numbers of 8 bits": (
         tensors({"W": tensor("F8_E4M3", (1, 16))}, TWO),
         "holds 'F8_E4M3', which cannot be read",
@@ -253,6 +256,15 @@ def test_a_whole_number_that_float64_lacks_is_refused_in_every_file(
         outcome = run("verify", *arguments)
         assert (outcome.status, outcome.out) == (2, "")
         assert f"[0, 1] is {ODD}, which float64 does not hold" in outcome.err
+
+
+@pytest.mark.parametrize("key", ["dtype", "with_respect_to"])
+def test_a_word_beside_a_gradient_is_refused_where_it_is_no_text(run: Run, tmp_path: Path, key: str) -> None:
+    word = npy((), "<U1", (0x110000).to_bytes(4, "little"))
+    (tmp_path / "claim.npz").write_bytes(npz(gradient=npy((1, 2), data=TWO), **{key: word}))
+    outcome = run("verify", "-W", "[[1,2]]", "-x", "1", "-y", "0", "--gradient", f"{tmp_path}/claim.npz")
+    assert outcome.status == 2
+    assert "holds half of a character, or what is none" in outcome.err
 
 
 def test_what_is_not_asked_for_is_not_unpacked() -> None:

@@ -236,3 +236,11 @@ def test_lines_that_take_too_much_together_are_computed_apart(run: Run, tmp_path
     assert both[0].status == 0
     refused = run("compute", str(path), "--method", "shortcut", "--max-memory", "5kB")
     assert refused.err.startswith("xegrad: 30 lines: 0 done, 30 bad")
+
+
+@pytest.mark.parametrize("n_quotes", [1, 10**6])
+def test_brackets_in_a_text_are_none_where_it_does_not_end_either(n_quotes: int) -> None:
+    """Were its end sought from each of its quotes, a line of two megabytes would take a day."""
+    line = b"[" * 101 + b'"' + b"[" * 50 + b'\\"' * n_quotes
+    assert ndjson._depth(line) == 101
+    assert ndjson._depth(line + b'"[') == 102

@@ -367,6 +367,58 @@ def test_a_text_takes_no_more_than_is_counted_of_it(
     assert len(data) + most <= asked <= 8 * most
 
 
+def claimed(text: bytes) -> None:
+    with pytest.raises(InputError):
+        printed.of_text(printed.without_comments(text.decode()))
+
+
+# What is hardly a number, and takes its memory before it is refused.
+OTHERS: dict[str, tuple[str, str, Callable[[bytes], object]]] = {
+    "labels of signs": ("table", "!\n" * 4_000, lambda text: FORMATS["csv"].load(text, "f", "label")),
+    "long labels": (
+        "table",
+        f"{'a' * 4_000}\n" * 20,
+        lambda text: FORMATS["csv"].load(text, "f", "label"),
+    ),
+    "signs of a problem": (
+        "json",
+        f'{{"W":[[1,2]],"x":[[1]],"label":{json.dumps(["!"] * 8_000)}}}',
+        lambda text: FORMATS["json"].load(text, "f"),
+    ),
+    "empty cells of a claim": ("claim", f"1{',' * 8_000}1", claimed),
+    "empty rows of a claim": ("claim", f"[1{';' * 8_000}]", claimed),
+    "signs of a claim": ("claim", "! " * 8_000, claimed),
+    "blank lines of a claim": ("claim", "1 2\n" + "\n" * 20_000 + "3\n", claimed),
+}
+
+
+@pytest.mark.parametrize(("kind", "text", "read"), OTHERS.values(), ids=OTHERS)
+def test_what_is_no_number_takes_no_more_than_is_counted_of_it(
+    kind: str, text: str, read: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "FREE", 0)
+    data = text.encode()
+    read(data)  # imports what it needs
+    with max_memory(1), pytest.raises(InputError, match="to read it takes") as refused:
+        memory.Text(kind).add(data)
+    asked = _bytes(str(refused.value).rpartition(" ")[2])
+    tracemalloc.start()
+    read(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) + most <= asked
+
+
+def test_lines_without_cells_take_no_memory() -> None:
+    text = b"a,b\n" + b"\n" * 10_000 + b"1,2\n"
+    tracemalloc.start()
+    assert FORMATS["csv"].load(text, "f", "W").values["W"].tolist() == [[1.0, 2.0]]
+    assert FORMATS["csv"].load(b"cat\n" + b"\n" * 10_000 + b"dog\n", "f", "label")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20 * len(text)
+
+
 @pytest.mark.parametrize("sizes", [(1, 100, 200), (200, 100, 3), (1000, 3, 3)])
 def test_a_sample_takes_no_more_than_it_says(run: Run, sizes: tuple[int, int, int]) -> None:
     rows, inputs, classes = map(str, sizes)

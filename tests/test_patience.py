@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from xegrad import patience
 
 BEGIN = """
 import signal, sys
@@ -72,3 +76,20 @@ def test_a_library_leaves_the_signals_alone() -> None:
 
     with patience.at_once(2**30):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_open_file_of_any_number_is_waited_for() -> None:
+    """Those beyond 1024, which a shell or a parent may have left open, too."""
+    fcntl = pytest.importorskip("fcntl")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1200:
+        pytest.skip("no file may have such a number")
+    reader, writer = os.pipe()
+    high = fcntl.fcntl(reader, fcntl.F_DUPFD, 1100)
+    for descriptor in (reader, high):
+        assert not patience.wait(descriptor, seconds=0)
+    os.write(writer, b"1")
+    for descriptor in (reader, high):
+        assert patience.wait(descriptor, seconds=0)
+    assert patience.wait(fcntl.fcntl(writer, fcntl.F_DUPFD, 1100), to_write=True)
+    for descriptor in (reader, writer, high, high + 1):
+        os.close(descriptor)

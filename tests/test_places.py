@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,6 +16,7 @@ import typer
 from conftest import Run, Shell
 from xegrad.cli import COMMANDS, app
 from xegrad.cli.help import command_and_context
+from xegrad.engines import local
 from xegrad.errors import one_line
 from xegrad.naming import source_name
 
@@ -143,3 +146,36 @@ def test_a_device_may_be_named_twice(run: Run) -> None:
     outcome = run("descend", SEED, "--save", os.devnull, "-o", os.devnull, "--format", "json")
     assert outcome == (0, "", "")
     assert run("descend", SEED, "--save", "-", "-o", "-").status == 0
+
+
+def test_two_streams_of_a_folder_are_answered_in_two_files(run: Run, tmp_path: Path) -> None:
+    """Where a link stands in the folder, the answers of one would be written over those of the other."""
+    streams = [tmp_path / f"{name}.ndjson" for name in "ab"]
+    for stream in streams:
+        stream.write_text('{"W": [[1, 2]], "x": [1], "label": 0}\n')
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    (folder / "a.ndjson").write_text("kept")
+    (folder / "b.ndjson").symlink_to("a.ndjson")
+    outcome = run("compute", *map(str, streams), "-o", str(folder))
+    assert outcome.status == 2
+    sentence = f"-o {folder}/a.ndjson and -o {folder}/b.ndjson are one place; give them two names"
+    assert outcome.err == f"xegrad: {one_line(sentence)}\n"
+    assert (folder / "a.ndjson").read_text() == "kept"
+
+
+def test_the_first_bad_line_is_that_of_the_first_file_whichever_is_answered_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Backwards(local.Local):
+        def map(self, function: Any, shared: Any, runs: Any, kept: Any = None) -> Iterator[Any]:
+            return super().map(function, shared, runs[::-1], kept)
+
+    monkeypatch.setattr(local, "opened", lambda *_: nullcontext(Backwards()))
+    for name in "ab":
+        (tmp_path / f"{name}.ndjson").write_text("{}\n")
+    (tmp_path / "answers").mkdir()
+    outcome = run("compute", f"{tmp_path}/a.ndjson", f"{tmp_path}/b.ndjson", "-o", f"{tmp_path}/answers")
+    assert outcome.err.endswith(
+        f"2 lines: 0 done, 2 bad; the first is line 1 of {source_name(tmp_path / 'a.ndjson')}\n"
+    )

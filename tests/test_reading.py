@@ -544,6 +544,8 @@ def test_a_stack_holds_as_many_lines_as_fit_into_memory(monkeypatch: pytest.Monk
         (2**63 - 1, None, None, [2**63 - 1]),
         (-(2**63), None, None, [-(2**63)]),
         (-(2**63) - 1, None, None, "label -9223372036854775809 is out of range; labels are zero-based indices"),
+        ([0, 2**63], 2, None, "label 9223372036854775808 is out of range; labels are zero-based indices"),
+        ([-1, 2**63], 2, None, "label 9223372036854775808 is out of range; labels are zero-based indices"),
         ([0, 2**64], 2, None, "label 18446744073709551616 is out of range; labels are zero-based indices"),
         (LabelText("1" * 20), None, None, "label 11111111111111111111 is out of range; labels are zero-based indices"),
         (LabelText("0" * 30 + "1" * 18), None, None, [int("1" * 18)]),

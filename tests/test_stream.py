@@ -516,14 +516,14 @@ def test_an_interruption_leaves_no_part_of_a_line_in_a_full_pipe(monkeypatch: py
     reader, writer = os.pipe()
     waited: list[int] = []
 
-    def wait(*_: Any) -> None:
+    def wait(*_: Any, **__: Any) -> None:
         waited.append(1)
         if len(waited) > 1:
             raise KeyboardInterrupt
 
     with open(writer, "w") as out, open(reader, "rb") as pipe:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdout", out)
-        monkeypatch.setattr("xegrad.cli.tally.select.select", wait)
+        monkeypatch.setattr("xegrad.cli.tally.patience.wait", wait)
         counted = tally.Tally()
         with pytest.raises(KeyboardInterrupt):
             counted.write(b"0123456789\n" * 9000, [tally.DONE_LINE] * 9000, range(1, 9001), "it")

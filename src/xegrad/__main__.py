@@ -93,7 +93,9 @@ def _unforeseen(error: BaseException) -> int:
     try:
         line, status = _last_words(error)
         if sys.stderr is not None:
-            sys.stderr.write(f"xegrad: {line}\n")
+            # As `inert` spells it, which may be what cannot be imported.
+            spelled = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+            sys.stderr.write(f"xegrad: {spelled}\n")
     except (MemoryError, ImportError, OSError) as another:  # the system gives too little to say even that
         lack, status = b"there is not enough memory to begin", 2
         if getattr(another, "errno", None) in (errno.EMFILE, errno.ENFILE):

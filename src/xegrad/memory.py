@@ -179,16 +179,14 @@ def _allowed(there: int) -> int | None:
     return (free + there) // 2
 
 
-# Bytes that reading takes at most for each word, list, object and key of a text, beside three times the text itself,
-# as measured (tests/test_memory.py): "json" of a problem, "table" of one in CSV, "claim" of what is printed.
-OF_TEXT: Mapping[str, tuple[int, int, int, int]] = {
-    "json": (60, 110, 320, 350),
-    "table": (300, 0, 0, 0),
-    "claim": (400, 110, 320, 350),
+# Bytes that reading takes at most for each byte, word, list, object and key of a text, as measured
+# (tests/test_memory.py): "json" of a problem, "table" of one in CSV, "claim" of what is printed.
+OF_TEXT: Mapping[str, tuple[int, int, int, int, int]] = {
+    "json": (3, 60, 110, 320, 350),
+    "table": (8, 300, 0, 0, 0),
+    "claim": (24, 400, 110, 320, 350),
 }
-_IN_WORDS = bytes(
-    ord("a" if chr(code).isalnum() or chr(code) in "._" or code > 127 else " ") for code in range(256)
-)
+_IN_WORDS = bytes(ord(" " if chr(code) in ' \t\n\v\f\r,;:[]{}()"' else "a") for code in range(256))
 
 
 class Text:
@@ -210,23 +208,23 @@ class Text:
     def __init__(self, kind: str, n_bytes: int = 0) -> None:
         self.pieces: list[bytes] = []
         self._n_bytes = n_bytes
-        self._of_word, self._of_list, self._of_object, self._of_key = OF_TEXT[kind]
+        self._of_byte, self._of_word, self._of_list, self._of_object, self._of_key = OF_TEXT[kind]
         self._size = self._n_counted = self._counted = self._at_most = 0
 
     def add(self, piece: bytes) -> None:
         """One more piece.  Words are only counted where there is not enough for as many as it may have."""
         self.pieces.append(piece)
         self._size += len(piece)
-        # [0], has a word and a list in four bytes; of words alone there is one in two.
-        most_of_byte = 3 + max(self._of_word // 2, (self._of_word + self._of_list) // 4)
+        # ,,,, has a cell in each byte, and [[[[ a list.
+        most_of_byte = self._of_byte + max(self._of_word, self._of_list)
         self._at_most += most_of_byte * len(piece) + self._keyed(piece)
         allowed = _allowed(self._size)
         if self._counted + self._at_most <= (allowed if allowed is not None else LITTLE) // _processes.get():
             return
         for counted in self.pieces[self._n_counted :]:
-            self._counted += 3 * len(counted) + self._of_word * (
-                counted.translate(_IN_WORDS).count(b" a") + 1
-            )
+            n_words = counted.translate(_IN_WORDS).count(b" a") + 1
+            n_cells = counted.count(b",") + counted.count(b";")  # empty ones, too
+            self._counted += self._of_byte * len(counted) + self._of_word * max(n_words, n_cells)
             self._counted += self._of_list * counted.count(b"[") + self._keyed(counted)
         self._n_counted, self._at_most = len(self.pieces), 0
         check_reading(self._counted, self._size, self._counted * self._n_bytes // max(1, self._size))

@@ -49,6 +49,19 @@ def at_once(size: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def wait(descriptor: int, *, to_write: bool = False, seconds: float | None = None) -> bool:
+    """Whether an open file can be read, or written to, at once; waits until it can, or for so many seconds."""
+    import select
+
+    reading, writing = ([], [descriptor]) if to_write else ([descriptor], [])
+    try:
+        return any(select.select(reading, writing, [], seconds))
+    except ValueError:  # its number is beyond the 1024 that select knows
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT if to_write else select.POLLIN)
+        return bool(poll.poll(None if seconds is None else 1000 * seconds))
+
+
 def _wait(reader: int, main: int) -> None:
     """End the process where a signal has come, and the main thread has not moved since."""
     import time

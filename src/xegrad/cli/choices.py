@@ -58,6 +58,14 @@ MaxMemory = Annotated[
 ]
 
 
+def number_in(text: str, kind: Callable[[str], float] = float) -> float:
+    """The number that a text is, or NaN: Python alone takes 1_0 for 10, and the digits of every script."""
+    try:
+        return kind(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
 class Number(ParamType):
     """A number as an option takes it: finite, whole where it counts something, and within its limits."""
 
@@ -68,12 +76,7 @@ class Number(ParamType):
         self.least, self.most = getattr(of, "min", None), getattr(of, "max", None)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            # Python takes 1_0 for 10, and the digits of every script.
-            is_plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
-            number = (int(value) if self.is_whole else float(value)) if is_plain else math.nan
-        except ValueError:
-            number = math.nan
+        number = number_in(value, int if self.is_whole else float) if isinstance(value, str) else value
         largest = LARGEST if self.is_whole else sys.float_info.max
         if (-largest if self.least is None else self.least) <= number <= (self.most or largest):
             return number

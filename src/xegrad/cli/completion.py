@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xegrad.cli.choices import choice, completing
-from xegrad.errors import XegradError
+from xegrad.errors import UsageError, XegradError
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_XEGRAD_COMPLETE"  # by which the shell asks
@@ -54,6 +54,15 @@ def know_shells() -> None:
 
     def knows_values(shell: Any) -> Any:
         class Complete(shell):  # type: ignore[misc]  # a class that is known at run time only
+            def get_completion_args(self) -> tuple[list[str], str]:
+                try:
+                    return super().get_completion_args()
+                except (KeyError, ValueError):
+                    asked = f"{VARIABLE} asks for completions"
+                    raise UsageError(
+                        f"{asked}, and the environment lacks the words of a shell; unset it"
+                    ) from None
+
             def get_completions(self, args: list[str], incomplete: str) -> list[Any]:
                 name, equals, _ = incomplete.partition("=")
                 before = f"{name}=" if equals and name.startswith("--") else ""

@@ -158,7 +158,7 @@ def read(
         classes=layer.classes,
         ignore_index=layer.targets.ignore_index,
     )
-    places.check(data.paths, {"-o": output, "--save": save})
+    places.check(data.paths, [("-o", output), ("--save", save)])
     if data.n_inputs != layer.n_inputs:
         wrong = replace(parts.layout, is_batch=True).wrong_length(data.n_inputs, layer.n_inputs)
         raise InputError(f"{wrong}. x is {listed(data.inputs)}; --columns says what it is", "x")

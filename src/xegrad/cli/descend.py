@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xegrad import formats
 from xegrad.cli import DONE, INTERRUPTED, JUDGED_WRONG, data_set
-from xegrad.cli.choices import choice, option
+from xegrad.cli.choices import choice, number_in, option
 from xegrad.cli.data_set import Asked, DataOptions
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import OutputOptions
 from xegrad.cli.signature import takes_problem
 from xegrad.cli.writing import writer
-from xegrad.errors import UsageError
+from xegrad.errors import UsageError, shown
 from xegrad.methods import METHODS
 from xegrad.vocabulary import count
 
@@ -207,10 +207,7 @@ def _saving(target: str) -> formats.Format:
 
 
 def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
+    rate = number_in(text)
     if not 0 < rate < math.inf:
-        raise UsageError(f"--learning-rate is {text!r}; a positive number or auto is expected")
+        raise UsageError(f"--learning-rate is {shown(text)}; a positive number or auto is expected")
     return rate

@@ -110,14 +110,15 @@ def command(
 
 def _indices(text: str, problem: Problem) -> tuple[int, int]:
     """The input and the class on both sides of a comma, which names may have too."""
-    sides = [(text[: comma.start()].strip(), text[comma.end() :].strip()) for comma in re.finditer(",", text)]
     named = ("input", problem.input_names or ()), ("class", problem.classes or ())
-    for pair in sides:
+    for comma in re.finditer(",", text):
+        pair = text[: comma.start()].strip(), text[comma.end() :].strip()
         input, class_ = (_index(word, names) for word, (_, names) in zip(pair, named, strict=True))
         if input is not None and class_ is not None:
             return input, class_
     message = f"--entry is {shown(text)}; an input and a class are expected, as in 1,2"
-    for word, (axis, names) in zip(sides[0] if sides else (), named, strict=False):
+    first, between, rest = text.partition(",")
+    for word, (axis, names) in zip((first.strip(), rest.strip()) if between else (), named, strict=False):
         if word and _index(word, names) is None:
             message = f"--entry is {shown(text)}; there is no {axis} {shown(word)}{nearest(word, names)}"
     raise UsageError(message)
@@ -127,4 +128,4 @@ def _index(word: str, names: Sequence[str]) -> int | None:
     """That of a name, else the number itself; a name counts before an index."""
     if word in names:
         return names.index(word)
-    return int(word) if word.isdecimal() and len(word) < MOST_DIGITS else None
+    return int(word) if word.isascii() and word.isdecimal() and len(word) < MOST_DIGITS else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import TextIO
 
 from xegrad.cli import writing
@@ -16,13 +16,13 @@ from xegrad.naming import source_name
 Identity = tuple["int | str", ...]
 
 
-def check(inputs: Iterable[str], asked: Mapping[str, str | None]) -> None:
-    """Raise where an output cannot be written to, is read, or is asked for twice.  `asked` are those of the options.
+def check(inputs: Iterable[str], asked: Collection[tuple[str, str | None]]) -> None:
+    """Raise where an output cannot be written to, is read, or is asked for twice.  `asked` are options and their files.
 
     A file is the same whatever it is called: by a link, through a descriptor, in capitals where these do not count.
     """
-    outputs = {f"{option} {name}": name for option, name in asked.items() if name is not None and name != "-"}
-    if asked["-o"] in (None, "-") or "-" in asked.values():
+    outputs = {f"{option} {name}": name for option, name in asked if name is not None and name != "-"}
+    if any(name == "-" or (option, name) == ("-o", None) for option, name in asked):
         outputs["standard output"] = "-"
     read = {identity: name for name in inputs if (identity := _regular(name, sys.stdin))}
     written: dict[Identity, str] = {}

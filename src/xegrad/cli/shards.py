@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,8 @@ class Shards(msgspec.Struct, frozen=True, eq=False):
     work: stream.Work
     overrides: RawProblem
 
-    def answer(self, first: int, last: int) -> Tally:
-        """Answer some of them, one after the other, in this process."""
+    def answer(self, first: int, last: int) -> tuple[int, Tally]:
+        """Answer some of them, one after the other, in this process: the first, and what came of them."""
         tally = Tally()
         for path, written in self.pairs[first:last]:
             source = source_name(path)
@@ -42,7 +42,7 @@ class Shards(msgspec.Struct, frozen=True, eq=False):
                 for text, (kinds, numbers) in lines:
                     write([text])
                     tally.add(kinds, numbers, source)
-        return tally
+        return first, tally
 
     def described(self, first: int, last: int) -> str:
         """The streams that these are."""
@@ -56,21 +56,32 @@ def run(
     from xegrad.display import screen
 
     shards = Shards(command, _pairs(request.paths, output.file or ""), work, request.parts())
-    tally, done, n_files = Tally(), 0, len(shards.pairs)
+    tallies: dict[int, Tally] = {}
+    n_files = len(shards.pairs)
     try:
         with screen.watching(), rows.opened() as engine:
             several = engine.map(Shards.answer, shards, [(k, k + 1) for k in range(n_files)])
-            for done, of_shard in enumerate(several, start=1):
-                tally.merge(of_shard)
-                progress.tell("files", done, n_files)
+            for first, of_shard in several:
+                tallies[first] = of_shard
+                progress.tell("files", len(tallies), n_files)
             retries = engine.facts.get("retries", 0)
     except KeyboardInterrupt:
-        screen.announce(f"interrupted: {done} of {count(n_files, 'file')} answered; {tally.summary(command)}")
+        answered = f"{len(tallies)} of {count(n_files, 'file')} answered"
+        screen.announce(f"interrupted: {answered}; {_merged(tallies).summary(command)}")
         raise
+    tally = _merged(tallies)
     again = f"; {count(retries, 'file')} given to another worker" if retries else ""
     if tally.n_bad or not output.quiet:
         screen.announce(tally.summary(command) + again)
     return tally.status
+
+
+def _merged(tallies: Mapping[int, Tally]) -> Tally:
+    """Those of all files, in the order of the files, whichever was answered first."""
+    merged = Tally()
+    for _, tally in sorted(tallies.items()):
+        merged.merge(tally)
+    return merged
 
 
 def _pairs(paths: Sequence[str], folder: str) -> list[tuple[str, str]]:
@@ -85,5 +96,6 @@ def _pairs(paths: Sequence[str], folder: str) -> list[tuple[str, str]]:
                 f"{written[name]} and {path} would both be answered in {name} of {folder}; rename one"
             )
         written[name] = path
-        places.check(paths, {"-o": os.path.join(folder, name)})  # noqa: PTH118 (as it was given)
-    return [(path, os.path.join(folder, name)) for name, path in written.items()]  # noqa: PTH118
+    pairs = [(path, os.path.join(folder, name)) for name, path in written.items()]  # noqa: PTH118 (as it was given)
+    places.check(paths, [("-o", output) for _, output in pairs])
+    return pairs

@@ -66,7 +66,7 @@ def takes_problem(*, without: Collection[str] = (), **defaults: Any) -> Callable
                 return TROUBLE
             paths = request.paths
             if not (request.is_stream and os.path.isdir(outputs["-o"] or "")):  # noqa: PTH112
-                places.check([*paths, *may_be_read], outputs)
+                places.check([*paths, *may_be_read], outputs.items())
             from xegrad.display import screen
 
             interruptions = nullcontext() if request.is_stream else _saying_interruptions()

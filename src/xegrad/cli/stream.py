@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import stat
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from xegrad import bugs, engines, memory, progress
+from xegrad import bugs, engines, memory, patience, progress
 from xegrad.cli.inputs import ProblemOptions
 from xegrad.cli.output import FORMS, OutputOptions
 from xegrad.cli.tally import BAD_LINE, BUG_LINE, DONE_LINE, Kind, Tally
@@ -232,4 +231,4 @@ def _reading(source: str) -> Iterator[None]:
 
 def _is_ready(descriptor: int) -> bool:
     """Whether reading would not wait; a file never does."""
-    return bool(select.select([descriptor], [], [], 0)[0])
+    return patience.wait(descriptor, seconds=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import stat
 import sys
 from collections import Counter
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from xegrad import bugs
+from xegrad import bugs, patience
 from xegrad.cli import DONE, TROUBLE, interruptions
 from xegrad.vocabulary import count
 
@@ -66,7 +65,7 @@ class Tally:
         with _outlet() as outlet, interruptions.held() as wait:
             try:
                 while written < len(text):
-                    wait(partial(select.select, [], [outlet.descriptor], []))
+                    wait(partial(patience.wait, outlet.descriptor, to_write=True))
                     with contextlib.suppress(BlockingIOError):
                         written += os.write(outlet.descriptor, outlet.piece(text, written))
             except KeyboardInterrupt:

@@ -116,7 +116,8 @@ class JudgingOptions(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         """Raise UsageError for what means nothing."""
         self.tolerance()
-        if self.decimals is not None and self.decimals != "none" and not self.decimals.isdecimal():
+        is_number = (self.decimals or "").isascii() and (self.decimals or "").isdecimal()
+        if self.decimals not in (None, "none") and not is_number:
             raise UsageError(f"--decimals is {shown(self.decimals)}; a whole number or none is expected")
         if self.decimals is not None and self.digits_printed is not None:
             both = "--decimals and --digits-printed both"

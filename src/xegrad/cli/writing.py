@@ -13,13 +13,13 @@ import errno
 import io
 import os
 import re
-import select
 import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
+from xegrad import patience
 from xegrad.cli import interruptions
 from xegrad.errors import XegradError
 
@@ -54,7 +54,7 @@ class Whole(io.RawIOBase):
             try:
                 return os.readv(self._descriptor, [buffer])
             except BlockingIOError:
-                select.select([self._descriptor], [], [])
+                patience.wait(self._descriptor)
 
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
@@ -63,7 +63,7 @@ class Whole(io.RawIOBase):
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
-                select.select([], [self._descriptor], [])
+                patience.wait(self._descriptor, to_write=True)
             except OSError as error:
                 error.characters_written = size - len(rest)  # type: ignore[attr-defined]
                 raise

@@ -27,14 +27,16 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
         return [], []
     pieces = [*lines.spans(file, start, has_quotes=True)]
     file.seek(start)
-    types = dict.fromkeys(range(len(names)), "nothing")
+    types = ["nothing"] * len(names)
+    n_open = len(names)  # columns of which no cell has been seen
     for row in _rows(file.read(SEEN)):
         for k, cell in enumerate(row[: len(names)]):
             if types[k] == "nothing":
                 types[k] = type_of(cell)
-        if "nothing" not in types.values():
+                n_open -= types[k] != "nothing"
+        if not n_open:
             break
-    return [*zip(names, types.values(), strict=True)], pieces
+    return [*zip(names, types, strict=True)], pieces
 
 
 def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
@@ -65,6 +67,8 @@ def _by_arrow(data: bytes, names: Sequence[str], numbers: Sequence[str], label: 
     pa = imported("CSV")
     from pyarrow import csv as arrow_csv
 
+    if b' "' in data:  # what begins with blanks may be in quotes, of which pyarrow knows nothing
+        raise _DoubtError
     types: dict[str, Any] = {**dict.fromkeys(numbers, pa.float64()), label: pa.string()}
     try:
         reader = arrow_csv.open_csv(
@@ -91,7 +95,8 @@ def _by_cells(
     data: bytes, first: int, names: Sequence[str], numbers: Sequence[str], label: str
 ) -> Iterator[Batch]:
     """From a row on, each cell by itself."""
-    places = [names.index(name) for name in (*numbers, label)]
+    place_of = {name: place for place, name in enumerate(names)}
+    places = [place_of[name] for name in (*numbers, label)]
     size, n_rows = rows_of_batch(10 * len(names)), 0
     rows: list[list[str | None] | str] = []
     for cells in _rows(data):
@@ -112,12 +117,16 @@ def _by_cells(
 def _header(file: IO[bytes]) -> tuple[list[str], int]:
     """The names in its first line that is not blank, and where that ends."""
     file.seek(0)
-    line = b""
-    while (more := file.readline(LONGEST_HEADER)) and len(line) < LONGEST_HEADER:
-        line += more
-        if line.strip() and line.count(b'"') % 2 == 0:
+    pieces: list[bytes] = []
+    n_quotes, is_blank, start = 0, True, 0
+    while start < LONGEST_HEADER and (more := file.readline(LONGEST_HEADER)):
+        pieces.append(more)
+        start += len(more)
+        n_quotes, is_blank = n_quotes + more.count(b'"'), is_blank and not more.strip()
+        if not is_blank and n_quotes % 2 == 0:
             break
-    if not line.strip():
+    line = b"".join(pieces)
+    if is_blank:
         return [], len(line)
     lines.count(line, has_quotes=True)
     names = [cells for cells in _rows(line.removeprefix(b"\xef\xbb\xbf")) if cells]
@@ -127,6 +136,7 @@ def _header(file: IO[bytes]) -> tuple[list[str], int]:
 def _rows(data: bytes) -> Iterator[list[str]]:
     """The cells of each line; none of one that is blank."""
     try:
-        yield from csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
+        text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
+        yield from csv.reader(text, skipinitialspace=True)
     except csv.Error as error:
         raise InputError(f"cannot be read as CSV: {error}") from None

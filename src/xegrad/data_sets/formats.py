@@ -31,6 +31,7 @@ LABELS = WHOLE | {"text", "nothing"}
 BATCH = 2**23  # bytes of the numbers that are read at a time: with fewer a table of many columns takes longer
 SPAN = 2**25  # bytes of a piece of a file that has none of its own
 
+# In the digits that every language reads.
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label
     size = rows_of_batch(len(header.names))
     places: Sequence[Any] = (*numbers, label)
     if not header.dtype.names:
-        places = [header.names.index(name) for name in places]
+        places = [*map(int, places)]
     for piece in pieces:
         for start in range(piece.start, piece.stop, size):
             table = _table(file, header, start, min(size, piece.stop - start))
@@ -87,6 +88,8 @@ def _header(file: IO[bytes]) -> _Header:
         )
     if n_axes == 2 and header.shape[1] > MOST_COLUMNS:
         raise InputError(f"has {header.shape[1]} columns; at most {MOST_COLUMNS} are expected")
+    if header.shape[0] and not math.prod(header.shape[1:]) * header.dtype.itemsize:
+        raise InputError(f"has the shape {header.shape} of {header.dtype}, which are rows of nothing")
     expected = header.start + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
     if (size := file.seek(0, 2)) != expected:
         raise InputError(

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +31,7 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     Raises
     ------
     InputError
-        What names no file, or a file that is named twice.
+        What names no file, or a file that is named twice, by a link too.
     """
     ends = tuple(suffixes)
     files: list[str] = []
@@ -45,9 +44,13 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
             raise InputError(f"{path}: {'no file matches' if set(MAGIC) & set(path) else 'no such file'}")
         files += found
     files.sort()
-    for one, following in pairwise(files):
-        if one == following:
-            raise InputError(f"{one} is named twice; each file of a data set is read once")
+    names: dict[str, str] = {}
+    for name in files:
+        real = name if "://" in name else os.path.realpath(name)
+        if (first := names.get(real)) is not None:
+            twice = f"{name} is named twice" if first == name else f"{first} and {name} are one file"
+            raise InputError(f"{twice}; each file of a data set is read once")
+        names[real] = name
     return files
 
 

@@ -18,7 +18,7 @@ from xegrad.claim import Claim, Claimed, Reading
 from xegrad.errors import InputError, listed, nearest, short, shown
 from xegrad.formats import binary_format, csv, naming, npz, printed, raw, safetensors, tokens
 from xegrad.formats.results import types as results
-from xegrad.formats.values import chosen
+from xegrad.formats.values import chosen, plain
 from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
@@ -250,7 +250,7 @@ def _array(value: Any, key: str, asked: Reading | None) -> Claimed:
 
 def _word(value: Any) -> Any:
     """A word in JSON, or in an array of one."""
-    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    return plain(value.reshape(())) if isinstance(value, np.ndarray) and value.size == 1 else value
 
 
 def _check_symbol(symbol: Any, key: str) -> None:

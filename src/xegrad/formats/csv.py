@@ -315,11 +315,14 @@ def _lines(data: bytes) -> list[Line]:
     text = data.decode()
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
-        table = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        lines = [
+            Line(reader.line_num, stripped)
+            for cells in reader
+            if any(stripped := [cell.strip() for cell in cells])
+        ]
     except csv.Error as error:
         hint = "; this looks like JSON" if text.lstrip().startswith(("{", "[")) else ""
         raise InputError(f"line {reader.line_num}: {malformed_csv(error)}{hint}") from None
-    lines = [Line(number, cells) for number, cells in table if any(cells)]
     if not lines:
         raise InputError("has no cell that is not empty")
     for mark, word in SEPARATORS.items():

@@ -55,8 +55,8 @@ def targets(
             label = label[1:]
         label = _indices(label, classes, n_classes)
     array = np.asarray(label)
-    if array.dtype.kind == "O":  # a whole number that no integer of numpy holds
-        _indices(label, classes, n_classes)
+    if array.dtype.kind in "Ouf" and isinstance(label, list) and {*map(type, label)} == {int}:
+        _indices(label, classes, n_classes)  # one is none that numpy holds as such
     return Targets(labels=array, **options)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import select
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -23,7 +22,7 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from xegrad import memory
+from xegrad import memory, patience
 from xegrad.arrays import blocks, has_large
 from xegrad.errors import InputError
 from xegrad.formats import json, labels, tokens
@@ -40,7 +39,9 @@ SET_PIPE_SIZE = 1031  # of Linux's fcntl: a pipe that holds as much
 STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the chain has in memory at a time
 
 
-_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')  # in JSON
+_TEXT = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?$)'
+)  # in JSON; one that does not end goes to the end of the line
 
 
 class Lines(msgspec.Struct, frozen=True, eq=False):
@@ -139,7 +140,7 @@ def _read(descriptor: int) -> bytes:
         try:
             return os.read(descriptor, READ)
         except BlockingIOError:
-            select.select([descriptor], [], [])
+            patience.wait(descriptor)
 
 
 def split(chunk: Chunk, most: int) -> list[Chunk]:

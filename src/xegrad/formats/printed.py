@@ -129,8 +129,12 @@ def of_array(array: Array, dtype: str | None = None) -> Claimed:
 
 
 def without_comments(text: str) -> str:
-    """The text without the lines that begin with #; a text in JSON may hold other ends of lines than these."""
-    return "\n".join(line for line in re.split("\r\n|\r|\n", text) if not line.lstrip().startswith("#"))
+    """The text with nothing on the lines that begin with #, so that a message counts all lines.
+
+    A text in JSON may hold other ends of lines than these.
+    """
+    lines = re.split("\r\n|\r|\n", text)
+    return "\n".join("" if line.lstrip().startswith("#") else line for line in lines)
 
 
 def one_number(text: str, asked: Reading | None = None) -> Claimed:

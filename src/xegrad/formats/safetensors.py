@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from xegrad import memory
 from xegrad.errors import LONGEST, InputError, short, shown
-from xegrad.formats import tokens
+from xegrad.formats import naming, tokens
 from xegrad.formats.raw import decoded
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import chosen, under_keys
+from xegrad.formats.values import check_not_empty, chosen, under_keys
 from xegrad.vocabulary import count
 
 MOST_AXES = 32  # as many as every version of numpy has
@@ -80,6 +80,8 @@ def read_tensors(data: bytes, names: Iterable[str]) -> dict[str, tuple[NDArray[A
             raise _broken(f"{shown(name)} has {end - begin} bytes, which are not those of its shape")
         if len(entry.shape) > MOST_AXES:
             raise _broken(f"{shown(name)} has {len(entry.shape)} dimensions")
+        with naming(f":{name}"):
+            check_not_empty(entry.shape)
         if dtype == "bfloat16":
             memory.check_reading(len(data) + 4 * (end - begin), len(data))
         tensors[name] = decoded(data, dtype, start + begin, start + end).reshape(entry.shape), dtype

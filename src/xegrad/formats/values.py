@@ -53,11 +53,11 @@ def checked(array: NDArray[Any], field: Field) -> Any:
     """The value of a field from an array, as its kind asks; refused if its numbers, shape or word are others."""
     kind = field.kind
     if kind is LABELS and array.ndim < 2 and array.dtype.kind in ("U" if array.ndim else "iuU"):
-        return _plain(array)
+        return plain(array)
     if kind in (ARRAY, LABELS):
         check_real(array)
         if kind is LABELS and array.ndim == 0:
-            raise InputError(f" is {shown(_plain(array))}; {field.expected} is expected")
+            raise InputError(f" is {shown(plain(array))}; {field.expected} is expected")
         if array.ndim not in (1, 2):
             raise InputError(f"has {array.ndim} dimensions; one or two are expected")
         return array
@@ -65,21 +65,28 @@ def checked(array: NDArray[Any], field: Field) -> Any:
     if array.dtype.kind not in kind.numpy or not fits:
         found = f"an array of {' x '.join(map(str, array.shape))} {short(str(array.dtype))}"
         if array.size == 1 and array.dtype.kind in ANYTHING.numpy:
-            found = shown(_plain(array.reshape(())))
+            found = shown(plain(array.reshape(())))
         raise InputError(f" is {found}; {field.expected} is expected")
     if field.json is Raw:
         return array
-    return _plain(array) if kind in (LIST_OF_NAMES, ANYTHING) else _plain(array.reshape(()))
+    return plain(array) if kind in (LIST_OF_NAMES, ANYTHING) else plain(array.reshape(()))
 
 
 def check_real(array: NDArray[Any]) -> None:
     """Raise InputError unless the array holds real numbers, and there is memory for them as float64."""
     if array.dtype.kind not in ARRAY.numpy:
         raise InputError(f"holds {short(str(array.dtype))}; real numbers are expected")
+    check_not_empty(array.shape)
     memory.check_reading(array.nbytes + 8 * array.size, array.nbytes)
 
 
-def _plain(array: NDArray[Any]) -> Any:
+def check_not_empty(shape: Sequence[int]) -> None:
+    """Raise InputError for a shape without numbers, which may claim any size in a few bytes."""
+    if not math.prod(shape):
+        raise InputError(f"is {' x '.join(map(str, shape))} and holds no number; one at least is expected")
+
+
+def plain(array: NDArray[Any]) -> Any:
     """The values of an array as Python has them; refused where its text is none."""
     n_values = math.prod(max(axis, 1) for axis in array.shape)  # there are lists of nothing, too
     memory.check_reading(5 * array.nbytes + 100 * n_values, array.nbytes)

@@ -18,20 +18,24 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from xegrad import memory
 from xegrad.arrays import array_of, lent
 from xegrad.data_sets import DataSet, Rows
 from xegrad.errors import Faults, InputError, refuse
 from xegrad.full_batch import bound, tree
 from xegrad.full_batch.tree import Nodes, Sums
-from xegrad.methods import METHODS
+from xegrad.methods import METHODS, exact
 from xegrad.methods.exact import affording
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Layout, Problem
+from xegrad.progress import foretell
 from xegrad.targets import Array, Targets, as_float
 from xegrad.vocabulary import AXES, LOSS, SYMBOLS, count
 
 BLOCK = 2**22  # bytes of X and Z in a block, which stay in the cache
 FEWEST, MOST = 2**6, 2**16  # rows of a block
+OF_EXACT_ROW = 6 * 8  # bytes of each logit of a row that is evaluated exactly, until it is checked
+EXACT_ROW = "exact row "  # before the number of one, among the sums
 
 
 class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -163,23 +167,24 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         return sums
 
     def _exact(self, index: int, rows: Rows) -> Sums:
-        """dL/dlogits of the rows in a block that are evaluated exactly, by the shortcut, and its bound: each K x T,
-        with zeros for the rows in other blocks."""
-        n_rows, n_exact = self.rows_of_block, min(self.n_exact, self.data.n_rows)
-        places = {k: (2 * k + 1) * self.data.n_rows // (2 * n_exact) - index * n_rows for k in range(n_exact)}
-        here = {k: min(place, len(rows.inputs) - 1) for k, place in places.items() if 0 <= place < n_rows}
-        if not here or not len(rows.inputs):
+        """Of each row in a block that is evaluated exactly: dL/dlogits, that of the shortcut, and its bound (3, T)."""
+        if not self.n_exact or not len(rows.inputs):
             return {}
-        chosen = [*here.values()]
+        n_rows, n_exact = self.data.n_rows, min(self.n_exact, self.data.n_rows)
+        start = index * self.rows_of_block
+        stop = min(start + self.rows_of_block, n_rows)
+        # Row k of K is at (2 k + 1) n / 2 K, rounded down.
+        first, last = (-(-2 * n_exact * edge // n_rows) // 2 for edge in (start, stop))
+        places = ((2 * k + 1) * n_rows // (2 * n_exact) - start for k in range(first, last))
+        chosen = [min(place, len(rows.inputs) - 1) for place in places]
+        if not chosen:
+            return {}
         weights = None if rows.weights is None else rows.weights[chosen]
         problem = self._problem(Rows(rows.inputs[chosen], rows.labels[chosen], weights))
-        by = {name: METHODS[name].evaluate(problem, ("logits",)).gradients for name in ("exact", "shortcut")}
-        by["bound"] = METHODS["shortcut"].bound(problem, ("logits",)).gradients
-        sums = {}
-        for name, gradients in by.items():
-            sums[f"rows by {name}"] = np.zeros((n_exact, problem.n_classes))
-            sums[f"rows by {name}"][[*here]] = gradients["logits"]
-        return sums
+        by = [METHODS[name].evaluate(problem, ("logits",)).gradients for name in ("exact", "shortcut")]
+        by.append(METHODS["shortcut"].bound(problem, ("logits",)).gradients)
+        by_row = np.stack([gradients["logits"] for gradients in by], axis=1)
+        return {f"{EXACT_ROW}{first + k}": of_row for k, of_row in enumerate(by_row)}
 
     def off_targets(self, arithmetic: Arithmetic) -> float:
         """Which part of itself each Q is off in an arithmetic."""
@@ -303,7 +308,13 @@ def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums
     ------
     InputError
         No row that can be read.
+    XegradError
+        The rows that are evaluated exactly take more memory than is allowed.
     """
+    if n_exact := min(asked.n_exact, asked.data.n_rows):
+        memory.check(asked.layer, OF_EXACT_ROW * n_exact * asked.layer.n_classes)
+        seconds = exact.work(n_exact, asked.layer.n_inputs, asked.layer.n_classes)
+        foretell("the exact rows take", seconds, "ask for fewer with --exact-rows")
     nodes: Nodes = {}
     for part in parts:
         tree.merge(nodes, part)

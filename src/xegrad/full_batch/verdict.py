@@ -18,7 +18,7 @@ from xegrad.claim import Claim, Claimed
 from xegrad.comparison import Comparison
 from xegrad.data_sets import DataSet
 from xegrad.errors import InputError
-from xegrad.full_batch import FullBatch, Total
+from xegrad.full_batch import EXACT_ROW, FullBatch, Total
 from xegrad.full_batch.mistakes import diagnosed
 from xegrad.judgement import Judgement
 from xegrad.methods import Evaluation
@@ -91,9 +91,10 @@ def verify(total: Total, claim: Claim, tolerance: Tolerance, *, strict: bool = F
 
 def rows_check(total: Total) -> Check | None:
     """dL/dlogits of the rows that were evaluated exactly, too: whether that of the shortcut is within its bound."""
-    if "rows by exact" not in total.sums:
+    rows = {int(name.removeprefix(EXACT_ROW)): name for name in total.sums if name.startswith(EXACT_ROW)}
+    if not rows:
         return None
-    exact, shortcut, bound = (total.sums[f"rows by {name}"] for name in ("exact", "shortcut", "bound"))
+    exact, shortcut, bound = np.stack([total.sums[name] for _, name in sorted(rows.items())], axis=1)
     return Check(
         f"dL/dlogits of {count(len(exact), 'row')}, evenly spaced", Comparison(exact, shortcut, bound)
     )
