@@ -376,6 +376,16 @@ def test_finite_differences_have_no_bound_where_a_loss_over_h_may_overflow(
         assert found == pytest.approx(1.01 * part * limit, rel=1e-9)
 
 
+@pytest.mark.parametrize("power", [30, 41, 52])
+def test_finite_differences_of_x_round_the_move_that_all_logits_share(power: int) -> None:
+    """With equal weights dL/dx is 0; but z + h W lies among coarser floats than z - h W, if h W is a power of two."""
+    for bias in np.random.default_rng(0).uniform(0, 1, (5, 2)):
+        one = Problem(np.full((1, 2), 2.0**power), np.zeros((1, 1)), Targets([0]), bias)
+        [[found]] = METHODS["finite-difference"].evaluate(one, ("inputs",)).gradients["inputs"]
+        [[bound]] = METHODS["finite-difference"].bound(one, ("inputs",)).gradients["inputs"]
+        assert abs(found) <= bound
+
+
 @pytest.mark.parametrize(("n_problems", "together"), [(3, True), (3, False)])
 def test_problems_of_a_stack_are_computed_together_if_two_of_them_fit(
     n_problems: int, together: bool, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ See docs/data-sets.md, and docs/numerics.md, section 12.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import cached_property
@@ -140,9 +141,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
             sums["squares"] = np.asarray((masses * squares).sum())
         if rows.weights is not None:
             of_classes = self.layer.targets.class_weights
-            sums["mass"] = np.sum(
-                rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
-            )
+            masses = rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
+            sums["mass"] = np.array(math.fsum(masses.tolist()))
         has_bounds = self.claimed_in is not None
         shortcut = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         evaluation = shortcut
@@ -287,7 +287,10 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         else:
             error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
         size = np.abs(self.loss if name == LOSS else self.gradients[name])
-        return here.rounding(size, here.rounding(size, error))  # of the divisor, and the division
+        # Of the divisor and the division; weights of rows by those of classes, their sums in blocks and in the tree.
+        for _ in range(2 + (1 + depth) * asked.data.has_weights):
+            error = here.rounding(size, error)
+        return error
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:
