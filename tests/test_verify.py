@@ -553,6 +553,20 @@ def test_a_doubled_key_of_a_candidate_is_refused(run: Run) -> None:
     assert "the key 'logits' is given twice" in outcome.err
 
 
+def test_a_step_of_which_its_bound_says_nothing_is_not_verified(run: Run) -> None:
+    apart = json.dumps({"W": [[-800, 0]], "x": [1], "label": 0})
+    steps = json.dumps({"logits": [-800, 0], "cross_entropy_jacobian": [-5, 0]})
+    outcome = run("verify", "-", "--gradient", steps, stdin=apart)
+    assert outcome.status == 1
+    assert "UNDECIDED: no step is wrong, but rounding may exceed half of every entry of" in one_line(outcome)
+    assert [line.split()[:2] for line in outcome.out.splitlines()[-2:]] == [
+        ["right", "logits"],
+        ["open", "cross_entropy_jacobian"],
+    ]
+    result = json.loads(run("verify", "-", "--gradient", steps, "--json", stdin=apart).out)
+    assert not result["verified"] and result["steps"]["undecided"] == ["cross_entropy_jacobian"]
+
+
 def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: Run) -> None:
     turned = json.dumps(read(SEED).weights.T.tolist())
     arguments = ("verify", "-W", turned, "-x", "0.1,0.5,0.4", "-y", "2", "--transpose", "--gradient")
