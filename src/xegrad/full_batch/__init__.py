@@ -25,6 +25,7 @@ from xegrad.full_batch import bound, tree
 from xegrad.full_batch.tree import Nodes, Sums
 from xegrad.methods import METHODS
 from xegrad.methods.exact import affording
+from xegrad.methods.exact.nearest import half_ulp
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array, Targets, as_float
@@ -154,8 +155,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
             if name in (*self.names, LOSS):
                 sums[name] = np.asarray(value, dtype=np.float64)
             if self.has_exact:
-                half_ulp = np.spacing(np.abs(sums[name])) / 2
-                sums[bound.OFF + name] = (evaluation.errors or {}).get(name, half_ulp)
+                sums[bound.OFF + name] = (evaluation.errors or {}).get(name, half_ulp(sums[name]))
         if self.claimed_in is not None:
             off = self.off_targets(self.claimed_in)
             sums |= bound.of_block(problem, shortcut, self.names, self.claimed_in, off)
