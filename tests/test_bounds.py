@@ -242,3 +242,14 @@ def test_a_chance_of_failure_is_shared_among_all_terms() -> None:
     arithmetic: Arithmetic = replace(FLOAT32, failure=1e-9)
     assert bounds.cells_of(one, arithmetic).arithmetic.failure == 1e-9 / bounds.terms_of(one)
     assert bounds.cells_of(one, FLOAT32).arithmetic is FLOAT32
+
+
+def test_a_target_that_underflows_leaves_a_loss_that_large_logits_show() -> None:
+    """Q = 1e-20 times 1e-310 is 0 in float64; with log S = -1e150 the loss is 1e-180 all the same."""
+    targets = Targets(soft=[[1e-20, 0.0]], class_weights=[1e-310, 1.0], reduction="sum")
+    one = Problem([[0.0, 1e150]], [[1.0]], targets)
+    exact = float(METHODS["exact"].evaluate(one).loss)
+    assert exact == pytest.approx(1e-180)
+    for name in ("shortcut", "chain"):
+        found, bound = (float(part(one).loss) for part in (METHODS[name].evaluate, METHODS[name].bound))
+        assert abs(found - exact) <= bound < 1e-170

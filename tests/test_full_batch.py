@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -358,11 +359,16 @@ def test_what_no_number_makes_right_has_no_name(random: np.random.Generator) -> 
         right[:, ::-1],
         right + 0.1,
         2 * right + np.eye(4, 3) * 1e-9,
+        2 * right * (1 - np.eye(4, 3)),
         0 * right,
         right * [[1], [1], [1], [2]],
     ):
         assert outcome(summed, wrong) == WRONG
         assert not verdict.verify(summed, Claim({"W": wrong}), Tolerance()).diagnoses
+    data.X[:, 2] = 0  # what is exactly 0 is so whatever it is multiplied with
+    claim = Claim({"W": 2 * data.X.T @ data.residual("float64")})
+    doubled = verdict.verify(whole(data.asked("float64")), claim, Tolerance())
+    assert doubled.diagnoses["weights"].names == (("scaled",),)
     # With two classes b has one number, which any factor fits.
     two = Data(random, (3000, 4, 2))
     verification = verdict.verify(
@@ -422,6 +428,19 @@ def test_the_rounding_of_the_tree_is_in_the_error(
     off = np.abs(summed.gradients["weights"] - exact.gradients["weights"])
     assert (off <= summed.error("weights")).all()
     assert (off > 1.5 * np.spacing(np.abs(exact.gradients["weights"]))).any()  # more than a division explains
+
+
+def test_the_sum_of_the_rows_weights_is_in_the_error(random: np.random.Generator) -> None:
+    for weight, n_rows in ((1.1, 200), (0.3, 1000)):  # added up by numpy they are off by 3 u of their sum
+        data = Data(random, (n_rows, 2, 2))
+        data.weights = np.full(n_rows, weight)
+        summed = whole(data.asked("float64", has_exact=True))
+        of_sum, mass = METHODS["exact"].evaluate(data.problem, BOTH), Fraction(weight) * n_rows
+        assert abs(Fraction(summed.of_mean) - mass) <= mass * Fraction(2.0**-53)
+        for name in BOTH:
+            parts = summed.gradients[name], of_sum.gradients[name], summed.error(name)
+            values = zip(*(np.ravel(part).tolist() for part in parts), strict=True)
+            assert all(abs(Fraction(g) - Fraction(right) / mass) <= error for g, right, error in values)
 
 
 def test_some_rows_are_evaluated_exactly(random: np.random.Generator) -> None:

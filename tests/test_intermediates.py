@@ -147,3 +147,30 @@ def test_exact_values_that_are_not_given_are_evaluated_with_respect_to_what_is_a
     for name in ("weights", "inputs"):
         assert blind_spots(problem, with_respect_to=name) == blind_spots(problem, exact, None, name)
     assert blind_spots(problem) == blind_spots(problem, exact)
+
+
+@pytest.mark.parametrize("value", [-5.0, -1e300, -np.inf])
+def test_a_step_without_a_bound_is_not_right_whatever_it_is(value: float) -> None:
+    """-1/S of S = e^-800 is beyond the largest float: nothing bounds how far what is computed is from it."""
+    problem = Problem([[-800.0, 0.0]], [[1.0]], Targets([0]))
+    report = found({"logits": [-800.0, 0.0], "cross_entropy_jacobian": [value, 0.0]}, problem)
+    assert (report.right, report.wrong, report.undecided) == (("logits",), None, ("cross_entropy_jacobian",))
+    assert not report.are_right
+    assert found({"cross_entropy_jacobian": [np.nan, 0.0]}, problem).wrong == "cross_entropy_jacobian"
+
+
+def test_a_step_whose_bound_exceeds_half_of_every_entry_is_not_right() -> None:
+    random = np.random.default_rng(0)
+    problem = Problem(random.normal(size=(512, 10)) / 16, random.normal(size=(1, 512)), Targets([0]))
+    steps = {"softmax_jacobian": np.zeros((10, 10)), "gradient": np.zeros((512, 10))}
+    report = found(steps, problem, tolerance=Tolerance("bfloat16"))
+    assert (report.right, report.wrong, report.undecided) == ((), None, (*steps,))
+    # A tolerance that somebody gives is nobody else's to doubt.
+    assert found(steps, problem, tolerance=Tolerance(atol=1e3)).right == (*steps,)
+
+
+def test_a_later_step_without_a_bound_neither_follows_nor_is_right() -> None:
+    problem = Problem([[-800.0, 0.0]], [[1.0]], Targets([0]))
+    report = found({"logits": [-801.0, 0.0], "cross_entropy_jacobian": [-5.0, 0.0]}, problem)
+    assert (report.wrong, report.follows) == ("logits", {"cross_entropy_jacobian": False})
+    assert (report.right_later, report.undecided) == ((), ("cross_entropy_jacobian",))

@@ -308,14 +308,22 @@ def test_residuals_of_several_rows_need_a_slice_more(n_rows: int, slices: int) -
     assert exact_method._layer(drawn(n_rows, 2, 3)).slices == slices
 
 
+def test_a_residual_that_rounds_to_0_is_within_the_bound_of_the_exact_method() -> None:
+    """e^-1500 is not 0, though the float that is nearest to it is."""
+    one = Problem([[0.0, -1500.0]], [[1.0]], Targets([0]))
+    evaluation = METHODS["exact"].evaluate(one)
+    assert evaluation.gradients["weights"].tolist() == [[0.0, 0.0]] and evaluation.is_certain_of("weights")
+    assert (METHODS["exact"].bound(one).gradients["weights"] > 0).all()
+
+
 def test_the_limits_of_the_exact_method_are_those_of_section_9() -> None:
-    """And half an ulp is that of the number."""
+    """And half an ulp is that of the number; of 0 it is 2^-1075, for which the next float stands."""
     assert (residuals.DEEPEST, residuals.DEEP, residuals.LOST) == (-640.0, 2.0**-923, 2.0**-1040)
     assert (residuals.LARGEST, nearest.FAINT) == (2.0**-20, 2.0**-1000)
     assert (integers.LAST_BIT, integers.MOST_DIGITS) == (1075, 32 * integers.DIGITS)
     assert (exact_method.FIRST, exact_method.FINER, exact_method.AT_ONCE) == (2, 3, 0.001)
     values = np.array([1.0, -1.0, 0.75, 0.0, np.inf, np.nan])
-    assert nearest.half_ulp(values).tolist() == [2.0**-53, 2.0**-53, 2.0**-54, 0.0, np.inf, np.inf]
+    assert nearest.half_ulp(values).tolist() == [2.0**-53, 2.0**-53, 2.0**-54, 2.0**-1074, np.inf, np.inf]
     rounded = nearest.Nearest.to(np.ones(3), np.zeros(3), np.array([0.0, 2.0**-40, np.inf]))
     assert rounded.certain.tolist() == [True, False, False]
     off = (2.0**-40 + 2.0**-52) * (1 + 2.0**-20) + 2.0**-1000
@@ -374,6 +382,16 @@ def test_finite_differences_have_no_bound_where_a_loss_over_h_may_overflow(
     assert np.isfinite(found).all() == is_bounded
     if is_bounded:
         assert found == pytest.approx(1.01 * part * limit, rel=1e-9)
+
+
+@pytest.mark.parametrize("power", [30, 41, 52])
+def test_finite_differences_of_x_round_the_move_that_all_logits_share(power: int) -> None:
+    """With equal weights dL/dx is 0; but z + h W lies among coarser floats than z - h W, if h W is a power of two."""
+    for bias in np.random.default_rng(0).uniform(0, 1, (5, 2)):
+        one = Problem(np.full((1, 2), 2.0**power), np.zeros((1, 1)), Targets([0]), bias)
+        [[found]] = METHODS["finite-difference"].evaluate(one, ("inputs",)).gradients["inputs"]
+        [[bound]] = METHODS["finite-difference"].bound(one, ("inputs",)).gradients["inputs"]
+        assert abs(found) <= bound
 
 
 @pytest.mark.parametrize(("n_problems", "together"), [(3, True), (3, False)])

@@ -42,4 +42,5 @@ def test_ordinals_count_from_one(index: int, word: str) -> None:
 
 
 def test_rows_that_are_left_out_in_steps_are_counted_in_ordinals() -> None:
-    assert in_words({"rows": "0 21 42"}, 64) == "Every 21st row, from row 0,"
+    assert in_words({"rows": "0 21 42"}, 63) == "Every 21st row, from row 0,"
+    assert in_words({"rows": "0 21 42"}, 64) == "Every 21st row, from row 0 to row 42,"  # and not row 63

@@ -245,7 +245,7 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
     small = json.dumps({"W": [[-800, -900]], "x": [1], "label": 0})
     assert "not max(0, maximum)" in one_line(run("verify", "-", "--gradient", "[[null, null]]", stdin=small))
     apart = json.dumps({"W": [[-800, 0]], "x": [1], "label": 0})
-    assert "the chain's 1/S times 0" in one_line(
+    assert "the chain's Q/S is infinite" in one_line(
         run("verify", "-", "--gradient", "[[nan, nan]]", stdin=apart)
     )
 
@@ -254,11 +254,18 @@ def test_what_is_not_finite_is_wrong_and_its_cause_is_named(run: Run) -> None:
     ("weights", "gradient", "cause"),
     [
         ([800, 0, 1], [np.nan, -1, 0], "exp of it overflows"),  # inf / inf beside 0 / inf
-        ([800, 0, 1], [np.nan, np.nan, np.nan], "1/S times 0"),
+        ([800, 0, 1], [np.nan, np.nan, np.nan], "Q/S is infinite"),
         ([800, 0, 1], [np.inf, -1, 0], ""),  # no formula makes an infinity of it
         ([800, 0, 1], [0, -1, np.nan], ""),  # another class
         ([-800, -900, -850], [np.nan, np.nan, np.nan], "exp of it underflows to 0"),
         ([-800, -900, -850], [np.nan, 0, 0], ""),
+        ([737, 0, 1], [np.inf, np.nan, np.inf], "Q/S is infinite"),  # though S is not 0
+        ([709.5, 709.5, 1], [np.nan, np.nan, np.nan], "is 709.5, and the sum of the exponentials overflows"),
+        (
+            [-700, -760, -900],
+            [np.nan, np.nan, np.nan],
+            "of a target class is -760, and exp of it underflows to 0",
+        ),
         ([1, 2, 3], [np.nan, np.nan, np.nan], ""),
     ],
 )
@@ -269,6 +276,32 @@ def test_a_cause_is_named_only_if_it_makes_these_entries(
     found = cause_of_nonfinite(judge(problem, [gradient], Tolerance("float64")))
     assert cause in found
     assert bool(cause) == bool(found)
+
+
+def test_the_row_that_is_named_is_the_one_that_is_not_finite() -> None:
+    """With max(0, maximum) no exp overflows, whatever other rows are."""
+    problem = Problem(np.array([[800.0, 0], [-800, -810]]), np.eye(2), Targets([0, 0]))
+    gradient = [[0.0, 0.0], [np.nan, np.nan]]
+    found = cause_of_nonfinite(judge(problem, gradient, Tolerance("float64"), with_respect_to="logits"))
+    assert found.startswith("the largest logit of a row is -800, and exp of it underflows to 0")
+
+
+@pytest.mark.parametrize(
+    ("weights", "x", "gradient", "tolerance", "cause"),
+    [
+        ([1e-38, 0], 1e38, [-np.inf, np.inf], Tolerance("float32"), "beyond the largest number of float32"),
+        ([1e-7, 0], 1e6, [-np.inf, np.inf], Tolerance("float32", stored_as="float16"), "number of float16"),
+        ([1e30, 0], 1e10, [np.nan, np.nan], Tolerance("float32"), "a logit is beyond the largest number"),
+        ([800, 0], 1, [np.nan, np.nan], Tolerance("bfloat16"), "exp of it overflows"),
+    ],
+)
+def test_what_overflows_after_finite_logits_is_no_logit(
+    weights: list[float], x: float, gradient: list[float], tolerance: Tolerance, cause: str
+) -> None:
+    problem = Problem([weights], [[x]], Targets(soft=[[100.0, 0.0]]))
+    found = cause_of_nonfinite(judge(problem, [gradient], tolerance))
+    assert cause in found
+    assert ("though the logits are not" in found) == (np.isinf(gradient).all())
 
 
 @pytest.mark.parametrize(
@@ -518,6 +551,20 @@ def test_a_doubled_key_of_a_candidate_is_refused(run: Run) -> None:
     outcome = run("verify", SEED, "--gradient", '{"logits": [1], "logits": [2]}')
     assert outcome.status == 2
     assert "the key 'logits' is given twice" in outcome.err
+
+
+def test_a_step_of_which_its_bound_says_nothing_is_not_verified(run: Run) -> None:
+    apart = json.dumps({"W": [[-800, 0]], "x": [1], "label": 0})
+    steps = json.dumps({"logits": [-800, 0], "cross_entropy_jacobian": [-5, 0]})
+    outcome = run("verify", "-", "--gradient", steps, stdin=apart)
+    assert outcome.status == 1
+    assert "UNDECIDED: no step is wrong, but rounding may exceed half of every entry of" in one_line(outcome)
+    assert [line.split()[:2] for line in outcome.out.splitlines()[-2:]] == [
+        ["right", "logits"],
+        ["open", "cross_entropy_jacobian"],
+    ]
+    result = json.loads(run("verify", "-", "--gradient", steps, "--json", stdin=apart).out)
+    assert not result["verified"] and result["steps"]["undecided"] == ["cross_entropy_jacobian"]
 
 
 def test_a_flat_gradient_among_the_steps_is_read_in_the_order_of_the_file(run: Run) -> None:

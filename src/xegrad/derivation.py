@@ -405,7 +405,12 @@ def _logarithm(cells: Cells, log_probabilities: Rounded) -> Rounded:
 
 def _losses(targets: Rounded, logarithms: Rounded) -> Rounded:
     """-sum Q log S of each row, over Q != 0."""
-    return -rounded.where(targets.value != 0, targets * logarithms, 0.0).sum(axis=-1)
+    return -rounded.where(_is_target(targets), targets * logarithms, 0.0).sum(axis=-1)
+
+
+def _is_target(targets: Rounded) -> Any:
+    """Which targets are not exactly 0: one that underflows is off by its error."""
+    return (targets.value != 0) | (targets.error != 0)
 
 
 def _stable_losses(cells: Cells) -> Rounded:
@@ -418,7 +423,7 @@ def _stable_losses(cells: Cells) -> Rounded:
 
 def _at_targets(cells: Cells) -> tuple[Rounded, Rounded]:
     """Q and log S; of rows that have one target each and no more, there alone, since all else adds an exact 0."""
-    is_target = cells.Q.value != 0
+    is_target = _is_target(cells.Q)
     is_formed = "log_S" in cells.known or cells.arithmetic.stored or cells.Q.shape != cells.Z.shape
     if is_formed or is_target.sum(axis=-1).max() > 1:
         return cells.Q, cells.log_S
@@ -458,7 +463,7 @@ CELLS: Mapping[str, Cell] = {
     "stable_loss": Cell(("stable_losses",), lambda cells: cells.stable_losses.sum(axis=-1)),
     "loss": Cell(
         ("Q", "S"),
-        lambda cells: _losses(cells.Q, rounded.log(rounded.where(cells.Q.value != 0, cells.S, 1.0))).sum(-1),
+        lambda cells: _losses(cells.Q, rounded.log(rounded.where(_is_target(cells.Q), cells.S, 1.0))).sum(-1),
     ),
     "DXE": Cell(("Q", "S"), lambda cells: -(cells.Q / cells.S)),
     "DS": Cell(("S",), _softmax_jacobian),

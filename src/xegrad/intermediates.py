@@ -63,12 +63,18 @@ MISTAKES: Mapping[str, Sequence[tuple[str, Callable[[Rounded], Rounded]]]] = {
 class Intermediates(msgspec.Struct, frozen=True, eq=False):
     """What was found along the chain.  `wrong` is the first step that rounding does not explain, if any."""
 
-    right: tuple[str, ...]  # the steps before it
+    right: tuple[str, ...]  # the steps before it that are
     wrong: str | None
     slips: tuple[str, ...]  # that make this step as it is
     diagnosis: Diagnosis  # of the gradient, where that is the wrong step
     follows: Mapping[str, bool]  # of each later step, whether it is what the wrong one leads to
     right_later: tuple[str, ...] = ()  # the later steps that are right all the same
+    undecided: tuple[str, ...] = ()  # the steps of which the bound says nothing
+
+    @property
+    def are_right(self) -> bool:
+        """Whether every step is."""
+        return self.wrong is None and not self.undecided
 
 
 @exact_if_absent
@@ -116,10 +122,16 @@ def first_wrong_step(
     def is_within(name: str, step: Rounded) -> bool:
         return _is_within(claims[name], step, tolerance)
 
+    undecided = tuple(
+        name
+        for name in present
+        if is_within(name, expected[name]) and not _is_telling(claims[name], expected[name], tolerance)
+    )
     wrong = next((name for name in present if not is_within(name, expected[name])), None)
+    index = len(present) if wrong is None else present.index(wrong)
+    right = tuple(name for name in present[:index] if name not in undecided)
     if wrong is None:
-        return Intermediates(tuple(present), None, (), Diagnosis(), {})
-    index = present.index(wrong)
+        return Intermediates(right, None, (), Diagnosis(), {}, undecided=undecided)
     later, claim, diagnosis = present[index + 1 :], claims[wrong], Diagnosis()
     if wrong in ("gradient", "flat_gradient"):
         candidate = claim if wrong == "gradient" else claim.reshape(problem.n_classes, -1).T
@@ -130,11 +142,13 @@ def first_wrong_step(
     follows = {}
     if claim.value.size == expected[wrong].value.size:
         after = _with_claim(cells, wrong, claim, tolerance)
-        follows = {name: is_within(name, _step(after, name)) for name in later}
-    right_later = tuple(name for name in later if is_within(name, expected[name]))
-    return Intermediates(
-        tuple(present[:index]), wrong, (*dict.fromkeys(slips),), diagnosis, follows, right_later
-    )
+        made = {name: _step(after, name) for name in later}
+        follows = {
+            name: is_within(name, step) and _is_telling(claims[name], step, tolerance)
+            for name, step in made.items()
+        }
+    right_later = tuple(name for name in later if name not in undecided and is_within(name, expected[name]))
+    return Intermediates(right, wrong, (*dict.fromkeys(slips),), diagnosis, follows, right_later, undecided)
 
 
 def _in_order(problem: Problem, steps: Collection[str]) -> list[str]:
@@ -172,12 +186,24 @@ def _claimed(name: str, step: Any, expected: Rounded, problem: Problem, resoluti
 
 
 def _is_within(claim: Rounded, step: Rounded, tolerance: Tolerance) -> bool:
-    """Whether what is claimed is the step, but for what is allowed."""
+    """Whether what is claimed is the step, but for what is allowed; any number may be, where there is no bound."""
     if claim.value.size != step.value.size:
         return False
-    claim = claim.reshape(*step.shape)
-    allowed = tolerance.allowed(step.value, step.error, claim.error)
-    return bool((np.abs(claim.value - step.value) <= allowed).all())
+    claim, allowed = claim.reshape(*step.shape), _allowed(claim, step, tolerance)
+    is_near = np.abs(claim.value - step.value) <= allowed
+    return bool((is_near | (~np.isfinite(allowed) & ~np.isnan(claim.value))).all())
+
+
+def _is_telling(claim: Rounded, step: Rounded, tolerance: Tolerance) -> bool:
+    """Whether each entry has a bound, and that of some entry does not exceed half of it, if any is not 0."""
+    allowed, size = _allowed(claim, step, tolerance), np.abs(step.value)
+    is_vacuous = tolerance.derived and size.any() and not (2 * allowed <= size)[size > 0].any()
+    return bool(np.isfinite(allowed).all() and not is_vacuous)
+
+
+def _allowed(claim: Rounded, step: Rounded, tolerance: Tolerance) -> Array:
+    """How far a claim may be from a step of its size."""
+    return np.asarray(tolerance.allowed(step.value, step.error, claim.reshape(*step.shape).error))
 
 
 def _with_claim(cells: Cells, step: str, claim: Rounded, tolerance: Tolerance) -> Cells:

@@ -110,8 +110,8 @@ class Verification(msgspec.Struct, frozen=True, eq=False):
     def verified(self) -> bool:
         """Whether every check passed, and everything that is claimed is right."""
         passed = all(check.passed for check in self.checks if not check.advisory)
-        no_wrong_step = self.steps is None or self.steps.wrong is None
-        return passed and no_wrong_step and all(map(self.accepts, self.judgements))
+        are_steps_right = self.steps is None or self.steps.are_right
+        return passed and are_steps_right and all(map(self.accepts, self.judgements))
 
 
 def verify(
@@ -316,7 +316,7 @@ def _judged_steps(
     for options, other in _narrower(tolerance) if steps.wrong and _is_open(problem, claim) else ():
         if all(_are_of(other, claimed, claimed.reading) for claimed in claim.steps.values()):
             supposed = _steps(problem, exact, claim, other)
-            if supposed.wrong is None:
+            if supposed.are_right:
                 counts = auto and names_no_mistake([(slip,) for slip in steps.slips])
                 return (supposed, None) if counts else (steps, options)
     return steps, None

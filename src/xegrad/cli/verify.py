@@ -352,5 +352,7 @@ def _worst(verification: Verification) -> str:
     if verification.misshapen or (verification.steps is not None and verification.steps.wrong is not None):
         return WRONG
     order = (RIGHT, DIGITS_LOST, UNDECIDED, WRONG)
-    outcomes = (judgement.outcome for judgement in verification.judgements.values())
+    outcomes = [judgement.outcome for judgement in verification.judgements.values()]
+    if verification.steps is not None and verification.steps.undecided:
+        outcomes.append(UNDECIDED)
     return max(outcomes, key=order.index, default=RIGHT)

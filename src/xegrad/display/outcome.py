@@ -55,9 +55,12 @@ def checks_sentence(checks: Sequence[Check]) -> str:
 
 
 def steps_sentence(steps: Intermediates) -> str:
-    """The first step of the chain that is wrong, or that there is none."""
+    """The first step of the chain that is wrong, or that there is none, or of which steps nothing is known."""
     if steps.wrong is not None:
         return f"WRONG: {steps.wrong} is the first step that is wrong."
+    if steps.undecided:
+        named = ", ".join(steps.undecided)
+        return f"UNDECIDED: no step is wrong, but rounding may exceed half of every entry of {named}, or has no bound."
     return f"RIGHT: {steps.right[0]} is right." if len(steps.right) == 1 else "RIGHT: all steps are right."
 
 

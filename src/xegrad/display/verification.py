@@ -49,7 +49,8 @@ MOST_NAMED = 5  # runs of rows, or of columns, that are wrong in every entry
 LEAST_ENTRY = 25  # columns of an entry with its names
 SMALL = 9  # entries, of which a map shows no more than their list
 WORD = 8  # columns of the word that a line begins with
-STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly"}
+STEP_STYLES = {"right": "right", "WRONG": "wrong", "follows": "nearly", "open": "nearly"}
+OPEN = "open", "the error bound says nothing of it"  # of a step that is not wrong
 LATER = {  # a step after the first wrong one: whether it is right, and whether it follows from that
     (True, True): ("right", ""),
     (True, False): ("right", "though it does not follow from the wrong one"),
@@ -93,7 +94,8 @@ def _verdicts(verification: Verification) -> Section:
     if verification.steps_right_if is not None:
         section.append(Verdict(blocks.NEARLY, steps_right_if_sentence(verification.steps_right_if)))
     if verification.steps is not None:
-        kind = blocks.RIGHT if verification.steps.wrong is None else blocks.WRONG
+        kind = blocks.UNDECIDED if verification.steps.undecided else blocks.RIGHT
+        kind = kind if verification.steps.wrong is None else blocks.WRONG
         section.append(Verdict(kind, outcome.steps_sentence(verification.steps)))
     sentences = outcome.sentences(verification)
     for name in verification.judgements:
@@ -216,9 +218,13 @@ def _mistakes(diagnosis: Diagnosis) -> View:
 def _steps(steps: Intermediates) -> Section:
     """A line for each step that was claimed: right, the first wrong one, and what follows from it."""
     rows = [("right", "", name) for name in steps.right]
+    rows += [(*OPEN, name) for name in steps.undecided if name not in steps.follows]
     if steps.wrong is not None:
         rows.append(("WRONG", "the first that is wrong", steps.wrong))
-    later = [(*LATER[name in steps.right_later, follows], name) for name, follows in steps.follows.items()]
+    later = [
+        (*(OPEN if name in steps.undecided else LATER[name in steps.right_later, follows]), name)
+        for name, follows in steps.follows.items()
+    ]
     longest = max(len(name) for *_, name in rows + later)
 
     def listing(rows: Sequence[tuple[str, str, str]]) -> Section:

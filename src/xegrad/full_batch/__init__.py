@@ -26,6 +26,7 @@ from xegrad.full_batch import bound, tree
 from xegrad.full_batch.tree import Nodes, Sums
 from xegrad.methods import METHODS, exact
 from xegrad.methods.exact import affording
+from xegrad.methods.exact.nearest import half_ulp
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Layout, Problem
 from xegrad.progress import foretell
@@ -145,9 +146,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
             sums["squares"] = np.asarray((masses * squares).sum())
         if rows.weights is not None:
             of_classes = self.layer.targets.class_weights
-            sums["mass"] = np.sum(
-                rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
-            )
+            masses = rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
+            sums["mass"] = np.array(math.fsum(masses.tolist()))
         has_bounds = self.claimed_in is not None
         shortcut = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         evaluation = shortcut
@@ -159,8 +159,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
             if name in (*self.names, LOSS):
                 sums[name] = np.asarray(value, dtype=np.float64)
             if self.has_exact:
-                half_ulp = np.spacing(np.abs(sums[name])) / 2
-                sums[bound.OFF + name] = (evaluation.errors or {}).get(name, half_ulp)
+                sums[bound.OFF + name] = (evaluation.errors or {}).get(name, half_ulp(sums[name]))
         if self.claimed_in is not None:
             off = self.off_targets(self.claimed_in)
             sums |= bound.of_block(problem, shortcut, self.names, self.claimed_in, off)
@@ -297,7 +296,10 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         else:
             error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
         size = np.abs(self.loss if name == LOSS else self.gradients[name])
-        rounded = here.rounding(size, here.rounding(size, error))  # of the divisor, and the division
+        # Of the divisor and the division; weights of rows by those of classes, their sums in blocks and in the tree.
+        rounded = error
+        for _ in range(2 + (1 + depth) * asked.data.has_weights):
+            rounded = here.rounding(size, rounded)
         return np.where((size == 0) & (error == 0), 0, rounded)  # a 0 is divided without one
 
 

@@ -31,11 +31,12 @@ def diagnosed(total: Total, judgement: Judgement) -> Diagnosis:
     """What explains a gradient of W or b that is wrong; nothing, of one that no number makes right."""
     against = judgement.comparison
     right, claimed, off = against.reference, against.candidate, against.bound + against.error
-    ends = np.array([right - off, right + off]) / claimed
-    ends[:, claimed == 0] = (
-        np.array([[-np.inf], [np.inf]]) * np.where(np.abs(right) <= off, 1, -1)[claimed == 0]
+    ends = np.sort(np.array([right - off, right + off]) / claimed, axis=0)
+    is_zero = claimed == 0  # any multiple of what may be 0 itself, and none of what is not
+    ends[:, is_zero] = np.where(
+        np.abs(right[is_zero]) <= off[is_zero], [[-np.inf], [np.inf]], [[np.inf], [-np.inf]]
     )
-    low, high = float(ends.min(axis=0).max()), float(ends.max(axis=0).min())  # of 1/k
+    low, high = float(ends[0].max()), float(ends[1].min())  # of 1/k
     bits = np.clip(np.log2(np.abs(right) / off)[..., :-1], 0, AT_MOST)
     is_one_number = 0 < low <= high or low <= high < 0
     if (

@@ -64,15 +64,16 @@ def bound(problem: Problem, with_respect_to: Sequence[str]) -> Bound:
     size = np.abs(forward.logits).max(axis=(-2, -1), keepdims=True)
     loss = np.asarray(bounds.stable(problem, ()).loss)
     distances = {"weights": np.abs(wide.inputs), "inputs": np.ptp(wide.weights, axis=-1)[..., None, :]}
+    moves = {**distances, "inputs": np.abs(wide.weights)}  # what all logits move by cancels, but is rounded
     gradients = {}
     for name in with_respect_to:
-        distance = distances.get(name, np.ones((1, 1)))
+        distance, move = (one.get(name, np.ones((1, 1))) for one in (distances, moves))
         cubes = rows * distance**3
         if name == "weights":
             cubes = cubes.sum(axis=-2)[..., None]  # (N, 1)
         elif name == "bias":
             cubes = cubes.sum(axis=-2, keepdims=True)
-        largest = size + STEP * distance.max(axis=(-2, -1), keepdims=True)
+        largest = size + STEP * move.max(axis=(-2, -1), keepdims=True)
         rounding = 2 * loss[..., None, None] + 2 * mass * precision.u * (2 * largest + 1)
         total = STEP**2 / 6 * THIRD_DERIVATIVE * cubes + rounding / STEP
         # A loss, and a difference of losses over h, may overflow; then nothing bounds the error.

@@ -117,7 +117,7 @@ def description_bits(form: Parameters, n_rows: int) -> float:
 
 
 def in_words(form: Parameters, n_rows: int) -> str:
-    """Row 2; rows 4 to 7, the last 4; every 2nd row; or the rows one by one."""
+    """Row 2; rows 4 to 7, the last 4; every 2nd row, to the end or to row 8; or the rows one by one."""
     rows = [int(row) for row in form["rows"].split()]
     if len(rows) == 1:
         return f"Row {rows[0]}"
@@ -126,7 +126,9 @@ def in_words(form: Parameters, n_rows: int) -> str:
         which = ", the last" if rows[-1] == n_rows - 1 else ", the first" if rows[0] == 0 else ""
         return f"Rows {rows[0]} to {rows[-1]}" + (f"{which} {len(rows)}," if which else "")
     if len(rows) > 2 and len(steps) == 1:
-        return f"Every {nth(steps.pop())} row, from row {rows[0]},"
+        step = steps.pop()
+        last = f" to row {rows[-1]}" if rows[-1] + step < n_rows else ""
+        return f"Every {nth(step)} row, from row {rows[0]}{last},"
     shown = ", ".join(map(str, rows[:12])) + (" ..." if len(rows) > 12 else "")
     return f"Rows {shown} ({len(rows)} of {n_rows})"
 

@@ -157,14 +157,15 @@ class CandidateResult(msgspec.Struct):
 
 
 class StepsResult(msgspec.Struct):
-    """The steps of the chain that were given: those before the first wrong one, that, the slips that make it, and of
-    each later one whether it follows from it."""
+    """The steps of the chain that were given: those before the first wrong one, that, the slips that make it, of each
+    later one whether it follows from it, and those of which the error bound says nothing."""
 
     right: list[str]
     wrong: str | None
     slips: list[str]
     follows: dict[str, bool]
     right_later: list[str]  # those later ones that are right all the same
+    undecided: list[str]
     right_if: dict[str, str | int] | UnsetType = UNSET  # the options under which all of them are
 
 

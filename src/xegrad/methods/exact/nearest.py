@@ -61,6 +61,10 @@ class Nearest(msgspec.Struct, frozen=True, eq=False):
 
 
 def half_ulp(values: Any) -> Array:
-    """How far the exact number may be from the float nearest to it; infinite where that is no finite number."""
+    """How far the exact number may be from the float nearest to it; infinite where that is no finite number.
+
+    Half of the smallest float is none, so next to 0 it is a whole one.
+    """
     with np.errstate(all="ignore"):
-        return np.where(np.isfinite(values), np.spacing(np.abs(values)) / 2, np.inf)
+        half = np.maximum(np.spacing(np.abs(values)) / 2, 2.0**-1074)
+        return np.where(np.isfinite(values), half, np.inf)
