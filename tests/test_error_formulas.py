@@ -415,7 +415,7 @@ def test_the_bound_of_finite_differences_is_that_of_6_5(reduction: str) -> None:
         "inputs": q * spread**3,
         "logits": q,
     }
-    moves = {"weights": abs(X).max(), "bias": 1, "inputs": spread.max(), "logits": 1}
+    moves = {"weights": abs(X).max(), "bias": 1, "inputs": abs(W).max(), "logits": 1}
     loss = float(np.vectorize(float)(written.loss()[1]))
     for one in NAMES:
         truncation = h**2 / 6 * cubes[one] / (6 * mpmath.sqrt(3))  # (6.6)

@@ -185,8 +185,8 @@ def _complement(forward: layer.Forward) -> Array:
 
 
 def _least_probabilities(cells: Cells) -> Array:
-    """S - dS, or 0: a chain whose logits are not resolved may meet an underflow that is not here."""
-    return np.maximum(cells.S.value - cells.S.error, 0)
+    """S - dS, if that is positive: a chain whose logits are not resolved may meet an underflow that is not here."""
+    return cells.S.value - cells.S.error
 
 
 def _chain_underflow(cells: Cells) -> Array:

@@ -303,7 +303,7 @@ class Targets(msgspec.Struct, frozen=True, eq=False):
         assert self.soft is not None
         # Entries rounded from numbers that sum to one are each off by u of themselves at most, so
         # their exact sum (fsum) is off by u; fsum rounds once more.
-        sums = [_sum(row) for row in self.soft.reshape(-1, self.soft.shape[-1]).tolist()]
+        sums = [sum_of(row) for row in self.soft.reshape(-1, self.soft.shape[-1]).tolist()]
         off = [(index, total) for index, total in enumerate(sums) if abs(total - 1) > 2 * 2.0**-53]
         if not off:
             return []
@@ -322,9 +322,10 @@ _ARRAYS: Mapping[str, tuple[str, Any, int, str]] = {
 }
 
 
-def _sum(row: list[float]) -> float:
+def sum_of(numbers: list[float]) -> float:
+    """Rounded once; infinite where that overflows."""
     try:
-        return math.fsum(row)
+        return math.fsum(numbers)
     except OverflowError:
         return math.inf
 

@@ -30,7 +30,7 @@ from xegrad.methods.exact.nearest import half_ulp
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
 from xegrad.problem import Layout, Problem
 from xegrad.progress import foretell
-from xegrad.targets import Array, Targets, as_float
+from xegrad.targets import Array, Targets, as_float, sum_of
 from xegrad.vocabulary import AXES, LOSS, SYMBOLS, count
 
 BLOCK = 2**22  # bytes of X and Z in a block, which stay in the cache
@@ -147,7 +147,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         if rows.weights is not None:
             of_classes = self.layer.targets.class_weights
             masses = rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
-            sums["mass"] = np.array(math.fsum(masses.tolist()))
+            sums["mass"] = np.array(sum_of(masses.tolist()))
         has_bounds = self.claimed_in is not None
         shortcut = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         evaluation = shortcut
@@ -292,7 +292,9 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         asked, depth, here = self.asked, tree.depth(self.asked.n_blocks), PRECISIONS["float64"]
         if asked.has_exact:
             of_tree = bound.from_sums(self.sums, name, here, depth, 0.0)
-            error = (self.sums[bound.OFF + name] + of_tree) / self.divisor
+            # Of an input that is 0 in all rows the sums are 0, and no number that is as near to 0.
+            off = np.where(self.sums[bound.FACTORS + name] == 0, 0, self.sums[bound.OFF + name])
+            error = (off + of_tree) / self.divisor
         else:
             error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
         size = np.abs(self.loss if name == LOSS else self.gradients[name])

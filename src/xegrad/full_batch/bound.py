@@ -151,9 +151,8 @@ def from_sums(
     g = float(arithmetic.gamma(n_terms))
     error = g * sums[SIZE + name] + (1 + 2 * g) * part * sums[MOVED + name]
     factors = sums[FACTORS + name]
-    underflow = np.where(
-        factors == 0, 0, 4 * arithmetic.eta * (1 + factors)
-    )  # of what is 0 in each row, none
+    # Of what is 0 in each row, none.
+    underflow = np.where(factors == 0, 0, 4 * arithmetic.eta * (1 + factors))
     error = INFLATION * (error + underflow)
     is_known = (sums[SIZE + name] <= arithmetic.near_overflow) & ~np.isnan(error)
     return np.where(is_known, error, np.inf)
