@@ -498,6 +498,23 @@ def test_the_outcome_is_that_of_the_table_in_section_7(
     assert (judged.outcome, judged.is_open) == (outcome, is_open)
 
 
+@pytest.mark.parametrize(
+    ("entries", "is_vacuous"),
+    [
+        # 1 and 1.5 have 0.6 as more than half, and as less; 0 is no entry of which a bound catches something.
+        ({"reference": [1.25], "candidate": [1], "bound": [0.6], "error": [0.25]}, None),
+        ({"reference": [0.75], "candidate": [1], "bound": [0.6], "error": [0.25]}, True),
+        ({"reference": [1.75], "candidate": [1], "bound": [0.6], "error": [0.25]}, False),
+        ({"reference": [0.25], "candidate": [0], "bound": [0.6], "error": [0.25]}, None),
+        ({"reference": [0], "candidate": [0], "bound": [0.6]}, False),
+    ],
+)
+def test_a_bound_is_vacuous_where_it_catches_nothing_whatever_the_exact_value_is(
+    entries: dict[str, Any], is_vacuous: bool | None
+) -> None:
+    assert said_of(**entries).is_vacuous is is_vacuous
+
+
 def test_the_bound_of_a_verdict_is_the_widest_part_of_what_is_not_zero() -> None:
     assert said_of([2, -4, 0], [2, -4, 0], [0.5, 2, 9]).relative_bound == 0.5
     assert said_of([2, -4, 0], [2, -4, 0], [3, 2, 9]).relative_bound == 1.5

@@ -88,3 +88,12 @@ def test_the_other_targets_add_up_to_all_but_one(stack: tuple[int, ...]) -> None
     targets = np.random.default_rng(4).integers(100, size=(*stack, 4, 5)).astype(float)  # sums are exact
     expected = targets.sum(axis=-1, keepdims=True) - targets
     assert np.array_equal(layer.other_targets(targets), expected)
+
+
+@pytest.mark.parametrize("stack", [(), (3,), (2, 3)])
+def test_the_losses_are_one_of_each_row_and_the_loss_is_their_sum(stack: tuple[int, ...]) -> None:
+    """log 5 where all logits are equal."""
+    problem = Problem(np.zeros((*stack, 2, 5)), np.ones((*stack, 4, 2)), Targets(np.zeros((*stack, 4), int)))
+    forward = layer.forward(problem)
+    np.testing.assert_allclose(forward.losses, np.full((*stack, 4), math.log(5)), rtol=1e-15, strict=True)
+    np.testing.assert_allclose(forward.loss, np.full(stack, 4 * math.log(5)), rtol=1e-15)

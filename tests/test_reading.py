@@ -791,6 +791,8 @@ def test_every_format_reads_by_its_own_name() -> None:
         (["0.12345", "0.12300"], [(5, None), (None, 5)]),
         (["0", "0.0"], [(1, None)]),
         (["12345", "0"], [(0, None), (None, 5)]),
+        # Of numbers with exponents the last decimal is that of 0.0015 and 0.0225.
+        (["1.5e-3", "2.25e-2"], [(4, None), (None, 3)]),
     ],
 )
 def test_the_likelier_way_of_printing_dropped_fewer_zeros(

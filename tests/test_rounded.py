@@ -173,6 +173,14 @@ def test_an_exact_zero_that_is_added_rounds_nothing() -> None:
     assert terms.sum(axis=-1).error.tolist() == [0.0, 2 * 2.0**-24 / (1 - 2 * 2.0**-24) * 0.75]
 
 
+def test_partial_sums_that_are_rounded_are_in_the_error_of_a_sum() -> None:
+    """2**-8 of all that is added up, and of that what the additions round (5.16)."""
+    terms = [rounded.Addends(np.array(1.0), terms=3, size=np.array(5.0))]
+    gamma = 3 * 2.0**-24 / (1 - 3 * 2.0**-24)  # of three additions in any order
+    more = rounded.summed(terms, 3, FLOAT32, 2.0**-8).error - rounded.summed(terms, 3, FLOAT32).error
+    assert more == pytest.approx(2.0**-8 * (1 + gamma) * 5.0, rel=1e-9)
+
+
 def test_what_may_overflow_has_no_bound() -> None:
     large = exact(np.array([[1e38, 1.0]]), FLOAT32)
     assert np.isinf((large + large).error).tolist() == [[True, False]]
@@ -396,3 +404,6 @@ def test_two_probabilities_are_no_further_apart_than_1_and_that_of_one_class_is_
     assert several.errors == pytest.approx(1 + 5 * (u * several.value + eta), rel=1e-12)
     alone = rounded.softmax(Rounded(np.array([[3.0]]), np.array([[0.5]]), FLOAT32))
     assert alone.value.tolist() == [[1.0]] and alone.errors == pytest.approx(4 * (u + eta), rel=1e-12)
+    with np.errstate(all="ignore"):
+        unknown = rounded.softmax(Rounded(np.array([[3.0]]), np.array([[900.0]]), FLOAT32))
+    assert unknown.errors == pytest.approx(4 * (u + eta), rel=1e-12)

@@ -483,8 +483,13 @@ def test_what_is_no_matrix_is_refused(run: Run, file: Any, text: str, said: str)
     assert outcome.err.count("\n") == 1
 
 
-def test_a_candidate_that_python_wrote_as_nan_is_wrong(run: Run) -> None:
-    problem = '{"W": [[1, 2]], "x": [1], "label": 0, "gradient": [[NaN, -Infinity]], "loss": NaN}'
+@pytest.mark.parametrize(
+    ("gradient", "loss"), [("NaN, -Infinity", "NaN"), ("Infinity, -Infinity", "Infinity")]
+)
+def test_a_candidate_that_python_wrote_as_nan_or_infinity_is_wrong(
+    run: Run, gradient: str, loss: str
+) -> None:
+    problem = f'{{"W": [[1, 2]], "x": [1], "label": 0, "gradient": [[{gradient}]], "loss": {loss}}}'
     outcome = run("verify", stdin=problem)
     assert outcome.status == 1
     assert "is wrong for float64 in both entries. 2 entries are not finite." in one_line(outcome)
