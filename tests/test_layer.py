@@ -93,7 +93,8 @@ def test_the_other_targets_add_up_to_all_but_one(stack: tuple[int, ...]) -> None
 @pytest.mark.parametrize("stack", [(), (3,), (2, 3)])
 def test_the_losses_are_one_of_each_row_and_the_loss_is_their_sum(stack: tuple[int, ...]) -> None:
     """log 5 where all logits are equal."""
-    problem = Problem(np.zeros((*stack, 2, 5)), np.ones((*stack, 4, 2)), Targets(np.zeros((*stack, 4), int)))
+    targets = Targets(np.zeros((*stack, 4), int), reduction="sum")
+    problem = Problem(np.zeros((*stack, 2, 5)), np.ones((*stack, 4, 2)), targets)
     forward = layer.forward(problem)
     np.testing.assert_allclose(forward.losses, np.full((*stack, 4), math.log(5)), rtol=1e-15, strict=True)
     np.testing.assert_allclose(forward.loss, np.full(stack, 4 * math.log(5)), rtol=1e-15)
