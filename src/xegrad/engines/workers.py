@@ -31,6 +31,10 @@ def local_cluster(workers: int | None) -> Iterator[Any]:
     from dask import config
     from distributed import LocalCluster
 
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        raise XegradError("workers need the current folder, which is gone; go to another one") from None
     n_workers = workers or n_processors()
     memory.check_starting(n_workers)
     limit, before = memory.limit(), active_children()
