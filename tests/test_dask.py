@@ -492,6 +492,15 @@ def test_more_workers_than_memory_has_room_for_are_refused() -> None:
         pass
 
 
+def test_more_workers_than_files_may_be_open_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    assert (workers.FILES, workers.FILES_OF_WORKER) == (32, 10)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (51, 51))
+    told = "^2 workers need 52 open files, and 51 are allowed; take fewer, or raise ulimit -n$"
+    with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(2):
+        pass
+
+
 CLIENT = """
 import os, pathlib, signal, sys, time
 from xegrad.engines import ENGINES
