@@ -473,9 +473,31 @@ def test_workers_share_the_memory_that_is_allowed() -> None:
         assert running.memory == int(dask.KEPT * 2e9)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the current folder cannot be removed there")
+def test_no_workers_are_started_where_the_current_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    told = "^workers need the current folder, which is gone; go to another one$"
+    with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(1):
+        pass
+
+
 def test_more_workers_than_memory_has_room_for_are_refused() -> None:
     told = "^1000000 processes take 68 TB at least, and .*: start fewer, or --max-memory 68TB$"
     with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(10**6):
+        pass
+
+
+def test_more_workers_than_files_may_be_open_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    assert (workers.FILES, workers.FILES_OF_WORKER) == (32, 10)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (51, 51))
+    told = "^2 workers need 52 open files, and 51 are allowed; take fewer, or raise ulimit -n$"
+    with pytest.raises(XegradError, match=told), ENGINES["dask"].opened(2):
         pass
 
 

@@ -699,6 +699,24 @@ def test_files_behind_http_are_read_a_part_at_a_time(tmp_path: Path) -> None:
             server.shutdown()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_file_of_a_data_set(tmp_path: Path) -> None:
+    """Nobody writes to it: to open it would wait."""
+    path = str(tmp_path / "rows.csv")
+    os.mkfifo(path)
+    told = f"^{re.escape(path)} is no ordinary file; those of a data set are read more than once$"
+    with pytest.raises(InputError, match=told):
+        sources.expanded([path], [".csv"])
+
+
+def test_a_lack_of_memory_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.touch()
+    told = f"^{re.escape(str(path))} cannot be read as CSV: there is not enough memory$"
+    with pytest.raises(InputError, match=told), sources.opened(str(path), "CSV"):
+        raise MemoryError
+
+
 def test_a_server_of_http_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec")
     pytest.importorskip("aiohttp")

@@ -178,6 +178,14 @@ def test_a_file_in_place_of_a_module_is_named(tmp_path: Path) -> None:
     assert ends(what, "sample", "--rows", "3") == expected
 
 
+def test_a_process_that_it_starts_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    """As multiprocessing starts them: by -c, where Python looks in the current folder first."""
+    (tmp_path / "stray.py").touch()
+    start = "subprocess.run([sys.executable, '-c', 'import stray'], stderr=subprocess.DEVNULL).returncode"
+    what = f"os.chdir({str(tmp_path)!r}); import subprocess, xegrad.cli as c; c.main = lambda _: {start}"
+    assert ends([what], "compute") == [(1, "")]
+
+
 def test_python_itself_says_nothing_on_standard_error() -> None:
     what = [
         "import warnings; at('msgspec', lambda: warnings.warn('you see this'))",

@@ -15,7 +15,7 @@ from rich.style import Style
 
 from conftest import Run, problem_json
 from xegrad import Problem, Targets, check, compute, descend, explain
-from xegrad.display import themes
+from xegrad.display import screen, themes
 from xegrad.display.blocks import Column, Heading, Listing, Paragraph, Table, View
 from xegrad.display.computation import computation_view
 from xegrad.display.descent import descent_view
@@ -192,3 +192,10 @@ def test_no_width_that_is_no_number_ends_a_command(
             outcome = run(*arguments, stdin=problem_json())
             assert (outcome.status, outcome.err) == (0, "")
             assert outcome.out
+
+
+def test_a_width_beyond_any_is_the_widest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "9" * 12)
+    outcome = run("explain", stdin=problem_json())
+    assert (outcome.status, outcome.err) == (0, "")
+    assert max(map(len, outcome.out.splitlines())) <= screen.WIDEST

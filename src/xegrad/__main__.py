@@ -10,6 +10,7 @@ if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     # Python's own handler ends with a traceback; the system's, until `run` is called, without a word.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
+import os
 import signal
 
 TYPE_CHECKING = False  # nothing slow is imported before interruptions are heard
@@ -33,6 +34,9 @@ def run() -> NoReturn:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
+        os.environ["PYTHONSAFEPATH"] = (
+            "1"  # processes of multiprocessing would import from the current folder
+        )
         # An import that gets no memory may go on for ever, in Python 3.11. None of these bytes is touched.
         bytes(TO_IMPORT)
         status = _run()
@@ -88,7 +92,6 @@ def _unforeseen(error: BaseException) -> int:
     if _heard:  # an import may make another exception of KeyboardInterrupt
         return 128 + _heard[-1][0]
     import errno
-    import os
 
     try:
         line, status = _last_words(error)
@@ -136,7 +139,6 @@ def _end(status: int) -> NoReturn:
         if signal.getsignal(number) is _interrupt:
             signal.signal(number, signal.SIG_DFL)  # all is tidied up: who is impatient sees no traceback
     import gc
-    import os
 
     if _heard and status not in (0, 1, 2):
         os._exit(128 + _heard[-1][0])  # at its end Python writes what is left, and may wait for a reader

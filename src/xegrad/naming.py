@@ -17,7 +17,7 @@ LONGEST = 40  # columns of a name within a sentence
 SHORTEST = 6  # columns that are left of it in a table
 LONGEST_PATH, ITS_START = 120, 40  # characters of a path, and of its beginning where it is cut
 
-INDEX = re.compile("([-+]?)(?:0(?=[0-9]))*+([0-9]++)")  # of a class, as text
+INDEX = re.compile("([-+]?)(?>(?:0(?=[0-9]))*)([0-9]++)")  # of a class, as text
 LONGEST_INDEX = 19  # digits of the largest integer that numpy has
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")

@@ -24,6 +24,11 @@ _BROKEN: tuple[type[Exception], ...] = (
     SyntaxError, MemoryError,
 )  # fmt: skip
 
+_SILENT = {
+    TimeoutError: "there is no answer",
+    MemoryError: "there is not enough memory",
+}  # errors without words
+
 
 def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     """All files that paths, globs and folders name, sorted; of a folder those with one of these suffixes.
@@ -108,7 +113,7 @@ def _first_sentence(error: Exception) -> str:
     """What an error of others says, as far as a line of ours may hold."""
     number = error.errno if isinstance(error, OSError) else None
     text = " ".join((os.strerror(number) if number and number > 0 else str(error)).split())
-    silent = "there is no answer" if isinstance(error, TimeoutError) else type(error).__name__
+    silent = next((words for kind, words in _SILENT.items() if isinstance(error, kind)), type(error).__name__)
     return text.partition(". ")[0].rstrip(".") or silent
 
 
@@ -120,6 +125,8 @@ def _local(path: str, ends: tuple[str, ...]) -> list[str]:
             file for file in inside if not any(part[0] in "._" for part in file.relative_to(place).parts)
         ]
     elif place.exists():
+        if not place.is_file():  # a pipe, say, which waits for whoever writes to it
+            raise InputError("is no ordinary file; those of a data set are read more than once")
         return [str(place)]
     else:
         found = [*map(Path, glob.glob(path, recursive=True))] if set(MAGIC) & set(path) else []  # noqa: PTH207

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xegrad.display.blocks import View
     from xegrad.display.page import PageSettings
 
-NARROWEST = 40
+NARROWEST, WIDEST = 40, 10_000
 SECONDS_UNTIL_BAR = 1.0  # seconds before a bar appears
 
 _notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)  # that wait
@@ -27,7 +27,7 @@ _notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)  # that
 
 def width() -> int:
     """The columns to write for: COLUMNS, else the terminal's, else 80."""
-    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+    return min(max(NARROWEST, shutil.get_terminal_size((80, 24)).columns), WIDEST)
 
 
 def _console(**settings: Any) -> Any:

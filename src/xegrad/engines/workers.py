@@ -22,6 +22,7 @@ STARTING = 120  # seconds for all of them
 TICK = 0.005  # seconds
 MOST_ENDED = 2  # times that a worker may end while it starts
 CLOSING = 1  # seconds
+FILES, FILES_OF_WORKER = 32, 10  # that this process has open, as measured with 1 to 4 workers
 WORKER = "Dask Worker"  # begins the names of their processes
 
 
@@ -31,8 +32,13 @@ def local_cluster(workers: int | None) -> Iterator[Any]:
     from dask import config
     from distributed import LocalCluster
 
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        raise XegradError("workers need the current folder, which is gone; go to another one") from None
     n_workers = workers or n_processors()
     memory.check_starting(n_workers)
+    _check_files(n_workers)
     limit, before = memory.limit(), active_children()
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="xegrad-")
@@ -82,6 +88,18 @@ def wait_for(cluster: Any) -> None:
         if ended:
             cluster.scale(n_workers)
         time.sleep(TICK)
+
+
+def _check_files(n_workers: int) -> None:
+    """Raise XegradError where so many workers need more open files than there may be: Dask would wait."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    most, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], FILES + FILES_OF_WORKER * n_workers
+    if most != resource.RLIM_INFINITY and needed > most:
+        what = f"{count(n_workers, 'worker')} need {needed} open files, and {most} are allowed"
+        raise XegradError(f"{what}; take fewer, or raise ulimit -n")
 
 
 def dask_setup(worker: Any) -> None:

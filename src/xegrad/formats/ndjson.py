@@ -40,7 +40,7 @@ STACK = 2**22  # numbers in the layer Jacobians of a stack, at most: what the ch
 
 
 _TEXT = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?$)'
+    rb'"(?>(?:[^"\\]++|\\.)*)(?:"|\\?$)'
 )  # in JSON; one that does not end goes to the end of the line
 
 

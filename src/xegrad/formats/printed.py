@@ -76,7 +76,7 @@ ENCLOSED = (
     # C, where 0.1f is a float.
     Enclosed(
         rf"""(?: \s* (?:(?:static|const|constexpr)\s+)* (?P<type>float|double)\s+ \w+
-        (?P<shape>(?:\s*+\[\s*+\d*+\s*+\])++) \s*+=\s*+ | {_NAMED})""",
+        (?P<shape>(?>(?:\s*+\[\s*+\d*+\s*+\])+)) \s*+=\s*+ | {_NAMED})""",
         opens=r"\{",
         after=r"\s*;?",
         suffix=(r"(?<=[\d.])[fF](?=\s*[,}])", ""),
