@@ -291,6 +291,14 @@ def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], s
         ([], "of a data set a gradient or a loss is judged"),
         (["--loss", "1", "--confidence", "1e-9"], "xegrad: of a data set there is no bound for a confidence"),
         (["--gradient", "[1]", "--with-respect-to", "x"], "of a data set the gradients are those of W and b"),
+        (
+            ["--gradient", '{"gradients": {"x": [[1, 2, 3, 4]]}}'],
+            "gradients.x has a row for each example; of a data set the gradients are those of W and b",
+        ),
+        (
+            ["--gradient", '{"gradient": [[1, 2, 3]], "with_respect_to": "logits"}'],
+            "gradient of logits has a row for each example",
+        ),
         (["--gradient", '{"probabilities": [[1]], "loss": 1}'], "and no probabilities; leave them out"),
         (["--loss", "1", "--dtype", "auto"], "--dtype auto is of a problem in memory"),
         (["--loss", "1", "--inputs-as", "bfloat16"], "of a data set there is no bound for mixed precision"),
