@@ -183,6 +183,19 @@ def test_the_name_of_a_column_may_be_empty(run: Run, tmp_path: Path) -> None:
     assert losses == pytest.approx([np.log1p(np.exp(-1)), 1 + np.log1p(np.exp(-1))], rel=1e-14)
 
 
+def test_names_with_commas_and_blanks_are_given_as_a_json_list(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.ndjson"
+    path.write_text('{"a, b": 1, " c ": 2, "d": 3, "label": "x, y"}\n')
+    asked = ["-W", "[[0, 1], [0, 0]]", "-x", str(path), "--classes", '["x, y", "z"]', "--json"]
+    outcome = run("compute", *asked, "--columns", '["a, b", " c "]')
+    # Z = (0, 1): the loss of class 0 is log(1 + e).
+    assert json.loads(outcome.out)["loss"] == pytest.approx(np.log1p(np.e), rel=1e-14)
+    outcome = run("compute", *asked, "--columns", "d", "--columns", '[" c "]')
+    assert json.loads(outcome.out)["loss"] == pytest.approx(1 * np.log1p(np.exp(3)), rel=1e-14)
+    outcome = run("compute", *asked, "--columns", "[d, c]")  # no JSON
+    assert outcome.status == 2 and 'has no column "[d"' in outcome.err.replace("'", '"')
+
+
 def test_a_path_that_is_empty_is_no_folder(run: Run) -> None:
     outcome = run("compute", "-W", "[[1, 2]]", "-x", "", "--label-column", "1", "--engine", "local")
     assert outcome.status == 2 and "the path of a file is empty" in outcome.err
