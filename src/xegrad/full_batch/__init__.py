@@ -147,7 +147,7 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
         if rows.weights is not None:
             of_classes = self.layer.targets.class_weights
             masses = rows.weights[self._is_kept(rows)] * (1.0 if of_classes is None else of_classes[kept])
-            sums["mass"] = np.array(math.fsum(masses.tolist()))
+            sums["mass"] = np.array(_sum_of(masses))
         has_bounds = self.claimed_in is not None
         shortcut = METHODS["shortcut"].evaluate(problem, (*self.names, *(["logits"] if has_bounds else [])))
         evaluation = shortcut
@@ -300,7 +300,17 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         rounded = error
         for _ in range(2 + (1 + depth) * asked.data.has_weights):
             rounded = here.rounding(size, rounded)
-        return np.where((size == 0) & (error == 0), 0, rounded)  # a 0 is divided without one
+        # A gradient of what is 0 in all rows is 0, and a 0 is divided without a rounding.
+        is_zero = (self.sums[bound.FACTORS + name] == 0) | ((size == 0) & (error == 0))
+        return np.where(is_zero, 0, rounded)
+
+
+def _sum_of(masses: Array) -> float:
+    """Their sum, rounded once; infinite where float64 does not hold it."""
+    try:
+        return math.fsum(masses.tolist())
+    except OverflowError:
+        return math.inf
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:
