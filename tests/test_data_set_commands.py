@@ -161,6 +161,52 @@ def test_the_mean_of_weights_whose_sum_overflows_is_refused(run: Run, tmp_path: 
         assert outcome.status == 2 and "the weights of the rows add up to more than" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("weight", "dtype", "sentence"),
+    [
+        (5e-324, "float64", "add up to 9.9e-324, and float64 loses digits below 2.2e-308; multiply"),
+        (1e-45, "float32", "add up to 2e-45, and float32 loses digits below 1.2e-38; multiply"),
+        (1e39, "float32", "add up to more than float32 holds; divide"),
+        (1e-300, "float64", ""),
+        (1e-30, "float32", ""),
+    ],
+)
+def test_the_mean_of_weights_that_lose_digits_is_refused(
+    run: Run, tmp_path: Path, weight: float, dtype: str, sentence: str
+) -> None:
+    np.save(tmp_path / "rows.npy", [[1.0, weight, 0], [2.0, weight, 1]])
+    asked = ["-W", "[[1, 2]]", "-x", tmp_path / "rows.npy", "--label-column", "2", "--weight-column", "1"]
+    outcome = run("compute", *asked, "--dtype", dtype, "--json")
+    assert outcome.status == (2 if sentence else 0) and sentence in outcome.err
+    if not sentence:  # Z = (1, 2) and (2, 4), of which the losses are log(1 + e) and log(1 + 1/e^2)
+        loss = (np.log1p(np.e) + np.log1p(np.exp(-2))) / 2
+        assert json.loads(outcome.out)["loss"] == pytest.approx(
+            loss, rel=1e-6 if dtype == "float32" else 1e-14
+        )
+
+
+def test_sums_that_overflow_are_told_and_judge_nothing(run: Run, tmp_path: Path) -> None:
+    # All S are 1/2, so each row adds x / 2 to one class and takes it from the other: the mean is 1e308 / 2.
+    np.save(tmp_path / "rows.npy", [[1e308, 1.0, 0]] * 8)
+    asked = ["-W", "[[0, 0], [0, 0]]", "-x", tmp_path / "rows.npy", "--label-column", "2"]
+    outcome = run("compute", *asked)
+    assert outcome.status == 0
+    assert outcome.err == (
+        "xegrad: warning: 2 of 4 entries of dL/dW are not finite: a logit, or a sum over the rows before the mean "
+        "divides it, is beyond the largest number of float64; make W or x smaller\n"
+    )
+    outcome = run("verify", *asked, "--gradient", "[[-5e307, 5e307], [-0.5, 0.5]]")
+    text = one_line(outcome)
+    assert outcome.status == 1 and "agree" not in text
+    assert (
+        "UNDECIDED: cannot tell, because xegrad has no bound on its own sum over the rows for 2 of 4" in text
+    )
+    outcome = run("verify", *asked, "--gradient", "[[-5e307, 5e307], [-0.5, 0.6]]")
+    assert "in 1 of 4 entries" in one_line(outcome)
+    outcome = run("compute", *asked, "--dtype", "float32")
+    assert outcome.status == 2 and "x has a number that is larger than float32 holds" in outcome.err
+
+
 def test_a_path_is_named_in_json_whatever_its_bytes_are(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "rows\udcff.npy"
     try:
@@ -181,6 +227,19 @@ def test_the_name_of_a_column_may_be_empty(run: Run, tmp_path: Path) -> None:
         json.loads(run("compute", *asked, *label).out)["loss"] for label in (["--label-column", ""], [])
     ]
     assert losses == pytest.approx([np.log1p(np.exp(-1)), 1 + np.log1p(np.exp(-1))], rel=1e-14)
+
+
+def test_names_with_commas_and_blanks_are_given_as_a_json_list(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.ndjson"
+    path.write_text('{"a, b": 1, " c ": 2, "d": 3, "label": "x, y"}\n')
+    asked = ["-W", "[[0, 1], [0, 0]]", "-x", str(path), "--classes", '["x, y", "z"]', "--json"]
+    outcome = run("compute", *asked, "--columns", '["a, b", " c "]')
+    # Z = (0, 1): the loss of class 0 is log(1 + e).
+    assert json.loads(outcome.out)["loss"] == pytest.approx(np.log1p(np.e), rel=1e-14)
+    outcome = run("compute", *asked, "--columns", "d", "--columns", '[" c "]')
+    assert json.loads(outcome.out)["loss"] == pytest.approx(1 * np.log1p(np.exp(3)), rel=1e-14)
+    outcome = run("compute", *asked, "--columns", "[d, c]")  # no JSON
+    assert outcome.status == 2 and 'has no column "[d"' in outcome.err.replace("'", '"')
 
 
 def test_a_path_that_is_empty_is_no_folder(run: Run) -> None:
@@ -291,6 +350,14 @@ def test_what_makes_no_sense_is_said_in_a_line(call: Call, options: list[str], s
         ([], "of a data set a gradient or a loss is judged"),
         (["--loss", "1", "--confidence", "1e-9"], "xegrad: of a data set there is no bound for a confidence"),
         (["--gradient", "[1]", "--with-respect-to", "x"], "of a data set the gradients are those of W and b"),
+        (
+            ["--gradient", '{"gradients": {"x": [[1, 2, 3, 4]]}}'],
+            "gradients.x has a row for each example; of a data set the gradients are those of W and b",
+        ),
+        (
+            ["--gradient", '{"gradient": [[1, 2, 3]], "with_respect_to": "logits"}'],
+            "gradient of logits has a row for each example",
+        ),
         (["--gradient", '{"probabilities": [[1]], "loss": 1}'], "and no probabilities; leave them out"),
         (["--loss", "1", "--dtype", "auto"], "--dtype auto is of a problem in memory"),
         (["--loss", "1", "--inputs-as", "bfloat16"], "of a data set there is no bound for mixed precision"),

@@ -27,6 +27,7 @@ from xegrad.data_sets import DataSet, Piece, Rows, formats, parquet, sources
 from xegrad.data_sets.formats import FORMATS
 from xegrad.data_sets.lines import count, spans
 from xegrad.errors import InputError
+from xegrad.formats import csv as whole_csv
 
 ANIMALS = ("cat", "dog", "cow")
 Columns = dict[str, list[Any]]
@@ -447,6 +448,90 @@ def test_blanks_before_a_quotation_mark_are_no_part_of_a_cell(tmp_path: Path) ->
     assert read(data).labels.tolist() == [0, 2, 1]
 
 
+def texts(suffix: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Rows of one input and a label, as they stand in CSV or in NDJSON."""
+    if suffix == "csv":
+        return "\n".join(["x,label", *map(",".join, rows), ""])
+    return "".join(f'{{"x": {number}, "label": {json.dumps(label)}}}\n' for number, label in rows)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
+@pytest.mark.parametrize("before", ["", "\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_a_text(suffix: str, before: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text(before + texts(suffix, [("1.5", "0"), ("2", "1")]), encoding="utf-8-sig", newline="")
+    rows = read(data_sets.in_files([str(path)], "label", 2))
+    assert (rows.inputs.tolist(), rows.labels.tolist(), rows.n_bad) == ([[1.5], [2.0]], [0, 1], 0)
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert error_of([path]) == f"no row is in {path}; a data set has one at least"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
+@pytest.mark.parametrize("kind", ["UTF-16", "UTF-32", "utf-16-le", "utf-16-be"])
+def test_text_in_another_coding_is_told(suffix: str, kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text(texts(suffix, [("1", "0")]), encoding=kind)
+    sentence = f"is text in {kind}" if kind.isupper() else "is no text: byte"
+    assert error_of([path]).startswith(f"{path} {sentence}") and "save it as UTF-8" in error_of([path])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
+def test_a_row_that_is_not_utf_8_is_bad(suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text(
+        texts(suffix, [("1", "\xe9"), ("2", "cat")]).replace("\\u00e9", "\xe9"), encoding="latin-1"
+    )
+    (sentence,) = bad_of(path, 1, classes=["cat"])
+    assert sentence.split(": ")[-1] == ("it is not UTF-8" if suffix == "csv" else "it cannot be read as JSON")
+    if suffix == "csv":
+        path.write_bytes(b"x\xe9,label\n1,0\n")
+        assert error_of([path]) == f"{path} has a header that is not UTF-8; save it as UTF-8"
+
+
+@pytest.mark.parametrize("more", ["", "none,0\n"])
+def test_a_zero_keeps_its_sign_beside_a_row_that_cannot_be_read(more: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.csv"
+    path.write_text(f"x,label\n-0,0\n-0.0,0\n0,0\n{more}")
+    rows = read(data_sets.in_files([str(path)], "label", 1))
+    assert np.signbit(rows.inputs[:, 0]).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("cell", ['"cat"s', '"cat" ', '""s', '"c""at"s'])
+@pytest.mark.parametrize("more", ["", "none,dog\n"])
+def test_nothing_stands_behind_the_last_quotation_mark_of_a_cell(
+    cell: str, more: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.csv"
+    path.write_text(f"x,label\n1,{cell}\n2,dog\n{more}")
+    sentence = f"malformed CSV: a cell goes on after its last quotation mark, in the line 1,{cell}".rstrip()
+    assert error_of([path], n_classes=2) == f"{path} cannot be read as CSV: {sentence}"
+    with pytest.raises(InputError, match="a cell goes on after its last quotation mark"):
+        whole_csv.read_data_set(path.read_bytes(), "rows.csv", "label")
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"), [('c"a"t', 'c"a"t'), ('"c""at"', 'c"at'), ('"c,at"', "c,at"), ('""', "")]
+)
+def test_quotation_marks_are_read_as_of_a_file_that_is_read_whole(
+    cell: str, name: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.csv"
+    path.write_text(f'x,label\n1,"dog"\n2,{cell}\n')
+    rows = read(data_sets.in_files([str(path)], "label", 2, classes=["dog", name or "cat"]))
+    if name:
+        assert (rows.labels.tolist(), rows.n_bad) == ([0, 1], 0)
+        whole = whole_csv.read_data_set(path.read_bytes(), "rows.csv", "label")
+        assert whole.values["label"] == ["dog", name]
+    else:
+        assert (rows.labels.tolist(), rows.n_bad) == ([0], 1)
+
+
 def test_many_columns_and_many_blank_lines_take_as_long_as_their_bytes(tmp_path: Path) -> None:
     """Were each column sought among all, or each line joined to those before it, it would take minutes."""
     pytest.importorskip("pyarrow")
@@ -501,6 +586,11 @@ def test_what_names_no_file_or_one_twice_or_two_formats_is_refused(tmp_path: Pat
         assert error_of(names) == (
             f"{tmp_path}/a.npy and {tmp_path}/link.npy are one file; each file of a data set is read once"
         )
+    (tmp_path / "link.npy").unlink()
+    (tmp_path / "link.npy").hardlink_to(tmp_path / "a.npy")
+    assert error_of([tmp_path / "*.npy"]) == (
+        f"{tmp_path}/a.npy and {tmp_path}/link.npy are one file; each file of a data set is read once"
+    )
     (tmp_path / "link.npy").unlink()
     assert error_of([tmp_path]) == (
         f"{tmp_path}/a.npy is NPY and {tmp_path}/b.ndjson is NDJSON; the files of a data set are of one format"

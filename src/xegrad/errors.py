@@ -12,6 +12,13 @@ LONGEST_MESSAGE, ITS_END = 300, 60  # characters of a message, and of its end wh
 LISTED = 120  # characters of a list within a message
 MOST_COMPARED = 1000  # words, for the one that is meant
 
+# What Python's reader of CSV says, and what is meant.
+_OF_CSV = {
+    "field larger than": "a cell has more than 131,072 characters; is a quotation mark missing?",
+    "unexpected end": "a quotation mark begins a cell, and none ends it",
+    "expected after": "a cell goes on after its last quotation mark",
+}
+
 
 class XegradError(Exception):
     """Something the caller can mend.  The command prints it as one line and exits with 2.
@@ -112,6 +119,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     near = get_close_matches(word, islice(known, MOST_COMPARED), n=1) if len(word) <= LONGEST else []
     return f"; did you mean {short(near[0], LONGEST)}?" if near else ""
+
+
+def malformed_csv(error: Exception) -> str:
+    """What is said of a table that Python's reader refuses: not its words, where these are a programmer's."""
+    words = str(error)
+    return "malformed CSV: " + next((said for part, said in _OF_CSV.items() if part in words), words)
 
 
 def refuse(faults: Faults) -> None:

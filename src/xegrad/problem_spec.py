@@ -92,9 +92,11 @@ FIELDS: Mapping[str, Field] = {
         ("labels", "y", "target", "targets")),
     "b": Field(list[Number], ARRAY, ("-b", "--bias"), "VALUE|FILE", f"The bias b. {_VALUE}", ALIASES["b"]),
     "classes": Field(list[str], LIST_OF_NAMES, ("--classes",), "NAMES",
-        "The class names, in the order of the columns of W. Commas stand between them.", ("class_names", "names")),
+        "The class names, in the order of the columns of W. Commas stand between them; a JSON list "
+        "may hold any names.", ("class_names", "names")),
     "input_names": Field(list[str], LIST_OF_NAMES, ("--input-names",), "NAMES",
-        "The names of the inputs, in the order of the rows of W. Commas stand between them.", ("feature_names",)),
+        "The names of the inputs, in the order of the rows of W. Commas stand between them; a JSON list "
+        "may hold any names.", ("feature_names",)),
     "transpose": Field(bool, FLAG, ("--transpose/--no-transpose",), None,
         "W is stored classes x inputs, as PyTorch does. Gradients come out in the same layout. --no-transpose: it is "
         "not, whatever the file says.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from itertools import chain
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -106,6 +108,27 @@ def completing(values: Words) -> Callable[[typer.Context, str], list[str]]:
         return [before + comma + name for name in known if name.startswith(last)]
 
     return complete
+
+
+def names_in(texts: Iterable[str]) -> tuple[str, ...]:
+    """The names in a list option, which takes commas and may repeat.  A JSON list has them as they are, with commas and
+    blanks.
+
+    Examples
+    --------
+    >>> names_in(["cat, dog", '["a,b", " c "]'])
+    ('cat', 'dog', 'a,b', ' c ')
+    """
+    return tuple(chain.from_iterable(map(_names_of, texts)))
+
+
+def _names_of(text: str) -> list[str]:
+    if text.lstrip().startswith("["):
+        import msgspec
+
+        with suppress(msgspec.DecodeError, UnicodeEncodeError):  # a name may begin so
+            return msgspec.json.decode(text, type=list[str])
+    return [name.strip() for name in text.split(",")]
 
 
 def choices(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xegrad.cli.choices import choice, completing
+from xegrad.cli.choices import choice, completing, names_in
 from xegrad.errors import UsageError, XegradError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -86,7 +86,7 @@ def know_shells() -> None:
 
 def class_names(ctx: Any) -> list[str]:
     """The class names that the line or one of its files gives, and that a shell takes without quotes."""
-    names = (name.strip() for text in ctx.params.get("classes") or () for name in text.split(","))
+    names = names_in(ctx.params.get("classes") or ())
     known = [*names] or next(filter(None, _names_in_files(ctx)), [])
     return [name for name in known if shlex.quote(name) == name]
 

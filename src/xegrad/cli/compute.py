@@ -138,7 +138,9 @@ def _of_data_set(
         return total_view(total, layout, facts, page)
 
     array = partial(_array, layout, asked.layer.classes, total.gradients)
-    destination.write(result=result, view=view, array=array, warnings=asked.warnings(total.n_bad))
+    destination.write(
+        result=result, view=view, array=array, warnings=[*total.warnings, *asked.warnings(total.n_bad)]
+    )
     return DONE
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from xegrad import memory, progress
 from xegrad.cli import places
-from xegrad.cli.choices import choice, option
+from xegrad.cli.choices import choice, names_in, option
 from xegrad.engines import ENGINES
 from xegrad.errors import InputError, UsageError, listed
 from xegrad.formats import RAW
@@ -40,7 +40,7 @@ class DataOptions(msgspec.Struct, frozen=True):
         option(
             "--columns NAMES",
             "Of a data set, the columns that are x, in that order. By default all columns of numbers but the label "
-            "and the weight.",
+            "and the weight. A JSON list may hold any names.",
         ),
     ] = None
     weight_column: Annotated[
@@ -153,7 +153,7 @@ def read(
         files,
         LABEL if request.label_column is None else request.label_column,
         layer.n_classes,
-        columns=_names(options.columns),
+        columns=None if options.columns is None else names_in(options.columns),
         weight_column=options.weight_column,
         classes=layer.classes,
         ignore_index=layer.targets.ignore_index,
@@ -199,10 +199,6 @@ def _parts_of(engine: Running, asked: FullBatch) -> Iterator[Any]:
     for done, part in enumerate(engine.map(type(asked).nodes, asked, runs), start=1):
         yield part
         progress.tell("blocks", done, len(runs))
-
-
-def _names(texts: list[str] | None) -> tuple[str, ...] | None:
-    return None if texts is None else tuple(name.strip() for text in texts for name in text.split(","))
 
 
 def _parts(request: ProblemOptions) -> RawProblem:

@@ -14,7 +14,7 @@ import typer
 
 from xegrad import formats, memory
 from xegrad.cli import TROUBLE, places
-from xegrad.cli.choices import class_names, option
+from xegrad.cli.choices import class_names, names_in, option
 from xegrad.cli.inputs import ProblemOptions, is_inline
 from xegrad.errors import UsageError, short
 from xegrad.problem_spec import FIELDS, LABELS, LIST_OF_NAMES
@@ -133,7 +133,7 @@ def _problem_options(**arguments: Any) -> ProblemOptions:
     values = {key: arguments.pop(field.parameter) for key, field in FIELDS.items() if field.options}
     for key, field in FIELDS.items():
         if field.kind is LIST_OF_NAMES and values[key] is not None:
-            values[key] = tuple(name.strip() for text in values[key] for name in text.split(","))
+            values[key] = names_in(values[key])
     texts, rows = values["x"] or [], ()
     for path in arguments["problem"] or ():
         if formats.by_suffix(path) is None and _has_rows(path, with_labels=False):

@@ -257,7 +257,9 @@ def _of_data_set(
         raise UsageError("of a data set a gradient or a loss is judged; give it with --gradient or --loss")
     named = judging.with_respect_to and gradients(judging.with_respect_to, asked.layer.bias is not None)
     FullBatch(asked.data, asked.layer, tuple(named or ()))  # refuses the gradients that a data set has not
-    candidate = claim.read(asked.layer, asked.parts.layout, named, *written, asked=judging.reading)
+    candidate = claim.read(
+        asked.layer, asked.parts.layout, named, *written, asked=judging.reading, of_data_set=True
+    )
     with _of_option():
         tolerance = tolerance_for(asked.layer, candidate.dtype, judging.tolerance(stored_as))
     arithmetic = verdict.claimed_in(candidate, tolerance)

@@ -7,11 +7,14 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+import numpy as np
+
 from xegrad.arrays import has_large
 from xegrad.data_sets import Piece, lines
 from xegrad.data_sets.arrow import batch, imported
 from xegrad.data_sets.formats import Batch, Columns, of_cells, rows_of_batch, type_of
-from xegrad.errors import InputError
+from xegrad.errors import InputError, malformed_csv, short
+from xegrad.inert import is_unicode
 from xegrad.vocabulary import count
 
 LONGEST_HEADER = 2**24  # bytes
@@ -29,7 +32,7 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
     file.seek(start)
     types = ["nothing"] * len(names)
     n_open = len(names)  # columns of which no cell has been seen
-    for row in _rows(file.read(SEEN)):
+    for row in _rows(file.read(SEEN), is_cut=True):
         for k, cell in enumerate(row[: len(names)]):
             if types[k] == "nothing":
                 types[k] = type_of(cell)
@@ -67,7 +70,8 @@ def _by_arrow(data: bytes, names: Sequence[str], numbers: Sequence[str], label: 
     pa = imported("CSV")
     from pyarrow import csv as arrow_csv
 
-    if b' "' in data:  # what begins with blanks may be in quotes, of which pyarrow knows nothing
+    # What begins with blanks may be in quotes, of which pyarrow knows nothing, and it reads on behind the last quote.
+    if b' "' in data or not _ends_at_quotes(data):
         raise _DoubtError
     types: dict[str, Any] = {**dict.fromkeys(numbers, pa.float64()), label: pa.string()}
     try:
@@ -91,6 +95,13 @@ def _by_arrow(data: bytes, names: Sequence[str], numbers: Sequence[str], label: 
         raise _DoubtError from None
 
 
+def _ends_at_quotes(data: bytes) -> bool:
+    """Whether behind each second quote a cell ends, or the quote is doubled."""
+    bytes_of = np.frombuffer(data, np.uint8)
+    behind = np.flatnonzero(bytes_of == ord('"'))[1::2] + 1
+    return bool(np.isin(bytes_of[behind[behind < len(data)]], [*b'",\r\n']).all())
+
+
 def _by_cells(
     data: bytes, first: int, names: Sequence[str], numbers: Sequence[str], label: str
 ) -> Iterator[Batch]:
@@ -103,7 +114,9 @@ def _by_cells(
         n_rows += bool(cells)
         if not cells or n_rows <= first:
             continue
-        if len(cells) == len(names):
+        if not is_unicode("".join(cells)):
+            rows.append("it is not UTF-8")
+        elif len(cells) == len(names):
             rows.append([cells[place] or None for place in places])
         else:
             rows.append(f"it has {count(len(cells), 'cell')}; the header has {len(names)}")
@@ -116,9 +129,10 @@ def _by_cells(
 
 def _header(file: IO[bytes]) -> tuple[list[str], int]:
     """The names in its first line that is not blank, and where that ends."""
-    file.seek(0)
+    start = lines.begin(file)
+    file.seek(start)
     pieces: list[bytes] = []
-    n_quotes, is_blank, start = 0, True, 0
+    n_quotes, is_blank = 0, True
     while start < LONGEST_HEADER and (more := file.readline(LONGEST_HEADER)):
         pieces.append(more)
         start += len(more)
@@ -127,16 +141,21 @@ def _header(file: IO[bytes]) -> tuple[list[str], int]:
             break
     line = b"".join(pieces)
     if is_blank:
-        return [], len(line)
+        return [], start
     lines.count(line, has_quotes=True)
-    names = [cells for cells in _rows(line.removeprefix(b"\xef\xbb\xbf")) if cells]
-    return [name.strip() for name in names[0]], len(line)
+    names = next(filter(None, _rows(line)))
+    if not is_unicode("".join(names)):
+        raise InputError("has a header that is not UTF-8; save it as UTF-8")
+    return [name.strip() for name in names], start
 
 
-def _rows(data: bytes) -> Iterator[list[str]]:
+def _rows(data: bytes, *, is_cut: bool = False) -> Iterator[list[str]]:
     """The cells of each line; none of one that is blank."""
     try:
         text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
-        yield from csv.reader(text, skipinitialspace=True)
+        yield from (reader := csv.reader(text, skipinitialspace=True, strict=not is_cut))
     except csv.Error as error:
-        raise InputError(f"cannot be read as CSV: {error}") from None
+        line = data.split(b"\n", reader.line_num)[reader.line_num - 1].decode(errors="replace")
+        raise InputError(
+            f"cannot be read as CSV: {malformed_csv(error)}, in the line {short(line.strip(), 60)}"
+        ) from None

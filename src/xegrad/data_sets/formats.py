@@ -142,7 +142,7 @@ def number_in(cell: Any) -> float | str:
     if isinstance(cell, str):
         text = cell.strip()
         if _WHOLE.fullmatch(text) and len(text) < 400:
-            value = int(text)
+            value = int(text) or float(text)  # -0 is -0.0
         elif _NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text):
             value = float(text)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -12,6 +12,27 @@ from xegrad.data_sets.formats import SPAN
 from xegrad.errors import InputError
 
 LONGEST = 2**26  # bytes of a line
+FIRST = 2**20  # bytes that are looked at first
+BOM = b"\xef\xbb\xbf"  # that a text in UTF-8 may begin with
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how such a text begins
+
+
+def begin(file: IO[bytes]) -> int:
+    """Where the text begins: behind the byte order mark, if there is one.
+
+    Raises
+    ------
+    InputError
+        What is no UTF-8 by how it begins, as of a text that is read whole.
+    """
+    file.seek(0)
+    data = file.read(FIRST)
+    if data.startswith(UTF_16):
+        kind = "UTF-32" if data.startswith(b"\xff\xfe\0\0") else "UTF-16"
+        raise InputError(f"is text in {kind}; save it as UTF-8")
+    if (zero := data.find(b"\0")) >= 0:
+        raise InputError(f"is no text: byte {zero} is 0; save it as UTF-8")
+    return len(BOM) if data.startswith(BOM) else 0
 
 
 def spans(file: IO[bytes], start: int, *, has_quotes: bool) -> Iterator[Piece]:

@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 from xegrad.arrays import has_large
 from xegrad.data_sets import Piece
 from xegrad.data_sets.formats import Batch, Columns, Names, of_cells, type_of
-from xegrad.data_sets.lines import count, spans
+from xegrad.data_sets.lines import begin, count, spans
 from xegrad.errors import InputError, short, shown
 
 SEEN = 2**20  # bytes in which columns are looked for
@@ -29,14 +29,15 @@ _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 
 def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
     """The columns of its first line that can be read, and spans of whole lines."""
-    pieces = [*spans(file, 0, has_quotes=False)]
+    start = begin(file)
+    pieces = [*spans(file, start, has_quotes=False)]
     if not sum(piece.n_rows for piece in pieces):
         return [], []
-    file.seek(0)
+    file.seek(start)
     for line in file.read(SEEN).split(b"\n"):
         try:
             row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         if isinstance(row, dict):
             return [

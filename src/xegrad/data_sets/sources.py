@@ -36,7 +36,7 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     Raises
     ------
     InputError
-        What names no file, or a file that is named twice, by a link too.
+        What names no file, or a file that is named twice, by a link of any kind too.
     """
     ends = tuple(suffixes)
     files: list[str] = []
@@ -49,14 +49,21 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
             raise InputError(f"{path}: {'no file matches' if set(MAGIC) & set(path) else 'no such file'}")
         files += found
     files.sort()
-    names: dict[str, str] = {}
+    names: dict[object, str] = {}
     for name in files:
-        real = name if "://" in name else os.path.realpath(name)
+        with _reaching(name):
+            real = name if "://" in name else _identity(name)
         if (first := names.get(real)) is not None:
             twice = f"{name} is named twice" if first == name else f"{first} and {name} are one file"
             raise InputError(f"{twice}; each file of a data set is read once")
         names[real] = name
     return files
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """What all names of a file have in common."""
+    status = Path(path).stat()
+    return status.st_dev, status.st_ino
 
 
 def mark(path: str) -> str:

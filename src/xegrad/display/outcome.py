@@ -77,7 +77,8 @@ def outcome_sentence(problem: Problem, judgement: Judgement) -> str:
         cause = cause_of_nonfinite(judgement)
         are = "is" if broken == 1 else "are"
         parts.append(f"{count(broken, 'entry')} {are} not finite{f': {cause}' if cause else ''}.")
-    if broken < judgement.comparison.candidate.size:
+    is_known = bool(np.isfinite(judgement.comparison.error).all())
+    if broken < judgement.comparison.candidate.size and (outcome == WRONG or is_known):
         parts.append(_agreement(problem, judgement))
     if outcome in (RIGHT, DIGITS_LOST):
         parts.append(_hidden(judgement))
@@ -205,8 +206,8 @@ def _agreement(problem: Problem, judgement: Judgement) -> str:
     """How many digits agree: in the median entry, and in the worst of those that are wrong, or of all."""
     comparison = judgement.comparison
     digits, is_wrong = comparison.correct_digits.ravel(), judgement.wrong.ravel()
-    # An exact 0 has no digits to agree in.
-    counted = (comparison.reference != 0).ravel() | is_wrong
+    # An exact 0 has no digits to agree in, and nobody knows in how many what is not known agrees.
+    counted = ((comparison.reference != 0) & np.isfinite(comparison.error)).ravel() | is_wrong
     if not counted.any():
         return "Every exact value is 0."
     among = is_wrong if is_wrong.any() else counted
@@ -318,11 +319,24 @@ def _too_many_rows(judgement: Judgement) -> str:
     return f"cannot tell at this size, because {because}{hint}"
 
 
+def _unknown_sums(judgement: Judgement) -> str:
+    """That nothing is known of some sums over the rows of a data set."""
+    is_unknown = ~np.isfinite(judgement.comparison.error)
+    n_unknown, size = np.count_nonzero(is_unknown), judgement.comparison.reference.size
+    of_all = "the loss" if judgement.name == LOSS else f"{n_unknown} of {count(size, 'entry')}"
+    return (
+        f"cannot tell, because xegrad has no bound on its own sum over the rows for {of_all}: "
+        "W or x is too large for that"
+    )
+
+
 def _why_undecided(problem: Problem, judgement: Judgement) -> str:
     """What leaves half of every entry open."""
     comparison, precision = judgement.comparison, judgement.tolerance.precision
     left_out = f": {judgement.reference.left_out}" if judgement.reference.left_out else ""
     if not np.isfinite(comparison.error).all():
+        if judgement.of_rows is not None:
+            return _unknown_sums(judgement)
         return f"the exact value could not be certified{left_out}"
     if judgement.exceeded.any():
         return _too_many_rows(judgement)

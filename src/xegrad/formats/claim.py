@@ -23,7 +23,7 @@ from xegrad.naming import GRADIENTS, gradient_meant, shape_of
 from xegrad.numbers.arithmetic import PRECISIONS
 from xegrad.problem import Layout, Problem
 from xegrad.targets import Array
-from xegrad.vocabulary import CHAIN, NAMES, SYMBOLS, count
+from xegrad.vocabulary import AXES, CHAIN, NAMES, SYMBOLS, count
 
 LONG = 2**15  # bytes of a claim whose memory is measured
 
@@ -48,6 +48,7 @@ def read(
     names: Sequence[str] | None = None,
     *claims: Written,
     asked: Reading | None = None,
+    of_data_set: bool = False,
 ) -> Claim:
     """The claim in the library's layout: all that there is, or of the gradients those that are named.
 
@@ -62,6 +63,8 @@ def read(
     asked : Reading, optional
         With how many decimals or digits the numbers were printed, or neither: they are what they are.  By default
         the text tells.
+    of_data_set : bool
+        The problem is the layer of a data set, and a gradient with a row for each example is an error.
 
     Raises
     ------
@@ -77,6 +80,8 @@ def read(
         with naming(written.source), patience.at_once(_size(written)):
             values = _values(written, problem.classes, shape, asked)
             by_symbol = _by_symbol(values, names)
+            if of_data_set:
+                _refuse_rows(by_symbol, names)
             there += [symbol for symbol, _, _ in by_symbol]
             in_this = _gradients(by_symbol, problem, layout, names, asked)
             steps_of_this = {name: _array(values[name], name, asked) for name in CHAIN[:-1] if name in values}
@@ -213,6 +218,17 @@ def _by_symbol(values: Mapping[str, Any], names: Sequence[str] | None) -> list[t
     keys = [(symbol, several[symbol], f"gradients.{symbol}") for symbol in NAMES if symbol in several]
     keys += [(of or "W", values["gradient"], "gradient")] if "gradient" in values else []
     return sorted(keys, key=lambda one: [*NAMES].index(one[0]))
+
+
+def _refuse_rows(by_symbol: Sequence[tuple[str, Any, str]], names: Sequence[str] | None) -> None:
+    """Raise InputError for a gradient with a row for each example, which nobody computes of a data set."""
+    for symbol, _, key in by_symbol:
+        if "row" in AXES[NAMES[symbol]] and (names is None or NAMES[symbol] in names):
+            of_key = "" if key == f"gradients.{symbol}" else f" of {symbol}"
+            raise InputError(
+                f"{key}{of_key} has a row for each example; of a data set the gradients are those of W and b. "
+                "Leave it out, or say --with-respect-to W"
+            )
 
 
 def _gradients(

@@ -23,11 +23,11 @@ import numpy as np
 from msgspec.structs import astuple
 
 from xegrad.arrays import has_large
-from xegrad.errors import InputError, listed, nearest, short, shown
+from xegrad.errors import InputError, listed, malformed_csv, nearest, short, shown
 from xegrad.formats import naming
 from xegrad.formats.labels import Label, LabelText
 from xegrad.formats.raw_problem import RawProblem
-from xegrad.formats.values import is_number, malformed_csv, number_of
+from xegrad.formats.values import is_number, number_of
 from xegrad.inert import from_cell, in_cell
 from xegrad.targets import Array, Targets
 from xegrad.vocabulary import count

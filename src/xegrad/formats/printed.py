@@ -18,10 +18,10 @@ from msgspec.structs import replace
 
 from xegrad.arrays import in_float64
 from xegrad.claim import Claimed, Reading
-from xegrad.errors import InputError, short
+from xegrad.errors import InputError, malformed_csv, short
 from xegrad.formats import naming, resolution
 from xegrad.formats.tokens import NotJSONError, Token, parsed
-from xegrad.formats.values import check_real, is_number, malformed_csv, number_of, why_ragged
+from xegrad.formats.values import check_real, is_number, number_of, why_ragged
 from xegrad.targets import Array
 
 

@@ -19,13 +19,6 @@ from xegrad.problem_spec import ANYTHING, ARRAY, FIELDS, LABELS, LIST_OF_NAMES, 
 from xegrad.targets import Array
 from xegrad.vocabulary import count
 
-# What Python's reader of CSV says, and what is meant.
-_OF_CSV = {
-    "field larger than": "a cell has more than 131,072 characters; is a quotation mark missing?",
-    "unexpected end": "a quotation mark begins a cell, and none ends it",
-    "expected after": "a cell goes on after its last quotation mark",
-}
-
 
 def under_keys(arrays: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> dict[str, Any]:
     """The values of fields, each from the array under its key, which messages name."""
@@ -141,12 +134,6 @@ def why_ragged(rows: Sequence[Any], path: str) -> str:
                 "all rows must be equally long"
             )
     return ""
-
-
-def malformed_csv(error: Exception) -> str:
-    """What is said of a table that Python's reader refuses: not its words, where these are a programmer's."""
-    words = str(error)
-    return "malformed CSV: " + next((said for part, said in _OF_CSV.items() if part in words), words)
 
 
 def is_number(text: str) -> bool:

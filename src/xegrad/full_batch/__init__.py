@@ -19,7 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from xegrad import memory
-from xegrad.arrays import array_of, lent
+from xegrad.arrays import array_of, is_finite, lent
 from xegrad.data_sets import DataSet, Rows
 from xegrad.errors import Faults, InputError, refuse
 from xegrad.full_batch import bound, tree
@@ -211,6 +211,8 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
             of_rows = Targets(soft=lent(soft), class_weights=targets.class_weights, reduction="sum")
         # What came from another process may lie at any address, and BLAS would take it in another order.
         inputs = np.require(rows.inputs, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
+        if inputs.dtype != rows.inputs.dtype and not is_finite(inputs):
+            raise InputError(f"x has a number that is larger than {self.dtype.name} holds", "x")
         return replace(plain, inputs=lent(inputs), targets=of_rows)
 
 
@@ -242,7 +244,8 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         Raises
         ------
         InputError
-            The mean of nothing, or of weights whose sum overflows.
+            The mean of nothing, or of weights whose sum overflows, or is so small that they lose digits: a row's term
+            is then off by the smallest float, which is no smaller part of it than rounding.
         """
         if self.asked.layer.targets.reduction != "mean":
             return 1.0
@@ -250,9 +253,15 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
             raise InputError(
                 "no row counts: all are ignored, bad, or of weight 0, and their mean is 0/0", "label"
             )
-        if not math.isfinite(self.of_mean):
+        limits, name = np.finfo(self.asked.dtype), self.asked.dtype.name
+        if not self.of_mean <= float(limits.max):
             raise InputError(
-                "the weights of the rows add up to more than float64 holds; divide all of them by a number"
+                f"the weights of the rows add up to more than {name} holds; divide all of them by a number"
+            )
+        if self.of_mean < float(limits.smallest_normal):
+            raise InputError(
+                f"the weights of the rows add up to {self.of_mean:.2g}, and {name} loses digits below "
+                f"{float(limits.smallest_normal):.2g}; multiply all of them by a number"
             )
         return self.of_mean
 
@@ -279,6 +288,20 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
             of_names = {name: self.sums[name] / self.divisor for name in self.asked.names}
             return {name: one.astype(self.asked.dtype) for name, one in of_names.items()}
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is not finite, and which numbers may be too large."""
+        is_mean = self.asked.layer.targets.reduction == "mean"
+        of_sum = f"a sum over the rows{' before the mean divides it' if is_mean else ''}"
+        too_large = f"a logit, or {of_sum}, is beyond the largest number of {self.asked.dtype.name}"
+        of_names = {f"dL/d{SYMBOLS[name]}": values for name, values in self.gradients.items()}
+        whats = [] if math.isfinite(self.loss) else ["the loss is"]
+        for symbol, values in of_names.items():
+            if n_broken := int((~np.isfinite(values)).sum()):
+                are = "is" if n_broken == 1 else "are"
+                whats.append(f"{n_broken} of {count(values.size, 'entry')} of {symbol} {are}")
+        return [f"{what} not finite: {too_large}; make W or x smaller" for what in whats]
+
     def bound(self, name: str, terms: int, arithmetic: Arithmetic) -> Array:
         """How far a gradient, or a "loss", may be from the exact one that was computed in an arithmetic, with so many
         roundings for each term of its sum."""
@@ -292,9 +315,7 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         asked, depth, here = self.asked, tree.depth(self.asked.n_blocks), PRECISIONS["float64"]
         if asked.has_exact:
             of_tree = bound.from_sums(self.sums, name, here, depth, 0.0)
-            # Of an input that is 0 in all rows the sums are 0, and no number that is as near to 0.
-            off = np.where(self.sums[bound.FACTORS + name] == 0, 0, self.sums[bound.OFF + name])
-            error = (off + of_tree) / self.divisor
+            error = (self.sums[bound.OFF + name] + of_tree) / self.divisor
         else:
             error = self.bound(name, min(asked.rows_of_block, asked.data.n_rows) + depth, here)
         size = np.abs(self.loss if name == LOSS else self.gradients[name])
@@ -302,7 +323,8 @@ class Total(msgspec.Struct, frozen=True, eq=False, dict=True):
         rounded = error
         for _ in range(2 + (1 + depth) * asked.data.has_weights):
             rounded = here.rounding(size, rounded)
-        return np.where((size == 0) & (error == 0), 0, rounded)  # a 0 is divided without one
+        # Of an input that is 0 in all rows the gradient is 0, and divided without a rounding.
+        return np.where(self.sums[bound.FACTORS + name] == 0, 0, rounded)
 
 
 def total(asked: FullBatch, parts: Iterable[Iterable[tuple[tuple[int, int], Sums]]]) -> Total:
