@@ -129,6 +129,8 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         "at('typer', lambda: fail(ModuleNotFoundError('no', name='typer')))",
         "at('msgspec', lambda: fail(OSError(24, 'Too many open files', 'x.py')))",
         "at('typer', lambda: fail(ImportError('libx.so: failed to map segment from shared object')))",
+        "import xegrad.cli as c, errno; "
+        "c.app = lambda *_, **__: fail(BlockingIOError(errno.EAGAIN, 'no more'))",
     ]
     report = r"xegrad: this is a bug, please report it: {} at {}:\d+\n"
     expected = [
@@ -146,6 +148,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         (2, "xegrad: typer is not installed; pip install xegrad installs what it needs\n"),
         (2, "xegrad: x.py: Too many open files\n"),
         (2, "xegrad: cannot be started: libx.so: failed to map segment from shared object\n"),
+        (2, "xegrad: no process can be started; raise ulimit -u, or end other processes\n"),
     ]
     for (status, err), (meant, pattern) in zip(ends(what, "schema", "compute"), expected, strict=True):
         assert status == meant
