@@ -129,6 +129,8 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         "at('typer', lambda: fail(ModuleNotFoundError('no', name='typer')))",
         "at('msgspec', lambda: fail(OSError(24, 'Too many open files', 'x.py')))",
         "at('typer', lambda: fail(ImportError('libx.so: failed to map segment from shared object')))",
+        "import xegrad.cli as c, errno; "
+        "c.app = lambda *_, **__: fail(BlockingIOError(errno.EAGAIN, 'no more'))",
     ]
     report = r"xegrad: this is a bug, please report it: {} at {}:\d+\n"
     expected = [
@@ -146,6 +148,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report() -> None:
         (2, "xegrad: typer is not installed; pip install xegrad installs what it needs\n"),
         (2, "xegrad: x.py: Too many open files\n"),
         (2, "xegrad: cannot be started: libx.so: failed to map segment from shared object\n"),
+        (2, "xegrad: no process can be started; raise ulimit -u, or end other processes\n"),
     ]
     for (status, err), (meant, pattern) in zip(ends(what, "schema", "compute"), expected, strict=True):
         assert status == meant
@@ -206,6 +209,36 @@ def test_a_limit_of_addresses_is_said_before_anything_is_loaded(shell: Shell) ->
         assert re.fullmatch(rf"xegrad: ({said if limit > 50_000 else least})\n", outcome.err)
     assert shell("ulimit -v 100000; xegrad --help").status == 0
     assert shell(f"ulimit -v 300000; OPENBLAS_NUM_THREADS=64 xegrad compute {SEED} --json").status == 0
+
+
+# What eight threads of the process take of addresses, each of which has memory of its own.
+THREADS = """
+import re, threading
+from xegrad import memory
+def size():
+    return 1024 * int(re.search(r"VmSize:\\s+([0-9]+)", open("/proc/self/status").read())[1])
+def hold():
+    held = bytearray(10**5)
+    there.wait()
+    end.wait()
+    del held
+memory.check_start()
+before, there, end = size(), threading.Barrier(9), threading.Event()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+[thread.start() for thread in threads]
+there.wait()
+print(size() - before)
+end.set()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of addresses are those of Linux")
+def test_threads_take_few_of_the_addresses_that_are_limited(shell: Shell, tmp_path: Path) -> None:
+    """Each would have an arena of glibc, which takes 64 MB of them; its stack takes what is said here."""
+    (tmp_path / "threads.py").write_text(THREADS)
+    outcome = shell(f"ulimit -s 1024; ulimit -v 4000000; {sys.executable} {tmp_path}/threads.py")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert int(outcome.out) < 8 * 2**25
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:

@@ -30,7 +30,7 @@ OF_PROCESS = 2**26  # bytes that numpy and little else take in one more process,
 
 
 # Of mallopt, in malloc.h of glibc.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_pages() -> None:
@@ -38,13 +38,15 @@ def keep_pages() -> None:
 
     Else each large array is given back to the kernel, which clears every page of the next: a quarter of a check.
     """
+    _mallopt({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**26})
+
+
+def _mallopt(values: Mapping[int, int]) -> None:
     import ctypes
 
     with suppress(AttributeError, TypeError, OSError):  # another library, or none that is found so
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(M_TOP_PAD, 2**26)
+        for parameter, value in values.items():
+            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def check_start() -> None:
@@ -62,6 +64,9 @@ def check_start() -> None:
     limit = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
     if limit < FOR_THREADS:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        _mallopt(
+            {M_ARENA_MAX: 1}
+        )  # else each thread takes 64 MB of addresses, and pyarrow aborts where it gets none
     import mmap
 
     try:

@@ -152,9 +152,11 @@ def _color() -> bool | None:
 
 
 def _of_system(error: OSError) -> str:
-    """What the system refused: files and memory, or else, where nothing is named, standard output."""
+    """What the system refused: memory, processes and files, or else, where nothing is named, standard output."""
     if error.errno == errno.ENOMEM:
         return NO_MEMORY
+    if error.errno == errno.EAGAIN:  # of a fork: what is written waits
+        return "no process can be started; raise ulimit -u, or end other processes"
     if error.filename is not None or error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{error.filename or 'cannot go on'}: {error.strerror}"
     return f"standard output cannot be written: {error.strerror or error}"
