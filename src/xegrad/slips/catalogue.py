@@ -65,7 +65,7 @@ _TABLE = {
         sentence="The softmax's derivative is taken as its diagonal alone.",
         equation="R = -Q (1 - S), or -Q",
         message="Of the {n_classes} x {n_classes} softmax Jacobian only the diagonal S_i (1 - S_i) was used:\n"
-        "the residual is {form}, which is 0 for every class but the label's.",
+        "the residual is {form}, which is 0 for every class whose target is 0.",
         code=("dz = dxe * s * (1 - s)", "dz = dxe @ (np.diag(s) - np.outer(s, s))"),
         remedy="Every probability depends on every logit: use the whole Jacobian, or s - y.",
         cause="The derivative of the sigmoid, s (1 - s), taken over to the softmax.",
@@ -419,7 +419,7 @@ _TABLE = {
         stage="target",
         sentence="The target is never subtracted.",
         equation="R = q S",
-        message="The residual is S alone:\n1 was not subtracted from the probability of the label.",
+        message="The residual is S alone:\nthe target was not subtracted from the probabilities.",
         code=("dz = p", "dz = p.copy(); dz[label] -= 1"),
         remedy="Subtract the target from the probabilities.",
         cause="The line that subtracts was lost, or changed a copy.",
@@ -476,7 +476,7 @@ _TABLE = {
         stage="residual",
         sentence="Each class is counted as a yes-or-no question of its own.",
         equation="DS(-Q/S + (q - Q)/(1 - S))",
-        message="The loss also counts -log(1 - S) for the {n_others} classes that are not the target's:\n"
+        message="The loss also counts -(1 - y) log(1 - S) of each class, with y its target:\n"
         "the binary cross-entropy, summed over the classes.",
         code=("-(y * np.log(p) + (1 - y) * np.log(1 - p))", "-y * np.log(p)"),
         remedy="Use the categorical cross-entropy.",
