@@ -18,6 +18,7 @@ from mistakes import (
     plain,
     right,
     softmax,
+    through,
 )
 from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
@@ -1014,7 +1015,7 @@ def test_the_lines_about_a_factor_of_rows_make_the_candidate_and_what_is_right(
     explanation = diagnose(problem, exactly(problem), k * gradient).explanations[0]
     assert explanation.slips == ("scaled",)
     for line, expected in ((explanation.wrong, k * gradient), (explanation.right, gradient)):
-        names = {"x": problem.inputs, "dz": dz, "B": 10, "y": y, "ignore_index": 2, "weights": weights}
+        names = {"x": problem.inputs, "dz": dz, "B": 10, "kept": problem.targets.kept, "weights": weights}
         names["dW"] = gradient.copy()
         exec(line, names)
         np.testing.assert_allclose(names["dW"], expected, rtol=1e-12)
@@ -1064,3 +1065,37 @@ def test_labels_of_other_rows_count_in_the_mean_over_the_rest_as_they_do_in_the_
     assert explanation.slips == ("labels-misaligned",)
     assert explanation.parameters["k"] == k
     assert str(explanation.parameters["ends"]).endswith("the mean is over the rest")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"), [("inputs", "6 inputs x 5 rows"), ("logits", "4 classes x 5 rows")]
+)
+def test_a_transposed_gradient_of_rows_is_not_said_to_be_about_how_w_is_stored(name: str, array: str) -> None:
+    problem = random_batch(5, 6, 4)
+    candidate = exactly(problem, name).gradients[name].T
+    one = explained(problem, candidate, name)
+    assert one.slips == ("transposed",)
+    assert one.happened.endswith(f"the numbers are right,\nin an array of {array}.")
+    assert one.remedy == "Transpose it."
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_line_of_a_squared_error_has_its_factor(factor: int) -> None:
+    """d/dp of factor/2 (p - y)^2, through the softmax's Jacobian."""
+    problem = random_batch(4, 3, 5)
+    p, y = softmax(plain(problem).Z), np.eye(5)[np.array(problem.targets.labels)]
+    candidate = problem.inputs.T @ through(p, factor * (p - y)) / 4
+    one = explained(problem, candidate)
+    assert one.slips == ("squared-error",)
+    names = {"p": p, "y": y}
+    exec(one.wrong, names)
+    np.testing.assert_allclose(problem.inputs.T @ through(p, names["dp"]) / 4, candidate, rtol=1e-12)
+
+
+def test_the_line_of_a_wrong_label_leaves_the_smoothing() -> None:
+    """S - 1 at another class is the gradient without smoothing: the label changes before targets are smoothed."""
+    problem = replace(random_batch(4, 3, 5), targets=Targets([0, 1, 2, 3], label_smoothing=0.1))
+    other = replace(problem, targets=Targets([0, 4, 2, 3], label_smoothing=0.1))
+    one = explained(problem, right(plain(other)))
+    assert one.slips == ("wrong-label",)
+    assert (one.wrong, one.right) == ("y[1, 4] = 1", "y[1, 1] = 1")

@@ -80,12 +80,15 @@ def _divisor(c: Cells, form: Parameters) -> tuple[str, str]:
     if "row_weights" in form or (targets.class_weights is not None and targets.labels is not None):
         return " / weights.sum()", "the sum of the rows' weights"
     if targets.ignore_index is not None and not targets.kept.all():
-        return " / (y != ignore_index).sum()", "the number of rows that are not ignored"
+        return " / kept.sum()", "the number of rows that are not ignored"
     return " / B", "the number of rows"
 
 
 def _wrong_label(c: Cells, form: Parameters) -> Words:
     zero = "The classes are counted from zero."
+    takes = "S[{}] -= 1"
+    if c.problem.targets.label_smoothing:  # which takes less of S
+        takes = "y[{}] = 1"
     if "order" in form:
         return {
             "which": f"Every label is a number in another order of the classes ({form['order']}).",
@@ -99,14 +102,14 @@ def _wrong_label(c: Cells, form: Parameters) -> Words:
         end = "last" if shift == 1 else "first"
         rest = {"no class": f"; a row of the {end} class has no 1 at all"}.get(str(form.get("ends")), "")
         comments = "1 subtracted from a label that counts from zero", "a label counted from one"
-        wrong = f"S[label {sign} 1] -= 1    # {comments[shift == 1]}"
-        return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": "S[label] -= 1"}
+        wrong = f"{takes.format(f'label {sign} 1')}    # {comments[shift == 1]}"
+        return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": takes.format("label")}
     names = c.problem.classes or range(c.problem.n_classes)
     row = f"In row {form['row']} the" if c.problem.n_rows > 1 else "The"
     other, label = names[form["instead"]], names[form["label"]]
     which = f"{row} label is taken to be class {other}, but it is class {label}."
     index = f"{form['row']}, " if c.problem.n_rows > 1 else ""
-    wrong, right = (f"S[{index}{form[name]}] -= 1" for name in ("instead", "label"))
+    wrong, right = (takes.format(f"{index}{form[name]}") for name in ("instead", "label"))
     return {"which": which, "advice": zero, "wrong": wrong, "right": right}
 
 
@@ -279,7 +282,7 @@ def _not_transposed(c: Cells, form: Parameters) -> Words:
 def _summed(c: Cells, form: Parameters) -> Words:
     kind = str(form["sum"])
     if kind == "over the rows":
-        return {"wrong": "dx = dz.sum(axis=0) @ W.T"}
+        return {"wrong": "dx[:] = dz.sum(axis=0) @ W.T"}
     if kind == "averaged once more":
         return {"wrong": "{d} = dz.mean(axis=0)" if c.name == "bias" else "{d} = {carried} / {n_rows}"}
     return {"wrong": f"db = dz[{kind.split()[1]}]"}
@@ -331,6 +334,14 @@ def _permuted(c: Cells, form: Parameters) -> Words:
     return {"columns": " ".join(map(str, order)), "which": which, "listed": names, "wrong": wrong}
 
 
+def _transposed(c: Cells, form: Parameters) -> Words:
+    if c.name == "weights":
+        which = "for a W that is stored as {n_classes} classes x {n_inputs} inputs"
+        return {"which": which, "advice": "Transpose it, or say that W is stored as classes x inputs."}
+    columns = f"{c.shape[1]} {'inputs' if c.name == 'inputs' else 'classes'}"
+    return {"which": f"in an array of {columns} x {{n_rows}} rows", "advice": "Transpose it."}
+
+
 def _scrambled(c: Cells, form: Parameters) -> Words:
     if form["form"] == "folded":
         each = "they lie input by input, {n_classes} classes each,"
@@ -357,6 +368,8 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "weights-not-transposed": _not_transposed,
     "summed-over-wrong-axis": _summed,
     "classes-permuted": _permuted,
+    "transposed": _transposed,
     "scrambled-reshape": _scrambled,
+    "squared-error": lambda c, form: {"wrong": "dp = p - y" if form["factor"] == 1 else "dp = 2 * (p - y)"},
     "weight-decay-included": lambda c, form: {"lambda_of_square": form["lambda"] / 2},
 }
