@@ -744,3 +744,9 @@ def test_a_gradient_that_does_not_fit_is_a_map_and_its_largest_entries(run: Run)
     assert "each cell: the largest of 1 x 3 entries, by magnitude" in out
     assert "The 10 largest of 240 entries of dL/dW:" in out
     assert "…" not in out
+
+
+@pytest.mark.parametrize("methods", [["chain", "chian"], ["chian"], [["chain"]], [None]], ids=str)
+def test_a_method_that_there_is_none_of_is_not_passed_over(methods: Any) -> None:
+    with pytest.raises(InputError, match="there is no method"):
+        compute(Problem([[1.0, -1.0]], [[3.0]], Targets([0])), methods)

@@ -18,6 +18,7 @@ from mistakes import (
     plain,
     right,
     softmax,
+    through,
 )
 from seed import PROBLEM as SEED
 from strategies import problem_of_any_size, random_problem
@@ -958,3 +959,143 @@ def test_a_batch_in_which_no_row_counts_is_diagnosed() -> None:
     exact = METHODS["exact"].evaluate(problem)
     assert not exact.gradients["weights"].any()
     assert not diagnose(problem, exact, np.array([[0.5, 0], [0, 0]])).names
+
+
+@pytest.mark.parametrize("name", ["weights", "inputs"])
+def test_equal_columns_and_equal_rows_of_x_are_evidence_once(name: str) -> None:
+    """Whatever the residual of one row is, x of ones gives equal rows: one number of 8 bits, many times."""
+    problem = Problem([[0.1, -0.1]] * 8, np.ones((8, 8)), Targets([0] * 8))
+    right = exactly(problem, name).gradients[name]
+    candidate = in_format(0.96 * right, "bfloat16")
+    tolerance = Tolerance(precision="float32", stored_as="bfloat16")
+    assert judge(problem, exactly(problem, name), candidate, tolerance, with_respect_to=name).outcome == WRONG
+    assert names_of(problem, candidate, tolerance=tolerance, with_respect_to=name) == ()
+
+
+def test_a_norm_that_rounding_leaves_open_is_no_constant() -> None:
+    """Labels of the row after the next leave S_0 x = 4e-95 and S_1 - 1, which rounding makes 0: that norm is not ||G||,
+    and 1/||G|| makes no -1 and 1 of them, but -0.7 and 0.7."""
+    inputs = [[-0.4903558], [-0.61371441], [-0.42160951], [-1.41914638]]
+    inputs += [[0.5865914], [1.17276113], [-1.94225248], [1.62794375]]
+    problem = Problem(
+        [[140.71699207, -366.86361259]],
+        inputs,
+        Targets([255, 0, 255, 255, 1, 255, 255, 255], ignore_index=255, reduction="sum"),
+        [0.28383034, 2.11612959],
+    )
+    explanations = diagnose(problem, exactly(problem), np.array([[-1.0, 1.0]])).explanations
+    assert not any("||G||" in str(one.parameters.get("named")) for one in explanations)
+
+
+OF_CLASSES = [0.5, 1.0, 2.0, 4.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "divisor", "words"),
+    [
+        ({}, 10.0, "the number of rows"),
+        ({"ignore_index": 2}, 8.0, "the number of rows that are not ignored"),
+        ({"class_weights": OF_CLASSES}, 20.0, "the sum of the rows' weights"),
+        ({"class_weights": OF_CLASSES, "ignore_index": 2}, 16.0, "the sum of the rows' weights"),
+        ({"reduction": "sum"}, 1.0, "never for a sum"),
+    ],
+    ids=["plain", "ignored", "weights", "both", "sum"],
+)
+@pytest.mark.parametrize("k", [10.0, 0.1, 0.01, -10.0, 0.02], ids=["B", "1/B", "1/B^2", "-B", "1/(B T)"])
+def test_the_lines_about_a_factor_of_rows_make_the_candidate_and_what_is_right(
+    options: dict[str, Any], divisor: float, words: str, k: float
+) -> None:
+    """By weight the labels count 2 0.5 + 2 1 + 2 2 + 3 4 + 1 = 20; without class 2, 16."""
+    y = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 3])
+    random = np.random.default_rng(5)
+    problem = Problem(random.normal(size=(3, 5)), random.normal(size=(10, 3)), Targets(y, **options))
+    weights = np.array(options.get("class_weights", np.ones(5)))[y] * (y != options.get("ignore_index"))
+    dz = (softmax(plain(problem).Z) - np.eye(5)[y]) * weights[:, None]
+    gradient = problem.inputs.T @ dz / divisor
+    explanation = diagnose(problem, exactly(problem), k * gradient).explanations[0]
+    assert explanation.slips == ("scaled",)
+    for line, expected in ((explanation.wrong, k * gradient), (explanation.right, gradient)):
+        names = {"x": problem.inputs, "dz": dz, "B": 10, "kept": problem.targets.kept, "weights": weights}
+        names["dW"] = gradient.copy()
+        exec(line, names)
+        np.testing.assert_allclose(names["dW"], expected, rtol=1e-12)
+    if k == 0.02:
+        words = "do not divide by the number of entries" if divisor == 1 else f"{words}, and not by the"
+    assert words in explanation.remedy
+    assert "number of rows once for a mean" not in explanation.remedy or divisor in (1.0, 10.0)
+
+
+@pytest.mark.parametrize("rows", [[2], [1, 2], [0, 3], list(range(0, 26, 2)), [5, 7, 8, 20]], ids=str)
+@pytest.mark.parametrize("divisor", [26, 0], ids=["of all", "of the rest"])
+def test_the_lines_about_rows_left_out_leave_them_out(rows: list[int], divisor: int) -> None:
+    problem = random_batch(26, 20, 5)
+    x, y, z = problem.inputs, np.array(problem.targets.labels), plain(problem).Z
+
+    def cross_entropy(z: Any, y: Any) -> Any:
+        return -np.log(softmax(z)[np.arange(len(y)), y]).mean()
+
+    dz = softmax(z) - np.eye(5)[y]
+    left = np.delete(np.arange(26), rows)
+    candidate = x[left].T @ dz[left] / (divisor or len(left))
+    explanation = diagnose(problem, exactly(problem), candidate).explanations[0]
+    assert explanation.slips == ("rows-left-out",)
+    if divisor:
+        names = {"dz": dz}
+        exec(explanation.wrong, names)
+        np.testing.assert_array_equal(np.flatnonzero((names["dz"] == 0).all(axis=1)), rows)
+    else:
+        loss = eval(explanation.wrong, {"cross_entropy": cross_entropy, "np": np, "z": z, "y": y})
+        assert loss == pytest.approx(cross_entropy(z[left], y[left]))
+
+
+@pytest.mark.parametrize("k", [1, 2, -1, -2])
+@pytest.mark.parametrize(
+    "options", [{}, {"ignore_index": 2}, {"class_weights": OF_CLASSES}], ids=["plain", "ignored", "weights"]
+)
+def test_labels_of_other_rows_count_in_the_mean_over_the_rest_as_they_do_in_the_loss(
+    options: dict[str, Any], k: int
+) -> None:
+    """x[:-k] beside y[k:], and x[-k:] beside y[:k] for a negative k, as a problem of its own."""
+    problem = random_batch(9, 6, 5)
+    labels = np.array([0, 1, 2, 3, 4, 2, 1, 0, 4])
+    problem = replace(problem, targets=Targets(labels, **options))
+    of_x, of_y = (slice(0, -k), slice(k, None)) if k > 0 else (slice(-k, None), slice(0, k))
+    rest = Problem(problem.weights, problem.inputs[of_x], Targets(labels[of_y], **options))
+    explanation = diagnose(problem, exactly(problem), right(plain(rest))).explanations[0]
+    assert explanation.slips == ("labels-misaligned",)
+    assert explanation.parameters["k"] == k
+    assert str(explanation.parameters["ends"]).endswith("the mean is over the rest")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"), [("inputs", "6 inputs x 5 rows"), ("logits", "4 classes x 5 rows")]
+)
+def test_a_transposed_gradient_of_rows_is_not_said_to_be_about_how_w_is_stored(name: str, array: str) -> None:
+    problem = random_batch(5, 6, 4)
+    candidate = exactly(problem, name).gradients[name].T
+    one = explained(problem, candidate, name)
+    assert one.slips == ("transposed",)
+    assert one.happened.endswith(f"the numbers are right,\nin an array of {array}.")
+    assert one.remedy == "Transpose it."
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_line_of_a_squared_error_has_its_factor(factor: int) -> None:
+    """d/dp of factor/2 (p - y)^2, through the softmax's Jacobian."""
+    problem = random_batch(4, 3, 5)
+    p, y = softmax(plain(problem).Z), np.eye(5)[np.array(problem.targets.labels)]
+    candidate = problem.inputs.T @ through(p, factor * (p - y)) / 4
+    one = explained(problem, candidate)
+    assert one.slips == ("squared-error",)
+    names = {"p": p, "y": y}
+    exec(one.wrong, names)
+    np.testing.assert_allclose(problem.inputs.T @ through(p, names["dp"]) / 4, candidate, rtol=1e-12)
+
+
+def test_the_line_of_a_wrong_label_leaves_the_smoothing() -> None:
+    """S - 1 at another class is the gradient without smoothing: the label changes before targets are smoothed."""
+    problem = replace(random_batch(4, 3, 5), targets=Targets([0, 1, 2, 3], label_smoothing=0.1))
+    other = replace(problem, targets=Targets([0, 4, 2, 3], label_smoothing=0.1))
+    one = explained(problem, right(plain(other)))
+    assert one.slips == ("wrong-label",)
+    assert (one.wrong, one.right) == ("y[1, 4] = 1", "y[1, 1] = 1")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from small_batch import exactly
 from xegrad import METHODS, Problem, Targets, Tolerance
@@ -47,11 +48,14 @@ def search_of(problem: Problem, name: str = "weights") -> Search:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 2, 3), (3, 2, 4), (2, 5, 3), (4, 3, 2), (3, 4, 6)])
 @pytest.mark.parametrize("options", [{}, {"ignore_index": 1}])
+@pytest.mark.parametrize("x_is_of_one_row", [False, True])
 def test_numbers_are_independent_as_many_as_residuals_can_make_of_them(
-    name: str, shape: tuple[int, int, int], options: dict[str, int]
+    name: str, shape: tuple[int, int, int], options: dict[str, int], x_is_of_one_row: bool
 ) -> None:
     """The dimension of all gradients: of residuals whose rows sum to 0, and are 0 where a row does not count."""
     problem = problem_of(*shape, **options)
+    if x_is_of_one_row:
+        problem = replace(problem, inputs=problem.inputs[:, :1] * problem.inputs[:1])
     n_rows, _, n_classes = problem.sizes
     random, carried = np.random.default_rng(2), []
     for _ in range(n_rows * n_classes):

@@ -284,3 +284,18 @@ def test_what_a_descent_cannot_do_is_said_in_one_line(
 def test_quiet_prints_nothing(run: Run, command: str) -> None:
     outcome = run(command, SEED, "-q")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["compute", "explain"])
+def test_an_ignored_label_is_no_soft_target(run: Run, command: str) -> None:
+    options = ("-W", "[[1, 2, 3]]", "-x", "2", "--label", "-100", "--ignore-index", "-100")
+    shown = " ".join(run(command, *options, "--reduction", "sum").out.split())
+    assert "The label is ignored, and Q is 0." in shown
+    assert "soft" not in shown.split("Q is 0.")[0]
+
+
+def test_one_entry_is_not_said_to_be_all_of_them(run: Run) -> None:
+    outcome = run("explain", "-W", "[[1]]", "-x", "2", "--label", "0", "--step", "comparison")
+    shown = " ".join(outcome.out.split())
+    assert "the only entry: no further apart than rounding explains" in shown
+    assert "all 1 entries" not in shown

@@ -352,6 +352,21 @@ def test_no_weights_are_named_where_there_are_none(random: np.random.Generator) 
     assert explanation.parameters["named"] == named
 
 
+@pytest.mark.parametrize("k", [3000, 1 / 3000], ids=["B", "1/B"])
+def test_the_mean_of_weighted_rows_is_not_said_to_be_over_their_number(
+    random: np.random.Generator, k: float
+) -> None:
+    data = Data(random, (3000, 4, 3))
+    data.weights = random.exponential(size=3000)
+    right = METHODS["exact"].evaluate(data.problem, ("weights",)).gradients["weights"] / data.weights.sum()
+    verification = verdict.verify(whole(data.asked("float64")), Claim({"W": k * right}), Tolerance())
+    [explanation] = verification.diagnoses["weights"].explanations
+    assert explanation.right == "dW = x.T @ dz / weights.sum()"
+    assert explanation.wrong == explanation.right + (" * B" if k > 1 else " / B")
+    assert explanation.remedy == "Divide by the sum of the rows' weights once, and not by the number of rows."
+    assert "row_weights" not in explanation.parameters
+
+
 def test_what_no_number_makes_right_has_no_name(random: np.random.Generator) -> None:
     data = Data(random, (3000, 4, 3))
     summed, right = whole(data.asked("float64")), data.X.T @ data.residual("float64")

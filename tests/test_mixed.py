@@ -125,6 +125,28 @@ def test_no_entry_is_beyond_its_bound_where_each_operation_rounds(
     assert bounded > 3_000
 
 
+@pytest.mark.parametrize("kept", ["float16", "bfloat16"])
+def test_terms_that_are_added_up_in_a_narrower_format_are_rounded_to_it_first(kept: str) -> None:
+    """np.sum(R, axis=0, dtype=float16) converts each residual, one that is alone or beside zeros, too."""
+    tolerance, random = Tolerance(precision="float32", accumulate_in=kept), np.random.default_rng(3)
+    for _ in range(50):
+        problem = random_problem(random)
+        bound = bounds.stable(problem, ("bias",), tolerance.arithmetic).gradients["bias"]
+        residual = METHODS["shortcut"].evaluate(problem, ("logits",)).gradients["logits"].astype(np.float32)
+        total: Any = np.zeros(problem.n_classes)
+        for row in residual:
+            total = in_format(total + in_format(row.astype(np.float64), kept), kept)
+        exact = METHODS["exact"].evaluate(problem, ("bias",)).gradients["bias"]
+        assert (np.abs(total - exact) <= bound).all()
+
+
+def test_a_sum_that_overflows_the_narrower_format_has_no_bound() -> None:
+    """70,000 is none of float16: the logit is infinite there, and the probability 0."""
+    problem = Problem([[-70000.0, 0.0]], [[1.0]], Targets([1]))
+    arithmetic = Tolerance(precision="float32", accumulate_in="float16").arithmetic
+    assert np.isinf(bounds.stable(problem, ("weights",), arithmetic).gradients["weights"]).all()
+
+
 def test_without_an_option_nothing_of_it_is_in_the_arithmetic() -> None:
     """So each bound is what it was."""
     for precision, arithmetic in PRECISIONS.items():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xegrad import bounds, layer, memory, notebook, progress
 from xegrad.bounds import Bound
 from xegrad.comparison import Comparison, compare
-from xegrad.errors import InputError
+from xegrad.errors import InputError, shown
 from xegrad.methods import METHODS, Evaluation
 from xegrad.naming import class_in_full
 from xegrad.problem import Problem
@@ -252,8 +252,11 @@ def methods_for(
     Raises
     ------
     InputError
-        No method is left.
+        There is no such method, or none is left.
     """
+    for name in methods or ():
+        if not isinstance(name, str) or name not in METHODS:
+            raise InputError(f"there is no method {shown(name)}; the methods are {', '.join(METHODS)}")
     chosen = {*DEFAULT_METHODS} if methods is None else {*methods}
     if methods is None and _takes_too_long(problem, "chain"):
         chosen.remove("chain")

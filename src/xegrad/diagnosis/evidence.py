@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
+from xegrad.arrays import blocks
+from xegrad.derivation import AT_A_TIME
 from xegrad.diagnosis.search import EVERYTHING, NOTHING, Entries, Hypothesis, Search
 from xegrad.slips import SLIPS
 from xegrad.slips.making import with_slip
 from xegrad.slips.rows import description_bits
+from xegrad.targets import Array
 
 EVIDENCE = 24.0  # bits
 AT_MOST = 53.0  # bits of one entry
@@ -41,9 +45,13 @@ def is_proved(search: Search, hypothesis: Hypothesis) -> bool:
 def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
     """More than are free: independent ones of the gradient, all entries where W is added to nothing else."""
     problem, others = search.cells.problem, search.cells.problem.n_classes - 1
-    kept = int((search.cells.q.value > 0).sum())
+    is_kept = search.cells.q.value[:, 0] > 0
+    kept = int(is_kept.sum())
+    n_inputs = min(problem.n_inputs, kept)
+    if n_inputs > 1 and _is_of_one_row(problem.inputs, is_kept, search.cells.arithmetic.u):
+        n_inputs = 1
     independent = {
-        "weights": min(problem.n_inputs, kept) * others,
+        "weights": n_inputs * others,
         "bias": min(1, kept) * others,
         "inputs": kept * min(problem.n_inputs, others),
         "logits": kept * others,
@@ -53,6 +61,20 @@ def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
     if independent > hypothesis.free > 0 and all(slip.is_in_layer for slip, _ in hypothesis.steps):
         return _moved_residuals(search, hypothesis) > hypothesis.free
     return independent > hypothesis.free
+
+
+def _is_of_one_row(inputs: Array, is_kept: NDArray[np.bool_], u: float) -> bool:
+    """Whether the rows of x that count are multiples of one of them, up to what a few roundings leave."""
+    one: Array | None = None
+    for some in blocks(len(inputs), max(1, AT_A_TIME // inputs.shape[1])):
+        rows = inputs[some][is_kept[some]].astype(np.float64)
+        sizes = np.abs(rows).max(axis=1, keepdims=True)
+        rows = rows[sizes[:, 0] > 0] / sizes[sizes > 0, None]
+        if one is None and len(rows):
+            one = rows[0]
+        if one is not None and (np.abs(rows - (rows @ one / (one @ one))[:, None] * one) > 2**10 * u).any():
+            return False
+    return True
 
 
 def _moved_residuals(search: Search, hypothesis: Hypothesis) -> float:
@@ -87,8 +109,32 @@ def _bits(search: Search, hypothesis: Hypothesis, entries: Entries) -> float:
         if "clipped" not in names and (hypothesis.free or len(names) > 1):
             telling = np.minimum(telling, np.abs(values - right))
     bits = np.nan_to_num(np.log2(telling / search.allowed(gradient, resolution, 1)))  # 0 of 0 tells nothing
-    bits = np.clip(bits, 0, AT_MOST)
+    bits = _without_copies(search, hypothesis, entries, np.clip(bits, 0, AT_MOST))
     return float(bits.sum() - (bits.max() if hypothesis.free else 0))
+
+
+def _without_copies(search: Search, hypothesis: Hypothesis, entries: Entries, bits: Array) -> Array:
+    """Those of rows and columns that follow from no other.
+
+    Whatever the residuals are, equal columns of x give equal rows of dL/dW, equal rows of W give equal columns of
+    dL/dx, and equal rows of x with equal targets give equal rows of dL/dx and of the residuals.
+    """
+    if search.is_large or search.cells.name == "bias":
+        return bits
+    problem = search.cells.problem
+    if search.cells.name == "weights":
+        adds_weights = any(slip.stage == "added W" for slip, _ in hypothesis.steps)
+        made_of = [problem.inputs.T, *[problem.weights] * adds_weights]
+    else:
+        made_of = [problem.inputs, search.cells.Q.value]
+    if search.cells.name == "inputs":
+        bits = bits[:, _first_of_equals(problem.weights[entries.columns])]
+    return bits[_first_of_equals(np.hstack(made_of)[entries.rows])]
+
+
+def _first_of_equals(rows: Array) -> NDArray[np.intp]:
+    """The first of each set of equal rows."""
+    return np.unique(rows, axis=0, return_index=True)[1]
 
 
 def is_zero_but_for_rounding(search: Search) -> bool:

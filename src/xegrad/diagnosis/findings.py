@@ -23,7 +23,18 @@ from xegrad.slips.entry import Parameters
 from xegrad.targets import Array
 
 # Words of the texts that are no parameters.
-SENTENCES = ("which", "why", "advice", "wrong", "right", "rounding", "rounded", "argument", "listed")
+SENTENCES = (
+    "which",
+    "why",
+    "advice",
+    "wrong",
+    "right",
+    "rounding",
+    "rounded",
+    "argument",
+    "listed",
+    "row_weights",
+)
 
 # Of each gradient: what code calls it, and how it is made of dz.
 IN_CODE = {

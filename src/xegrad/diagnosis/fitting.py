@@ -142,12 +142,18 @@ def on_line(bases: Bases, slip: Slip, form: Parameters | None = None) -> Iterato
         if _is_number(slip, lower, upper):
             named: Parameters = {}
             if slip.name == "scaled":
-                factors = named_factors(search.cells, search.predicted(hypothesis).value)
+                factors = named_factors(search.cells, _if_its_norm_is_known(search.predicted(hypothesis)))
                 named = _between(lower, upper, factors)
             number = float(lower + upper) / 2
             found = named or {**kind, name: min(number, slip.number.between[1])}
             widths = {name: (float(lower), float(upper))}
             yield hypothesis.after((slip, found), widths=widths, free=0 if named else 1)
+
+
+def _if_its_norm_is_known(gradient: Rounded) -> Array:
+    """The values, or 0 where errors are more than half of them: a norm that they may change is no constant."""
+    is_known = np.linalg.norm(gradient.errors) <= np.linalg.norm(gradient.value) / 2
+    return gradient.value if is_known else np.zeros(1)
 
 
 def spreads(search: Search) -> list[Parameters]:

@@ -22,7 +22,7 @@ Words = Mapping[str, Any]
 # What cross_entropy of PyTorch calls the options, where it is another name.
 ARGUMENTS = {"class_weights": "weight"}
 
-MOST_NAMED = 12  # classes in a sentence
+MOST_NAMED = 12  # classes in a sentence, or rows in a line of code
 # Of orders that programs make by themselves: what they are, and the line that makes them.
 ORDERS = {
     "reversed": ("the reverse order of the classes", "classes = names[::-1]"),
@@ -39,18 +39,23 @@ def _scaled(c: Cells, form: Parameters) -> Words:
         which = f"that is {', '.join(named)} here."
     signed = str(form.get("named", "")).split(",")[0]
     factor, sign = signed.removeprefix("-"), "-" if signed.startswith("-") else ""
-    divisions = int(c.problem.targets.reduction == "mean")  # by B, of what is right
-    right = "{d} = {carried}" + " / B" * divisions
+    in_code, divisor = _divisor(c, form)
+    right = "{d} = {carried}" + in_code
     powers = {"B": -1, "1/B": 1, "1/B^2": 2}
     if factor in powers:
-        power = divisions + powers[factor]
-        wrong = f"{{d}} = {sign}{{carried}}" + (" * B" if power < 0 else " / B" * power)
+        power = powers[factor]
+        wrong = f"{right}{' * B' if power < 0 else ' / B' * power}".replace(" / B * B", "")
+        wrong = wrong.replace("= ", f"= {sign}", 1)
         advice = "Divide by the number of rows once for a mean, and never for a sum."
+        if in_code not in ("", " / B"):
+            advice = f"Divide by {divisor} once, and not by the number of rows."
         return {"which": which, "wrong": wrong, "right": right, "advice": advice}
     if factor in ("1/ln 2", "1/ln 10"):
         wrong, right = f"{'' if sign else '-'}np.log{factor[5:]}(p[label])", "-np.log(p[label])"
         return {"which": which, "wrong": wrong, "right": right, "advice": "Use the natural logarithm."}
-    counts = "Divide by the number of rows, and not by the number of entries."
+    counts = "Leave the sum over the rows as it is, and do not divide by the number of entries."
+    if divisor:
+        counts = f"Divide by {divisor}, and not by the number of entries."
     advices = {
         "T": "Look for a sum or mean over the {n_classes} classes.",
         "1/T": "Look for a mean over the {n_classes} classes; the loss of a row is a sum over them.",
@@ -67,8 +72,23 @@ def _scaled(c: Cells, form: Parameters) -> Words:
     return {"which": which, "wrong": "{d} *= {k}", "right": "{d}", "advice": advices.get(factor, default)}
 
 
+def _divisor(c: Cells, form: Parameters) -> tuple[str, str]:
+    """What a mean divides the sum over the rows by, in code and in words; nothing, of a sum."""
+    targets = c.problem.targets
+    if targets.reduction != "mean":
+        return "", ""
+    if "row_weights" in form or (targets.class_weights is not None and targets.labels is not None):
+        return " / weights.sum()", "the sum of the rows' weights"
+    if targets.ignore_index is not None and not targets.kept.all():
+        return " / kept.sum()", "the number of rows that are not ignored"
+    return " / B", "the number of rows"
+
+
 def _wrong_label(c: Cells, form: Parameters) -> Words:
     zero = "The classes are counted from zero."
+    takes = "S[{}] -= 1"
+    if c.problem.targets.label_smoothing:  # which takes less of S
+        takes = "y[{}] = 1"
     if "order" in form:
         return {
             "which": f"Every label is a number in another order of the classes ({form['order']}).",
@@ -82,14 +102,14 @@ def _wrong_label(c: Cells, form: Parameters) -> Words:
         end = "last" if shift == 1 else "first"
         rest = {"no class": f"; a row of the {end} class has no 1 at all"}.get(str(form.get("ends")), "")
         comments = "1 subtracted from a label that counts from zero", "a label counted from one"
-        wrong = f"S[label {sign} 1] -= 1    # {comments[shift == 1]}"
-        return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": "S[label] -= 1"}
+        wrong = f"{takes.format(f'label {sign} 1')}    # {comments[shift == 1]}"
+        return {"which": f"{which}{rest}.", "advice": zero, "wrong": wrong, "right": takes.format("label")}
     names = c.problem.classes or range(c.problem.n_classes)
     row = f"In row {form['row']} the" if c.problem.n_rows > 1 else "The"
     other, label = names[form["instead"]], names[form["label"]]
     which = f"{row} label is taken to be class {other}, but it is class {label}."
     index = f"{form['row']}, " if c.problem.n_rows > 1 else ""
-    wrong, right = (f"S[{index}{form[name]}] -= 1" for name in ("instead", "label"))
+    wrong, right = (takes.format(f"{index}{form[name]}") for name in ("instead", "label"))
     return {"which": which, "advice": zero, "wrong": wrong, "right": right}
 
 
@@ -122,11 +142,28 @@ def _rows_left_out(c: Cells, form: Parameters) -> Words:
     if c.problem.targets.reduction == "mean":
         count = "counts" if form["divisor"] == "the rest" else "count"
         advice += f", and it is divided by what {form['divisor']} {count}"
-    wrong, right = f"dz[[{', '.join(form['rows'].split()[:12])}]] = 0", "dz"
+    index = _index_of(form["rows"].split())
+    wrong, right = f"dz[{index}] = 0", "dz"
+    if form["divisor"] == "the rest":
+        part = index if index.startswith("[") else f"np.s_[{index}]"
+        wrong, right = (
+            f"cross_entropy(np.delete(z, {part}, 0), np.delete(y, {part}, 0))",
+            "cross_entropy(z, y)",
+        )
     if "the last" in which:
         wrong = "for i in range(B // size):    # the rest is never reached"
         right = "for i in range(-(-B // size)):"
     return {"which": f"{which} {verb}", "advice": advice, "wrong": wrong, "right": right}
+
+
+def _index_of(rows: list[str]) -> str:
+    """Rows as numpy takes them: a slice of those that are evenly spaced, or a list, of many the first ones."""
+    numbers = [int(row) for row in rows]
+    steps = {*np.diff(numbers).tolist()}
+    if steps == {1} or (len(steps) == 1 and len(rows) > 2):
+        step = steps.pop()
+        return f"{rows[0]}:{numbers[-1] + 1}" + (f":{step}" if step > 1 else "")
+    return f"[{', '.join(rows[:MOST_NAMED])}{', ...' if len(rows) > MOST_NAMED else ''}]"
 
 
 def _smoothed(c: Cells, form: Parameters) -> Words:
@@ -245,7 +282,7 @@ def _not_transposed(c: Cells, form: Parameters) -> Words:
 def _summed(c: Cells, form: Parameters) -> Words:
     kind = str(form["sum"])
     if kind == "over the rows":
-        return {"wrong": "dx = dz.sum(axis=0) @ W.T"}
+        return {"wrong": "dx[:] = dz.sum(axis=0) @ W.T"}
     if kind == "averaged once more":
         return {"wrong": "{d} = dz.mean(axis=0)" if c.name == "bias" else "{d} = {carried} / {n_rows}"}
     return {"wrong": f"db = dz[{kind.split()[1]}]"}
@@ -297,6 +334,14 @@ def _permuted(c: Cells, form: Parameters) -> Words:
     return {"columns": " ".join(map(str, order)), "which": which, "listed": names, "wrong": wrong}
 
 
+def _transposed(c: Cells, form: Parameters) -> Words:
+    if c.name == "weights":
+        which = "for a W that is stored as {n_classes} classes x {n_inputs} inputs"
+        return {"which": which, "advice": "Transpose it, or say that W is stored as classes x inputs."}
+    columns = f"{c.shape[1]} {'inputs' if c.name == 'inputs' else 'classes'}"
+    return {"which": f"in an array of {columns} x {{n_rows}} rows", "advice": "Transpose it."}
+
+
 def _scrambled(c: Cells, form: Parameters) -> Words:
     if form["form"] == "folded":
         each = "they lie input by input, {n_classes} classes each,"
@@ -323,6 +368,8 @@ TEXTS: Mapping[str, Callable[[Cells, Parameters], Words]] = {
     "weights-not-transposed": _not_transposed,
     "summed-over-wrong-axis": _summed,
     "classes-permuted": _permuted,
+    "transposed": _transposed,
     "scrambled-reshape": _scrambled,
+    "squared-error": lambda c, form: {"wrong": "dp = p - y" if form["factor"] == 1 else "dp = 2 * (p - y)"},
     "weight-decay-included": lambda c, form: {"lambda_of_square": form["lambda"] / 2},
 }

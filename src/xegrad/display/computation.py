@@ -100,6 +100,8 @@ def understood(problem: Problem, layout: Layout) -> str:
         classes = " The target is soft; its classes are marked >."
         if label >= 0:
             classes = f" The label is {class_in_full(problem, label)}, marked >."
+        elif not problem.targets.kept[0]:
+            classes = " The label is ignored, and Q is 0."
     elif problem.classes is not None and problem.n_classes <= ALL_CLASSES:
         names = (class_in_short(problem, index) for index in range(problem.n_classes))
         classes = f" The classes: {', '.join(names)}."

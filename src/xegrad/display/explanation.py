@@ -214,9 +214,11 @@ def _entry(problem: Problem, entry: WorkedEntry, page: PageSettings) -> View:
 def _understood(explanation: Explanation, transpose: bool) -> str:
     problem, row = explanation.problem, explanation.row
     label = int(problem.targets.label_of_rows[row])
-    target = (
-        f"The label, marked >, is {class_in_full(problem, label)}" if label >= 0 else "The target is soft"
-    )
+    target = "The target is soft"
+    if label >= 0:
+        target = f"The label, marked >, is {class_in_full(problem, label)}"
+    elif not problem.targets.kept[row]:
+        target = "The label is ignored, and Q is 0"
     input, class_ = explanation.followed
     text = f"Softmax layer: {layer_in_words(problem, transpose=False)}. {target}."
     if transpose:

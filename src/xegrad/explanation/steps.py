@@ -278,7 +278,8 @@ def _shortcut(row: WorkedRow) -> Step:
 def _comparison(row: WorkedRow) -> Step:
     compared = row.computed.comparisons["weights"]
     total, apart = compared.reference.size, int((~compared.within).sum())
-    worked = [f"all {total} entries: no further apart than rounding explains"]
+    everything = "the only entry" if total == 1 else f"all {total} entries"
+    worked = [f"{everything}: no further apart than rounding explains"]
     if apart:
         worked = [f"{apart} of {total} entries: further apart than rounding explains, or not finite"]
     if lost := int(compared.unresolved.sum()):
@@ -287,7 +288,7 @@ def _comparison(row: WorkedRow) -> Step:
         if gone := int(by["weights"].no_correct_digit.sum()):
             worked.append(f"{gone} of {total} entries: the {name} has no digit of the exact value")
         else:
-            worked.append(f"all {total} entries: the {name} has digits of the exact value")
+            worked.append(f"{everything}: the {name} has digits of the exact value")
     return Step(
         symbol="chain = shortcut?",
         rule="The long way against the short way, entry by entry. Where they agree, both may still be wrong: they may "

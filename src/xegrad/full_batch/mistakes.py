@@ -55,9 +55,11 @@ def diagnosed(total: Total, judgement: Judgement) -> Diagnosis:
             counts["the sum of weights"] = total.of_mean
         factors = factors_by_name(total.asked.layer, counts, total.of_mean, right)
         named = {prefix + name: sign * k for name, k in factors.items() if least <= sign * k <= most}
-        form = {"k": [*named.values(), (least + most) / 2][0]} | (
+        form: dict[str, float | str] = {"k": [*named.values(), (least + most) / 2][0]} | (
             {"named": ", ".join(named)} if named else {}
         )
+        if total.asked.is_weighted:
+            form["row_weights"] = "those of the data"
         steps = ((SLIPS["scaled"], form),)
     cells = Cells(total.asked.layer, judgement.name)
     return Diagnosis((explained(cells, Hypothesis(steps, {"k": (least, most)}), right.size),))

@@ -85,7 +85,7 @@ class Arithmetic(msgspec.Struct, frozen=True):
     @property
     def near_overflow(self) -> float:
         """What exceeds this may overflow on its way, and then there is no bound."""
-        return self.largest / 8
+        return min(self.largest, self.adding.largest) / 8
 
     @property
     def rounds_inputs(self) -> bool:

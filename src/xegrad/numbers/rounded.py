@@ -220,8 +220,14 @@ def summed(parts: Sequence[Addends], n_terms: int, arithmetic: Arithmetic, parti
     value, terms, size, error = (functools.reduce(np.add, column) for column in zip(*parts, strict=True))
     if not arithmetic.rounds:
         return exact(value, arithmetic)
-    added: Any = np.minimum(terms * (terms > 1), arithmetic.terms(n_terms)) if n_terms > 1 else 0
+    # A term that is added up in a narrower format is rounded to it first, if it is the only one, too (4.22).
+    enters, underflows = arithmetic.adding.u > arithmetic.u, arithmetic.adding.eta > arithmetic.eta
+    added: Any = 0
+    if n_terms > 1 or enters:
+        added = np.minimum(terms * ((terms > 1) | enters), arithmetic.terms(n_terms))
     error = error + arithmetic.gamma(added) * size
+    if underflows:
+        error = error + terms * arithmetic.adding.eta
     if arithmetic.sums is not None:
         error = np.where(np.equal(added, 0), error, arithmetic.rounding(value, error))
     if partial:

@@ -20,6 +20,7 @@ from xegrad.numbers import rounded
 from xegrad.numbers.rounded import Rounded, entered, exact, softmax, through_softmax
 from xegrad.problem import Problem
 from xegrad.slips.entry import Indices, Parameters, each
+from xegrad.slips.rows import counts
 from xegrad.targets import ALL, Array, as_float
 
 MOST_LABELS = 256  # wrong labels of single rows that are tried one by one; past these the candidate is asked
@@ -179,8 +180,14 @@ def row_forms(c: Cells) -> list[Parameters]:
     forms: list[Parameters] = [{"k": k, "ends": "wrapped"} for k in wrapped if abs(k) <= MOST_SHIFTS]
     forms += [{"k": k, "ends": "dropped"} for k in dropped]
     if c.problem.targets.reduction == "mean":
-        forms += [{"k": k, "ends": "dropped, and the mean is over the rest"} for k in dropped]
+        rest = (k for k in dropped if counts(c)[_labels_left(n_rows, k)].any())
+        forms += [{"k": k, "ends": "dropped, and the mean is over the rest"} for k in rest]
     return forms
+
+
+def _labels_left(n_rows: int, k: int) -> slice:
+    """The rows of the labels y[k:] or y[:k] that are beside a row of x."""
+    return slice(max(k, 0), n_rows + min(k, 0))
 
 
 def other_rows(c: Cells, form: Parameters) -> dict[str, Rounded]:
@@ -203,7 +210,8 @@ def other_rows(c: Cells, form: Parameters) -> dict[str, Rounded]:
             label_row = np.arange(first, last)[:, None] + k
             targets = rounded.where((label_row >= 0) & (label_row < n_rows), targets, 0.0)
         if form["ends"].endswith("the rest"):
-            targets = targets * (n_rows / (n_rows - abs(k)))
+            of_rows = counts(c)
+            targets = targets * float(of_rows.sum() / of_rows[_labels_left(n_rows, k)].sum())
         cells[cell] = targets
     return cells
 
