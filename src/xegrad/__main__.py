@@ -34,9 +34,8 @@ def run() -> NoReturn:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
-        os.environ["PYTHONSAFEPATH"] = (
-            "1"  # processes of multiprocessing would import from the current folder
-        )
+        # Else the processes that are started here would import what lies in the current folder.
+        os.environ["PYTHONSAFEPATH"] = "1"
         # An import that gets no memory may go on for ever, in Python 3.11. None of these bytes is touched.
         bytes(TO_IMPORT)
         status = _run()

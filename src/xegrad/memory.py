@@ -64,9 +64,7 @@ def check_start() -> None:
     limit = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
     if limit < FOR_THREADS:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
-        _mallopt(
-            {M_ARENA_MAX: 1}
-        )  # else each thread takes 64 MB of addresses, and pyarrow aborts where it gets none
+        _mallopt({M_ARENA_MAX: 1})  # each takes 64 MB of addresses, and pyarrow aborts where it gets none
     import mmap
 
     try:
