@@ -1099,3 +1099,11 @@ def test_the_line_of_a_wrong_label_leaves_the_smoothing() -> None:
     one = explained(problem, right(plain(other)))
     assert one.slips == ("wrong-label",)
     assert (one.wrong, one.right) == ("y[1, 4] = 1", "y[1, 1] = 1")
+
+
+def test_equal_columns_of_w_leave_one_number_of_each_row_of_x() -> None:
+    """R W' is then the sum of R times w: a change of that sum fits some eps of every formula that does not keep it."""
+    weights = np.repeat(np.arange(1.0, 9.0)[:, None], 4, axis=1)
+    problem = Problem(weights, np.full((1, 8), 0.01), Targets([1]))
+    candidate = -0.0625 * weights[:, :1].T
+    assert names_of(problem, candidate, with_respect_to="inputs") == ()

@@ -50,10 +50,13 @@ def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
     n_inputs = min(problem.n_inputs, kept)
     if n_inputs > 1 and _is_of_one_row(problem.inputs, is_kept, search.cells.arithmetic.u):
         n_inputs = 1
+    n_carried = problem.n_inputs
+    if _is_of_one_row(problem.weights, np.ones(n_carried, dtype=bool), search.cells.arithmetic.u):
+        n_carried = 1
     independent = {
         "weights": n_inputs * others,
         "bias": min(1, kept) * others,
-        "inputs": kept * min(problem.n_inputs, others),
+        "inputs": kept * min(n_carried, others),
         "logits": kept * others,
     }[search.cells.name]
     if [slip.stage for slip, _ in hypothesis.steps] == ["added W"]:
@@ -63,11 +66,11 @@ def _has_enough_numbers(search: Search, hypothesis: Hypothesis) -> bool:
     return independent > hypothesis.free
 
 
-def _is_of_one_row(inputs: Array, is_kept: NDArray[np.bool_], u: float) -> bool:
-    """Whether the rows of x that count are multiples of one of them, up to what a few roundings leave."""
+def _is_of_one_row(array: Array, is_kept: NDArray[np.bool_], u: float) -> bool:
+    """Whether the rows of x that count, or those of W, are multiples of one, up to what a few roundings leave."""
     one: Array | None = None
-    for some in blocks(len(inputs), max(1, AT_A_TIME // inputs.shape[1])):
-        rows = inputs[some][is_kept[some]].astype(np.float64)
+    for some in blocks(len(array), max(1, AT_A_TIME // array.shape[1])):
+        rows = array[some][is_kept[some]].astype(np.float64)
         sizes = np.abs(rows).max(axis=1, keepdims=True)
         rows = rows[sizes[:, 0] > 0] / sizes[sizes > 0, None]
         if one is None and len(rows):
