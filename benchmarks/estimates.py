@@ -1,4 +1,5 @@
-"""The time of each method beside its estimate, by which it is said, left out, or computed unasked.
+"""The time of each method, and of reading each format of data sets, beside its estimate, by which it is said, left out,
+or computed unasked.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/estimates.py [SECONDS]
 
@@ -10,11 +11,17 @@ measured: before, on the same cores with little else to do, the same sizes had t
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import numpy as np
+import pyarrow as pa
+from pyarrow import csv, parquet
 
-from xegrad import METHODS, Problem, Targets
+from xegrad import METHODS, Problem, Targets, data_sets
 
 SIZES = (
     (1, 3, 5),
@@ -44,6 +51,7 @@ SIZES = (
     (1, 1_000_000, 2),
     (1, 1, 1_000_000),
 )
+FILES = ((200_000, 1), (100_000, 5), (30_000, 20), (2000, 400))  # rows and inputs
 ROUNDS = 5
 
 
@@ -71,6 +79,42 @@ def measured(method: str, sizes: tuple[int, int, int]) -> float:
     return min(times)
 
 
+def write_csv(table: pa.Table, path: Path) -> None:
+    csv.write_csv(table, path)
+
+
+def write_npy(table: pa.Table, path: Path) -> None:
+    np.save(path, np.column_stack([column.to_numpy() for column in table.columns]))
+
+
+def write_ndjson(table: pa.Table, path: Path) -> None:
+    path.write_bytes(msgspec.json.Encoder().encode_lines(table.to_pylist()))
+
+
+WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    "npy": write_npy,
+    "parquet": parquet.write_table,
+    "csv": write_csv,
+    "ndjson": write_ndjson,
+}
+
+
+def of_files(suffix: str, n_rows: int, n_inputs: int) -> tuple[float, float]:
+    """The estimate for reading such a file, and the least CPU time of it."""
+    random, times = np.random.default_rng(0), []
+    columns = {str(k): random.normal(size=n_rows) for k in range(n_inputs)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.{suffix}"
+        WRITERS[suffix](pa.table({**columns, str(n_inputs): random.integers(3, size=n_rows)}), path)
+        data = data_sets.in_files([path], str(n_inputs), 3)
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            for _ in data.blocks(0, -(-n_rows // 4096), 4096):
+                pass
+            times.append(time.process_time() - start)
+    return data.work, min(times)
+
+
 def main() -> None:
     most = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     print("| method | B, N, T | estimate | measured | ratio |\n|---|---|---|---|---|")
@@ -81,6 +125,12 @@ def main() -> None:
                 time_taken = measured(method, sizes)
                 figures = f"{1e3 * estimate:.3g} ms | {1e3 * time_taken:.3g} ms | {estimate / time_taken:.2f}"
                 print(f"| {method} | {sizes} | {figures} |", flush=True)
+    print("\n| format | B, N | estimate | measured | ratio |\n|---|---|---|---|---|")
+    for suffix in WRITERS:
+        for of_file in FILES:
+            estimate, time_taken = of_files(suffix, *of_file)
+            figures = f"{1e3 * estimate:.3g} ms | {1e3 * time_taken:.3g} ms | {estimate / time_taken:.2f}"
+            print(f"| {suffix} | {of_file} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -113,3 +113,10 @@ def test_a_question_without_words_is_one_line(run: Run, monkeypatch: pytest.Monk
     assert (
         "_XEGRAD_COMPLETE asks for completions, and the environment lacks the words of a shell" in outcome.err
     )
+
+
+@pytest.mark.parametrize("question", ["junk", "junk_bash", "complete_tcsh", "complete", "bash_complete"])
+def test_a_question_of_no_shell_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    monkeypatch.setenv(completion.VARIABLE, question)
+    known = "one of complete_bash, complete_zsh, complete_fish is expected; unset it"
+    assert run("sample") == (2, "", f"xegrad: _XEGRAD_COMPLETE is {question!r}; {known}\n")

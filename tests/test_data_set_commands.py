@@ -14,7 +14,7 @@ import pytest
 from jsonschema import validate
 
 from conftest import Outcome, Run, one_line
-from xegrad import Problem, Targets
+from xegrad import Problem, Targets, progress
 from xegrad.cli import stream
 from xegrad.display.full_batch import _rows
 from xegrad.methods import METHODS
@@ -271,6 +271,23 @@ def test_verify_prints_json(call: Call, run: Run, files: Files) -> None:
     assert result["verified"] and result["candidate"]["outcome"] == "right"
     assert result["rows"] == N_ROWS and result["engine"] == "local"
     assert result["checks"][0]["name"] == "dL/dlogits of 2 rows, evenly spaced"
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["compute"], f"{N_ROWS} rows take"),
+        (["verify", "--loss", "1"], f"{N_ROWS} rows take"),
+        (["descend", "--steps", "3"], f"3 steps of {N_ROWS} rows take"),
+    ],
+)
+def test_what_takes_long_is_said_before_it_begins(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: list[str], what: str
+) -> None:
+    assert "by estimate" not in call(*command).err
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    said = f"xegrad: {what} less than 1 s by estimate; --workers N shares them among processes\n"
+    assert call(*command).err.startswith(said)
 
 
 def test_what_nobody_can_tell_is_undecided(call: Call, files: Files) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import chain, pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -661,6 +661,37 @@ def test_a_row_of_ndjson_with_a_key_twice_is_bad(more: str, doubled: str, tmp_pa
     row = f'{{"x": 1, "label": 2{more}}}'
     path.write_text(f'{row}\n{{"{doubled}" : 0, {row[1:]}\n')
     assert bad_of(path) == [f"a.ndjson: row 2: it has the key '{doubled}' twice; which of them is meant?"]
+
+
+# Of objects with the columns x and label, and with others that the first line may lack, or nest, or fill with colons.
+OTHERS = [
+    '"t": "12:30"',
+    '"o": {"x": 1, "u": [":"]}',
+    '"q": "a\\": 1"',
+    '"n": null',
+    '"a\\"b": 1',
+    '"\\u0078": 9',
+    '"x" : 9',
+]
+
+
+@pytest.mark.parametrize("first", [(), *combinations(OTHERS[:5], 1), *combinations(OTHERS[:5], 2)])
+def test_columns_that_are_not_asked_for_hide_no_key_that_stands_twice(
+    first: Sequence[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.ndjson"
+    more = [first, *combinations(OTHERS, 1), *combinations(OTHERS, 2)]
+    lines = ["{" + ", ".join(('"x": 1', *other, '"label": "0"')) + "}" for other in more]
+    path.write_text("\n".join(lines))
+    # Whether a key that is asked for stands twice, as Python's reader has all of them in a list.
+    doubled = [[key for key, _ in json.loads(line, object_pairs_hook=list)].count("x") > 1 for line in lines]
+    rows = read(data_sets.in_files([str(path)], "label", 1, columns=["x"]))
+    assert rows.n_bad == sum(doubled) and not rows.labels.any() and (rows.inputs == 1).all()
+    for line, is_doubled in zip(
+        lines, doubled, strict=True
+    ):  # each by itself, without another that is looked at
+        path.write_text(f"{lines[0]}\n{line}\n")
+        assert read(data_sets.in_files([str(path)], "label", 1, columns=["x"])).n_bad == is_doubled
 
 
 def test_a_column_without_a_name_may_hold_the_labels_if_it_is_the_only_one(tmp_path: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from xegrad import Claim, Problem, Targets, Tolerance, bounds, compute, max_memory
-from xegrad.data_sets import Rows, in_memory
+from xegrad.data_sets import Rows, in_files, in_memory
 from xegrad.errors import InputError, XegradError
 from xegrad.full_batch import EXACT_ROW, FullBatch, Total, bound, layer, total, tree, verdict
 from xegrad.judgement import RIGHT, UNDECIDED, WRONG
@@ -246,6 +248,21 @@ def test_what_no_data_set_has_is_refused(change: dict[str, Any], sentence: str) 
     fields = {"data": in_memory(np.ones((5, 2)), np.zeros(5, int)), "layer": layer(np.eye(2)), **change}
     with pytest.raises(InputError, match=sentence):
         FullBatch(**fields)
+
+
+@pytest.mark.parametrize(("n_rows", "seconds"), [(10**6, 0.524), (10**7, 5.04)])
+def test_the_estimate_is_within_a_factor_of_three_of_what_was_measured(
+    tmp_path: Path, n_rows: int, seconds: float
+) -> None:
+    """benchmarks/RESULTS.md has the measurements: a row of 20 inputs in Parquet, and 10 classes."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    write_table(pa.table({**{f"x{k}": [0.0] for k in range(20)}, "label": [0]}), tmp_path / "a.parquet")
+    data = replace(in_files([tmp_path / "a.parquet"], "label", 10), n_rows=n_rows)
+    asked = FullBatch(data, layer(np.zeros((20, 10))))
+    assert seconds / 3 <= data.work + asked.work <= 3 * seconds
+    assert replace(asked, has_exact=True).work > 10 * asked.work
 
 
 def test_a_mean_of_nothing_is_refused(random: np.random.Generator) -> None:

@@ -113,11 +113,11 @@ def _root(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status.  What the library raises becomes one line."""
-    if "_XEGRAD_COMPLETE" in os.environ:
-        from xegrad.cli.completion import know_shells
-
-        know_shells()
     try:
+        if "_XEGRAD_COMPLETE" in os.environ:
+            from xegrad.cli.completion import know_shells
+
+            know_shells()
         if any("\0" in argument for argument in arguments):
             raise UsageError("an argument holds a null byte, which no name and no number has")
         status = app(list(arguments), prog_name="xegrad", standalone_mode=False, color=_color())

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xegrad.cli.choices import choice, completing, names_in
-from xegrad.errors import UsageError, XegradError
+from xegrad.errors import UsageError, XegradError, shown
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_XEGRAD_COMPLETE"  # by which the shell asks
@@ -44,7 +44,17 @@ def know_shells() -> None:
     """Prepare typer for the question of a shell, which it expects of programs alone that install completion.
 
     In a word --option=value the value is completed, and in bash, which takes = and : for words, their words are joined.
+
+    Raises
+    ------
+    UsageError
+        What asks is no shell that is known.
     """
+    question = os.environ[VARIABLE]
+    action, _, asked_by = question.partition("_")
+    if question and not (action in ("source", "complete") and asked_by in SHELLS):
+        known = ", ".join(f"complete_{name}" for name in SHELLS)
+        raise UsageError(f"{VARIABLE} is {shown(question)}; one of {known} is expected; unset it")
     from typer import _completion_classes as shells
     from typer._click.shell_completion import add_completion_class
 

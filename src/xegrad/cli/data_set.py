@@ -178,19 +178,30 @@ def total(asked: FullBatch, options: DataOptions) -> tuple[Total, Mapping[str, A
     from xegrad.display import screen
 
     with screen.watching(), options.opened() as engine:
+        _foretell(f"{count(asked.data.n_rows, 'row')} take", asked.data.work + asked.work, engine)
         return full_batch.total(asked, _parts_of(engine, asked)), engine.facts
 
 
 @contextmanager
-def downhill(asked: FullBatch, options: DataOptions) -> Iterator[tuple[OfDataSet, Running]]:
+def downhill(asked: FullBatch, options: DataOptions, n_steps: int) -> Iterator[tuple[OfDataSet, Running]]:
     """The rows of a data set for several passes, kept in memory where they fit, and the engine."""
     from xegrad.full_batch.downhill import OfDataSet
 
     with options.opened() as engine:
         runs = asked.data.runs(asked.rows_of_block)
         fits = asked.data.nbytes <= engine.memory
+        reading = asked.data.work * (1 if fits else n_steps)
+        what = f"{count(n_steps, 'step')} of {count(asked.data.n_rows, 'row')} take"
+        _foretell(what, reading + n_steps * asked.work, engine)
         kept = engine.keep(type(asked).load, asked, runs) if fits else None
         yield OfDataSet(asked, lambda one: engine.map(type(one).nodes, one, runs, kept)), engine
+
+
+def _foretell(what: str, seconds: float, engine: Running) -> None:
+    """Say before it begins what takes long by an estimate for one process."""
+    facts = engine.facts
+    instead = "" if "workers" in facts else "--workers N shares them among processes"
+    progress.foretell(what, seconds / facts.get("workers", 1), instead)
 
 
 def _parts_of(engine: Running, asked: FullBatch) -> Iterator[Any]:

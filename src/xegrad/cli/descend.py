@@ -139,7 +139,7 @@ def _of_data_set(
     from xegrad.full_batch import FullBatch
 
     full_batch = FullBatch(asked.data, asked.layer, skip_bad=options.skip_bad)
-    with screen.watching(), data_set.downhill(full_batch, options) as (all_rows, engine):
+    with screen.watching(), data_set.downhill(full_batch, options, arguments["steps"]) as (all_rows, engine):
         descent = descend(asked.layer, rows=all_rows, **arguments)
         facts = engine.facts
     if save is not None:

@@ -95,6 +95,11 @@ class DataSet(msgspec.Struct, frozen=True, eq=False):
         return self.n_rows * (self.n_inputs * np.dtype(self.dtype).itemsize + 8 * (1 + self.has_weights))
 
     @property
+    def work(self) -> float:
+        """An estimate of the seconds that reading the rows takes once."""
+        return 0.0  # of rows in memory
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Those of the files."""
         return tuple(file.path for file in self.files)

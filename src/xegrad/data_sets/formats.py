@@ -78,6 +78,7 @@ class Format(msgspec.Struct, frozen=True):
     suffixes: tuple[str, ...]
     where: str = ""  # after the number of a row, which is counted from 1
     whole: Literal["array", "table", ""] = ""  # nothing: it holds rows alone
+    seconds: float = 0.0  # that reading a cell takes, by estimate (benchmarks/estimates.py)
 
     def holds_rows(self, *, with_labels: bool) -> bool:
         """Whether a file of it is read as rows, where a column of it has the labels or not."""
@@ -92,10 +93,10 @@ class Format(msgspec.Struct, frozen=True):
 FORMATS: Mapping[str, Format] = {
     suffix: entry
     for entry in (
-        Format("Parquet", "parquet", (".parquet", ".pq")),
-        Format("CSV", "csv", (".csv",), " below the header", "table"),
-        Format("NPY", "npy", (".npy",), whole="array"),
-        Format("NDJSON", "ndjson", (".ndjson", ".jsonl")),
+        Format("Parquet", "parquet", (".parquet", ".pq"), seconds=15e-9),
+        Format("CSV", "csv", (".csv",), " below the header", "table", 100e-9),
+        Format("NPY", "npy", (".npy",), whole="array", seconds=8e-9),
+        Format("NDJSON", "ndjson", (".ndjson", ".jsonl"), seconds=250e-9),
     )
     for suffix in entry.suffixes
 }

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import IO, Any
 
 import msgspec
@@ -52,21 +53,12 @@ def listed(file: IO[bytes]) -> tuple[Columns, list[Piece]]:
 def read(file: IO[bytes], pieces: Sequence[Piece], numbers: Sequence[str], label: str) -> Iterator[Batch]:
     """Spans, by batches."""
     names = (*numbers, label)
-    decoder = None if any(map(_ESCAPED.search, names)) else _decoder(names)
     for piece in pieces:
         file.seek(piece.start)
         n_rows = 0
         for some in _chunks(file, piece.stop - piece.start):
             try:
-                if decoder is None:
-                    raise _DoubtError
-                rows = decoder.decode_lines(some)
-                # An object of two lines, or two on one; a key that stands twice.
-                if len(rows) != count(some, has_quotes=False) or not _are_single(
-                    some, len(rows) * len(names)
-                ):
-                    raise _DoubtError
-                batch = _at_once(rows, len(numbers))
+                batch = _at_once(some, names)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _DoubtError):
                 batch = of_cells(
                     [_cells(line, names) for line in some.split(b"\n") if line.strip(b"\r")], numbers, label
@@ -83,36 +75,67 @@ class _DoubtError(Exception):
     """A line must be looked at by itself."""
 
 
-def _decoder(names: Sequence[str]) -> Any:
-    """Of rows with these columns, whose last is the label."""
-    fields = [f"c{k}" for k in range(len(names))]
-    row_type: Any = msgspec.defstruct(
-        "Row",
-        [*((field, float) for field in fields[:-1]), (fields[-1], int | str)],
-        rename=dict(zip(fields, names, strict=True)),
-        gc=False,
+def _at_once(data: bytes, names: tuple[str, ...]) -> Batch:
+    """Lines, whose last name is that of the label."""
+    if any(map(_ESCAPED.search, names)):
+        raise _DoubtError
+    keys = _keys(data, names)
+    rows = _decoder(keys, names).decode_lines(data)
+    if len(rows) != count(data, has_quotes=False):  # an object of two lines, or two on one
+        raise _DoubtError
+    columns = dict(
+        zip(keys, zip(*map(astuple, rows), strict=True) if rows else [()] * len(keys), strict=True)
     )
-    return msgspec.json.Decoder(row_type)
-
-
-def _are_single(data: bytes, n_keys: int) -> bool:
-    """Whether the objects in some lines, which have at least so many keys, have each of them once: by the colons, and
-    where there are more, by the keys. It may be that they do all the same, as beside a text that begins with a colon.
-    """
-    if data.count(b":") == n_keys:
-        return True
-    rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(data)
-    return len(_KEY_END.findall(data)) == sum(map(len, rows))
-
-
-def _at_once(rows: Sequence[Any], n_numbers: int) -> Batch:
-    *columns, labels = zip(*map(astuple, rows), strict=True) if rows else [()] * (n_numbers + 1)
-    numbers = [np.array(column, np.float64) for column in columns]
-    if any(map(has_large, numbers)):  # whole numbers may have been rounded
+    *numbers, labels = (columns.pop(name) for name in names)
+    others = [value for column in columns.values() for value in column if value is not msgspec.UNSET]
+    if not _are_single(data, len(rows) * len(names) + len(others), others):
+        raise _DoubtError
+    arrays = [np.array(column, np.float64) for column in numbers]
+    if any(map(has_large, arrays)):  # whole numbers may have been rounded
         raise _DoubtError
     distinct: dict[str | int, int] = {}
     codes = [distinct.setdefault(label, len(distinct)) for label in labels]
-    return Batch(len(rows), numbers, Names(np.array(codes, np.intp), [*distinct] or [""]), {})
+    return Batch(len(rows), arrays, Names(np.array(codes, np.intp), [*distinct] or [""]), {})
+
+
+def _keys(data: bytes, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the first line, in whose order others are read fastest; the names where it lacks one, or has one that
+    msgspec does not take."""
+    try:
+        row = msgspec.json.decode(data.partition(b"\n")[0])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return names
+    is_readable = isinstance(row, dict) and row.keys() >= {*names} and not any(map(_ESCAPED.search, row))
+    return tuple(row) if is_readable else names
+
+
+@lru_cache(1)
+def _decoder(keys: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    """Of rows with these columns, whose last is the label; what is under other keys is left as it is, and may lack."""
+    types: dict[str, Any] = {**dict.fromkeys(names, float), names[-1]: int | str}
+    fields = [
+        (f"c{k}", types[key]) if key in types else (f"c{k}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
+        for k, key in enumerate(keys)
+    ]
+    rename = {f"c{k}": key for k, key in enumerate(keys)}
+    return msgspec.json.Decoder(msgspec.defstruct("Row", fields, rename=rename, kw_only=True, gc=False))
+
+
+def _are_single(data: bytes, n_keys: int, others: Sequence[Any] = ()) -> bool:
+    """Whether the objects in some lines, which have at least so many keys, have each of them once: by the colons that
+    are not in the values `others`, or by the ends of keys. It may be that they do all the same, as beside a label with
+    a quotation mark and a colon.
+    """
+    if data.count(b":") == n_keys:
+        return True
+    within = b"\n".join(others)
+    if data.count(b":") - within.count(b":") == n_keys:
+        return True
+    n_ends = len(_KEY_END.findall(data))
+    if n_ends - len(_KEY_END.findall(within)) == n_keys:
+        return True
+    rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(data)
+    return n_ends == sum(map(len, rows))
 
 
 def _cells(line: bytes, names: Sequence[str]) -> list[Any] | str:

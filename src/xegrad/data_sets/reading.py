@@ -27,6 +27,10 @@ class InFiles(DataSet, frozen=True, eq=False, kw_only=True):
     weight: str | None
     labels: Labels
 
+    @property
+    def work(self) -> float:
+        return self.format.seconds * self.n_rows * (self.n_inputs + 1 + self.has_weights)
+
     def blocks(self, first: int, last: int, n_rows: int) -> Iterator[Rows]:
         start, stop = first * n_rows, min(last * n_rows, self.n_rows)
         block = _Block(self, max(0, min(n_rows, stop - start)))

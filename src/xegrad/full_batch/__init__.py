@@ -24,7 +24,7 @@ from xegrad.data_sets import DataSet, Rows
 from xegrad.errors import Faults, InputError, refuse
 from xegrad.full_batch import bound, tree
 from xegrad.full_batch.tree import Nodes, Sums
-from xegrad.methods import METHODS, exact
+from xegrad.methods import METHODS, exact, shortcut
 from xegrad.methods.exact import affording
 from xegrad.methods.exact.nearest import half_ulp
 from xegrad.numbers.arithmetic import PRECISIONS, Arithmetic
@@ -104,6 +104,12 @@ class FullBatch(msgspec.Struct, frozen=True, eq=False, dict=True):
     def n_blocks(self) -> int:
         """How many blocks there are."""
         return -(-self.data.n_rows // self.rows_of_block)
+
+    @property
+    def work(self) -> float:
+        """An estimate of the seconds that the blocks take, without reading their rows."""
+        method, n_rows = exact if self.has_exact else shortcut, min(self.rows_of_block, self.data.n_rows)
+        return self.n_blocks * method.work(n_rows, self.layer.n_inputs, self.layer.n_classes)
 
     @cached_property
     def _plain(self) -> Problem:

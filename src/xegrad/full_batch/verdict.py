@@ -51,13 +51,7 @@ def claimed_in(claim: Claim, tolerance: Tolerance) -> Arithmetic:
 
 def decides_exactly(data: DataSet, layer: Problem, *, is_asked: bool) -> bool:
     """Whether blocks are evaluated exactly: where that is asked for, or takes less than 10 s by estimate."""
-    from xegrad.methods import exact
-
-    asked = FullBatch(data, layer)
-    seconds = asked.n_blocks * exact.work(
-        min(asked.rows_of_block, data.n_rows), layer.n_inputs, layer.n_classes
-    )
-    return is_asked or seconds < LONG
+    return is_asked or FullBatch(data, layer, has_exact=True).work < LONG
 
 
 def verify(total: Total, claim: Claim, tolerance: Tolerance, *, strict: bool = False) -> Verification:
