@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from xegrad.verification import Verification as Verification
     from xegrad.verification import verify as verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "assertions": ("assert_gradient", "assert_loss", "check"),
