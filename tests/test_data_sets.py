@@ -554,6 +554,16 @@ def test_cells_are_read_alike_at_once_and_one_by_one(tmp_path: Path, monkeypatch
     assert [*map(rows_of, texts)] == at_once
 
 
+def test_a_mark_within_a_cell_that_is_not_in_quotes_hides_no_row(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.csv"
+    path.write_text('x,what,label\n1,5" pipe,0\n2,6" pipe,1\n3,"7"" pipe",0\n4,"a\nb",1\n5,8" pipe,0\n')
+    rows = read(data_sets.in_files([path], "label", 2))
+    assert (rows.inputs[:, 0].tolist(), rows.labels.tolist()) == ([1, 2, 3, 4, 5], [0, 1, 0, 1, 0])
+    path.write_text('x,5" pipe,label\n1,6" pipe,0\n')
+    assert "has a quotation mark within a name of its header" in error_of([path])
+
+
 def test_many_columns_and_many_blank_lines_take_as_long_as_their_bytes(tmp_path: Path) -> None:
     """Were each column sought among all, or each line joined to those before it, it would take minutes."""
     pytest.importorskip("pyarrow")
@@ -875,13 +885,22 @@ def test_what_is_missing_to_read_a_format_is_said(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"a", b"a\n", b"\n\na\r\n\r\nb\n\n\nc", b'"\n\n",1\n"x""\n"\n\n', b'a\n"b\n\n"']
+    "data",
+    [
+        *(b"", b"a", b"a\n", b"\n\na\r\n\r\nb\n\n\nc", b'"\n\n",1\n"x""\n"\n\n', b'a\n"b\n\n"'),
+        *(
+            b'5" pipe,1\n6" pipe,2\n7,3',
+            b'1,"a"\n, "\n" ,2" \n"b""\n""",5"\n',
+            b'5"\n""\n"\n"\n',
+            b'5"\n\n"a\n"',
+        ),
+    ],
 )
 def test_lines_are_counted_as_the_csv_module_counts_rows(data: bytes) -> None:
     import csv
     import io
 
-    expected = sum(map(bool, csv.reader(io.StringIO(data.decode(), newline=""))))
+    expected = sum(map(bool, csv.reader(io.StringIO(data.decode(), newline=""), skipinitialspace=True)))
     assert count(data, has_quotes=True) == expected
     if b'"' not in data:
         assert count(data, has_quotes=False) == expected
