@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from xegrad import data_sets
-from xegrad.data_sets import DataSet, Piece, Rows, formats, parquet, sources
+from xegrad.data_sets import DataSet, Piece, Rows, csv, formats, parquet, sources
 from xegrad.data_sets.formats import FORMATS
 from xegrad.data_sets.lines import count, spans
 from xegrad.errors import InputError
@@ -240,7 +240,7 @@ def test_types_of_parquet_are_read_without_rounding_or_refused(tmp_path: Path) -
     assert (rows.inputs.dtype.name, rows.inputs.ravel().tolist()) == ("float32", single.tolist())
     assert bad_of(path, classes=ANIMALS, columns=["k"]) == [
         "a.parquet: row 1: k is 9007199254740993, which float64 does not hold",
-        "a.parquet: row 2: k is null",
+        "a.parquet: row 2: k is null; a number is expected",
     ]
     for values, kind in ((pa.array([1, 2], pa.date32()), "date32[day]"), ([True, False], "bool")):
         write_parquet(path, {**columns, "d": values})
@@ -375,8 +375,11 @@ def test_what_is_not_finite_is_bad_and_left_out(suffix: str, tmp_path: Path) -> 
 def test_what_is_missing_is_bad(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     WRITERS[suffix](path, {"x1": [1.5, None, 3.0], "label": [0, 1, None]})
-    found = [sentence.rpartition(": ")[2].partition(";")[0] for sentence in bad_of(path)]
-    assert found == ["x1 is null", "label is null"]
+    found = [sentence.rpartition(": ")[2] for sentence in bad_of(path)]
+    assert found == [
+        "x1 is null; a number is expected",
+        "label is null; a whole number or a class is expected",
+    ]
 
 
 @each_format
@@ -530,6 +533,35 @@ def test_quotation_marks_are_read_as_of_a_file_that_is_read_whole(
         assert whole.values["label"] == ["dog", name]
     else:
         assert (rows.labels.tolist(), rows.n_bad) == ([0], 1)
+
+
+def test_cells_are_read_alike_at_once_and_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    numbers = (
+        '1|-0|+1| 1.|.|.5|1e5|1e400|1e-400|-inf|NaN|0x10|1_0||" 1"|9007199254740993|1e|00012|--1|NULL|\xa01'
+    )
+    labels = '0|+1|-1|00|1.0|a| a |"a"||""|NA|null|a"b"|"a\nb"|\u0660|\xa0a'
+    texts = [f"x,label\n2,b\n{cell},0\n" for cell in numbers.split("|")]
+    texts += [f"x,label\n2,b\n1,{cell}\n" for cell in labels.split("|")]
+
+    def rows_of(text: str) -> Any:
+        (tmp_path / "a.csv").write_text(text)
+        rows = read(data_sets.in_files([tmp_path / "a.csv"], "label", 2, columns=["x"], classes=["a", "b"]))
+        return rows.inputs.tobytes(), rows.labels.tolist(), rows.bad
+
+    at_once = [*map(rows_of, texts)]
+    monkeypatch.setattr(csv, "_ends_at_quotes", lambda data: False)
+    assert [*map(rows_of, texts)] == at_once
+
+
+def test_a_mark_within_a_cell_that_is_not_in_quotes_hides_no_row(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.csv"
+    path.write_text('x,what,label\n1,5" pipe,0\n2,6" pipe,1\n3,"7"" pipe",0\n4,"a\nb",1\n5,8" pipe,0\n')
+    rows = read(data_sets.in_files([path], "label", 2))
+    assert (rows.inputs[:, 0].tolist(), rows.labels.tolist()) == ([1, 2, 3, 4, 5], [0, 1, 0, 1, 0])
+    path.write_text('x,5" pipe,label\n1,6" pipe,0\n')
+    assert "has a quotation mark within a name of its header" in error_of([path])
 
 
 def test_many_columns_and_many_blank_lines_take_as_long_as_their_bytes(tmp_path: Path) -> None:
@@ -871,13 +903,22 @@ def test_what_is_missing_to_read_a_format_is_said(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"a", b"a\n", b"\n\na\r\n\r\nb\n\n\nc", b'"\n\n",1\n"x""\n"\n\n', b'a\n"b\n\n"']
+    "data",
+    [
+        *(b"", b"a", b"a\n", b"\n\na\r\n\r\nb\n\n\nc", b'"\n\n",1\n"x""\n"\n\n', b'a\n"b\n\n"'),
+        *(
+            b'5" pipe,1\n6" pipe,2\n7,3',
+            b'1,"a"\n, "\n" ,2" \n"b""\n""",5"\n',
+            b'5"\n""\n"\n"\n',
+            b'5"\n\n"a\n"',
+        ),
+    ],
 )
 def test_lines_are_counted_as_the_csv_module_counts_rows(data: bytes) -> None:
     import csv
     import io
 
-    expected = sum(map(bool, csv.reader(io.StringIO(data.decode(), newline=""))))
+    expected = sum(map(bool, csv.reader(io.StringIO(data.decode(), newline=""), skipinitialspace=True)))
     assert count(data, has_quotes=True) == expected
     if b'"' not in data:
         assert count(data, has_quotes=False) == expected

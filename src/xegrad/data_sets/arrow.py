@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xegrad.data_sets.formats import Batch, Names
+from xegrad.data_sets.formats import A_LABEL, A_NUMBER, Batch, Names
 from xegrad.errors import InputError, short
 
 _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
@@ -59,14 +59,14 @@ def _numbers(pa: Any, column: Any, name: str, faults: dict[int, str]) -> NDArray
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if column.null_count:
-        _note_nulls(column, name, faults)
+        _note_nulls(column, name, A_NUMBER, faults)
         column = column.fill_null(0)
     return column.to_numpy(zero_copy_only=False)
 
 
 def _labels(pa: Any, column: Any, name: str, faults: dict[int, str]) -> NDArray[Any] | Names:
     if column.null_count:
-        _note_nulls(column, name, faults)
+        _note_nulls(column, name, A_LABEL, faults)
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.intp)
     if type_name(pa, column.type) == "text":
@@ -79,8 +79,8 @@ def _labels(pa: Any, column: Any, name: str, faults: dict[int, str]) -> NDArray[
     return column.fill_null(0).to_numpy(zero_copy_only=False)
 
 
-def _note_nulls(column: Any, name: str, faults: dict[int, str]) -> None:
+def _note_nulls(column: Any, name: str, expected: str, faults: dict[int, str]) -> None:
     nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-    sentence = f"{short(name)} is null"
+    sentence = f"{short(name)} is null; {expected}"
     for row in nulls.tolist():
         faults.setdefault(row, sentence)

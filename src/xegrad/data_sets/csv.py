@@ -143,7 +143,11 @@ def _header(file: IO[bytes]) -> tuple[list[str], int]:
     if is_blank:
         return [], start
     lines.count(line, has_quotes=True)
-    names = next(filter(None, _rows(line)))
+    names, *others = filter(None, _rows(line))
+    if others:
+        raise InputError(
+            "has a quotation mark within a name of its header; put the name in quotes, and double it"
+        )
     if not is_unicode("".join(names)):
         raise InputError("has a header that is not UTF-8; save it as UTF-8")
     return [name.strip() for name in names], start

@@ -36,6 +36,11 @@ _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
+A_NUMBER, A_LABEL = (
+    "a number is expected",
+    "a whole number or a class is expected",
+)  # what is said of other cells
+
 Columns = list[tuple[str, str]]  # names and types
 Faults = Mapping[int, str]  # of rows of a batch that cannot be read: why
 
@@ -129,9 +134,7 @@ def of_cells(rows: Sequence[Any], numbers: Sequence[str], label: str) -> Batch:
             else:
                 columns[j, k] = number
         if not isinstance(labelled, str | int) or isinstance(labelled, bool):
-            faults.setdefault(
-                k, f"{short(label)} is {_said(labelled)}; a whole number or a class is expected"
-            )
+            faults.setdefault(k, f"{short(label)} is {_said(labelled)}; {A_LABEL}")
         else:
             codes[k] = distinct.setdefault(labelled, len(distinct))
     return Batch(len(rows), [*columns], Names(codes, [*distinct] or [""]), faults)
@@ -147,7 +150,7 @@ def number_in(cell: Any) -> float | str:
         elif _NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text):
             value = float(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"is {_said(cell)}; a number is expected"
+        return f"is {_said(cell)}; {A_NUMBER}"
     if isinstance(value, int):
         return whole(value)
     return value

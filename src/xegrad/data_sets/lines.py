@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -10,6 +11,9 @@ import numpy as np
 from xegrad.data_sets import Piece
 from xegrad.data_sets.formats import SPAN
 from xegrad.errors import InputError
+
+# A cell in quotes, whose end may be missing.
+_QUOTED = re.compile(rb'(?:\A|(?<=[,\n\r])) *+(?P<begin>")[^"]*+(?:""[^"]*+)*+(?:(?P<end>")|\Z)')
 
 LONGEST = 2**26  # bytes of a line
 FIRST = 2**20  # bytes that are looked at first
@@ -54,7 +58,7 @@ def spans(file: IO[bytes], start: int, *, has_quotes: bool) -> Iterator[Piece]:
                 f"has a line of more than {LONGEST >> 20} MiB{', or a quote that never ends' * has_quotes}"
             )
     if rest:
-        if has_quotes and rest.count(b'"') % 2:
+        if has_quotes and len(_quotes(rest)) % 2:
             raise InputError("ends within quotes: it has been cut short, or a quote is missing")
         yield Piece(start, start + len(rest), count(rest, has_quotes=has_quotes))
 
@@ -87,7 +91,18 @@ def _ends(data: bytes, has_quotes: bool) -> np.ndarray[tuple[int], np.dtype[np.i
     """Where lines end."""
     bytes_of = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(bytes_of == ord("\n"))
-    if has_quotes:
-        quotes = np.flatnonzero(bytes_of == ord('"'))
-        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-    return ends
+    return ends[np.searchsorted(_quotes(data), ends) % 2 == 0] if has_quotes else ends
+
+
+def _quotes(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Where quotes begin and end, in turn, of lines from the beginning of one: a quotation mark begins a cell, or it is
+    a mark as any other, as in 5" pipe."""
+    bytes_of = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero(bytes_of == ord('"'))
+    before = bytes_of[np.maximum(marks[::2], 1) - 1]
+    if np.isin(before[marks[::2] > 0], [*b'",\r\n']).all():
+        return marks
+    edges: list[int] = []
+    for cell in _QUOTED.finditer(data):
+        edges += [cell.start("begin")] + [cell.start("end")] * (cell.start("end") >= 0)
+    return np.array(edges, np.intp)
