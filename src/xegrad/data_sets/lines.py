@@ -13,7 +13,7 @@ from xegrad.data_sets.formats import SPAN
 from xegrad.errors import InputError
 
 # A cell in quotes, whose end may be missing.
-_QUOTED = re.compile(rb'(?:\A|(?<=[,\n\r])) *+(?P<begin>")[^"]*+(?:""[^"]*+)*+(?:(?P<end>")|\Z)')
+_QUOTED = re.compile(rb'(?:\A|(?<=[,\n\r])) *+(?P<begin>")[^"]*+(?>(?:""[^"]*+)*)(?:(?P<end>")|\Z)')
 
 LONGEST = 2**26  # bytes of a line
 FIRST = 2**20  # bytes that are looked at first
