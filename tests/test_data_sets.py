@@ -560,6 +560,10 @@ def test_a_mark_within_a_cell_that_is_not_in_quotes_hides_no_row(tmp_path: Path)
     path.write_text('x,what,label\n1,5" pipe,0\n2,6" pipe,1\n3,"7"" pipe",0\n4,"a\nb",1\n5,8" pipe,0\n')
     rows = read(data_sets.in_files([path], "label", 2))
     assert (rows.inputs[:, 0].tolist(), rows.labels.tolist()) == ([1, 2, 3, 4, 5], [0, 1, 0, 1, 0])
+    path.write_text(
+        'x,what,label\n2,a",0\n1,",0\n3,"a""b",0\n'
+    )  # the quotes are from the second row to the third
+    assert "a cell goes on after its last quotation mark" in error_of([path])
     path.write_text('x,5" pipe,label\n1,6" pipe,0\n')
     assert "has a quotation mark within a name of its header" in error_of([path])
 
