@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from xegrad import data_sets
 from xegrad.data_sets import DataSet, Piece, Rows, csv, formats, parquet, sources
@@ -647,6 +648,16 @@ def test_a_file_that_has_changed_or_vanished_is_refused(suffix: str, tmp_path: P
     path.unlink()
     with pytest.raises(InputError, match=f"a.{suffix} has vanished since it was listed$"):
         read(data)
+
+
+def test_rows_that_were_not_listed_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    write_ndjson(path, table(70))
+    data = data_sets.in_files([path], "label", 3)
+    file = data.files[0]
+    fewer = replace(file, pieces=(file.pieces[0]._replace(n_rows=69),))
+    with pytest.raises(InputError, match="70 rows are where 69 lines are not blank"):
+        read(replace(data, files=(fewer,), n_rows=69))
 
 
 @each_format
