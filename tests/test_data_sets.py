@@ -623,6 +623,10 @@ def test_what_names_no_file_or_one_twice_or_two_formats_is_refused(tmp_path: Pat
         assert error_of(names) == (
             f"{tmp_path}/a.npy and {tmp_path}/link.npy are one file; each file of a data set is read once"
         )
+    pytest.importorskip("fsspec")
+    assert error_of([f"file://{tmp_path}/a.npy", tmp_path / "a.npy"]).startswith(
+        f"{tmp_path}/a.npy and file://{tmp_path}/a.npy are one file"
+    )
     (tmp_path / "link.npy").unlink()
     (tmp_path / "link.npy").hardlink_to(tmp_path / "a.npy")
     assert error_of([tmp_path / "*.npy"]) == (
