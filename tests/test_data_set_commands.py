@@ -349,6 +349,7 @@ def test_descend_saves_the_layer_alone(call: Call, run: Run, files: Files) -> No
         (["--engine", "local", "--workers", "2"], "--engine local is one process; --workers is for dask"),
         (["--engine", "sparc"], "there is no engine 'sparc'"),
         (["--workers", "2", "--scheduler", "tcp://a:1"], "give one"),
+        (["--columns", "[]"], "the inputs are no columns; name one at least"),
         (["-x", "none-*.npy"], "none-*.npy: no file matches"),
         (["--method", "chain,shortcut"], "--method chain,shortcut is of a problem in memory"),
         (["--exact"], "--exact is of a problem in memory; a data set is computed by the shortcut"),

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from xegrad import data_sets
 from xegrad.data_sets import DataSet, Piece, Rows, csv, formats, parquet, sources
@@ -560,6 +561,10 @@ def test_a_mark_within_a_cell_that_is_not_in_quotes_hides_no_row(tmp_path: Path)
     path.write_text('x,what,label\n1,5" pipe,0\n2,6" pipe,1\n3,"7"" pipe",0\n4,"a\nb",1\n5,8" pipe,0\n')
     rows = read(data_sets.in_files([path], "label", 2))
     assert (rows.inputs[:, 0].tolist(), rows.labels.tolist()) == ([1, 2, 3, 4, 5], [0, 1, 0, 1, 0])
+    path.write_text(
+        'x,what,label\n2,a",0\n1,",0\n3,"a""b",0\n'
+    )  # the quotes are from the second row to the third
+    assert "a cell goes on after its last quotation mark" in error_of([path])
     path.write_text('x,5" pipe,label\n1,6" pipe,0\n')
     assert "has a quotation mark within a name of its header" in error_of([path])
 
@@ -618,6 +623,10 @@ def test_what_names_no_file_or_one_twice_or_two_formats_is_refused(tmp_path: Pat
         assert error_of(names) == (
             f"{tmp_path}/a.npy and {tmp_path}/link.npy are one file; each file of a data set is read once"
         )
+    pytest.importorskip("fsspec")
+    assert error_of([f"file://{tmp_path}/a.npy", tmp_path / "a.npy"]).startswith(
+        f"{tmp_path}/a.npy and file://{tmp_path}/a.npy are one file"
+    )
     (tmp_path / "link.npy").unlink()
     (tmp_path / "link.npy").hardlink_to(tmp_path / "a.npy")
     assert error_of([tmp_path / "*.npy"]) == (
@@ -643,6 +652,16 @@ def test_a_file_that_has_changed_or_vanished_is_refused(suffix: str, tmp_path: P
     path.unlink()
     with pytest.raises(InputError, match=f"a.{suffix} has vanished since it was listed$"):
         read(data)
+
+
+def test_rows_that_were_not_listed_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    write_ndjson(path, table(70))
+    data = data_sets.in_files([path], "label", 3)
+    file = data.files[0]
+    fewer = replace(file, pieces=(file.pieces[0]._replace(n_rows=69),))
+    with pytest.raises(InputError, match="70 rows are where 69 lines are not blank"):
+        read(replace(data, files=(fewer,), n_rows=69))
 
 
 @each_format

@@ -96,10 +96,9 @@ def _by_arrow(data: bytes, names: Sequence[str], numbers: Sequence[str], label: 
 
 
 def _ends_at_quotes(data: bytes) -> bool:
-    """Whether behind each second quote a cell ends, or the quote is doubled."""
-    bytes_of = np.frombuffer(data, np.uint8)
-    behind = np.flatnonzero(bytes_of == ord('"'))[1::2] + 1
-    return bool(np.isin(bytes_of[behind[behind < len(data)]], [*b'",\r\n']).all())
+    """Whether behind the end of quotes a cell ends, or others begin, as where one is doubled."""
+    behind = lines.quotes(data)[1::2] + 1
+    return bool(np.isin(np.frombuffer(data, np.uint8)[behind[behind < len(data)]], [*b'",\r\n']).all())
 
 
 def _by_cells(

@@ -58,7 +58,7 @@ def spans(file: IO[bytes], start: int, *, has_quotes: bool) -> Iterator[Piece]:
                 f"has a line of more than {LONGEST >> 20} MiB{', or a quote that never ends' * has_quotes}"
             )
     if rest:
-        if has_quotes and len(_quotes(rest)) % 2:
+        if has_quotes and len(quotes(rest)) % 2:
             raise InputError("ends within quotes: it has been cut short, or a quote is missing")
         yield Piece(start, start + len(rest), count(rest, has_quotes=has_quotes))
 
@@ -91,10 +91,10 @@ def _ends(data: bytes, has_quotes: bool) -> np.ndarray[tuple[int], np.dtype[np.i
     """Where lines end."""
     bytes_of = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(bytes_of == ord("\n"))
-    return ends[np.searchsorted(_quotes(data), ends) % 2 == 0] if has_quotes else ends
+    return ends[np.searchsorted(quotes(data), ends) % 2 == 0] if has_quotes else ends
 
 
-def _quotes(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def quotes(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Where quotes begin and end, in turn, of lines from the beginning of one: a quotation mark begins a cell, or it is
     a mark as any other, as in 5" pipe."""
     bytes_of = np.frombuffer(data, np.uint8)

@@ -74,6 +74,8 @@ def in_files(
     first = with_rows[0]
     label = _resolved(label_column, tables[first])
     weight = None if weight_column is None else _resolved(weight_column, tables[first])
+    if columns is not None and not columns:
+        raise InputError("the inputs are no columns; name one at least")
     if columns is None:
         inputs = tuple(_numbers(tables[first], {label, weight}))
     else:

@@ -73,11 +73,12 @@ class InFiles(DataSet, frozen=True, eq=False, kw_only=True):
                     pieces.append(piece)
                 else:
                     row += piece.n_rows
-            upto = row
+            upto, is_cut = row, False
             for k, piece in enumerate(pieces):
                 if upto >= stop:
                     del pieces[k:]
                     break
+                is_cut = piece.n_rows > stop - upto
                 pieces[k] = piece._replace(n_rows=min(piece.n_rows, stop - upto))
                 upto += piece.n_rows
             for batch in self.read(file, pieces, numbers):
@@ -91,7 +92,7 @@ class InFiles(DataSet, frozen=True, eq=False, kw_only=True):
                         rows,
                     )
                 row += batch.n_rows
-                if row >= stop:
+                if row >= stop and is_cut:  # else what reads the piece sees whether it ends here
                     break
 
 

@@ -52,7 +52,8 @@ def expanded(paths: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     names: dict[object, str] = {}
     for name in files:
         with _reaching(name):
-            real = name if "://" in name else _identity(name)
+            path = name.removeprefix("file://")
+            real = name if "://" in path else _identity(path)
         if (first := names.get(real)) is not None:
             twice = f"{name} is named twice" if first == name else f"{first} and {name} are one file"
             raise InputError(f"{twice}; each file of a data set is read once")
