@@ -36,10 +36,8 @@ _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
-A_NUMBER, A_LABEL = (
-    "a number is expected",
-    "a whole number or a class is expected",
-)  # what is said of other cells
+# What is said of other cells.
+A_NUMBER, A_LABEL = "a number is expected", "a whole number or a class is expected"
 
 Columns = list[tuple[str, str]]  # names and types
 Faults = Mapping[int, str]  # of rows of a batch that cannot be read: why
