@@ -947,3 +947,20 @@ def test_names_that_begin_alike_are_told_apart(run: Run, monkeypatch: pytest.Mon
     entries = [line.split("]")[0] for line in out.splitlines() if line.startswith("W[")]
     assert len(entries) == len({*entries}) == 6
     assert max(map(len, out.splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    ("gradient", "options", "said"),
+    [
+        # -1.4 and 1.4, of which one digit says -1 and 1: so does half of what mistakes make.
+        ("[[-1e0, 1e0]]", ["--digits-printed", "1"], "? UNDECIDED: 1 digit leaves the first digit of every entry open"),
+        # Nothing prints -1.4 as -1e0 beside 1.4000: these are numbers as they stand.
+        ("[[-1e0, 1.4000]]", [], "✗ WRONG: dL/dW is wrong for float64 in 1 of 2 entries, W[input 0, class 0]"),
+    ],
+)  # fmt: skip
+def test_what_has_no_correct_digit_is_not_right(
+    run: Run, gradient: str, options: list[str], said: str
+) -> None:
+    outcome = run("verify", "-W", "[[0,0]]", "-x", "[2.8]", "-y", "0", "--gradient", gradient, *options)
+    assert outcome.status == 1
+    assert one_line(outcome).startswith(said)
